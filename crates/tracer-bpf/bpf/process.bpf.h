@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
+/* fork, exec and exit of the tracked processes. */
+#ifndef TRACER_PROCESS_BPF_H
+#define TRACER_PROCESS_BPF_H
+
+/* An absolute path has at most PATH_MAX bytes; more components than this are not followed. */
+#define PATH_COMPONENTS 96
+#define PATH_BYTES 4096
+#define NAME_BYTES 256
+
+struct text_scratch {
+	struct text_record record;
+	char text[TEXT_CHUNK + NAME_BYTES];
+};
+
+/* Used by the exec program alone, which does not nest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct text_scratch);
+} scratch SEC(".maps");
+
+static __always_inline struct identity identity_of(struct task_struct *task)
+{
+	struct identity identity = {};
+
+	identity.tgid = BPF_CORE_READ(task, tgid);
+	identity.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	return identity;
+}
+
+/* The tracked process that runs now, or null. */
+static __always_inline struct identity *tracked_current(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	return bpf_map_lookup_elem(&processes, &tgid);
+}
+
+static __always_inline void fill_header(struct record_header *header, struct task_struct *task, __u32 kind)
+{
+	header->time_ns = bpf_ktime_get_boot_ns();
+	header->process = identity_of(task);
+	header->parent = identity_of(BPF_CORE_READ(task, real_parent));
+	header->kind = kind;
+}
+
+/* True once: for the first fork of the launcher after user space has armed it. */
+static __always_inline bool is_launch(struct task_struct *parent)
+{
+	struct shared_page *page = shared_page();
+	struct upid upid;
+	struct pid *pid;
+	unsigned int level;
+
+	if (!page || !page->launcher_pid)
+		return false;
+	pid = BPF_CORE_READ(parent, group_leader, thread_pid);
+	level = BPF_CORE_READ(pid, level);
+	if (bpf_core_read(&upid, sizeof(upid), &pid->numbers[level]))
+		return false;
+	if (upid.nr != page->launcher_pid || BPF_CORE_READ(upid.ns, ns.inum) != page->launcher_namespace)
+		return false;
+	page->launcher_pid = 0;
+	return true;
+}
+
+SEC("raw_tp/sched_process_fork")
+int handle_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *parent = (struct task_struct *)ctx->args[0];
+	struct task_struct *child = (struct task_struct *)ctx->args[1];
+	struct fork_record record = {};
+	__u32 tgid = BPF_CORE_READ(child, tgid);
+	__u32 parent_tgid;
+
+	if (BPF_CORE_READ(child, pid) != tgid)
+		return 0; /* a thread */
+	parent_tgid = BPF_CORE_READ(parent, tgid);
+	if (!bpf_map_lookup_elem(&processes, &parent_tgid)) {
+		if (!is_launch(parent))
+			return 0;
+		record.is_root = 1;
+	}
+	record.header.time_ns = bpf_ktime_get_boot_ns();
+	record.header.process = identity_of(child);
+	record.header.parent = identity_of(parent); /* the forking process, also under CLONE_PARENT */
+	record.header.kind = RECORD_FORK;
+	if (bpf_map_update_elem(&processes, &tgid, &record.header.process, BPF_ANY)) {
+		COUNT(untracked_processes);
+		return 0;
+	}
+	emit(&record, sizeof(record), RECORD_FORK);
+	return 0;
+}
+
+/* Emits the scratch record with the text that stands in it. */
+static __always_inline void emit_text(struct text_scratch *scratch, __u32 part, __u32 size)
+{
+	scratch->record.part = part;
+	scratch->record.size = size;
+	if (scratch->record.fault)
+		COUNT(text_faults);
+	emit(scratch, sizeof(scratch->record) + size, RECORD_TEXT);
+}
+
+/*
+ * The two loops below keep what changes from turn to turn in the scratch record and read it back through this. The
+ * verifier does not follow values through map memory: to it each turn starts alike, and it looks at each but once.
+ */
+#define READ_ONCE(field) (*(volatile __u32 *)&(field))
+
+/* A part of TEXT_LIMIT bytes touches at most one page more than it fills. */
+#define TEXT_LIMIT (128 * 1024)
+#define TEXT_CHUNKS (TEXT_LIMIT / TEXT_CHUNK + 1)
+
+/*
+ * Emits user memory from `start`, `size` bytes of it, in chunks that end with their page. Freshly written by exec, it is
+ * all but always resident; a page that is not loses only itself.
+ */
+static __always_inline void emit_user_text(struct text_scratch *scratch, __u32 part, __u64 start, __u64 size)
+{
+	__u32 limit = size < TEXT_LIMIT ? size : TEXT_LIMIT;
+
+	scratch->record.offset = 0;
+	for (int i = 0; i < TEXT_CHUNKS; i++) {
+		__u32 offset = READ_ONCE(scratch->record.offset);
+		__u32 chunk = TEXT_CHUNK - ((start + offset) & (TEXT_CHUNK - 1));
+
+		if (offset >= limit)
+			break;
+		scratch->record.size = chunk < limit - offset ? chunk : limit - offset;
+		chunk = READ_ONCE(scratch->record.size);
+		if (chunk > TEXT_CHUNK)
+			break;
+		/* On a fault the helper zeroes the destination. */
+		scratch->record.fault = bpf_probe_read_user(scratch->text, chunk, (void *)(start + offset)) != 0;
+		emit_text(scratch, part, chunk);
+		scratch->record.offset = offset + chunk;
+	}
+	scratch->record.offset = 0;
+	scratch->record.fault = 0;
+}
+
+/* Emits a path as its components from leaf to root; user space turns it round. */
+static __always_inline void emit_path(struct text_scratch *scratch, __u32 part, struct path *path, struct path *root)
+{
+	struct dentry *dentry = BPF_CORE_READ(path, dentry);
+	struct vfsmount *vfsmount = BPF_CORE_READ(path, mnt);
+	struct dentry *root_dentry = BPF_CORE_READ(root, dentry);
+	struct vfsmount *root_vfsmount = BPF_CORE_READ(root, mnt);
+	__u32 size;
+
+	scratch->record.size = 0;
+	for (int i = 0; i < PATH_COMPONENTS; i++) {
+		struct dentry *parent;
+		__u32 length;
+
+		if (dentry == root_dentry && vfsmount == root_vfsmount)
+			break;
+		if (dentry == BPF_CORE_READ(vfsmount, mnt_root)) {
+			struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+			if (above == mount)
+				break;
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			vfsmount = (void *)above + bpf_core_field_offset(struct mount, mnt);
+			continue;
+		}
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (parent == dentry)
+			break;
+		size = READ_ONCE(scratch->record.size);
+		length = BPF_CORE_READ(dentry, d_name.len);
+		if (size >= PATH_BYTES || length >= NAME_BYTES)
+			break;
+		if (bpf_probe_read_kernel(scratch->text + size, length, BPF_CORE_READ(dentry, d_name.name)))
+			break;
+		scratch->text[size + length] = '/';
+		scratch->record.size = size + length + 1;
+		dentry = parent;
+	}
+	size = READ_ONCE(scratch->record.size);
+	if (size <= PATH_BYTES)
+		emit_text(scratch, part, size);
+}
+
+SEC("raw_tp/sched_process_exec")
+int handle_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx->args[0];
+	struct linux_binprm *binprm = (struct linux_binprm *)ctx->args[2];
+	struct exec_record record = {};
+	struct text_scratch *text;
+	struct fs_struct *fs;
+	struct mm_struct *mm;
+	struct file *executable;
+	__u64 arg_start, env_start;
+	__u32 zero = 0;
+	long length;
+
+	if (!tracked_current())
+		return 0;
+	text = bpf_map_lookup_elem(&scratch, &zero);
+	if (!text)
+		return 0;
+	mm = BPF_CORE_READ(task, mm);
+	fs = BPF_CORE_READ(task, fs);
+	arg_start = BPF_CORE_READ(mm, arg_start);
+	env_start = BPF_CORE_READ(mm, env_start);
+
+	fill_header(&record.header, task, RECORD_EXEC);
+	record.arguments_size = BPF_CORE_READ(mm, arg_end) - arg_start;
+	record.environment_size = BPF_CORE_READ(mm, env_end) - env_start;
+	record.argument_count = BPF_CORE_READ(binprm, argc);
+	record.user_id = BPF_CORE_READ(task, cred, euid.val);
+	record.real_user_id = BPF_CORE_READ(task, cred, uid.val);
+
+	text->record.header = record.header;
+	text->record.header.kind = RECORD_TEXT;
+	length = bpf_probe_read_kernel_str(text->text, PATH_BYTES, BPF_CORE_READ(binprm, filename));
+	if (length > 0 && length <= PATH_BYTES)
+		emit_text(text, TEXT_FILE, length - 1);
+	executable = BPF_CORE_READ(mm, exe_file);
+	emit_path(text, TEXT_EXECUTABLE, &executable->f_path, &fs->root);
+	emit_path(text, TEXT_DIRECTORY, &fs->pwd, &fs->root);
+	emit_user_text(text, TEXT_ARGUMENTS, arg_start, record.arguments_size);
+	if (capture_environment)
+		emit_user_text(text, TEXT_ENVIRONMENT, env_start, record.environment_size);
+	emit(&record, sizeof(record), RECORD_EXEC);
+	return 0;
+}
+
+/* As wait(2) would give it to the parent: kernel/exit.c, wait_task_zombie(). */
+static __always_inline __u32 wait_status(struct task_struct *task)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+
+	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
+		return BPF_CORE_READ(signal, group_exit_code);
+	return BPF_CORE_READ(task, group_leader, exit_code);
+}
+
+/* Fires for each thread, the leader perhaps first; the process is dead when none is left alive. */
+SEC("raw_tp/sched_process_exit")
+int handle_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx->args[0];
+	struct exit_record record = {};
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+
+	if (BPF_CORE_READ(task, signal, live.counter) > 0)
+		return 0;
+	/* Two threads dying at once both get here: one of them takes the entry out. */
+	if (bpf_map_delete_elem(&processes, &tgid))
+		return 0;
+	fill_header(&record.header, task, RECORD_EXIT);
+	record.status = wait_status(task);
+	emit(&record, sizeof(record), RECORD_EXIT);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only
+/* The one BPF object: everything the kernel side does, joined. */
+#include <stdbool.h>
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "wire.h"
+#include "kernel.bpf.h"
+#include "maps.bpf.h"
+#include "process.bpf.h"
+#include "tcp.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
+/*
+ * The records that the BPF programs write and user space reads: the only definition of them.
+ *
+ * build.rs generates the Rust structures from this file. It understands what is used here and refuses anything else:
+ * `#define NAME NUMBER` and structs of __u8, __u16, __u32, __u64, earlier structs, and arrays of these. Padding is
+ * written out; implicit padding does not compile on the Rust side.
+ */
+#ifndef TRACER_WIRE_H
+#define TRACER_WIRE_H
+
+/* record_header.kind; also the index into shared_page.lost_records. */
+#define RECORD_FORK 0
+#define RECORD_EXEC 1
+#define RECORD_TEXT 2
+#define RECORD_EXIT 3
+#define RECORD_CONNECTION 4
+#define RECORD_KINDS 5
+
+/* text_record.part */
+#define TEXT_FILE 0        /* the file name handed to exec, as invoked */
+#define TEXT_EXECUTABLE 1  /* path of the mapped file: its components from leaf to root, each followed by '/' */
+#define TEXT_DIRECTORY 2   /* working directory, in the same form */
+#define TEXT_ARGUMENTS 3   /* argv as it lies in memory: each string followed by NUL */
+#define TEXT_ENVIRONMENT 4 /* environ, likewise */
+#define TEXT_PARTS 5
+
+/* Most bytes of text in one record: a page, so that a fault loses no more than that. */
+#define TEXT_CHUNK 4096
+
+/* connection_record.event */
+#define CONNECTION_OPENED 0      /* connect() sent a SYN */
+#define CONNECTION_ESTABLISHED 1 /* handshake done; for an accepted connection the first record */
+#define CONNECTION_OWNED 2       /* an accepted connection was first used by this process */
+#define CONNECTION_CLOSED 3      /* closed by its owner, or failed: connection_record.error */
+
+/* connection_record.direction */
+#define DIRECTION_CONNECT 0
+#define DIRECTION_ACCEPT 1
+
+/* A process incarnation: tgid in the initial pid namespace, and when its leader was created (boot clock). A pid may be
+ * reused; this pair is not. */
+struct identity {
+	__u64 start_ns;
+	__u32 tgid;
+	__u32 reserved;
+};
+
+struct record_header {
+	__u64 time_ns; /* boot clock */
+	struct identity process;
+	struct identity parent; /* the forking process; in later records the real parent of that moment */
+	__u32 kind;
+	__u32 reserved;
+};
+
+struct fork_record {
+	struct record_header header;
+	__u32 is_root; /* 1 for the wrapped command itself */
+	__u32 reserved;
+};
+
+/* Follows its text records, which carry the same header.time_ns. */
+struct exec_record {
+	struct record_header header;
+	__u64 arguments_size;   /* in the process, bytes */
+	__u64 environment_size; /* likewise, also when it was not read */
+	__u32 argument_count;
+	__u32 user_id; /* effective */
+	__u32 real_user_id;
+	__u32 reserved;
+};
+
+/* Followed by `size` bytes of text. */
+struct text_record {
+	struct record_header header;
+	__u32 part;
+	__u32 offset; /* of this chunk in its part */
+	__u32 size;
+	__u32 fault; /* 1: these bytes could not be read, and are zero */
+};
+
+struct exit_record {
+	struct record_header header;
+	__u32 status; /* as wait(2) gives it */
+	__u32 reserved;
+};
+
+struct connection_record {
+	struct record_header header; /* process: the owner */
+	__u64 socket;                /* with opened_ns: identity of the connection */
+	__u64 opened_ns;
+	__u64 bytes_sent;
+	__u64 bytes_received;
+	__u32 retransmits;       /* segments */
+	__u32 round_trip_us;     /* smoothed */
+	__u32 event;
+	__u32 direction;
+	__u32 error;             /* errno, 0 for none */
+	__u16 local_port;        /* host order */
+	__u16 peer_port;         /* host order */
+	__u8 local_address[16];  /* IPv4 as v4-mapped */
+	__u8 peer_address[16];
+};
+
+/* One page shared by mmap: user space arms the launch, programs count what was lost. */
+struct shared_page {
+	__u32 launcher_pid;       /* as in its own pid namespace; 0: nothing to launch, or done */
+	__u32 launcher_namespace; /* inode number of that pid namespace */
+	__u64 lost_records[5];    /* by record kind: the ring buffer was full */
+	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */
+	__u64 untracked_connections; /* the table of connections was full */
+	__u64 text_faults;           /* chunks of text that could not be read */
+};
+
+#endif

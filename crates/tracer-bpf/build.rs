@@ -1,0 +1,69 @@
+//! Compiles `bpf/tracer.bpf.c` with clang and generates the Rust side of `bpf/wire.h`.
+//!
+//! Environment: `CLANG` names another clang; `BPF_CFLAGS` adds flags, such as an include folder.
+
+#[path = "build/wire.rs"]
+mod wire;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, exit},
+};
+
+const INSTALL: &str = "\
+  Debian, Ubuntu:  apt-get install clang libbpf-dev
+  Fedora, RHEL:    dnf install clang libbpf-devel
+  Arch:            pacman -S clang libbpf
+Another clang can be named in CLANG, further compiler flags in BPF_CFLAGS.";
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    println!("cargo::rerun-if-changed=bpf");
+    println!("cargo::rerun-if-changed=build");
+    println!("cargo::rerun-if-env-changed=CLANG");
+    println!("cargo::rerun-if-env-changed=BPF_CFLAGS");
+
+    if let Err(error) = generate_records(&out).and_then(|()| compile(&out)) {
+        for line in error.lines() {
+            println!("cargo::error={line}");
+        }
+        exit(1);
+    }
+}
+
+fn generate_records(out: &Path) -> Result<(), String> {
+    let header = fs::read_to_string("bpf/wire.h").map_err(|error| format!("bpf/wire.h: {error}"))?;
+    let rust = wire::generate(&header).map_err(|error| format!("bpf/wire.h: {error}"))?;
+    fs::write(out.join("records.rs"), rust).map_err(|error| error.to_string())
+}
+
+fn compile(out: &Path) -> Result<(), String> {
+    let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
+    let target = match env::var("CARGO_CFG_TARGET_ENDIAN").as_deref() {
+        Ok("big") => "bpfeb",
+        _ => "bpfel",
+    };
+    // The kernel's own headers lie in a folder of the architecture, which clang does not search for a BPF target.
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let output = Command::new(&clang)
+        .args(["-target", target, "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-Wall", "-Werror"])
+        .arg(format!("-I/usr/include/{arch}-linux-gnu"))
+        .args(env::var("BPF_CFLAGS").unwrap_or_default().split_whitespace())
+        .args(["-c", "bpf/tracer.bpf.c", "-o"])
+        .arg(out.join("tracer.bpf.o"))
+        .output()
+        .map_err(|error| {
+            format!("cannot run {clang}, which compiles the eBPF programs: {error}. To install it:\n{INSTALL}")
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let messages = String::from_utf8_lossy(&output.stderr);
+    let remedy = if messages.contains("file not found") {
+        format!("\na header of the eBPF programs is missing. To install it:\n{INSTALL}")
+    } else {
+        String::new()
+    };
+    Err(format!("{clang} cannot compile bpf/tracer.bpf.c:\n{messages}{remedy}"))
+}

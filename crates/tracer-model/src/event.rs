@@ -1,0 +1,307 @@
+//! What the kernel reports. Each event names its own process and parent, so that the model can repair the tree when
+//! events are missing.
+
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+
+use crate::time::Ktime;
+
+/// One incarnation of a pid: the pair is never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// Thread group id in the initial pid namespace: what users call the pid.
+    pub tgid: u32,
+    /// When the group's leader was created.
+    pub start: Ktime,
+}
+
+/// One report from the kernel.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A process was created.
+    Fork {
+        /// The new process; its identity says when.
+        process: Identity,
+        /// The process that called fork, vfork or clone.
+        parent: Identity,
+        /// The wrapped command itself.
+        is_root: bool,
+    },
+    /// A process replaced its image.
+    Exec {
+        /// When.
+        at: Ktime,
+        /// Who.
+        process: Identity,
+        /// Its parent at that moment, which may no longer be the process that forked it.
+        parent: Identity,
+        /// What it runs now.
+        image: Arc<Image>,
+        /// Its environment, if it was read.
+        environment: Option<Strings>,
+    },
+    /// The last thread of a process died.
+    Exit {
+        /// When.
+        at: Ktime,
+        /// Who.
+        process: Identity,
+        /// Its parent at that moment.
+        parent: Identity,
+        /// How.
+        status: ExitStatus,
+    },
+    /// A TCP connection changed.
+    Connection {
+        /// When.
+        at: Ktime,
+        /// Which.
+        flow: Flow,
+        /// The process that owns it: who called connect; for an accepted one, who listens, later who uses it.
+        owner: Identity,
+        /// What happened.
+        change: Change,
+        /// What is known of it now.
+        connection: Connection,
+    },
+}
+
+/// A program image, as exec set it up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// The file name handed to exec, as invoked.
+    pub file: String,
+    /// Absolute path of the file that was mapped: the interpreter for a script, the target of a link.
+    pub executable: Option<String>,
+    /// Working directory at exec.
+    pub directory: Option<String>,
+    /// The argument vector.
+    pub arguments: Strings,
+    /// Its true length, also where not all of it was captured.
+    pub argument_count: u32,
+    /// Effective user id.
+    pub user_id: u32,
+    /// Real user id.
+    pub real_user_id: u32,
+}
+
+impl Image {
+    /// The base name of the file as invoked, which is what people look for; of the mapped file where exec was given only
+    /// a descriptor.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let invoked = if self.file.starts_with("/dev/fd/") {
+            self.executable.as_deref().unwrap_or(&self.file)
+        } else {
+            &self.file
+        };
+        base_name(invoked)
+    }
+}
+
+/// The part of a path behind its last slash; the path itself if there is nothing.
+#[must_use]
+pub fn base_name(path: &str) -> &str {
+    match path.trim_end_matches('/').rsplit('/').next() {
+        Some(name) if !name.is_empty() => name,
+        _ => path,
+    }
+}
+
+/// NUL-terminated strings, as argv and environ lie in memory: as much of them as was captured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strings {
+    /// The captured beginning.
+    pub bytes: Vec<u8>,
+    /// Bytes there were in the process.
+    pub size: u64,
+}
+
+impl Strings {
+    /// Whether something is missing at the end.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        (self.bytes.len() as u64) < self.size
+    }
+
+    /// The strings; bytes that are not UTF-8 become U+FFFD, since OpenTelemetry strings are UTF-8.
+    pub fn iter(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let bytes = self.bytes.strip_suffix(b"\0").unwrap_or(&self.bytes);
+        let some = !self.bytes.is_empty();
+        bytes.split(|byte| *byte == 0).filter(move |_| some).map(String::from_utf8_lossy)
+    }
+
+    /// The same, of no more than `limit` captured bytes.
+    #[must_use]
+    pub fn limited(&self, limit: usize) -> Self {
+        Self { bytes: self.bytes[..self.bytes.len().min(limit)].to_vec(), size: self.size }
+    }
+}
+
+impl<S: AsRef<[u8]>> FromIterator<S> for Strings {
+    fn from_iter<I: IntoIterator<Item = S>>(strings: I) -> Self {
+        let mut bytes = Vec::new();
+        for string in strings {
+            bytes.extend_from_slice(string.as_ref());
+            bytes.push(0);
+        }
+        let size = bytes.len() as u64;
+        Self { bytes, size }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// It called exit with this code.
+    Code(u8),
+    /// A signal killed it.
+    Signal {
+        /// The signal's number.
+        number: u8,
+        /// Whether a core was dumped.
+        core_dumped: bool,
+    },
+}
+
+impl ExitStatus {
+    /// From a status as wait(2) gives it.
+    #[must_use]
+    pub fn from_wait_status(status: u32) -> Self {
+        match status & 0x7f {
+            0 => Self::Code((status >> 8) as u8),
+            number => Self::Signal { number: number as u8, core_dumped: status & 0x80 != 0 },
+        }
+    }
+
+    /// The exit code as a shell shows it: 128 + N after signal N.
+    #[must_use]
+    pub fn shell_code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal { number, .. } => 128 | number,
+        }
+    }
+}
+
+/// A connection's identity: the kernel's socket and when it was opened. Sockets are reused, the pair is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Flow {
+    /// The socket.
+    pub socket: u64,
+    /// When it was opened.
+    pub opened: Ktime,
+}
+
+/// What happened to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// connect() sent a SYN.
+    Opened,
+    /// The handshake is done.
+    Established,
+    /// An accepted connection was first used by its owner.
+    Owned,
+    /// Closed by its owner, or failed: see [`Connection::error`].
+    Closed,
+}
+
+/// Who began a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The owner did.
+    Connect,
+    /// The peer did.
+    Accept,
+}
+
+/// What is known of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Who began it.
+    pub direction: Direction,
+    /// Our end; port 0 while it is not bound. Never a v4-mapped address.
+    pub local: SocketAddr,
+    /// The other end. Never a v4-mapped address.
+    pub peer: SocketAddr,
+    /// Payload bytes written by the owner.
+    pub bytes_sent: u64,
+    /// Payload bytes that came in.
+    pub bytes_received: u64,
+    /// Segments sent again.
+    pub retransmits: u32,
+    /// Smoothed round-trip time, microseconds; 0 before the first measurement.
+    pub round_trip_us: u32,
+    /// errno of its failure, if it failed.
+    pub error: Option<i32>,
+}
+
+/// What is missing from a trace, by cause.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Fork records refused by a full ring buffer.
+    pub forks: u64,
+    /// Likewise exec records.
+    pub execs: u64,
+    /// Likewise pieces of arguments, environments and paths.
+    pub texts: u64,
+    /// Likewise exit records.
+    pub exits: u64,
+    /// Likewise connection records.
+    pub connections: u64,
+    /// Processes that the full table of processes could not take; their descendants are missing too.
+    pub untracked_processes: u64,
+    /// Connections and listeners that the full tables could not take.
+    pub untracked_connections: u64,
+    /// Pieces of arguments and environments that could not be read.
+    pub text_faults: u64,
+    /// Records that could not be decoded.
+    pub undecodable: u64,
+    /// Spans that were given up before the end of the trace.
+    pub undelivered: u64,
+    /// Why the command's descendants were not observed at all, if they were not.
+    pub unobserved: Option<String>,
+}
+
+impl Losses {
+    /// Whether nothing is missing.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_keep_empty_ones_and_mend_what_is_not_utf8() {
+        let strings: Strings = [&b"a"[..], b"", b"\xff"].into_iter().collect();
+        assert_eq!(strings.iter().collect::<Vec<_>>(), ["a", "", "\u{fffd}"]);
+        assert!(!strings.is_truncated());
+        assert!(strings.limited(2).is_truncated());
+        assert_eq!(Strings::default().iter().count(), 0);
+    }
+
+    #[test]
+    fn wait_statuses_are_told_apart() {
+        assert_eq!(ExitStatus::from_wait_status(0), ExitStatus::Code(0));
+        assert_eq!(ExitStatus::from_wait_status(255 << 8), ExitStatus::Code(255));
+        assert_eq!(ExitStatus::from_wait_status(9), ExitStatus::Signal { number: 9, core_dumped: false });
+        let aborted = ExitStatus::from_wait_status(6 | 0x80);
+        assert_eq!(aborted, ExitStatus::Signal { number: 6, core_dumped: true });
+        assert_eq!(aborted.shell_code(), 134);
+    }
+
+    #[test]
+    fn an_image_is_named_as_it_was_invoked() {
+        let named = |file: &str, executable: Option<&str>| {
+            let image = Image { file: file.into(), executable: executable.map(Into::into), ..Image::default() };
+            image.name().to_owned()
+        };
+        assert_eq!(named("/bin/sh", Some("/usr/bin/dash")), "sh");
+        assert_eq!(named("./configure", Some("/usr/bin/dash")), "configure");
+        assert_eq!(named("/dev/fd/3", Some("/usr/bin/dash")), "dash");
+        assert_eq!(named("/", None), "/");
+    }
+}

@@ -1,0 +1,135 @@
+//! Trace and span ids: their hexadecimal form, and new ones from a seed that is passed in.
+
+use std::{fmt, str::FromStr};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+/// Why a text is not an id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseIdError {
+    /// Too many or too few digits.
+    #[error("{found} characters, expected {expected} hexadecimal digits")]
+    Length {
+        /// Digits an id of this kind has.
+        expected: usize,
+        /// Characters given.
+        found: usize,
+    },
+    /// Not hexadecimal.
+    #[error("'{0}' is not a hexadecimal digit")]
+    Digit(char),
+    /// W3C Trace Context reserves the all-zero id for "none".
+    #[error("all zeros, which W3C Trace Context reserves for no id")]
+    Zero,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub [u8; $bytes]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                if let Some(other) = text.chars().find(|c| !c.is_ascii_hexdigit()) {
+                    return Err(ParseIdError::Digit(other));
+                }
+                let mut bytes = [0; $bytes];
+                hex::decode_to_slice(text, &mut bytes)
+                    .map_err(|_| ParseIdError::Length { expected: 2 * $bytes, found: text.len() })?;
+                if bytes == [0; $bytes] {
+                    return Err(ParseIdError::Zero);
+                }
+                Ok(Self(bytes))
+            }
+        }
+    };
+}
+
+id!(
+    /// 16 bytes, shown as 32 lower-case hexadecimal digits; upper case is accepted.
+    TraceId,
+    16
+);
+id!(
+    /// 8 bytes, shown as 16 lower-case hexadecimal digits; upper case is accepted.
+    SpanId,
+    8
+);
+
+/// A stream of ids, as random as its seed.
+#[derive(Debug)]
+pub struct IdGenerator(StdRng);
+
+impl IdGenerator {
+    /// A generator that yields the same ids for the same seed.
+    #[must_use]
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self(StdRng::from_seed(seed))
+    }
+
+    /// The next trace id; never all zeros.
+    pub fn trace_id(&mut self) -> TraceId {
+        TraceId(self.bytes())
+    }
+
+    /// The next span id; never all zeros.
+    pub fn span_id(&mut self) -> SpanId {
+        SpanId(self.bytes())
+    }
+
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        while bytes == [0; N] {
+            self.0.fill_bytes(&mut bytes);
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_parse_either_case_and_show_lower_case() {
+        let id: SpanId = "00F067AA0BA902B7".parse().unwrap();
+        assert_eq!(id.to_string(), "00f067aa0ba902b7");
+    }
+
+    #[test]
+    fn malformed_ids_say_why() {
+        let parse = |text: &str| text.parse::<TraceId>().unwrap_err();
+        assert_eq!(parse(&"a".repeat(31)), ParseIdError::Length { expected: 32, found: 31 });
+        assert_eq!(parse(&"a".repeat(33)), ParseIdError::Length { expected: 32, found: 33 });
+        assert_eq!(parse(""), ParseIdError::Length { expected: 32, found: 0 });
+        assert_eq!(parse(&"0".repeat(32)), ParseIdError::Zero);
+        assert_eq!(parse(&"g".repeat(32)), ParseIdError::Digit('g'));
+        assert_eq!(parse("äää"), ParseIdError::Digit('ä'));
+    }
+
+    #[test]
+    fn the_seed_decides_the_ids() {
+        let ids = |seed| {
+            let mut ids = IdGenerator::new([seed; 32]);
+            (ids.trace_id(), ids.span_id(), ids.span_id())
+        };
+        assert_eq!(ids(1), ids(1));
+        assert_ne!(ids(1), ids(2));
+        assert_ne!(ids(1).1, ids(1).2);
+    }
+}

@@ -1,0 +1,51 @@
+//! The process-tree model: kernel events in, finished spans out.
+//!
+//! Sans-IO: nothing here reads a clock, a file, the environment or a random number generator; what is needed of them is
+//! passed in. Any sequence of events, however incomplete, leaves the model consistent: each span ends once, no span ends
+//! before it starts, and every parent exists. Memory is bounded by what is alive, not by what has happened.
+//!
+//! The drive loop of a caller:
+//!
+//! ```
+//! use std::time::SystemTime;
+//! use tracer_model::{
+//!     Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer, expression::Attributes,
+//! };
+//!
+//! let mut tracer = Tracer::new(Settings {
+//!     trace_id: TraceId([1; 16]),
+//!     root_span_id: SpanId([1; 8]),
+//!     root_parent_id: None,
+//!     root_name: "true".to_owned(),
+//!     anchor: Anchor { ktime: Ktime(0), wall: SystemTime::UNIX_EPOCH },
+//!     seed: [0; 32],
+//!     attributes: Attributes::default(),
+//!     version: "0.0.0".to_owned(),
+//! });
+//! let child = Identity { tgid: 2, start: Ktime(10) };
+//! let shell = Identity { tgid: 1, start: Ktime(5) };
+//! tracer.handle(Event::Fork { process: child, parent: shell, is_root: true });
+//! tracer.handle(Event::Exit { at: Ktime(20), process: child, parent: shell, status: ExitStatus::Code(0) });
+//! tracer.finish(Ktime(20), Losses::default());
+//! while let Some(span) = tracer.poll_span() {
+//!     assert_eq!(span.name(), "true");
+//! }
+//! ```
+#![forbid(unsafe_code)]
+
+mod connection;
+mod ended;
+pub mod event;
+pub mod expression;
+mod id;
+mod process;
+pub mod semconv;
+pub mod span;
+mod time;
+mod tracer;
+
+pub use event::{Event, ExitStatus, Identity, Losses};
+pub use id::{IdGenerator, ParseIdError, SpanId, TraceId};
+pub use span::{Span, Value};
+pub use time::{Anchor, Ktime};
+pub use tracer::{Settings, Tracer};

@@ -1,0 +1,99 @@
+//! A live process: what is known of it so far.
+
+use std::sync::Arc;
+
+use crate::{
+    event::{ExitStatus, Identity, Image},
+    id::SpanId,
+    span::{Execution, ProcessSpan, Value},
+    time::{Anchor, Ktime},
+};
+
+/// Exec events on one span; OpenTelemetry's default limit of events.
+const EXECUTIONS: usize = 128;
+
+/// Bytes of argv shown in one exec event; the span's own attributes hold all of the last.
+const EVENT_ARGUMENTS: usize = 4096;
+
+/// The name of a process of which no event that carries one has arrived.
+const UNKNOWN: &str = "unknown";
+
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) span_id: SpanId,
+    pub(crate) parent_id: Option<SpanId>,
+    pub(crate) parent_tgid: u32,
+    pub(crate) start: Ktime,
+    pub(crate) is_repaired: bool,
+    /// Its fork has been seen; what stands above is not a guess.
+    pub(crate) is_forked: bool,
+    pub(crate) image: Option<Arc<Image>>,
+    pub(crate) attributes: Arc<[(String, Value)]>,
+    executions: Vec<Execution>,
+    dropped_executions: u32,
+    last_exec: Option<Ktime>,
+    /// For the root alone, which outlives its own end: that end.
+    pub(crate) ended: Option<(Ktime, ExitStatus)>,
+}
+
+impl Process {
+    pub(crate) fn new(identity: Identity, span_id: SpanId) -> Self {
+        Self {
+            span_id,
+            parent_id: None,
+            parent_tgid: 0,
+            start: identity.start,
+            is_repaired: false,
+            is_forked: false,
+            image: None,
+            attributes: Arc::new([]),
+            executions: Vec::new(),
+            dropped_executions: 0,
+            last_exec: None,
+            ended: None,
+        }
+    }
+
+    /// A forked process runs its parent's image until it execs.
+    pub(crate) fn inherit(&mut self, image: Option<Arc<Image>>, attributes: Arc<[(String, Value)]>) {
+        if self.image.is_none() {
+            self.image = image;
+            self.attributes = attributes;
+        }
+    }
+
+    /// Takes on a new image; `false` for one that is not newer than the present one.
+    pub(crate) fn exec(&mut self, at: Ktime, anchor: &Anchor, image: Arc<Image>) -> bool {
+        if self.last_exec.is_some_and(|last| last >= at) {
+            return false;
+        }
+        self.last_exec = Some(at);
+        if self.executions.len() < EXECUTIONS {
+            self.executions.push(Execution {
+                at: anchor.wall_time(at.max(self.start)),
+                file: image.file.clone(),
+                executable: image.executable.clone(),
+                arguments: image.arguments.limited(EVENT_ARGUMENTS),
+            });
+        } else {
+            self.dropped_executions += 1;
+        }
+        self.image = Some(image);
+        true
+    }
+
+    pub(crate) fn into_span(self, tgid: u32, exit: Option<ExitStatus>) -> ProcessSpan {
+        ProcessSpan {
+            pid: tgid,
+            parent_pid: self.parent_tgid,
+            name: self.image.as_ref().map_or(UNKNOWN, |image| image.name()).to_owned(),
+            is_fork: self.last_exec.is_none(),
+            image: self.image,
+            executions: self.executions,
+            dropped_executions: self.dropped_executions,
+            exit,
+            attributes: self.attributes,
+            certificate: None,
+        }
+    }
+}

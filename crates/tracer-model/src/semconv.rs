@@ -1,0 +1,381 @@
+//! How a span looks in OpenTelemetry: every span name rule and attribute key of a trace, in one place.
+//!
+//! Names follow the semantic conventions; what has none lives under `process_tracer.`.
+
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+    time::SystemTime,
+};
+
+use crate::{
+    event::{Direction, ExitStatus, base_name},
+    span::{Certificate, ConnectionSpan, ProcessSpan, Span, Subject, Value},
+};
+
+macro_rules! keys {
+    ($($(#[$doc:meta])* $name:ident = $key:literal;)*) => {
+        $($(#[$doc])* pub const $name: &str = $key;)*
+
+        /// Every key that a span or span event may carry, besides the user's own.
+        pub const KEYS: &[&str] = &[$($key),*];
+    };
+}
+
+keys! {
+    /// Thread group id in the initial pid namespace.
+    PROCESS_PID = "process.pid";
+    /// The process that forked it.
+    PROCESS_PARENT_PID = "process.parent_pid";
+    /// Base name of the mapped file.
+    PROCESS_EXECUTABLE_NAME = "process.executable.name";
+    /// Absolute path of the mapped file.
+    PROCESS_EXECUTABLE_PATH = "process.executable.path";
+    /// `argv[0]`.
+    PROCESS_COMMAND = "process.command";
+    /// The argument vector, as much as was captured.
+    PROCESS_COMMAND_ARGS = "process.command_args";
+    /// Its true length.
+    PROCESS_ARGS_COUNT = "process.args_count";
+    /// At exec.
+    PROCESS_WORKING_DIRECTORY = "process.working_directory";
+    /// Effective user id at exec.
+    PROCESS_USER_ID = "process.user.id";
+    /// Real user id at exec, where it differs.
+    PROCESS_REAL_USER_ID = "process.real_user.id";
+    /// As a shell shows it: 128 + N after signal N.
+    PROCESS_EXIT_CODE = "process.exit.code";
+    /// RFC 3339, UTC.
+    PROCESS_CREATION_TIME = "process.creation.time";
+    /// Name of the signal, or exit code, or what failed in a connection.
+    ERROR_TYPE = "error.type";
+    /// It never called exec: it ran its parent's program.
+    FORK = "process_tracer.fork";
+    /// Name of the signal that killed it.
+    EXIT_SIGNAL = "process_tracer.exit.signal";
+    /// Whether it dumped core.
+    EXIT_CORE_DUMPED = "process_tracer.exit.core_dumped";
+    /// Bytes of its argument vector, where not all were captured.
+    ARGS_SIZE = "process_tracer.args.size";
+    /// Still alive when the trace ended.
+    UNFINISHED = "process_tracer.unfinished";
+    /// Events of this span were lost.
+    REPAIRED = "process_tracer.repaired";
+    /// Always `tcp`.
+    NETWORK_TRANSPORT = "network.transport";
+    /// `ipv4` or `ipv6`.
+    NETWORK_TYPE = "network.type";
+    /// The other end.
+    NETWORK_PEER_ADDRESS = "network.peer.address";
+    /// The other end.
+    NETWORK_PEER_PORT = "network.peer.port";
+    /// This end.
+    NETWORK_LOCAL_ADDRESS = "network.local.address";
+    /// This end.
+    NETWORK_LOCAL_PORT = "network.local.port";
+    /// The end that listens.
+    SERVER_ADDRESS = "server.address";
+    /// The end that listens.
+    SERVER_PORT = "server.port";
+    /// On an accepted connection, the end that called.
+    CLIENT_ADDRESS = "client.address";
+    /// On an accepted connection, the end that called.
+    CLIENT_PORT = "client.port";
+    /// Payload bytes written by the owner.
+    BYTES_SENT = "process_tracer.tcp.bytes_sent";
+    /// Payload bytes received.
+    BYTES_RECEIVED = "process_tracer.tcp.bytes_received";
+    /// Segments sent again.
+    RETRANSMITS = "process_tracer.tcp.retransmits";
+    /// Smoothed round-trip time, seconds.
+    ROUND_TRIP_TIME = "process_tracer.tcp.round_trip_time";
+    /// On the root span: nothing is known to be missing.
+    COMPLETE = "process_tracer.complete";
+    /// On the root span: process spans in the trace.
+    PROCESSES = "process_tracer.processes";
+    /// On the root span: connection spans in the trace.
+    CONNECTIONS = "process_tracer.connections";
+    /// On the root span: processes whose arguments or environment were too long to capture whole.
+    TRUNCATED = "process_tracer.truncated";
+    /// On the root span: user attributes left out since their expression failed.
+    FAILED_EXPRESSIONS = "process_tracer.failed_expressions";
+    /// On the root span: records lost to a full ring buffer.
+    LOST_FORKS = "process_tracer.lost.forks";
+    /// Likewise.
+    LOST_EXECS = "process_tracer.lost.execs";
+    /// Likewise: pieces of arguments, environments and paths.
+    LOST_TEXTS = "process_tracer.lost.texts";
+    /// Likewise.
+    LOST_EXITS = "process_tracer.lost.exits";
+    /// Likewise.
+    LOST_CONNECTIONS = "process_tracer.lost.connections";
+    /// On the root span: the table of processes was full.
+    UNTRACKED_PROCESSES = "process_tracer.lost.untracked_processes";
+    /// On the root span: the table of connections was full.
+    UNTRACKED_CONNECTIONS = "process_tracer.lost.untracked_connections";
+    /// On the root span: pieces of text that could not be read.
+    TEXT_FAULTS = "process_tracer.lost.text_faults";
+    /// On the root span: records that could not be decoded.
+    UNDECODABLE = "process_tracer.lost.undecodable";
+    /// On the root span: spans given up before it.
+    UNDELIVERED = "process_tracer.lost.undelivered";
+    /// On the root span: why descendants were not observed, if they were not.
+    UNOBSERVED = "process_tracer.unobserved";
+    /// On the root span: the tracer's version.
+    VERSION = "process_tracer.version";
+}
+
+/// The span event of a successful exec.
+pub const EXEC_EVENT: &str = "exec";
+/// The span event of a finished TCP handshake.
+pub const ESTABLISHED_EVENT: &str = "established";
+
+/// Keys and values.
+pub type KeyValues = Vec<(Cow<'static, str>, Value)>;
+
+/// OpenTelemetry's span kinds, as far as they occur.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A process.
+    Internal,
+    /// A connection that the process made.
+    Client,
+    /// A connection that the process accepted.
+    Server,
+}
+
+/// A moment within a span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanEvent {
+    /// What happened.
+    pub name: &'static str,
+    /// When.
+    pub at: SystemTime,
+    /// How.
+    pub attributes: KeyValues,
+}
+
+/// A span in OpenTelemetry's terms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its attributes.
+    pub attributes: KeyValues,
+    /// Its events, in order.
+    pub events: Vec<SpanEvent>,
+    /// Events beyond the limit of one span.
+    pub dropped_events: u32,
+    /// `error.type`, if its status is ERROR; the status is unset otherwise.
+    pub error: Option<String>,
+}
+
+/// Describes a span in OpenTelemetry's terms.
+#[must_use]
+pub fn describe(span: &Span) -> Description {
+    let mut description = match &span.subject {
+        Subject::Process(process) => describe_process(span, process),
+        Subject::Connection(connection) => describe_connection(connection),
+    };
+    let attributes = &mut description.attributes;
+    if let Some(error) = &description.error {
+        push(attributes, ERROR_TYPE, Value::String(error.clone()));
+    }
+    if span.is_unfinished {
+        push(attributes, UNFINISHED, Value::Bool(true));
+    }
+    if span.is_repaired {
+        push(attributes, REPAIRED, Value::Bool(true));
+    }
+    description
+}
+
+fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
+    let mut attributes = Vec::with_capacity(16);
+    push(&mut attributes, PROCESS_PID, int(process.pid));
+    push(&mut attributes, PROCESS_PARENT_PID, int(process.parent_pid));
+    push(&mut attributes, PROCESS_CREATION_TIME, Value::String(rfc3339(span.start)));
+    if process.is_fork {
+        push(&mut attributes, FORK, Value::Bool(true));
+    }
+    if let Some(image) = &process.image {
+        if let Some(path) = &image.executable {
+            push(&mut attributes, PROCESS_EXECUTABLE_NAME, string(base_name(path)));
+            push(&mut attributes, PROCESS_EXECUTABLE_PATH, string(path));
+        }
+        let arguments: Vec<String> = image.arguments.iter().map(Cow::into_owned).collect();
+        if let Some(command) = arguments.first() {
+            push(&mut attributes, PROCESS_COMMAND, string(command));
+        }
+        if !arguments.is_empty() {
+            push(&mut attributes, PROCESS_COMMAND_ARGS, Value::Strings(arguments));
+            push(&mut attributes, PROCESS_ARGS_COUNT, int(image.argument_count));
+        }
+        if image.arguments.is_truncated() {
+            push(&mut attributes, ARGS_SIZE, int(image.arguments.size));
+        }
+        if let Some(directory) = &image.directory {
+            push(&mut attributes, PROCESS_WORKING_DIRECTORY, string(directory));
+            push(&mut attributes, PROCESS_USER_ID, int(image.user_id));
+            if image.real_user_id != image.user_id {
+                push(&mut attributes, PROCESS_REAL_USER_ID, int(image.real_user_id));
+            }
+        }
+    }
+    let mut error = None;
+    if let Some(exit) = process.exit {
+        push(&mut attributes, PROCESS_EXIT_CODE, int(exit.shell_code()));
+        match exit {
+            ExitStatus::Code(0) => {}
+            ExitStatus::Code(code) => error = Some(code.to_string()),
+            ExitStatus::Signal { number, core_dumped } => {
+                let name = signal_name(number);
+                push(&mut attributes, EXIT_SIGNAL, string(&name));
+                push(&mut attributes, EXIT_CORE_DUMPED, Value::Bool(core_dumped));
+                error = Some(name.into_owned());
+            }
+        }
+    }
+    if let Some(certificate) = &process.certificate {
+        certify(&mut attributes, certificate);
+    }
+    attributes.extend(process.attributes.iter().map(|(name, value)| (Cow::Owned(name.clone()), value.clone())));
+    let events = process
+        .executions
+        .iter()
+        .map(|execution| {
+            let mut attributes = Vec::with_capacity(3);
+            if let Some(path) = &execution.executable {
+                push(&mut attributes, PROCESS_EXECUTABLE_PATH, string(path));
+            }
+            push(&mut attributes, PROCESS_COMMAND, string(&execution.file));
+            let arguments = execution.arguments.iter().map(Cow::into_owned).collect();
+            push(&mut attributes, PROCESS_COMMAND_ARGS, Value::Strings(arguments));
+            SpanEvent { name: EXEC_EVENT, at: execution.at, attributes }
+        })
+        .collect();
+    Description { kind: Kind::Internal, attributes, events, dropped_events: process.dropped_executions, error }
+}
+
+fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
+    push(attributes, COMPLETE, Value::Bool(certificate.is_complete));
+    push(attributes, PROCESSES, int(certificate.processes));
+    push(attributes, CONNECTIONS, int(certificate.connections));
+    push(attributes, VERSION, string(&certificate.version));
+    let losses = &certificate.losses;
+    for (key, count) in [
+        (TRUNCATED, certificate.truncated),
+        (FAILED_EXPRESSIONS, certificate.failed_expressions),
+        (LOST_FORKS, losses.forks),
+        (LOST_EXECS, losses.execs),
+        (LOST_TEXTS, losses.texts),
+        (LOST_EXITS, losses.exits),
+        (LOST_CONNECTIONS, losses.connections),
+        (UNTRACKED_PROCESSES, losses.untracked_processes),
+        (UNTRACKED_CONNECTIONS, losses.untracked_connections),
+        (TEXT_FAULTS, losses.text_faults),
+        (UNDECODABLE, losses.undecodable),
+        (UNDELIVERED, losses.undelivered),
+    ] {
+        if count > 0 {
+            push(attributes, key, int(count));
+        }
+    }
+    if let Some(reason) = &losses.unobserved {
+        push(attributes, UNOBSERVED, string(reason));
+    }
+}
+
+fn describe_connection(span: &ConnectionSpan) -> Description {
+    let connection = &span.connection;
+    let mut attributes = Vec::with_capacity(12);
+    push(&mut attributes, NETWORK_TRANSPORT, string("tcp"));
+    let network_type = if connection.peer.is_ipv4() { "ipv4" } else { "ipv6" };
+    push(&mut attributes, NETWORK_TYPE, string(network_type));
+    endpoint(&mut attributes, NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, connection.peer);
+    if connection.local.port() != 0 {
+        endpoint(&mut attributes, NETWORK_LOCAL_ADDRESS, NETWORK_LOCAL_PORT, connection.local);
+    }
+    match connection.direction {
+        Direction::Connect => endpoint(&mut attributes, SERVER_ADDRESS, SERVER_PORT, connection.peer),
+        Direction::Accept => {
+            endpoint(&mut attributes, SERVER_ADDRESS, SERVER_PORT, connection.local);
+            endpoint(&mut attributes, CLIENT_ADDRESS, CLIENT_PORT, connection.peer);
+        }
+    }
+    push(&mut attributes, BYTES_SENT, int(connection.bytes_sent));
+    push(&mut attributes, BYTES_RECEIVED, int(connection.bytes_received));
+    push(&mut attributes, RETRANSMITS, int(connection.retransmits));
+    if connection.round_trip_us > 0 {
+        push(&mut attributes, ROUND_TRIP_TIME, Value::Float(f64::from(connection.round_trip_us) / 1e6));
+    }
+    let kind = match connection.direction {
+        Direction::Connect => Kind::Client,
+        Direction::Accept => Kind::Server,
+    };
+    let established =
+        span.established.map(|at| SpanEvent { name: ESTABLISHED_EVENT, at, attributes: Vec::new() });
+    Description {
+        kind,
+        attributes,
+        events: established.into_iter().collect(),
+        dropped_events: 0,
+        error: connection.error.map(|errno| connection_error(errno).into_owned()),
+    }
+}
+
+/// `error.type` of a failed connection, by errno (Linux, include/uapi/asm-generic/errno.h).
+#[must_use]
+pub fn connection_error(errno: i32) -> Cow<'static, str> {
+    Cow::Borrowed(match errno {
+        // After the peer's FIN a reset is reported as EPIPE: net/ipv4/tcp_input.c, tcp_reset().
+        32 | 104 => "connection_reset",
+        99 => "address_not_available",
+        100 => "network_down",
+        101 => "network_unreachable",
+        103 => "connection_aborted",
+        110 => "timed_out",
+        111 => "connection_refused",
+        112 => "host_down",
+        113 => "host_unreachable",
+        other => return Cow::Owned(format!("errno_{other}")),
+    })
+}
+
+/// The name of a signal (Linux, include/uapi/asm-generic/signal.h; the numbers of x86 and arm).
+#[must_use]
+pub fn signal_name(number: u8) -> Cow<'static, str> {
+    const NAMES: [&str; 31] = [
+        "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1",
+        "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP",
+        "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH",
+        "SIGIO", "SIGPWR", "SIGSYS",
+    ];
+    match usize::from(number).checked_sub(1).and_then(|index| NAMES.get(index)) {
+        Some(name) => Cow::Borrowed(name),
+        None if (34..=64).contains(&number) => Cow::Owned(format!("SIGRTMIN+{}", number - 34)),
+        None => Cow::Owned(format!("SIG{number}")),
+    }
+}
+
+fn push(attributes: &mut KeyValues, key: &'static str, value: Value) {
+    attributes.push((Cow::Borrowed(key), value));
+}
+
+fn endpoint(attributes: &mut KeyValues, address: &'static str, port: &'static str, end: SocketAddr) {
+    let ip: IpAddr = end.ip();
+    push(attributes, address, Value::String(ip.to_string()));
+    push(attributes, port, int(end.port()));
+}
+
+fn string(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn int(number: impl TryInto<i64>) -> Value {
+    Value::Int(number.try_into().unwrap_or(i64::MAX))
+}
+
+fn rfc3339(at: SystemTime) -> String {
+    humantime::format_rfc3339_micros(at).to_string()
+}

@@ -1,0 +1,132 @@
+//! A finished span, as plain typed data. How it looks in OpenTelemetry is [`crate::semconv`]'s to say.
+
+use std::{borrow::Cow, sync::Arc, time::SystemTime};
+
+use crate::{
+    event::{Connection, Direction, ExitStatus, Image, Losses, Strings},
+    id::{SpanId, TraceId},
+};
+
+/// A finished span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// The trace it belongs to.
+    pub trace_id: TraceId,
+    /// Its own id.
+    pub span_id: SpanId,
+    /// Its parent; for the root span whatever called us, if that is known.
+    pub parent_id: Option<SpanId>,
+    /// When it began.
+    pub start: SystemTime,
+    /// When it ended; never before `start`.
+    pub end: SystemTime,
+    /// It was still alive when the trace ended.
+    pub is_unfinished: bool,
+    /// Some of its events were lost; what later ones carried stands in for them.
+    pub is_repaired: bool,
+    /// What it is about.
+    pub subject: Subject,
+}
+
+/// What a span is about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Subject {
+    /// A process.
+    Process(Box<ProcessSpan>),
+    /// A TCP connection.
+    Connection(Box<ConnectionSpan>),
+}
+
+/// One process, from fork to the death of its last thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessSpan {
+    /// Thread group id in the initial pid namespace.
+    pub pid: u32,
+    /// The process that forked it.
+    pub parent_pid: u32,
+    /// Span name.
+    pub name: String,
+    /// What it ran last; its parent's image if it never called exec, `None` if that is not known.
+    pub image: Option<Arc<Image>>,
+    /// Each exec, in order.
+    pub executions: Vec<Execution>,
+    /// Execs beyond the limit of one span, not listed.
+    pub dropped_executions: u32,
+    /// It never called exec.
+    pub is_fork: bool,
+    /// How it ended; `None` while unfinished.
+    pub exit: Option<ExitStatus>,
+    /// The user's attributes, by the last exec.
+    pub attributes: Arc<[(String, Value)]>,
+    /// On the root span: what this trace is worth.
+    pub certificate: Option<Certificate>,
+}
+
+/// One successful exec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// When.
+    pub at: SystemTime,
+    /// The file as invoked.
+    pub file: String,
+    /// The file that was mapped.
+    pub executable: Option<String>,
+    /// The beginning of the argument vector.
+    pub arguments: Strings,
+}
+
+/// What a trace is worth: how much it holds, and what it is known to lack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Nothing is known to be missing.
+    pub is_complete: bool,
+    /// Process spans in the trace, the root among them.
+    pub processes: u64,
+    /// Connection spans in the trace.
+    pub connections: u64,
+    /// Processes whose arguments or environment were longer than what is captured.
+    pub truncated: u64,
+    /// User attributes left out since their expression failed.
+    pub failed_expressions: u64,
+    /// What is missing, by cause.
+    pub losses: Losses,
+    /// The tracer's version.
+    pub version: String,
+}
+
+/// One TCP connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionSpan {
+    /// What was known at its end.
+    pub connection: Connection,
+    /// When the handshake was done, if it ever was.
+    pub established: Option<SystemTime>,
+}
+
+/// An attribute's value, of OpenTelemetry's types.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Value {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    String(String),
+    Bools(Vec<bool>),
+    Ints(Vec<i64>),
+    Floats(Vec<f64>),
+    Strings(Vec<String>),
+}
+
+impl Span {
+    /// The span's name.
+    #[must_use]
+    pub fn name(&self) -> Cow<'_, str> {
+        match &self.subject {
+            Subject::Process(process) => Cow::Borrowed(&process.name),
+            Subject::Connection(span) => Cow::Owned(match span.connection.direction {
+                Direction::Connect => format!("connect {}", span.connection.peer),
+                Direction::Accept => format!("accept :{}", span.connection.local.port()),
+            }),
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The state machine: events in, spans out.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    connection::LiveConnection,
+    ended::Ended,
+    event::{Change, Connection, Event, ExitStatus, Flow, Identity, Image, Losses, Strings},
+    expression::{Attributes, Failure},
+    id::{IdGenerator, SpanId, TraceId},
+    process::Process,
+    span::{Certificate, ConnectionSpan, ProcessSpan, Span, Subject},
+    time::{Anchor, Ktime},
+};
+
+/// What a trace is made with.
+#[derive(Debug)]
+pub struct Settings {
+    /// The trace's id.
+    pub trace_id: TraceId,
+    /// The root span's id, known before the command starts, so that it can be passed on to it.
+    pub root_span_id: SpanId,
+    /// The span that the root hangs under.
+    pub root_parent_id: Option<SpanId>,
+    /// The root's name where it never ran anything.
+    pub root_name: String,
+    /// How the kernel's clock becomes wall time.
+    pub anchor: Anchor,
+    /// Where the span ids come from.
+    pub seed: [u8; 32],
+    /// The user's attributes.
+    pub attributes: Attributes,
+    /// The tracer's version, for the root span.
+    pub version: String,
+}
+
+/// Turns what the kernel reports into spans.
+///
+/// Feed it with [`handle`](Self::handle), take spans with [`poll_span`](Self::poll_span), end it with
+/// [`finish`](Self::finish), and take the rest.
+#[derive(Debug)]
+pub struct Tracer {
+    settings: Settings,
+    ids: IdGenerator,
+    root: Option<Identity>,
+    processes: HashMap<Identity, Process>,
+    /// The latest incarnation of each live pid, to notice when one is reused.
+    incarnations: HashMap<u32, Identity>,
+    connections: HashMap<Flow, LiveConnection>,
+    ended_processes: Ended<Identity, SpanId>,
+    ended_connections: Ended<Flow, ()>,
+    spans: VecDeque<Span>,
+    process_count: u64,
+    connection_count: u64,
+    truncated: u64,
+    is_finished: bool,
+}
+
+impl Tracer {
+    /// A model that knows of no process yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            ids: IdGenerator::new(settings.seed),
+            settings,
+            root: None,
+            processes: HashMap::new(),
+            incarnations: HashMap::new(),
+            connections: HashMap::new(),
+            ended_processes: Ended::new(),
+            ended_connections: Ended::new(),
+            spans: VecDeque::new(),
+            process_count: 0,
+            connection_count: 0,
+            truncated: 0,
+            is_finished: false,
+        }
+    }
+
+    /// Takes in one event. After [`finish`](Self::finish) events are ignored.
+    pub fn handle(&mut self, event: Event) {
+        if self.is_finished {
+            return;
+        }
+        match event {
+            Event::Fork { process, parent, is_root } => self.fork(process, parent, is_root),
+            Event::Exec { at, process, parent, image, environment } => {
+                self.exec(at, process, parent, image, environment.as_ref());
+            }
+            Event::Exit { at, process, parent, status } => self.exit(at, process, parent, status),
+            Event::Connection { at, flow, owner, change, connection } => {
+                self.connection(at, flow, owner, change, connection);
+            }
+        }
+    }
+
+    /// The next finished span. The root span is the last of all.
+    pub fn poll_span(&mut self) -> Option<Span> {
+        self.spans.pop_front()
+    }
+
+    /// Processes alive now, as far as events tell.
+    #[must_use]
+    pub fn live_processes(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// User attributes whose expressions failed.
+    pub fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
+        self.settings.attributes.failures()
+    }
+
+    /// Ends the trace: what is still alive becomes an unfinished span that ends now, and the root span certifies what
+    /// the trace is worth.
+    pub fn finish(&mut self, at: Ktime, losses: Losses) {
+        if self.is_finished {
+            return;
+        }
+        self.is_finished = true;
+        let mut connections: Vec<_> = self.connections.drain().collect();
+        connections.sort_by_key(|(flow, _)| *flow);
+        for (_, connection) in connections {
+            self.end_connection(connection, at, true);
+        }
+        let root = self.root.and_then(|identity| Some((identity, self.processes.remove(&identity)?)));
+        let mut processes: Vec<_> = self.processes.drain().collect();
+        processes.sort_by_key(|(identity, _)| *identity);
+        for (identity, mut process) in processes {
+            // It may be dead, and its exit among what was lost.
+            process.is_repaired |= losses.exits > 0;
+            self.end_process(identity, process, at, None, true);
+        }
+        self.end_root(root, at, losses);
+    }
+
+    fn fork(&mut self, identity: Identity, parent: Identity, is_root: bool) {
+        if self.ended_processes.get(&identity).is_some() {
+            return;
+        }
+        let is_root = is_root && self.root.is_none();
+        if self.processes.get(&identity).is_some_and(|known| known.is_forked) {
+            return;
+        }
+        if !self.processes.contains_key(&identity) {
+            let span_id = if is_root { self.settings.root_span_id } else { self.ids.span_id() };
+            self.insert(identity, Process::new(identity, span_id));
+        }
+        let inherited = self.processes.get(&parent).map(|parent| (parent.image.clone(), parent.attributes.clone()));
+        let (parent_id, is_known) = self.span_of(parent);
+        let root_parent_id = self.settings.root_parent_id;
+        let Some(process) = self.processes.get_mut(&identity) else { return };
+        process.is_forked = true;
+        process.parent_tgid = parent.tgid;
+        if is_root {
+            self.root = Some(identity);
+            process.parent_id = root_parent_id;
+            process.is_repaired = false;
+        } else {
+            process.parent_id = Some(parent_id);
+            process.is_repaired = !is_known;
+            if let Some((image, attributes)) = inherited {
+                process.inherit(image, attributes);
+            }
+        }
+    }
+
+    fn exec(
+        &mut self,
+        at: Ktime,
+        identity: Identity,
+        parent: Identity,
+        image: Arc<Image>,
+        environment: Option<&Strings>,
+    ) {
+        if !self.ensure(identity, parent) {
+            return;
+        }
+        let is_truncated = image.arguments.is_truncated() || environment.is_some_and(Strings::is_truncated);
+        let attributes = self.settings.attributes.evaluate(&image.arguments, environment);
+        let Some(process) = self.processes.get_mut(&identity) else { return };
+        if process.exec(at, &self.settings.anchor, image) {
+            process.attributes = attributes.into();
+            self.truncated += u64::from(is_truncated);
+        }
+    }
+
+    fn exit(&mut self, at: Ktime, identity: Identity, parent: Identity, status: ExitStatus) {
+        if !self.ensure(identity, parent) {
+            return;
+        }
+        if self.root == Some(identity) {
+            // Its span certifies the whole trace, so it comes last.
+            if let Some(root) = self.processes.get_mut(&identity) {
+                root.ended.get_or_insert((at, status));
+            }
+        } else if let Some(process) = self.processes.remove(&identity) {
+            self.end_process(identity, process, at, Some(status), false);
+        }
+    }
+
+    fn connection(&mut self, at: Ktime, flow: Flow, owner: Identity, change: Change, latest: Connection) {
+        if self.ended_connections.get(&flow).is_some() {
+            return;
+        }
+        let (owner_id, is_known) = self.span_of(owner);
+        let connection = self
+            .connections
+            .entry(flow)
+            .or_insert_with(|| LiveConnection::new(flow, at, change, owner_id, latest));
+        connection.owner_id = owner_id;
+        connection.is_repaired |= !is_known;
+        connection.latest = latest;
+        match change {
+            Change::Opened | Change::Owned => {}
+            Change::Established => connection.established = Some(at),
+            Change::Closed => {
+                if let Some(connection) = self.connections.remove(&flow) {
+                    self.ended_connections.insert(flow, ());
+                    self.end_connection(connection, at, false);
+                }
+            }
+        }
+    }
+
+    /// Makes sure of a live process of that identity. One not heard of before is put in its place as well as possible:
+    /// its fork was lost. `false` if it has ended: the event is late, or was told twice.
+    fn ensure(&mut self, identity: Identity, parent: Identity) -> bool {
+        if self.processes.contains_key(&identity) {
+            return true;
+        }
+        if self.ended_processes.get(&identity).is_some() {
+            return false;
+        }
+        let mut process = Process::new(identity, self.ids.span_id());
+        process.is_repaired = true;
+        process.parent_id = Some(self.span_of(parent).0);
+        process.parent_tgid = parent.tgid;
+        self.insert(identity, process);
+        true
+    }
+
+    fn insert(&mut self, identity: Identity, process: Process) {
+        match self.incarnations.get(&identity.tgid).copied() {
+            // The pid is in use again, so its former holder is dead, and its exit was lost.
+            Some(former) if former.start < identity.start => {
+                self.incarnations.insert(identity.tgid, identity);
+                if self.root != Some(former)
+                    && let Some(mut dead) = self.processes.remove(&former)
+                {
+                    dead.is_repaired = true;
+                    self.end_process(former, dead, identity.start, None, false);
+                }
+            }
+            Some(_) => {}
+            None => {
+                self.incarnations.insert(identity.tgid, identity);
+            }
+        }
+        self.processes.insert(identity, process);
+    }
+
+    /// The span of a process; the root's, and `false`, where it is not known.
+    fn span_of(&self, identity: Identity) -> (SpanId, bool) {
+        let live = self.processes.get(&identity).map(|process| process.span_id);
+        match live.or_else(|| self.ended_processes.get(&identity).copied()) {
+            Some(span_id) => (span_id, true),
+            None => (self.settings.root_span_id, false),
+        }
+    }
+
+    fn end_process(
+        &mut self,
+        identity: Identity,
+        process: Process,
+        at: Ktime,
+        exit: Option<ExitStatus>,
+        is_unfinished: bool,
+    ) {
+        self.ended_processes.insert(identity, process.span_id);
+        if self.incarnations.get(&identity.tgid) == Some(&identity) {
+            self.incarnations.remove(&identity.tgid);
+        }
+        self.process_count += 1;
+        let mut span = self.process_span(identity.tgid, process, at, exit, None);
+        span.is_unfinished = is_unfinished;
+        self.spans.push_back(span);
+    }
+
+    fn end_connection(&mut self, connection: LiveConnection, at: Ktime, is_unfinished: bool) {
+        self.connection_count += 1;
+        let anchor = self.settings.anchor;
+        let established = connection.established.map(|at| anchor.wall_time(at.max(connection.start)));
+        self.spans.push_back(Span {
+            trace_id: self.settings.trace_id,
+            span_id: self.ids.span_id(),
+            parent_id: Some(connection.owner_id),
+            start: anchor.wall_time(connection.start),
+            end: anchor.wall_time(at.max(connection.start)),
+            is_unfinished,
+            is_repaired: connection.is_repaired,
+            subject: Subject::Connection(Box::new(ConnectionSpan { connection: connection.latest, established })),
+        });
+    }
+
+    fn end_root(&mut self, root: Option<(Identity, Process)>, at: Ktime, losses: Losses) {
+        self.process_count += 1;
+        let failed_expressions = self.failures().map(|failure| failure.count).sum();
+        let certificate = Certificate {
+            is_complete: losses.is_none() && self.truncated == 0 && root.is_some(),
+            processes: self.process_count,
+            connections: self.connection_count,
+            truncated: self.truncated,
+            failed_expressions,
+            losses,
+            version: self.settings.version.clone(),
+        };
+        let (identity, mut process) = root.unwrap_or_else(|| {
+            // Every parent exists, so there is a root even if nothing was ever heard of it.
+            let identity = Identity { tgid: 0, start: at };
+            let mut process = Process::new(identity, self.settings.root_span_id);
+            process.parent_id = self.settings.root_parent_id;
+            process.is_repaired = true;
+            (identity, process)
+        });
+        process.image.get_or_insert_with(|| {
+            Arc::new(Image { file: self.settings.root_name.clone(), ..Image::default() })
+        });
+        let (end, exit) = match process.ended {
+            Some((end, status)) => (end, Some(status)),
+            None => (at, None),
+        };
+        let span = self.process_span(identity.tgid, process, end, exit, Some(certificate));
+        self.spans.push_back(span);
+    }
+
+    fn process_span(
+        &self,
+        tgid: u32,
+        process: Process,
+        end: Ktime,
+        exit: Option<ExitStatus>,
+        certificate: Option<Certificate>,
+    ) -> Span {
+        let anchor = &self.settings.anchor;
+        Span {
+            trace_id: self.settings.trace_id,
+            span_id: process.span_id,
+            parent_id: process.parent_id,
+            start: anchor.wall_time(process.start),
+            end: anchor.wall_time(end.max(process.start)),
+            is_unfinished: exit.is_none(),
+            is_repaired: process.is_repaired,
+            subject: Subject::Process(Box::new(ProcessSpan { certificate, ..process.into_span(tgid, exit) })),
+        }
+    }
+}
