@@ -3,10 +3,10 @@
 #ifndef TRACER_PROCESS_BPF_H
 #define TRACER_PROCESS_BPF_H
 
-/* An absolute path has at most PATH_MAX bytes; more components than this are not followed. */
-#define PATH_COMPONENTS 96
+/* A path that is deeper or longer than this is left out. */
+#define PATH_COMPONENTS 64
 #define PATH_BYTES 4096
-#define NAME_BYTES 256
+#define NAME_BYTES 256 /* NAME_MAX and a NUL */
 
 struct text_scratch {
 	struct text_record record;
@@ -95,21 +95,37 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* Emits the scratch record with the text that stands in it. */
-static __always_inline void emit_text(struct text_scratch *scratch, __u32 part, __u32 size)
+/*
+ * The next three are global functions, which the verifier looks at once each and not once for every call and turn: that
+ * is most of what loading takes. For the same reason the two loops keep what changes from turn to turn in the scratch
+ * record and read it back from there. The verifier does not follow values through map memory, so each turn looks alike.
+ */
+#define READ_ONCE(field) (*(volatile __u32 *)&(field))
+
+static __always_inline struct text_scratch *text_scratch(void)
 {
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&scratch, &zero);
+}
+
+/* Emits the scratch record with the `record.size` bytes of text that stand in it. */
+__noinline int emit_text(__u32 part)
+{
+	struct text_scratch *scratch = text_scratch();
+	__u32 size;
+
+	if (!scratch)
+		return 0;
+	size = READ_ONCE(scratch->record.size);
+	if (size > TEXT_CHUNK)
+		return 0;
 	scratch->record.part = part;
-	scratch->record.size = size;
 	if (scratch->record.fault)
 		COUNT(text_faults);
 	emit(scratch, sizeof(scratch->record) + size, RECORD_TEXT);
+	return 0;
 }
-
-/*
- * The two loops below keep what changes from turn to turn in the scratch record and read it back through this. The
- * verifier does not follow values through map memory: to it each turn starts alike, and it looks at each but once.
- */
-#define READ_ONCE(field) (*(volatile __u32 *)&(field))
 
 /* A part of TEXT_LIMIT bytes touches at most one page more than it fills. */
 #define TEXT_LIMIT (128 * 1024)
@@ -119,10 +135,13 @@ static __always_inline void emit_text(struct text_scratch *scratch, __u32 part, 
  * Emits user memory from `start`, `size` bytes of it, in chunks that end with their page. Freshly written by exec, it is
  * all but always resident; a page that is not loses only itself.
  */
-static __always_inline void emit_user_text(struct text_scratch *scratch, __u32 part, __u64 start, __u64 size)
+__noinline int emit_user_text(__u32 part, __u64 start, __u64 size)
 {
+	struct text_scratch *scratch = text_scratch();
 	__u32 limit = size < TEXT_LIMIT ? size : TEXT_LIMIT;
 
+	if (!scratch)
+		return 0;
 	scratch->record.offset = 0;
 	for (int i = 0; i < TEXT_CHUNKS; i++) {
 		__u32 offset = READ_ONCE(scratch->record.offset);
@@ -136,55 +155,61 @@ static __always_inline void emit_user_text(struct text_scratch *scratch, __u32 p
 			break;
 		/* On a fault the helper zeroes the destination. */
 		scratch->record.fault = bpf_probe_read_user(scratch->text, chunk, (void *)(start + offset)) != 0;
-		emit_text(scratch, part, chunk);
+		emit_text(part);
 		scratch->record.offset = offset + chunk;
 	}
 	scratch->record.offset = 0;
 	scratch->record.fault = 0;
+	return 0;
 }
 
-/* Emits a path as its components from leaf to root; user space turns it round. */
-static __always_inline void emit_path(struct text_scratch *scratch, __u32 part, struct path *path, struct path *root)
+/*
+ * Emits a path as its components from leaf to root, each with its NUL; user space turns it round. The addresses are of
+ * two struct path. A path that cannot be followed to the root is left out.
+ */
+__noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 {
+	struct path *path = (struct path *)path_address;
+	struct path *root = (struct path *)root_address;
 	struct dentry *dentry = BPF_CORE_READ(path, dentry);
 	struct vfsmount *vfsmount = BPF_CORE_READ(path, mnt);
 	struct dentry *root_dentry = BPF_CORE_READ(root, dentry);
-	struct vfsmount *root_vfsmount = BPF_CORE_READ(root, mnt);
-	__u32 size;
+	struct text_scratch *scratch = text_scratch();
 
+	if (!scratch)
+		return 0;
 	scratch->record.size = 0;
 	for (int i = 0; i < PATH_COMPONENTS; i++) {
+		__u32 size = READ_ONCE(scratch->record.size);
 		struct dentry *parent;
-		__u32 length;
+		long length;
 
-		if (dentry == root_dentry && vfsmount == root_vfsmount)
-			break;
+		if (dentry == root_dentry && vfsmount == BPF_CORE_READ(root, mnt)) {
+			emit_text(part);
+			return 0;
+		}
 		if (dentry == BPF_CORE_READ(vfsmount, mnt_root)) {
 			struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
-			if (above == mount)
-				break;
+			if (above == mount) { /* the root of another mount namespace */
+				emit_text(part);
+				return 0;
+			}
 			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
 			vfsmount = (void *)above + bpf_core_field_offset(struct mount, mnt);
 			continue;
 		}
 		parent = BPF_CORE_READ(dentry, d_parent);
-		if (parent == dentry)
-			break;
-		size = READ_ONCE(scratch->record.size);
-		length = BPF_CORE_READ(dentry, d_name.len);
-		if (size >= PATH_BYTES || length >= NAME_BYTES)
-			break;
-		if (bpf_probe_read_kernel(scratch->text + size, length, BPF_CORE_READ(dentry, d_name.name)))
-			break;
-		scratch->text[size + length] = '/';
-		scratch->record.size = size + length + 1;
+		if (parent == dentry || size >= PATH_BYTES)
+			return 0;
+		length = bpf_probe_read_kernel_str(scratch->text + size, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
+		if (length <= 0)
+			return 0;
+		scratch->record.size = size + length;
 		dentry = parent;
 	}
-	size = READ_ONCE(scratch->record.size);
-	if (size <= PATH_BYTES)
-		emit_text(scratch, part, size);
+	return 0;
 }
 
 SEC("raw_tp/sched_process_exec")
@@ -198,12 +223,11 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct mm_struct *mm;
 	struct file *executable;
 	__u64 arg_start, env_start;
-	__u32 zero = 0;
 	long length;
 
 	if (!tracked_current())
 		return 0;
-	text = bpf_map_lookup_elem(&scratch, &zero);
+	text = text_scratch();
 	if (!text)
 		return 0;
 	mm = BPF_CORE_READ(task, mm);
@@ -221,14 +245,14 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	text->record.header = record.header;
 	text->record.header.kind = RECORD_TEXT;
 	length = bpf_probe_read_kernel_str(text->text, PATH_BYTES, BPF_CORE_READ(binprm, filename));
-	if (length > 0 && length <= PATH_BYTES)
-		emit_text(text, TEXT_FILE, length - 1);
+	text->record.size = length > 0 ? length : 0;
+	emit_text(TEXT_FILE);
 	executable = BPF_CORE_READ(mm, exe_file);
-	emit_path(text, TEXT_EXECUTABLE, &executable->f_path, &fs->root);
-	emit_path(text, TEXT_DIRECTORY, &fs->pwd, &fs->root);
-	emit_user_text(text, TEXT_ARGUMENTS, arg_start, record.arguments_size);
+	emit_path(TEXT_EXECUTABLE, (__u64)&executable->f_path, (__u64)&fs->root);
+	emit_path(TEXT_DIRECTORY, (__u64)&fs->pwd, (__u64)&fs->root);
+	emit_user_text(TEXT_ARGUMENTS, arg_start, record.arguments_size);
 	if (capture_environment)
-		emit_user_text(text, TEXT_ENVIRONMENT, env_start, record.environment_size);
+		emit_user_text(TEXT_ENVIRONMENT, env_start, record.environment_size);
 	emit(&record, sizeof(record), RECORD_EXEC);
 	return 0;
 }

@@ -18,8 +18,8 @@
 #define RECORD_KINDS 5
 
 /* text_record.part */
-#define TEXT_FILE 0        /* the file name handed to exec, as invoked */
-#define TEXT_EXECUTABLE 1  /* path of the mapped file: its components from leaf to root, each followed by '/' */
+#define TEXT_FILE 0        /* the file name handed to exec, as invoked, and a NUL */
+#define TEXT_EXECUTABLE 1  /* path of the mapped file: its components from leaf to root, each with a NUL */
 #define TEXT_DIRECTORY 2   /* working directory, in the same form */
 #define TEXT_ARGUMENTS 3   /* argv as it lies in memory: each string followed by NUL */
 #define TEXT_ENVIRONMENT 4 /* environ, likewise */

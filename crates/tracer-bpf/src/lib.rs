@@ -1,1 +1,16 @@
-pub fn x(){}
+//! The eBPF side of process-tracer: the programs, their records, and the stream of events decoded from them.
+//!
+//! [`probe::check`] says whether this kernel and these privileges allow it; [`Capture::start`] loads and attaches;
+//! [`Capture::arm`] makes the next fork of this process the root of the trace; [`Stream`] yields the events.
+
+mod decode;
+mod loader;
+pub mod probe;
+mod shared;
+mod stream;
+mod wire;
+
+pub use decode::{DecodeError, Decoder};
+pub use loader::{Capture, LoadError, Options};
+pub use shared::SharedPage;
+pub use stream::Stream;

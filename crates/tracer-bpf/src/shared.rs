@@ -1,0 +1,83 @@
+//! The page shared with the programs: arming the launch, and the loss counters. Reading it takes no system call, and so
+//! no privilege.
+
+use std::{
+    io,
+    mem::offset_of,
+    num::NonZeroUsize,
+    os::fd::AsFd,
+    ptr::NonNull,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+use nix::{
+    sys::mman::{MapFlags, ProtFlags, mmap, munmap},
+    unistd::{SysconfVar, sysconf},
+};
+use tracer_model::Losses;
+
+use crate::wire;
+
+/// The mapped page.
+#[derive(Debug)]
+pub struct SharedPage {
+    page: NonNull<std::ffi::c_void>,
+    size: NonZeroUsize,
+}
+
+// SAFETY: the page is only ever accessed through atomics, from any thread.
+unsafe impl Send for SharedPage {}
+// SAFETY: as above.
+unsafe impl Sync for SharedPage {}
+
+impl SharedPage {
+    pub(crate) fn map(fd: impl AsFd) -> io::Result<Self> {
+        let size = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| NonZeroUsize::new(size as usize));
+        let size = size.ok_or(io::ErrorKind::Unsupported)?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let page = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, fd, 0)? };
+        Ok(Self { page, size })
+    }
+
+    /// Makes the next fork of process `pid` (as in its own pid namespace, with that inode number) the root of the trace.
+    pub(crate) fn arm(&self, pid: u32, namespace: u32) {
+        let field = |offset| {
+            // SAFETY: the offset is of an aligned u32 within the page, which lives as long as `self`.
+            unsafe { AtomicU32::from_ptr(self.page.as_ptr().byte_add(offset).cast()) }
+        };
+        field(offset_of!(wire::SharedPage, launcher_namespace)).store(namespace, Ordering::Relaxed);
+        field(offset_of!(wire::SharedPage, launcher_pid)).store(pid, Ordering::Release);
+    }
+
+    /// What the programs could not report so far.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        let count = |offset| {
+            // SAFETY: the offset is of an aligned u64 within the page, which lives as long as `self`.
+            let counter = unsafe { AtomicU64::from_ptr(self.page.as_ptr().byte_add(offset).cast()) };
+            counter.load(Ordering::Relaxed)
+        };
+        let lost = |kind| {
+            count(offset_of!(wire::SharedPage, lost_records) + kind as usize * size_of::<u64>())
+        };
+        Losses {
+            forks: lost(wire::RECORD_FORK),
+            execs: lost(wire::RECORD_EXEC),
+            texts: lost(wire::RECORD_TEXT),
+            exits: lost(wire::RECORD_EXIT),
+            connections: lost(wire::RECORD_CONNECTION),
+            untracked_processes: count(offset_of!(wire::SharedPage, untracked_processes)),
+            untracked_connections: count(offset_of!(wire::SharedPage, untracked_connections)),
+            text_faults: count(offset_of!(wire::SharedPage, text_faults)),
+            ..Losses::default()
+        }
+    }
+}
+
+impl Drop for SharedPage {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, and no reference into it outlives `self`.
+        let _ = unsafe { munmap(self.page, self.size.get()) };
+    }
+}
