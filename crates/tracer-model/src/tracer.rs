@@ -56,6 +56,7 @@ pub struct Tracer {
     process_count: u64,
     connection_count: u64,
     truncated: u64,
+    certificate: Option<Certificate>,
     is_finished: bool,
 }
 
@@ -76,6 +77,7 @@ impl Tracer {
             process_count: 0,
             connection_count: 0,
             truncated: 0,
+            certificate: None,
             is_finished: false,
         }
     }
@@ -111,6 +113,12 @@ impl Tracer {
     /// User attributes whose expressions failed.
     pub fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
         self.settings.attributes.failures()
+    }
+
+    /// What the trace is worth, once it is finished.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
 
     /// Ends the trace: what is still alive becomes an unfinished span that ends now, and the root span certifies what
@@ -317,6 +325,7 @@ impl Tracer {
             losses,
             version: self.settings.version.clone(),
         };
+        self.certificate = Some(certificate.clone());
         let (identity, mut process) = root.unwrap_or_else(|| {
             // Every parent exists, so there is a root even if nothing was ever heard of it.
             let identity = Identity { tgid: 0, start: at };

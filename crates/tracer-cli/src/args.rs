@@ -1,0 +1,70 @@
+//! The command line: every flag with its environment twin and its help, as raw text. `config` makes sense of it.
+
+use std::ffi::OsString;
+
+use clap::{ArgAction, Parser, builder::FalseyValueParser};
+
+/// Wraps a command and turns everything it does into an OpenTelemetry trace: one span for every process and every TCP
+/// connection of the command and its descendants.
+///
+/// The command keeps its terminal, its streams and its signals; its exit status is ours. If we fail before it starts,
+/// the exit status is 125; if it cannot be invoked, 126; if it is not found, 127.
+#[derive(Debug, Parser)]
+#[command(
+    name = "process-tracer",
+    version,
+    override_usage = "process-tracer [OPTIONS] -- COMMAND [ARGS]...",
+    after_help = "\
+Examples:
+  sudo process-tracer -- make -j8
+  sudo process-tracer -o build.jsonl -- cargo build
+  sudo process-tracer --endpoint http://localhost:4318 -a pod='env[\"POD_NAME\"]' -- ./ci.sh
+
+OpenTelemetry's own variables are honoured: OTEL_EXPORTER_OTLP_*, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+OTEL_TRACES_EXPORTER, OTEL_SDK_DISABLED; TRACEPARENT is taken in and handed on. Note that sudo resets the environment:
+use sudo --preserve-env=NAME,... or the flags."
+)]
+pub(crate) struct Args {
+    /// Trace id: 32 hexadecimal digits [default: from TRACEPARENT, else random]
+    #[arg(short, long, value_name = "HEX32", env = "PROCESS_TRACER_TRACE_ID", hide_env_values = true)]
+    pub(crate) trace_id: Option<String>,
+
+    /// Span that the trace hangs under: 16 hexadecimal digits [default: from TRACEPARENT]
+    #[arg(short, long, value_name = "HEX16", env = "PROCESS_TRACER_PARENT_ID", hide_env_values = true)]
+    pub(crate) parent_id: Option<String>,
+
+    /// Attribute for every process: an expr expression over `env`, `args` and `cmdline`; repeatable (in the variable: one
+    /// a line)
+    #[arg(short, long, value_name = "NAME=EXPR", env = "PROCESS_TRACER_ATTRIBUTE", hide_env_values = true)]
+    pub(crate) attribute: Vec<String>,
+
+    /// Where the trace goes: `otlp`, `summary`, or a file FILE.jsonl of OTLP/JSON lines; repeatable (in the variable:
+    /// separated by commas) [default: otlp if an OTLP endpoint is configured, else summary]
+    #[arg(short, long, value_name = "DEST", env = "PROCESS_TRACER_OUTPUT", hide_env_values = true)]
+    pub(crate) output: Vec<String>,
+
+    /// OTLP endpoint, such as http://localhost:4318; implies `-o otlp` [default: from OTEL_EXPORTER_OTLP_ENDPOINT, else
+    /// localhost]
+    #[arg(long, value_name = "URL", env = "PROCESS_TRACER_ENDPOINT", hide_env_values = true)]
+    pub(crate) endpoint: Option<String>,
+
+    /// OTLP protocol: `http/protobuf` or `grpc` [default: from OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]
+    #[arg(long, value_name = "PROTOCOL", env = "PROCESS_TRACER_PROTOCOL", hide_env_values = true)]
+    pub(crate) protocol: Option<String>,
+
+    /// Resource attribute service.name [default: from OTEL_SERVICE_NAME, else process-tracer]
+    #[arg(long, value_name = "NAME", env = "PROCESS_TRACER_SERVICE_NAME", hide_env_values = true)]
+    pub(crate) service_name: Option<String>,
+
+    /// Say nothing but warnings and errors
+    #[arg(short, long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_QUIET", hide_env_values = true)]
+    pub(crate) quiet: bool,
+
+    /// Say more about the tracing itself
+    #[arg(short, long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_VERBOSE", hide_env_values = true)]
+    pub(crate) verbose: bool,
+
+    /// The command and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}

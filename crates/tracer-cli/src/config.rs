@@ -1,0 +1,344 @@
+//! Flags and variables → one validated configuration.
+//!
+//! What is wrong in a flag is an error. What is wrong in a variable is a warning, and the variable is skipped: one set for
+//! a whole CI system must not break its jobs.
+
+use std::{env, ffi::OsString, fs, path::PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{ArgMatches, parser::ValueSource};
+use tracer_model::{
+    SpanId, TraceId,
+    expression::{Attribute, Attributes},
+};
+
+use crate::{
+    args::Args,
+    console,
+    context::{self, TRACEPARENT},
+};
+
+/// What a run is asked to do.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The command and its arguments: at least one.
+    pub(crate) command: Vec<OsString>,
+    /// `None`: a random one.
+    pub(crate) trace_id: Option<TraceId>,
+    pub(crate) parent_id: Option<SpanId>,
+    pub(crate) attributes: Attributes,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) otlp: Otlp,
+    /// `None`: by OpenTelemetry's variables.
+    pub(crate) service_name: Option<String>,
+    pub(crate) is_quiet: bool,
+    pub(crate) is_verbose: bool,
+}
+
+/// Where a trace goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Otlp,
+    Summary,
+    JsonLines(PathBuf),
+}
+
+/// How to reach a collector. Headers, timeout and compression are read by the exporter itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Otlp {
+    pub(crate) protocol: Protocol,
+    /// Complete: of the very resource that spans are sent to.
+    pub(crate) endpoint: String,
+    /// PEM: the authorities to trust besides the system's.
+    pub(crate) certificate: Option<Vec<u8>>,
+    /// PEM: our own certificate chain and its key.
+    pub(crate) client_identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    #[default]
+    HttpProtobuf,
+    Grpc,
+}
+
+impl Config {
+    /// Makes sense of the command line and the environment, warning of variables it skips.
+    pub(crate) fn resolve(args: Args, matches: &ArgMatches) -> Result<Self> {
+        if args.command.is_empty() {
+            bail!("no command to run; usage: process-tracer [OPTIONS] -- COMMAND [ARGS]...");
+        }
+        let settings = Settings { matches };
+        let (trace_id, parent_id) = trace_context(&settings, &args)?;
+        let (outputs, otlp) = outputs(&settings, &args)?;
+        Ok(Self {
+            trace_id,
+            parent_id,
+            attributes: attributes(&settings, &args.attribute)?,
+            outputs,
+            otlp,
+            service_name: args.service_name.filter(|name| !name.is_empty()),
+            is_quiet: args.quiet,
+            is_verbose: args.verbose,
+            command: args.command,
+        })
+    }
+}
+
+/// Tells flags from their environment twins.
+struct Settings<'a> {
+    matches: &'a ArgMatches,
+}
+
+impl Settings<'_> {
+    fn is_from_environment(&self, flag: &str) -> bool {
+        self.matches.value_source(flag) == Some(ValueSource::EnvVariable)
+    }
+
+    /// Reads one value: an error if it is a flag's, a warning and `None` if it is a variable's.
+    fn read<T>(&self, flag: &str, value: &str, read: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
+        let is_from_environment = self.is_from_environment(flag);
+        if is_from_environment && value.is_empty() {
+            return Ok(None);
+        }
+        let name = flag.replace('_', "-");
+        match read(value) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if is_from_environment => {
+                console::warn(format_args!("PROCESS_TRACER_{} is ignored: {error:#}", flag.to_uppercase()));
+                Ok(None)
+            }
+            Err(error) => Err(error.context(format!("--{name}"))),
+        }
+    }
+
+    fn read_option<T>(
+        &self,
+        flag: &str,
+        value: Option<&String>,
+        read: impl FnOnce(&str) -> Result<T>,
+    ) -> Result<Option<T>> {
+        value.map_or(Ok(None), |value| self.read(flag, value, read))
+    }
+
+    /// The values of a repeatable flag, or those that its variable holds.
+    fn list(&self, flag: &str, values: &[String], separators: &[char]) -> Vec<String> {
+        if !self.is_from_environment(flag) {
+            return values.to_vec();
+        }
+        let values = values.iter().flat_map(|value| value.split(separators));
+        values.map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+fn trace_context(settings: &Settings<'_>, args: &Args) -> Result<(Option<TraceId>, Option<SpanId>)> {
+    let quote = |value: &str| format!("'{value}'");
+    let trace_id = settings
+        .read_option("trace_id", args.trace_id.as_ref(), |value| value.parse::<TraceId>().with_context(|| quote(value)))?;
+    let parent_id = settings
+        .read_option("parent_id", args.parent_id.as_ref(), |value| value.parse::<SpanId>().with_context(|| quote(value)))?;
+    let caller = variable(TRACEPARENT).and_then(|value| {
+        let caller = context::extract(&value);
+        if caller.is_none() {
+            console::warn(format_args!("TRACEPARENT is ignored: '{value}' is not a W3C trace context"));
+        }
+        caller
+    });
+    // A span can only be the parent within its own trace.
+    let caller = caller.filter(|caller| trace_id.is_none_or(|trace_id| trace_id == caller.trace_id));
+    if parent_id.is_some() && trace_id.is_none() && caller.is_none() {
+        if settings.is_from_environment("parent_id") {
+            console::warn("PROCESS_TRACER_PARENT_ID is ignored: there is no trace id for it");
+            return Ok((None, None));
+        }
+        bail!("--parent-id: no trace for that parent; give its --trace-id too");
+    }
+    Ok((trace_id.or(caller.map(|caller| caller.trace_id)), parent_id.or(caller.map(|caller| caller.span_id))))
+}
+
+fn attributes(settings: &Settings<'_>, values: &[String]) -> Result<Attributes> {
+    let mut attributes = Vec::new();
+    for value in settings.list("attribute", values, &['\n']) {
+        attributes.extend(settings.read("attribute", &value, |value| Ok(Attribute::compile(value)?))?);
+    }
+    Ok(attributes.into_iter().collect())
+}
+
+fn outputs(settings: &Settings<'_>, args: &Args) -> Result<(Vec<Output>, Otlp)> {
+    let protocol = match settings.read_option("protocol", args.protocol.as_ref(), protocol)? {
+        Some(protocol) => protocol,
+        None => otel_value("PROTOCOL", |value| {
+            protocol(value).map_err(|error| anyhow!("{error}; http/protobuf is used"))
+        })
+        .unwrap_or_default(),
+    };
+    let flag_endpoint =
+        settings.read_option("endpoint", args.endpoint.as_ref(), |value| endpoint(value, protocol, true))?;
+    let has_flag_endpoint = flag_endpoint.is_some();
+    let otel_endpoint = if has_flag_endpoint { None } else { otel_endpoint(protocol) };
+    let has_endpoint = has_flag_endpoint || otel_endpoint.is_some();
+
+    let mut outputs = Vec::new();
+    for value in settings.list("output", &args.output, &[',', '\n']) {
+        if let Some(output) = settings.read("output", &value, output)?
+            && !outputs.contains(&output)
+        {
+            outputs.push(output);
+        }
+    }
+    if has_flag_endpoint && !outputs.is_empty() && !outputs.contains(&Output::Otlp) {
+        outputs.push(Output::Otlp);
+    }
+    if outputs.is_empty() {
+        outputs.push(default_output(has_flag_endpoint, has_endpoint));
+    }
+    if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        && outputs.contains(&Output::Otlp)
+    {
+        console::warn("OTEL_SDK_DISABLED is true: nothing is sent over OTLP");
+        outputs.retain(|output| *output != Output::Otlp);
+        if outputs.is_empty() {
+            outputs.push(Output::Summary);
+        }
+    }
+    let otlp = Otlp {
+        protocol,
+        endpoint: flag_endpoint.or(otel_endpoint).unwrap_or_else(|| protocol.default_endpoint().to_owned()),
+        certificate: otel_value("CERTIFICATE", read_pem),
+        client_identity: otel_value("CLIENT_CERTIFICATE", read_pem).zip(otel_value("CLIENT_KEY", read_pem)),
+    };
+    Ok((outputs, otlp))
+}
+
+/// Where a trace goes that nobody has sent anywhere.
+fn default_output(has_flag_endpoint: bool, has_endpoint: bool) -> Output {
+    let exporter = variable("OTEL_TRACES_EXPORTER");
+    match exporter.as_deref() {
+        _ if has_flag_endpoint => Output::Otlp,
+        Some("otlp") => Output::Otlp,
+        Some("none" | "console") => Output::Summary,
+        Some(other) => {
+            console::warn(format_args!("OTEL_TRACES_EXPORTER is ignored: '{other}' is not one of otlp, console, none"));
+            if has_endpoint { Output::Otlp } else { Output::Summary }
+        }
+        None if has_endpoint => Output::Otlp,
+        None => Output::Summary,
+    }
+}
+
+fn output(value: &str) -> Result<Output> {
+    match value {
+        "otlp" => Ok(Output::Otlp),
+        "summary" => Ok(Output::Summary),
+        file if file.ends_with(".jsonl") => Ok(Output::JsonLines(file.into())),
+        other => bail!("'{other}' is not one of otlp, summary and FILE.jsonl"),
+    }
+}
+
+fn protocol(value: &str) -> Result<Protocol> {
+    match value {
+        "http/protobuf" => Ok(Protocol::HttpProtobuf),
+        "grpc" => Ok(Protocol::Grpc),
+        other => bail!("'{other}' is not one of http/protobuf and grpc"),
+    }
+}
+
+impl Protocol {
+    /// By the OTLP exporter specification.
+    fn default_endpoint(self) -> &'static str {
+        match self {
+            Self::HttpProtobuf => "http://localhost:4318/v1/traces",
+            Self::Grpc => "http://localhost:4317",
+        }
+    }
+}
+
+/// The path of traces below an OTLP/HTTP base URL.
+const TRACES_PATH: &str = "v1/traces";
+
+/// Checks an endpoint. A base URL gets the path of traces appended where the protocol has one.
+fn endpoint(value: &str, protocol: Protocol, is_base: bool) -> Result<String> {
+    let url: http::Uri = value.parse().with_context(|| format!("'{value}' is not a URL"))?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        bail!("'{value}' is not an http:// or https:// URL");
+    }
+    if url.host().is_none_or(str::is_empty) {
+        bail!("'{value}' names no host");
+    }
+    let value = value.trim_end_matches('/');
+    Ok(if is_base && protocol == Protocol::HttpProtobuf && !value.ends_with(TRACES_PATH) {
+        format!("{value}/{TRACES_PATH}")
+    } else {
+        value.to_owned()
+    })
+}
+
+/// The endpoint of OpenTelemetry's variables; the one for traces alone is complete, the general one a base.
+fn otel_endpoint(protocol: Protocol) -> Option<String> {
+    for (name, is_base) in [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", false), ("OTEL_EXPORTER_OTLP_ENDPOINT", true)] {
+        let Some(mut value) = variable(name) else { continue };
+        if protocol == Protocol::Grpc && !value.contains("://") {
+            // For gRPC the scheme may be left out; then OTEL_EXPORTER_OTLP_INSECURE decides.
+            let is_insecure = otel_variable("INSECURE").is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
+            value = format!("{}://{value}", if is_insecure { "http" } else { "https" });
+        }
+        match endpoint(&value, protocol, is_base) {
+            Ok(endpoint) => return Some(endpoint),
+            Err(error) => console::warn(format_args!("{name} is ignored: {error:#}")),
+        }
+    }
+    None
+}
+
+/// A value of `OTEL_EXPORTER_OTLP_TRACES_*` or else `OTEL_EXPORTER_OTLP_*`; a warning if it makes no sense.
+fn otel_value<T>(suffix: &str, read: impl FnOnce(&str) -> Result<T>) -> Option<T> {
+    let (name, value) = otel_variable(suffix)?;
+    read(&value).inspect_err(|error| console::warn(format_args!("{name} is ignored: {error:#}"))).ok()
+}
+
+fn otel_variable(suffix: &str) -> Option<(String, String)> {
+    ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"].into_iter().find_map(|prefix| {
+        let name = format!("{prefix}{suffix}");
+        Some((name.clone(), variable(&name)?))
+    })
+}
+
+fn read_pem(path: &str) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read '{path}'"))
+}
+
+/// An environment variable; an empty one counts as unset, as OpenTelemetry has it.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_get_the_path_of_traces_once() {
+        let http = |value| endpoint(value, Protocol::HttpProtobuf, true).unwrap();
+        assert_eq!(http("http://localhost:4318"), "http://localhost:4318/v1/traces");
+        assert_eq!(http("https://host/otlp/"), "https://host/otlp/v1/traces");
+        assert_eq!(http("http://localhost:4318/v1/traces"), "http://localhost:4318/v1/traces");
+        assert_eq!(endpoint("http://a:1/x", Protocol::HttpProtobuf, false).unwrap(), "http://a:1/x");
+        assert_eq!(endpoint("http://localhost:4317", Protocol::Grpc, true).unwrap(), "http://localhost:4317");
+    }
+
+    #[test]
+    fn endpoints_that_are_none_say_why() {
+        let error = |value| format!("{:#}", endpoint(value, Protocol::HttpProtobuf, true).unwrap_err());
+        assert!(error("localhost:4318").contains("not an http:// or https:// URL"));
+        assert!(error("ftp://host").contains("not an http:// or https:// URL"));
+        assert!(error("http://").contains("'http://'"), "{}", error("http://"));
+        assert!(error("http://a b").contains("is not a URL"));
+    }
+
+    #[test]
+    fn outputs_are_told_by_name_and_ending() {
+        assert_eq!(output("otlp").unwrap(), Output::Otlp);
+        assert_eq!(output("a/t.jsonl").unwrap(), Output::JsonLines("a/t.jsonl".into()));
+        assert!(output("t.json").unwrap_err().to_string().contains("'t.json' is not one of"));
+    }
+}

@@ -1,0 +1,87 @@
+//! The thread that empties the ring buffer: events into the model, finished spans into the sinks' queues. Nothing it does
+//! waits for a collector, a disk or a terminal.
+
+use std::{
+    os::fd::AsFd,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context, Result, anyhow};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::eventfd::{EfdFlags, EventFd},
+    time::{ClockId, clock_gettime},
+};
+use tracer_bpf::{Capture, Stream};
+use tracer_model::{Ktime, Losses, Tracer};
+
+use crate::sinks::Intake;
+
+/// How often the ring buffer is looked at, milliseconds. The programs wake us when there is much in it.
+const INTERVAL_MS: u16 = 200;
+
+/// The running thread.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    thread: JoinHandle<(Tracer, Stream)>,
+    stop: Arc<EventFd>,
+    capture: Capture,
+    intake: Intake,
+}
+
+impl Drain {
+    pub(crate) fn start(capture: Capture, stream: Stream, tracer: Tracer, intake: Intake) -> Result<Self> {
+        let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let thread = thread::Builder::new().name("drain".to_owned()).spawn({
+            let stop = Arc::clone(&stop);
+            let intake = intake.clone();
+            move || drain(stream, tracer, &stop, &intake)
+        });
+        Ok(Self { thread: thread.context("cannot start a thread")?, stop, capture, intake })
+    }
+
+    /// Takes in what is left and ends the trace.
+    pub(crate) fn finish(self) -> Result<Tracer> {
+        self.stop.write(1)?;
+        let (mut tracer, stream) = self.thread.join().map_err(|_| anyhow!("the draining thread panicked"))?;
+        let losses = Losses {
+            undecodable: stream.undecodable(),
+            undelivered: self.intake.refused(),
+            ..self.capture.shared().losses()
+        };
+        tracer.finish(now(), losses);
+        hand_on(&mut tracer, &self.intake);
+        Ok(tracer)
+    }
+}
+
+fn drain(mut stream: Stream, mut tracer: Tracer, stop: &EventFd, intake: &Intake) -> (Tracer, Stream) {
+    loop {
+        let mut ready =
+            [PollFd::new(stream.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+        // Whatever woke us, or nothing: look.
+        let _ = poll(&mut ready, PollTimeout::from(INTERVAL_MS));
+        let is_last = ready[1].any().unwrap_or(false);
+        let _ = stream.drain(|event| {
+            tracer.handle(event);
+            hand_on(&mut tracer, intake);
+        });
+        if is_last {
+            return (tracer, stream);
+        }
+    }
+}
+
+/// Hands finished spans to the sinks.
+pub(crate) fn hand_on(tracer: &mut Tracer, intake: &Intake) {
+    while let Some(span) = tracer.poll_span() {
+        intake.push(&Arc::new(span));
+    }
+}
+
+/// The boot clock, which the programs stamp records with.
+pub(crate) fn now() -> Ktime {
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or_else(|_| std::time::Duration::ZERO.into());
+    Ktime(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}

@@ -1,0 +1,44 @@
+//! Starts the command as it would have been started without us.
+
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    os::unix::process::CommandExt,
+    process::{Child, Command},
+};
+
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+
+/// Puts a variable into our own environment, from which the command inherits it; `None` takes it out. In place, so that
+/// the rest keeps its order and its oddities.
+///
+/// Call it before there is a second thread.
+pub(crate) fn set_variable(name: &str, value: Option<&str>) {
+    match value {
+        // SAFETY: no other thread exists that could read the environment.
+        Some(value) => unsafe { env::set_var(name, value) },
+        // SAFETY: as above.
+        None => unsafe { env::remove_var(name) },
+    }
+}
+
+/// Forks and executes the command, with the signals in `blocked` blocked.
+///
+/// # Errors
+///
+/// That of exec: `ENOENT` if the command is not found.
+pub(crate) fn launch(command: &[OsString], blocked: &SigSet) -> io::Result<Child> {
+    let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let blocked = *blocked;
+    let restore = move || {
+        // The standard library has emptied it.
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None)?;
+        Ok(())
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    // SAFETY: the closure only makes async-signal-safe system calls.
+    unsafe { command.pre_exec(restore) };
+    command.spawn()
+}

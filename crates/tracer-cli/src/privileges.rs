@@ -1,0 +1,36 @@
+//! Our capabilities, and getting rid of them.
+//!
+//! They are a thread's own, so all of this happens before there is a second thread.
+
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::unistd::geteuid;
+
+use crate::console;
+
+/// Before the command starts: with file capabilities on our binary, nothing but the attached programs needs them.
+///
+/// Root keeps its own until the command runs: it is the command's to inherit, and under `no_new_privs` it could not get
+/// back what we had dropped.
+pub(crate) fn drop_before_launch() {
+    if !geteuid().is_root() {
+        keep(CapsHashSet::new());
+    }
+}
+
+/// Once the command runs. What root keeps is leave to forward signals to a command that has changed its user.
+pub(crate) fn drop_after_launch() {
+    if geteuid().is_root() {
+        keep(CapsHashSet::from([Capability::CAP_KILL]));
+    }
+}
+
+fn keep(wanted: CapsHashSet) {
+    let held = caps::read(None, CapSet::Permitted).unwrap_or_default();
+    let kept: CapsHashSet = wanted.intersection(&held).copied().collect();
+    // Effective first: it has to stay within what is permitted.
+    for set in [CapSet::Effective, CapSet::Permitted] {
+        if let Err(error) = caps::set(None, set, &kept) {
+            console::warn(format_args!("cannot drop capabilities: {error}"));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The resource: which service, host and operating system a trace is from, by the semantic conventions.
+
+use std::fs;
+
+use nix::sys::utsname::uname;
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::Resource;
+use percent_encoding::percent_decode_str;
+
+use crate::{config::variable, console};
+
+/// What the service is called where nobody has named it.
+const DEFAULT_SERVICE_NAME: &str = "process-tracer";
+
+/// Describes where we run. Strongest first: `--service-name`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, what we find.
+pub(crate) fn resource(service_name: Option<&str>) -> Resource {
+    let mut attributes = vec![KeyValue::new("service.name", DEFAULT_SERVICE_NAME)];
+    attributes.extend(host_and_os());
+    attributes.extend(attributes_from_environment());
+    attributes.extend(
+        service_name
+            .map(str::to_owned)
+            .or_else(|| variable("OTEL_SERVICE_NAME"))
+            .map(|name| KeyValue::new("service.name", name)),
+    );
+    // Of several values for a key the last counts.
+    Resource::builder_empty().with_attributes(attributes).build()
+}
+
+fn host_and_os() -> Vec<KeyValue> {
+    let mut attributes = vec![KeyValue::new("os.type", "linux"), KeyValue::new("host.arch", architecture())];
+    if let Ok(system) = uname() {
+        attributes.push(KeyValue::new("host.name", system.nodename().to_string_lossy().into_owned()));
+        attributes.push(KeyValue::new("os.build_id", system.release().to_string_lossy().into_owned()));
+    }
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    for (field, key) in [("NAME", "os.name"), ("VERSION_ID", "os.version"), ("PRETTY_NAME", "os.description")] {
+        if let Some(value) = os_release_field(&release, field) {
+            attributes.push(KeyValue::new(key, value));
+        }
+    }
+    attributes
+}
+
+/// The semantic conventions' names of architectures.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// A field of os-release(5), unquoted.
+fn os_release_field(release: &str, field: &str) -> Option<String> {
+    let value = release.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix('='))?;
+    Some(value.trim_matches(['"', '\'']).to_owned())
+}
+
+/// `OTEL_RESOURCE_ATTRIBUTES`: `key=value` pairs with commas between, values percent-encoded. One that is malformed
+/// invalidates them all, says the specification.
+fn attributes_from_environment() -> Vec<KeyValue> {
+    let Some(text) = variable("OTEL_RESOURCE_ATTRIBUTES") else { return Vec::new() };
+    parse_attributes(&text).unwrap_or_else(|pair| {
+        console::warn(format_args!("OTEL_RESOURCE_ATTRIBUTES is ignored: '{pair}' is not KEY=VALUE"));
+        Vec::new()
+    })
+}
+
+fn parse_attributes(text: &str) -> Result<Vec<KeyValue>, &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').ok_or(pair)?;
+            let value = percent_decode_str(value.trim()).decode_utf8().map_err(|_| pair)?;
+            Ok(KeyValue::new(key.trim().to_owned(), value.into_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resource_attributes_are_percent_decoded() {
+        assert_eq!(
+            parse_attributes("a=1, b=x%2Cy%20z,").unwrap(),
+            [KeyValue::new("a", "1"), KeyValue::new("b", "x,y z")]
+        );
+        assert_eq!(parse_attributes("a=1,nonsense"), Err("nonsense"));
+    }
+
+    #[test]
+    fn os_release_values_lose_their_quotes() {
+        let release = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=Debian\nVERSION_ID='12'\n";
+        assert_eq!(os_release_field(release, "NAME").unwrap(), "Debian");
+        assert_eq!(os_release_field(release, "VERSION_ID").unwrap(), "12");
+        assert_eq!(os_release_field(release, "VERSION"), None);
+    }
+}

@@ -1,0 +1,237 @@
+//! One run, from a configuration to the command's end: set up, start, wait, deliver, say what came of it.
+
+use std::{borrow::Cow, ffi::OsString, io, os::unix::ffi::OsStrExt, sync::Arc, time::SystemTime};
+
+use anyhow::{Context, Result};
+use nix::{
+    sys::signal::Signal,
+    unistd::{Pid, getuid, geteuid},
+};
+use rand::{TryRng, rngs::SysRng};
+use tracer_bpf::{Capture, Options, Stream, probe};
+use tracer_model::{
+    Anchor, Event, ExitStatus, IdGenerator, Identity, Ktime, Losses, Settings, TraceId, Tracer,
+    event::{Image, Strings},
+    span::Certificate,
+};
+
+use crate::{
+    config::{Config, variable},
+    console,
+    context::{self, TRACEPARENT, TRACESTATE},
+    drain::{self, Drain},
+    launch, privileges,
+    resource::resource,
+    signals::Signals,
+    sinks::{Delivery, OpenSinks},
+};
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Exited(u8),
+    Killed(Signal),
+    /// It never ran.
+    NotInvoked {
+        is_found: bool,
+    },
+}
+
+/// Runs the command and traces it.
+///
+/// # Errors
+///
+/// What kept us from starting the command.
+pub(crate) fn run(config: Config) -> Result<Outcome> {
+    let Config { command, trace_id, parent_id, attributes, outputs, otlp, service_name, is_quiet, is_verbose } = config;
+    let sinks = OpenSinks::open(&outputs, &otlp, &resource(service_name.as_deref()))?;
+    let capture = start_capture(attributes.need_environment(), is_verbose);
+
+    let mut ids = IdGenerator::new(seed()?);
+    let trace_id = trace_id.unwrap_or_else(|| ids.trace_id());
+    let root_span_id = ids.span_id();
+    let mut tracer = Tracer::new(Settings {
+        trace_id,
+        root_span_id,
+        root_parent_id: parent_id,
+        root_name: command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default(),
+        anchor: Anchor { ktime: drain::now(), wall: SystemTime::now() },
+        seed: seed()?,
+        attributes,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    });
+    pass_on_context(trace_id, &context::traceparent(trace_id, root_span_id));
+
+    let signals = Signals::hold().context("cannot hold back signals")?;
+    privileges::drop_before_launch();
+    if let Ok((capture, _)) = &capture {
+        capture.arm();
+    }
+    let started = drain::now();
+    let child = match launch::launch(&command, &signals.inherited) {
+        Ok(child) => child,
+        Err(error) => {
+            let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
+            console::say(format_args!("cannot run '{program}': {}", reason(&error)));
+            return Ok(Outcome::NotInvoked { is_found: error.kind() != io::ErrorKind::NotFound });
+        }
+    };
+    privileges::drop_after_launch();
+    let pid = Pid::from_raw(child.id().try_into()?);
+    let sinks = sinks.start()?;
+
+    let outcome = match capture {
+        Ok((capture, stream)) => {
+            let drain = Drain::start(capture, stream, tracer, sinks.intake.clone())?;
+            let outcome = signals.wait_for(pid)?;
+            tracer = drain.finish()?;
+            outcome
+        }
+        Err(unobserved) => {
+            let outcome = signals.wait_for(pid)?;
+            let process = Identity { tgid: child.id(), start: started };
+            trace_root_alone(&mut tracer, process, &command, outcome, unobserved);
+            drain::hand_on(&mut tracer, &sinks.intake);
+            outcome
+        }
+    };
+    report(&tracer, trace_id, &sinks.close(), is_quiet);
+    Ok(outcome)
+}
+
+/// Loads and attaches the programs. If that cannot be, the command still runs, and a warning says what is missing.
+fn start_capture(environment: bool, is_verbose: bool) -> Result<(Capture, Stream), String> {
+    let started = drain::now();
+    let options = Options { environment, ..Options::default() };
+    let capture =
+        probe::check().map_err(|error| error.to_string()).and_then(|()| {
+            Capture::start(&options).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+        });
+    match &capture {
+        Ok(_) if is_verbose => {
+            let ms = (drain::now().0 - started.0) / 1_000_000;
+            console::say(format_args!("eBPF programs attached in {ms} ms"));
+        }
+        Ok(_) => {}
+        Err(reason) => console::warn(format_args!("only the command itself is traced, not what it starts: {reason}")),
+    }
+    capture
+}
+
+/// What the command starts finds our root span as its parent. The state of a caller's trace stays if it is our trace too.
+fn pass_on_context(trace_id: TraceId, traceparent: &str) {
+    let caller = variable(TRACEPARENT).and_then(|caller| context::extract(&caller));
+    if caller.is_none_or(|caller| caller.trace_id != trace_id) {
+        launch::set_variable(TRACESTATE, None);
+    }
+    launch::set_variable(TRACEPARENT, Some(traceparent));
+}
+
+/// A trace of what can be seen without eBPF: the command itself.
+fn trace_root_alone(
+    tracer: &mut Tracer,
+    process: Identity,
+    command: &[OsString],
+    outcome: Outcome,
+    unobserved: String,
+) {
+    let end = drain::now();
+    let parent = Identity { tgid: std::process::id(), start: Ktime(0) };
+    let image = Image {
+        file: command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default(),
+        directory: std::env::current_dir().ok().map(|directory| directory.to_string_lossy().into_owned()),
+        arguments: command.iter().map(|argument| argument.as_bytes()).collect::<Strings>(),
+        argument_count: command.len().try_into().unwrap_or(u32::MAX),
+        user_id: geteuid().as_raw(),
+        real_user_id: getuid().as_raw(),
+        executable: None,
+    };
+    // The environment it was given is our own.
+    let environment = std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+    let environment = Some(environment.collect::<Strings>());
+    tracer.handle(Event::Fork { process, parent, is_root: true });
+    tracer.handle(Event::Exec { at: process.start, process, parent, image: Arc::new(image), environment });
+    let status = match outcome {
+        Outcome::Exited(code) => ExitStatus::Code(code),
+        Outcome::Killed(signal) => ExitStatus::Signal { number: signal as u8, core_dumped: false },
+        Outcome::NotInvoked { .. } => return,
+    };
+    tracer.handle(Event::Exit { at: end, process, parent, status });
+    tracer.finish(end, Losses { unobserved: Some(unobserved), ..Losses::default() });
+}
+
+/// Says what came of the trace: its sinks' text, what went wrong, and one last line.
+fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet: bool) {
+    for text in deliveries.iter().filter_map(|delivery| delivery.text.as_deref()) {
+        console::write(text);
+    }
+    for failure in tracer.failures() {
+        console::warn(format_args!(
+            "attribute '{}' was left out {} times, since its expression failed; the first time: {}",
+            failure.name, failure.count, failure.first
+        ));
+    }
+    for delivery in deliveries.iter().filter(|delivery| delivery.lost > 0 || delivery.problem.is_some()) {
+        console::warn(format_args!(
+            "{} of {} spans did not reach {}: {}",
+            delivery.lost,
+            delivery.lost + delivery.delivered,
+            delivery.destination,
+            delivery.problem.as_deref().unwrap_or("no reason known")
+        ));
+    }
+    let Some(certificate) = tracer.certificate().filter(|_| !is_quiet) else { return };
+    let spans = certificate.processes + certificate.connections;
+    let destinations: Vec<_> =
+        deliveries.iter().map(|delivery| delivery.destination.as_str()).filter(|name| !name.is_empty()).collect();
+    let to = if destinations.is_empty() { String::new() } else { format!(" to {}", destinations.join(", ")) };
+    let is_delivered = deliveries.iter().all(|delivery| delivery.lost == 0);
+    let verdict = verdict(certificate, is_delivered);
+    console::say(format_args!("trace {trace_id}, {}{to}, {verdict}", counted(spans, "span")));
+}
+
+/// Whether the trace is complete, and if not, why.
+fn verdict(certificate: &Certificate, is_delivered: bool) -> Cow<'static, str> {
+    if certificate.is_complete && is_delivered {
+        return Cow::Borrowed("complete");
+    }
+    let losses = &certificate.losses;
+    let records = losses.forks + losses.execs + losses.texts + losses.exits + losses.connections;
+    let untracked = losses.untracked_processes + losses.untracked_connections;
+    let mut reasons: Vec<String> = [
+        (records, "record lost to a full buffer", "records lost to a full buffer"),
+        (untracked, "process or connection too many to follow", "processes or connections too many to follow"),
+        (losses.text_faults, "piece of text unreadable", "pieces of text unreadable"),
+        (losses.undecodable, "record not understood", "records not understood"),
+        (certificate.truncated, "command line or environment cut", "command lines or environments cut"),
+    ]
+    .into_iter()
+    .filter(|(count, ..)| *count > 0)
+    .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
+    .collect();
+    if losses.unobserved.is_some() {
+        reasons.push("the command alone was observed".to_owned());
+    }
+    if !is_delivered || losses.undelivered > 0 {
+        reasons.push("not all delivered".to_owned());
+    }
+    Cow::Owned(format!("incomplete: {}", reasons.join(", ")))
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// What exec said, without the number that std appends.
+fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+fn seed() -> Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    SysRng.try_fill_bytes(&mut seed).context("the system has no random numbers for us")?;
+    Ok(seed)
+}

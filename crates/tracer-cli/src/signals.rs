@@ -1,0 +1,107 @@
+//! Waits for the command, and passes on what is sent to us meanwhile.
+
+use std::{os::fd::AsFd, process::ExitCode};
+
+use nix::{
+    errno::Errno,
+    libc,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        resource::{Resource, setrlimit},
+        signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, raise, sigaction, sigprocmask},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+use crate::run::Outcome;
+
+/// Signals that are passed on to the command if somebody sends them to us.
+const FORWARDED: [Signal; 14] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGWINCH,
+    Signal::SIGIO,
+    Signal::SIGPWR,
+    Signal::SIGTSTP,
+    Signal::SIGCONT,
+];
+
+/// `si_code` of a signal that the kernel itself sent: from a terminal, to its whole foreground process group.
+const SI_KERNEL: i32 = 0x80;
+
+/// The signals on their way to us, held back to be read one by one.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    incoming: SignalFd,
+    /// The mask we were started with: the command's to inherit.
+    pub(crate) inherited: SigSet,
+}
+
+impl Signals {
+    /// Holds back the signals of the whole process. Call it before there is a second thread.
+    pub(crate) fn hold() -> nix::Result<Self> {
+        let mut held: SigSet = FORWARDED.into_iter().collect();
+        held.add(Signal::SIGCHLD);
+        let mut inherited = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&held), Some(&mut inherited))?;
+        let incoming = SignalFd::with_flags(&held, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { incoming, inherited })
+    }
+
+    /// Waits for the command to end, however long that takes.
+    pub(crate) fn wait_for(&self, command: Pid) -> nix::Result<Outcome> {
+        loop {
+            // First look, then wait: the command may have ended before its SIGCHLD was held back.
+            if let Some(outcome) = look_after(command)? {
+                return Ok(outcome);
+            }
+            let mut ready = [PollFd::new(self.incoming.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut ready, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+            while let Some(signal) = self.incoming.read_signal()? {
+                let Ok(number) = Signal::try_from(signal.ssi_signo as i32) else { continue };
+                if number != Signal::SIGCHLD && signal.ssi_code != SI_KERNEL {
+                    // It may have ended just now.
+                    let _ = kill(command, number);
+                }
+            }
+        }
+    }
+}
+
+/// Takes note of what the command did: its end, or a stop that stops us too, so that our shell notices.
+fn look_after(command: Pid) -> nix::Result<Option<Outcome>> {
+    loop {
+        match waitpid(command, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+            Ok(WaitStatus::Exited(_, code)) => return Ok(Some(Outcome::Exited(code as u8))),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Some(Outcome::Killed(signal))),
+            Ok(WaitStatus::Stopped(..)) => raise(Signal::SIGSTOP)?,
+            Ok(_) => return Ok(None),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Dies as the command did, so that our caller sees what it would have seen. The core, if any, is the command's.
+pub(crate) fn die_by(signal: Signal) -> ExitCode {
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action runs no code of ours.
+    let _ = unsafe { sigaction(signal, &default) };
+    let _ = raise(signal);
+    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&SigSet::from_iter([signal])), None);
+    // A signal that does not kill us after all: as a shell would say it.
+    ExitCode::from(128 | (signal as libc::c_int) as u8)
+}

@@ -1,0 +1,84 @@
+//! A file of OTLP/JSON lines: one `TracesData` a line, as the OpenTelemetry file exporter specification has it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufWriter, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use anyhow::{Context, Result};
+use opentelemetry_proto::{
+    tonic::trace::v1::TracesData,
+    transform::{common::tonic::ResourceAttributesWithSchema, trace::tonic::group_spans_by_resource_and_scope},
+};
+use opentelemetry_sdk::Resource;
+use tracer_model::Span;
+
+use super::{Delivery, Sink, otel::Converter};
+
+/// Command lines may hold secrets: the file is the owner's alone.
+const MODE: u32 = 0o600;
+
+pub(crate) struct JsonLinesSink {
+    path: PathBuf,
+    file: BufWriter<File>,
+    resource: ResourceAttributesWithSchema,
+    converter: Converter,
+    delivered: u64,
+    lost: u64,
+    problem: Option<String>,
+}
+
+impl JsonLinesSink {
+    pub(crate) fn open(path: &Path, resource: &Resource) -> Result<Self> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(MODE)
+            .open(path)
+            .with_context(|| format!("cannot write '{}'", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+            resource: resource.into(),
+            converter: Converter::from_environment(),
+            delivered: 0,
+            lost: 0,
+            problem: None,
+        })
+    }
+
+    fn write_line(&mut self, spans: &[Arc<Span>]) -> std::io::Result<()> {
+        let spans = spans.iter().map(|span| self.converter.span_data(span)).collect();
+        let data = TracesData { resource_spans: group_spans_by_resource_and_scope(spans, &self.resource) };
+        serde_json::to_writer(&mut self.file, &data)?;
+        self.file.write_all(b"\n")?;
+        self.file.flush()
+    }
+}
+
+impl Sink for JsonLinesSink {
+    fn write(&mut self, spans: Vec<Arc<Span>>, _: Option<Instant>) {
+        match self.write_line(&spans) {
+            Ok(()) => self.delivered += spans.len() as u64,
+            Err(error) => {
+                self.lost += spans.len() as u64;
+                self.problem.get_or_insert_with(|| error.to_string());
+            }
+        }
+    }
+
+    fn close(self: Box<Self>) -> Delivery {
+        Delivery {
+            destination: self.path.display().to_string(),
+            delivered: self.delivered,
+            lost: self.lost,
+            problem: self.problem,
+            text: None,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Where finished spans go. Each sink has a queue and a thread of its own: whatever a collector, a disk or a terminal
+//! does, it holds up neither the command nor the draining of its events.
+
+mod json_lines;
+mod otel;
+mod otlp;
+mod queue;
+mod summary;
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use opentelemetry_sdk::Resource;
+use tracer_model::Span;
+
+use crate::config::{Otlp, Output};
+
+use queue::Queue;
+
+/// How long the end of a run may take to deliver what is left.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A destination of spans.
+pub(crate) trait Sink: Send {
+    /// Takes a batch, and may take its time. `deadline` is set once the command has ended.
+    fn write(&mut self, spans: Vec<Arc<Span>>, deadline: Option<Instant>);
+
+    /// Ends it, and says what came of it.
+    fn close(self: Box<Self>) -> Delivery;
+}
+
+/// What came of one sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    /// What it is called; empty if there is nothing to call.
+    pub(crate) destination: String,
+    /// Spans that arrived.
+    pub(crate) delivered: u64,
+    /// Spans that did not.
+    pub(crate) lost: u64,
+    /// Why not.
+    pub(crate) problem: Option<String>,
+    /// Text to show at the end.
+    pub(crate) text: Option<String>,
+}
+
+/// Sinks that are ready, but not yet running.
+pub(crate) struct OpenSinks(Vec<Box<dyn Sink>>);
+
+impl OpenSinks {
+    /// Opens files and prepares connections.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be opened.
+    pub(crate) fn open(outputs: &[Output], otlp: &Otlp, resource: &Resource) -> Result<Self> {
+        let open = |output: &Output| -> Result<Box<dyn Sink>> {
+            Ok(match output {
+                Output::Otlp => Box::new(otlp::OtlpSink::open(otlp, resource)?),
+                Output::Summary => Box::new(summary::SummarySink::default()),
+                Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, resource)?),
+            })
+        };
+        Ok(Self(outputs.iter().map(open).collect::<Result<_>>()?))
+    }
+
+    /// Starts their threads.
+    pub(crate) fn start(self) -> Result<Sinks> {
+        let start = |sink| {
+            let queue = Arc::new(Queue::default());
+            let thread = thread::Builder::new().name("sink".to_owned()).spawn({
+                let queue = Arc::clone(&queue);
+                move || serve(sink, &queue)
+            });
+            Ok((queue, thread.context("cannot start a thread")?))
+        };
+        let running: Result<Vec<_>> = self.0.into_iter().map(start).collect();
+        let (queues, threads) = running?.into_iter().unzip();
+        Ok(Sinks { intake: Intake(queues), threads })
+    }
+}
+
+fn serve(mut sink: Box<dyn Sink>, queue: &Queue) -> Delivery {
+    let mut deadline = None;
+    while let Some((batch, is_closed)) = queue.take() {
+        if is_closed {
+            deadline.get_or_insert_with(|| Instant::now() + FLUSH_TIMEOUT);
+        }
+        sink.write(batch, deadline);
+    }
+    let mut delivery = sink.close();
+    if queue.refused() > 0 {
+        delivery.lost += queue.refused();
+        delivery.problem.get_or_insert_with(|| "the queue was full".to_owned());
+    }
+    delivery
+}
+
+/// The way in: never waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Intake(Vec<Arc<Queue>>);
+
+impl Intake {
+    /// Queues a span for every sink.
+    pub(crate) fn push(&self, span: &Arc<Span>) {
+        for queue in &self.0 {
+            queue.push(Arc::clone(span));
+        }
+    }
+
+    /// Spans that a full queue has refused.
+    pub(crate) fn refused(&self) -> u64 {
+        self.0.iter().map(|queue| queue.refused()).sum()
+    }
+}
+
+/// Running sinks.
+#[derive(Debug)]
+pub(crate) struct Sinks {
+    pub(crate) intake: Intake,
+    threads: Vec<JoinHandle<Delivery>>,
+}
+
+impl Sinks {
+    /// Delivers what is left, and says what came of it.
+    pub(crate) fn close(self) -> Vec<Delivery> {
+        for queue in &self.intake.0 {
+            queue.close();
+        }
+        let panicked = |_| Delivery { problem: Some("its thread panicked".to_owned()), ..Delivery::default() };
+        self.threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+    }
+}

@@ -1,0 +1,114 @@
+//! Our spans as the SDK's.
+
+use opentelemetry::{
+    Array, InstrumentationScope, KeyValue, StringValue, Value as OtelValue,
+    trace::{Event, SpanContext, SpanKind, Status, TraceFlags, TraceState},
+};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+use tracer_model::{
+    Span, SpanId, TraceId, Value,
+    semconv::{self, Kind, KeyValues},
+};
+
+use crate::config::variable;
+
+/// Makes spans of the SDK out of ours.
+#[derive(Clone, Debug)]
+pub(crate) struct Converter {
+    scope: InstrumentationScope,
+    /// Longest string value, in characters.
+    value_limit: Option<usize>,
+}
+
+impl Converter {
+    /// A converter with the limits of the environment.
+    pub(crate) fn from_environment() -> Self {
+        let limit = |name| variable(name).and_then(|value| value.parse().ok());
+        let scope = InstrumentationScope::builder("process-tracer").with_version(env!("CARGO_PKG_VERSION")).build();
+        let value_limit = limit("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT").or_else(|| limit("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"));
+        Self { scope, value_limit }
+    }
+
+    pub(crate) fn span_data(&self, span: &Span) -> SpanData {
+        let description = semconv::describe(span);
+        let mut events = SpanEvents::default();
+        events.events = description
+            .events
+            .into_iter()
+            .map(|event| Event::new(event.name, event.at, self.key_values(event.attributes), 0))
+            .collect();
+        events.dropped_count = description.dropped_events;
+        let is_root = span.parent_id.is_some() && matches!(&span.subject, tracer_model::span::Subject::Process(process) if process.certificate.is_some());
+        SpanData {
+            span_context: SpanContext::new(
+                trace_id(span.trace_id),
+                span_id(span.span_id),
+                TraceFlags::SAMPLED,
+                false,
+                TraceState::NONE,
+            ),
+            parent_span_id: span.parent_id.map_or(opentelemetry::SpanId::INVALID, span_id),
+            parent_span_is_remote: is_root,
+            span_kind: match description.kind {
+                Kind::Internal => SpanKind::Internal,
+                Kind::Client => SpanKind::Client,
+                Kind::Server => SpanKind::Server,
+            },
+            name: span.name().into_owned().into(),
+            start_time: span.start,
+            end_time: span.end,
+            attributes: self.key_values(description.attributes),
+            dropped_attributes_count: 0,
+            events,
+            links: SpanLinks::default(),
+            status: description.error.map_or(Status::Unset, Status::error),
+            instrumentation_scope: self.scope.clone(),
+        }
+    }
+
+    fn key_values(&self, attributes: KeyValues) -> Vec<KeyValue> {
+        attributes.into_iter().map(|(key, value)| KeyValue::new(key, self.value(value))).collect()
+    }
+
+    fn value(&self, value: Value) -> OtelValue {
+        match value {
+            Value::Bool(value) => value.into(),
+            Value::Int(value) => value.into(),
+            Value::Float(value) => value.into(),
+            Value::String(value) => OtelValue::String(self.limited(value)),
+            Value::Bools(values) => OtelValue::Array(Array::Bool(values)),
+            Value::Ints(values) => OtelValue::Array(Array::I64(values)),
+            Value::Floats(values) => OtelValue::Array(Array::F64(values)),
+            Value::Strings(values) => {
+                OtelValue::Array(Array::String(values.into_iter().map(|value| self.limited(value)).collect()))
+            }
+        }
+    }
+
+    fn limited(&self, mut value: String) -> StringValue {
+        if let Some((end, _)) = self.value_limit.and_then(|limit| value.char_indices().nth(limit)) {
+            value.truncate(end);
+        }
+        value.into()
+    }
+}
+
+fn trace_id(id: TraceId) -> opentelemetry::TraceId {
+    opentelemetry::TraceId::from_bytes(id.0)
+}
+
+fn span_id(id: SpanId) -> opentelemetry::SpanId {
+    opentelemetry::SpanId::from_bytes(id.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_cut_at_characters() {
+        let converter = Converter { value_limit: Some(2), ..Converter::from_environment() };
+        assert_eq!(converter.value(Value::String("äöü".into())), OtelValue::from("äö"));
+        assert_eq!(converter.value(Value::String("ab".into())), OtelValue::from("ab"));
+    }
+}

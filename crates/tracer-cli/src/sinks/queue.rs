@@ -1,0 +1,202 @@
+//! A queue of spans, bounded by bytes. Pushing never waits: what does not fit is counted.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tracer_model::{
+    Span,
+    span::{ProcessSpan, Subject},
+};
+
+/// Memory that spans of one queue may take.
+const CAPACITY: usize = 256 << 20;
+
+/// A batch is taken at this size: collectors' limits are 4 MiB (gRPC) and above.
+const BATCH: usize = 2 << 20;
+
+/// Or at this age, so that a long run can be watched.
+const LINGER: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    spans: VecDeque<Arc<Span>>,
+    bytes: usize,
+    refused: u64,
+    is_closed: bool,
+}
+
+impl Queue {
+    pub(crate) fn push(&self, span: Arc<Span>) {
+        let mut state = self.lock();
+        let size = encoded_size(&span);
+        if state.bytes + size > CAPACITY {
+            state.refused += 1;
+            return;
+        }
+        state.bytes += size;
+        state.spans.push_back(span);
+        if state.bytes >= BATCH {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The next batch, and whether the queue is closed; `None` once it is closed and empty.
+    pub(crate) fn take(&self) -> Option<(Vec<Arc<Span>>, bool)> {
+        let mut state = self.lock();
+        loop {
+            let not_yet = |state: &mut State| !state.is_closed && state.bytes < BATCH;
+            state = self
+                .changed
+                .wait_timeout_while(state, LINGER, not_yet)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            if !state.spans.is_empty() {
+                let batch = state.take_batch();
+                return Some((batch, state.is_closed));
+            }
+            if state.is_closed {
+                return None;
+            }
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        self.lock().refused
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// At least one span, and no more than a batch.
+    fn take_batch(&mut self) -> Vec<Arc<Span>> {
+        if self.bytes <= BATCH {
+            self.bytes = 0;
+            return mem::take(&mut self.spans).into();
+        }
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while let Some(span) = self.spans.front() {
+            let size = encoded_size(span);
+            if !batch.is_empty() && bytes + size > BATCH {
+                break;
+            }
+            bytes += size;
+            batch.extend(self.spans.pop_front());
+        }
+        self.bytes -= bytes;
+        batch
+    }
+}
+
+/// About what a span takes in protobuf; not less.
+fn encoded_size(span: &Span) -> usize {
+    const SPAN: usize = 900;
+    const EVENT: usize = 200;
+    match &span.subject {
+        Subject::Connection(_) => SPAN,
+        Subject::Process(process) => SPAN + image_size(process) + EVENT * process.executions.len() + events_size(process),
+    }
+}
+
+fn image_size(process: &ProcessSpan) -> usize {
+    // Every argument costs a tag and a length besides its bytes; its NUL pays for one of them.
+    process.image.as_ref().map_or(0, |image| 2 * image.arguments.bytes.len())
+}
+
+fn events_size(process: &ProcessSpan) -> usize {
+    process.executions.iter().map(|execution| 2 * execution.arguments.bytes.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tracer_model::{
+        SpanId, TraceId,
+        event::{Image, Strings},
+    };
+
+    use super::*;
+
+    fn span(argument_bytes: usize) -> Arc<Span> {
+        let arguments = Strings { bytes: vec![b'x'; argument_bytes], size: argument_bytes as u64 };
+        let process = ProcessSpan {
+            pid: 1,
+            parent_pid: 0,
+            name: "x".to_owned(),
+            image: Some(Arc::new(Image { arguments, ..Image::default() })),
+            executions: Vec::new(),
+            dropped_executions: 0,
+            is_fork: false,
+            exit: None,
+            attributes: Arc::new([]),
+            certificate: None,
+        };
+        Arc::new(Span {
+            trace_id: TraceId([1; 16]),
+            span_id: SpanId([1; 8]),
+            parent_id: None,
+            start: SystemTime::UNIX_EPOCH,
+            end: SystemTime::UNIX_EPOCH,
+            is_unfinished: false,
+            is_repaired: false,
+            subject: Subject::Process(Box::new(process)),
+        })
+    }
+
+    #[test]
+    fn batches_are_bounded_and_nothing_is_lost_between_them() {
+        let queue = Queue::default();
+        for _ in 0..100 {
+            queue.push(span(100_000));
+        }
+        queue.close();
+        let mut batches = Vec::new();
+        while let Some((batch, is_closed)) = queue.take() {
+            assert!(is_closed);
+            batches.push(batch.len());
+        }
+        assert_eq!(batches.iter().sum::<usize>(), 100);
+        assert!(batches.iter().all(|batch| batch * 200_000 <= BATCH), "{batches:?}");
+    }
+
+    #[test]
+    fn a_span_larger_than_a_batch_goes_alone() {
+        let queue = Queue::default();
+        queue.push(span(BATCH));
+        queue.push(span(10));
+        queue.close();
+        assert_eq!(queue.take().unwrap().0.len(), 1);
+        assert_eq!(queue.take().unwrap().0.len(), 1);
+        assert!(queue.take().is_none());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let queue = Queue::default();
+        let size = 16 << 20;
+        for _ in 0..10 {
+            queue.push(span(size));
+        }
+        let fits = CAPACITY / encoded_size(&span(size));
+        assert_eq!(queue.refused(), 10 - fits as u64);
+    }
+}
