@@ -182,8 +182,14 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     }
     let Some(certificate) = tracer.certificate().filter(|_| !is_quiet) else { return };
     let spans = certificate.processes + certificate.connections;
-    let destinations: Vec<_> =
-        deliveries.iter().map(|delivery| delivery.destination.as_str()).filter(|name| !name.is_empty()).collect();
+    let destinations: Vec<_> = deliveries
+        .iter()
+        .filter(|delivery| !delivery.destination.is_empty())
+        .map(|delivery| match delivery.lost {
+            0 => delivery.destination.clone(),
+            _ => format!("{} (only {})", delivery.destination, delivery.delivered),
+        })
+        .collect();
     let to = if destinations.is_empty() { String::new() } else { format!(" to {}", destinations.join(", ")) };
     let is_delivered = deliveries.iter().all(|delivery| delivery.lost == 0);
     let verdict = verdict(certificate, is_delivered);

@@ -1,13 +1,18 @@
 //! To a collector, over OTLP/HTTP or OTLP/gRPC.
 
 use std::{
-    sync::Arc,
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use async_trait::async_trait;
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_sdk::{Resource, trace::SpanExporter as _};
+use prost::Message;
 use reqwest::{Certificate, Identity};
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::ClientTlsConfig;
@@ -26,14 +31,26 @@ pub(crate) struct OtlpSink {
     problem: Option<String>,
     /// The last batch did not arrive.
     is_down: bool,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// What the collector or the network said, as far as the exporter does not hand it on.
+#[derive(Debug, Default)]
+struct Heard {
+    /// Why a request got no answer.
+    failure: Option<String>,
+    /// Spans of accepted batches that the collector rejected all the same, and what it said of them.
+    rejected: u64,
+    rejection: String,
 }
 
 impl OtlpSink {
     pub(crate) fn open(otlp: &Otlp, resource: &Resource) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
+        let heard = Arc::new(Mutex::new(Heard::default()));
         let mut exporter = match otlp.protocol {
-            Protocol::HttpProtobuf => http_exporter(otlp),
+            Protocol::HttpProtobuf => http_exporter(otlp, &heard),
             Protocol::Grpc => grpc_exporter(otlp),
         }
         .with_context(|| format!("cannot export to {}", otlp.endpoint))?;
@@ -48,6 +65,7 @@ impl OtlpSink {
             lost: 0,
             problem: None,
             is_down: false,
+            heard,
         })
     }
 
@@ -75,11 +93,19 @@ impl Sink for OtlpSink {
         match result {
             Ok(()) => {
                 self.is_down = false;
-                self.delivered += spans.len() as u64;
+                let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+                let rejected = std::mem::take(&mut heard.rejected).min(spans.len() as u64);
+                self.lost += rejected;
+                self.delivered += spans.len() as u64 - rejected;
+                if rejected > 0 {
+                    self.problem.get_or_insert_with(|| format!("rejected by the collector: {}", heard.rejection));
+                }
             }
             Err(problem) => {
                 self.is_down = true;
                 self.lost += spans.len() as u64;
+                let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+                let problem = heard.failure.take().unwrap_or(problem);
                 self.problem.get_or_insert(problem);
             }
         }
@@ -98,7 +124,43 @@ impl Sink for OtlpSink {
     }
 }
 
-fn http_exporter(otlp: &Otlp) -> Result<SpanExporter> {
+/// HTTP as the exporter needs it, listening in on what the exporter only logs.
+#[derive(Debug)]
+struct Transport {
+    client: reqwest::Client,
+    heard: Arc<Mutex<Heard>>,
+}
+
+#[async_trait]
+impl HttpClient for Transport {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let result = self.client.send_bytes(request).await;
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        match &result {
+            Ok(response) => {
+                heard.failure = None;
+                let answer = ExportTraceServiceResponse::decode(response.body().as_ref());
+                if let Some(partial) = answer.ok().and_then(|answer| answer.partial_success) {
+                    heard.rejected += u64::try_from(partial.rejected_spans).unwrap_or_default();
+                    heard.rejection = partial.error_message;
+                }
+            }
+            Err(error) => heard.failure = Some(innermost(error.as_ref())),
+        }
+        result
+    }
+}
+
+/// The cause at the bottom of an error: the outer ones say where it happened, which is known.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+fn http_exporter(otlp: &Otlp, heard: &Arc<Mutex<Heard>>) -> Result<SpanExporter> {
     // The provider is the process's own; a second call finds it there.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut client = reqwest::Client::builder();
@@ -110,6 +172,7 @@ fn http_exporter(otlp: &Otlp) -> Result<SpanExporter> {
         client = client.identity(Identity::from_pem(&pem).context("the client certificate is not usable")?);
     }
     let client = client.build().context("cannot set up HTTP")?;
+    let client = Transport { client, heard: Arc::clone(heard) };
     let exporter = SpanExporter::builder().with_http().with_http_client(client).with_endpoint(&otlp.endpoint);
     Ok(exporter.with_protocol(opentelemetry_otlp::Protocol::HttpBinary).build()?)
 }
