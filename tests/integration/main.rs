@@ -1,1 +1,14 @@
+//! The whole product on the real kernel: tiny workloads of our own that tell what they did, and traces compared with it.
+//!
+//! These tests need root (or CAP_BPF and CAP_PERFMON) and, for the collector ones, rotel: `cargo xtask test` sees to both.
+//! Without them the tests fail. They are never skipped.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, unreachable_pub)]
 
+mod collector;
+mod command_line;
+mod connections;
+mod expressions;
+mod harness;
+mod processes;
+mod rotel;
+mod trace;

@@ -191,6 +191,8 @@ fn outputs(settings: &Settings<'_>, args: &Args) -> Result<(Vec<Output>, Otlp)> 
     }
     if outputs.is_empty() {
         outputs.push(default_output(has_flag_endpoint, has_endpoint));
+        // A summary that was not asked for is the first thing to leave out.
+        outputs.retain(|output| !(args.quiet && *output == Output::Summary));
     }
     if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         && outputs.contains(&Output::Otlp)

@@ -29,4 +29,10 @@ impl LiveConnection {
             latest,
         }
     }
+
+    /// Takes on what is known now. A socket that the kernel has taken out of its tables no longer knows its own end.
+    pub(crate) fn update(&mut self, latest: Connection) {
+        let local = if latest.local.port() == 0 { self.latest.local } else { latest.local };
+        self.latest = Connection { local, ..latest };
+    }
 }

@@ -220,7 +220,7 @@ impl Tracer {
             .or_insert_with(|| LiveConnection::new(flow, at, change, owner_id, latest));
         connection.owner_id = owner_id;
         connection.is_repaired |= !is_known;
-        connection.latest = latest;
+        connection.update(latest);
         match change {
             Change::Opened | Change::Owned => {}
             Change::Established => connection.established = Some(at),

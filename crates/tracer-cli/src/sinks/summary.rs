@@ -373,13 +373,13 @@ mod tests {
             entry(4, 1, "cc", 900, 50, Some("exit 1")),
             entry(1, 0, "make", 0, 12_300, Some("exit 2")),
         ];
-        let tree = "\
-   12.3 s  make  exit 2
-   800 ms  ├─ cc
-   700 ms  │  └─ cc1
-  50.0 ms  └─ cc  exit 1
-";
-        assert_eq!(rendered(&entries, PLAIN), tree);
+        let tree = [
+            "   12.3 s  make  exit 2",
+            "   800 ms  ├─ cc",
+            "   700 ms  │  └─ cc1",
+            "  50.0 ms  └─ cc  exit 1",
+        ];
+        assert_eq!(rendered(&entries, PLAIN).lines().collect::<Vec<_>>(), tree);
         let ascii = rendered(&entries, Style { is_unicode: false, ..PLAIN });
         assert!(ascii.contains("|- cc\n") && ascii.contains("|  `- cc1\n"), "{ascii}");
     }
@@ -392,12 +392,12 @@ mod tests {
             entries.push(entry(10 + 2 * i, 1, "cc", u64::from(i), 100, failure));
             entries.push(entry(11 + 2 * i, 10 + 2 * i, "cc1", u64::from(i), 90, None));
         }
-        let tree = "\
-    9.00 s  make
-    6.00 s  └─ cc ×60 (longest 100 ms)  1 failed, first: exit 1
-    5.40 s     └─ cc1 ×60 (longest 90.0 ms)
-";
-        assert_eq!(rendered(&entries, PLAIN).replace("   9.00", "    9.00").replace("   6.00", "    6.00").replace("   5.40", "    5.40"), tree);
+        let tree = [
+            "   9.00 s  make",
+            "   6.00 s  └─ cc ×60 (longest 100 ms)  1 failed, first: exit 1",
+            "   5.40 s     └─ cc1 ×60 (longest 90.0 ms)",
+        ];
+        assert_eq!(rendered(&entries, PLAIN).lines().collect::<Vec<_>>(), tree);
     }
 
     #[test]

@@ -1,0 +1,107 @@
+//! TCP connections and who owns them.
+
+use crate::harness::{Run, trace_workload};
+use crate::trace::{KIND_CLIENT, KIND_SERVER, STATUS_ERROR, Span};
+
+/// The connect span and the accept span of a conversation between two processes of the tree, checked for what holds of
+/// every one.
+fn conversation(run: &Run) -> (&Span, &Span) {
+    run.trace.assert_complete();
+    assert_eq!(run.trace.connections().count(), 2, "{:#?}", run.trace.connections().collect::<Vec<_>>());
+    let client = run.trace.connections().find(|span| span.kind == KIND_CLIENT).unwrap();
+    let server = run.trace.connections().find(|span| span.kind == KIND_SERVER).unwrap();
+    let told = run.told("connect").next().unwrap();
+    let (port, local_port) = (told[2], told[4]);
+    assert_eq!(server.name, format!("accept :{port}"));
+    for (span, peer_port, own_port) in [(client, port, local_port), (server, local_port, port)] {
+        assert_eq!(span.attribute("network.transport"), "tcp");
+        assert_eq!(span.attribute("network.peer.port"), peer_port);
+        assert_eq!(span.attribute("network.local.port"), own_port);
+        assert_eq!(span.attribute("server.port"), port);
+        assert_eq!(span.status, 0);
+        assert_eq!(span.events.len(), 1);
+        assert_eq!(span.events[0].name, "established");
+        assert!((span.start..=span.end).contains(&span.events[0].at));
+    }
+    for (span, who) in [(client, "client"), (server, "server")] {
+        let words = run.told(who).next().unwrap();
+        assert_eq!(span.parent_id, run.trace.process(words[1].parse().unwrap()).span_id, "{who} owns its end");
+        assert_eq!(span.attribute("process_tracer.tcp.bytes_sent"), words[3]);
+        assert_eq!(span.attribute("process_tracer.tcp.bytes_received"), words[5]);
+    }
+    (client, server)
+}
+
+#[test]
+fn client_and_server_have_a_span_each() {
+    let run = trace_workload(&["talk", "127.0.0.1", "parent"]);
+    let (client, server) = conversation(&run);
+    assert_eq!(client.name, format!("connect 127.0.0.1:{}", client.attribute("server.port")));
+    assert_eq!(client.attribute("network.type"), "ipv4");
+    assert_eq!(server.attribute("client.address"), "127.0.0.1");
+}
+
+#[test]
+fn a_half_closed_connection_goes_on_until_its_owner_closes_it() {
+    let run = trace_workload(&["talk", "127.0.0.1", "parent"]);
+    let (client, server) = conversation(&run);
+    // The client shuts down its half at once, and closes 50 ms after the server has.
+    assert!(client.end >= server.end + 40_000_000, "{client:#?} {server:#?}");
+}
+
+#[test]
+fn an_accepted_connection_belongs_to_the_worker_that_accepts() {
+    conversation(&trace_workload(&["talk", "127.0.0.1", "worker"]));
+}
+
+#[test]
+fn an_accepted_connection_belongs_to_the_worker_it_was_handed_to() {
+    conversation(&trace_workload(&["talk", "127.0.0.1", "handover"]));
+}
+
+#[test]
+fn ipv6_is_told_apart() {
+    let run = trace_workload(&["talk", "::1", "parent"]);
+    let (client, _) = conversation(&run);
+    assert_eq!(client.name, format!("connect [::1]:{}", client.attribute("server.port")));
+    assert_eq!(client.attribute("network.type"), "ipv6");
+    assert_eq!(client.attribute("server.address"), "::1");
+}
+
+#[test]
+fn a_v4_mapped_address_is_ipv4() {
+    let run = trace_workload(&["talk", "::ffff:127.0.0.1", "parent"]);
+    let (client, server) = conversation(&run);
+    assert_eq!(client.attribute("network.peer.address"), "127.0.0.1");
+    assert_eq!(client.attribute("network.type"), "ipv4");
+    assert_eq!(server.attribute("network.peer.address"), "127.0.0.1");
+}
+
+#[test]
+fn a_refused_connection_is_an_error() {
+    let run = trace_workload(&["connect-refused"]);
+    run.trace.assert_complete();
+    let port = run.told("connect").next().unwrap()[2].trim_end_matches(':').to_owned();
+    assert_eq!(run.trace.connections().count(), 1);
+    let refused = run.trace.named(&format!("connect 127.0.0.1:{port}"));
+    assert_eq!(refused.status, STATUS_ERROR);
+    assert_eq!(refused.attribute("error.type"), "connection_refused");
+    assert!(refused.events.is_empty());
+    assert_eq!(refused.parent_id, run.trace.root().span_id);
+}
+
+#[test]
+fn a_reset_is_an_error_of_the_one_who_got_it() {
+    let run = trace_workload(&["resets", "20"]);
+    run.trace.assert_complete();
+    let clients: Vec<_> = run.trace.connections().filter(|span| span.kind == KIND_CLIENT).collect();
+    let servers: Vec<_> = run.trace.connections().filter(|span| span.kind == KIND_SERVER).collect();
+    assert_eq!((clients.len(), servers.len()), (20, 20));
+    for client in clients {
+        assert_eq!((client.status, client.attribute("error.type")), (STATUS_ERROR, "connection_reset"));
+    }
+    for server in servers {
+        assert_eq!(server.status, 0);
+        assert_eq!(server.parent_id, run.trace.root().span_id);
+    }
+}

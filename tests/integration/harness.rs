@@ -1,0 +1,85 @@
+//! Runs process-tracer as a user would.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::OnceLock,
+};
+
+use tempfile::TempDir;
+
+use crate::trace::Trace;
+
+pub const PROCESS_TRACER: &str = env!("CARGO_BIN_EXE_process-tracer");
+
+/// The compiled `workloads/workload.c`.
+pub fn workload() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/integration/workloads/workload.c");
+        // Test processes compile side by side: each its own.
+        let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("workload-{}", std::process::id()));
+        let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+        cc.args(["-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]).arg(&binary).arg(source);
+        assert!(cc.status().expect("a C compiler").success(), "{cc:?}");
+        binary
+    })
+}
+
+/// process-tracer with none of the variables that would configure it.
+pub fn process_tracer() -> Command {
+    let mut command = Command::new(PROCESS_TRACER);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("OTEL_") || name.starts_with("PROCESS_TRACER_") || name.starts_with("TRACE") {
+            command.env_remove(&*name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A traced run that is over.
+pub struct Run {
+    pub output: Output,
+    pub stdout: String,
+    pub stderr: String,
+    pub trace: Trace,
+}
+
+impl Run {
+    pub fn code(&self) -> Option<i32> {
+        self.output.status.code()
+    }
+
+    /// The words of the lines of stdout that begin with `first`.
+    pub fn told<'a>(&'a self, first: &'a str) -> impl Iterator<Item = Vec<&'a str>> {
+        let lines = self.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines.filter(move |words| words.first() == Some(&first))
+    }
+}
+
+/// Traces a command, with further flags before it.
+pub fn trace_with<S: AsRef<OsStr>>(flags: &[&str], command: &[S]) -> Run {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("trace.jsonl");
+    let output =
+        process_tracer().args(flags).arg("-o").arg(&file).arg("--").args(command).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!stderr.contains("only the command itself is traced"), "these tests need privileges: {stderr}");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    Run { stdout, stderr, trace: Trace::read(&file), output }
+}
+
+/// Traces a scenario of the workload.
+pub fn trace_workload(arguments: &[&str]) -> Run {
+    let workload = workload().to_str().unwrap();
+    let command: Vec<&str> = std::iter::once(workload).chain(arguments.iter().copied()).collect();
+    trace_with(&[], &command)
+}
+
+/// Traces a shell script.
+pub fn trace_script(flags: &[&str], script: &str) -> Run {
+    trace_with(flags, &["sh", "-c", script])
+}

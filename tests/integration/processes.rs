@@ -1,0 +1,207 @@
+//! fork, exec and exit, in all their forms.
+
+use crate::harness::{Run, trace_script, trace_workload, workload};
+use crate::trace::{STATUS_ERROR, Span};
+
+fn pid(word: &str) -> u32 {
+    word.parse().unwrap()
+}
+
+fn name_of_workload() -> &'static str {
+    workload().file_name().unwrap().to_str().unwrap()
+}
+
+fn images(span: &Span) -> Vec<String> {
+    span.events.iter().map(|event| event.attributes["process.command_args"].clone()).collect()
+}
+
+/// Every `child A of B` line is a span A under the span B.
+fn assert_children_as_told(run: &Run) -> usize {
+    let mut count = 0;
+    for words in run.told("child") {
+        let (child, parent) = (run.trace.process(pid(words[1])), run.trace.process(pid(words[3])));
+        assert_eq!(child.parent_id, parent.span_id);
+        assert_eq!(child.attribute("process.parent_pid"), words[3]);
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn a_script_is_a_tree_of_its_commands() {
+    let run = trace_script(&[], "cd /usr; /bin/echo one two; (exit 4); exit 3");
+    run.trace.assert_complete();
+    assert_eq!(run.code(), Some(3));
+    assert_eq!(run.stdout, "one two\n");
+    let root = run.trace.root();
+    assert_eq!((root.name.as_str(), root.status, root.attribute("error.type")), ("sh", STATUS_ERROR, "3"));
+    let echo = run.trace.named("echo");
+    assert_eq!(echo.parent_id, root.span_id);
+    assert_eq!(echo.attribute("process.command_args"), "[/bin/echo, one, two]");
+    assert_eq!(echo.attribute("process.args_count"), "3");
+    assert_eq!(echo.attribute("process.executable.path"), "/usr/bin/echo");
+    assert_eq!(echo.attribute("process.working_directory"), "/usr");
+    assert_eq!(echo.attribute("process.user.id"), nix::unistd::geteuid().to_string());
+    assert_eq!((echo.attribute("process.exit.code"), echo.status), ("0", 0));
+    let subshell: Vec<_> = run.trace.children_of(root).filter(|span| span.name == "sh").collect();
+    assert_eq!(subshell.len(), 1);
+    assert_eq!(subshell[0].attribute("process_tracer.fork"), "true");
+    assert_eq!(subshell[0].attribute("process.exit.code"), "4");
+}
+
+#[test]
+fn an_orphan_stays_under_the_parent_that_forked_it() {
+    let run = trace_workload(&["orphan"]);
+    run.trace.assert_complete();
+    let words = run.told("orphan").next().unwrap();
+    let (orphan, parent) = (run.trace.process(pid(words[1])), run.trace.process(pid(words[3])));
+    assert_eq!(orphan.parent_id, parent.span_id);
+    assert_eq!(orphan.attribute("process.parent_pid"), words[3]);
+    assert_eq!(parent.attribute("process.exit.code"), "7");
+    assert!(orphan.end > parent.end);
+    assert_eq!(assert_children_as_told(&run), 1);
+}
+
+#[test]
+fn a_chain_of_execs_is_one_span() {
+    let run = trace_workload(&["exec-chain"]);
+    run.trace.assert_complete();
+    assert_eq!(run.code(), Some(5));
+    assert_eq!(run.trace.spans.len(), 1);
+    let root = run.trace.root();
+    let path = workload().to_str().unwrap();
+    assert_eq!(root.name, name_of_workload());
+    assert_eq!(images(root).len(), 4, "{root:#?}");
+    assert_eq!(images(root)[2..], [format!("[env, LINK=last, {path}, exit, 5]"), format!("[{path}, exit, 5]")]);
+    assert!(root.events.is_sorted_by_key(|event| event.at));
+    assert_eq!(root.attribute("process.command_args"), format!("[{path}, exit, 5]"));
+}
+
+#[test]
+fn a_thread_that_execs_is_its_process() {
+    let run = trace_workload(&["thread-exec"]);
+    run.trace.assert_complete();
+    assert_eq!((run.code(), run.trace.spans.len()), (Some(6), 1));
+    let words = run.told("process").next().unwrap();
+    assert_ne!(words[1], words[3], "the leader itself has called exec");
+    let root = run.trace.process(pid(words[1]));
+    assert_eq!(root.attribute("process.command_args"), "[replaced, exit, 6]");
+    assert_eq!(root.attribute("process.exit.code"), "6");
+}
+
+#[test]
+fn a_process_outlives_its_leader() {
+    let run = trace_workload(&["leader-first"]);
+    run.trace.assert_complete();
+    assert_eq!((run.code(), run.trace.spans.len()), (Some(8), 1));
+    let root = run.trace.root();
+    assert_eq!(root.attribute("process.exit.code"), "8");
+    assert!(root.end - root.start >= 100_000_000, "the span ended with the leader");
+}
+
+#[test]
+fn vfork_is_a_fork() {
+    let run = trace_workload(&["vfork"]);
+    run.trace.assert_complete();
+    let child = run.trace.process(pid(run.told("child").next().unwrap()[1]));
+    assert_eq!(child.attribute("process.command_args"), "[vforked, exit, 9]");
+    assert_eq!(child.attribute("process.exit.code"), "9");
+    assert_eq!(child.parent_id, run.trace.root().span_id);
+}
+
+#[test]
+fn ten_thousand_forks_are_ten_thousand_spans() {
+    let run = trace_workload(&["forks", "10000"]);
+    run.trace.assert_complete();
+    assert_eq!(run.trace.spans.len(), 10_001);
+    let root = run.trace.root();
+    let mut codes = vec![0; 251];
+    for child in run.trace.children_of(root) {
+        codes[child.attribute("process.exit.code").parse::<usize>().unwrap()] += 1;
+    }
+    let expected: Vec<_> = (0..251).map(|code| (0..10_000).filter(|i| i % 251 == code).count()).collect();
+    assert_eq!(codes, expected);
+}
+
+#[test]
+fn a_deep_tree_is_as_deep() {
+    let run = trace_workload(&["deep", "200"]);
+    run.trace.assert_complete();
+    assert_eq!(run.trace.spans.len(), 201);
+    assert_eq!(assert_children_as_told(&run), 200);
+}
+
+#[test]
+fn a_wide_tree_is_as_wide() {
+    let run = trace_workload(&["wide", "1000"]);
+    run.trace.assert_complete();
+    assert_eq!(run.trace.spans.len(), 1001);
+    assert_eq!(assert_children_as_told(&run), 1000);
+}
+
+#[test]
+fn what_outlives_the_command_is_unfinished() {
+    let run = trace_workload(&["background", "3000"]);
+    run.trace.assert_complete();
+    assert_eq!(assert_children_as_told(&run), 1);
+    let child = run.trace.process(pid(run.told("child").next().unwrap()[1]));
+    assert_eq!(child.attribute("process_tracer.unfinished"), "true");
+    assert_eq!(child.status, 0);
+    assert!(!child.attributes.contains_key("process.exit.code"));
+}
+
+#[test]
+fn death_by_signal_is_told_and_shared() {
+    use std::os::unix::process::ExitStatusExt;
+    for (number, name) in [(9, "SIGKILL"), (15, "SIGTERM"), (11, "SIGSEGV"), (6, "SIGABRT")] {
+        let run = trace_workload(&["die", &number.to_string()]);
+        run.trace.assert_complete();
+        assert_eq!(run.output.status.signal(), Some(number));
+        let root = run.trace.root();
+        assert_eq!(root.attribute("process_tracer.exit.signal"), name);
+        assert_eq!(root.attribute("process.exit.code"), (128 + number).to_string());
+        assert_eq!((root.status, root.attribute("error.type")), (STATUS_ERROR, name));
+    }
+}
+
+#[test]
+fn every_exit_code_is_ours() {
+    for code in [0, 1, 2, 77, 125, 126, 127, 128, 200, 255] {
+        let run = trace_workload(&["exit", &code.to_string()]);
+        assert_eq!(run.code(), Some(code));
+        assert_eq!(run.trace.root().attribute("process.exit.code"), code.to_string());
+    }
+}
+
+#[test]
+fn arguments_are_whole_up_to_128_kib_and_flagged_beyond() {
+    let run = trace_workload(&["long-argument", "50000"]);
+    run.trace.assert_complete();
+    let root = run.trace.root();
+    let long = "x".repeat(50_000);
+    assert_eq!(root.attribute("process.command_args"), format!("[long, exit, 0, {long}, {long}]"));
+
+    let run = trace_workload(&["long-argument", "100000"]);
+    run.trace.assert_sound();
+    let root = run.trace.root();
+    assert_eq!(root.attribute("process.args_count"), "5");
+    assert_eq!(root.attribute("process_tracer.args.size"), (5 + 5 + 2 + 2 * 100_001).to_string());
+    let captured = root.attribute("process.command_args");
+    assert!(captured.starts_with("[long, exit, 0, xxx") && captured.len() > 128 * 1024);
+    assert_eq!(root.attribute("process_tracer.complete"), "false");
+    assert_eq!(root.attribute("process_tracer.truncated"), "1");
+    assert!(run.stderr.contains("incomplete: 1 command line or environment cut"), "{}", run.stderr);
+}
+
+#[test]
+fn a_script_is_named_as_invoked_and_mapped_as_its_interpreter() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("configure");
+    std::fs::write(&script, "#!/bin/sh\nexit 0\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let run = crate::harness::trace_with(&[], &[&script]);
+    run.trace.assert_complete();
+    let root = run.trace.root();
+    assert_eq!(root.name, "configure");
+    assert_eq!(root.attribute("process.executable.name"), "dash");
+}

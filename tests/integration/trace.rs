@@ -1,0 +1,164 @@
+//! A trace as a test sees it: read from a file of OTLP/JSON lines.
+
+use std::{collections::HashMap, path::Path};
+
+use serde_json::Value;
+
+/// All spans of one file.
+#[derive(Debug)]
+pub struct Trace {
+    pub spans: Vec<Span>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Span {
+    pub name: String,
+    pub trace_id: String,
+    pub span_id: String,
+    /// Empty for none.
+    pub parent_id: String,
+    pub kind: u64,
+    pub start: u64,
+    pub end: u64,
+    pub status: u64,
+    pub status_message: String,
+    pub attributes: Attributes,
+    pub events: Vec<Event>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub name: String,
+    pub at: u64,
+    pub attributes: Attributes,
+}
+
+/// Values as text: strings and numbers as they are, arrays as `[a, b]`.
+pub type Attributes = HashMap<String, String>;
+
+pub const STATUS_ERROR: u64 = 2;
+pub const KIND_CLIENT: u64 = 3;
+pub const KIND_SERVER: u64 = 2;
+
+impl Trace {
+    pub fn read(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap();
+        let spans = text.lines().flat_map(|line| {
+            let data: Value = serde_json::from_str(line).unwrap();
+            let scopes = items(&data["resourceSpans"]).flat_map(|resource| items(&resource["scopeSpans"]));
+            let spans = scopes.flat_map(|scope| items(&scope["spans"]));
+            spans.map(Span::read).collect::<Vec<_>>()
+        });
+        Self { spans: spans.collect() }
+    }
+
+    /// The span that certifies the trace.
+    pub fn root(&self) -> &Span {
+        self.only(|span| span.attributes.contains_key("process_tracer.complete"), "root")
+    }
+
+    /// The one span of that name.
+    pub fn named(&self, name: &str) -> &Span {
+        self.only(|span| span.name == name, name)
+    }
+
+    /// The one span of that process.
+    pub fn process(&self, pid: u32) -> &Span {
+        let pid = pid.to_string();
+        self.only(|span| span.attributes.get("process.pid") == Some(&pid), &pid)
+    }
+
+    pub fn children_of<'a>(&'a self, parent: &'a Span) -> impl Iterator<Item = &'a Span> {
+        self.spans.iter().filter(|span| span.parent_id == parent.span_id)
+    }
+
+    pub fn processes(&self) -> impl Iterator<Item = &Span> {
+        self.spans.iter().filter(|span| span.attributes.contains_key("process.pid"))
+    }
+
+    pub fn connections(&self) -> impl Iterator<Item = &Span> {
+        self.spans.iter().filter(|span| span.attributes.contains_key("network.transport"))
+    }
+
+    fn only(&self, matches: impl Fn(&Span) -> bool, what: &str) -> &Span {
+        let found: Vec<_> = self.spans.iter().filter(|span| matches(span)).collect();
+        assert_eq!(found.len(), 1, "spans of {what} in {self:#?}");
+        found[0]
+    }
+
+    /// What holds for every trace: one tree, each span once, none that ends before it starts, and the root's certificate.
+    pub fn assert_sound(&self) {
+        let root = self.root();
+        let ids: HashMap<&str, &Span> = self.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
+        assert_eq!(ids.len(), self.spans.len(), "span ids recur");
+        for span in &self.spans {
+            assert!(span.end >= span.start, "{span:#?} ends before it starts");
+            assert_eq!(span.trace_id, root.trace_id);
+            if span.span_id != root.span_id {
+                let parent = ids.get(span.parent_id.as_str()).unwrap_or_else(|| panic!("{span:#?} has no parent"));
+                // An accepted connection may be handed to a process that is younger than itself.
+                let is_process = span.attributes.contains_key("process.pid");
+                assert!(!is_process || parent.start <= span.start, "{span:#?} starts before its parent");
+            }
+        }
+        assert_eq!(root.attributes["process_tracer.processes"], self.processes().count().to_string());
+        assert_eq!(root.attributes["process_tracer.connections"], self.connections().count().to_string());
+    }
+
+    /// The above, and nothing is missing.
+    pub fn assert_complete(&self) {
+        self.assert_sound();
+        assert_eq!(self.root().attributes["process_tracer.complete"], "true", "{:#?}", self.root());
+        let repaired = self.spans.iter().find(|span| span.attributes.contains_key("process_tracer.repaired"));
+        assert!(repaired.is_none(), "{repaired:#?}");
+    }
+}
+
+impl Span {
+    fn read(span: &Value) -> Self {
+        Self {
+            name: text(&span["name"]),
+            trace_id: text(&span["traceId"]),
+            span_id: text(&span["spanId"]),
+            parent_id: text(&span["parentSpanId"]),
+            kind: span["kind"].as_u64().unwrap(),
+            start: text(&span["startTimeUnixNano"]).parse().unwrap(),
+            end: text(&span["endTimeUnixNano"]).parse().unwrap(),
+            status: span["status"]["code"].as_u64().unwrap_or(0),
+            status_message: text(&span["status"]["message"]),
+            attributes: attributes(&span["attributes"]),
+            events: items(&span["events"])
+                .map(|event| Event {
+                    name: text(&event["name"]),
+                    at: text(&event["timeUnixNano"]).parse().unwrap(),
+                    attributes: attributes(&event["attributes"]),
+                })
+                .collect(),
+        }
+    }
+
+    pub fn attribute(&self, key: &str) -> &str {
+        self.attributes.get(key).unwrap_or_else(|| panic!("no {key} in {self:#?}"))
+    }
+}
+
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn attributes(list: &Value) -> Attributes {
+    items(list).map(|pair| (text(&pair["key"]), any_value(&pair["value"]))).collect()
+}
+
+fn any_value(value: &Value) -> String {
+    let (kind, value) = value.as_object().and_then(|value| value.iter().next()).unwrap();
+    match (kind.as_str(), value) {
+        ("arrayValue", array) => format!("[{}]", items(&array["values"]).map(any_value).collect::<Vec<_>>().join(", ")),
+        (_, Value::String(text)) => text.clone(),
+        (_, other) => other.to_string(),
+    }
+}

@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * What the integration tests trace: `workload SCENARIO [ARGS]...`. Each scenario does one thing that a process can do and
+ * prints on stdout what it did, a line of words each, for the test to compare the trace with.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *self;
+
+static void check(int ok, const char *what)
+{
+	if (!ok) {
+		fprintf(stderr, "workload: %s: %s\n", what, strerror(errno));
+		exit(99);
+	}
+}
+
+/* One write: lines of several processes do not mix. */
+static void tell(const char *format, ...)
+{
+	char line[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	int length = vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	check(write(1, line, length) == length, "write");
+}
+
+static int number(char **arguments)
+{
+	check(arguments[0] != NULL, "missing argument");
+	return atoi(arguments[0]);
+}
+
+static void reap(pid_t child)
+{
+	check(waitpid(child, NULL, 0) == child, "waitpid");
+}
+
+/* A child forks a grandchild and dies; the grandchild, reparented, execs after that. */
+static int orphan(char **arguments)
+{
+	int gone[2];
+	(void)arguments;
+
+	check(pipe(gone) == 0, "pipe");
+	pid_t child = fork();
+	if (child == 0) {
+		pid_t parent = getpid();
+
+		if (fork() == 0) {
+			char byte;
+
+			close(gone[1]);
+			check(read(gone[0], &byte, 1) == 0, "read"); /* ends when the parent is gone */
+			while (getppid() == parent)
+				usleep(1000);
+			tell("orphan %d of %d\n", getpid(), parent);
+			execl(self, "adopted", "exit", "0", NULL);
+			check(0, "exec");
+		}
+		_exit(7);
+	}
+	close(gone[1]);
+	tell("child %d of %d\n", child, getpid());
+	reap(child);
+	usleep(200000);
+	return 0;
+}
+
+/* sh → env → workload: one process, three images. */
+static int exec_chain(char **arguments)
+{
+	(void)arguments;
+	tell("process %d\n", getpid());
+	setenv("SELF", self, 1);
+	execl("/bin/sh", "sh", "-c", "exec env LINK=last \"$SELF\" exit 5", NULL);
+	check(0, "exec");
+	return 1;
+}
+
+static void *exec_now(void *arguments)
+{
+	(void)arguments;
+	tell("process %d thread %d\n", getpid(), (int)syscall(SYS_gettid));
+	execl(self, "replaced", "exit", "6", NULL);
+	check(0, "exec");
+	return NULL;
+}
+
+/* A thread that is not the leader execs: the others die, it becomes the leader. */
+static int thread_exec(char **arguments)
+{
+	pthread_t thread;
+	(void)arguments;
+
+	check(pthread_create(&thread, NULL, exec_now, NULL) == 0, "pthread_create");
+	pause();
+	return 1;
+}
+
+static void *outlive(void *arguments)
+{
+	(void)arguments;
+	usleep(100000);
+	tell("last thread %d of %d\n", (int)syscall(SYS_gettid), getpid());
+	exit(8);
+}
+
+/* The leader exits first; the process dies, with status 8, when its second thread does. */
+static int leader_first(char **arguments)
+{
+	pthread_t thread;
+	(void)arguments;
+
+	check(pthread_create(&thread, NULL, outlive, NULL) == 0, "pthread_create");
+	syscall(SYS_exit, 3);
+	return 1;
+}
+
+static int vfork_exec(char **arguments)
+{
+	(void)arguments;
+	pid_t child = vfork();
+	if (child == 0) {
+		execl(self, "vforked", "exit", "9", NULL);
+		_exit(99);
+	}
+	tell("child %d\n", child);
+	reap(child);
+	return 0;
+}
+
+/* N children, one after the other, which do nothing. */
+static int forks(char **arguments)
+{
+	int count = number(arguments);
+
+	for (int i = 0; i < count; i++) {
+		pid_t child = fork();
+		check(child >= 0, "fork");
+		if (child == 0)
+			_exit(i % 251);
+		reap(child);
+	}
+	return 0;
+}
+
+/* N generations, each the child of the one before. */
+static int deep(char **arguments)
+{
+	int depth = number(arguments);
+
+	for (; depth > 0; depth--) {
+		pid_t child = fork();
+		check(child >= 0, "fork");
+		if (child > 0) {
+			tell("child %d of %d\n", child, getpid());
+			reap(child);
+			_exit(0);
+		}
+	}
+	return 0;
+}
+
+/* N children at once. */
+static int wide(char **arguments)
+{
+	int count = number(arguments);
+	int go[2];
+	char byte;
+
+	check(pipe(go) == 0, "pipe");
+	for (int i = 0; i < count; i++) {
+		pid_t child = fork();
+		check(child >= 0, "fork");
+		if (child == 0) {
+			close(go[1]);
+			check(read(go[0], &byte, 1) == 0, "read");
+			_exit(0);
+		}
+		tell("child %d of %d\n", child, getpid());
+	}
+	close(go[1]);
+	while (wait(NULL) > 0)
+		;
+	return 0;
+}
+
+/* Forks a background process that outlives the command, and tells its pid. */
+static int background(char **arguments)
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		close(1);
+		close(2);
+		usleep(number(arguments) * 1000);
+		_exit(0);
+	}
+	tell("child %d of %d\n", child, getpid());
+	return 0;
+}
+
+static int die(char **arguments)
+{
+	struct rlimit no_core = {};
+
+	setrlimit(RLIMIT_CORE, &no_core);
+	raise(number(arguments));
+	return 1;
+}
+
+static int listen_on(int family, int *port)
+{
+	struct sockaddr_in6 address = { .sin6_family = family };
+	socklen_t size = family == AF_INET6 ? sizeof(address) : sizeof(struct sockaddr_in);
+	int both = 0;
+	int fd = socket(family, SOCK_STREAM, 0);
+
+	check(fd >= 0, "socket");
+	if (family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &both, sizeof(both));
+	else
+		((struct sockaddr_in *)&address)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	check(bind(fd, (struct sockaddr *)&address, size) == 0, "bind");
+	check(listen(fd, 16) == 0, "listen");
+	check(getsockname(fd, (struct sockaddr *)&address, &size) == 0, "getsockname");
+	*port = ntohs(address.sin6_port);
+	return fd;
+}
+
+static int connect_to(const char *host, int port, int *local_port)
+{
+	struct sockaddr_in6 address = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
+	socklen_t size = sizeof(address);
+
+	if (!strchr(host, ':')) {
+		address.sin6_family = AF_INET;
+		inet_pton(AF_INET, host, &v4->sin_addr);
+		size = sizeof(*v4);
+	} else {
+		check(inet_pton(AF_INET6, host, &address.sin6_addr) == 1, "inet_pton");
+	}
+	int fd = socket(address.sin6_family, SOCK_STREAM, 0);
+	check(fd >= 0, "socket");
+	if (connect(fd, (struct sockaddr *)&address, size) != 0) {
+		tell("connect %s %d: %s\n", host, port, strerrorname_np(errno));
+		close(fd);
+		return -1;
+	}
+	check(getsockname(fd, (struct sockaddr *)&address, &size) == 0, "getsockname");
+	*local_port = ntohs(address.sin6_port);
+	tell("connect %s %d from %d by %d\n", host, port, *local_port, getpid());
+	return fd;
+}
+
+static long drain(int fd)
+{
+	char buffer[4096];
+	long total = 0;
+	ssize_t got;
+
+	while ((got = read(fd, buffer, sizeof(buffer))) > 0)
+		total += got;
+	return total;
+}
+
+static void send_bytes(int fd, long count)
+{
+	char buffer[4096] = {};
+
+	while (count > 0) {
+		ssize_t sent = write(fd, buffer, count < 4096 ? count : 4096);
+		check(sent > 0, "send");
+		count -= sent;
+	}
+}
+
+static int connect_refused(char **arguments)
+{
+	int port, unused;
+	(void)arguments;
+
+	close(listen_on(AF_INET, &port)); /* a port where nobody listens */
+	connect_to("127.0.0.1", port, &unused);
+	return 0;
+}
+
+/*
+ * A server and a client in the tree. HOST is where the client connects to. The client sends 5,000 bytes, closes its half,
+ * reads the 70,000 of the answer, then waits before it closes. MODE: `parent` accepts itself, `worker` forks one that
+ * accepts, `handover` accepts and lets a forked worker read and write.
+ */
+static int talk(char **arguments)
+{
+	const char *host = arguments[0], *mode = arguments[1];
+	int port, unused;
+
+	check(host && mode, "talk HOST MODE");
+	int listener = listen_on(strchr(host, ':') ? AF_INET6 : AF_INET, &port);
+	pid_t client = fork();
+	if (client == 0) {
+		close(listener);
+		int fd = connect_to(host, port, &unused);
+		check(fd >= 0, "connect");
+		send_bytes(fd, 5000);
+		check(shutdown(fd, SHUT_WR) == 0, "shutdown");
+		long got = drain(fd);
+		usleep(50000);
+		close(fd);
+		tell("client %d sent 5000 received %ld\n", getpid(), got);
+		_exit(0);
+	}
+	pid_t worker = strcmp(mode, "worker") == 0 ? fork() : -1;
+	if (worker <= 0) {
+		int fd = accept(listener, NULL, NULL);
+		check(fd >= 0, "accept");
+		if (strcmp(mode, "handover") == 0)
+			worker = fork();
+		if (worker <= 0) {
+			long got = drain(fd);
+			send_bytes(fd, 70000);
+			tell("server %d sent 70000 received %ld\n", getpid(), got);
+		}
+		close(fd);
+		if (worker == 0)
+			_exit(0);
+	}
+	if (worker > 0)
+		reap(worker);
+	reap(client);
+	return 0;
+}
+
+/* N connections to a server in the tree, each closed by a reset. */
+static int resets(char **arguments)
+{
+	int port, unused, count = number(arguments);
+	int listener = listen_on(AF_INET, &port);
+	struct linger abort = { .l_onoff = 1 };
+	pid_t client = fork();
+
+	if (client == 0) {
+		for (int i = 0; i < count; i++) {
+			int fd = connect_to("127.0.0.1", port, &unused);
+			char byte;
+
+			check(fd >= 0, "connect");
+			check(read(fd, &byte, 1) == -1 && errno == ECONNRESET, "reset");
+			close(fd);
+		}
+		_exit(0);
+	}
+	for (int i = 0; i < count; i++) {
+		int fd = accept(listener, NULL, NULL);
+
+		check(fd >= 0, "accept");
+		usleep(10000);
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+		close(fd);
+	}
+	reap(client);
+	return 0;
+}
+
+static int exit_with(char **arguments)
+{
+	return number(arguments);
+}
+
+/* Starts itself with ARGV of one argument of N bytes. */
+static int long_argument(char **arguments)
+{
+	int size = number(arguments);
+	char *argument = malloc(size + 1);
+
+	memset(argument, 'x', size);
+	argument[size] = 0;
+	execl(self, "long", "exit", "0", argument, argument, NULL);
+	check(0, "exec");
+	return 1;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(char **arguments);
+} scenarios[] = {
+	{ "orphan", orphan },
+	{ "exec-chain", exec_chain },
+	{ "thread-exec", thread_exec },
+	{ "leader-first", leader_first },
+	{ "vfork", vfork_exec },
+	{ "forks", forks },
+	{ "deep", deep },
+	{ "wide", wide },
+	{ "background", background },
+	{ "die", die },
+	{ "connect-refused", connect_refused },
+	{ "talk", talk },
+	{ "resets", resets },
+	{ "exit", exit_with },
+	{ "long-argument", long_argument },
+};
+
+int main(int argc, char **argv)
+{
+	char path[4096];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	check(length > 0, "readlink");
+	path[length] = 0;
+	self = path;
+	for (size_t i = 0; argc > 1 && i < sizeof(scenarios) / sizeof(*scenarios); i++) {
+		if (strcmp(argv[1], scenarios[i].name) == 0)
+			return scenarios[i].run(argv + 2);
+	}
+	fprintf(stderr, "workload: no such scenario\n");
+	return 98;
+}
