@@ -18,7 +18,7 @@ const INSTALL: &str = "\
 Another clang can be named in CLANG, further compiler flags in BPF_CFLAGS.";
 
 fn main() {
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-env-changed=CLANG");

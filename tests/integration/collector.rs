@@ -36,7 +36,10 @@ fn expected(span: &Span) -> Vec<String> {
         format!("Trace ID       : {}", span.trace_id),
         format!("Parent ID      : {}", span.parent_id).trim().to_owned(),
         format!("Name           : {}", span.name),
-        format!("Kind           : {}", ["?", "SPAN_KIND_INTERNAL", "SPAN_KIND_SERVER", "SPAN_KIND_CLIENT"][span.kind as usize]),
+        format!(
+            "Kind           : {}",
+            ["?", "SPAN_KIND_INTERNAL", "SPAN_KIND_SERVER", "SPAN_KIND_CLIENT"][span.kind as usize]
+        ),
         format!("Start time: {}", span.start),
         format!("End time: {}", span.end),
         format!("Status code    : {}", if span.status == 2 { "STATUS_CODE_ERROR" } else { "STATUS_CODE_UNSET" }),
@@ -58,11 +61,13 @@ fn as_rotel_prints(key: &str, value: &str) -> String {
         let items: Vec<_> = items.split(", ").map(|item| format!("{kind}({item})")).collect();
         return format!("Slice({})", items.join(", "));
     }
+    if key.ends_with("round_trip_time") {
+        return format!("Double({})", value.parse::<f64>().unwrap());
+    }
     let is_number = !["error.type"].contains(&key) && value.parse::<i64>().is_ok();
     let kind = match value {
         "true" | "false" => "Bool",
         _ if is_number => "Int",
-        _ if key.ends_with("round_trip_time") => "Double",
         _ => "Str",
     };
     format!("{kind}({value})")
@@ -109,9 +114,11 @@ async fn trace_true(variables: &[(&str, String)]) -> String {
 
 #[tokio::test]
 async fn the_variables_of_opentelemetry_lead_to_the_collector() {
-    for (protocol, name, compression) in
-        [(Protocol::HttpBinary, "http/protobuf", "gzip"), (Protocol::Grpc, "grpc", "gzip"), (Protocol::Grpc, "grpc", "none")]
-    {
+    for (protocol, name, compression) in [
+        (Protocol::HttpBinary, "http/protobuf", "gzip"),
+        (Protocol::Grpc, "grpc", "gzip"),
+        (Protocol::Grpc, "grpc", "none"),
+    ] {
         let server = MockServer::builder().protocol(protocol).start().await.unwrap();
         let stderr = trace_true(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", server.addr())),
@@ -176,7 +183,8 @@ impl Certificates {
             let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
             // A name other than the authority's, or it would look self-signed.
             params.distinguished_name.push(DnType::CommonName, name);
-            fs::write(folder.path().join(format!("{name}.pem")), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+            fs::write(folder.path().join(format!("{name}.pem")), params.signed_by(&key, &issuer).unwrap().pem())
+                .unwrap();
             fs::write(folder.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
         }
         Self { folder }

@@ -138,7 +138,10 @@ fn the_trace_context_comes_in_and_goes_out() {
     let output = command.env("TRACEPARENT", caller).env("TRACESTATE", "vendor=1").output().unwrap();
     let trace = Trace::read(&file);
     let root = trace.root();
-    assert_eq!((root.trace_id.as_str(), root.parent_id.as_str()), ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"));
+    assert_eq!(
+        (root.trace_id.as_str(), root.parent_id.as_str()),
+        ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
+    );
     let expected = format!("00-{}-{}-01 vendor=1\n", root.trace_id, root.span_id);
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
 
@@ -207,7 +210,8 @@ fn a_trace_says_whose_it_is() {
     command.env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=ci%2Ftest,service.name=weak");
     command.env("OTEL_SERVICE_NAME", "strong").arg("-o").arg(&file).args(["--", "true"]);
     assert!(command.status().unwrap().success());
-    let data: serde_json::Value = serde_json::from_str(fs::read_to_string(&file).unwrap().lines().next().unwrap()).unwrap();
+    let data: serde_json::Value =
+        serde_json::from_str(fs::read_to_string(&file).unwrap().lines().next().unwrap()).unwrap();
     let resource = &data["resourceSpans"][0]["resource"]["attributes"];
     let value = |key: &str| {
         let pair = resource.as_array().unwrap().iter().find(|pair| pair["key"] == key);

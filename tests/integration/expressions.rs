@@ -4,8 +4,14 @@ use crate::harness::{process_tracer, trace_script};
 
 #[test]
 fn attributes_are_on_the_spans_they_are_about() {
-    let flags =
-        ["-a", r#"pod=env["POD_NAME"]"#, "-a", r#"opt=filter(args, {# startsWith "-O"}) | join(",")"#, "-a", "n=len(args)"];
+    let flags = [
+        "-a",
+        r#"pod=env["POD_NAME"]"#,
+        "-a",
+        r#"opt=filter(args, {# startsWith "-O"}) | join(",")"#,
+        "-a",
+        "n=len(args)",
+    ];
     let run = trace_script(&flags, "POD_NAME=pod-7 /bin/echo -O2 x -O1; /bin/true");
     run.trace.assert_complete();
     let (echo, other, root) = (run.trace.named("echo"), run.trace.named("true"), run.trace.root());

@@ -64,8 +64,7 @@ impl Run {
 pub fn trace_with<S: AsRef<OsStr>>(flags: &[&str], command: &[S]) -> Run {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("trace.jsonl");
-    let output =
-        process_tracer().args(flags).arg("-o").arg(&file).arg("--").args(command).output().unwrap();
+    let output = process_tracer().args(flags).arg("-o").arg(&file).arg("--").args(command).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!stderr.contains("only the command itself is traced"), "these tests need privileges: {stderr}");
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -42,8 +42,12 @@ impl Rotel {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let rotel =
-            Self { process, folder, grpc: format!("http://127.0.0.1:{grpc}"), http: format!("http://127.0.0.1:{http}") };
+        let rotel = Self {
+            process,
+            folder,
+            grpc: format!("http://127.0.0.1:{grpc}"),
+            http: format!("http://127.0.0.1:{http}"),
+        };
         for port in [grpc, http] {
             wait_until("rotel listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         }

@@ -1,1 +1,130 @@
-fn main() {}
+//! `cargo xtask`: what a developer does with one command.
+#![allow(clippy::print_stdout)]
+
+mod bench;
+mod setup;
+
+use std::{
+    env,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  run [OPTIONS] -- COMMAND   build process-tracer and trace COMMAND with it
+  test [ARGS]                all tests: unit, property, real kernel, real collector; ARGS go to cargo test
+  bench                      what tracing costs, as ratios against the bare command
+  setcap [BINARY]            give the release build, or BINARY, the capabilities it needs, for ordinary users
+  setup                      install what building and testing need; the tasks above do this themselves
+";
+
+/// What the kernel asks of an ordinary user's tracer.
+const CAPABILITIES: &str = "cap_bpf,cap_perfmon=ep";
+
+fn main() -> Result<ExitCode> {
+    let mut arguments = env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    match task.as_str() {
+        "run" => run(&rest)?,
+        "test" => test(&rest)?,
+        "bench" => bench::bench(&build()?)?,
+        "setcap" => setcap(rest.first().map(PathBuf::from))?,
+        "setup" => {
+            setup::for_building()?;
+            setup::for_testing()?;
+        }
+        _ => {
+            print!("{USAGE}");
+            return Ok(if ["help", "--help", "-h"].contains(&&*task) { ExitCode::SUCCESS } else { ExitCode::from(2) });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Becomes process-tracer: its streams, its signals and its exit status are this task's.
+fn run(arguments: &[String]) -> Result<()> {
+    let binary = build()?;
+    if !is_root() && !has_capabilities(&binary) {
+        setcap(Some(binary.clone()))?;
+    }
+    Err(Command::new(&binary).args(arguments).exec()).context("cannot run process-tracer")
+}
+
+fn build() -> Result<PathBuf> {
+    setup::for_building()?;
+    succeed(cargo().args(["build", "--quiet", "--release", "--locked", "--package", "tracer-cli"]))?;
+    Ok(root().join("target/release/process-tracer"))
+}
+
+fn test(arguments: &[String]) -> Result<()> {
+    setup::for_building()?;
+    let rotel = setup::for_testing()?;
+    let mut test = cargo();
+    test.args(["test", "--workspace", "--locked"]).args(arguments).env("ROTEL_AGENT", rotel);
+    if !is_root() {
+        // Compiled as the user, run as root: the kernel tests load eBPF programs.
+        let runner = format!("CARGO_TARGET_{}_RUNNER", host_triple()?.to_uppercase().replace('-', "_"));
+        test.env(runner, "sudo --preserve-env");
+    }
+    succeed(&mut test)
+}
+
+fn setcap(binary: Option<PathBuf>) -> Result<()> {
+    let binary = match binary {
+        Some(binary) => binary,
+        None => build()?,
+    };
+    setup::command("setcap", "libcap2-bin", "libcap", "libcap")?;
+    println!("giving {CAPABILITIES} to {}", binary.display());
+    succeed(as_root("setcap").arg(CAPABILITIES).arg(&binary))
+}
+
+fn has_capabilities(binary: &Path) -> bool {
+    let output = Command::new("getcap").arg(binary).output();
+    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("cap_bpf"))
+}
+
+fn host_triple() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let triple = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(triple.context("rustc -vV names no host")?.to_owned())
+}
+
+/// Of the workspace.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+fn as_root(program: &str) -> Command {
+    if is_root() {
+        return Command::new(program);
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.arg(program);
+    sudo
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?}: {status}");
+    }
+    Ok(())
+}

@@ -43,11 +43,7 @@ fn constant(define: &str, rust: &mut String) -> Result<(), String> {
     Ok(())
 }
 
-fn structure<'a>(
-    name: &str,
-    lines: &mut impl Iterator<Item = &'a str>,
-    rust: &mut String,
-) -> Result<(), String> {
+fn structure<'a>(name: &str, lines: &mut impl Iterator<Item = &'a str>, rust: &mut String) -> Result<(), String> {
     let _ = writeln!(
         rust,
         "#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]\n\
@@ -82,6 +78,8 @@ fn structure<'a>(
 
 fn camel_case(name: &str) -> String {
     name.split('_')
-        .map(|word| word.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(word.chars().skip(1)).collect::<String>())
+        .map(|word| {
+            word.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(word.chars().skip(1)).collect::<String>()
+        })
         .collect()
 }

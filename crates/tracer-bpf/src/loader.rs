@@ -9,11 +9,7 @@ use aya::{
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::{
-    shared::SharedPage,
-    stream::Stream,
-    wire,
-};
+use crate::{shared::SharedPage, stream::Stream, wire};
 
 /// Each program and the tracepoint it belongs to.
 const PROGRAMS: [(&str, &str); 6] = [

@@ -44,7 +44,7 @@ impl SharedPage {
     pub(crate) fn arm(&self, pid: u32, namespace: u32) {
         let field = |offset| {
             // SAFETY: the offset is of an aligned u32 within the page, which lives as long as `self`.
-            unsafe { AtomicU32::from_ptr(self.page.as_ptr().byte_add(offset).cast()) }
+            unsafe { AtomicU32::from_ptr(self.page.as_ptr().wrapping_byte_add(offset).cast()) }
         };
         field(offset_of!(wire::SharedPage, launcher_namespace)).store(namespace, Ordering::Relaxed);
         field(offset_of!(wire::SharedPage, launcher_pid)).store(pid, Ordering::Release);
@@ -55,12 +55,10 @@ impl SharedPage {
     pub fn losses(&self) -> Losses {
         let count = |offset| {
             // SAFETY: the offset is of an aligned u64 within the page, which lives as long as `self`.
-            let counter = unsafe { AtomicU64::from_ptr(self.page.as_ptr().byte_add(offset).cast()) };
+            let counter = unsafe { AtomicU64::from_ptr(self.page.as_ptr().wrapping_byte_add(offset).cast()) };
             counter.load(Ordering::Relaxed)
         };
-        let lost = |kind| {
-            count(offset_of!(wire::SharedPage, lost_records) + kind as usize * size_of::<u64>())
-        };
+        let lost = |kind| count(offset_of!(wire::SharedPage, lost_records) + kind as usize * size_of::<u64>());
         Losses {
             forks: lost(wire::RECORD_FORK),
             execs: lost(wire::RECORD_EXEC),

@@ -133,10 +133,12 @@ impl Settings<'_> {
 
 fn trace_context(settings: &Settings<'_>, args: &Args) -> Result<(Option<TraceId>, Option<SpanId>)> {
     let quote = |value: &str| format!("'{value}'");
-    let trace_id = settings
-        .read_option("trace_id", args.trace_id.as_ref(), |value| value.parse::<TraceId>().with_context(|| quote(value)))?;
-    let parent_id = settings
-        .read_option("parent_id", args.parent_id.as_ref(), |value| value.parse::<SpanId>().with_context(|| quote(value)))?;
+    let trace_id = settings.read_option("trace_id", args.trace_id.as_ref(), |value| {
+        value.parse::<TraceId>().with_context(|| quote(value))
+    })?;
+    let parent_id = settings.read_option("parent_id", args.parent_id.as_ref(), |value| {
+        value.parse::<SpanId>().with_context(|| quote(value))
+    })?;
     let caller = variable(TRACEPARENT).and_then(|value| {
         let caller = context::extract(&value);
         if caller.is_none() {
@@ -167,10 +169,10 @@ fn attributes(settings: &Settings<'_>, values: &[String]) -> Result<Attributes> 
 fn outputs(settings: &Settings<'_>, args: &Args) -> Result<(Vec<Output>, Otlp)> {
     let protocol = match settings.read_option("protocol", args.protocol.as_ref(), protocol)? {
         Some(protocol) => protocol,
-        None => otel_value("PROTOCOL", |value| {
-            protocol(value).map_err(|error| anyhow!("{error}; http/protobuf is used"))
-        })
-        .unwrap_or_default(),
+        None => {
+            otel_value("PROTOCOL", |value| protocol(value).map_err(|error| anyhow!("{error}; http/protobuf is used")))
+                .unwrap_or_default()
+        }
     };
     let flag_endpoint =
         settings.read_option("endpoint", args.endpoint.as_ref(), |value| endpoint(value, protocol, true))?;

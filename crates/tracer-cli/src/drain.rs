@@ -58,8 +58,7 @@ impl Drain {
 
 fn drain(mut stream: Stream, mut tracer: Tracer, stop: &EventFd, intake: &Intake) -> (Tracer, Stream) {
     loop {
-        let mut ready =
-            [PollFd::new(stream.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+        let mut ready = [PollFd::new(stream.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
         // Whatever woke us, or nothing: look.
         let _ = poll(&mut ready, PollTimeout::from(INTERVAL_MS));
         let is_last = ready[1].any().unwrap_or(false);

@@ -5,7 +5,7 @@ use std::{borrow::Cow, ffi::OsString, io, os::unix::ffi::OsStrExt, sync::Arc, ti
 use anyhow::{Context, Result};
 use nix::{
     sys::signal::Signal,
-    unistd::{Pid, getuid, geteuid},
+    unistd::{Pid, geteuid, getuid},
 };
 use rand::{TryRng, rngs::SysRng};
 use tracer_bpf::{Capture, Options, Stream, probe};
@@ -103,10 +103,9 @@ pub(crate) fn run(config: Config) -> Result<Outcome> {
 fn start_capture(environment: bool, is_verbose: bool) -> Result<(Capture, Stream), String> {
     let started = drain::now();
     let options = Options { environment, ..Options::default() };
-    let capture =
-        probe::check().map_err(|error| error.to_string()).and_then(|()| {
-            Capture::start(&options).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
-        });
+    let capture = probe::check()
+        .map_err(|error| error.to_string())
+        .and_then(|()| Capture::start(&options).map_err(|error| format!("{:#}", anyhow::Error::from(error))));
     match &capture {
         Ok(_) if is_verbose => {
             let ms = (drain::now().0 - started.0) / 1_000_000;

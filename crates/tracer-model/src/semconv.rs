@@ -313,8 +313,7 @@ fn describe_connection(span: &ConnectionSpan) -> Description {
         Direction::Connect => Kind::Client,
         Direction::Accept => Kind::Server,
     };
-    let established =
-        span.established.map(|at| SpanEvent { name: ESTABLISHED_EVENT, at, attributes: Vec::new() });
+    let established = span.established.map(|at| SpanEvent { name: ESTABLISHED_EVENT, at, attributes: Vec::new() });
     Description {
         kind,
         attributes,
@@ -346,10 +345,37 @@ pub fn connection_error(errno: i32) -> Cow<'static, str> {
 #[must_use]
 pub fn signal_name(number: u8) -> Cow<'static, str> {
     const NAMES: [&str; 31] = [
-        "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1",
-        "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP",
-        "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH",
-        "SIGIO", "SIGPWR", "SIGSYS",
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
     ];
     match usize::from(number).checked_sub(1).and_then(|index| NAMES.get(index)) {
         Some(name) => Cow::Borrowed(name),

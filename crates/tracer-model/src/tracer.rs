@@ -214,10 +214,8 @@ impl Tracer {
             return;
         }
         let (owner_id, is_known) = self.span_of(owner);
-        let connection = self
-            .connections
-            .entry(flow)
-            .or_insert_with(|| LiveConnection::new(flow, at, change, owner_id, latest));
+        let connection =
+            self.connections.entry(flow).or_insert_with(|| LiveConnection::new(flow, at, change, owner_id, latest));
         connection.owner_id = owner_id;
         connection.is_repaired |= !is_known;
         connection.update(latest);
@@ -334,9 +332,9 @@ impl Tracer {
             process.is_repaired = true;
             (identity, process)
         });
-        process.image.get_or_insert_with(|| {
-            Arc::new(Image { file: self.settings.root_name.clone(), ..Image::default() })
-        });
+        process
+            .image
+            .get_or_insert_with(|| Arc::new(Image { file: self.settings.root_name.clone(), ..Image::default() }));
         let (end, exit) = match process.ended {
             Some((end, status)) => (end, Some(status)),
             None => (at, None),

@@ -7,7 +7,7 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use tracer_model::{
     Span, SpanId, TraceId, Value,
-    semconv::{self, Kind, KeyValues},
+    semconv::{self, KeyValues, Kind},
 };
 
 use crate::config::variable;
@@ -25,7 +25,8 @@ impl Converter {
     pub(crate) fn from_environment() -> Self {
         let limit = |name| variable(name).and_then(|value| value.parse().ok());
         let scope = InstrumentationScope::builder("process-tracer").with_version(env!("CARGO_PKG_VERSION")).build();
-        let value_limit = limit("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT").or_else(|| limit("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"));
+        let value_limit =
+            limit("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT").or_else(|| limit("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"));
         Self { scope, value_limit }
     }
 
@@ -38,7 +39,8 @@ impl Converter {
             .map(|event| Event::new(event.name, event.at, self.key_values(event.attributes), 0))
             .collect();
         events.dropped_count = description.dropped_events;
-        let is_root = span.parent_id.is_some() && matches!(&span.subject, tracer_model::span::Subject::Process(process) if process.certificate.is_some());
+        let is_root = span.parent_id.is_some()
+            && matches!(&span.subject, tracer_model::span::Subject::Process(process) if process.certificate.is_some());
         SpanData {
             span_context: SpanContext::new(
                 trace_id(span.trace_id),

@@ -55,11 +55,7 @@ impl Queue {
         let mut state = self.lock();
         loop {
             let not_yet = |state: &mut State| !state.is_closed && state.bytes < BATCH;
-            state = self
-                .changed
-                .wait_timeout_while(state, LINGER, not_yet)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.changed.wait_timeout_while(state, LINGER, not_yet).unwrap_or_else(PoisonError::into_inner).0;
             if !state.spans.is_empty() {
                 let batch = state.take_batch();
                 return Some((batch, state.is_closed));
@@ -112,7 +108,9 @@ fn encoded_size(span: &Span) -> usize {
     const EVENT: usize = 200;
     match &span.subject {
         Subject::Connection(_) => SPAN,
-        Subject::Process(process) => SPAN + image_size(process) + EVENT * process.executions.len() + events_size(process),
+        Subject::Process(process) => {
+            SPAN + image_size(process) + EVENT * process.executions.len() + events_size(process)
+        }
     }
 }
 

@@ -180,7 +180,8 @@ impl Tree {
         while let Some((node, lasts)) = open.pop() {
             let Node { line, children, .. } = &self.nodes[node];
             style.line(line, &lasts, text);
-            let (mut visible, hidden): (Vec<usize>, Vec<usize>) = children.iter().partition(|child| shown.contains(child));
+            let (mut visible, hidden): (Vec<usize>, Vec<usize>) =
+                children.iter().partition(|child| shown.contains(child));
             let end = visible.pop();
             if !hidden.is_empty() {
                 let total = hidden.iter().map(|child| self.nodes[*child].line.total).sum();
@@ -373,12 +374,7 @@ mod tests {
             entry(4, 1, "cc", 900, 50, Some("exit 1")),
             entry(1, 0, "make", 0, 12_300, Some("exit 2")),
         ];
-        let tree = [
-            "   12.3 s  make  exit 2",
-            "   800 ms  ├─ cc",
-            "   700 ms  │  └─ cc1",
-            "  50.0 ms  └─ cc  exit 1",
-        ];
+        let tree = ["   12.3 s  make  exit 2", "   800 ms  ├─ cc", "   700 ms  │  └─ cc1", "  50.0 ms  └─ cc  exit 1"];
         assert_eq!(rendered(&entries, PLAIN).lines().collect::<Vec<_>>(), tree);
         let ascii = rendered(&entries, Style { is_unicode: false, ..PLAIN });
         assert!(ascii.contains("|- cc\n") && ascii.contains("|  `- cc1\n"), "{ascii}");

@@ -1,0 +1,100 @@
+//! Installs what is missing, saying so.
+
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{as_root, root, succeed};
+
+/// The collector of the tests, pinned: its output is compared.
+const ROTEL: &str = "rotel==0.0.1a15";
+
+/// clang and libbpf's headers, which compile the eBPF programs.
+pub(crate) fn for_building() -> Result<()> {
+    command("clang", "clang", "clang", "clang")?;
+    if !compiles_bpf()? {
+        install("libbpf's headers", "libbpf-dev", "libbpf-devel", "libbpf")?;
+        if !compiles_bpf()? {
+            bail!("clang still cannot find bpf/bpf_helpers.h; name its folder in BPF_CFLAGS, as -I/FOLDER");
+        }
+    }
+    Ok(())
+}
+
+/// A C compiler and setcap for the tests, and the collector: the path of its binary.
+pub(crate) fn for_testing() -> Result<PathBuf> {
+    command("cc", "gcc", "gcc", "gcc")?;
+    command("setcap", "libcap2-bin", "libcap", "libcap")?;
+    command("python3", "python3", "python3", "python")?;
+    let venv = root().join("target/rotel");
+    let agent = || -> Result<PathBuf> {
+        let script = "import os, rotel; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))";
+        let output = Command::new(venv.join("bin/python")).args(["-c", script]).stderr(Stdio::null()).output()?;
+        let path = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+        if path.is_file() { Ok(path) } else { bail!("rotel is not installed") }
+    };
+    if let Ok(agent) = agent() {
+        return Ok(agent);
+    }
+    println!("installing the collector {ROTEL} into {}", venv.display());
+    let make_venv =
+        || succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv).stdout(Stdio::null()));
+    if make_venv().is_err() {
+        install("Python's venv", "python3-venv", "python3", "python")?;
+        make_venv()?;
+    }
+    succeed(Command::new(venv.join("bin/pip")).args(["install", "--quiet", ROTEL]))?;
+    agent()
+}
+
+/// Makes sure of a command, by installing the package that has it on Debian, on Fedora, on Arch.
+pub(crate) fn command(name: &str, debian: &str, fedora: &str, arch: &str) -> Result<()> {
+    if is_command(name) { Ok(()) } else { install(name, debian, fedora, arch) }
+}
+
+fn install(what: &str, debian: &str, fedora: &str, arch: &str) -> Result<()> {
+    let managers = [("apt-get", debian), ("dnf", fedora), ("pacman", arch)];
+    let Some((manager, package)) = managers.into_iter().find(|(manager, _)| is_command(manager)) else {
+        bail!("{what} is missing; install the package {debian} (Debian), {fedora} (Fedora) or {arch} (Arch)");
+    };
+    println!("{what} is missing: installing the package {package} with {manager}");
+    let mut command = as_root(manager);
+    match manager {
+        "apt-get" => {
+            // A new machine has no package lists yet. If some cannot be had now, those there are may do.
+            let _ = as_root(manager).args(["update", "-qq"]).status();
+            command.args(["install", "-qq", "--yes", package]).env("DEBIAN_FRONTEND", "noninteractive")
+        }
+        "dnf" => command.args(["install", "--quiet", "--assumeyes", package]),
+        _ => command.args(["-S", "--quiet", "--noconfirm", package]),
+    };
+    succeed(command.stdout(Stdio::null())).with_context(|| format!("cannot install {package}"))
+}
+
+fn is_command(name: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .any(|folder| folder.join(name).is_file())
+}
+
+fn compiles_bpf() -> Result<bool> {
+    let mut clang = Command::new(std::env::var_os("CLANG").unwrap_or_else(|| "clang".into()))
+        .args(["-target", "bpf", "-E", "-x", "c"])
+        .arg(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH))
+        .args(std::env::var("BPF_CFLAGS").unwrap_or_default().split_whitespace())
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot run clang")?;
+    if let Some(mut stdin) = clang.stdin.take() {
+        stdin.write_all(b"#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n")?;
+    }
+    Ok(clang.wait()?.success())
+}
