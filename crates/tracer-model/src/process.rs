@@ -37,10 +37,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(identity: Identity, span_id: SpanId) -> Self {
+    pub(crate) fn new(identity: Identity, span_id: SpanId, parent_id: Option<SpanId>) -> Self {
         Self {
             span_id,
-            parent_id: None,
+            parent_id,
             parent_tgid: 0,
             start: identity.start,
             is_repaired: false,
@@ -71,7 +71,6 @@ impl Process {
         if self.executions.len() < EXECUTIONS {
             self.executions.push(Execution {
                 at: anchor.wall_time(at.max(self.start)),
-                file: image.file.clone(),
                 executable: image.executable.clone(),
                 arguments: image.arguments.limited(EVENT_ARGUMENTS),
             });

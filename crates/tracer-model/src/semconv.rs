@@ -166,8 +166,17 @@ pub struct Description {
     pub events: Vec<SpanEvent>,
     /// Events beyond the limit of one span.
     pub dropped_events: u32,
-    /// `error.type`, if its status is ERROR; the status is unset otherwise.
-    pub error: Option<String>,
+    /// Its status is ERROR; the status is unset otherwise.
+    pub error: Option<Error>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// `error.type`: of few different values.
+    pub kind: String,
+    /// The status message, for people.
+    pub message: String,
 }
 
 /// Describes a span in OpenTelemetry's terms.
@@ -179,7 +188,7 @@ pub fn describe(span: &Span) -> Description {
     };
     let attributes = &mut description.attributes;
     if let Some(error) = &description.error {
-        push(attributes, ERROR_TYPE, Value::String(error.clone()));
+        push(attributes, ERROR_TYPE, Value::String(error.kind.clone()));
     }
     if span.is_unfinished {
         push(attributes, UNFINISHED, Value::Bool(true));
@@ -227,12 +236,14 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
         push(&mut attributes, PROCESS_EXIT_CODE, int(exit.shell_code()));
         match exit {
             ExitStatus::Code(0) => {}
-            ExitStatus::Code(code) => error = Some(code.to_string()),
+            ExitStatus::Code(code) => {
+                error = Some(Error { kind: code.to_string(), message: format!("exit code {code}") });
+            }
             ExitStatus::Signal { number, core_dumped } => {
                 let name = signal_name(number);
                 push(&mut attributes, EXIT_SIGNAL, string(&name));
                 push(&mut attributes, EXIT_CORE_DUMPED, Value::Bool(core_dumped));
-                error = Some(name.into_owned());
+                error = Some(Error { message: format!("killed by {name}"), kind: name.into_owned() });
             }
         }
     }
@@ -248,7 +259,6 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
             if let Some(path) = &execution.executable {
                 push(&mut attributes, PROCESS_EXECUTABLE_PATH, string(path));
             }
-            push(&mut attributes, PROCESS_COMMAND, string(&execution.file));
             let arguments = execution.arguments.iter().map(Cow::into_owned).collect();
             push(&mut attributes, PROCESS_COMMAND_ARGS, Value::Strings(arguments));
             SpanEvent { name: EXEC_EVENT, at: execution.at, attributes }
@@ -319,7 +329,10 @@ fn describe_connection(span: &ConnectionSpan) -> Description {
         attributes,
         events: established.into_iter().collect(),
         dropped_events: 0,
-        error: connection.error.map(|errno| connection_error(errno).into_owned()),
+        error: connection.error.map(|errno| {
+            let kind = connection_error(errno).into_owned();
+            Error { message: kind.replace('_', " "), kind }
+        }),
     }
 }
 

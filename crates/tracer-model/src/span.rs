@@ -67,8 +67,6 @@ pub struct ProcessSpan {
 pub struct Execution {
     /// When.
     pub at: SystemTime,
-    /// The file as invoked.
-    pub file: String,
     /// The file that was mapped.
     pub executable: Option<String>,
     /// The beginning of the argument vector.

@@ -145,27 +145,25 @@ impl Tracer {
     }
 
     fn fork(&mut self, identity: Identity, parent: Identity, is_root: bool) {
-        if self.ended_processes.get(&identity).is_some() {
+        let is_ended = self.ended_processes.get(&identity).is_some();
+        if is_ended || self.processes.get(&identity).is_some_and(|known| known.is_forked) {
             return;
-        }
-        let is_root = is_root && self.root.is_none();
-        if self.processes.get(&identity).is_some_and(|known| known.is_forked) {
-            return;
-        }
-        if !self.processes.contains_key(&identity) {
-            let span_id = if is_root { self.settings.root_span_id } else { self.ids.span_id() };
-            self.insert(identity, Process::new(identity, span_id));
         }
         let inherited = self.processes.get(&parent).map(|parent| (parent.image.clone(), parent.attributes.clone()));
-        let (parent_id, is_known) = self.span_of(parent);
-        let root_parent_id = self.settings.root_parent_id;
+        let (parent_id, is_known) = self.parent_span(identity, parent);
+        if is_root && self.root.is_none() {
+            self.root = Some(identity);
+        }
+        let is_the_root = self.root == Some(identity);
+        if !self.processes.contains_key(&identity) {
+            let span_id = if is_the_root { self.settings.root_span_id } else { self.ids.span_id() };
+            self.insert(identity, Process::new(identity, span_id, self.settings.root_parent_id));
+        }
         let Some(process) = self.processes.get_mut(&identity) else { return };
         process.is_forked = true;
         process.parent_tgid = parent.tgid;
-        if is_root {
-            self.root = Some(identity);
-            process.parent_id = root_parent_id;
-            process.is_repaired = false;
+        if is_the_root {
+            process.is_repaired = !is_root;
         } else {
             process.parent_id = Some(parent_id);
             process.is_repaired = !is_known;
@@ -240,9 +238,14 @@ impl Tracer {
         if self.ended_processes.get(&identity).is_some() {
             return false;
         }
-        let mut process = Process::new(identity, self.ids.span_id());
+        let mut process = if self.root.is_none() {
+            // The root is the first to be heard of, whatever became of its fork.
+            self.root = Some(identity);
+            Process::new(identity, self.settings.root_span_id, self.settings.root_parent_id)
+        } else {
+            Process::new(identity, self.ids.span_id(), Some(self.parent_span(identity, parent).0))
+        };
         process.is_repaired = true;
-        process.parent_id = Some(self.span_of(parent).0);
         process.parent_tgid = parent.tgid;
         self.insert(identity, process);
         true
@@ -266,6 +269,12 @@ impl Tracer {
             }
         }
         self.processes.insert(identity, process);
+    }
+
+    /// The span of a process's parent. Nobody is the child of a younger process: whatever events say, the tree has no
+    /// cycle.
+    fn parent_span(&self, child: Identity, parent: Identity) -> (SpanId, bool) {
+        if parent.start < child.start { self.span_of(parent) } else { (self.settings.root_span_id, false) }
     }
 
     /// The span of a process; the root's, and `false`, where it is not known.
@@ -327,8 +336,7 @@ impl Tracer {
         let (identity, mut process) = root.unwrap_or_else(|| {
             // Every parent exists, so there is a root even if nothing was ever heard of it.
             let identity = Identity { tgid: 0, start: at };
-            let mut process = Process::new(identity, self.settings.root_span_id);
-            process.parent_id = self.settings.root_parent_id;
+            let mut process = Process::new(identity, self.settings.root_span_id, self.settings.root_parent_id);
             process.is_repaired = true;
             (identity, process)
         });

@@ -63,7 +63,7 @@ impl Converter {
             dropped_attributes_count: 0,
             events,
             links: SpanLinks::default(),
-            status: description.error.map_or(Status::Unset, Status::error),
+            status: description.error.map_or(Status::Unset, |error| Status::error(error.message)),
             instrumentation_scope: self.scope.clone(),
         }
     }

@@ -1,0 +1,253 @@
+//! What holds of any history, however broken.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod story;
+
+use std::collections::{HashMap, HashSet};
+
+use proptest::{collection::vec, prelude::*, sample::Index};
+use story::{CALLER_SPAN, ROOT_SPAN, accept, connect, tracer};
+use tracer_model::{
+    Event, ExitStatus, Identity, Ktime, Losses, Span, SpanId,
+    event::{Change, Flow, Image},
+    span::Subject,
+};
+
+/// A few pids, each with a few incarnations.
+fn identity() -> impl Strategy<Value = Identity> {
+    (1_u32..8, 0_u64..4).prop_map(|(tgid, start)| Identity { tgid, start: Ktime(100 * start) })
+}
+
+fn time() -> impl Strategy<Value = Ktime> {
+    (0_u64..1000).prop_map(Ktime)
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![Just(Change::Opened), Just(Change::Established), Just(Change::Owned), Just(Change::Closed)]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let fork = (identity(), identity(), prop::bool::weighted(0.1)).prop_map(|(process, parent, is_root)| Event::Fork {
+        process,
+        parent,
+        is_root,
+    });
+    let exec = (time(), identity(), identity(), "[a-c]{1,3}").prop_map(|(at, process, parent, file)| {
+        let image = Image { file, ..Image::default() }.into();
+        Event::Exec { at, process, parent, image, environment: None }
+    });
+    let exit = (time(), identity(), identity(), any::<u8>()).prop_map(|(at, process, parent, code)| Event::Exit {
+        at,
+        process,
+        parent,
+        status: ExitStatus::Code(code),
+    });
+    let connection = (time(), 0_u64..4, time(), identity(), change(), any::<bool>()).prop_map(
+        |(at, socket, opened, owner, change, is_accept)| {
+            let connection = if is_accept { accept("10.0.0.1:80") } else { connect("10.0.0.1:80") };
+            Event::Connection { at, flow: Flow { socket, opened }, owner, change, connection }
+        },
+    );
+    prop_oneof![3 => fork, 2 => exec, 2 => exit, 3 => connection]
+}
+
+fn spans_of(events: &[Event], end: Ktime, losses: Losses) -> Vec<Span> {
+    let mut tracer = tracer(&[]);
+    let mut spans = Vec::new();
+    for event in events {
+        tracer.handle(event.clone());
+        spans.extend(std::iter::from_fn(|| tracer.poll_span()));
+    }
+    tracer.finish(end, losses);
+    spans.extend(std::iter::from_fn(|| tracer.poll_span()));
+    spans
+}
+
+/// Each span once, each parent there, none that ends before it starts, the root last and its counts right.
+fn assert_consistent(spans: &[Span]) {
+    let ids: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
+    assert_eq!(ids.len(), spans.len(), "a span id recurs");
+    for span in spans {
+        assert!(span.end >= span.start, "{span:?} ends before it starts");
+        if span.span_id != ROOT_SPAN {
+            assert!(span.parent_id.is_some_and(|parent| ids.contains(&parent)), "{span:?} has no parent");
+        }
+    }
+    let parents: HashMap<SpanId, Option<SpanId>> = spans.iter().map(|span| (span.span_id, span.parent_id)).collect();
+    for span in spans {
+        let mut above = span.span_id;
+        for _ in 0..spans.len() {
+            above = parents.get(&above).copied().flatten().unwrap_or(above);
+        }
+        assert_eq!(above, CALLER_SPAN, "{span:?} hangs in a cycle");
+    }
+    let root = spans.last().unwrap();
+    assert_eq!((root.span_id, root.parent_id), (ROOT_SPAN, Some(CALLER_SPAN)));
+    let processes = spans.iter().filter(|span| matches!(span.subject, Subject::Process(_))).count() as u64;
+    let certificates: Vec<_> = spans
+        .iter()
+        .filter_map(|span| match &span.subject {
+            Subject::Process(process) => process.certificate.as_ref(),
+            Subject::Connection(_) => None,
+        })
+        .collect();
+    assert_eq!(certificates.len(), 1);
+    assert_eq!((certificates[0].processes, certificates[0].connections), (processes, spans.len() as u64 - processes));
+}
+
+/// A process ends once: its pid and start name one span.
+fn assert_each_process_once(spans: &[Span]) {
+    let mut seen = HashSet::new();
+    for span in spans {
+        if let Subject::Process(process) = &span.subject {
+            assert!(seen.insert((process.pid, span.start)), "{span:?} is told twice");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_sequence_of_events_gives_a_consistent_trace(
+        events in vec(event(), 0..60),
+        end in time(),
+        lost_exits in 0_u64..2,
+    ) {
+        let spans = spans_of(&events, end, Losses { exits: lost_exits, ..Losses::default() });
+        assert_consistent(&spans);
+        assert_each_process_once(&spans);
+    }
+
+    #[test]
+    fn a_process_that_was_named_has_a_span(events in vec(event(), 0..60)) {
+        let named: HashSet<(u32, u64)> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Fork { process, .. } | Event::Exec { process, .. } | Event::Exit { process, .. } => {
+                    Some((process.tgid, process.start.0))
+                }
+                Event::Connection { .. } => None,
+            })
+            .collect();
+        let flows: HashSet<Flow> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Connection { flow, .. } => Some(*flow),
+                _ => None,
+            })
+            .collect();
+        let spans = spans_of(&events, Ktime(1000), Losses::default());
+        let processes: HashSet<(u32, u64)> = spans
+            .iter()
+            .filter_map(|span| match &span.subject {
+                Subject::Process(process) if process.pid > 0 => Some((process.pid, story::ns(span.start))),
+                _ => None,
+            })
+            .collect();
+        prop_assert_eq!(processes, named);
+        let connections = spans.iter().filter(|span| matches!(span.subject, Subject::Connection(_))).count();
+        prop_assert_eq!(connections, flows.len());
+    }
+
+    #[test]
+    fn a_whole_history_gives_exactly_its_tree(steps in vec((any::<Index>(), 0_u8..4), 0..120)) {
+        let mut history = History::new();
+        for (which, what) in steps {
+            history.step(which, what);
+        }
+        let (events, parents) = history.end();
+        let spans = spans_of(&events, Ktime(u64::MAX / 2), Losses::default());
+        assert_consistent(&spans);
+        prop_assert_eq!(spans.len(), parents.len());
+        let pids: HashMap<SpanId, u32> = spans
+            .iter()
+            .map(|span| match &span.subject {
+                Subject::Process(process) => (span.span_id, process.pid),
+                Subject::Connection(_) => panic!("no connections were told of"),
+            })
+            .collect();
+        for span in &spans {
+            prop_assert!(!span.is_repaired && !span.is_unfinished);
+            let parent = span.parent_id.and_then(|parent| pids.get(&parent).copied());
+            prop_assert_eq!(parent, parents[&pids[&span.span_id]]);
+        }
+    }
+
+    #[test]
+    fn a_history_with_losses_keeps_what_was_heard_of(
+        steps in vec((any::<Index>(), 0_u8..4), 0..120),
+        lost in vec(any::<Index>(), 0..40),
+        swapped in vec(any::<Index>(), 0..20),
+    ) {
+        let mut history = History::new();
+        for (which, what) in steps {
+            history.step(which, what);
+        }
+        let (mut events, parents) = history.end();
+        for index in lost {
+            if !events.is_empty() {
+                events.remove(index.index(events.len()));
+            }
+        }
+        for index in swapped {
+            if events.len() > 1 {
+                let at = index.index(events.len() - 1);
+                events.swap(at, at + 1);
+            }
+        }
+        let spans = spans_of(&events, Ktime(u64::MAX / 2), Losses { exits: 1, ..Losses::default() });
+        assert_consistent(&spans);
+        assert_each_process_once(&spans);
+        prop_assert!(spans.len() <= parents.len() + 1);
+    }
+}
+
+/// A history in which everything happens in order. No pid is used twice; the processes run until they are told to end.
+struct History {
+    events: Vec<Event>,
+    now: u64,
+    alive: Vec<(Identity, Identity)>,
+    parents: HashMap<u32, Option<u32>>,
+}
+
+impl History {
+    fn new() -> Self {
+        let outside = Identity { tgid: 1, start: Ktime(0) };
+        let root = Identity { tgid: 2, start: Ktime(10) };
+        let events = vec![Event::Fork { process: root, parent: outside, is_root: true }];
+        Self { events, now: 10, alive: vec![(root, outside)], parents: HashMap::from([(2, None)]) }
+    }
+
+    fn step(&mut self, which: Index, what: u8) {
+        self.now += 10;
+        let at = Ktime(self.now);
+        let which = which.index(self.alive.len());
+        let (process, parent) = self.alive[which];
+        match what {
+            0 | 1 => {
+                let child = Identity { tgid: 2 + self.parents.len() as u32, start: at };
+                self.parents.insert(child.tgid, Some(process.tgid));
+                self.alive.push((child, process));
+                self.events.push(Event::Fork { process: child, parent: process, is_root: false });
+            }
+            2 => {
+                let image = Image { file: format!("/bin/{}", self.now), ..Image::default() }.into();
+                self.events.push(Event::Exec { at, process, parent, image, environment: None });
+            }
+            _ if self.alive.len() > 1 => self.exit(which),
+            _ => {}
+        }
+    }
+
+    fn exit(&mut self, which: usize) {
+        self.now += 10;
+        let (process, parent) = self.alive.swap_remove(which);
+        self.events.push(Event::Exit { at: Ktime(self.now), process, parent, status: ExitStatus::Code(0) });
+    }
+
+    fn end(mut self) -> (Vec<Event>, HashMap<u32, Option<u32>>) {
+        while !self.alive.is_empty() {
+            self.exit(self.alive.len() - 1);
+        }
+        (self.events, self.parents)
+    }
+}

@@ -1,0 +1,515 @@
+//! The rules of a trace, each a short history.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod story;
+
+use story::{CALLER_SPAN, ROOT_SPAN, Story, accept, connect, ns, string};
+use tracer_model::{
+    Event, ExitStatus, Identity, Ktime, Losses, Value,
+    event::{Change, Image, Strings},
+    semconv::Kind,
+};
+
+#[test]
+fn a_command_and_its_children_are_a_tree() {
+    Story::new()
+        .fork(2, 3)
+        .exec(3, "/bin/cc")
+        .fork(3, 4)
+        .exec(4, "/lib/cc1")
+        .exit(4, 0)
+        .exit(3, 0)
+        .fork(2, 5)
+        .exec(5, "/bin/ld")
+        .exit(5, 1)
+        .exit(2, 2)
+        .expect_tree("sh exit=2\n├─ cc exit=0\n│  └─ cc1 exit=0\n└─ ld exit=1");
+}
+
+#[test]
+fn the_root_comes_last_and_hangs_under_the_caller() {
+    let trace = Story::new().exit(2, 0).fork(2, 3).exec(3, "/bin/late").exit(3, 0).finish();
+    let root = trace.spans.last().unwrap();
+    assert_eq!((root.span_id, root.parent_id), (ROOT_SPAN, Some(CALLER_SPAN)));
+    let certificate = trace.root().certificate.as_ref().unwrap();
+    assert!(certificate.is_complete);
+    assert_eq!((certificate.processes, certificate.connections), (2, 0));
+    assert_eq!(trace.attribute("sh", "process_tracer.version"), string("1.2.3"));
+    assert!(trace.process("late").certificate.is_none());
+}
+
+#[test]
+fn a_span_lasts_from_fork_to_exit() {
+    let story = Story::new().fork(2, 3);
+    let forked = story.identity(3).start;
+    let trace = story.exec(3, "/bin/true").exit(3, 0).exit(2, 0).finish();
+    let span = trace.span("true");
+    assert_eq!((ns(span.start), ns(span.end)), (forked.0, forked.0 + 20));
+}
+
+#[test]
+fn a_fork_without_exec_keeps_its_parents_name() {
+    let trace = Story::new().fork(2, 3).fork(3, 4).exit(4, 0).exit(3, 7).exit(2, 0).finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ sh exit=7\n   └─ sh exit=0");
+    let fork = trace.spans.iter().find(|span| span.parent_id == Some(ROOT_SPAN)).unwrap();
+    let description = tracer_model::semconv::describe(fork);
+    assert!(description.attributes.contains(&("process_tracer.fork".into(), Value::Bool(true))));
+    assert!(description.events.is_empty());
+    assert_eq!(trace.attribute_of_root("process_tracer.fork"), None);
+}
+
+impl story::Trace {
+    fn attribute_of_root(&self, key: &str) -> Option<Value> {
+        let description = tracer_model::semconv::describe(self.spans.last().unwrap());
+        description.attributes.into_iter().find(|(found, _)| found == key).map(|(_, value)| value)
+    }
+}
+
+#[test]
+fn a_child_forked_before_its_parents_exec_keeps_the_old_name() {
+    Story::new()
+        .fork(2, 3)
+        .fork(3, 4)
+        .exec(3, "/bin/cat")
+        .exit(3, 0)
+        .exit(4, 0)
+        .exit(2, 0)
+        .expect_tree("sh exit=0\n└─ cat exit=0\n   └─ sh exit=0");
+}
+
+#[test]
+fn a_chain_of_execs_is_one_span_named_by_the_last() {
+    let trace = Story::new()
+        .fork(2, 3)
+        .exec_with(3, "/bin/sh", &["sh", "-c", "x"])
+        .exec_with(3, "/usr/bin/env", &["env", "python3"])
+        .exec_with(3, "/usr/bin/python3", &["python3"])
+        .exit(3, 0)
+        .exit(2, 0)
+        .finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ python3 exit=0");
+    let description = trace.describe("python3");
+    let paths: Vec<_> = description.events.iter().map(|event| (event.name, event.attributes[0].1.clone())).collect();
+    let exec = |path: &str| ("exec", Value::String(path.to_owned()));
+    assert_eq!(paths, [exec("/mapped/bin/sh"), exec("/mapped/usr/bin/env"), exec("/mapped/usr/bin/python3")]);
+    assert!(description.events.is_sorted_by_key(|event| event.at));
+    assert_eq!(trace.attribute("python3", "process.executable.name"), string("python3"));
+    assert_eq!(trace.attribute("python3", "process.command"), string("python3"));
+    assert_eq!(trace.attribute("python3", "process.args_count"), Some(Value::Int(1)));
+    assert_eq!(trace.attribute("python3", "process.working_directory"), string("/work"));
+}
+
+#[test]
+fn more_execs_than_a_span_holds_are_counted() {
+    let mut story = Story::new();
+    for i in 0..200 {
+        story = story.exec(2, &format!("/bin/link{i}"));
+    }
+    let trace = story.exit(2, 0).finish();
+    let description = trace.describe("link199");
+    assert_eq!((description.events.len(), description.dropped_events), (128, 73));
+}
+
+#[test]
+fn exit_codes_and_signals_are_told_as_a_shell_tells_them() {
+    let trace = Story::new()
+        .fork(2, 3)
+        .exec(3, "/bin/three")
+        .exit(3, 3)
+        .fork(2, 4)
+        .exec(4, "/bin/crash")
+        .killed(4, 11)
+        .fork(2, 5)
+        .exec(5, "/bin/killed")
+        .killed(5, 9)
+        .exit(2, 0)
+        .finish();
+    assert_eq!(trace.attribute("three", "process.exit.code"), Some(Value::Int(3)));
+    assert_eq!(trace.attribute("three", "error.type"), string("3"));
+    assert_eq!(trace.describe("three").error.unwrap().message, "exit code 3");
+    assert_eq!(trace.attribute("crash", "process.exit.code"), Some(Value::Int(139)));
+    assert_eq!(trace.attribute("crash", "process_tracer.exit.signal"), string("SIGSEGV"));
+    assert_eq!(trace.attribute("crash", "process_tracer.exit.core_dumped"), Some(Value::Bool(true)));
+    assert_eq!(trace.attribute("crash", "error.type"), string("SIGSEGV"));
+    assert_eq!(trace.attribute("killed", "process_tracer.exit.core_dumped"), Some(Value::Bool(false)));
+    assert_eq!(trace.describe("sh").error, None);
+    assert_eq!(trace.attribute("sh", "error.type"), None);
+}
+
+#[test]
+fn reused_pid_starts_a_new_span() {
+    Story::new()
+        .fork(2, 3)
+        .exec(3, "/bin/first")
+        .exit(3, 1)
+        .fork(2, 3)
+        .exec(3, "/bin/second")
+        .exit(3, 2)
+        .exit(2, 0)
+        .expect_tree("sh exit=0\n├─ first exit=1\n└─ second exit=2");
+}
+
+#[test]
+fn reused_pid_ends_the_former_holder_whose_exit_was_lost() {
+    let trace = Story::new()
+        .fork(2, 3)
+        .exec(3, "/bin/first")
+        .fork(2, 3)
+        .exec(3, "/bin/second")
+        .exit(3, 0)
+        .exit(2, 0)
+        .losses(Losses { exits: 1, ..Losses::default() })
+        .finish();
+    assert_eq!(trace.tree(), "sh exit=0\n├─ first repaired\n└─ second exit=0");
+    assert_eq!(trace.span("first").end, trace.span("second").start);
+}
+
+#[test]
+fn an_orphan_stays_under_its_dead_parent() {
+    let trace = Story::new()
+        .fork(2, 3)
+        .exec(3, "/bin/parent")
+        .fork(3, 4)
+        .exit(3, 0)
+        .reparented(4, story::OUTSIDE)
+        .exec(4, "/bin/orphan")
+        .exit(4, 0)
+        .exit(2, 0)
+        .finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ parent exit=0\n   └─ orphan exit=0");
+    assert_eq!(trace.attribute("orphan", "process.parent_pid"), Some(Value::Int(3)));
+}
+
+#[test]
+fn a_lost_fork_is_mended_by_what_comes_later() {
+    let story = Story::new().lost_fork(2, 3);
+    let start = story.identity(3).start;
+    let trace = story.exec(3, "/bin/found").exit(3, 0).exit(2, 0).finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ found exit=0 repaired");
+    assert_eq!(ns(trace.span("found").start), start.0, "its identity says when it began");
+    assert_eq!(trace.attribute("found", "process_tracer.repaired"), Some(Value::Bool(true)));
+}
+
+#[test]
+fn a_process_of_unknown_parent_hangs_under_the_root() {
+    Story::new()
+        .lost_fork(9, 3)
+        .exec(3, "/bin/stray")
+        .exit(3, 0)
+        .exit(2, 0)
+        .expect_tree("sh exit=0\n└─ stray exit=0 repaired");
+}
+
+#[test]
+fn a_process_known_by_its_exit_alone_has_a_span() {
+    Story::new().lost_fork(2, 3).exit(3, 5).exit(2, 0).expect_tree("sh exit=0\n└─ unknown exit=5 repaired");
+}
+
+#[test]
+fn a_lost_exit_leaves_a_span_that_ends_with_the_trace() {
+    let trace = Story::new()
+        .fork(2, 3)
+        .exec(3, "/bin/lost")
+        .exit(2, 0)
+        .losses(Losses { exits: 1, ..Losses::default() })
+        .finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ lost unfinished repaired");
+    assert_eq!(trace.attribute("sh", "process_tracer.complete"), Some(Value::Bool(false)));
+    assert_eq!(trace.attribute("sh", "process_tracer.lost.exits"), Some(Value::Int(1)));
+}
+
+#[test]
+fn what_is_alive_at_the_end_is_unfinished() {
+    let trace = Story::new()
+        .fork(2, 3)
+        .exec(3, "/bin/daemon")
+        .connection(3, 1, Change::Opened, connect("10.0.0.9:80"))
+        .exit(2, 0)
+        .finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ daemon unfinished\n   └─ connect 10.0.0.9:80 unfinished");
+    assert_eq!(ns(trace.span("daemon").end), trace.end);
+    assert_eq!(trace.attribute("daemon", "process_tracer.unfinished"), Some(Value::Bool(true)));
+    assert_eq!(trace.describe("daemon").error, None);
+    assert_eq!(trace.attribute("sh", "process_tracer.complete"), Some(Value::Bool(true)));
+}
+
+#[test]
+fn late_and_repeated_events_change_nothing() {
+    let story = Story::new().fork(2, 3).exec(3, "/bin/once").exit(3, 1);
+    let (process, parent) = (story.identity(3), story.identity(2));
+    story
+        .handle(Event::Fork { process, parent, is_root: false })
+        .exec(3, "/bin/again")
+        .exit(3, 2)
+        .exit(2, 0)
+        .exit(2, 9)
+        .expect_tree("sh exit=0\n└─ once exit=1");
+}
+
+#[test]
+fn an_exec_told_twice_is_one_event() {
+    let process = Identity { tgid: 2, start: Ktime(10) };
+    let exec = |at| Event::Exec {
+        at: Ktime(at),
+        process,
+        parent: process,
+        image: Image { file: "/bin/x".into(), ..Image::default() }.into(),
+        environment: None,
+    };
+    let trace = Story::new().handle(exec(50)).handle(exec(50)).handle(exec(40)).exit(2, 0).finish();
+    assert_eq!(trace.root().executions.len(), 2);
+}
+
+#[test]
+fn an_exec_before_its_fork_is_only_out_of_order() {
+    let story = Story::new().lost_fork(2, 3).exec(3, "/bin/early");
+    let (process, parent) = (story.identity(3), story.identity(2));
+    story
+        .handle(Event::Fork { process, parent, is_root: false })
+        .exit(3, 0)
+        .exit(2, 0)
+        .expect_tree("sh exit=0\n└─ early exit=0");
+}
+
+#[test]
+fn the_root_may_be_told_of_last() {
+    let story = Story::without_root(&[]).lost_fork(1, 2).exec(2, "/bin/sh").fork(2, 3).exec(3, "/bin/true").exit(3, 0);
+    let process = story.identity(2);
+    let parent = Identity { tgid: 1, start: Ktime(0) };
+    let trace = story.handle(Event::Fork { process, parent, is_root: true }).exit(2, 0).finish();
+    assert_eq!(trace.spans.iter().filter(|span| span.span_id == ROOT_SPAN).count(), 1);
+    assert_eq!(trace.root().name, "sh");
+}
+
+#[test]
+fn a_trace_without_any_event_still_has_its_root() {
+    let trace = Story::without_root(&[]).finish();
+    assert_eq!(trace.tree(), "command unfinished repaired");
+    assert_eq!(trace.attribute("command", "process_tracer.complete"), Some(Value::Bool(false)));
+}
+
+#[test]
+fn every_loss_is_certified() {
+    let losses = Losses {
+        forks: 1,
+        execs: 2,
+        texts: 3,
+        exits: 4,
+        connections: 5,
+        untracked_processes: 6,
+        untracked_connections: 7,
+        text_faults: 8,
+        undecodable: 9,
+        undelivered: 10,
+        unobserved: Some("why".to_owned()),
+    };
+    let trace = Story::new().exit(2, 0).losses(losses).finish();
+    let kinds = ["forks", "execs", "texts", "exits", "connections", "untracked_processes", "untracked_connections"];
+    let kinds = kinds.into_iter().chain(["text_faults", "undecodable", "undelivered"]);
+    for (kind, count) in kinds.zip(1..) {
+        let key = format!("process_tracer.lost.{kind}");
+        assert_eq!(trace.attribute("sh", &key), Some(Value::Int(count)), "{key}");
+    }
+    assert_eq!(trace.attribute("sh", "process_tracer.unobserved"), string("why"));
+    assert_eq!(trace.attribute("sh", "process_tracer.complete"), Some(Value::Bool(false)));
+}
+
+#[test]
+fn truncated_arguments_are_certified_with_their_size() {
+    let arguments = Strings { bytes: b"long\0xx".to_vec(), size: 500_000 };
+    let image = Image { file: "/bin/long".into(), arguments, argument_count: 9, ..Image::default() };
+    let trace = Story::new().fork(2, 3).exec_image(3, image).exit(3, 0).exit(2, 0).finish();
+    assert_eq!(trace.attribute("long", "process_tracer.args.size"), Some(Value::Int(500_000)));
+    assert_eq!(trace.attribute("long", "process.args_count"), Some(Value::Int(9)));
+    assert_eq!(trace.attribute("sh", "process_tracer.truncated"), Some(Value::Int(1)));
+    assert_eq!(trace.attribute("sh", "process_tracer.complete"), Some(Value::Bool(false)));
+}
+
+#[test]
+fn the_real_user_is_told_where_it_differs() {
+    let image = |user_id| Image {
+        file: format!("/bin/as{user_id}"),
+        directory: Some("/".into()),
+        user_id,
+        real_user_id: 1000,
+        ..Image::default()
+    };
+    let trace =
+        Story::new().exec_image(2, image(0)).fork(2, 3).exec_image(3, image(1000)).exit(3, 0).exit(2, 0).finish();
+    assert_eq!(trace.attribute("as0", "process.user.id"), Some(Value::Int(0)));
+    assert_eq!(trace.attribute("as0", "process.real_user.id"), Some(Value::Int(1000)));
+    assert_eq!(trace.attribute("as1000", "process.real_user.id"), None);
+}
+
+#[test]
+fn the_last_execs_attributes_stand() {
+    let trace = Story::with_attributes(&[r#"pod=env["POD"]"#, "tool=args[0]"])
+        .fork(2, 3)
+        .environment(&["POD=first"])
+        .exec(3, "/bin/a")
+        .fork(3, 4)
+        .environment(&["POD=second"])
+        .exec(3, "/bin/b")
+        .environment(&[])
+        .fork(2, 5)
+        .exec(5, "/bin/c")
+        .exit(4, 0)
+        .exit(3, 0)
+        .exit(5, 0)
+        .exit(2, 0)
+        .finish();
+    assert_eq!((trace.attribute("b", "pod"), trace.attribute("b", "tool")), (string("second"), string("/bin/b")));
+    assert_eq!(trace.attribute("a", "pod"), string("first"), "a fork runs its parent's image");
+    assert_eq!(trace.attribute("c", "pod"), None, "nil is no attribute");
+}
+
+#[test]
+fn failed_expressions_are_certified() {
+    let trace = Story::with_attributes(&["bad=args[5].x.y"]).exit(2, 0).finish();
+    assert_eq!(trace.attribute("sh", "bad"), None);
+    assert_eq!(trace.attribute("sh", "process_tracer.failed_expressions"), Some(Value::Int(1)));
+}
+
+#[test]
+fn a_connection_lasts_from_syn_to_close() {
+    let trace = Story::new()
+        .fork(2, 3)
+        .exec(3, "/bin/curl")
+        .connection(3, 50, Change::Opened, connect("10.0.0.9:80"))
+        .connection(3, 50, Change::Established, connect("10.0.0.9:80"))
+        .connection(3, 50, Change::Closed, connect("10.0.0.9:80"))
+        .exit(3, 0)
+        .exit(2, 0)
+        .finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ curl exit=0\n   └─ connect 10.0.0.9:80");
+    let description = trace.describe("connect 10.0.0.9:80");
+    assert_eq!(description.kind, Kind::Client);
+    assert_eq!(description.events.len(), 1);
+    assert_eq!(description.events[0].name, "established");
+    assert_eq!(description.error, None);
+    let attribute = |key| trace.attribute("connect 10.0.0.9:80", key);
+    assert_eq!(attribute("network.transport"), string("tcp"));
+    assert_eq!(attribute("network.type"), string("ipv4"));
+    assert_eq!(attribute("network.peer.address"), string("10.0.0.9"));
+    assert_eq!(attribute("network.peer.port"), Some(Value::Int(80)));
+    assert_eq!(attribute("network.local.address"), string("10.0.0.1"));
+    assert_eq!(attribute("server.address"), string("10.0.0.9"));
+    assert_eq!(attribute("server.port"), Some(Value::Int(80)));
+    assert_eq!(attribute("process_tracer.tcp.bytes_sent"), Some(Value::Int(1)));
+    assert_eq!(attribute("process_tracer.tcp.bytes_received"), Some(Value::Int(2)));
+    assert_eq!(attribute("process_tracer.tcp.retransmits"), Some(Value::Int(3)));
+    assert_eq!(attribute("process_tracer.tcp.round_trip_time"), Some(Value::Float(4e-6)));
+}
+
+#[test]
+fn a_failed_connection_is_an_error_by_name() {
+    for (errno, name) in [(111, "connection_refused"), (110, "timed_out"), (104, "connection_reset"), (5, "errno_5")] {
+        let failed = tracer_model::event::Connection { error: Some(errno), ..connect("[::1]:80") };
+        let trace = Story::new()
+            .connection(2, 20, Change::Opened, connect("[::1]:80"))
+            .connection(2, 20, Change::Closed, failed)
+            .exit(2, 0)
+            .finish();
+        assert_eq!(trace.attribute("connect [::1]:80", "error.type"), string(name));
+        assert_eq!(trace.attribute("connect [::1]:80", "network.type"), string("ipv6"));
+        assert!(trace.describe("connect [::1]:80").events.is_empty());
+        assert!(trace.describe("connect [::1]:80").error.is_some());
+    }
+}
+
+#[test]
+fn an_accepted_connection_moves_to_the_worker_that_uses_it() {
+    let trace = Story::new()
+        .fork(2, 3)
+        .exec(3, "/bin/worker")
+        .connection(2, 30, Change::Established, accept("10.0.0.1:8080"))
+        .connection(3, 30, Change::Owned, accept("10.0.0.1:8080"))
+        .connection(3, 30, Change::Closed, accept("10.0.0.1:8080"))
+        .exit(3, 0)
+        .exit(2, 0)
+        .finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ worker exit=0\n   └─ accept :8080");
+    assert_eq!(trace.describe("accept :8080").kind, Kind::Server);
+    let attribute = |key| trace.attribute("accept :8080", key);
+    assert_eq!(attribute("server.port"), Some(Value::Int(8080)));
+    assert_eq!(attribute("client.address"), string("10.0.0.2"));
+    assert_eq!(attribute("client.port"), Some(Value::Int(50000)));
+    let span = trace.span("accept :8080");
+    assert_eq!(trace.describe("accept :8080").events[0].at, span.start, "it starts when it is established");
+}
+
+#[test]
+fn a_connection_may_close_after_its_owner_has_died() {
+    let story = Story::new().fork(2, 3).exec(3, "/bin/curl").connection(3, 50, Change::Opened, connect("10.0.0.9:80"));
+    let owner = story.identity(3);
+    story
+        .exit(3, 0)
+        .connection_of(owner, 50, Change::Closed, connect("10.0.0.9:80"))
+        .exit(2, 0)
+        .expect_tree("sh exit=0\n└─ curl exit=0\n   └─ connect 10.0.0.9:80");
+}
+
+#[test]
+fn a_connection_whose_beginning_was_lost_is_mended() {
+    let trace = Story::new().connection(2, 15, Change::Closed, connect("10.0.0.9:80")).exit(2, 0).finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ connect 10.0.0.9:80 repaired");
+    assert_eq!(ns(trace.span("connect 10.0.0.9:80").start), 15);
+}
+
+#[test]
+fn a_connection_told_of_after_its_end_is_not_told_twice() {
+    Story::new()
+        .connection(2, 20, Change::Opened, connect("10.0.0.9:80"))
+        .connection(2, 20, Change::Closed, connect("10.0.0.9:80"))
+        .connection(2, 20, Change::Established, connect("10.0.0.9:80"))
+        .exit(2, 0)
+        .expect_tree("sh exit=0\n└─ connect 10.0.0.9:80");
+}
+
+#[test]
+fn a_connection_of_an_unknown_owner_hangs_under_the_root() {
+    Story::new()
+        .connection(77, 20, Change::Opened, connect("10.0.0.9:80"))
+        .connection(77, 20, Change::Closed, connect("10.0.0.9:80"))
+        .exit(2, 0)
+        .expect_tree("sh exit=0\n└─ connect 10.0.0.9:80 repaired");
+}
+
+#[test]
+fn a_closed_socket_that_forgot_its_own_end_is_remembered() {
+    let forgotten = tracer_model::event::Connection { local: "0.0.0.0:0".parse().unwrap(), ..connect("10.0.0.9:80") };
+    let trace = Story::new()
+        .connection(2, 20, Change::Established, connect("10.0.0.9:80"))
+        .connection(2, 20, Change::Closed, forgotten)
+        .exit(2, 0)
+        .finish();
+    assert_eq!(trace.attribute("connect 10.0.0.9:80", "network.local.port"), Some(Value::Int(40000)));
+}
+
+#[test]
+fn events_after_the_end_are_ignored() {
+    let mut tracer = story::tracer(&[]);
+    let process = Identity { tgid: 2, start: Ktime(10) };
+    tracer.handle(Event::Fork { process, parent: process, is_root: true });
+    tracer.finish(Ktime(20), Losses::default());
+    tracer.handle(Event::Exit { at: Ktime(30), process, parent: process, status: ExitStatus::Code(1) });
+    tracer.finish(Ktime(40), Losses::default());
+    let spans: Vec<_> = std::iter::from_fn(|| tracer.poll_span()).collect();
+    assert_eq!(spans.len(), 1);
+    assert_eq!(ns(spans[0].end), 20);
+}
+
+#[test]
+fn memory_is_bounded_by_what_is_alive() {
+    let mut tracer = story::tracer(&[]);
+    let root = Identity { tgid: 2, start: Ktime(1) };
+    tracer.handle(Event::Fork { process: root, parent: root, is_root: true });
+    for i in 0..20_000 {
+        let process = Identity { tgid: 3 + i % 100, start: Ktime(10 + u64::from(i)) };
+        tracer.handle(Event::Fork { process, parent: root, is_root: false });
+        let at = Ktime(10 + u64::from(i));
+        tracer.handle(Event::Exit { at, process, parent: root, status: ExitStatus::Code(0) });
+        assert!(tracer.poll_span().is_some());
+        assert_eq!(tracer.live_processes(), 1);
+    }
+}

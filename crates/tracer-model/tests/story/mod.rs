@@ -1,0 +1,287 @@
+//! Tells a history to the model, and looks at the trace that comes of it.
+#![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tracer_model::{
+    Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer, Value,
+    event::{Change, Connection, Direction, Flow, Image, Strings},
+    expression::{Attribute, Attributes},
+    semconv::{Description, describe},
+    span::{ProcessSpan, Subject},
+};
+
+pub const ROOT_SPAN: SpanId = SpanId([0xaa; 8]);
+pub const CALLER_SPAN: SpanId = SpanId([0xcc; 8]);
+
+/// The pid of whoever starts the root; it is not part of the trace.
+pub const OUTSIDE: u32 = 1;
+
+/// A model that traces nothing yet. Its clock is at the epoch.
+pub fn tracer(attributes: &[&str]) -> Tracer {
+    let attributes: Attributes = attributes.iter().map(|text| Attribute::compile(text).unwrap()).collect();
+    Tracer::new(Settings {
+        trace_id: TraceId([0x11; 16]),
+        root_span_id: ROOT_SPAN,
+        root_parent_id: Some(CALLER_SPAN),
+        root_name: "command".to_owned(),
+        anchor: Anchor { ktime: Ktime(0), wall: SystemTime::UNIX_EPOCH },
+        seed: [7; 32],
+        attributes,
+        version: "1.2.3".to_owned(),
+    })
+}
+
+/// A history as it is told. Time passes by itself: 10 ns an event.
+pub struct Story {
+    tracer: Tracer,
+    now: u64,
+    starts: HashMap<u32, u64>,
+    parents: HashMap<u32, Identity>,
+    environment: Vec<String>,
+    losses: Losses,
+}
+
+impl Story {
+    /// Begins with the root: pid 2, `sh`.
+    pub fn new() -> Self {
+        Self::with_attributes(&[])
+    }
+
+    pub fn with_attributes(attributes: &[&str]) -> Self {
+        Self::without_root(attributes).root(2).exec(2, "/bin/sh")
+    }
+
+    pub fn without_root(attributes: &[&str]) -> Self {
+        Self {
+            tracer: tracer(attributes),
+            now: 0,
+            starts: HashMap::new(),
+            parents: HashMap::new(),
+            environment: Vec::new(),
+            losses: Losses::default(),
+        }
+    }
+
+    fn tick(&mut self) -> Ktime {
+        self.now += 10;
+        Ktime(self.now)
+    }
+
+    pub fn identity(&self, pid: u32) -> Identity {
+        Identity { tgid: pid, start: Ktime(self.starts.get(&pid).copied().unwrap_or(0)) }
+    }
+
+    fn parent(&self, pid: u32) -> Identity {
+        self.parents.get(&pid).copied().unwrap_or(Identity { tgid: OUTSIDE, start: Ktime(0) })
+    }
+
+    pub fn handle(mut self, event: Event) -> Self {
+        self.tracer.handle(event);
+        self
+    }
+
+    pub fn root(mut self, pid: u32) -> Self {
+        let start = self.tick();
+        self.starts.insert(pid, start.0);
+        let event = Event::Fork { process: self.identity(pid), parent: self.parent(pid), is_root: true };
+        self.handle(event)
+    }
+
+    pub fn fork(self, parent: u32, child: u32) -> Self {
+        let story = self.lost_fork(parent, child);
+        let event = Event::Fork { process: story.identity(child), parent: story.parent(child), is_root: false };
+        story.handle(event)
+    }
+
+    /// It happens, and nobody hears of it.
+    pub fn lost_fork(mut self, parent: u32, child: u32) -> Self {
+        let start = self.tick();
+        self.starts.insert(child, start.0);
+        let parent = self.identity(parent);
+        self.parents.insert(child, parent);
+        self
+    }
+
+    /// From now on `pid` names another parent, as after the death of its own.
+    pub fn reparented(mut self, pid: u32, parent: u32) -> Self {
+        let parent = self.identity(parent);
+        self.parents.insert(pid, parent);
+        self
+    }
+
+    /// The environment of execs to come.
+    pub fn environment(mut self, variables: &[&str]) -> Self {
+        self.environment = variables.iter().map(|&variable| variable.to_owned()).collect();
+        self
+    }
+
+    pub fn exec(self, pid: u32, file: &str) -> Self {
+        self.exec_with(pid, file, &[file])
+    }
+
+    pub fn exec_with(self, pid: u32, file: &str, arguments: &[&str]) -> Self {
+        let image = Image {
+            file: file.to_owned(),
+            executable: Some(format!("/mapped{file}")),
+            directory: Some("/work".to_owned()),
+            arguments: arguments.iter().collect(),
+            argument_count: arguments.len() as u32,
+            ..Image::default()
+        };
+        self.exec_image(pid, image)
+    }
+
+    pub fn exec_image(mut self, pid: u32, image: Image) -> Self {
+        let at = self.tick();
+        let environment = Some(self.environment.iter().collect::<Strings>());
+        let (process, parent) = (self.identity(pid), self.parent(pid));
+        self.handle(Event::Exec { at, process, parent, image: Arc::new(image), environment })
+    }
+
+    pub fn exit(self, pid: u32, code: u8) -> Self {
+        self.end(pid, ExitStatus::Code(code))
+    }
+
+    pub fn killed(self, pid: u32, signal: u8) -> Self {
+        self.end(pid, ExitStatus::Signal { number: signal, core_dumped: signal == 11 })
+    }
+
+    fn end(mut self, pid: u32, status: ExitStatus) -> Self {
+        let at = self.tick();
+        let (process, parent) = (self.identity(pid), self.parent(pid));
+        self.handle(Event::Exit { at, process, parent, status })
+    }
+
+    pub fn connection(self, owner: u32, socket: u64, change: Change, connection: Connection) -> Self {
+        let owner = self.identity(owner);
+        self.connection_of(owner, socket, change, connection)
+    }
+
+    pub fn connection_of(mut self, owner: Identity, socket: u64, change: Change, connection: Connection) -> Self {
+        let at = self.tick();
+        let flow = Flow { socket, opened: Ktime(socket) };
+        self.handle(Event::Connection { at, flow, owner, change, connection })
+    }
+
+    pub fn losses(mut self, losses: Losses) -> Self {
+        self.losses = losses;
+        self
+    }
+
+    /// Ends the trace.
+    pub fn finish(mut self) -> Trace {
+        let at = self.tick();
+        self.tracer.finish(at, self.losses);
+        Trace { spans: std::iter::from_fn(|| self.tracer.poll_span()).collect(), end: at.0 }
+    }
+
+    pub fn expect_tree(self, expected: &str) {
+        assert_eq!(self.finish().tree(), expected);
+    }
+}
+
+pub fn connect(peer: &str) -> Connection {
+    Connection {
+        direction: Direction::Connect,
+        local: "10.0.0.1:40000".parse().unwrap(),
+        peer: peer.parse().unwrap(),
+        bytes_sent: 1,
+        bytes_received: 2,
+        retransmits: 3,
+        round_trip_us: 4,
+        error: None,
+    }
+}
+
+pub fn accept(local: &str) -> Connection {
+    let peer: SocketAddr = "10.0.0.2:50000".parse().unwrap();
+    Connection { direction: Direction::Accept, local: local.parse().unwrap(), peer, ..connect("10.0.0.2:50000") }
+}
+
+/// A finished trace.
+#[derive(Debug)]
+pub struct Trace {
+    pub spans: Vec<Span>,
+    /// When it was finished.
+    pub end: u64,
+}
+
+impl Trace {
+    /// The tree in words, children in the order of their starts.
+    pub fn tree(&self) -> String {
+        let root = self.spans.last().expect("a root span");
+        let mut text = String::new();
+        self.write_tree(root, "", "", &mut text);
+        text.trim_end().to_owned()
+    }
+
+    fn write_tree(&self, span: &Span, first: &str, rest: &str, text: &mut String) {
+        let _ = write!(text, "{first}{}", span.name());
+        match &span.subject {
+            Subject::Process(process) => match process.exit {
+                Some(ExitStatus::Code(code)) => write!(text, " exit={code}").unwrap(),
+                Some(ExitStatus::Signal { number, .. }) => write!(text, " signal={number}").unwrap(),
+                None => {}
+            },
+            Subject::Connection(connection) => {
+                if let Some(errno) = connection.connection.error {
+                    write!(text, " errno={errno}").unwrap();
+                }
+            }
+        }
+        text.push_str(if span.is_unfinished { " unfinished" } else { "" });
+        text.push_str(if span.is_repaired { " repaired" } else { "" });
+        text.push('\n');
+        let mut children: Vec<_> = self.spans.iter().filter(|child| child.parent_id == Some(span.span_id)).collect();
+        children.sort_by_key(|child| child.start);
+        for (index, child) in children.iter().enumerate() {
+            let (branch, pass) = if index + 1 == children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            self.write_tree(child, &format!("{rest}{branch}"), &format!("{rest}{pass}"), text);
+        }
+    }
+
+    pub fn span(&self, name: &str) -> &Span {
+        let found: Vec<_> = self.spans.iter().filter(|span| span.name() == name).collect();
+        assert_eq!(found.len(), 1, "{name} in {self:#?}");
+        found[0]
+    }
+
+    pub fn process(&self, name: &str) -> &ProcessSpan {
+        match &self.span(name).subject {
+            Subject::Process(process) => process,
+            Subject::Connection(_) => panic!("{name} is a connection"),
+        }
+    }
+
+    pub fn root(&self) -> &ProcessSpan {
+        match &self.spans.last().unwrap().subject {
+            Subject::Process(process) => process,
+            Subject::Connection(_) => panic!("the last span is a connection"),
+        }
+    }
+
+    pub fn describe(&self, name: &str) -> Description {
+        describe(self.span(name))
+    }
+
+    /// An attribute of the span of that name.
+    pub fn attribute(&self, name: &str, key: &str) -> Option<Value> {
+        self.describe(name).attributes.into_iter().find(|(found, _)| found == key).map(|(_, value)| value)
+    }
+}
+
+/// Nanoseconds since the epoch.
+pub fn ns(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64
+}
+
+pub fn string(text: &str) -> Option<Value> {
+    Some(Value::String(text.to_owned()))
+}
