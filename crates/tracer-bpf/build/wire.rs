@@ -65,6 +65,10 @@ fn structure<'a>(name: &str, lines: &mut impl Iterator<Item = &'a str>, rust: &m
             "__u64" => "u64".to_owned(),
             other => camel_case(other.strip_prefix("struct ").ok_or_else(|| format!("not a type: {other}"))?),
         };
+        let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !is_name(field.split('[').next().unwrap_or_default()) {
+            return Err(format!("not a field: {line}"));
+        }
         let _ = match field.split_once('[') {
             Some((field, length)) => {
                 let length = length.strip_suffix(']').ok_or_else(|| format!("not an array: {line}"))?;

@@ -189,3 +189,254 @@ fn connection(record: &wire::ConnectionRecord) -> Result<Event, DecodeError> {
 fn address(address: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)).to_canonical(), port)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    const KINDS: [u32; 5] =
+        [wire::RECORD_FORK, wire::RECORD_EXEC, wire::RECORD_TEXT, wire::RECORD_EXIT, wire::RECORD_CONNECTION];
+
+    const CHILD: Identity = Identity { tgid: 42, start: Ktime(1000) };
+    const PARENT: Identity = Identity { tgid: 7, start: Ktime(500) };
+
+    /// A record laid out by hand, field by field, so that a change of the layout shows here.
+    #[derive(Clone)]
+    struct Bytes(Vec<u8>);
+
+    impl Bytes {
+        fn record(kind: u32) -> Self {
+            Self(Vec::new()).u64(2000).u64(1000).u32(42).u32(0).u64(500).u32(7).u32(0).u32(kind).u32(0)
+        }
+
+        fn u16(mut self, value: u16) -> Self {
+            self.0.extend(value.to_ne_bytes());
+            self
+        }
+
+        fn u32(mut self, value: u32) -> Self {
+            self.0.extend(value.to_ne_bytes());
+            self
+        }
+
+        fn u64(mut self, value: u64) -> Self {
+            self.0.extend(value.to_ne_bytes());
+            self
+        }
+
+        fn raw(mut self, bytes: &[u8]) -> Self {
+            self.0.extend(bytes);
+            self
+        }
+
+        fn at(mut self, time_ns: u64) -> Self {
+            self.0[..8].copy_from_slice(&time_ns.to_ne_bytes());
+            self
+        }
+    }
+
+    fn fork(is_root: u32) -> Bytes {
+        Bytes::record(0).u32(is_root).u32(0)
+    }
+
+    fn exec(arguments_size: u64) -> Bytes {
+        Bytes::record(1).u64(arguments_size).u64(33).u32(3).u32(1000).u32(1001).u32(0)
+    }
+
+    fn text(part: u32, offset: u32, text: &[u8], fault: u32) -> Bytes {
+        Bytes::record(2).u32(part).u32(offset).u32(text.len() as u32).u32(fault).raw(text)
+    }
+
+    fn exit(status: u32) -> Bytes {
+        Bytes::record(3).u32(status).u32(0)
+    }
+
+    fn connection(event: u32, direction: u32, error: u32) -> Bytes {
+        let record = Bytes::record(4).u64(0xffff_8880).u64(1500).u64(10).u64(20).u32(1).u32(250);
+        let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
+        let v6 = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        record.u32(event).u32(direction).u32(error).u16(40000).u16(443).raw(&mapped).raw(&v6)
+    }
+
+    fn decode_one(bytes: &Bytes) -> Event {
+        Decoder::default().decode(&bytes.0).unwrap().unwrap()
+    }
+
+    fn decode_image(records: &[Bytes]) -> (Image, Option<Strings>) {
+        let mut decoder = Decoder::default();
+        let mut image = None;
+        for record in records {
+            if let Some(Event::Exec { image: decoded, environment, .. }) = decoder.decode(&record.0).unwrap() {
+                image = Some((Arc::unwrap_or_clone(decoded), environment));
+            }
+        }
+        assert!(decoder.texts.is_empty());
+        image.unwrap()
+    }
+
+    #[test]
+    fn a_fork_names_child_and_parent() {
+        for is_root in [0, 1] {
+            let Event::Fork { process, parent, is_root: decoded } = decode_one(&fork(is_root)) else { panic!() };
+            assert_eq!((process, parent, decoded), (CHILD, PARENT, is_root == 1));
+        }
+    }
+
+    #[test]
+    fn an_exit_carries_the_wait_status() {
+        let Event::Exit { at, process, parent, status } = decode_one(&exit(3 << 8)) else { panic!() };
+        assert_eq!((at, process, parent, status), (Ktime(2000), CHILD, PARENT, ExitStatus::Code(3)));
+    }
+
+    #[test]
+    fn an_exec_gathers_its_text() {
+        let (image, environment) = decode_image(&[
+            text(0, 0, b"./configure\0", 0),
+            text(1, 0, b"dash\0bin\0usr\0", 0),
+            text(2, 0, b"src\0", 0),
+            text(3, 0, b"sh\0./conf", 0),
+            text(3, 9, b"igure\0-x\0", 0),
+            text(4, 0, b"A=1\0B=2\0", 0),
+            exec(18),
+        ]);
+        assert_eq!(image.file, "./configure");
+        assert_eq!(image.executable.as_deref(), Some("/usr/bin/dash"));
+        assert_eq!(image.directory.as_deref(), Some("/src"));
+        assert_eq!(image.arguments.iter().collect::<Vec<_>>(), ["sh", "./configure", "-x"]);
+        assert!(!image.arguments.is_truncated());
+        assert_eq!((image.argument_count, image.user_id, image.real_user_id), (3, 1000, 1001));
+        let environment = environment.unwrap();
+        assert_eq!(environment.iter().collect::<Vec<_>>(), ["A=1", "B=2"]);
+        assert_eq!(environment.size, 33);
+    }
+
+    #[test]
+    fn an_exec_whose_text_was_lost_says_so() {
+        let (image, environment) = decode_image(&[exec(18)]);
+        assert_eq!((image.file.as_str(), image.executable, image.directory), ("", None, None));
+        assert!(image.arguments.is_truncated() && environment.is_none());
+    }
+
+    #[test]
+    fn the_root_directory_has_no_components() {
+        let (image, _) = decode_image(&[text(2, 0, b"", 0), exec(0)]);
+        assert_eq!(image.directory.as_deref(), Some("/"));
+    }
+
+    #[test]
+    fn text_ends_where_a_piece_is_missing() {
+        let faulty = [text(3, 0, b"a\0b\0", 0), text(3, 4, b"\0\0\0\0", 1), text(3, 8, b"c\0", 0), exec(10)];
+        let lost = [text(3, 0, b"a\0b\0", 0), text(3, 8, b"c\0", 0), exec(10)];
+        let repeated = [text(3, 0, b"a\0b\0", 0), text(3, 0, b"a\0b\0", 0), exec(10)];
+        for records in [&faulty[..], &lost, &repeated] {
+            let (image, _) = decode_image(records);
+            assert_eq!(image.arguments.bytes, b"a\0b\0");
+            assert_eq!(image.arguments.size, 10);
+            assert!(image.arguments.is_truncated());
+        }
+    }
+
+    #[test]
+    fn text_of_an_exec_that_was_lost_is_not_the_next_ones() {
+        let (image, _) = decode_image(&[text(0, 0, b"old\0", 0), text(3, 0, b"new\0", 0).at(3000), exec(4).at(3000)]);
+        assert_eq!((image.file.as_str(), image.arguments.bytes.as_slice()), ("", &b"new\0"[..]));
+        let (image, _) = decode_image(&[text(0, 0, b"old\0", 0), exec(4).at(3000)]);
+        assert_eq!(image.file, "");
+    }
+
+    #[test]
+    fn a_dead_process_leaves_no_text() {
+        let mut decoder = Decoder::default();
+        assert!(decoder.decode(&text(0, 0, b"x\0", 0).0).unwrap().is_none());
+        assert!(decoder.decode(&exit(0).0).unwrap().is_some());
+        assert!(decoder.texts.is_empty());
+    }
+
+    #[test]
+    fn a_connection_is_told_whole() {
+        let record = connection;
+        let Event::Connection { at, flow, owner, change, connection } = decode_one(&connection(3, 1, 104)) else {
+            panic!()
+        };
+        assert_eq!((at, owner, change), (Ktime(2000), CHILD, Change::Closed));
+        assert_eq!(flow, Flow { socket: 0xffff_8880, opened: Ktime(1500) });
+        assert_eq!(
+            connection,
+            Connection {
+                direction: Direction::Accept,
+                local: "127.0.0.1:40000".parse().unwrap(),
+                peer: "[fe80::1]:443".parse().unwrap(),
+                bytes_sent: 10,
+                bytes_received: 20,
+                retransmits: 1,
+                round_trip_us: 250,
+                error: Some(104),
+            }
+        );
+        for (event, change) in
+            [Change::Opened, Change::Established, Change::Owned, Change::Closed].into_iter().enumerate()
+        {
+            let Event::Connection { change: decoded, connection, .. } = decode_one(&record(event as u32, 0, 0)) else {
+                panic!()
+            };
+            assert_eq!((decoded, connection.direction, connection.error), (change, Direction::Connect, None));
+        }
+    }
+
+    #[test]
+    fn every_record_cut_short_is_an_error() {
+        for record in [fork(0), exec(0), text(3, 0, b"abc", 0), exit(0), connection(0, 0, 0)] {
+            for length in 0..record.0.len() {
+                let result = Decoder::default().decode(&record.0[..length]);
+                assert_eq!(result.unwrap_err(), DecodeError::Short(length));
+            }
+            assert!(Decoder::default().decode(&record.0).is_ok());
+        }
+    }
+
+    #[test]
+    fn impossible_values_are_errors() {
+        let error = |bytes: &Bytes| Decoder::default().decode(&bytes.0).unwrap_err();
+        assert_eq!(error(&Bytes::record(5)), DecodeError::Kind(5));
+        assert_eq!(error(&text(5, 0, b"", 0)), DecodeError::Field { field: "part", value: 5 });
+        assert_eq!(error(&connection(4, 0, 0)), DecodeError::Field { field: "event", value: 4 });
+        assert_eq!(error(&connection(0, 2, 0)), DecodeError::Field { field: "direction", value: 2 });
+        assert_eq!(error(&connection(0, 0, u32::MAX)), DecodeError::Field { field: "error", value: u32::MAX });
+    }
+
+    #[test]
+    fn text_whose_execs_were_lost_does_not_pile_up() {
+        let mut decoder = Decoder::default();
+        for tgid in 0..3000_u32 {
+            let mut record = text(0, 0, b"x\0", 0).0;
+            record[16..20].copy_from_slice(&tgid.to_ne_bytes());
+            assert!(decoder.decode(&record).unwrap().is_none());
+            assert!(decoder.texts.len() <= TEXTS);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_do_not_panic(records in vec(vec(any::<u8>(), 0..300), 0..20)) {
+            let mut decoder = Decoder::default();
+            for record in records {
+                let _ = decoder.decode(&record);
+            }
+        }
+
+        #[test]
+        fn arbitrary_records_do_not_panic(
+            records in vec((prop::sample::select(&KINDS[..]), any::<[u8; 16]>(), vec(any::<u8>(), 0..200)), 0..60),
+        ) {
+            let mut decoder = Decoder::default();
+            for (kind, identity, rest) in records {
+                let record = Bytes::record(kind).raw(&rest);
+                let mut bytes = record.0;
+                bytes[8..24].copy_from_slice(&identity);
+                let _ = decoder.decode(&bytes);
+            }
+        }
+    }
+}

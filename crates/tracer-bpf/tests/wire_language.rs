@@ -1,0 +1,53 @@
+//! The generator of the records: what it understands becomes Rust, the rest is refused.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../build/wire.rs"]
+mod wire;
+
+#[test]
+fn structs_and_constants_become_rust() {
+    let header = "\
+/* A comment
+ * of two lines. */
+#ifndef WIRE_H
+#define WIRE_H
+#define KIND_ONE 1 /* behind */
+struct one_thing {
+	__u64 first;
+	__u8 bytes[16];
+};
+struct other {
+	struct one_thing thing;
+	struct one_thing things[2];
+};
+#endif
+";
+    let rust = wire::generate(header).unwrap();
+    for line in [
+        "pub(crate) const KIND_ONE: u32 = 1;",
+        "pub(crate) struct OneThing {",
+        "    pub(crate) first: u64,",
+        "    pub(crate) bytes: [u8; 16],",
+        "    pub(crate) thing: OneThing,",
+        "    pub(crate) things: [OneThing; 2],",
+    ] {
+        assert!(rust.lines().any(|found| found == line), "{line} is not in {rust}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_refused() {
+    for header in [
+        "typedef int x;",
+        "struct a {\n\tint x;\n};",
+        "struct a {\n\t__u32 x : 3;\n\tunion { __u32 y; };\n};",
+        "struct a {\n\t__u32 *x;\n};",
+        "struct a {\n\t__u32 x[2;\n};",
+        "struct a {\n\t__u32 x;\n",
+        "#define A (1 << 3)",
+        "/* without end",
+        "enum kind { A };",
+    ] {
+        assert!(wire::generate(header).is_err(), "{header}");
+    }
+}
