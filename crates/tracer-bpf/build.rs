@@ -35,7 +35,10 @@ fn main() {
 fn generate_records(out: &Path) -> Result<(), String> {
     let header = fs::read_to_string("bpf/wire.h").map_err(|error| format!("bpf/wire.h: {error}"))?;
     let rust = wire::generate(&header).map_err(|error| format!("bpf/wire.h: {error}"))?;
-    fs::write(out.join("records.rs"), rust).map_err(|error| error.to_string())
+    let types = fs::read_to_string("bpf/kernel.bpf.h").map_err(|error| format!("bpf/kernel.bpf.h: {error}"))?;
+    let names = wire::type_names(&types);
+    let names = format!("pub(crate) const KERNEL_TYPE_NAMES: &[&str] = &{names:?};\n");
+    fs::write(out.join("records.rs"), rust + &names).map_err(|error| error.to_string())
 }
 
 fn compile(out: &Path) -> Result<(), String> {

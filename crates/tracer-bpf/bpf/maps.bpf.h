@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
-/* Configuration, maps, and the way records leave: every refused record is counted here. */
+/* The maps, and the way records leave: every refused record is counted here. */
 #ifndef TRACER_MAPS_BPF_H
 #define TRACER_MAPS_BPF_H
-
-/* Set by the loader before the programs are loaded. */
-const volatile __u8 capture_environment = 0;
-const volatile __u64 wakeup_bytes = 1024 * 1024;     /* unread bytes that wake the reader */
 
 /* Sizes of these maps are the loader's. */
 struct {
@@ -50,7 +46,9 @@ static __always_inline struct shared_page *shared_page(void)
  */
 static __always_inline __u64 wakeup(void)
 {
-	if (bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
+	struct shared_page *page = shared_page();
+
+	if (page && bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= page->wakeup_bytes)
 		return BPF_RB_FORCE_WAKEUP;
 	return BPF_RB_NO_WAKEUP;
 }

@@ -219,6 +219,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct linux_binprm *binprm = (struct linux_binprm *)ctx->args[2];
 	struct exec_record record = {};
 	struct text_scratch *text;
+	struct shared_page *page;
 	struct fs_struct *fs;
 	struct mm_struct *mm;
 	struct file *executable;
@@ -251,7 +252,8 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	emit_path(TEXT_EXECUTABLE, (__u64)&executable->f_path, (__u64)&fs->root);
 	emit_path(TEXT_DIRECTORY, (__u64)&fs->pwd, (__u64)&fs->root);
 	emit_user_text(TEXT_ARGUMENTS, arg_start, record.arguments_size);
-	if (capture_environment)
+	page = shared_page();
+	if (page && page->capture_environment)
 		emit_user_text(TEXT_ENVIRONMENT, env_start, record.environment_size);
 	emit(&record, sizeof(record), RECORD_EXEC);
 	return 0;

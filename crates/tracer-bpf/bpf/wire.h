@@ -103,8 +103,10 @@ struct connection_record {
 	__u8 peer_address[16];
 };
 
-/* One page shared by mmap: user space arms the launch, programs count what was lost. */
+/* One page shared by mmap: user space configures and arms, programs count what was lost. */
 struct shared_page {
+	__u32 capture_environment; /* 1: environments are read */
+	__u32 wakeup_bytes;        /* unread bytes of the ring buffer that wake its reader */
 	__u32 launcher_pid;       /* as in its own pid namespace; 0: nothing to launch, or done */
 	__u32 launcher_namespace; /* inode number of that pid namespace */
 	__u64 lost_records[5];    /* by record kind: the ring buffer was full */

@@ -22,6 +22,16 @@ pub(crate) fn generate(header: &str) -> Result<String, String> {
     Ok(rust)
 }
 
+/// The names of the kernel types that a header declares: `struct NAME {` and `} NAME;` of a typedef.
+pub(crate) fn type_names(header: &str) -> Vec<&str> {
+    header.lines().filter_map(declared).collect()
+}
+
+fn declared(line: &str) -> Option<&str> {
+    let structure = line.strip_prefix("struct ").and_then(|rest| rest.strip_suffix(" {"));
+    structure.or_else(|| line.strip_prefix("} ")?.strip_suffix(';'))
+}
+
 fn without_comments(header: &str) -> Result<String, String> {
     let mut code = String::new();
     let mut rest = header;

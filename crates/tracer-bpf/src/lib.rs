@@ -4,13 +4,16 @@
 //! [`Capture::arm`] makes the next fork of this process the root of the trace; [`Stream`] yields the events.
 
 mod decode;
+mod kernel_types;
 mod loader;
 pub mod probe;
 mod shared;
 mod stream;
+mod syscall;
 mod wire;
 
 pub use decode::{DecodeError, Decoder};
+pub use kernel_types::TypesError;
 pub use loader::{Capture, LoadError, Options};
 pub use shared::SharedPage;
 pub use stream::Stream;

@@ -1,25 +1,47 @@
 //! Loads and attaches the programs; dropping the [`Capture`] takes them out again.
 
-use std::{fs, io, os::unix::fs::MetadataExt};
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::{CStr, CString},
+    fs, io,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+};
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Map, MapError, RingBuf},
-    programs::{ProgramError, RawTracePoint},
+use aya::maps::{Map, MapData, MapError, RingBuf};
+use aya_obj::{
+    Object, ParseError,
+    btf::{BtfError, BtfFeatures, BtfRelocationError},
+    relocation::EbpfRelocationError,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::{shared::SharedPage, stream::Stream, wire};
+use crate::{
+    kernel_types::{self, TypesError},
+    probe::KERNEL_TYPES,
+    shared::SharedPage,
+    stream::Stream,
+    syscall::{self, RawTracepoint},
+    wire,
+};
 
 /// Each program and the tracepoint it belongs to.
-const PROGRAMS: [(&str, &str); 6] = [
-    ("handle_fork", "sched_process_fork"),
-    ("handle_exec", "sched_process_exec"),
-    ("handle_exit", "sched_process_exit"),
-    ("handle_tcp_state", "inet_sock_set_state"),
-    ("handle_tcp_read", "tcp_rcv_space_adjust"),
-    ("handle_tcp_destroy", "tcp_destroy_sock"),
+const PROGRAMS: [(&str, &CStr); 6] = [
+    ("handle_fork", c"sched_process_fork"),
+    ("handle_exec", c"sched_process_exec"),
+    ("handle_exit", c"sched_process_exit"),
+    ("handle_tcp_state", c"inet_sock_set_state"),
+    ("handle_tcp_read", c"tcp_rcv_space_adjust"),
+    ("handle_tcp_destroy", c"tcp_destroy_sock"),
 ];
+
+/// The reader is woken when this part of the ring buffer is full.
+const WAKEUP_PART: u32 = 8;
+
+/// Room for what the verifier says of a program that it refuses.
+const VERIFIER_LOG: usize = 64 * 1024;
 
 /// What is captured, and how much room it gets.
 #[derive(Clone, Copy, Debug)]
@@ -42,14 +64,26 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum LoadError {
-    #[error("cannot load the eBPF programs: {0}")]
-    Load(#[from] aya::EbpfError),
-    #[error("cannot load {program}: {source}")]
-    Program { program: &'static str, source: ProgramError },
-    #[error("cannot attach to the tracepoint {tracepoint}: {source}")]
-    Attach { tracepoint: &'static str, source: ProgramError },
-    #[error("cannot use the map {map}: {source}")]
-    Map { map: &'static str, source: MapError },
+    #[error("cannot parse the eBPF object: {0}")]
+    Parse(#[from] ParseError),
+    #[error("cannot read {KERNEL_TYPES}: {0}")]
+    ReadTypes(io::Error),
+    #[error(transparent)]
+    Types(#[from] TypesError),
+    #[error("cannot use the eBPF object's type information: {0}")]
+    ObjectTypes(#[from] BtfError),
+    #[error("cannot load the eBPF object's type information: {0}")]
+    LoadTypes(io::Error),
+    #[error("this kernel lacks something the eBPF programs read: {0}")]
+    RelocateTypes(#[from] BtfRelocationError),
+    #[error("cannot relocate the eBPF object: {0}")]
+    Relocate(#[from] EbpfRelocationError),
+    #[error("cannot load {program}: {source}{}", verdict(.log))]
+    Program { program: &'static str, source: io::Error, log: String },
+    #[error("cannot attach {program}: {source}")]
+    Attach { program: &'static str, source: io::Error },
+    #[error("cannot create the map {map}: {source}")]
+    Map { map: String, source: MapError },
     #[error("the eBPF object lacks {0}")]
     Missing(&'static str),
     #[error("cannot map the shared page: {0}")]
@@ -58,12 +92,19 @@ pub enum LoadError {
     PidNamespace(io::Error),
 }
 
+/// Of the verifier's log the line before its statistics: the reason.
+fn verdict(log: &str) -> String {
+    let is_reason = |line: &&str| !line.starts_with("processed ") && !line.trim().is_empty();
+    log.lines().rfind(is_reason).map(|line| format!("; the verifier: {}", line.trim())).unwrap_or_default()
+}
+
 /// The attached programs.
 #[derive(Debug)]
 pub struct Capture {
     shared: SharedPage,
     namespace: u32,
-    _programs: Ebpf,
+    /// Open as long as the programs are to run.
+    _attachments: Vec<OwnedFd>,
 }
 
 impl Capture {
@@ -75,32 +116,27 @@ impl Capture {
     pub fn start(options: &Options) -> Result<(Self, Stream), LoadError> {
         lift_memlock_limit();
         let namespace = fs::metadata("/proc/self/ns/pid").map_err(LoadError::PidNamespace)?.ino();
-        let environment = u8::from(options.environment);
-        let wakeup_bytes = u64::from(options.ring_bytes / 8);
-        let mut programs = EbpfLoader::new()
-            .override_global("capture_environment", &environment, true)
-            .override_global("wakeup_bytes", &wakeup_bytes, true)
-            .map_max_entries("records", options.ring_bytes)
-            .map_max_entries("processes", options.max_processes)
-            .load(wire::OBJECT)?;
-        for (program, tracepoint) in PROGRAMS {
-            let loaded: &mut RawTracePoint = programs
-                .program_mut(program)
-                .ok_or(LoadError::Missing(program))?
-                .try_into()
-                .map_err(|source| LoadError::Program { program, source })?;
-            loaded.load().map_err(|source| LoadError::Program { program, source })?;
-            loaded.attach(tracepoint).map_err(|source| LoadError::Attach { tracepoint, source })?;
-        }
-        // Only now: a program takes the descriptors of its maps when it is loaded.
-        let records = take_map(&mut programs, "records")?;
-        let ring = RingBuf::try_from(records).map_err(|source| LoadError::Map { map: "records", source })?;
-        let shared = match take_map(&mut programs, "shared")? {
+        let mut object = Object::parse(wire::OBJECT)?;
+        let types = load_own_types(&mut object)?;
+        let vmlinux = fs::read(KERNEL_TYPES).map_err(LoadError::ReadTypes)?;
+        object.relocate_btf(&kernel_types::reduced(&vmlinux, wire::KERNEL_TYPE_NAMES)?)?;
+        drop(vmlinux);
+
+        let mut maps = create_maps(&mut object, &types, options)?;
+        let programs = load_programs(&object, &types)?;
+        let shared = match take_map(&mut maps, "shared")? {
             Map::Array(data) => SharedPage::map(data.fd()).map_err(LoadError::SharedPage)?,
             _ => return Err(LoadError::Missing("an array named shared")),
         };
+        shared.configure(options.environment, options.ring_bytes / WAKEUP_PART);
+        let ring = RingBuf::try_from(take_map(&mut maps, "records")?)
+            .map_err(|source| LoadError::Map { map: "records".to_owned(), source })?;
+        let attach = |(program, (name, tracepoint)): (&OwnedFd, (&'static str, &CStr))| {
+            syscall::attach(program, tracepoint).map_err(|source| LoadError::Attach { program: name, source })
+        };
+        let attachments = programs.iter().zip(PROGRAMS).map(attach).collect::<Result<_, _>>()?;
         // Inode numbers of namespaces are 32 bits wide: include/linux/ns_common.h.
-        let capture = Self { shared, namespace: namespace as u32, _programs: programs };
+        let capture = Self { shared, namespace: namespace as u32, _attachments: attachments };
         Ok((capture, Stream::new(ring)))
     }
 
@@ -116,8 +152,64 @@ impl Capture {
     }
 }
 
-fn take_map(programs: &mut Ebpf, map: &'static str) -> Result<Map, LoadError> {
-    programs.take_map(map).ok_or(LoadError::Missing(map))
+/// Loads the object's own types, reduced to what Linux 5.8 understands; later kernels understand that as well.
+fn load_own_types(object: &mut Object) -> Result<OwnedFd, LoadError> {
+    let (functions, global_functions, data_sections) = (true, true, true);
+    let features = BtfFeatures::new(functions, global_functions, data_sections, false, false, false, false, false);
+    let types = object.fixup_and_sanitize_btf(&features)?.ok_or(LoadError::Missing("type information"))?;
+    syscall::load_types(&types.to_bytes()).map_err(LoadError::LoadTypes)
+}
+
+/// Creates the maps and writes their descriptors into the programs.
+fn create_maps(object: &mut Object, types: &OwnedFd, options: &Options) -> Result<HashMap<String, Map>, LoadError> {
+    let mut created = Vec::new();
+    for (name, mut definition) in object.maps.drain() {
+        match name.as_str() {
+            "records" => definition.set_max_entries(options.ring_bytes),
+            "processes" => definition.set_max_entries(options.max_processes),
+            _ => {}
+        }
+        let data = MapData::create(definition.clone(), &name, Some(types.as_fd()))
+            .map_err(|source| LoadError::Map { map: name.clone(), source })?;
+        created.push((name, definition, data));
+    }
+    let functions: HashSet<_> = object.functions.keys().map(|(section, _)| *section).collect();
+    let descriptors = created.iter().map(|(name, map, data)| (name.as_str(), data.fd().as_fd().as_raw_fd(), map));
+    object.relocate_maps(descriptors, &functions)?;
+    object.relocate_calls(&functions)?;
+    created
+        .into_iter()
+        .map(|(name, _, data)| match Map::from_map_data(data) {
+            Ok(map) => Ok((name, map)),
+            Err(source) => Err(LoadError::Map { map: name, source }),
+        })
+        .collect()
+}
+
+/// In the order of [`PROGRAMS`].
+fn load_programs(object: &Object, types: &OwnedFd) -> Result<Vec<OwnedFd>, LoadError> {
+    let load = |(name, _)| {
+        let program = object.programs.get(name).ok_or(LoadError::Missing(name))?;
+        let function = object.functions.get(&program.function_key()).ok_or(LoadError::Missing(name))?;
+        let program = RawTracepoint {
+            name,
+            license: &CString::from(program.license.as_c_str()),
+            instructions: &function.instructions,
+            functions: &function.func_info.func_info,
+            types,
+        };
+        program.load(&mut []).map_err(|source| {
+            let mut log = vec![0; VERIFIER_LOG];
+            let _ = program.load(&mut log);
+            let log = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy().into_owned();
+            LoadError::Program { program: name, source, log }
+        })
+    };
+    PROGRAMS.into_iter().map(load).collect()
+}
+
+fn take_map(maps: &mut HashMap<String, Map>, map: &'static str) -> Result<Map, LoadError> {
+    maps.remove(map).ok_or(LoadError::Missing(map))
 }
 
 /// Before Linux 5.11 maps count against RLIMIT_MEMLOCK. Later kernels do not care, nor do we if it fails.

@@ -5,6 +5,9 @@ use std::{fs, path::Path};
 /// Linux 5.8: the ring buffer, CAP_BPF, and the boot clock for programs.
 pub const KERNEL_FLOOR: (u32, u32) = (5, 8);
 
+/// The kernel's description of its own types, which fits the programs to it.
+pub const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
+
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
@@ -16,7 +19,7 @@ pub enum Obstacle {
     #[error("Linux {0} is too old: eBPF ring buffers need 5.8 or later")]
     OldKernel(String),
     /// The kernel does not describe its types.
-    #[error("the kernel has no type information: /sys/kernel/btf/vmlinux is missing (CONFIG_DEBUG_INFO_BTF)")]
+    #[error("the kernel has no type information: {KERNEL_TYPES} is missing (CONFIG_DEBUG_INFO_BTF)")]
     NoTypes,
     /// Lockdown forbids reading kernel memory.
     #[error("kernel lockdown is in confidentiality mode, which forbids eBPF programs to read kernel memory")]
@@ -42,7 +45,7 @@ pub fn check() -> Result<(), Obstacle> {
     {
         return Err(Obstacle::OldKernel(release.trim().to_owned()));
     }
-    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+    if !Path::new(KERNEL_TYPES).exists() {
         return Err(Obstacle::NoTypes);
     }
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The page shared with the programs: arming the launch, and the loss counters. Reading it takes no system call, and so
+//! The page shared with the programs: configuration and the armed launch in, the loss counters out. Reading it takes no system call, and so
 //! no privilege.
 
 use std::{
@@ -40,14 +40,21 @@ impl SharedPage {
         Ok(Self { page, size })
     }
 
+    /// Says what is captured, and how many unread bytes wake the reader.
+    pub(crate) fn configure(&self, environment: bool, wakeup_bytes: u32) {
+        self.u32_at(offset_of!(wire::SharedPage, capture_environment)).store(environment.into(), Ordering::Relaxed);
+        self.u32_at(offset_of!(wire::SharedPage, wakeup_bytes)).store(wakeup_bytes, Ordering::Relaxed);
+    }
+
     /// Makes the next fork of process `pid` (as in its own pid namespace, with that inode number) the root of the trace.
     pub(crate) fn arm(&self, pid: u32, namespace: u32) {
-        let field = |offset| {
-            // SAFETY: the offset is of an aligned u32 within the page, which lives as long as `self`.
-            unsafe { AtomicU32::from_ptr(self.page.as_ptr().wrapping_byte_add(offset).cast()) }
-        };
-        field(offset_of!(wire::SharedPage, launcher_namespace)).store(namespace, Ordering::Relaxed);
-        field(offset_of!(wire::SharedPage, launcher_pid)).store(pid, Ordering::Release);
+        self.u32_at(offset_of!(wire::SharedPage, launcher_namespace)).store(namespace, Ordering::Relaxed);
+        self.u32_at(offset_of!(wire::SharedPage, launcher_pid)).store(pid, Ordering::Release);
+    }
+
+    fn u32_at(&self, offset: usize) -> &AtomicU32 {
+        // SAFETY: the offset is of an aligned u32 within the page, which lives as long as `self`.
+        unsafe { AtomicU32::from_ptr(self.page.as_ptr().wrapping_byte_add(offset).cast()) }
     }
 
     /// What the programs could not report so far.

@@ -51,3 +51,9 @@ fn what_is_not_understood_is_refused() {
         assert!(wire::generate(header).is_err(), "{header}");
     }
 }
+
+#[test]
+fn declared_types_are_named() {
+    let header = "struct one {\n\tint x;\n\tstruct two *y;\n};\n\ntypedef struct {\n\tint z;\n} three;\n";
+    assert_eq!(wire::type_names(header), ["one", "three"]);
+}

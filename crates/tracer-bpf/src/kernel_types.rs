@@ -1,0 +1,301 @@
+//! The kernel's type information (BTF), reduced to what our programs' relocations look at.
+//!
+//! A kernel describes well over a hundred thousand types, and a loader that parses them all, then looks through all of
+//! them for every type it relocates against, spends most of its time there. Relocations find types by name and follow
+//! their members, but no pointers; so the types of our names and all that lies within them are enough: a few hundred.
+
+use std::collections::HashMap;
+
+use aya_obj::btf::{Btf, BtfError};
+use object::Endianness;
+
+/// Why type information could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TypesError {
+    /// The text of /sys/kernel/btf/vmlinux ends early, or is no such text.
+    #[error("the kernel's type information is malformed")]
+    Malformed,
+    /// What was left of it is not understood.
+    #[error("the kernel's reduced type information is not usable: {0}")]
+    Unusable(#[from] BtfError),
+}
+
+/// The types of these names, and what lies within them.
+pub(crate) fn reduced(vmlinux: &[u8], names: &[&str]) -> Result<Btf, TypesError> {
+    let source = Source::parse(vmlinux).ok_or(TypesError::Malformed)?;
+    let bytes = source.reduce(names).ok_or(TypesError::Malformed)?;
+    Ok(Btf::parse(&bytes, Endianness::default())?)
+}
+
+/// include/uapi/linux/btf.h
+const MAGIC: u16 = 0xeb9f;
+const HEADER: usize = 24;
+
+const KIND_INT: u32 = 1;
+const KIND_PTR: u32 = 2;
+const KIND_ARRAY: u32 = 3;
+const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
+const KIND_TYPEDEF: u32 = 8;
+const KIND_FUNC_PROTO: u32 = 13;
+const KIND_VAR: u32 = 14;
+const KIND_DATASEC: u32 = 15;
+const KIND_DECL_TAG: u32 = 17;
+const KIND_ENUM64: u32 = 19;
+const KINDS: u32 = 19;
+
+/// Of `struct btf_type`: name_off, info, and size or type.
+const TYPE: usize = 12;
+/// Of `struct btf_member`: name_off, type, offset.
+const MEMBER: usize = 12;
+
+/// All of a kernel's types.
+struct Source<'a> {
+    types: &'a [u8],
+    strings: &'a [u8],
+    /// Where each type begins, by id; type 0 is void, and begins nowhere.
+    offsets: Vec<usize>,
+}
+
+impl<'a> Source<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let magic = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
+        let header = u32_at(bytes, 4)? as usize;
+        if magic != MAGIC || header < HEADER {
+            return None;
+        }
+        let section = |at: usize| -> Option<&'a [u8]> {
+            let start = header.checked_add(u32_at(bytes, at)? as usize)?;
+            bytes.get(start..start.checked_add(u32_at(bytes, at + 4)? as usize)?)
+        };
+        let (types, strings) = (section(8)?, section(16)?);
+        let mut offsets = vec![0];
+        let mut at = 0;
+        while at < types.len() {
+            offsets.push(at);
+            at += size_of_type(u32_at(types, at + 4)?)?;
+        }
+        Some(Self { types, strings, offsets })
+    }
+
+    fn reduce(&self, names: &[&str]) -> Option<Vec<u8>> {
+        let mut target = Target { types: Vec::new(), strings: vec![0], ids: HashMap::new() };
+        for id in 1..self.offsets.len() {
+            let at = self.offsets[id];
+            let kind = kind_of(u32_at(self.types, at + 4)?);
+            if matches!(kind, KIND_STRUCT | KIND_UNION | KIND_TYPEDEF) {
+                let name = self.string(u32_at(self.types, at)?)?;
+                if names.iter().any(|wanted| wanted.as_bytes() == name) {
+                    self.copy(id as u32, &mut target)?;
+                }
+            }
+        }
+        Some(target.into_bytes())
+    }
+
+    /// Copies a type, after all that it consists of, and gives its new id. Without pointers types have no cycles.
+    fn copy(&self, id: u32, target: &mut Target) -> Option<u32> {
+        if id == 0 {
+            return Some(0);
+        }
+        if let Some(known) = target.ids.get(&id) {
+            return Some(*known);
+        }
+        let at = *self.offsets.get(id as usize)?;
+        let info = u32_at(self.types, at + 4)?;
+        let mut record = self.types.get(at..at + size_of_type(info)?)?.to_vec();
+        let name = target.string(self.string(u32_at(&record, 0)?)?);
+        set_u32(&mut record, 0, name);
+        match kind_of(info) {
+            KIND_STRUCT | KIND_UNION => {
+                for member in 0..(info & 0xffff) as usize {
+                    let at = TYPE + member * MEMBER;
+                    let name = target.string(self.string(u32_at(&record, at)?)?);
+                    let kind = self.copy(u32_at(&record, at + 4)?, target)?;
+                    set_u32(&mut record, at, name);
+                    set_u32(&mut record, at + 4, kind);
+                }
+            }
+            KIND_ARRAY => {
+                for at in [TYPE, TYPE + 4] {
+                    let kind = self.copy(u32_at(&record, at)?, target)?;
+                    set_u32(&mut record, at, kind);
+                }
+            }
+            // What it points to is another matter.
+            KIND_PTR => set_u32(&mut record, 8, 0),
+            KIND_ENUM | KIND_ENUM64 => {
+                // Its values are of no interest.
+                record.truncate(TYPE);
+                set_u32(&mut record, 4, info & !0xffff);
+            }
+            // Nothing else lies within a struct but modifiers and names of types.
+            KIND_FUNC_PROTO | KIND_VAR | KIND_DATASEC | KIND_DECL_TAG => return None,
+            KIND_INT => {}
+            _ if has_type(kind_of(info)) => {
+                let kind = self.copy(u32_at(&record, 8)?, target)?;
+                set_u32(&mut record, 8, kind);
+            }
+            _ => {}
+        }
+        Some(target.push(id, &record))
+    }
+
+    fn string(&self, offset: u32) -> Option<&'a [u8]> {
+        self.strings.get(offset as usize..)?.split(|byte| *byte == 0).next()
+    }
+}
+
+/// The reduced types under construction.
+struct Target {
+    types: Vec<u8>,
+    strings: Vec<u8>,
+    /// New ids by old ones.
+    ids: HashMap<u32, u32>,
+}
+
+impl Target {
+    fn push(&mut self, old: u32, record: &[u8]) -> u32 {
+        self.types.extend_from_slice(record);
+        let id = self.ids.len() as u32 + 1;
+        self.ids.insert(old, id);
+        id
+    }
+
+    fn string(&mut self, text: &[u8]) -> u32 {
+        if text.is_empty() {
+            return 0;
+        }
+        let offset = self.strings.len() as u32;
+        self.strings.extend_from_slice(text);
+        self.strings.push(0);
+        offset
+    }
+
+    fn into_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER + self.types.len() + self.strings.len());
+        bytes.extend(MAGIC.to_ne_bytes());
+        bytes.extend([1, 0]); // version, flags
+        let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
+        for field in [HEADER as u32, 0, types, types, strings] {
+            bytes.extend(field.to_ne_bytes());
+        }
+        bytes.extend(self.types);
+        bytes.extend(self.strings);
+        bytes
+    }
+}
+
+fn kind_of(info: u32) -> u32 {
+    info >> 24 & 0x1f
+}
+
+/// Whether the third field of `struct btf_type` names a type: of a typedef, a modifier, a tag or a function.
+fn has_type(kind: u32) -> bool {
+    matches!(kind, 8..=12 | 18)
+}
+
+/// Bytes that a type takes, by its kind and number of members.
+fn size_of_type(info: u32) -> Option<usize> {
+    let members = (info & 0xffff) as usize;
+    Some(
+        TYPE + match kind_of(info) {
+            0 => return None,
+            KIND_INT | KIND_VAR | KIND_DECL_TAG => 4,
+            KIND_ARRAY => 12,
+            KIND_STRUCT | KIND_UNION | KIND_DATASEC | KIND_ENUM64 => 12 * members,
+            KIND_ENUM | KIND_FUNC_PROTO => 8 * members,
+            kind if kind <= KINDS => 0,
+            _ => return None,
+        },
+    )
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn set_u32(bytes: &mut [u8], at: usize, value: u32) {
+    if let Some(field) = bytes.get_mut(at..at + 4) {
+        field.copy_from_slice(&value.to_ne_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aya_obj::btf::BtfKind;
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// int; typedef u32 of it; struct other { int a; }; struct wanted { u32 x; struct other o; struct far *p; }; struct far
+    fn sample() -> Vec<u8> {
+        let strings = b"\0int\0u32\0a\0other\0x\0o\0p\0far\0wanted\0";
+        let offset = |name: &str| {
+            let text = format!("\0{name}\0");
+            strings.windows(text.len()).position(|window| window == text.as_bytes()).unwrap() as u32 + 1
+        };
+        let mut types: Vec<u32> = Vec::new();
+        types.extend([offset("int"), KIND_INT << 24, 4, 32]); // 1
+        types.extend([offset("u32"), KIND_TYPEDEF << 24, 1]); // 2
+        types.extend([offset("other"), KIND_STRUCT << 24 | 1, 4, offset("a"), 1, 0]); // 3
+        types.extend([offset("far"), KIND_STRUCT << 24 | 1, 4, offset("a"), 1, 0]); // 4
+        types.extend([0, KIND_PTR << 24, 4]); // 5
+        types.extend([offset("wanted"), KIND_STRUCT << 24 | 3, 16]); // 6
+        types.extend([offset("x"), 2, 0, offset("o"), 3, 32, offset("p"), 5, 64]);
+        let types: Vec<u8> = types.into_iter().flat_map(u32::to_ne_bytes).collect();
+        let mut bytes = [MAGIC.to_ne_bytes().as_slice(), &[1, 0]].concat();
+        for field in [HEADER as u32, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
+            bytes.extend(field.to_ne_bytes());
+        }
+        [bytes, types, strings.to_vec()].concat()
+    }
+
+    #[test]
+    fn what_lies_within_comes_along_and_what_is_pointed_to_does_not() {
+        let btf = reduced(&sample(), &["wanted"]).unwrap();
+        for (name, kind) in [("wanted", BtfKind::Struct), ("other", BtfKind::Struct), ("u32", BtfKind::Typedef)] {
+            assert!(btf.id_by_type_name_kind(name, kind).is_ok(), "{name}");
+        }
+        assert!(btf.id_by_type_name_kind("far", BtfKind::Struct).is_err());
+    }
+
+    #[test]
+    fn the_running_kernels_types_are_reduced_to_few() {
+        let vmlinux = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
+        let source = Source::parse(&vmlinux).unwrap();
+        let reduced = source.reduce(&["task_struct", "sock"]).unwrap();
+        let few = Source::parse(&reduced).unwrap();
+        assert!(few.offsets.len() * 20 < source.offsets.len(), "{} of {}", few.offsets.len(), source.offsets.len());
+        assert!(
+            super::reduced(&vmlinux, &["task_struct"])
+                .unwrap()
+                .id_by_type_name_kind("task_struct", BtfKind::Struct)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn malformed_types_are_an_error() {
+        let sample = sample();
+        for length in 0..sample.len() {
+            // Cut in the strings, the last name may merely be shorter.
+            let _ = reduced(&sample[..length], &["wanted"]);
+        }
+        assert!(reduced(&sample[..100], &["wanted"]).is_err());
+        assert!(reduced(b"", &["wanted"]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn broken_types_do_not_panic(changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..20)) {
+            let mut bytes = sample();
+            for (index, value) in changes {
+                let at = index.index(bytes.len());
+                bytes[at] = value;
+            }
+            let _ = reduced(&bytes, &["wanted"]);
+        }
+    }
+}
