@@ -11,11 +11,12 @@ use std::{
     process::{Command, exit},
 };
 
-const INSTALL: &str = "\
-  Debian, Ubuntu:  apt-get install clang libbpf-dev
-  Fedora, RHEL:    dnf install clang libbpf-devel
-  Arch:            pacman -S clang libbpf
-Another clang can be named in CLANG, further compiler flags in BPF_CFLAGS.";
+const INSTALL: [&str; 4] = [
+    "  Debian, Ubuntu:  apt-get install clang libbpf-dev",
+    "  Fedora, RHEL:    dnf install clang libbpf-devel",
+    "  Arch:            pacman -S clang libbpf",
+    "Another clang can be named in CLANG, further compiler flags in BPF_CFLAGS.",
+];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
@@ -57,14 +58,15 @@ fn compile(out: &Path) -> Result<(), String> {
         .arg(out.join("tracer.bpf.o"))
         .output()
         .map_err(|error| {
-            format!("cannot run {clang}, which compiles the eBPF programs: {error}. To install it:\n{INSTALL}")
+            let install = INSTALL.join("\n");
+            format!("cannot run {clang}, which compiles the eBPF programs: {error}. To install it:\n{install}")
         })?;
     if output.status.success() {
         return Ok(());
     }
     let messages = String::from_utf8_lossy(&output.stderr);
     let remedy = if messages.contains("file not found") {
-        format!("\na header of the eBPF programs is missing. To install it:\n{INSTALL}")
+        format!("\na header of the eBPF programs is missing. To install it:\n{}", INSTALL.join("\n"))
     } else {
         String::new()
     };

@@ -47,10 +47,15 @@ fn constant(define: &str, rust: &mut String) -> Result<(), String> {
     let Some((name, value)) = define.split_once(char::is_whitespace) else {
         return Ok(()); // the include guard has no value
     };
-    let value: u32 = value.trim().parse().map_err(|_| format!("not a number: #define {define}"))?;
+    let value = number(value.trim()).ok_or_else(|| format!("not a number: #define {define}"))?;
     // Write to a String cannot fail.
     let _ = writeln!(rust, "pub(crate) const {name}: u32 = {value};");
     Ok(())
+}
+
+/// A decimal number. One that begins with zero would be octal in C.
+fn number(text: &str) -> Option<u32> {
+    if text.len() > 1 && text.starts_with('0') { None } else { text.parse().ok() }
 }
 
 fn structure<'a>(name: &str, lines: &mut impl Iterator<Item = &'a str>, rust: &mut String) -> Result<(), String> {
@@ -81,7 +86,8 @@ fn structure<'a>(name: &str, lines: &mut impl Iterator<Item = &'a str>, rust: &m
         }
         let _ = match field.split_once('[') {
             Some((field, length)) => {
-                let length = length.strip_suffix(']').ok_or_else(|| format!("not an array: {line}"))?;
+                let length =
+                    length.strip_suffix(']').and_then(number).ok_or_else(|| format!("not an array: {line}"))?;
                 writeln!(rust, "    pub(crate) {field}: [{kind}; {length}],")
             }
             None => writeln!(rust, "    pub(crate) {field}: {kind},"),

@@ -99,8 +99,9 @@ impl Decoder {
         if record.part >= wire::TEXT_PARTS {
             return Err(DecodeError::Field { field: "part", value: record.part });
         }
-        if self.texts.len() >= TEXTS {
-            self.texts.clear();
+        if self.texts.len() >= TEXTS && !self.texts.contains_key(&process) {
+            let oldest = self.texts.iter().min_by_key(|(_, text)| text.time_ns).map(|(process, _)| *process);
+            oldest.and_then(|oldest| self.texts.remove(&oldest));
         }
         let text = self.texts.entry(process).or_default();
         if text.time_ns != record.header.time_ns {
@@ -128,8 +129,8 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>) {
     let file = file.map(|part| part.bytes).unwrap_or_default();
     let image = Image {
         file: String::from_utf8_lossy(file.strip_suffix(b"\0").unwrap_or(&file)).into_owned(),
-        executable: executable.map(|part| path(&part.bytes)),
-        directory: directory.map(|part| path(&part.bytes)),
+        executable: executable.and_then(path),
+        directory: directory.and_then(path),
         arguments: Strings { bytes: arguments.unwrap_or_default().bytes, size: exec.arguments_size },
         argument_count: exec.argument_count,
         user_id: exec.user_id,
@@ -139,15 +140,19 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>) {
     (image, environment)
 }
 
-/// A path that was written from leaf to root, each component with a NUL. The root has none.
-fn path(components: &[u8]) -> String {
-    let Some(components) = components.strip_suffix(b"\0") else { return "/".to_owned() };
+/// A path that was written from leaf to root, each component with a NUL. The root has none. Nothing if a piece of it is
+/// missing: what is left would be another path.
+fn path(part: Part) -> Option<String> {
+    if part.is_broken {
+        return None;
+    }
+    let Some(components) = part.bytes.strip_suffix(b"\0") else { return Some("/".to_owned()) };
     let mut path = Vec::with_capacity(components.len() + 1);
     for component in components.rsplit(|byte| *byte == 0) {
         path.push(b'/');
         path.extend_from_slice(component);
     }
-    String::from_utf8_lossy(&path).into_owned()
+    Some(String::from_utf8_lossy(&path).into_owned())
 }
 
 fn connection(record: &wire::ConnectionRecord) -> Result<Event, DecodeError> {
@@ -235,6 +240,11 @@ mod tests {
             self.0[..8].copy_from_slice(&time_ns.to_ne_bytes());
             self
         }
+
+        fn of(mut self, tgid: u32) -> Self {
+            self.0[16..20].copy_from_slice(&tgid.to_ne_bytes());
+            self
+        }
     }
 
     fn fork(is_root: u32) -> Bytes {
@@ -258,6 +268,13 @@ mod tests {
         let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
         let v6 = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
         record.u32(event).u32(direction).u32(error).u16(40000).u16(443).raw(&mapped).raw(&v6)
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Fate {
+        Sent,
+        Lost,
+        Faulty,
     }
 
     fn decode_one(bytes: &Bytes) -> Event {
@@ -323,6 +340,12 @@ mod tests {
     fn the_root_directory_has_no_components() {
         let (image, _) = decode_image(&[text(2, 0, b"", 0), exec(0)]);
         assert_eq!(image.directory.as_deref(), Some("/"));
+    }
+
+    #[test]
+    fn a_path_with_a_missing_piece_is_left_out() {
+        let (image, _) = decode_image(&[text(1, 0, b"\0\0\0\0", 1), text(2, 4, b"usr\0", 0), exec(0)]);
+        assert_eq!((image.executable, image.directory), (None, None));
     }
 
     #[test]
@@ -410,11 +433,22 @@ mod tests {
     fn text_whose_execs_were_lost_does_not_pile_up() {
         let mut decoder = Decoder::default();
         for tgid in 0..3000_u32 {
-            let mut record = text(0, 0, b"x\0", 0).0;
-            record[16..20].copy_from_slice(&tgid.to_ne_bytes());
-            assert!(decoder.decode(&record).unwrap().is_none());
+            assert!(decoder.decode(&text(0, 0, b"x\0", 0).of(tgid).0).unwrap().is_none());
             assert!(decoder.texts.len() <= TEXTS);
         }
+    }
+
+    #[test]
+    fn an_exec_under_way_outlives_what_piled_up() {
+        let mut decoder = Decoder::default();
+        for tgid in 100..100 + TEXTS as u32 - 1 {
+            assert!(decoder.decode(&text(0, 0, b"x\0", 0).of(tgid).0).unwrap().is_none());
+        }
+        for record in [text(0, 0, b"/bin/a\0", 0), text(3, 0, b"a\0", 0), text(0, 0, b"x\0", 0).of(99)] {
+            assert!(decoder.decode(&record.at(3000).0).unwrap().is_none());
+        }
+        let Some(Event::Exec { image, .. }) = decoder.decode(&exec(2).at(3000).0).unwrap() else { panic!() };
+        assert_eq!((image.file.as_str(), image.arguments.bytes.as_slice()), ("/bin/a", &b"a\0"[..]));
     }
 
     proptest! {
@@ -437,6 +471,27 @@ mod tests {
                 bytes[8..24].copy_from_slice(&identity);
                 let _ = decoder.decode(&bytes);
             }
+        }
+
+        #[test]
+        fn text_is_a_beginning_of_what_was_sent(
+            whole in vec(any::<u8>(), 1..64),
+            size in 1_usize..16,
+            fates in vec(prop_oneof![4 => Just(Fate::Sent), 1 => Just(Fate::Lost), 1 => Just(Fate::Faulty)], 64),
+        ) {
+            let mut decoder = Decoder::default();
+            for ((index, chunk), fate) in whole.chunks(size).enumerate().zip(&fates) {
+                let fault = u32::from(*fate == Fate::Faulty);
+                if *fate != Fate::Lost {
+                    prop_assert!(decoder.decode(&text(3, (index * size) as u32, chunk, fault).0).unwrap().is_none());
+                }
+            }
+            let arrived = fates.iter().position(|fate| *fate != Fate::Sent).unwrap_or(fates.len()) * size;
+            let decoded = decoder.decode(&exec(whole.len() as u64).0).unwrap();
+            let Some(Event::Exec { image, .. }) = decoded else { panic!() };
+            prop_assert_eq!(&image.arguments.bytes, &whole[..arrived.min(whole.len())]);
+            prop_assert_eq!(image.arguments.is_truncated(), arrived < whole.len());
+            prop_assert!(decoder.texts.is_empty());
         }
     }
 }

@@ -15,5 +15,4 @@ mod wire;
 pub use decode::{DecodeError, Decoder};
 pub use kernel_types::TypesError;
 pub use loader::{Capture, LoadError, Options};
-pub use shared::SharedPage;
 pub use stream::Stream;

@@ -17,6 +17,7 @@ use aya_obj::{
     relocation::EbpfRelocationError,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tracer_model::Losses;
 
 use crate::{
     kernel_types::{self, TypesError},
@@ -103,6 +104,7 @@ fn verdict(log: &str) -> String {
 pub struct Capture {
     shared: SharedPage,
     namespace: u32,
+    programs: Vec<OwnedFd>,
     /// Open as long as the programs are to run.
     _attachments: Vec<OwnedFd>,
 }
@@ -136,7 +138,7 @@ impl Capture {
         };
         let attachments = programs.iter().zip(PROGRAMS).map(attach).collect::<Result<_, _>>()?;
         // Inode numbers of namespaces are 32 bits wide: include/linux/ns_common.h.
-        let capture = Self { shared, namespace: namespace as u32, _attachments: attachments };
+        let capture = Self { shared, namespace: namespace as u32, programs, _attachments: attachments };
         Ok((capture, Stream::new(ring)))
     }
 
@@ -145,10 +147,12 @@ impl Capture {
         self.shared.arm(std::process::id(), self.namespace);
     }
 
-    /// The counters of what could not be reported.
+    /// What could not be reported so far.
     #[must_use]
-    pub fn shared(&self) -> &SharedPage {
-        &self.shared
+    pub fn losses(&self) -> Losses {
+        // Asking takes no privilege on the kernels that have something to tell.
+        let missed = self.programs.iter().filter_map(|program| syscall::missed_runs(program).ok()).sum();
+        Losses { missed, ..self.shared.losses() }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::wire;
 
 /// The mapped page.
 #[derive(Debug)]
-pub struct SharedPage {
+pub(crate) struct SharedPage {
     page: NonNull<std::ffi::c_void>,
     size: NonZeroUsize,
 }
@@ -58,8 +58,7 @@ impl SharedPage {
     }
 
     /// What the programs could not report so far.
-    #[must_use]
-    pub fn losses(&self) -> Losses {
+    pub(crate) fn losses(&self) -> Losses {
         let count = |offset| {
             // SAFETY: the offset is of an aligned u64 within the page, which lives as long as `self`.
             let counter = unsafe { AtomicU64::from_ptr(self.page.as_ptr().wrapping_byte_add(offset).cast()) };

@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_prog_type};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_prog_info, bpf_prog_type};
 use nix::libc;
 
 /// Loads type information of our own object: global functions are only verified once each if they have types.
@@ -61,16 +61,31 @@ pub(crate) fn attach(program: &impl AsFd, tracepoint: &CStr) -> io::Result<Owned
     bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attributes)
 }
 
+/// How often the kernel has not run a program since it was running on that processor already. Before Linux 6.2 it is run
+/// all the same.
+pub(crate) fn missed_runs(program: &impl AsFd) -> io::Result<u64> {
+    // SAFETY: a struct of plain numbers.
+    let mut info: bpf_prog_info = unsafe { mem::zeroed() };
+    let mut attributes = zeroed();
+    attributes.info.bpf_fd = program.as_fd().as_raw_fd() as u32;
+    attributes.info.info = &raw mut info as u64;
+    attributes.info.info_len = size_of::<bpf_prog_info>() as u32;
+    command(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    Ok(info.recursion_misses)
+}
+
 /// A command that gives a new descriptor.
 fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
+    let descriptor = self::command(command, attributes)?;
+    // SAFETY: the commands used here give a descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+fn command(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<i32> {
     let size = size_of::<bpf_attr>();
     // SAFETY: the attributes are of that size, and what they point to outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_int, attributes, size) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the commands used here give a descriptor that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }
 
 fn zeroed() -> bpf_attr {

@@ -45,6 +45,9 @@ fn what_is_not_understood_is_refused() {
         "struct a {\n\t__u32 x[2;\n};",
         "struct a {\n\t__u32 x;\n",
         "#define A (1 << 3)",
+        "#define A 010",
+        "struct a {\n\t__u32 x[010];\n};",
+        "struct a {\n\t__u32 x[2][3];\n};",
         "/* without end",
         "enum kind { A };",
     ] {

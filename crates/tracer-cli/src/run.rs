@@ -207,6 +207,7 @@ fn verdict(certificate: &Certificate, is_delivered: bool) -> Cow<'static, str> {
         (records, "record lost to a full buffer", "records lost to a full buffer"),
         (untracked, "process or connection too many to follow", "processes or connections too many to follow"),
         (losses.text_faults, "piece of text unreadable", "pieces of text unreadable"),
+        (losses.missed, "event missed by the kernel", "events missed by the kernel"),
         (losses.undecodable, "record not understood", "records not understood"),
         (certificate.truncated, "command line or environment cut", "command lines or environments cut"),
     ]

@@ -35,3 +35,18 @@ impl<K: Copy + Eq + Hash, V> Ended<K, V> {
         self.values.get(key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_are_forgotten() {
+        let mut ended = Ended::new();
+        for key in 0..2 * REMEMBERED {
+            ended.insert(key, ());
+        }
+        assert_eq!((ended.values.len(), ended.order.len()), (REMEMBERED, REMEMBERED));
+        assert!(ended.get(&(REMEMBERED - 1)).is_none() && ended.get(&REMEMBERED).is_some());
+    }
+}

@@ -86,10 +86,12 @@ pub struct Image {
 
 impl Image {
     /// The base name of the file as invoked, which is what people look for; of the mapped file where exec was given only
-    /// a descriptor.
+    /// a descriptor, or where the name was lost. Empty if that is not known either.
     #[must_use]
     pub fn name(&self) -> &str {
-        let invoked = if self.file.starts_with("/dev/fd/") {
+        // A path below a descriptor is `/dev/fd/N/path`: Linux, fs/exec.c, alloc_bprm().
+        let is_descriptor = self.file.strip_prefix("/dev/fd/").is_some_and(|rest| !rest.contains('/'));
+        let invoked = if is_descriptor || self.file.is_empty() {
             self.executable.as_deref().unwrap_or(&self.file)
         } else {
             &self.file
@@ -256,6 +258,9 @@ pub struct Losses {
     pub text_faults: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
+    /// Times the kernel did not run a program since it was running on that processor already: a connection changed in an
+    /// interrupt while another was being reported.
+    pub missed: u64,
     /// Spans that were given up before the end of the trace.
     pub undelivered: u64,
     /// Why the command's descendants were not observed at all, if they were not.

@@ -81,12 +81,17 @@ impl Process {
         true
     }
 
+    fn name(&self) -> &str {
+        let name = self.image.as_ref().map(|image| image.name());
+        name.filter(|name| !name.is_empty()).unwrap_or(UNKNOWN)
+    }
+
     pub(crate) fn into_span(self, tgid: u32, exit: Option<ExitStatus>) -> ProcessSpan {
         ProcessSpan {
             pid: tgid,
             parent_pid: self.parent_tgid,
-            name: self.image.as_ref().map_or(UNKNOWN, |image| image.name()).to_owned(),
-            is_fork: self.last_exec.is_none(),
+            name: self.name().to_owned(),
+            is_fork: self.is_forked && self.last_exec.is_none(),
             image: self.image,
             executions: self.executions,
             dropped_executions: self.dropped_executions,

@@ -95,7 +95,7 @@ keys! {
     PROCESSES = "process_tracer.processes";
     /// On the root span: connection spans in the trace.
     CONNECTIONS = "process_tracer.connections";
-    /// On the root span: processes whose arguments or environment were too long to capture whole.
+    /// On the root span: execs whose arguments or environment were too long to capture whole.
     TRUNCATED = "process_tracer.truncated";
     /// On the root span: user attributes left out since their expression failed.
     FAILED_EXPRESSIONS = "process_tracer.failed_expressions";
@@ -117,6 +117,8 @@ keys! {
     TEXT_FAULTS = "process_tracer.lost.text_faults";
     /// On the root span: records that could not be decoded.
     UNDECODABLE = "process_tracer.lost.undecodable";
+    /// On the root span: times a program did not run since it was running already.
+    MISSED = "process_tracer.lost.missed";
     /// On the root span: spans given up before it.
     UNDELIVERED = "process_tracer.lost.undelivered";
     /// On the root span: why descendants were not observed, if they were not.
@@ -196,6 +198,11 @@ pub fn describe(span: &Span) -> Description {
     if span.is_repaired {
         push(attributes, REPAIRED, Value::Bool(true));
     }
+    if let Subject::Process(process) = &span.subject {
+        // A key occurs once: the user's own replaces ours.
+        attributes.retain(|(key, _)| process.attributes.iter().all(|(name, _)| name != key));
+        attributes.extend(process.attributes.iter().map(|(name, value)| (Cow::Owned(name.clone()), value.clone())));
+    }
     description
 }
 
@@ -250,7 +257,6 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
     if let Some(certificate) = &process.certificate {
         certify(&mut attributes, certificate);
     }
-    attributes.extend(process.attributes.iter().map(|(name, value)| (Cow::Owned(name.clone()), value.clone())));
     let events = process
         .executions
         .iter()
@@ -285,6 +291,7 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
         (UNTRACKED_CONNECTIONS, losses.untracked_connections),
         (TEXT_FAULTS, losses.text_faults),
         (UNDECODABLE, losses.undecodable),
+        (MISSED, losses.missed),
         (UNDELIVERED, losses.undelivered),
     ] {
         if count > 0 {

@@ -82,7 +82,7 @@ pub struct Certificate {
     pub processes: u64,
     /// Connection spans in the trace.
     pub connections: u64,
-    /// Processes whose arguments or environment were longer than what is captured.
+    /// Execs whose arguments or environment were longer than what is captured.
     pub truncated: u64,
     /// User attributes left out since their expression failed.
     pub failed_expressions: u64,

@@ -24,7 +24,8 @@ impl Anchor {
         } else {
             self.wall.checked_sub(Duration::from_nanos(self.ktime.0 - at.0))
         };
-        wall.unwrap_or(SystemTime::UNIX_EPOCH)
+        // Where the wall clock was never set, uptime may reach further back than it.
+        wall.unwrap_or(SystemTime::UNIX_EPOCH).max(SystemTime::UNIX_EPOCH)
     }
 }
 

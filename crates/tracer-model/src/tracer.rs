@@ -130,15 +130,19 @@ impl Tracer {
         self.is_finished = true;
         let mut connections: Vec<_> = self.connections.drain().collect();
         connections.sort_by_key(|(flow, _)| *flow);
-        for (_, connection) in connections {
+        for (_, mut connection) in connections {
+            // It may be closed, and that be among what was lost.
+            connection.is_repaired |= losses.connections + losses.missed > 0;
             self.end_connection(connection, at, true);
+        }
+        for process in self.processes.values_mut() {
+            // It may be dead, and its exit among what was lost.
+            process.is_repaired |= losses.exits > 0 && process.ended.is_none();
         }
         let root = self.root.and_then(|identity| Some((identity, self.processes.remove(&identity)?)));
         let mut processes: Vec<_> = self.processes.drain().collect();
         processes.sort_by_key(|(identity, _)| *identity);
-        for (identity, mut process) in processes {
-            // It may be dead, and its exit among what was lost.
-            process.is_repaired |= losses.exits > 0;
+        for (identity, process) in processes {
             self.end_process(identity, process, at, None, true);
         }
         self.end_root(root, at, losses);
@@ -200,7 +204,7 @@ impl Tracer {
         if self.root == Some(identity) {
             // Its span certifies the whole trace, so it comes last.
             if let Some(root) = self.processes.get_mut(&identity) {
-                root.ended.get_or_insert((at, status));
+                root.ended = Some((at, status));
             }
         } else if let Some(process) = self.processes.remove(&identity) {
             self.end_process(identity, process, at, Some(status), false);
@@ -232,8 +236,8 @@ impl Tracer {
     /// Makes sure of a live process of that identity. One not heard of before is put in its place as well as possible:
     /// its fork was lost. `false` if it has ended: the event is late, or was told twice.
     fn ensure(&mut self, identity: Identity, parent: Identity) -> bool {
-        if self.processes.contains_key(&identity) {
-            return true;
+        if let Some(known) = self.processes.get(&identity) {
+            return known.ended.is_none();
         }
         if self.ended_processes.get(&identity).is_some() {
             return false;
@@ -340,9 +344,10 @@ impl Tracer {
             process.is_repaired = true;
             (identity, process)
         });
-        process
-            .image
-            .get_or_insert_with(|| Arc::new(Image { file: self.settings.root_name.clone(), ..Image::default() }));
+        let image = process.image.get_or_insert_default();
+        if image.name().is_empty() {
+            Arc::make_mut(image).file.clone_from(&self.settings.root_name);
+        }
         let (end, exit) = match process.ended {
             Some((end, status)) => (end, Some(status)),
             None => (at, None),

@@ -10,6 +10,7 @@ use story::{CALLER_SPAN, ROOT_SPAN, accept, connect, tracer};
 use tracer_model::{
     Event, ExitStatus, Identity, Ktime, Losses, Span, SpanId,
     event::{Change, Flow, Image},
+    semconv::describe,
     span::Subject,
 };
 
@@ -63,12 +64,13 @@ fn spans_of(events: &[Event], end: Ktime, losses: Losses) -> Vec<Span> {
     spans
 }
 
-/// Each span once, each parent there, none that ends before it starts, the root last and its counts right.
+/// Each span once, each parent there, none that ends or has an event before it starts, the root last and its counts right.
 fn assert_consistent(spans: &[Span]) {
     let ids: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
     assert_eq!(ids.len(), spans.len(), "a span id recurs");
     for span in spans {
         assert!(span.end >= span.start, "{span:?} ends before it starts");
+        assert!(describe(span).events.iter().all(|event| event.at >= span.start), "an event precedes {span:?}");
         if span.span_id != ROOT_SPAN {
             assert!(span.parent_id.is_some_and(|parent| ids.contains(&parent)), "{span:?} has no parent");
         }
@@ -158,6 +160,10 @@ proptest! {
         let spans = spans_of(&events, Ktime(u64::MAX / 2), Losses::default());
         assert_consistent(&spans);
         prop_assert_eq!(spans.len(), parents.len());
+        prop_assert!(matches!(
+            &spans.last().unwrap().subject,
+            Subject::Process(root) if root.certificate.as_ref().unwrap().is_complete
+        ));
         let pids: HashMap<SpanId, u32> = spans
             .iter()
             .map(|span| match &span.subject {

@@ -3,11 +3,13 @@
 
 mod story;
 
+use std::time::SystemTime;
+
 use story::{CALLER_SPAN, ROOT_SPAN, Story, accept, connect, ns, string};
 use tracer_model::{
-    Event, ExitStatus, Identity, Ktime, Losses, Value,
+    Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, Tracer, Value,
     event::{Change, Image, Strings},
-    semconv::Kind,
+    semconv::{KeyValues, Kind, describe},
 };
 
 #[test]
@@ -52,7 +54,7 @@ fn a_fork_without_exec_keeps_its_parents_name() {
     let trace = Story::new().fork(2, 3).fork(3, 4).exit(4, 0).exit(3, 7).exit(2, 0).finish();
     assert_eq!(trace.tree(), "sh exit=0\n└─ sh exit=7\n   └─ sh exit=0");
     let fork = trace.spans.iter().find(|span| span.parent_id == Some(ROOT_SPAN)).unwrap();
-    let description = tracer_model::semconv::describe(fork);
+    let description = describe(fork);
     assert!(description.attributes.contains(&("process_tracer.fork".into(), Value::Bool(true))));
     assert!(description.events.is_empty());
     assert_eq!(trace.attribute_of_root("process_tracer.fork"), None);
@@ -60,7 +62,7 @@ fn a_fork_without_exec_keeps_its_parents_name() {
 
 impl story::Trace {
     fn attribute_of_root(&self, key: &str) -> Option<Value> {
-        let description = tracer_model::semconv::describe(self.spans.last().unwrap());
+        let description = describe(self.spans.last().unwrap());
         description.attributes.into_iter().find(|(found, _)| found == key).map(|(_, value)| value)
     }
 }
@@ -108,6 +110,19 @@ fn more_execs_than_a_span_holds_are_counted() {
     let trace = story.exit(2, 0).finish();
     let description = trace.describe("link199");
     assert_eq!((description.events.len(), description.dropped_events), (128, 73));
+}
+
+#[test]
+fn long_arguments_are_whole_on_the_span_and_begun_on_its_event() {
+    let trace = Story::new().exec_with(2, "/bin/cc", &["cc", &"x".repeat(10_000)]).exit(2, 0).finish();
+    let lengths = |attributes: &KeyValues| {
+        let arguments = attributes.iter().find(|(key, _)| key == "process.command_args").map(|(_, value)| value);
+        let Some(Value::Strings(arguments)) = arguments else { panic!("no arguments in {attributes:?}") };
+        arguments.iter().map(String::len).collect::<Vec<_>>()
+    };
+    let description = trace.describe("cc");
+    assert_eq!(lengths(&description.attributes), [2, 10_000]);
+    assert_eq!(lengths(&description.events[1].attributes), [2, 4096 - 3]);
 }
 
 #[test]
@@ -188,6 +203,7 @@ fn a_lost_fork_is_mended_by_what_comes_later() {
     assert_eq!(trace.tree(), "sh exit=0\n└─ found exit=0 repaired");
     assert_eq!(ns(trace.span("found").start), start.0, "its identity says when it began");
     assert_eq!(trace.attribute("found", "process_tracer.repaired"), Some(Value::Bool(true)));
+    assert_eq!(trace.attribute("found", "process.parent_pid"), Some(Value::Int(2)));
 }
 
 #[test]
@@ -219,6 +235,22 @@ fn a_lost_exit_leaves_a_span_that_ends_with_the_trace() {
 }
 
 #[test]
+fn a_lost_exit_of_the_root_is_no_different() {
+    let lost = Losses { exits: 1, ..Losses::default() };
+    Story::new().losses(lost.clone()).expect_tree("sh unfinished repaired");
+    Story::new().exit(2, 0).losses(lost).expect_tree("sh exit=0");
+    Story::new().expect_tree("sh unfinished");
+}
+
+#[test]
+fn a_lost_exec_leaves_the_parents_name_and_is_certified() {
+    let losses = Losses { execs: 1, ..Losses::default() };
+    let trace = Story::new().fork(2, 3).exit(3, 4).exit(2, 0).losses(losses).finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ sh exit=4");
+    assert!(!trace.root().certificate.as_ref().unwrap().is_complete);
+}
+
+#[test]
 fn what_is_alive_at_the_end_is_unfinished() {
     let trace = Story::new()
         .fork(2, 3)
@@ -230,6 +262,9 @@ fn what_is_alive_at_the_end_is_unfinished() {
     assert_eq!(ns(trace.span("daemon").end), trace.end);
     assert_eq!(trace.attribute("daemon", "process_tracer.unfinished"), Some(Value::Bool(true)));
     assert_eq!(trace.describe("daemon").error, None);
+    assert_eq!(ns(trace.span("connect 10.0.0.9:80").end), trace.end);
+    assert_eq!(trace.describe("connect 10.0.0.9:80").error, None);
+    assert_eq!(trace.attribute("connect 10.0.0.9:80", "process_tracer.unfinished"), Some(Value::Bool(true)));
     assert_eq!(trace.attribute("sh", "process_tracer.complete"), Some(Value::Bool(true)));
 }
 
@@ -244,6 +279,13 @@ fn late_and_repeated_events_change_nothing() {
         .exit(2, 0)
         .exit(2, 9)
         .expect_tree("sh exit=0\n└─ once exit=1");
+}
+
+#[test]
+fn the_dead_root_runs_nothing_more() {
+    let trace = Story::new().exit(2, 1).exec(2, "/bin/again").finish();
+    assert_eq!(trace.tree(), "sh exit=1");
+    assert_eq!(trace.root().executions.len(), 1);
 }
 
 #[test]
@@ -300,12 +342,13 @@ fn every_loss_is_certified() {
         untracked_connections: 7,
         text_faults: 8,
         undecodable: 9,
-        undelivered: 10,
+        missed: 10,
+        undelivered: 11,
         unobserved: Some("why".to_owned()),
     };
     let trace = Story::new().exit(2, 0).losses(losses).finish();
     let kinds = ["forks", "execs", "texts", "exits", "connections", "untracked_processes", "untracked_connections"];
-    let kinds = kinds.into_iter().chain(["text_faults", "undecodable", "undelivered"]);
+    let kinds = kinds.into_iter().chain(["text_faults", "undecodable", "missed", "undelivered"]);
     for (kind, count) in kinds.zip(1..) {
         let key = format!("process_tracer.lost.{kind}");
         assert_eq!(trace.attribute("sh", &key), Some(Value::Int(count)), "{key}");
@@ -323,6 +366,42 @@ fn truncated_arguments_are_certified_with_their_size() {
     assert_eq!(trace.attribute("long", "process.args_count"), Some(Value::Int(9)));
     assert_eq!(trace.attribute("sh", "process_tracer.truncated"), Some(Value::Int(1)));
     assert_eq!(trace.attribute("sh", "process_tracer.complete"), Some(Value::Bool(false)));
+}
+
+#[test]
+fn an_image_given_as_a_descriptor_is_named_by_its_file() {
+    for (file, name) in [("/dev/fd/7", "dash"), ("/dev/fd/7/bin/tool", "tool")] {
+        let image = Image { file: file.into(), executable: Some("/usr/bin/dash".into()), ..Image::default() };
+        Story::new().exec_image(2, image).exit(2, 0).expect_tree(&format!("{name} exit=0"));
+    }
+}
+
+#[test]
+fn no_span_is_nameless_where_text_was_lost() {
+    let mapped = Image { executable: Some("/usr/bin/ls".into()), ..Image::default() };
+    Story::new()
+        .fork(2, 3)
+        .exec_image(3, mapped)
+        .fork(2, 4)
+        .exec_image(4, Image::default())
+        .exit(3, 0)
+        .exit(4, 0)
+        .exit(2, 0)
+        .expect_tree("sh exit=0\n├─ ls exit=0\n└─ unknown exit=0");
+    Story::without_root(&[]).root(2).exec_image(2, Image::default()).exit(2, 0).expect_tree("command exit=0");
+}
+
+#[test]
+fn a_time_before_the_epoch_can_be_told() {
+    let anchor = Anchor { ktime: Ktime(1_000), wall: SystemTime::UNIX_EPOCH };
+    let mut tracer = Tracer::new(Settings { anchor, ..story::settings(&[]) });
+    let process = Identity { tgid: 2, start: Ktime(10) };
+    tracer.handle(Event::Fork { process, parent: process, is_root: true });
+    tracer.finish(Ktime(2_000), Losses::default());
+    let span = tracer.poll_span().unwrap();
+    let created = describe(&span).attributes.into_iter().find(|(key, _)| key == "process.creation.time").unwrap().1;
+    assert_eq!(created, Value::String("1970-01-01T00:00:00.000000Z".to_owned()));
+    assert_eq!(ns(span.end), 1_000);
 }
 
 #[test]
@@ -361,6 +440,16 @@ fn the_last_execs_attributes_stand() {
     assert_eq!((trace.attribute("b", "pod"), trace.attribute("b", "tool")), (string("second"), string("/bin/b")));
     assert_eq!(trace.attribute("a", "pod"), string("first"), "a fork runs its parent's image");
     assert_eq!(trace.attribute("c", "pod"), None, "nil is no attribute");
+}
+
+#[test]
+fn a_key_occurs_once_and_the_users_is_the_one() {
+    let trace = Story::with_attributes(&["process.pid=0", "error.type=\"mine\""]).exit(2, 1).finish();
+    for (key, value) in [("process.pid", Value::Int(0)), ("error.type", Value::String("mine".to_owned()))] {
+        let attributes = trace.describe("sh").attributes;
+        let found: Vec<_> = attributes.iter().filter(|(found, _)| found == key).map(|(_, value)| value).collect();
+        assert_eq!(found, [&value], "{key}");
+    }
 }
 
 #[test]
@@ -457,6 +546,21 @@ fn a_connection_whose_beginning_was_lost_is_mended() {
 }
 
 #[test]
+fn an_accepted_connection_first_heard_of_at_its_use_is_mended() {
+    let trace = Story::new()
+        .fork(2, 3)
+        .exec(3, "/bin/worker")
+        .connection(3, 35, Change::Owned, accept("[::1]:8080"))
+        .connection(3, 35, Change::Closed, accept("[::1]:8080"))
+        .exit(3, 0)
+        .exit(2, 0)
+        .finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ worker exit=0\n   └─ accept :8080 repaired");
+    assert_eq!(ns(trace.span("accept :8080").start), 35, "its identity says when it was opened");
+    assert!(trace.describe("accept :8080").events.is_empty());
+}
+
+#[test]
 fn a_connection_told_of_after_its_end_is_not_told_twice() {
     Story::new()
         .connection(2, 20, Change::Opened, connect("10.0.0.9:80"))
@@ -484,6 +588,15 @@ fn a_closed_socket_that_forgot_its_own_end_is_remembered() {
         .exit(2, 0)
         .finish();
     assert_eq!(trace.attribute("connect 10.0.0.9:80", "network.local.port"), Some(Value::Int(40000)));
+}
+
+#[test]
+fn a_socket_that_was_never_bound_has_no_end_of_its_own() {
+    let unbound = tracer_model::event::Connection { local: "0.0.0.0:0".parse().unwrap(), ..connect("10.0.0.9:80") };
+    let trace = Story::new().connection(2, 20, Change::Opened, unbound).exit(2, 0).finish();
+    for key in ["network.local.address", "network.local.port"] {
+        assert_eq!(trace.attribute("connect 10.0.0.9:80", key), None);
+    }
 }
 
 #[test]

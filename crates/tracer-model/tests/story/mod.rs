@@ -25,8 +25,12 @@ pub const OUTSIDE: u32 = 1;
 
 /// A model that traces nothing yet. Its clock is at the epoch.
 pub fn tracer(attributes: &[&str]) -> Tracer {
+    Tracer::new(settings(attributes))
+}
+
+pub fn settings(attributes: &[&str]) -> Settings {
     let attributes: Attributes = attributes.iter().map(|text| Attribute::compile(text).unwrap()).collect();
-    Tracer::new(Settings {
+    Settings {
         trace_id: TraceId([0x11; 16]),
         root_span_id: ROOT_SPAN,
         root_parent_id: Some(CALLER_SPAN),
@@ -35,7 +39,7 @@ pub fn tracer(attributes: &[&str]) -> Tracer {
         seed: [7; 32],
         attributes,
         version: "1.2.3".to_owned(),
-    })
+    }
 }
 
 /// A history as it is told. Time passes by itself: 10 ns an event.
