@@ -16,7 +16,7 @@ use nix::{
 use tracer_bpf::{Capture, Stream};
 use tracer_model::{Ktime, Losses, Tracer};
 
-use crate::sinks::Intake;
+use crate::{privileges, sinks::Intake};
 
 /// How often the ring buffer is looked at, milliseconds. The programs wake us when there is much in it.
 const INTERVAL_MS: u16 = 200;
@@ -36,7 +36,10 @@ impl Drain {
         let thread = thread::Builder::new().name("drain".to_owned()).spawn({
             let stop = Arc::clone(&stop);
             let intake = intake.clone();
-            move || drain(stream, tracer, &stop, &intake)
+            move || {
+                privileges::drop_in_thread();
+                drain(stream, tracer, &stop, &intake)
+            }
         });
         Ok(Self { thread: thread.context("cannot start a thread")?, stop, capture, intake })
     }

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         .and_then(run::run);
     match outcome {
         Ok(Outcome::Exited(code)) => ExitCode::from(code),
-        Ok(Outcome::Killed(signal)) => signals::die_by(signal),
+        Ok(Outcome::Killed { signal, .. }) => signals::die_by(signal),
         Ok(Outcome::NotInvoked { is_found }) => {
             ExitCode::from(if is_found { EXIT_CANNOT_INVOKE } else { EXIT_NOT_FOUND })
         }

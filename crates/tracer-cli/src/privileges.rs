@@ -1,6 +1,6 @@
 //! Our capabilities, and getting rid of them.
 //!
-//! They are a thread's own, so all of this happens before there is a second thread.
+//! They are a thread's own: the main thread drops its own around the launch, every other first of all.
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::unistd::geteuid;
@@ -22,6 +22,11 @@ pub(crate) fn drop_after_launch() {
     if geteuid().is_root() {
         keep(CapsHashSet::from([Capability::CAP_KILL]));
     }
+}
+
+/// In a thread of ours: all of them, since what they were for is attached, open and connected.
+pub(crate) fn drop_in_thread() {
+    keep(CapsHashSet::new());
 }
 
 fn keep(wanted: CapsHashSet) {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, ffi::OsString, io, os::unix::ffi::OsStrExt, sync::Arc, ti
 use anyhow::{Context, Result};
 use nix::{
     sys::signal::Signal,
-    unistd::{Pid, geteuid, getuid},
+    unistd::{geteuid, getuid},
 };
 use rand::{TryRng, rngs::SysRng};
 use tracer_bpf::{Capture, Options, Stream, probe};
@@ -23,14 +23,17 @@ use crate::{
     launch, privileges,
     resource::resource,
     signals::Signals,
-    sinks::{Delivery, OpenSinks},
+    sinks::{Delivery, Intake, OpenSinks},
 };
 
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Exited(u8),
-    Killed(Signal),
+    Killed {
+        signal: Signal,
+        core_dumped: bool,
+    },
     /// It never ran.
     NotInvoked {
         is_found: bool,
@@ -50,7 +53,7 @@ pub(crate) fn run(config: Config) -> Result<Outcome> {
     let mut ids = IdGenerator::new(seed()?);
     let trace_id = trace_id.unwrap_or_else(|| ids.trace_id());
     let root_span_id = ids.span_id();
-    let mut tracer = Tracer::new(Settings {
+    let tracer = Tracer::new(Settings {
         trace_id,
         root_span_id,
         root_parent_id: parent_id,
@@ -64,9 +67,9 @@ pub(crate) fn run(config: Config) -> Result<Outcome> {
 
     let signals = Signals::hold().context("cannot hold back signals")?;
     privileges::drop_before_launch();
-    if let Ok((capture, _)) = &capture {
-        capture.arm();
-    }
+    let sinks = sinks.start()?;
+    let watch = Watch::start(capture, tracer, sinks.intake.clone())?;
+
     let started = drain::now();
     let child = match launch::launch(&command, &signals.inherited) {
         Ok(child) => child,
@@ -76,27 +79,48 @@ pub(crate) fn run(config: Config) -> Result<Outcome> {
             return Ok(Outcome::NotInvoked { is_found: error.kind() != io::ErrorKind::NotFound });
         }
     };
+    // From here on nothing is allowed to fail: the command's status is to be ours.
     privileges::drop_after_launch();
-    let pid = Pid::from_raw(child.id().try_into()?);
-    let sinks = sinks.start()?;
-
-    let outcome = match capture {
-        Ok((capture, stream)) => {
-            let drain = Drain::start(capture, stream, tracer, sinks.intake.clone())?;
-            let outcome = signals.wait_for(pid)?;
-            tracer = drain.finish()?;
-            outcome
-        }
-        Err(unobserved) => {
-            let outcome = signals.wait_for(pid)?;
-            let process = Identity { tgid: child.id(), start: started };
-            trace_root_alone(&mut tracer, process, &command, outcome, unobserved);
-            drain::hand_on(&mut tracer, &sinks.intake);
-            outcome
-        }
-    };
-    report(&tracer, trace_id, &sinks.close(), is_quiet);
+    let outcome = signals.wait_for(child.id());
+    let root = Root { identity: Identity { tgid: child.id(), start: started }, command: &command, outcome };
+    match watch.finish(&root, &sinks.intake) {
+        Ok(tracer) => report(&tracer, trace_id, &sinks.close(), is_quiet),
+        Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
+    }
     Ok(outcome)
+}
+
+/// What there is to watch the command with.
+enum Watch {
+    /// The programs: all of its tree.
+    Tree(Drain),
+    /// Our own eyes: the command alone, and why.
+    Root(Box<Tracer>, String),
+}
+
+impl Watch {
+    /// Begins to watch: the next fork is the command.
+    fn start(capture: Result<(Capture, Stream), String>, tracer: Tracer, intake: Intake) -> Result<Self> {
+        match capture {
+            Ok((capture, stream)) => {
+                capture.arm();
+                Ok(Self::Tree(Drain::start(capture, stream, tracer, intake)?))
+            }
+            Err(unobserved) => Ok(Self::Root(Box::new(tracer), unobserved)),
+        }
+    }
+
+    /// Ends the trace.
+    fn finish(self, root: &Root<'_>, intake: &Intake) -> Result<Tracer> {
+        match self {
+            Self::Tree(drain) => drain.finish(),
+            Self::Root(mut tracer, unobserved) => {
+                root.trace(&mut tracer, unobserved);
+                drain::hand_on(&mut tracer, intake);
+                Ok(*tracer)
+            }
+        }
+    }
 }
 
 /// Loads and attaches the programs. If that cannot be, the command still runs, and a warning says what is missing.
@@ -126,37 +150,40 @@ fn pass_on_context(trace_id: TraceId, traceparent: &str) {
     launch::set_variable(TRACEPARENT, Some(traceparent));
 }
 
-/// A trace of what can be seen without eBPF: the command itself.
-fn trace_root_alone(
-    tracer: &mut Tracer,
-    process: Identity,
-    command: &[OsString],
+/// The command as we ourselves see it.
+struct Root<'a> {
+    identity: Identity,
+    command: &'a [OsString],
     outcome: Outcome,
-    unobserved: String,
-) {
-    let end = drain::now();
-    let parent = Identity { tgid: std::process::id(), start: Ktime(0) };
-    let image = Image {
-        file: command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default(),
-        directory: std::env::current_dir().ok().map(|directory| directory.to_string_lossy().into_owned()),
-        arguments: command.iter().map(|argument| argument.as_bytes()).collect::<Strings>(),
-        argument_count: command.len().try_into().unwrap_or(u32::MAX),
-        user_id: geteuid().as_raw(),
-        real_user_id: getuid().as_raw(),
-        executable: None,
-    };
-    // The environment it was given is our own.
-    let environment = std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
-    let environment = Some(environment.collect::<Strings>());
-    tracer.handle(Event::Fork { process, parent, is_root: true });
-    tracer.handle(Event::Exec { at: process.start, process, parent, image: Arc::new(image), environment });
-    let status = match outcome {
-        Outcome::Exited(code) => ExitStatus::Code(code),
-        Outcome::Killed(signal) => ExitStatus::Signal { number: signal as u8, core_dumped: false },
-        Outcome::NotInvoked { .. } => return,
-    };
-    tracer.handle(Event::Exit { at: end, process, parent, status });
-    tracer.finish(end, Losses { unobserved: Some(unobserved), ..Losses::default() });
+}
+
+impl Root<'_> {
+    /// Traces it: what can be seen without eBPF.
+    fn trace(&self, tracer: &mut Tracer, unobserved: String) {
+        let end = drain::now();
+        let (process, parent) = (self.identity, Identity { tgid: std::process::id(), start: Ktime(0) });
+        let image = Image {
+            file: self.command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default(),
+            directory: std::env::current_dir().ok().map(|directory| directory.to_string_lossy().into_owned()),
+            arguments: self.command.iter().map(|argument| argument.as_bytes()).collect::<Strings>(),
+            argument_count: self.command.len().try_into().unwrap_or(u32::MAX),
+            user_id: geteuid().as_raw(),
+            real_user_id: getuid().as_raw(),
+            executable: None,
+        };
+        // The environment it was given is our own.
+        let environment = std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+        let environment = Some(environment.collect::<Strings>());
+        tracer.handle(Event::Fork { process, parent, is_root: true });
+        tracer.handle(Event::Exec { at: process.start, process, parent, image: Arc::new(image), environment });
+        let status = match self.outcome {
+            Outcome::Exited(code) => ExitStatus::Code(code),
+            Outcome::Killed { signal, core_dumped } => ExitStatus::Signal { number: signal as u8, core_dumped },
+            Outcome::NotInvoked { .. } => return,
+        };
+        tracer.handle(Event::Exit { at: end, process, parent, status });
+        tracer.finish(end, Losses { unobserved: Some(unobserved), ..Losses::default() });
+    }
 }
 
 /// Says what came of the trace: its sinks' text, what went wrong, and one last line.

@@ -15,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::run::Outcome;
+use crate::{EXIT_FAILURE, run::Outcome};
 
 /// Signals that are passed on to the command if somebody sends them to us.
 const FORWARDED: [Signal; 14] = [
@@ -38,6 +38,9 @@ const FORWARDED: [Signal; 14] = [
 /// `si_code` of a signal that the kernel itself sent: from a terminal, to its whole foreground process group.
 const SI_KERNEL: i32 = 0x80;
 
+/// SIGCHLD wakes us; should it ever not, we look again after this, milliseconds.
+const LOOK_MS: u16 = 10_000;
+
 /// The signals on their way to us, held back to be read one by one.
 #[derive(Debug)]
 pub(crate) struct Signals {
@@ -58,18 +61,18 @@ impl Signals {
     }
 
     /// Waits for the command to end, however long that takes.
-    pub(crate) fn wait_for(&self, command: Pid) -> nix::Result<Outcome> {
+    pub(crate) fn wait_for(&self, command: u32) -> Outcome {
+        // Linux's pids have 22 bits at most: include/linux/threads.h, PID_MAX_LIMIT.
+        let command = Pid::from_raw(command as i32);
         loop {
             // First look, then wait: the command may have ended before its SIGCHLD was held back.
-            if let Some(outcome) = look_after(command)? {
-                return Ok(outcome);
+            if let Some(outcome) = look_after(command) {
+                return outcome;
             }
             let mut ready = [PollFd::new(self.incoming.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut ready, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => return Err(error),
-            }
-            while let Some(signal) = self.incoming.read_signal()? {
+            // Whatever ended the wait: look.
+            let _ = poll(&mut ready, PollTimeout::from(LOOK_MS));
+            while let Ok(Some(signal)) = self.incoming.read_signal() {
                 let Ok(number) = Signal::try_from(signal.ssi_signo as i32) else { continue };
                 if number != Signal::SIGCHLD && signal.ssi_code != SI_KERNEL {
                     // It may have ended just now.
@@ -81,15 +84,18 @@ impl Signals {
 }
 
 /// Takes note of what the command did: its end, or a stop that stops us too, so that our shell notices.
-fn look_after(command: Pid) -> nix::Result<Option<Outcome>> {
+fn look_after(command: Pid) -> Option<Outcome> {
     loop {
         match waitpid(command, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
-            Ok(WaitStatus::Exited(_, code)) => return Ok(Some(Outcome::Exited(code as u8))),
-            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Some(Outcome::Killed(signal))),
-            Ok(WaitStatus::Stopped(..)) => raise(Signal::SIGSTOP)?,
-            Ok(_) => return Ok(None),
+            Ok(WaitStatus::Exited(_, code)) => return Some(Outcome::Exited(code as u8)),
+            Ok(WaitStatus::Signaled(_, signal, core_dumped)) => return Some(Outcome::Killed { signal, core_dumped }),
+            Ok(WaitStatus::Stopped(..)) => {
+                let _ = raise(Signal::SIGSTOP);
+            }
+            Ok(_) => return None,
             Err(Errno::EINTR) => {}
-            Err(error) => return Err(error),
+            // Not a child of ours any more, which nobody but us can bring about.
+            Err(_) => return Some(Outcome::Exited(EXIT_FAILURE)),
         }
     }
 }

@@ -17,7 +17,10 @@ use anyhow::{Context, Result};
 use opentelemetry_sdk::Resource;
 use tracer_model::Span;
 
-use crate::config::{Otlp, Output};
+use crate::{
+    config::{Otlp, Output},
+    privileges,
+};
 
 use queue::Queue;
 
@@ -74,7 +77,10 @@ impl OpenSinks {
             let queue = Arc::new(Queue::default());
             let thread = thread::Builder::new().name("sink".to_owned()).spawn({
                 let queue = Arc::clone(&queue);
-                move || serve(sink, &queue)
+                move || {
+                    privileges::drop_in_thread();
+                    serve(sink, &queue)
+                }
             });
             Ok((queue, thread.context("cannot start a thread")?))
         };
