@@ -10,10 +10,11 @@ int main(int argc, char **argv)
 {
 	if (argc != 3)
 		return 2;
-	char *arguments[] = { argv[2], NULL };
+	char *arguments[] = {argv[2], NULL};
 	for (int i = atoi(argv[1]); i > 0; i--) {
 		pid_t child;
-		if (posix_spawn(&child, argv[2], NULL, NULL, arguments, environ) != 0 || waitpid(child, NULL, 0) != child)
+		if (posix_spawn(&child, argv[2], NULL, NULL, arguments, environ) != 0 ||
+		    waitpid(child, NULL, 0) != child)
 			return 1;
 	}
 	return 0;

@@ -9,20 +9,20 @@
 #define SIGNAL_GROUP_EXIT 0x4 /* include/linux/sched/signal.h */
 
 #define RCV_SEND_SHUTDOWN 3 /* include/net/sock.h, SHUTDOWN_MASK */
-#define SOCK_DONE 1         /* enum sock_flags: the peer's FIN has been received */
+#define SOCK_DONE	  1 /* enum sock_flags: the peer's FIN has been received */
 
-#define AF_INET 2
+#define AF_INET	 2
 #define AF_INET6 10
 
 /* enum in include/net/tcp_states.h */
 #define TCP_ESTABLISHED 1
-#define TCP_SYN_SENT 2
-#define TCP_SYN_RECV 3
-#define TCP_FIN_WAIT1 4
-#define TCP_CLOSE 7
-#define TCP_CLOSE_WAIT 8
-#define TCP_LAST_ACK 9
-#define TCP_LISTEN 10
+#define TCP_SYN_SENT	2
+#define TCP_SYN_RECV	3
+#define TCP_FIN_WAIT1	4
+#define TCP_CLOSE	7
+#define TCP_CLOSE_WAIT	8
+#define TCP_LAST_ACK	9
+#define TCP_LISTEN	10
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 

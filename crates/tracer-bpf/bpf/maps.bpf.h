@@ -33,11 +33,11 @@ static __always_inline struct shared_page *shared_page(void)
 }
 
 /* Counters are only ever added to; the ring buffer's reader sees them without a system call. */
-#define COUNT(field)                                               \
-	do {                                                       \
-		struct shared_page *page_ = shared_page();         \
-		if (page_)                                         \
-			__sync_fetch_and_add(&page_->field, 1);    \
+#define COUNT(field)                                                                                                   \
+	do {                                                                                                           \
+		struct shared_page *page_ = shared_page();                                                             \
+		if (page_)                                                                                             \
+			__sync_fetch_and_add(&page_->field, 1);                                                        \
 	} while (0)
 
 /*

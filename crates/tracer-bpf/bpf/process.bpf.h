@@ -5,8 +5,8 @@
 
 /* A path that is deeper or longer than this is left out. */
 #define PATH_COMPONENTS 64
-#define PATH_BYTES 4096
-#define NAME_BYTES 256 /* NAME_MAX and a NUL */
+#define PATH_BYTES	4096
+#define NAME_BYTES	256 /* NAME_MAX and a NUL */
 
 struct text_scratch {
 	struct text_record record;
@@ -128,12 +128,12 @@ __noinline int emit_text(__u32 part)
 }
 
 /* A part of TEXT_LIMIT bytes touches at most one page more than it fills. */
-#define TEXT_LIMIT (128 * 1024)
+#define TEXT_LIMIT  (128 * 1024)
 #define TEXT_CHUNKS (TEXT_LIMIT / TEXT_CHUNK + 1)
 
 /*
- * Emits user memory from `start`, `size` bytes of it, in chunks that end with their page. Freshly written by exec, it is
- * all but always resident; a page that is not loses only itself.
+ * Emits user memory from `start`, `size` bytes of it, in chunks that end with their page. Freshly written by exec, it
+ * is all but always resident; a page that is not loses only itself.
  */
 __noinline int emit_user_text(__u32 part, __u64 start, __u64 size)
 {
@@ -203,7 +203,8 @@ __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 		parent = BPF_CORE_READ(dentry, d_parent);
 		if (parent == dentry || size >= PATH_BYTES)
 			return 0;
-		length = bpf_probe_read_kernel_str(scratch->text + size, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
+		length =
+		    bpf_probe_read_kernel_str(scratch->text + size, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
 		if (length <= 0)
 			return 0;
 		scratch->record.size = size + length;

@@ -165,8 +165,8 @@ static __always_inline void stop_listening(struct sock *sk)
 }
 
 /*
- * Has the owner let go? Its own close() shows as the first FIN, or as a change into the same state when a half-close has
- * sent that FIN before, or as an abort to CLOSE; each time with both directions shut. What the peer does later to a
+ * Has the owner let go? Its own close() shows as the first FIN, or as a change into the same state when a half-close
+ * has sent that FIN before, or as an abort to CLOSE; each time with both directions shut. What the peer does later to a
  * half-closed socket also ends in CLOSE, but from other states.
  */
 static __always_inline bool closed_by_owner(struct sock *sk, int old_state, int new_state)

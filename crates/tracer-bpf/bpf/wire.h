@@ -10,33 +10,33 @@
 #define TRACER_WIRE_H
 
 /* record_header.kind; also the index into shared_page.lost_records. */
-#define RECORD_FORK 0
-#define RECORD_EXEC 1
-#define RECORD_TEXT 2
-#define RECORD_EXIT 3
+#define RECORD_FORK	  0
+#define RECORD_EXEC	  1
+#define RECORD_TEXT	  2
+#define RECORD_EXIT	  3
 #define RECORD_CONNECTION 4
-#define RECORD_KINDS 5
+#define RECORD_KINDS	  5
 
 /* text_record.part */
-#define TEXT_FILE 0        /* the file name handed to exec, as invoked, and a NUL */
-#define TEXT_EXECUTABLE 1  /* path of the mapped file: its components from leaf to root, each with a NUL */
-#define TEXT_DIRECTORY 2   /* working directory, in the same form */
-#define TEXT_ARGUMENTS 3   /* argv as it lies in memory: each string followed by NUL */
+#define TEXT_FILE	 0 /* the file name handed to exec, as invoked, and a NUL */
+#define TEXT_EXECUTABLE	 1 /* path of the mapped file: its components from leaf to root, each with a NUL */
+#define TEXT_DIRECTORY	 2 /* working directory, in the same form */
+#define TEXT_ARGUMENTS	 3 /* argv as it lies in memory: each string followed by NUL */
 #define TEXT_ENVIRONMENT 4 /* environ, likewise */
-#define TEXT_PARTS 5
+#define TEXT_PARTS	 5
 
 /* Most bytes of text in one record: a page, so that a fault loses no more than that. */
 #define TEXT_CHUNK 4096
 
 /* connection_record.event */
-#define CONNECTION_OPENED 0      /* connect() sent a SYN */
+#define CONNECTION_OPENED      0 /* connect() sent a SYN */
 #define CONNECTION_ESTABLISHED 1 /* handshake done; for an accepted connection the first record */
-#define CONNECTION_OWNED 2       /* an accepted connection was first used by this process */
-#define CONNECTION_CLOSED 3      /* closed by its owner, or failed: connection_record.error */
+#define CONNECTION_OWNED       2 /* an accepted connection was first used by this process */
+#define CONNECTION_CLOSED      3 /* closed by its owner, or failed: connection_record.error */
 
 /* connection_record.direction */
 #define DIRECTION_CONNECT 0
-#define DIRECTION_ACCEPT 1
+#define DIRECTION_ACCEPT  1
 
 /* A process incarnation: tgid in the initial pid namespace, and when its leader was created (boot clock). A pid may be
  * reused; this pair is not. */
@@ -63,7 +63,7 @@ struct fork_record {
 /* Follows its text records, which carry the same header.time_ns. */
 struct exec_record {
 	struct record_header header;
-	__u64 arguments_size;   /* in the process, bytes */
+	__u64 arguments_size;	/* in the process, bytes */
 	__u64 environment_size; /* likewise, also when it was not read */
 	__u32 argument_count;
 	__u32 user_id; /* effective */
@@ -88,31 +88,31 @@ struct exit_record {
 
 struct connection_record {
 	struct record_header header; /* process: the owner */
-	__u64 socket;                /* with opened_ns: identity of the connection */
+	__u64 socket;		     /* with opened_ns: identity of the connection */
 	__u64 opened_ns;
 	__u64 bytes_sent;
 	__u64 bytes_received;
-	__u32 retransmits;       /* segments */
-	__u32 round_trip_us;     /* smoothed */
+	__u32 retransmits;   /* segments */
+	__u32 round_trip_us; /* smoothed */
 	__u32 event;
 	__u32 direction;
-	__u32 error;             /* errno, 0 for none */
-	__u16 local_port;        /* host order */
-	__u16 peer_port;         /* host order */
-	__u8 local_address[16];  /* IPv4 as v4-mapped */
+	__u32 error;		/* errno, 0 for none */
+	__u16 local_port;	/* host order */
+	__u16 peer_port;	/* host order */
+	__u8 local_address[16]; /* IPv4 as v4-mapped */
 	__u8 peer_address[16];
 };
 
 /* One page shared by mmap: user space configures and arms, programs count what was lost. */
 struct shared_page {
-	__u32 capture_environment; /* 1: environments are read */
-	__u32 wakeup_bytes;        /* unread bytes of the ring buffer that wake its reader */
-	__u32 launcher_pid;       /* as in its own pid namespace; 0: nothing to launch, or done */
-	__u32 launcher_namespace; /* inode number of that pid namespace */
-	__u64 lost_records[5];    /* by record kind: the ring buffer was full */
+	__u32 capture_environment;   /* 1: environments are read */
+	__u32 wakeup_bytes;	     /* unread bytes of the ring buffer that wake its reader */
+	__u32 launcher_pid;	     /* as in its own pid namespace; 0: nothing to launch, or done */
+	__u32 launcher_namespace;    /* inode number of that pid namespace */
+	__u64 lost_records[5];	     /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */
 	__u64 untracked_connections; /* the table of connections was full */
-	__u64 text_faults;           /* chunks of text that could not be read */
+	__u64 text_faults;	     /* chunks of text that could not be read */
 };
 
 #endif

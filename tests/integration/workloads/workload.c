@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * What the integration tests trace: `workload SCENARIO [ARGS]...`. Each scenario does one thing that a process can do and
- * prints on stdout what it did, a line of words each, for the test to compare the trace with.
+ * What the integration tests trace: `workload SCENARIO [ARGS]...`. Each scenario does one thing that a process can do
+ * and prints on stdout what it did, a line of words each, for the test to compare the trace with.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -228,7 +228,7 @@ static int die(char **arguments)
 
 static int listen_on(int family, int *port)
 {
-	struct sockaddr_in6 address = { .sin6_family = family };
+	struct sockaddr_in6 address = {.sin6_family = family};
 	socklen_t size = family == AF_INET6 ? sizeof(address) : sizeof(struct sockaddr_in);
 	int both = 0;
 	int fd = socket(family, SOCK_STREAM, 0);
@@ -247,7 +247,7 @@ static int listen_on(int family, int *port)
 
 static int connect_to(const char *host, int port, int *local_port)
 {
-	struct sockaddr_in6 address = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 	struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
 	socklen_t size = sizeof(address);
 
@@ -304,9 +304,9 @@ static int connect_refused(char **arguments)
 }
 
 /*
- * A server and a client in the tree. HOST is where the client connects to. The client sends 5,000 bytes, closes its half,
- * reads the 70,000 of the answer, then waits before it closes. MODE: `parent` accepts itself, `worker` forks one that
- * accepts, `handover` accepts and lets a forked worker read and write.
+ * A server and a client in the tree. HOST is where the client connects to. The client sends 5,000 bytes, closes its
+ * half, reads the 70,000 of the answer, then waits before it closes. MODE: `parent` accepts itself, `worker` forks one
+ * that accepts, `handover` accepts and lets a forked worker read and write.
  */
 static int talk(char **arguments)
 {
@@ -354,7 +354,7 @@ static int resets(char **arguments)
 {
 	int port, unused, count = number(arguments);
 	int listener = listen_on(AF_INET, &port);
-	struct linger abort = { .l_onoff = 1 };
+	struct linger abort = {.l_onoff = 1};
 	pid_t client = fork();
 
 	if (client == 0) {
@@ -402,21 +402,21 @@ static const struct {
 	const char *name;
 	int (*run)(char **arguments);
 } scenarios[] = {
-	{ "orphan", orphan },
-	{ "exec-chain", exec_chain },
-	{ "thread-exec", thread_exec },
-	{ "leader-first", leader_first },
-	{ "vfork", vfork_exec },
-	{ "forks", forks },
-	{ "deep", deep },
-	{ "wide", wide },
-	{ "background", background },
-	{ "die", die },
-	{ "connect-refused", connect_refused },
-	{ "talk", talk },
-	{ "resets", resets },
-	{ "exit", exit_with },
-	{ "long-argument", long_argument },
+    {"orphan", orphan},
+    {"exec-chain", exec_chain},
+    {"thread-exec", thread_exec},
+    {"leader-first", leader_first},
+    {"vfork", vfork_exec},
+    {"forks", forks},
+    {"deep", deep},
+    {"wide", wide},
+    {"background", background},
+    {"die", die},
+    {"connect-refused", connect_refused},
+    {"talk", talk},
+    {"resets", resets},
+    {"exit", exit_with},
+    {"long-argument", long_argument},
 };
 
 int main(int argc, char **argv)
