@@ -1,6 +1,10 @@
 //! The command line: what it refuses, what it says, where things go.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Output};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Output},
+};
 
 use crate::{
     harness::{PROCESS_TRACER, process_tracer, trace_script},
@@ -234,26 +238,30 @@ fn what_a_command_line_holds_does_not_steer_the_terminal() {
     assert!(!run.stderr.contains('\x1b') && run.stderr.contains("\\u{1b}[31mb"), "{}", run.stderr);
 }
 
-#[test]
-fn without_privileges_the_command_runs_and_its_own_span_is_kept() {
-    // An ordinary user may not be able to reach the build folder: the binary goes where everybody can.
-    let folder = tempfile::tempdir().unwrap();
+/// A copy of process-tracer where an ordinary user can reach it, with these file capabilities, run by such a user: a
+/// script, into a trace.
+fn trace_as_nobody(capabilities: Option<&str>, script: &str) -> (Output, Trace) {
+    // /tmp may be mounted such that file capabilities do not count.
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let binary = folder.path().join("process-tracer");
     fs::copy(PROCESS_TRACER, &binary).unwrap();
+    if let Some(capabilities) = capabilities {
+        assert!(Command::new("setcap").arg(capabilities).arg(&binary).status().unwrap().success());
+    }
     let file = folder.path().join("t.jsonl");
-    let output = std::process::Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&binary)
-        .arg("-o")
-        .arg(&file)
-        .args(["--", "sh", "-c", "/bin/true; exit 3"])
-        .output()
-        .unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary).arg("-o").arg(&file);
+    let output = command.args(["--", "sh", "-c", script]).output().unwrap();
+    (output, Trace::read(&file))
+}
+
+#[test]
+fn without_privileges_the_command_runs_and_its_own_span_is_kept() {
+    let (output, trace) = trace_as_nobody(None, "/bin/true; exit 3");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("only the command itself is traced") && stderr.contains("sudo setcap"), "{stderr}");
-    let trace = Trace::read(&file);
     trace.assert_sound();
     let root = trace.root();
     assert_eq!((trace.spans.len(), root.name.as_str(), root.attribute("process.exit.code")), (1, "sh", "3"));
@@ -263,27 +271,12 @@ fn without_privileges_the_command_runs_and_its_own_span_is_kept() {
 
 #[test]
 fn file_capabilities_are_enough_and_the_command_gets_none() {
-    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let binary = folder.path().join("process-tracer");
-    fs::copy(PROCESS_TRACER, &binary).unwrap();
-    let setcap = std::process::Command::new("setcap").arg("cap_bpf,cap_perfmon=ep").arg(&binary).status().unwrap();
-    assert!(setcap.success());
-    let file = folder.path().join("t.jsonl");
-    let output = std::process::Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&binary)
-        .arg("-o")
-        .arg(&file)
-        .args(["--", "sh", "-c", "/bin/true; grep Cap /proc/self/status"])
-        .output()
-        .unwrap();
+    let (output, trace) = trace_as_nobody(Some("cap_bpf,cap_perfmon=ep"), "/bin/true; grep Cap /proc/self/status");
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert!(stdout.contains(&format!("{set}:\t0000000000000000")), "{stdout}");
     }
-    let trace = Trace::read(&file);
     trace.assert_complete();
     assert_eq!(trace.spans.len(), 3, "{trace:#?}");
 }

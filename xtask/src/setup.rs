@@ -59,9 +59,9 @@ pub(crate) fn command(name: &str, debian: &str, fedora: &str, arch: &str) -> Res
 fn install(what: &str, debian: &str, fedora: &str, arch: &str) -> Result<()> {
     let managers = [("apt-get", debian), ("dnf", fedora), ("pacman", arch)];
     let Some((manager, package)) = managers.into_iter().find(|(manager, _)| is_command(manager)) else {
-        bail!("{what} is missing; install the package {debian} (Debian), {fedora} (Fedora) or {arch} (Arch)");
+        bail!("missing: {what}; install the package {debian} (Debian), {fedora} (Fedora) or {arch} (Arch)");
     };
-    println!("{what} is missing: installing the package {package} with {manager}");
+    println!("missing: {what}; installing the package {package} with {manager}");
     let mut command = as_root(manager);
     match manager {
         "apt-get" => {

@@ -8,6 +8,7 @@ mod console;
 mod context;
 mod drain;
 mod launch;
+mod outcome;
 mod privileges;
 mod resource;
 mod run;
@@ -18,14 +19,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 
-use crate::{args::Args, config::Config, run::Outcome};
-
-/// Our own failure, as env(1) and timeout(1) have it.
-const EXIT_FAILURE: u8 = 125;
-/// The command was found but cannot be invoked.
-const EXIT_CANNOT_INVOKE: u8 = 126;
-/// The command was not found.
-const EXIT_NOT_FOUND: u8 = 127;
+use crate::{args::Args, config::Config, outcome::EXIT_FAILURE};
 
 fn main() -> ExitCode {
     let matches = match Args::command().try_get_matches() {
@@ -37,11 +31,7 @@ fn main() -> ExitCode {
         .and_then(|args| Config::resolve(args, &matches))
         .and_then(run::run);
     match outcome {
-        Ok(Outcome::Exited(code)) => ExitCode::from(code),
-        Ok(Outcome::Killed { signal, .. }) => signals::die_by(signal),
-        Ok(Outcome::NotInvoked { is_found }) => {
-            ExitCode::from(if is_found { EXIT_CANNOT_INVOKE } else { EXIT_NOT_FOUND })
-        }
+        Ok(outcome) => outcome.exit(),
         Err(error) => {
             console::say(format_args!("{error:#}"));
             ExitCode::from(EXIT_FAILURE)

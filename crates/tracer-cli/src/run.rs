@@ -3,10 +3,7 @@
 use std::{borrow::Cow, ffi::OsString, io, os::unix::ffi::OsStrExt, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, Result};
-use nix::{
-    sys::signal::Signal,
-    unistd::{geteuid, getuid},
-};
+use nix::unistd::{geteuid, getuid};
 use rand::{TryRng, rngs::SysRng};
 use tracer_bpf::{Capture, Options, Stream, probe};
 use tracer_model::{
@@ -20,25 +17,13 @@ use crate::{
     console,
     context::{self, TRACEPARENT, TRACESTATE},
     drain::{self, Drain},
-    launch, privileges,
+    launch,
+    outcome::Outcome,
+    privileges,
     resource::resource,
     signals::Signals,
     sinks::{Delivery, Intake, OpenSinks},
 };
-
-/// How the command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Exited(u8),
-    Killed {
-        signal: Signal,
-        core_dumped: bool,
-    },
-    /// It never ran.
-    NotInvoked {
-        is_found: bool,
-    },
-}
 
 /// Runs the command and traces it.
 ///

@@ -1,21 +1,19 @@
 //! Waits for the command, and passes on what is sent to us meanwhile.
 
-use std::{os::fd::AsFd, process::ExitCode};
+use std::os::fd::AsFd;
 
 use nix::{
     errno::Errno,
-    libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        resource::{Resource, setrlimit},
-        signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, raise, sigaction, sigprocmask},
+        signal::{SigSet, SigmaskHow, Signal, kill, raise, sigprocmask},
         signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
 };
 
-use crate::{EXIT_FAILURE, run::Outcome};
+use crate::outcome::{EXIT_FAILURE, Outcome};
 
 /// Signals that are passed on to the command if somebody sends them to us.
 const FORWARDED: [Signal; 14] = [
@@ -98,16 +96,4 @@ fn look_after(command: Pid) -> Option<Outcome> {
             Err(_) => return Some(Outcome::Exited(EXIT_FAILURE)),
         }
     }
-}
-
-/// Dies as the command did, so that our caller sees what it would have seen. The core, if any, is the command's.
-pub(crate) fn die_by(signal: Signal) -> ExitCode {
-    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: the default action runs no code of ours.
-    let _ = unsafe { sigaction(signal, &default) };
-    let _ = raise(signal);
-    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&SigSet::from_iter([signal])), None);
-    // A signal that does not kill us after all: as a shell would say it.
-    ExitCode::from(128 | (signal as libc::c_int) as u8)
 }
