@@ -88,6 +88,32 @@ fn bad_variables_warn_and_are_skipped() {
 }
 
 #[test]
+fn a_variable_that_names_what_cannot_be_written_breaks_no_job() {
+    let (output, stderr, has_run) = run(&[], &[("PROCESS_TRACER_OUTPUT", "/no/such/folder/t.jsonl,summary")]);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(has_run && stderr.contains("warning: an output is left out: cannot write '/no/such/"), "{stderr}");
+    assert!(stderr.contains("touch"), "the other output is kept: {stderr}");
+
+    let mut command = process_tracer();
+    let not_utf8 = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff");
+    let output = command.args(["--", "true"]).env("PROCESS_TRACER_TRACE_ID", not_utf8).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("PROCESS_TRACER_TRACE_ID is ignored: it is not UTF-8"), "{stderr}");
+}
+
+#[test]
+fn a_trace_file_that_was_there_before_becomes_the_owners_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.jsonl");
+    fs::write(&file, "old").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(process_tracer().arg("-o").arg(&file).args(["--", "true"]).status().unwrap().success());
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(Trace::read(&file).spans.len(), 1);
+}
+
+#[test]
 fn every_flag_has_its_variable() {
     let help = process_tracer().arg("--help").output().unwrap();
     assert!(help.status.success());

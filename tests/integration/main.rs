@@ -13,3 +13,4 @@ mod harness;
 mod processes;
 mod rotel;
 mod trace;
+mod transparency;

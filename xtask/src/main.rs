@@ -53,7 +53,27 @@ fn run(arguments: &[String]) -> Result<()> {
     if !is_root() && !has_capabilities(&binary) {
         setcap(Some(binary.clone()))?;
     }
-    Err(Command::new(&binary).args(arguments).exec()).context("cannot run process-tracer")
+    let mut tracer = Command::new(&binary);
+    for (name, _) in env::vars().filter(|(name, _)| is_of_cargo(name)) {
+        tracer.env_remove(name);
+    }
+    // rustup and cargo put their own folders before whatever else there is.
+    let folders = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let is_own = |folder: &PathBuf| {
+        folder.starts_with(root().join("target")) || folder.components().any(|part| part.as_os_str() == "toolchains")
+    };
+    match env::join_paths(env::split_paths(&folders).filter(|folder| !is_own(folder))) {
+        Ok(folders) if !folders.is_empty() => tracer.env("LD_LIBRARY_PATH", folders),
+        _ => tracer.env_remove("LD_LIBRARY_PATH"),
+    };
+    Err(tracer.args(arguments).exec()).context("cannot run process-tracer")
+}
+
+/// Variables that cargo and rustup have set for this task: the traced command, perhaps a cargo of its own, is to run without.
+fn is_of_cargo(name: &str) -> bool {
+    let of_package = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    let single = ["CARGO", "RUSTUP_TOOLCHAIN", "RUST_RECURSION_COUNT"];
+    single.contains(&name) || of_package.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn build() -> Result<PathBuf> {

@@ -116,7 +116,7 @@ impl Capture {
     ///
     /// What the kernel refused; [`crate::probe::check`] tells beforehand what can be told.
     pub fn start(options: &Options) -> Result<(Self, Stream), LoadError> {
-        lift_memlock_limit();
+        let memlock = MemlockLimit::lift();
         let namespace = fs::metadata("/proc/self/ns/pid").map_err(LoadError::PidNamespace)?.ino();
         let mut object = Object::parse(wire::OBJECT)?;
         let types = load_own_types(&mut object)?;
@@ -126,6 +126,7 @@ impl Capture {
 
         let mut maps = create_maps(&mut object, &types, options)?;
         let programs = load_programs(&object, &types)?;
+        drop(memlock);
         let shared = match take_map(&mut maps, "shared")? {
             Map::Array(data) => SharedPage::map(data.fd()).map_err(LoadError::SharedPage)?,
             _ => return Err(LoadError::Missing("an array named shared")),
@@ -216,9 +217,24 @@ fn take_map(maps: &mut HashMap<String, Map>, map: &'static str) -> Result<Map, L
     maps.remove(map).ok_or(LoadError::Missing(map))
 }
 
-/// Before Linux 5.11 maps count against RLIMIT_MEMLOCK. Later kernels do not care, nor do we if it fails.
-fn lift_memlock_limit() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK) {
-        let _ = setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard);
+/// Before Linux 5.11 maps count against RLIMIT_MEMLOCK, so it is lifted while they are made. It is put back then, for the
+/// command inherits it. Later kernels do not care, nor do we if it fails.
+struct MemlockLimit(Option<(u64, u64)>);
+
+impl MemlockLimit {
+    fn lift() -> Self {
+        let former = getrlimit(Resource::RLIMIT_MEMLOCK).ok();
+        if let Some((_, hard)) = former {
+            let _ = setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard);
+        }
+        Self(former)
+    }
+}
+
+impl Drop for MemlockLimit {
+    fn drop(&mut self) {
+        if let Some((soft, hard)) = self.0 {
+            let _ = setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard);
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! What is wrong in a flag is an error. What is wrong in a variable is a warning, and the variable is skipped: one set for
 //! a whole CI system must not break its jobs.
 
-use std::{env, ffi::OsString, fs, path::PathBuf};
+use std::{env, ffi::OsString, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{ArgMatches, parser::ValueSource};
@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) parent_id: Option<SpanId>,
     pub(crate) attributes: Attributes,
     pub(crate) outputs: Vec<Output>,
+    /// They are named by a variable: one that cannot be opened is no reason to fail.
+    pub(crate) is_output_optional: bool,
     pub(crate) otlp: Otlp,
     /// `None`: by OpenTelemetry's variables.
     pub(crate) service_name: Option<String>,
@@ -44,11 +46,13 @@ pub(crate) enum Output {
 }
 
 /// How to reach a collector. Headers, timeout and compression are read by the exporter itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Otlp {
     pub(crate) protocol: Protocol,
     /// Complete: of the very resource that spans are sent to.
     pub(crate) endpoint: String,
+    /// Longest time for one batch, retries included.
+    pub(crate) timeout: Duration,
     /// PEM: the authorities to trust besides the system's.
     pub(crate) certificate: Option<Vec<u8>>,
     /// PEM: our own certificate chain and its key.
@@ -76,6 +80,7 @@ impl Config {
             parent_id,
             attributes: attributes(&settings, &args.attribute)?,
             outputs,
+            is_output_optional: settings.is_from_environment("output"),
             otlp,
             service_name: args.service_name.filter(|name| !name.is_empty()),
             is_quiet: args.quiet,
@@ -208,6 +213,7 @@ fn outputs(settings: &Settings<'_>, args: &Args) -> Result<(Vec<Output>, Otlp)> 
     let otlp = Otlp {
         protocol,
         endpoint: flag_endpoint.or(otel_endpoint).unwrap_or_else(|| protocol.default_endpoint().to_owned()),
+        timeout: otel_value("TIMEOUT", milliseconds).unwrap_or(DEFAULT_TIMEOUT),
         certificate: otel_value("CERTIFICATE", read_pem),
         client_identity: otel_value("CLIENT_CERTIFICATE", read_pem).zip(otel_value("CLIENT_KEY", read_pem)),
     };
@@ -305,6 +311,13 @@ fn otel_variable(suffix: &str) -> Option<(String, String)> {
         let name = format!("{prefix}{suffix}");
         Some((name.clone(), variable(&name)?))
     })
+}
+
+/// By the OTLP exporter specification.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+fn milliseconds(value: &str) -> Result<Duration> {
+    Ok(Duration::from_millis(value.parse().with_context(|| format!("'{value}' is not a number of milliseconds"))?))
 }
 
 fn read_pem(path: &str) -> Result<Vec<u8>> {

@@ -49,7 +49,7 @@ impl Drain {
         self.stop.write(1)?;
         let (mut tracer, stream) = self.thread.join().map_err(|_| anyhow!("the draining thread panicked"))?;
         let losses =
-            Losses { undecodable: stream.undecodable(), undelivered: self.intake.refused(), ..self.capture.losses() };
+            Losses { undecodable: stream.undecodable(), undelivered: self.intake.lost(), ..self.capture.losses() };
         tracer.finish(now(), losses);
         hand_on(&mut tracer, &self.intake);
         Ok(tracer)

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command},
 };
 
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use crate::inheritance::Inheritance;
 
 /// Puts a variable into our own environment, from which the command inherits it; `None` takes it out. In place, so that
 /// the rest keeps its order and its oddities.
@@ -23,22 +23,17 @@ pub(crate) fn set_variable(name: &str, value: Option<&str>) {
     }
 }
 
-/// Forks and executes the command, with the signals in `blocked` blocked.
+/// Forks and executes the command, with what it is to inherit.
 ///
 /// # Errors
 ///
 /// That of exec: `ENOENT` if the command is not found.
-pub(crate) fn launch(command: &[OsString], blocked: &SigSet) -> io::Result<Child> {
+pub(crate) fn launch(command: &[OsString], inheritance: Inheritance) -> io::Result<Child> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let blocked = *blocked;
-    let restore = move || {
-        // The standard library has emptied it.
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None)?;
-        Ok(())
-    };
     let mut command = Command::new(program);
     command.args(arguments);
-    // SAFETY: the closure only makes async-signal-safe system calls.
-    unsafe { command.pre_exec(restore) };
+    // SAFETY: the closure only makes async-signal-safe system calls. It runs after what the standard library does to
+    // signals.
+    unsafe { command.pre_exec(move || inheritance.restore()) };
     command.spawn()
 }

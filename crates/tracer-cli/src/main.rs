@@ -1,12 +1,15 @@
 //! process-tracer: wraps a command and turns everything it does into an OpenTelemetry trace.
 //!
 //! Here is the outermost layer alone: the command line in, the exit status out.
+#![cfg_attr(not(test), no_main)]
+#![cfg_attr(test, allow(dead_code))]
 
 mod args;
 mod config;
 mod console;
 mod context;
 mod drain;
+mod inheritance;
 mod launch;
 mod outcome;
 mod privileges;
@@ -15,41 +18,73 @@ mod run;
 mod signals;
 mod sinks;
 
-use std::process::ExitCode;
+use std::ffi::OsStr;
 
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 
-use crate::{args::Args, config::Config, outcome::EXIT_FAILURE};
+use crate::{args::Args, config::Config, inheritance::Inheritance, outcome::EXIT_FAILURE};
 
-fn main() -> ExitCode {
-    let matches = match Args::command().try_get_matches() {
+/// Instead of Rust's own start, which would ignore SIGPIPE and open closed standard descriptors before we could take note
+/// of how we found them.
+#[cfg(not(test))]
+#[unsafe(no_mangle)]
+extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) -> std::ffi::c_int {
+    use std::{ffi::CStr, os::unix::ffi::OsStrExt};
+    let argument = |index| {
+        // SAFETY: the C runtime passes argc pointers.
+        let argument = unsafe { *argv.wrapping_offset(index) };
+        // SAFETY: each of them to a string that lives as long as the process.
+        let argument: &'static CStr = unsafe { CStr::from_ptr(argument) };
+        OsStr::from_bytes(argument.to_bytes())
+    };
+    std::ffi::c_int::from(main_with((0..argc as isize).map(argument)))
+}
+
+/// The exit status of a command line.
+fn main_with<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> u8 {
+    let inheritance = Inheritance::take();
+    let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
     };
     let outcome = Args::from_arg_matches(&matches)
         .map_err(anyhow::Error::from)
         .and_then(|args| Config::resolve(args, &matches))
-        .and_then(run::run);
+        .and_then(|config| run::run(config, inheritance));
     match outcome {
         Ok(outcome) => outcome.exit(),
         Err(error) => {
             console::say(format_args!("{error:#}"));
-            ExitCode::from(EXIT_FAILURE)
+            EXIT_FAILURE
         }
     }
 }
 
+/// The command line, without the variables that it could not read.
+fn command() -> clap::Command {
+    let mut command = Args::command();
+    let variables: Vec<_> =
+        command.get_arguments().filter_map(|arg| Some((arg.get_id().clone(), arg.get_env()?.to_owned()))).collect();
+    for (id, variable) in variables {
+        if std::env::var_os(&variable).is_some_and(|value| value.to_str().is_none()) {
+            console::warn(format_args!("{} is ignored: it is not UTF-8", variable.display()));
+            command = command.mut_arg(id, |arg| arg.env(None::<&str>));
+        }
+    }
+    command
+}
+
 /// Help and version go to stdout, since they were asked for; anything else is one line on stderr.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return match error.print() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(EXIT_FAILURE),
+            Ok(()) => 0,
+            Err(_) => EXIT_FAILURE,
         };
     }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| line.starts_with("error: ") || line.starts_with("tip: "));
     let message: Vec<_> = lines.map(|line| line.trim_start_matches("error: ")).collect();
     console::say(format_args!("{}; see process-tracer --help", message.join("; ")));
-    ExitCode::from(EXIT_FAILURE)
+    EXIT_FAILURE
 }

@@ -1,10 +1,10 @@
 //! How a run ended, and the exit status that says so.
 
-use std::process::ExitCode;
+use std::mem::MaybeUninit;
 
-use nix::sys::{
-    resource::{Resource, setrlimit},
-    signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, raise, sigaction, sigprocmask},
+use nix::{
+    libc::{self, c_int},
+    sys::resource::{Resource, setrlimit},
 };
 
 /// Our own failure, as env(1) and timeout(1) have it.
@@ -19,7 +19,7 @@ const EXIT_NOT_FOUND: u8 = 127;
 pub(crate) enum Outcome {
     Exited(u8),
     Killed {
-        signal: Signal,
+        signal: c_int,
         core_dumped: bool,
     },
     /// It never ran.
@@ -30,24 +30,30 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// The exit status that is ours. If a signal killed the command, it kills us here.
-    pub(crate) fn exit(self) -> ExitCode {
+    pub(crate) fn exit(self) -> u8 {
         match self {
-            Self::Exited(code) => ExitCode::from(code),
+            Self::Exited(code) => code,
             Self::Killed { signal, .. } => die_by(signal),
-            Self::NotInvoked { is_found: true } => ExitCode::from(EXIT_CANNOT_INVOKE),
-            Self::NotInvoked { is_found: false } => ExitCode::from(EXIT_NOT_FOUND),
+            Self::NotInvoked { is_found: true } => EXIT_CANNOT_INVOKE,
+            Self::NotInvoked { is_found: false } => EXIT_NOT_FOUND,
         }
     }
 }
 
 /// Dies as the command did, so that our caller sees what it would have seen. The core, if any, is the command's.
-fn die_by(signal: Signal) -> ExitCode {
+fn die_by(signal: c_int) -> u8 {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: the default action runs no code of ours.
-    let _ = unsafe { sigaction(signal, &default) };
-    let _ = raise(signal);
-    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&SigSet::from_iter([signal])), None);
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the function writes the whole set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: it has been written, and the number is a signal's.
+    unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
+    // SAFETY: the set is initialised.
+    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut()) };
+    // SAFETY: no memory is involved.
+    unsafe { libc::raise(signal) };
     // A signal that does not kill us after all: as a shell would say it.
-    ExitCode::from(128 | signal as u8)
+    128 | signal as u8
 }

@@ -17,6 +17,7 @@ use crate::{
     console,
     context::{self, TRACEPARENT, TRACESTATE},
     drain::{self, Drain},
+    inheritance::Inheritance,
     launch,
     outcome::Outcome,
     privileges,
@@ -30,10 +31,11 @@ use crate::{
 /// # Errors
 ///
 /// What kept us from starting the command.
-pub(crate) fn run(config: Config) -> Result<Outcome> {
-    let Config { command, trace_id, parent_id, attributes, outputs, otlp, service_name, is_quiet, is_verbose } = config;
-    let sinks = OpenSinks::open(&outputs, &otlp, &resource(service_name.as_deref()))?;
-    let capture = start_capture(attributes.need_environment(), is_verbose);
+pub(crate) fn run(config: Config, inheritance: Inheritance) -> Result<Outcome> {
+    let Config { command, trace_id, parent_id, attributes, outputs, is_output_optional, otlp, .. } = config;
+    let resource = resource(config.service_name.as_deref());
+    let sinks = OpenSinks::open(&outputs, is_output_optional, &otlp, &resource)?;
+    let capture = start_capture(attributes.need_environment(), config.is_verbose);
 
     let mut ids = IdGenerator::new(seed()?);
     let trace_id = trace_id.unwrap_or_else(|| ids.trace_id());
@@ -56,7 +58,7 @@ pub(crate) fn run(config: Config) -> Result<Outcome> {
     let watch = Watch::start(capture, tracer, sinks.intake.clone())?;
 
     let started = drain::now();
-    let child = match launch::launch(&command, &signals.inherited) {
+    let child = match launch::launch(&command, inheritance) {
         Ok(child) => child,
         Err(error) => {
             let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
@@ -67,9 +69,11 @@ pub(crate) fn run(config: Config) -> Result<Outcome> {
     // From here on nothing is allowed to fail: the command's status is to be ours.
     privileges::drop_after_launch();
     let outcome = signals.wait_for(child.id());
+    // Whoever does not want to wait for the delivery may end us.
+    signals.release();
     let root = Root { identity: Identity { tgid: child.id(), start: started }, command: &command, outcome };
     match watch.finish(&root, &sinks.intake) {
-        Ok(tracer) => report(&tracer, trace_id, &sinks.close(), is_quiet),
+        Ok(tracer) => report(&tracer, trace_id, &sinks.close(), config.is_quiet),
         Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
     }
     Ok(outcome)

@@ -1,39 +1,37 @@
 //! Waits for the command, and passes on what is sent to us meanwhile.
 
-use std::os::fd::AsFd;
+use std::{mem::MaybeUninit, os::fd::AsFd};
 
 use nix::{
     errno::Errno,
+    libc::{self, c_int},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        signal::{SigSet, SigmaskHow, Signal, kill, raise, sigprocmask},
+        signal::{SigSet, SigmaskHow, sigprocmask},
         signalfd::{SfdFlags, SignalFd},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::Pid,
 };
 
 use crate::outcome::{EXIT_FAILURE, Outcome};
 
-/// Signals that are passed on to the command if somebody sends them to us.
-const FORWARDED: [Signal; 14] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGALRM,
-    Signal::SIGVTALRM,
-    Signal::SIGPROF,
-    Signal::SIGWINCH,
-    Signal::SIGIO,
-    Signal::SIGPWR,
-    Signal::SIGTSTP,
-    Signal::SIGCONT,
+/// Signals that are not held back: they cannot be, or tell of a fault of our own.
+const OURS: [c_int; 9] = [
+    libc::SIGKILL,
+    libc::SIGSTOP,
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+    libc::SIGSYS,
 ];
 
-/// `si_code` of a signal that the kernel itself sent: from a terminal, to its whole foreground process group.
+/// Signals that a terminal sends to the whole of its foreground process group, so that the command has them already.
+const OF_TERMINALS: [c_int; 7] =
+    [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGHUP, libc::SIGWINCH, libc::SIGCONT, libc::SIGTTIN];
+
+/// `si_code` of a signal that the kernel itself sent.
 const SI_KERNEL: i32 = 0x80;
 
 /// SIGCHLD wakes us; should it ever not, we look again after this, milliseconds.
@@ -43,25 +41,24 @@ const LOOK_MS: u16 = 10_000;
 #[derive(Debug)]
 pub(crate) struct Signals {
     incoming: SignalFd,
-    /// The mask we were started with: the command's to inherit.
-    pub(crate) inherited: SigSet,
+    /// What was blocked before.
+    former: SigSet,
 }
 
 impl Signals {
     /// Holds back the signals of the whole process. Call it before there is a second thread.
     pub(crate) fn hold() -> nix::Result<Self> {
-        let mut held: SigSet = FORWARDED.into_iter().collect();
-        held.add(Signal::SIGCHLD);
-        let mut inherited = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&held), Some(&mut inherited))?;
+        let held = all_but_ours();
+        let mut former = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&held), Some(&mut former))?;
         let incoming = SignalFd::with_flags(&held, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { incoming, inherited })
+        Ok(Self { incoming, former })
     }
 
     /// Waits for the command to end, however long that takes.
     pub(crate) fn wait_for(&self, command: u32) -> Outcome {
         // Linux's pids have 22 bits at most: include/linux/threads.h, PID_MAX_LIMIT.
-        let command = Pid::from_raw(command as i32);
+        let command = command as libc::pid_t;
         loop {
             // First look, then wait: the command may have ended before its SIGCHLD was held back.
             if let Some(outcome) = look_after(command) {
@@ -71,29 +68,58 @@ impl Signals {
             // Whatever ended the wait: look.
             let _ = poll(&mut ready, PollTimeout::from(LOOK_MS));
             while let Ok(Some(signal)) = self.incoming.read_signal() {
-                let Ok(number) = Signal::try_from(signal.ssi_signo as i32) else { continue };
-                if number != Signal::SIGCHLD && signal.ssi_code != SI_KERNEL {
-                    // It may have ended just now.
-                    let _ = kill(command, number);
+                let number = signal.ssi_signo as c_int;
+                let is_of_terminal = signal.ssi_code == SI_KERNEL && OF_TERMINALS.contains(&number);
+                if number != libc::SIGCHLD && !is_of_terminal {
+                    // SAFETY: no memory is involved. The command may have ended just now, which is not an error.
+                    unsafe { libc::kill(command, number) };
                 }
             }
         }
     }
+
+    /// From now on signals have their effect on us again.
+    pub(crate) fn release(&self) {
+        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.former), None);
+    }
+}
+
+/// The real-time signals, too, which nix's own sets cannot name.
+fn all_but_ours() -> SigSet {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the function writes the whole set.
+    unsafe { libc::sigfillset(set.as_mut_ptr()) };
+    // SAFETY: it has been written.
+    let mut set = unsafe { set.assume_init() };
+    for signal in OURS {
+        // SAFETY: the set is initialised, and the number is a signal's.
+        unsafe { libc::sigdelset(&mut set, signal) };
+    }
+    // SAFETY: the set is initialised.
+    unsafe { SigSet::from_sigset_t_unchecked(set) }
 }
 
 /// Takes note of what the command did: its end, or a stop that stops us too, so that our shell notices.
-fn look_after(command: Pid) -> Option<Outcome> {
+fn look_after(command: libc::pid_t) -> Option<Outcome> {
     loop {
-        match waitpid(command, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
-            Ok(WaitStatus::Exited(_, code)) => return Some(Outcome::Exited(code as u8)),
-            Ok(WaitStatus::Signaled(_, signal, core_dumped)) => return Some(Outcome::Killed { signal, core_dumped }),
-            Ok(WaitStatus::Stopped(..)) => {
-                let _ = raise(Signal::SIGSTOP);
-            }
-            Ok(_) => return None,
-            Err(Errno::EINTR) => {}
+        let mut status = 0;
+        // Not nix's: it cannot tell of death by a real-time signal.
+        // SAFETY: the status outlives the call.
+        let result = unsafe { libc::waitpid(command, &mut status, libc::WNOHANG | libc::WUNTRACED) };
+        match result {
+            0 => return None,
+            -1 if Errno::last() == Errno::EINTR => {}
             // Not a child of ours any more, which nobody but us can bring about.
-            Err(_) => return Some(Outcome::Exited(EXIT_FAILURE)),
+            -1 => return Some(Outcome::Exited(EXIT_FAILURE)),
+            _ if libc::WIFSTOPPED(status) => {
+                // SAFETY: no memory is involved.
+                unsafe { libc::raise(libc::SIGSTOP) };
+            }
+            _ if libc::WIFSIGNALED(status) => {
+                let (signal, core_dumped) = (libc::WTERMSIG(status), libc::WCOREDUMP(status));
+                return Some(Outcome::Killed { signal, core_dumped });
+            }
+            _ => return Some(Outcome::Exited(libc::WEXITSTATUS(status) as u8)),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! A file of OTLP/JSON lines: one `TracesData` a line, as the OpenTelemetry file exporter specification has it.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, Permissions},
     io::{BufWriter, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -27,8 +27,6 @@ pub(crate) struct JsonLinesSink {
     file: BufWriter<File>,
     resource: ResourceAttributesWithSchema,
     converter: Converter,
-    delivered: u64,
-    lost: u64,
     problem: Option<String>,
 }
 
@@ -41,13 +39,15 @@ impl JsonLinesSink {
             .mode(MODE)
             .open(path)
             .with_context(|| format!("cannot write '{}'", path.display()))?;
+        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            // One that was there before may be open to others.
+            let _ = file.set_permissions(Permissions::from_mode(MODE));
+        }
         Ok(Self {
             path: path.to_owned(),
             file: BufWriter::new(file),
             resource: resource.into(),
             converter: Converter::from_environment(),
-            delivered: 0,
-            lost: 0,
             problem: None,
         })
     }
@@ -62,23 +62,17 @@ impl JsonLinesSink {
 }
 
 impl Sink for JsonLinesSink {
-    fn write(&mut self, spans: Vec<Arc<Span>>, _: Option<Instant>) {
+    fn write(&mut self, spans: Vec<Arc<Span>>, _: Option<Instant>) -> u64 {
         match self.write_line(&spans) {
-            Ok(()) => self.delivered += spans.len() as u64,
+            Ok(()) => 0,
             Err(error) => {
-                self.lost += spans.len() as u64;
                 self.problem.get_or_insert_with(|| error.to_string());
+                spans.len() as u64
             }
         }
     }
 
     fn close(self: Box<Self>) -> Delivery {
-        Delivery {
-            destination: self.path.display().to_string(),
-            delivered: self.delivered,
-            lost: self.lost,
-            problem: self.problem,
-            text: None,
-        }
+        Delivery { destination: self.path.display().to_string(), problem: self.problem, ..Delivery::default() }
     }
 }

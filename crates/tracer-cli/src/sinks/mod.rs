@@ -19,7 +19,7 @@ use tracer_model::Span;
 
 use crate::{
     config::{Otlp, Output},
-    privileges,
+    console, privileges,
 };
 
 use queue::Queue;
@@ -29,10 +29,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A destination of spans.
 pub(crate) trait Sink: Send {
-    /// Takes a batch, and may take its time. `deadline` is set once the command has ended.
-    fn write(&mut self, spans: Vec<Arc<Span>>, deadline: Option<Instant>);
+    /// Takes a batch, and may take its time; says how many of it were lost. `deadline` is set once the command has ended.
+    fn write(&mut self, spans: Vec<Arc<Span>>, deadline: Option<Instant>) -> u64;
 
-    /// Ends it, and says what came of it.
+    /// Ends it, and says what came of it, but for the counts.
     fn close(self: Box<Self>) -> Delivery;
 }
 
@@ -59,8 +59,8 @@ impl OpenSinks {
     ///
     /// # Errors
     ///
-    /// What cannot be opened.
-    pub(crate) fn open(outputs: &[Output], otlp: &Otlp, resource: &Resource) -> Result<Self> {
+    /// What cannot be opened; a warning if the outputs are optional.
+    pub(crate) fn open(outputs: &[Output], is_optional: bool, otlp: &Otlp, resource: &Resource) -> Result<Self> {
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
                 Output::Otlp => Box::new(otlp::OtlpSink::open(otlp, resource)?),
@@ -68,7 +68,15 @@ impl OpenSinks {
                 Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, resource)?),
             })
         };
-        Ok(Self(outputs.iter().map(open).collect::<Result<_>>()?))
+        let mut sinks = Vec::new();
+        for output in outputs {
+            match open(output) {
+                Ok(sink) => sinks.push(sink),
+                Err(error) if is_optional => console::warn(format_args!("an output is left out: {error:#}")),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self(sinks))
     }
 
     /// Starts their threads.
@@ -92,18 +100,20 @@ impl OpenSinks {
 
 fn serve(mut sink: Box<dyn Sink>, queue: &Queue) -> Delivery {
     let mut deadline = None;
+    let mut delivered = 0;
     while let Some((batch, is_closed)) = queue.take() {
         if is_closed {
             deadline.get_or_insert_with(|| Instant::now() + FLUSH_TIMEOUT);
         }
-        sink.write(batch, deadline);
+        let spans = batch.len() as u64;
+        let lost = sink.write(batch, deadline);
+        delivered += spans - lost;
+        queue.lose(lost);
     }
-    let mut delivery = sink.close();
-    if queue.refused() > 0 {
-        delivery.lost += queue.refused();
-        delivery.problem.get_or_insert_with(|| "the queue was full".to_owned());
-    }
-    delivery
+    let closing = sink.close();
+    let lost = queue.lost();
+    let full = || (lost > 0).then(|| "the queue was full".to_owned());
+    Delivery { delivered, lost, problem: closing.problem.or_else(full), ..closing }
 }
 
 /// The way in: never waits.
@@ -118,9 +128,9 @@ impl Intake {
         }
     }
 
-    /// Spans that a full queue has refused.
-    pub(crate) fn refused(&self) -> u64 {
-        self.0.iter().map(|queue| queue.refused()).sum()
+    /// Spans lost so far, of all sinks.
+    pub(crate) fn lost(&self) -> u64 {
+        self.0.iter().map(|queue| queue.lost()).sum()
     }
 }
 

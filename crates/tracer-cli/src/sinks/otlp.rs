@@ -26,11 +26,11 @@ pub(crate) struct OtlpSink {
     runtime: Runtime,
     exporter: SpanExporter,
     converter: Converter,
-    delivered: u64,
-    lost: u64,
     problem: Option<String>,
-    /// The last batch did not arrive.
-    is_down: bool,
+    /// Longest time for one batch, retries included.
+    timeout: Duration,
+    /// A batch did not arrive although the command had ended.
+    is_given_up: bool,
     heard: Arc<Mutex<Heard>>,
 }
 
@@ -61,52 +61,47 @@ impl OtlpSink {
             runtime,
             exporter,
             converter: Converter::from_environment(),
-            delivered: 0,
-            lost: 0,
             problem: None,
-            is_down: false,
+            timeout: otlp.timeout,
+            is_given_up: false,
             heard,
         })
     }
 
-    fn export(&self, spans: &[Arc<Span>], limit: Option<Duration>) -> Result<(), String> {
+    fn export(&self, spans: &[Arc<Span>], limit: Duration) -> Result<(), String> {
         let batch = spans.iter().map(|span| self.converter.span_data(span)).collect();
         self.runtime.block_on(async {
-            let export = self.exporter.export(batch);
-            match limit {
-                None => export.await.map_err(|error| error.to_string()),
-                Some(limit) => match tokio::time::timeout(limit, export).await {
-                    Ok(result) => result.map_err(|error| error.to_string()),
-                    Err(_) => Err("no answer in time".to_owned()),
-                },
+            match tokio::time::timeout(limit, self.exporter.export(batch)).await {
+                Ok(result) => result.map_err(|error| error.to_string()),
+                Err(_) => Err("no answer in time".to_owned()),
             }
         })
     }
 }
 
 impl Sink for OtlpSink {
-    fn write(&mut self, spans: Vec<Arc<Span>>, deadline: Option<Instant>) {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // Once the command has ended, a collector that is down must not hold the exit up: one failure is enough.
-        let is_hopeless = deadline.is_some() && self.is_down;
-        let result = if is_hopeless { Err(String::new()) } else { self.export(&spans, left) };
+    fn write(&mut self, spans: Vec<Arc<Span>>, deadline: Option<Instant>) -> u64 {
+        let count = spans.len() as u64;
+        // Once the command has ended, a collector that is not there must not hold the exit up: one failure is enough.
+        if self.is_given_up {
+            return count;
+        }
+        let left = deadline.map_or(self.timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let result = self.export(&spans, left.min(self.timeout));
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(()) => {
-                self.is_down = false;
-                let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-                let rejected = std::mem::take(&mut heard.rejected).min(spans.len() as u64);
-                self.lost += rejected;
-                self.delivered += spans.len() as u64 - rejected;
+                let rejected = std::mem::take(&mut heard.rejected).min(count);
                 if rejected > 0 {
                     self.problem.get_or_insert_with(|| format!("rejected by the collector: {}", heard.rejection));
                 }
+                rejected
             }
             Err(problem) => {
-                self.is_down = true;
-                self.lost += spans.len() as u64;
-                let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+                self.is_given_up = deadline.is_some();
                 let problem = heard.failure.take().unwrap_or(problem);
                 self.problem.get_or_insert(problem);
+                count
             }
         }
     }
@@ -114,13 +109,7 @@ impl Sink for OtlpSink {
     fn close(self: Box<Self>) -> Delivery {
         // Not awaited: a resolver thread that hangs would hold up the exit.
         self.runtime.shutdown_background();
-        Delivery {
-            destination: self.endpoint,
-            delivered: self.delivered,
-            lost: self.lost,
-            problem: self.problem,
-            text: None,
-        }
+        Delivery { destination: self.endpoint, problem: self.problem, ..Delivery::default() }
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Queue {
 struct State {
     spans: VecDeque<Arc<Span>>,
     bytes: usize,
-    refused: u64,
+    lost: u64,
     is_closed: bool,
 }
 
@@ -40,7 +40,7 @@ impl Queue {
         let mut state = self.lock();
         let size = encoded_size(&span);
         if state.bytes + size > CAPACITY {
-            state.refused += 1;
+            state.lost += 1;
             return;
         }
         state.bytes += size;
@@ -71,8 +71,14 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    pub(crate) fn refused(&self) -> u64 {
-        self.lock().refused
+    /// Counts spans that were taken, and lost on the way.
+    pub(crate) fn lose(&self, spans: u64) {
+        self.lock().lost += spans;
+    }
+
+    /// Spans that did not fit, or were lost on the way.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lock().lost
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -195,6 +201,6 @@ mod tests {
             queue.push(span(size));
         }
         let fits = CAPACITY / encoded_size(&span(size));
-        assert_eq!(queue.refused(), 10 - fits as u64);
+        assert_eq!(queue.lost(), 10 - fits as u64);
     }
 }

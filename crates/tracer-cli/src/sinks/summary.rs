@@ -60,7 +60,7 @@ struct Line {
 }
 
 impl Sink for SummarySink {
-    fn write(&mut self, spans: Vec<Arc<Span>>, _: Option<Instant>) {
+    fn write(&mut self, spans: Vec<Arc<Span>>, _: Option<Instant>) -> u64 {
         for span in spans {
             self.seen += 1;
             let is_root = matches!(&span.subject, Subject::Process(process) if process.certificate.is_some());
@@ -69,6 +69,7 @@ impl Sink for SummarySink {
                 self.entries.push(entry);
             }
         }
+        0
     }
 
     fn close(self: Box<Self>) -> Delivery {
@@ -80,7 +81,7 @@ impl Sink for SummarySink {
         if left_out > 0 {
             let _ = writeln!(text, "the tree shows {} of {} spans", self.entries.len(), self.seen);
         }
-        Delivery { delivered: self.seen, text: Some(text), ..Delivery::default() }
+        Delivery { text: Some(text), ..Delivery::default() }
     }
 }
 

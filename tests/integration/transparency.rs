@@ -1,0 +1,112 @@
+//! The wrapped command cannot tell: what it sees of itself is what it sees without us.
+
+use std::process::{Command, Output};
+
+use crate::harness::PROCESS_TRACER;
+
+/// Runs a shell script in which `$WRAP` stands before a command: once it is nothing, once it is process-tracer. Gives the
+/// outputs of both.
+fn bare_and_wrapped(script: &str) -> [Output; 2] {
+    let wrap = format!("{PROCESS_TRACER} -q --");
+    ["", wrap.as_str()].map(|wrap| {
+        // A limit that only a hang can reach.
+        let mut bash = Command::new("timeout");
+        bash.args(["60", "bash", "-c", script]).env("WRAP", wrap).env("LC_ALL", "C");
+        for variable in ["TRACEPARENT", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_EXPORTER"] {
+            bash.env_remove(variable);
+        }
+        bash.output().unwrap()
+    })
+}
+
+#[test]
+fn a_wrapped_command_is_as_a_bare_one() {
+    // Each says something of what it was started with, or of how it ended.
+    let cases = [
+        // signals
+        ("nothing ignored or blocked", "$WRAP grep -E '^(Shd|Sig)(Pnd|Blk|Ign|Cgt)' /proc/self/status"),
+        ("SIGPIPE ignored", "trap '' PIPE; $WRAP grep ^SigIgn /proc/self/status"),
+        ("SIGHUP ignored, as by nohup", "trap '' HUP; $WRAP grep ^SigIgn /proc/self/status"),
+        ("SIGINT and SIGTERM ignored", "trap '' INT TERM; $WRAP grep ^SigIgn /proc/self/status"),
+        ("SIGCHLD ignored", "trap '' CHLD; $WRAP grep ^SigIgn /proc/self/status; echo $?"),
+        (
+            "signals blocked",
+            r#"python3 -c 'import os,signal,sys; signal.pthread_sigmask(signal.SIG_BLOCK, {10, 15, 40}); os.execvp(sys.argv[1], sys.argv[1:])' $WRAP grep ^SigBlk /proc/self/status"#,
+        ),
+        // descriptors
+        ("descriptors", "$WRAP sh -c 'ls /proc/$$/fd'"),
+        (
+            "inherited descriptors",
+            "exec 7</dev/zero 9>/dev/null; $WRAP sh -c 'readlink /proc/$$/fd/7 /proc/$$/fd/9; ls /proc/$$/fd'",
+        ),
+        ("stdin closed", "$WRAP python3 -c 'import os; print(sorted(os.listdir(\"/proc/self/fd\")))' <&-"),
+        (
+            "stdin and stderr closed",
+            "$WRAP python3 -c 'import os; print(sorted(os.listdir(\"/proc/self/fd\")))' <&- 2>&-",
+        ),
+        ("stdout closed", "$WRAP sh -c 'echo x' >&-; echo $?"),
+        ("all closed", "$WRAP sh -c 'exit 7' <&- >&- 2>&-; echo $?"),
+        ("stdin piped", "echo hello | $WRAP cat"),
+        ("stdin not eaten", "(head -c 5 >/dev/null; $WRAP true; cat) <<< 'hello world'"),
+        // the process
+        ("working directory", "cd /usr/lib; $WRAP pwd"),
+        ("umask", "umask 0027; $WRAP sh -c umask"),
+        ("limits", "ulimit -n 100; ulimit -c 0; ulimit -s 4096; $WRAP cat /proc/self/limits"),
+        ("niceness", "nice -n 5 $WRAP nice"),
+        ("affinity", "taskset -c 0 $WRAP grep Cpus_allowed_list /proc/self/status"),
+        ("oom score", "echo 77 > /proc/$$/oom_score_adj; $WRAP cat /proc/self/oom_score_adj"),
+        ("cgroup", "$WRAP cat /proc/self/cgroup"),
+        (
+            "session and group",
+            "$WRAP sh -c 'set -- $(cut -d\" \" -f5,6 /proc/$$/stat); [ $1 -eq '$(cut -d' ' -f5 /proc/$$/stat)' ] && [ $2 -eq '$(cut -d' ' -f6 /proc/$$/stat)' ]; echo $?'",
+        ),
+        ("user and groups", "$WRAP id"),
+        ("capabilities", "$WRAP grep ^Cap /proc/self/status"),
+        ("no new privileges", "setpriv --no-new-privs $WRAP grep -E '^(Cap|NoNewPrivs)' /proc/self/status"),
+        ("namespaces", "$WRAP sh -c 'readlink /proc/self/ns/*'"),
+        ("personality", "setarch -R $WRAP cat /proc/self/personality"),
+        ("scheduler", "chrt -b 0 $WRAP chrt -p 0 | sed 's/pid.*current/current/'"),
+        ("subreaper", "$WRAP sh -c '(sleep 0.2; cut -d\" \" -f4 /proc/self/stat) & sleep 0.01'; sleep 0.4"),
+        ("no tracer", "$WRAP grep TracerPid /proc/self/status"),
+        // arguments and environment
+        ("arguments", "$WRAP printf '[%s]' '' a 'b c' $'d\\ne' '*' --help -- -x"),
+        ("bytes that are not UTF-8", "$WRAP printf '[%s]' $'\\xff\\xfe'"),
+        ("environment", "$WRAP env | grep -vE '^(TRACEPARENT|_|WRAP)='"),
+        ("order of the environment", "env -i Z=1 A=2 M=3 $WRAP /usr/bin/env | grep -v ^TRACEPARENT="),
+        ("variables without names", "env -i 'A=1' PATH=$PATH $WRAP env | grep -v ^TRACEPARENT="),
+        (
+            "PATH of the caller",
+            "mkdir -p ${TMPDIR:-/tmp}/pt$$; printf '#!/bin/sh\\necho found\\n' > ${TMPDIR:-/tmp}/pt$$/mine; chmod +x ${TMPDIR:-/tmp}/pt$$/mine; PATH=${TMPDIR:-/tmp}/pt$$:$PATH $WRAP mine; rm -r ${TMPDIR:-/tmp}/pt$$",
+        ),
+        (
+            "a script without interpreter line",
+            "f=$(mktemp); echo 'echo script $0 $1' > $f; chmod +x $f; $WRAP $f arg | sed \"s,$f,F,\"; rm $f",
+        ),
+        ("an argument of 100 KiB", "$WRAP printf %s $(head -c 100000 /dev/zero | tr '\\0' x) | md5sum"),
+        ("two MiB of arguments", "$WRAP printf %s $(seq 100000 200000 | head -c 900000) | md5sum"),
+        // how it ends
+        ("exit codes", "for i in 0 1 2 99 125 126 127 128 255; do $WRAP sh -c \"exit $i\"; echo $?; done"),
+        (
+            "deaths by signal",
+            "for s in HUP INT QUIT ILL ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT XCPU SYS 34 64; do (ulimit -c 0; $WRAP sh -c \"kill -$s \\$\\$\"); echo $s $?; done 2>/dev/null",
+        ),
+        ("not found", "$WRAP /no/such/command 2>/dev/null; echo $?"),
+        ("not executable", "$WRAP /etc/passwd 2>/dev/null; echo $?"),
+        ("a directory", "$WRAP / 2>/dev/null; echo $?"),
+        ("an empty name", "$WRAP '' 2>/dev/null; echo $?"),
+        ("a busy file", "f=$(mktemp); cp /bin/true $f; chmod +x $f; exec 8>>$f; $WRAP $f 2>/dev/null; echo $?; rm $f"),
+        ("a broken pipe", "$WRAP yes | head -1; echo ${PIPESTATUS[0]}"),
+    ];
+    let mut differences = Vec::new();
+    for (what, script) in cases {
+        let [bare, wrapped] = bare_and_wrapped(script).map(|output| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            (text(&output.stdout), text(&output.stderr), output.status.code())
+        });
+        assert!(!bare.0.is_empty(), "{what}: the bare run says nothing: {bare:?}");
+        if bare != wrapped {
+            differences.push(format!("{what}:\n  bare    {bare:?}\n  wrapped {wrapped:?}"));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
