@@ -205,3 +205,12 @@ fn a_script_is_named_as_invoked_and_mapped_as_its_interpreter() {
     assert_eq!(root.name, "configure");
     assert_eq!(root.attribute("process.executable.name"), "dash");
 }
+
+#[test]
+fn a_file_without_a_place_is_named_as_the_kernel_names_it() {
+    let script = "import os\nm = os.memfd_create('parcel')\nos.write(m, open('/bin/true', 'rb').read())\nos.execve(m, ['x'], {})";
+    let run = crate::harness::trace_with(&[], &["/usr/bin/env", "python3", "-c", script]);
+    run.trace.assert_complete();
+    let root = run.trace.root();
+    assert_eq!((root.name.as_str(), root.attribute("process.executable.path")), ("memfd:parcel", "/memfd:parcel"));
+}

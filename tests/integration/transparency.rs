@@ -110,3 +110,14 @@ fn a_wrapped_command_is_as_a_bare_one() {
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
+
+#[test]
+fn a_terminal_and_its_job_control_work_as_without_us() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/integration/terminal.py");
+    let [bare, wrapped] = [&[][..], &[PROCESS_TRACER, "-q", "--"]].map(|prefix| {
+        let output = Command::new("python3").arg(script).args(prefix).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    });
+    assert_eq!(bare.lines().count(), 12, "{bare}");
+    assert_eq!(wrapped, bare);
+}

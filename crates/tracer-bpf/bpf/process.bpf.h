@@ -200,14 +200,18 @@ __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 			vfsmount = (void *)above + bpf_core_field_offset(struct mount, mnt);
 			continue;
 		}
-		parent = BPF_CORE_READ(dentry, d_parent);
-		if (parent == dentry || size >= PATH_BYTES)
+		if (size >= PATH_BYTES)
 			return 0;
 		length =
 		    bpf_probe_read_kernel_str(scratch->text + size, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
 		if (length <= 0)
 			return 0;
 		scratch->record.size = size + length;
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (parent == dentry) { /* a file without a place, such as a memfd */
+			emit_text(part);
+			return 0;
+		}
 		dentry = parent;
 	}
 	return 0;

@@ -22,7 +22,12 @@ use std::ffi::OsStr;
 
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 
-use crate::{args::Args, config::Config, inheritance::Inheritance, outcome::EXIT_FAILURE};
+use crate::{
+    args::Args,
+    config::Config,
+    inheritance::Inheritance,
+    outcome::{EXIT_FAILURE, Outcome},
+};
 
 /// Instead of Rust's own start, which would ignore SIGPIPE and open closed standard descriptors before we could take note
 /// of how we found them.
@@ -52,7 +57,12 @@ fn main_with<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> u8 {
         .and_then(|args| Config::resolve(args, &matches))
         .and_then(|config| run::run(config, inheritance));
     match outcome {
-        Ok(outcome) => outcome.exit(),
+        Ok(outcome) => {
+            if let Outcome::Killed { signal, .. } = outcome {
+                signals::die_by(signal);
+            }
+            outcome.status()
+        }
         Err(error) => {
             console::say(format_args!("{error:#}"));
             EXIT_FAILURE

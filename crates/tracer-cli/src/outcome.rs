@@ -1,11 +1,6 @@
 //! How a run ended, and the exit status that says so.
 
-use std::mem::MaybeUninit;
-
-use nix::{
-    libc::{self, c_int},
-    sys::resource::{Resource, setrlimit},
-};
+use nix::libc::c_int;
 
 /// Our own failure, as env(1) and timeout(1) have it.
 pub(crate) const EXIT_FAILURE: u8 = 125;
@@ -29,31 +24,14 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// The exit status that is ours. If a signal killed the command, it kills us here.
-    pub(crate) fn exit(self) -> u8 {
+    /// The exit status that is ours. After a death by signal it is what a shell would say, for the case that the same
+    /// signal does not kill us.
+    pub(crate) fn status(self) -> u8 {
         match self {
             Self::Exited(code) => code,
-            Self::Killed { signal, .. } => die_by(signal),
+            Self::Killed { signal, .. } => 128 | signal as u8,
             Self::NotInvoked { is_found: true } => EXIT_CANNOT_INVOKE,
             Self::NotInvoked { is_found: false } => EXIT_NOT_FOUND,
         }
     }
-}
-
-/// Dies as the command did, so that our caller sees what it would have seen. The core, if any, is the command's.
-fn die_by(signal: c_int) -> u8 {
-    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-    // SAFETY: the default action runs no code of ours.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: the function writes the whole set.
-    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: it has been written, and the number is a signal's.
-    unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
-    // SAFETY: the set is initialised.
-    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut()) };
-    // SAFETY: no memory is involved.
-    unsafe { libc::raise(signal) };
-    // A signal that does not kill us after all: as a shell would say it.
-    128 | signal as u8
 }

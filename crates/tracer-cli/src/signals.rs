@@ -7,6 +7,7 @@ use nix::{
     libc::{self, c_int},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
+        resource::{Resource, setrlimit},
         signal::{SigSet, SigmaskHow, sigprocmask},
         signalfd::{SfdFlags, SignalFd},
     },
@@ -84,19 +85,31 @@ impl Signals {
     }
 }
 
-/// The real-time signals, too, which nix's own sets cannot name.
 fn all_but_ours() -> SigSet {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: the function writes the whole set.
-    unsafe { libc::sigfillset(set.as_mut_ptr()) };
-    // SAFETY: it has been written.
-    let mut set = unsafe { set.assume_init() };
+    let mut set = raw_set(libc::sigfillset);
     for signal in OURS {
         // SAFETY: the set is initialised, and the number is a signal's.
         unsafe { libc::sigdelset(&mut set, signal) };
     }
     // SAFETY: the set is initialised.
     unsafe { SigSet::from_sigset_t_unchecked(set) }
+}
+
+/// A set of one signal, by its number: nix's own sets cannot name the real-time signals.
+pub(crate) fn only(signal: c_int) -> SigSet {
+    let mut set = raw_set(libc::sigemptyset);
+    // SAFETY: the set is initialised; a number that is no signal's leaves it as it is.
+    unsafe { libc::sigaddset(&mut set, signal) };
+    // SAFETY: the set is initialised.
+    unsafe { SigSet::from_sigset_t_unchecked(set) }
+}
+
+fn raw_set(initialise: unsafe extern "C" fn(*mut libc::sigset_t) -> c_int) -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the function writes the whole set.
+    unsafe { initialise(set.as_mut_ptr()) };
+    // SAFETY: it has been written.
+    unsafe { set.assume_init() }
 }
 
 /// Takes note of what the command did: its end, or a stop that stops us too, so that our shell notices.
@@ -111,10 +124,7 @@ fn look_after(command: libc::pid_t) -> Option<Outcome> {
             -1 if Errno::last() == Errno::EINTR => {}
             // Not a child of ours any more, which nobody but us can bring about.
             -1 => return Some(Outcome::Exited(EXIT_FAILURE)),
-            _ if libc::WIFSTOPPED(status) => {
-                // SAFETY: no memory is involved.
-                unsafe { libc::raise(libc::SIGSTOP) };
-            }
+            _ if libc::WIFSTOPPED(status) => stop_by(libc::WSTOPSIG(status)),
             _ if libc::WIFSIGNALED(status) => {
                 let (signal, core_dumped) = (libc::WTERMSIG(status), libc::WCOREDUMP(status));
                 return Some(Outcome::Killed { signal, core_dumped });
@@ -122,4 +132,23 @@ fn look_after(command: libc::pid_t) -> Option<Outcome> {
             _ => return Some(Outcome::Exited(libc::WEXITSTATUS(status) as u8)),
         }
     }
+}
+
+/// Stops as the command did, and returns when we are continued.
+fn stop_by(signal: c_int) {
+    let stop = only(signal);
+    // SAFETY: no memory is involved.
+    unsafe { libc::raise(signal) };
+    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&stop), None);
+    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&stop), None);
+}
+
+/// Dies as the command did, so that our caller sees what it would have seen. The core, if any, is the command's.
+pub(crate) fn die_by(signal: c_int) {
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    // SAFETY: the default action runs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&only(signal)), None);
+    // SAFETY: no memory is involved.
+    unsafe { libc::raise(signal) };
 }

@@ -1,0 +1,103 @@
+"""Drives a shell on a terminal of its own, with job control, and prints what came of each step.
+
+Usage: terminal.py [PREFIX...]: the words that stand before each command, none for a bare run.
+"""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import sys
+import termios
+import time
+
+PREFIX = " ".join(sys.argv[1:])
+LIMIT = 30  # seconds, which only a hang can reach
+
+
+class Shell:
+    def __init__(self):
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            os.environ.update(PS1="prompt> ", TERM="dumb")
+            os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+        self.text = ""
+        self.expect("prompt> ")
+
+    def expect(self, pattern):
+        """Reads until the pattern has come, and gives what matched."""
+        limit = time.monotonic() + LIMIT
+        while not (found := re.search(pattern, self.text)):
+            if time.monotonic() > limit:
+                print("in vain:", pattern, repr(self.text))
+                sys.exit(1)
+            if select.select([self.terminal], [], [], 0.1)[0]:
+                self.text += os.read(self.terminal, 4096).decode(errors="replace")
+        self.text = self.text[found.end():]
+        return found
+
+    def type(self, keys):
+        os.write(self.terminal, keys.encode())
+
+    def status(self):
+        self.type("echo status=$((0+$?))=\n")
+        return self.expect(r"status=(\d+)=").group(1)
+
+
+def main():
+    shell = Shell()
+    sleeper = f"{PREFIX} sh -c 'echo ready; exec sleep 50'\n"
+
+    shell.type(sleeper)
+    shell.expect(r"[\r\n]ready")
+    shell.type("\x03")
+    shell.expect("prompt> ")
+    print("Ctrl-C:", shell.status())
+
+    shell.type(f"ulimit -c 0; {sleeper}")
+    shell.expect(r"[\r\n]ready")
+    shell.type("\x1c")
+    shell.expect("prompt> ")
+    print("Ctrl-\\:", shell.status())
+
+    shell.type(sleeper)
+    shell.expect(r"[\r\n]ready")
+    shell.type("\x1a")
+    print("Ctrl-Z:", shell.expect(r"\[1\]\+\s+(\w+)").group(1))
+    print("after Ctrl-Z:", shell.status())
+    shell.type("fg\n")
+    shell.expect("sleep 50")
+    time.sleep(0.3)
+    shell.type("\x1a")
+    print("Ctrl-Z again:", shell.expect(r"\[1\]\+\s+(\w+)").group(1))
+    shell.type("bg; sleep 0.3; jobs\n")
+    print("bg:", shell.expect(r"\[1\]\+?\s+(Running)").group(1))
+    shell.type("kill %1; wait %1\n")
+    shell.expect("prompt> ")
+    time.sleep(0.3)
+    print("killed:", shell.status())
+
+    # A command that counts what it is sent: each once.
+    count = "import signal,time\\nn=[0,0]\\ndef f(s,_): n[s==28]+=1\\nsignal.signal(2,f);signal.signal(28,f)\\nprint(\"ready\",flush=True)\\nend=time.time()+1.5\\nwhile time.time()<end: time.sleep(0.05)\\nprint(\"counted\",*n)"
+    shell.type(f"{PREFIX} python3 -c $'{count}'\n".replace('\\"', '"'))
+    shell.expect(r"[\r\n]ready")
+    shell.type("\x03")
+    time.sleep(0.4)
+    fcntl.ioctl(shell.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    print("interrupts and window changes:", shell.expect(r"counted (\d+ \d+)").group(1))
+    shell.expect("prompt> ")
+    print("survived:", shell.status())
+
+    shell.type(f"{PREFIX} stty size\n")
+    print("size:", shell.expect(r"\n(\d+ \d+)").group(1))
+    shell.type(f"{PREFIX} cat & sleep 0.5; jobs\n")
+    print("reads in the background:", shell.expect(r"\[1\]\+\s+(Stopped)").group(1))
+    shell.type("kill -9 %1; wait\n")
+    shell.type(f"{PREFIX} sh -c 'read line; echo \"got $line\"'\nhello\n")
+    print("reads in the foreground:", shell.expect(r"got (hello)").group(1))
+    shell.type("exit\n")
+
+
+main()
