@@ -296,6 +296,48 @@ fn without_privileges_the_command_runs_and_its_own_span_is_kept() {
 }
 
 #[test]
+fn strictly_the_command_does_not_run_untraced() {
+    let output = Command::new("setpriv")
+        .args(["--bounding-set=-all", "--inh-caps=-all", "--reuid=65534", "--regid=65534", "--clear-groups"])
+        .args([PROCESS_TRACER, "--strict", "--", "echo", "ran"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{stderr}");
+    assert!(stderr.contains("as --strict asks: missing CAP_BPF"), "{stderr}");
+}
+
+#[test]
+fn the_command_runs_as_another_user_with_all_that_goes_with_it() {
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let show =
+        "id; env | grep -E '^(HOME|USER|LOGNAME|SHELL)=' | sort; grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status";
+    let expected = Command::new("setpriv")
+        .args(["--reuid=nobody", "--regid", &nobody.gid.to_string(), "--init-groups", "sh", "-c", show])
+        .env("HOME", &nobody.dir)
+        .envs([("USER", "nobody"), ("LOGNAME", "nobody")])
+        .env("SHELL", &nobody.shell)
+        .output()
+        .unwrap();
+    assert!(expected.status.success());
+    let uid = nobody.uid.to_string();
+    for user in ["nobody", &uid, "invoker"] {
+        let mut command = process_tracer();
+        command.args(["-q", "--user", user, "--", "sh", "-c", show]).env("SUDO_UID", &uid);
+        let output = command.output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&expected.stdout));
+    }
+    let (output, stderr, has_run) = run(&[], &[("PROCESS_TRACER_USER", "no-such-user")]);
+    assert_eq!((output.status.code(), has_run), (Some(125), false), "{stderr}");
+    for (user, reason) in [("no-such-user", "there is no user 'no-such-user'"), ("invoker", "SUDO_UID is not set")] {
+        let output = process_tracer().args(["-u", user, "--", "true"]).env_remove("SUDO_UID").output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125));
+        assert!(stderr.contains("--user: ") && stderr.contains(reason), "{stderr}");
+    }
+}
+
+#[test]
 fn file_capabilities_are_enough_and_the_command_gets_none() {
     let (output, trace) = trace_as_nobody(Some("cap_bpf,cap_perfmon=ep"), "/bin/true; grep Cap /proc/self/status");
     let stdout = String::from_utf8_lossy(&output.stdout);

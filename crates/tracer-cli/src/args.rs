@@ -56,6 +56,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", env = "PROCESS_TRACER_SERVICE_NAME", hide_env_values = true)]
     pub(crate) service_name: Option<String>,
 
+    /// Run the command as this user, with their groups, HOME, USER, LOGNAME and SHELL; `invoker` is whoever called sudo
+    #[arg(short, long, value_name = "USER", env = "PROCESS_TRACER_USER", hide_env_values = true)]
+    pub(crate) user: Option<String>,
+
+    /// Do not run the command if what it starts cannot be traced
+    #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_STRICT", hide_env_values = true)]
+    pub(crate) strict: bool,
+
     /// Say nothing but warnings and errors
     #[arg(short, long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_QUIET", hide_env_values = true)]
     pub(crate) quiet: bool,

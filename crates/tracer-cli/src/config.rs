@@ -16,6 +16,7 @@ use crate::{
     args::Args,
     console,
     context::{self, TRACEPARENT},
+    user::User,
 };
 
 /// What a run is asked to do.
@@ -33,6 +34,9 @@ pub(crate) struct Config {
     pub(crate) otlp: Otlp,
     /// `None`: by OpenTelemetry's variables.
     pub(crate) service_name: Option<String>,
+    /// `None`: ours.
+    pub(crate) user: Option<User>,
+    pub(crate) is_strict: bool,
     pub(crate) is_quiet: bool,
     pub(crate) is_verbose: bool,
 }
@@ -75,6 +79,7 @@ impl Config {
         let settings = Settings { matches };
         let (trace_id, parent_id) = trace_context(&settings, &args)?;
         let (outputs, otlp) = outputs(&settings, &args)?;
+        let user = user(&args)?;
         Ok(Self {
             trace_id,
             parent_id,
@@ -83,6 +88,8 @@ impl Config {
             is_output_optional: settings.is_from_environment("output"),
             otlp,
             service_name: args.service_name.filter(|name| !name.is_empty()),
+            user,
+            is_strict: args.strict,
             is_quiet: args.quiet,
             is_verbose: args.verbose,
             command: args.command,
@@ -161,6 +168,11 @@ fn trace_context(settings: &Settings<'_>, args: &Args) -> Result<(Option<TraceId
         bail!("--parent-id: no trace for that parent; give its --trace-id too");
     }
     Ok((trace_id.or(caller.map(|caller| caller.trace_id)), parent_id.or(caller.map(|caller| caller.span_id))))
+}
+
+/// Wrong in a variable it is an error, too: skipped, the command would run as somebody else, perhaps as root.
+fn user(args: &Args) -> Result<Option<User>> {
+    args.user.as_deref().filter(|name| !name.is_empty()).map(User::look_up).transpose().context("--user")
 }
 
 fn attributes(settings: &Settings<'_>, values: &[String]) -> Result<Attributes> {

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command},
 };
 
-use crate::inheritance::Inheritance;
+use crate::{inheritance::Inheritance, user::User};
 
 /// Puts a variable into our own environment, from which the command inherits it; `None` takes it out. In place, so that
 /// the rest keeps its order and its oddities.
@@ -23,17 +23,22 @@ pub(crate) fn set_variable(name: &str, value: Option<&str>) {
     }
 }
 
-/// Forks and executes the command, with what it is to inherit.
+/// Forks and executes the command, with what it is to inherit, and as another user if there is one.
 ///
 /// # Errors
 ///
 /// That of exec: `ENOENT` if the command is not found.
-pub(crate) fn launch(command: &[OsString], inheritance: Inheritance) -> io::Result<Child> {
+pub(crate) fn launch(command: &[OsString], inheritance: Inheritance, user: Option<User>) -> io::Result<Child> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command.args(arguments);
     // SAFETY: the closure only makes async-signal-safe system calls. It runs after what the standard library does to
     // signals.
-    unsafe { command.pre_exec(move || inheritance.restore()) };
+    unsafe {
+        command.pre_exec(move || {
+            inheritance.restore()?;
+            user.as_ref().map_or(Ok(()), User::become_it)
+        })
+    };
     command.spawn()
 }

@@ -17,6 +17,7 @@ mod resource;
 mod run;
 mod signals;
 mod sinks;
+mod user;
 
 use std::ffi::OsStr;
 

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, ffi::OsString, io, os::unix::ffi::OsStrExt, sync::Arc, time::SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::unistd::{geteuid, getuid};
 use rand::{TryRng, rngs::SysRng};
 use tracer_bpf::{Capture, Options, Stream, probe};
@@ -24,6 +24,7 @@ use crate::{
     resource::resource,
     signals::Signals,
     sinks::{Delivery, Intake, OpenSinks},
+    user::User,
 };
 
 /// Runs the command and traces it.
@@ -31,19 +32,20 @@ use crate::{
 /// # Errors
 ///
 /// What kept us from starting the command.
-pub(crate) fn run(config: Config, inheritance: Inheritance) -> Result<Outcome> {
-    let Config { command, trace_id, parent_id, attributes, outputs, is_output_optional, otlp, .. } = config;
+pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcome> {
     let resource = resource(config.service_name.as_deref());
-    let sinks = OpenSinks::open(&outputs, is_output_optional, &otlp, &resource)?;
-    let capture = start_capture(attributes.need_environment(), config.is_verbose);
+    let sinks = OpenSinks::open(&config.outputs, config.is_output_optional, &config.otlp, &resource)?;
+    let attributes = std::mem::take(&mut config.attributes);
+    let command = &config.command;
+    let capture = start_capture(attributes.need_environment(), &config)?;
 
     let mut ids = IdGenerator::new(seed()?);
-    let trace_id = trace_id.unwrap_or_else(|| ids.trace_id());
+    let trace_id = config.trace_id.unwrap_or_else(|| ids.trace_id());
     let root_span_id = ids.span_id();
     let tracer = Tracer::new(Settings {
         trace_id,
         root_span_id,
-        root_parent_id: parent_id,
+        root_parent_id: config.parent_id,
         root_name: command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default(),
         anchor: Anchor { ktime: drain::now(), wall: SystemTime::now() },
         seed: seed()?,
@@ -51,6 +53,9 @@ pub(crate) fn run(config: Config, inheritance: Inheritance) -> Result<Outcome> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
     pass_on_context(trace_id, &context::traceparent(trace_id, root_span_id));
+    for (name, value) in config.user.iter().flat_map(User::variables) {
+        launch::set_variable(name, Some(&value));
+    }
 
     let signals = Signals::hold().context("cannot hold back signals")?;
     privileges::drop_before_launch();
@@ -58,7 +63,7 @@ pub(crate) fn run(config: Config, inheritance: Inheritance) -> Result<Outcome> {
     let watch = Watch::start(capture, tracer, sinks.intake.clone())?;
 
     let started = drain::now();
-    let child = match launch::launch(&command, inheritance) {
+    let child = match launch::launch(command, inheritance, config.user.clone()) {
         Ok(child) => child,
         Err(error) => {
             let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
@@ -71,7 +76,7 @@ pub(crate) fn run(config: Config, inheritance: Inheritance) -> Result<Outcome> {
     let outcome = signals.wait_for(child.id());
     // Whoever does not want to wait for the delivery may end us.
     signals.release();
-    let root = Root { identity: Identity { tgid: child.id(), start: started }, command: &command, outcome };
+    let root = Root { identity: Identity { tgid: child.id(), start: started }, command, outcome };
     match watch.finish(&root, &sinks.intake) {
         Ok(tracer) => report(&tracer, trace_id, &sinks.close(), config.is_quiet),
         Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
@@ -112,22 +117,23 @@ impl Watch {
     }
 }
 
-/// Loads and attaches the programs. If that cannot be, the command still runs, and a warning says what is missing.
-fn start_capture(environment: bool, is_verbose: bool) -> Result<(Capture, Stream), String> {
+/// Loads and attaches the programs. If that cannot be, a warning says what is missing, or with `--strict` an error.
+fn start_capture(environment: bool, config: &Config) -> Result<Result<(Capture, Stream), String>> {
     let started = drain::now();
     let options = Options { environment, ..Options::default() };
     let capture = probe::check()
         .map_err(|error| error.to_string())
         .and_then(|()| Capture::start(&options).map_err(|error| format!("{:#}", anyhow::Error::from(error))));
     match &capture {
-        Ok(_) if is_verbose => {
+        Ok(_) if config.is_verbose => {
             let ms = (drain::now().0 - started.0) / 1_000_000;
             console::say(format_args!("eBPF programs attached in {ms} ms"));
         }
         Ok(_) => {}
+        Err(reason) if config.is_strict => bail!("the command is not started, as --strict asks: {reason}"),
         Err(reason) => console::warn(format_args!("only the command itself is traced, not what it starts: {reason}")),
     }
-    capture
+    Ok(capture)
 }
 
 /// What the command starts finds our root span as its parent. The state of a caller's trace stays if it is our trace too.

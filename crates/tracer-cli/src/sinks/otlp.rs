@@ -19,7 +19,10 @@ use tonic::transport::ClientTlsConfig;
 use tracer_model::Span;
 
 use super::{Delivery, Sink, otel::Converter};
-use crate::config::{Otlp, Protocol};
+use crate::{
+    config::{Otlp, Protocol},
+    console,
+};
 
 pub(crate) struct OtlpSink {
     endpoint: String,
@@ -154,11 +157,17 @@ fn http_exporter(otlp: &Otlp, heard: &Arc<Mutex<Heard>>) -> Result<SpanExporter>
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut client = reqwest::Client::builder();
     if let Some(pem) = &otlp.certificate {
-        client = client.tls_certs_merge(Certificate::from_pem_bundle(pem).context("the CA certificate is not usable")?);
+        match Certificate::from_pem_bundle(pem) {
+            Ok(certificates) => client = client.tls_certs_merge(certificates),
+            Err(error) => console::warn(format_args!("the CA certificate is ignored: {error}")),
+        }
     }
     if let Some((certificate, key)) = &otlp.client_identity {
         let pem = [key.as_slice(), b"\n", certificate].concat();
-        client = client.identity(Identity::from_pem(&pem).context("the client certificate is not usable")?);
+        match Identity::from_pem(&pem) {
+            Ok(identity) => client = client.identity(identity),
+            Err(error) => console::warn(format_args!("the client certificate is ignored: {error}")),
+        }
     }
     let client = client.build().context("cannot set up HTTP")?;
     let client = Transport { client, heard: Arc::clone(heard) };

@@ -1,0 +1,62 @@
+//! The user that the command runs as, if that is not ours: `--user`.
+
+use std::{env, ffi::CString, io, os::unix::ffi::OsStrExt};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::unistd::{Gid, Uid, geteuid, getgrouplist, setgid, setgroups, setuid};
+
+/// What stands for whoever has called sudo.
+const INVOKER: &str = "invoker";
+
+/// Somebody with an entry in the user database.
+#[derive(Clone, Debug)]
+pub(crate) struct User {
+    entry: nix::unistd::User,
+    groups: Vec<Gid>,
+}
+
+impl User {
+    /// Looks up a user by name or number, or the one that called sudo.
+    pub(crate) fn look_up(name: &str) -> Result<Self> {
+        let entry = if name == INVOKER {
+            let uid = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+            nix::unistd::User::from_uid(Uid::from_raw(
+                uid.context("'invoker' is who calls sudo, but SUDO_UID is not set")?,
+            ))?
+        } else {
+            match nix::unistd::User::from_name(name)? {
+                Some(entry) => Some(entry),
+                None => name.parse().map_or(Ok(None), |uid| nix::unistd::User::from_uid(Uid::from_raw(uid)))?,
+            }
+        };
+        let entry = entry.ok_or_else(|| anyhow!("there is no user '{name}'"))?;
+        if !geteuid().is_root() && entry.uid != geteuid() {
+            bail!("only root can run the command as '{name}'");
+        }
+        let groups = getgrouplist(&CString::new(entry.name.as_str())?, entry.gid)
+            .with_context(|| format!("cannot look up the groups of '{name}'"))?;
+        Ok(Self { entry, groups })
+    }
+
+    /// The variables that say who one is.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 4] {
+        let text = |path: &std::path::Path| String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned();
+        [
+            ("HOME", text(&self.entry.dir)),
+            ("USER", self.entry.name.clone()),
+            ("LOGNAME", self.entry.name.clone()),
+            ("SHELL", text(&self.entry.shell)),
+        ]
+    }
+
+    /// Becomes that user for good, in the child, right before exec. Only makes async-signal-safe system calls.
+    pub(crate) fn become_it(&self) -> io::Result<()> {
+        if !geteuid().is_root() {
+            return Ok(()); // that is who we are
+        }
+        setgroups(&self.groups)?;
+        setgid(self.entry.gid)?;
+        setuid(self.entry.uid)?;
+        Ok(())
+    }
+}
