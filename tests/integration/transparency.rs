@@ -95,6 +95,7 @@ fn a_wrapped_command_is_as_a_bare_one() {
         ("a directory", "$WRAP / 2>/dev/null; echo $?"),
         ("an empty name", "$WRAP '' 2>/dev/null; echo $?"),
         ("a busy file", "f=$(mktemp); cp /bin/true $f; chmod +x $f; exec 8>>$f; $WRAP $f 2>/dev/null; echo $?; rm $f"),
+        ("stopped and continued", "$WRAP bash -c '(sleep 0.3; kill -CONT $$) & kill -STOP $$; echo resumed'"),
         ("a broken pipe", "$WRAP yes | head -1; echo ${PIPESTATUS[0]}"),
     ];
     let mut differences = Vec::new();

@@ -22,6 +22,7 @@ struct connection {
 struct listener_key {
 	__u32 network_namespace;
 	__u32 port;
+	__u8 address[16]; /* IPv4 as v4-mapped */
 };
 
 struct listener {
@@ -43,29 +44,65 @@ struct {
 	__type(value, struct listener);
 } listeners SEC(".maps");
 
+/* The sockets among these that listen: when one stops, it may have forgotten its port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64); /* struct sock * */
+	__type(value, struct listener_key);
+} listening SEC(".maps");
+
+static __always_inline void read_local_address(__u8 *address, struct sock *sk)
+{
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
+		bpf_core_read(address, 16, &sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
+	} else {
+		__be32 local = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+
+		address[10] = address[11] = 0xff;
+		__builtin_memcpy(address + 12, &local, sizeof(local));
+	}
+}
+
 static __always_inline struct listener_key listener_key(struct sock *sk)
 {
 	struct listener_key key = {};
 
 	key.network_namespace = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	key.port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	read_local_address(key.address, sk);
 	return key;
+}
+
+/* Who listens where this new connection came in: at its very address, at any IPv4 one, or at any at all. */
+static __always_inline struct listener *find_listener(struct sock *sk)
+{
+	struct listener_key key = listener_key(sk);
+	struct listener *known = bpf_map_lookup_elem(&listeners, &key);
+
+	if (known)
+		return known;
+	__builtin_memset(key.address + 12, 0, 4);
+	if (key.address[10] == 0xff && key.address[11] == 0xff) {
+		known = bpf_map_lookup_elem(&listeners, &key);
+		if (known)
+			return known;
+	}
+	__builtin_memset(key.address, 0, 16);
+	return bpf_map_lookup_elem(&listeners, &key);
 }
 
 static __always_inline void read_addresses(struct connection_record *record, struct sock *sk)
 {
 	record->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	record->peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	read_local_address(record->local_address, sk);
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
-		BPF_CORE_READ_INTO(&record->local_address, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
 		BPF_CORE_READ_INTO(&record->peer_address, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
 	} else {
-		__be32 local = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
 		__be32 peer = BPF_CORE_READ(sk, __sk_common.skc_daddr);
 
-		record->local_address[10] = record->local_address[11] = 0xff;
 		record->peer_address[10] = record->peer_address[11] = 0xff;
-		__builtin_memcpy(record->local_address + 12, &local, sizeof(local));
 		__builtin_memcpy(record->peer_address + 12, &peer, sizeof(peer));
 	}
 }
@@ -78,6 +115,10 @@ static __always_inline void read_counters(struct connection_record *record, stru
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u32 unsent = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_nxt);
+
+	/* A dissolved socket has begun a new sequence. */
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+		unsent = 0;
 
 	record->bytes_sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans) + unsent;
 	record->bytes_received = BPF_CORE_READ(tp, bytes_received);
@@ -136,9 +177,15 @@ static __always_inline void start_listening(struct sock *sk)
 	struct listener_key key = listener_key(sk);
 	struct identity *owner = tracked_current();
 	struct listener *known, listener = {};
+	__u64 socket = (__u64)sk;
 
-	if (!owner)
+	/* listen() without bind() gets its port only later. */
+	if (!owner || !key.port)
 		return;
+	if (bpf_map_update_elem(&listening, &socket, &key, BPF_ANY)) {
+		COUNT(untracked_connections);
+		return;
+	}
 	known = bpf_map_lookup_elem(&listeners, &key);
 	if (known) {
 		known->owner = *owner;
@@ -153,15 +200,20 @@ static __always_inline void start_listening(struct sock *sk)
 
 static __always_inline void stop_listening(struct sock *sk)
 {
-	struct listener_key key = listener_key(sk);
-	struct listener *known = bpf_map_lookup_elem(&listeners, &key);
+	__u64 socket = (__u64)sk;
+	struct listener_key *key = bpf_map_lookup_elem(&listening, &socket);
+	struct listener_key copy;
+	struct listener *known;
 
-	if (!known)
+	if (!key)
 		return;
-	if (known->sockets > 1)
+	copy = *key;
+	bpf_map_delete_elem(&listening, &socket);
+	known = bpf_map_lookup_elem(&listeners, &copy);
+	if (known && known->sockets > 1)
 		__sync_fetch_and_add(&known->sockets, -1);
-	else
-		bpf_map_delete_elem(&listeners, &key);
+	else if (known)
+		bpf_map_delete_elem(&listeners, &copy);
 }
 
 /*
@@ -171,12 +223,13 @@ static __always_inline void stop_listening(struct sock *sk)
  */
 static __always_inline bool closed_by_owner(struct sock *sk, int old_state, int new_state)
 {
+	/* Aborted, or dissolved by connect() to nowhere, or a connect() that failed before it began. */
+	if (new_state == TCP_CLOSE && (old_state == TCP_ESTABLISHED || old_state == TCP_CLOSE_WAIT ||
+				       old_state == TCP_SYN_RECV || old_state == TCP_SYN_SENT))
+		return true;
 	if (BPF_CORE_READ(sk, sk_shutdown) != RCV_SEND_SHUTDOWN)
 		return false;
-	if (old_state == new_state || new_state == TCP_FIN_WAIT1 || new_state == TCP_LAST_ACK)
-		return true;
-	return new_state == TCP_CLOSE && (old_state == TCP_ESTABLISHED || old_state == TCP_CLOSE_WAIT ||
-					  old_state == TCP_SYN_RECV || old_state == TCP_SYN_SENT);
+	return old_state == new_state || new_state == TCP_FIN_WAIT1 || new_state == TCP_LAST_ACK;
 }
 
 SEC("raw_tp/inet_sock_set_state")
@@ -204,14 +257,13 @@ int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	if (old_state == TCP_LISTEN) {
-		struct listener_key listener = listener_key(sk);
 		struct listener *known;
 
 		if (new_state == TCP_CLOSE) {
 			stop_listening(sk);
 			return 0;
 		}
-		known = bpf_map_lookup_elem(&listeners, &listener);
+		known = find_listener(sk);
 		if (known && new_state == TCP_SYN_RECV)
 			open_connection(sk, &known->owner, DIRECTION_ACCEPT);
 		return 0;

@@ -212,7 +212,7 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
         })
         .collect();
     let to = if destinations.is_empty() { String::new() } else { format!(" to {}", destinations.join(", ")) };
-    let is_delivered = deliveries.iter().all(|delivery| delivery.lost == 0);
+    let is_delivered = deliveries.iter().all(|delivery| delivery.lost == 0 && delivery.problem.is_none());
     let verdict = verdict(certificate, is_delivered);
     console::say(format_args!("trace {trace_id}, {}{to}, {verdict}", counted(spans, "span")));
 }

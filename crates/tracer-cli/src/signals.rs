@@ -114,13 +114,16 @@ fn raw_set(initialise: unsafe extern "C" fn(*mut libc::sigset_t) -> c_int) -> li
 
 /// Takes note of what the command did: its end, or a stop that stops us too, so that our shell notices.
 fn look_after(command: libc::pid_t) -> Option<Outcome> {
+    let waited_for = if std::process::id() == 1 { -1 } else { command };
     loop {
         let mut status = 0;
         // Not nix's: it cannot tell of death by a real-time signal.
         // SAFETY: the status outlives the call.
-        let result = unsafe { libc::waitpid(command, &mut status, libc::WNOHANG | libc::WUNTRACED) };
+        let result = unsafe { libc::waitpid(waited_for, &mut status, libc::WNOHANG | libc::WUNTRACED) };
         match result {
             0 => return None,
+            // As the init of a container we are also given orphans.
+            other if other > 0 && other != command => {}
             -1 if Errno::last() == Errno::EINTR => {}
             // Not a child of ours any more, which nobody but us can bring about.
             -1 => return Some(Outcome::Exited(EXIT_FAILURE)),
@@ -134,8 +137,13 @@ fn look_after(command: libc::pid_t) -> Option<Outcome> {
     }
 }
 
-/// Stops as the command did, and returns when we are continued.
+/// Stops as the command did, and returns when we are continued. Only for what a terminal's job control does, which continues
+/// the whole process group: who stops the command alone will continue it alone, and we would not notice.
 fn stop_by(signal: c_int) {
+    let is_of_job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&signal);
+    if !is_of_job_control || std::fs::File::open("/dev/tty").is_err() {
+        return;
+    }
     let stop = only(signal);
     // SAFETY: no memory is involved.
     unsafe { libc::raise(signal) };

@@ -30,9 +30,11 @@ impl LiveConnection {
         }
     }
 
-    /// Takes on what is known now. A socket that the kernel has taken out of its tables no longer knows its own end.
+    /// Takes on what is known now. A socket that the kernel has taken out of its tables no longer knows its
+    /// ends.
     pub(crate) fn update(&mut self, latest: Connection) {
         let local = if latest.local.port() == 0 { self.latest.local } else { latest.local };
-        self.latest = Connection { local, ..latest };
+        let peer = if latest.peer.port() == 0 { self.latest.peer } else { latest.peer };
+        self.latest = Connection { local, peer, ..latest };
     }
 }

@@ -216,10 +216,15 @@ impl Tracer {
             return;
         }
         let (owner_id, is_known) = self.span_of(owner);
+        let is_new = !self.connections.contains_key(&flow);
         let connection =
             self.connections.entry(flow).or_insert_with(|| LiveConnection::new(flow, at, change, owner_id, latest));
-        connection.owner_id = owner_id;
-        connection.is_repaired |= !is_known;
+        // An owner that is dead and forgotten is still the one it was.
+        if is_known {
+            connection.owner_id = owner_id;
+        } else if is_new {
+            connection.is_repaired = true;
+        }
         connection.update(latest);
         match change {
             Change::Opened | Change::Owned => {}

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions, Permissions},
-    io::{BufWriter, Write},
+    io::{Seek, SeekFrom, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,7 +24,9 @@ const MODE: u32 = 0o600;
 
 pub(crate) struct JsonLinesSink {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: File,
+    /// Of the whole lines in it, bytes.
+    size: u64,
     resource: ResourceAttributesWithSchema,
     converter: Converter,
     problem: Option<String>,
@@ -45,19 +47,30 @@ impl JsonLinesSink {
         }
         Ok(Self {
             path: path.to_owned(),
-            file: BufWriter::new(file),
+            file,
+            size: 0,
             resource: resource.into(),
             converter: Converter::from_environment(),
             problem: None,
         })
     }
 
+    /// Writes a line whole, or not at all: half a line would spoil the next one.
     fn write_line(&mut self, spans: &[Arc<Span>]) -> std::io::Result<()> {
         let spans = spans.iter().map(|span| self.converter.span_data(span)).collect();
         let data = TracesData { resource_spans: group_spans_by_resource_and_scope(spans, &self.resource) };
-        serde_json::to_writer(&mut self.file, &data)?;
-        self.file.write_all(b"\n")?;
-        self.file.flush()
+        let mut line = serde_json::to_vec(&data)?;
+        line.push(b'\n');
+        let written = self.file.write_all(&line);
+        match written {
+            Ok(()) => self.size += line.len() as u64,
+            Err(_) => {
+                // What is no regular file cannot be cut; then there is nothing to be done.
+                let _ = self.file.set_len(self.size);
+                let _ = self.file.seek(SeekFrom::Start(self.size));
+            }
+        }
+        written
     }
 }
 

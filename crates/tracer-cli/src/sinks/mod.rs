@@ -109,6 +109,10 @@ fn serve(mut sink: Box<dyn Sink>, queue: &Queue) -> Delivery {
         let lost = sink.write(batch, deadline);
         delivered += spans - lost;
         queue.lose(lost);
+        if lost > 0 && queue.is_closed() {
+            // It was on its way when the command ended: the one failure that is enough.
+            deadline.get_or_insert_with(Instant::now);
+        }
     }
     let closing = sink.close();
     let lost = queue.lost();

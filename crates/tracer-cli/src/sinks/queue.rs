@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tracer_model::{
-    Span,
-    span::{ProcessSpan, Subject},
-};
+use tracer_model::{Span, Value, span::Subject};
 
 /// Memory that spans of one queue may take.
 const CAPACITY: usize = 256 << 20;
@@ -71,6 +68,10 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     /// Counts spans that were taken, and lost on the way.
     pub(crate) fn lose(&self, spans: u64) {
         self.lock().lost += spans;
@@ -112,21 +113,28 @@ impl State {
 fn encoded_size(span: &Span) -> usize {
     const SPAN: usize = 900;
     const EVENT: usize = 200;
-    match &span.subject {
-        Subject::Connection(_) => SPAN,
-        Subject::Process(process) => {
-            SPAN + image_size(process) + EVENT * process.executions.len() + events_size(process)
-        }
+    let Subject::Process(process) = &span.subject else { return SPAN };
+    // Every argument costs a tag and a length besides its bytes.
+    let images = process.image.iter().map(|image| {
+        let path = |path: &Option<String>| path.as_ref().map_or(0, String::len);
+        2 * image.arguments.bytes.len() + image.file.len() + 2 * path(&image.executable) + path(&image.directory)
+    });
+    let events = process.executions.iter().map(|execution| {
+        EVENT + 2 * execution.arguments.bytes.len() + execution.executable.as_ref().map_or(0, String::len)
+    });
+    let attributes = process.attributes.iter().map(|(name, value)| 16 + name.len() + value_size(value));
+    SPAN + images.sum::<usize>() + events.sum::<usize>() + attributes.sum::<usize>()
+}
+
+fn value_size(value: &Value) -> usize {
+    match value {
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) => 16,
+        Value::String(text) => text.len(),
+        Value::Bools(values) => 16 * values.len(),
+        Value::Ints(values) => 16 * values.len(),
+        Value::Floats(values) => 16 * values.len(),
+        Value::Strings(values) => values.iter().map(|text| 16 + text.len()).sum(),
     }
-}
-
-fn image_size(process: &ProcessSpan) -> usize {
-    // Every argument costs a tag and a length besides its bytes; its NUL pays for one of them.
-    process.image.as_ref().map_or(0, |image| 2 * image.arguments.bytes.len())
-}
-
-fn events_size(process: &ProcessSpan) -> usize {
-    process.executions.iter().map(|execution| 2 * execution.arguments.bytes.len()).sum()
 }
 
 #[cfg(test)]
@@ -136,6 +144,7 @@ mod tests {
     use tracer_model::{
         SpanId, TraceId,
         event::{Image, Strings},
+        span::ProcessSpan,
     };
 
     use super::*;
@@ -191,6 +200,16 @@ mod tests {
         assert_eq!(queue.take().unwrap().0.len(), 1);
         assert_eq!(queue.take().unwrap().0.len(), 1);
         assert!(queue.take().is_none());
+    }
+
+    #[test]
+    fn the_users_attributes_count() {
+        let mut span = Arc::unwrap_or_clone(span(10));
+        let before = encoded_size(&span);
+        if let Subject::Process(process) = &mut span.subject {
+            process.attributes = [("big".to_owned(), Value::String("x".repeat(100_000)))].into();
+        }
+        assert!(encoded_size(&span) >= before + 100_000);
     }
 
     #[test]
