@@ -105,3 +105,79 @@ fn a_reset_is_an_error_of_the_one_who_got_it() {
         assert_eq!(server.parent_id, run.trace.root().span_id);
     }
 }
+
+/// Traces a Python script with `port` as its argument.
+fn trace_python(script: &str, port: u16) -> Run {
+    crate::harness::trace_with(&[], &["/usr/bin/env", "python3", "-c", script, &port.to_string()])
+}
+
+#[test]
+fn a_listener_from_outside_on_the_same_port_is_another() {
+    use std::{
+        io::Read,
+        net::{TcpListener, TcpStream},
+        thread,
+    };
+    // The command listens on 127.0.0.1, we on 127.0.0.2. It connects to us first, to tell that it listens; we connect to
+    // ourselves, close, and let it go on.
+    let foreign = TcpListener::bind("127.0.0.2:0").unwrap();
+    let port = foreign.local_addr().unwrap().port();
+    let outside = thread::spawn(move || {
+        let (mut command, _) = foreign.accept().unwrap();
+        let own = TcpStream::connect(("127.0.0.2", port)).unwrap();
+        drop((foreign.accept().unwrap(), own, foreign));
+        drop(command.read(&mut [0]));
+    });
+    let script = "\
+import socket, sys
+port = int(sys.argv[1])
+listener = socket.create_server(('127.0.0.1', port))
+outside = socket.create_connection(('127.0.0.2', port))
+outside.shutdown(socket.SHUT_WR)
+outside.recv(1)
+client = socket.create_connection(('127.0.0.1', port))
+server, _ = listener.accept()
+server.send(b'hello')
+client.recv(5)
+";
+    let run = trace_python(script, port);
+    outside.join().unwrap();
+    run.trace.assert_complete();
+    let accepted: Vec<_> = run.trace.connections().filter(|span| span.kind == KIND_SERVER).collect();
+    assert_eq!(accepted.len(), 1, "{accepted:#?}");
+    assert_eq!(accepted[0].attribute("server.address"), "127.0.0.1");
+    assert_eq!(run.trace.connections().filter(|span| span.kind == KIND_CLIENT).count(), 2);
+}
+
+#[test]
+fn a_connection_that_nobody_accepted_has_sent_nothing() {
+    let script = "\
+import socket, sys
+listener = socket.create_server(('127.0.0.1', 0))
+client = socket.create_connection(listener.getsockname())
+listener.close()
+";
+    let run = trace_python(script, 0);
+    run.trace.assert_complete();
+    let accepted = run.trace.connections().find(|span| span.kind == KIND_SERVER).unwrap();
+    assert_eq!(accepted.attribute("process_tracer.tcp.bytes_sent"), "0");
+}
+
+#[test]
+fn a_connection_dissolved_by_its_owner_ends_there() {
+    // connect() to AF_UNSPEC dissolves a connection; the socket may connect again.
+    let script = "\
+import ctypes, socket, sys, time
+listener = socket.create_server(('127.0.0.1', 0))
+client = socket.socket()
+for again in range(2):
+    client.connect(listener.getsockname())
+    assert ctypes.CDLL(None).connect(client.fileno(), ctypes.create_string_buffer(16), 16) == 0
+    time.sleep(0.05)
+";
+    let run = trace_python(script, 0);
+    run.trace.assert_complete();
+    let clients: Vec<_> = run.trace.connections().filter(|span| span.kind == KIND_CLIENT).collect();
+    assert_eq!(clients.len(), 2);
+    assert!(clients.iter().all(|span| !span.attributes.contains_key("process_tracer.unfinished")), "{clients:#?}");
+}
