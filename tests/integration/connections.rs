@@ -181,3 +181,32 @@ for again in range(2):
     assert_eq!(clients.len(), 2);
     assert!(clients.iter().all(|span| !span.attributes.contains_key("process_tracer.unfinished")), "{clients:#?}");
 }
+
+#[test]
+fn a_worker_that_only_writes_and_exits_owns_its_connection() {
+    let script = "\
+import os, socket
+listener = socket.create_server(('127.0.0.1', 0))
+client = socket.create_connection(listener.getsockname())
+server, _ = listener.accept()
+wait, alone = os.pipe()
+worker = os.fork()
+if worker == 0:
+    client.close()
+    os.close(alone)
+    os.read(wait, 1)
+    server.send(b'greeting')
+    os._exit(0)
+print('worker', worker)
+server.close()
+os.close(alone)
+assert client.recv(100) == b'greeting'
+os.waitpid(worker, 0)
+";
+    let run = trace_python(script, 0);
+    run.trace.assert_complete();
+    let worker = run.trace.process(run.told("worker").next().unwrap()[1].parse().unwrap());
+    let accepted = run.trace.connections().find(|span| span.kind == KIND_SERVER).unwrap();
+    assert_eq!(accepted.parent_id, worker.span_id);
+    assert_eq!(accepted.attribute("process_tracer.tcp.bytes_sent"), "8");
+}

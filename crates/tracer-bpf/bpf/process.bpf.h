@@ -30,12 +30,35 @@ static __always_inline struct identity identity_of(struct task_struct *task)
 	return identity;
 }
 
+/* The most recent dead: their sockets are closed after their exit has been reported. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct identity);
+} exiting SEC(".maps");
+
 /* The tracked process that runs now, or null. */
 static __always_inline struct identity *tracked_current(void)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 
 	return bpf_map_lookup_elem(&processes, &tgid);
+}
+
+/* Likewise, also while it dies. */
+static __always_inline struct identity *tracked_or_exiting_current(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct identity *identity = tracked_current();
+
+	if (identity)
+		return identity;
+	identity = bpf_map_lookup_elem(&exiting, &tgid);
+	if (identity && identity->start_ns == BPF_CORE_READ(task, group_leader, start_boottime))
+		return identity;
+	return NULL;
 }
 
 static __always_inline void fill_header(struct record_header *header, struct task_struct *task, __u32 kind)
@@ -214,6 +237,7 @@ __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 		}
 		dentry = parent;
 	}
+	COUNT(text_faults); /* too deep */
 	return 0;
 }
 
@@ -288,6 +312,7 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (bpf_map_delete_elem(&processes, &tgid))
 		return 0;
 	fill_header(&record.header, task, RECORD_EXIT);
+	bpf_map_update_elem(&exiting, &tgid, &record.header.process, BPF_ANY);
 	record.status = wait_status(task);
 	emit(&record, sizeof(record), RECORD_EXIT);
 	return 0;

@@ -281,7 +281,7 @@ int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	if (error) {
 		close_connection(sk, connection, error);
 	} else if (closed_by_owner(sk, old_state, new_state)) {
-		struct identity *user = tracked_current();
+		struct identity *user = tracked_or_exiting_current();
 
 		/* Never read from: whoever closes it had it. */
 		if (!connection->is_owned && user)

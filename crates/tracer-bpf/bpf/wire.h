@@ -112,7 +112,7 @@ struct shared_page {
 	__u64 lost_records[5];	     /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */
 	__u64 untracked_connections; /* the table of connections was full */
-	__u64 text_faults;	     /* chunks of text that could not be read */
+	__u64 text_faults;	     /* chunks of text that could not be read, and paths too deep to follow */
 };
 
 #endif
