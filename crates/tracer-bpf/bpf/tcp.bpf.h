@@ -27,7 +27,7 @@ struct listener_key {
 
 struct listener {
 	struct identity owner;
-	__u64 sockets; /* several may listen on one port: SO_REUSEPORT, or different addresses */
+	__u64 sockets; /* several may listen at one address and port: SO_REUSEPORT */
 };
 
 struct {

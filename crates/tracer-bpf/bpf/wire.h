@@ -15,7 +15,6 @@
 #define RECORD_TEXT	  2
 #define RECORD_EXIT	  3
 #define RECORD_CONNECTION 4
-#define RECORD_KINDS	  5
 
 /* text_record.part */
 #define TEXT_FILE	 0 /* the file name handed to exec, as invoked, and a NUL */

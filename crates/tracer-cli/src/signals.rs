@@ -79,8 +79,10 @@ impl Signals {
         }
     }
 
-    /// From now on signals have their effect on us again.
+    /// From now on signals have their effect on us again. Those that came for the command are not for us: the Ctrl-C that
+    /// ended it must not end its trace.
     pub(crate) fn release(&self) {
+        while let Ok(Some(_)) = self.incoming.read_signal() {}
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.former), None);
     }
 }
