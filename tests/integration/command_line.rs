@@ -2,12 +2,12 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
-    process::{Command, Output},
+    os::unix::fs::{PermissionsExt, chown, lchown, symlink},
+    process::Output,
 };
 
 use crate::{
-    harness::{PROCESS_TRACER, process_tracer, trace_script},
+    harness::{process_tracer, trace_script},
     trace::Trace,
 };
 
@@ -26,7 +26,7 @@ fn run(flags: &[&str], variables: &[(&str, &str)]) -> (Output, String, bool) {
 fn bad_flags_are_one_line_125_and_no_command() {
     let zeros = "0".repeat(32);
     let short = "a".repeat(31);
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 16] = [
         (&["--no-such-flag"], "--no-such-flag"),
         (&["-t", &short], "--trace-id: '"),
         (&["-t", &short], "31 characters, expected 32"),
@@ -42,6 +42,7 @@ fn bad_flags_are_one_line_125_and_no_command() {
         (&["--endpoint", "http://"], "--endpoint: 'http://'"),
         (&["--protocol", "http/json"], "'http/json' is not one of http/protobuf and grpc"),
         (&["-t"], "--trace-id"),
+        (&["--wait", "forever"], "--wait: 'forever' is not one of command and tree"),
     ];
     for (flags, expected) in cases {
         let (output, stderr, has_run) = run(flags, &[]);
@@ -72,6 +73,7 @@ fn bad_variables_warn_and_are_skipped() {
         ("PROCESS_TRACER_OUTPUT", "t.txt"),
         ("PROCESS_TRACER_ENDPOINT", "localhost:4318"),
         ("PROCESS_TRACER_PROTOCOL", "smoke"),
+        ("PROCESS_TRACER_WAIT", "forever"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file"),
@@ -224,7 +226,7 @@ fn a_trace_file_is_the_owners_alone() {
 fn a_full_disk_is_told_and_the_command_unharmed() {
     let folder = tempfile::tempdir().unwrap();
     let full = folder.path().join("full.jsonl");
-    std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+    symlink("/dev/full", &full).unwrap();
     let output = process_tracer().arg("-o").arg(&full).args(["--", "sh", "-c", "exit 3"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -264,87 +266,83 @@ fn what_a_command_line_holds_does_not_steer_the_terminal() {
     assert!(!run.stderr.contains('\x1b') && run.stderr.contains("\\u{1b}[31mb"), "{}", run.stderr);
 }
 
-/// A copy of process-tracer where an ordinary user can reach it, with these file capabilities, run by such a user: a
-/// script, into a trace.
-fn trace_as_nobody(capabilities: Option<&str>, script: &str) -> (Output, Trace) {
-    // /tmp may be mounted such that file capabilities do not count.
-    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let binary = folder.path().join("process-tracer");
-    fs::copy(PROCESS_TRACER, &binary).unwrap();
-    if let Some(capabilities) = capabilities {
-        assert!(Command::new("setcap").arg(capabilities).arg(&binary).status().unwrap().success());
+#[test]
+fn files_that_somebody_else_has_put_there_are_not_touched() {
+    const OTHER: u32 = 65534;
+    let folder = tempfile::tempdir().unwrap();
+    let [target, link, file] = ["target", "link.jsonl", "file.jsonl"].map(|name| folder.path().join(name));
+    fs::write(&target, "precious").unwrap();
+    symlink(&target, &link).unwrap();
+    lchown(&link, Some(OTHER), None).unwrap();
+    fs::write(&file, "theirs").unwrap();
+    chown(&file, Some(OTHER), None).unwrap();
+    for (path, content, reason) in [
+        (&link, "precious", "it is a symbolic link of another user"),
+        (&file, "theirs", "the file belongs to another user"),
+    ] {
+        let (output, stderr, has_run) = run(&["-o", path.to_str().unwrap()], &[]);
+        assert_eq!((output.status.code(), has_run), (Some(125), false), "{stderr}");
+        assert!(stderr.contains("cannot write '") && stderr.contains(reason), "{stderr}");
+        assert_eq!(fs::read_to_string(path).unwrap(), content);
     }
+    // Our own links are followed.
+    lchown(&link, Some(nix::unistd::geteuid().as_raw()), None).unwrap();
+    assert!(process_tracer().arg("-o").arg(&link).args(["--", "true"]).status().unwrap().success());
+    assert_eq!(Trace::read(&target).spans.len(), 1);
+}
+
+#[test]
+fn under_sudo_the_trace_belongs_to_who_called_it() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.jsonl");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary).arg("-o").arg(&file);
-    let output = command.args(["--", "sh", "-c", script]).output().unwrap();
-    (output, Trace::read(&file))
-}
-
-#[test]
-fn without_privileges_the_command_runs_and_its_own_span_is_kept() {
-    let (output, trace) = trace_as_nobody(None, "/bin/true; exit 3");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{stderr}");
-    assert!(stderr.contains("only the command itself is traced") && stderr.contains("sudo setcap"), "{stderr}");
-    trace.assert_sound();
-    let root = trace.root();
-    assert_eq!((trace.spans.len(), root.name.as_str(), root.attribute("process.exit.code")), (1, "sh", "3"));
-    assert_eq!(root.attribute("process_tracer.complete"), "false");
-    assert!(root.attribute("process_tracer.unobserved").contains("CAP_BPF"));
-}
-
-#[test]
-fn strictly_the_command_does_not_run_untraced() {
-    let output = Command::new("setpriv")
-        .args(["--bounding-set=-all", "--inh-caps=-all", "--reuid=65534", "--regid=65534", "--clear-groups"])
-        .args([PROCESS_TRACER, "--strict", "--", "echo", "ran"])
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{stderr}");
-    assert!(stderr.contains("as --strict asks: missing CAP_BPF"), "{stderr}");
-}
-
-#[test]
-fn the_command_runs_as_another_user_with_all_that_goes_with_it() {
-    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
-    let show =
-        "id; env | grep -E '^(HOME|USER|LOGNAME|SHELL)=' | sort; grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status";
-    let expected = Command::new("setpriv")
-        .args(["--reuid=nobody", "--regid", &nobody.gid.to_string(), "--init-groups", "sh", "-c", show])
-        .env("HOME", &nobody.dir)
-        .envs([("USER", "nobody"), ("LOGNAME", "nobody")])
-        .env("SHELL", &nobody.shell)
-        .output()
-        .unwrap();
-    assert!(expected.status.success());
-    let uid = nobody.uid.to_string();
-    for user in ["nobody", &uid, "invoker"] {
+    for _ in 0..2 {
         let mut command = process_tracer();
-        command.args(["-q", "--user", user, "--", "sh", "-c", show]).env("SUDO_UID", &uid);
-        let output = command.output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&expected.stdout));
-    }
-    let (output, stderr, has_run) = run(&[], &[("PROCESS_TRACER_USER", "no-such-user")]);
-    assert_eq!((output.status.code(), has_run), (Some(125), false), "{stderr}");
-    for (user, reason) in [("no-such-user", "there is no user 'no-such-user'"), ("invoker", "SUDO_UID is not set")] {
-        let output = process_tracer().args(["-u", user, "--", "true"]).env_remove("SUDO_UID").output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(125));
-        assert!(stderr.contains("--user: ") && stderr.contains(reason), "{stderr}");
+        command.env("SUDO_UID", "65534").env("SUDO_GID", "65534").arg("-o").arg(&file).args(["--", "true"]);
+        assert!(command.status().unwrap().success());
+        let metadata = fs::metadata(&file).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o777), (65534, 65534, 0o600));
     }
 }
 
 #[test]
-fn file_capabilities_are_enough_and_the_command_gets_none() {
-    let (output, trace) = trace_as_nobody(Some("cap_bpf,cap_perfmon=ep"), "/bin/true; grep Cap /proc/self/status");
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
-        assert!(stdout.contains(&format!("{set}:\t0000000000000000")), "{stdout}");
+fn what_runs_in_the_background_runs_on_and_is_waited_for_if_asked() {
+    for (flags, is_waited_for) in [(&[][..], false), (&["--wait", "tree"], true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let script = format!("(sleep 1; touch {}) >/dev/null 2>&1 & exit 3", mark.display());
+        let run = trace_script(flags, &script);
+        assert_eq!((run.code(), mark.exists()), (Some(3), is_waited_for), "{}", run.stderr);
+        run.trace.assert_complete();
+        let unfinished = run.trace.spans.iter().filter(|span| span.has("process_tracer.unfinished")).count();
+        assert_eq!(unfinished > 0, !is_waited_for, "{:#?}", run.trace);
+        let mut left = 100;
+        while !mark.exists() {
+            left -= 1;
+            assert!(left > 0, "what ran in the background is gone");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
     }
+}
+
+#[test]
+fn waiting_for_the_tree_can_be_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let mut command = process_tracer();
+    command.args(["--wait", "tree", "-o"]).arg(&file).args(["--", "sh", "-c", "sleep 60 & echo $!; exit 3"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+    let sleeper = nix::unistd::Pid::from_raw(line.trim().parse().unwrap());
+    // Long enough for the command to have ended; if not, the signal ends it, with another status.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    let trace = Trace::read(&file);
     trace.assert_complete();
-    assert_eq!(trace.spans.len(), 3, "{trace:#?}");
+    assert!(trace.spans.iter().any(|span| span.name == "sleep" && span.has("process_tracer.unfinished")));
+    nix::sys::signal::kill(sleeper, nix::sys::signal::Signal::SIGKILL).unwrap();
 }

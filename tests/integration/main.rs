@@ -10,6 +10,7 @@ mod connections;
 mod documentation;
 mod expressions;
 mod harness;
+mod privileges;
 mod processes;
 mod rotel;
 mod trace;

@@ -137,6 +137,11 @@ impl Span {
         }
     }
 
+    /// Whether it has an attribute.
+    pub fn has(&self, key: &str) -> bool {
+        self.attributes.contains_key(key)
+    }
+
     pub fn attribute(&self, key: &str) -> &str {
         self.attributes.get(key).unwrap_or_else(|| panic!("no {key} in {self:#?}"))
     }

@@ -4,6 +4,21 @@ use std::process::{Command, Output};
 
 use crate::harness::PROCESS_TRACER;
 
+/// Counts what it is sent until it is told to end.
+const COUNT: &str = "import signal, sys, time
+counts = {}
+def count(number, _):
+    counts[number] = counts.get(number, 0) + 1
+    if number == signal.SIGTERM:
+        time.sleep(0.1)
+        print(sorted(counts.items()))
+        sys.exit(0)
+for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM):
+    signal.signal(number, count)
+print('ready', flush=True)
+while True:
+    signal.pause()";
+
 /// Runs a shell script in which `$WRAP` stands before a command: once it is nothing, once it is process-tracer. Gives the
 /// outputs of both.
 fn bare_and_wrapped(script: &str) -> [Output; 2] {
@@ -11,7 +26,7 @@ fn bare_and_wrapped(script: &str) -> [Output; 2] {
     ["", wrap.as_str()].map(|wrap| {
         // A limit that only a hang can reach.
         let mut bash = Command::new("timeout");
-        bash.args(["60", "bash", "-c", script]).env("WRAP", wrap).env("LC_ALL", "C");
+        bash.args(["60", "bash", "-c", script]).env("WRAP", wrap).env("COUNT", COUNT).env("LC_ALL", "C");
         for variable in ["TRACEPARENT", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_EXPORTER"] {
             bash.env_remove(variable);
         }
@@ -83,7 +98,15 @@ fn a_wrapped_command_is_as_a_bare_one() {
             "f=$(mktemp); echo 'echo script $0 $1' > $f; chmod +x $f; $WRAP $f arg | sed \"s,$f,F,\"; rm $f",
         ),
         ("an argument of 100 KiB", "$WRAP printf %s $(head -c 100000 /dev/zero | tr '\\0' x) | md5sum"),
-        ("two MiB of arguments", "$WRAP printf %s $(seq 100000 200000 | head -c 900000) | md5sum"),
+        (
+            "two MiB of arguments",
+            "a=$(head -c 131000 /dev/zero | tr '\\0' x); $WRAP printf %s $a $a $a $a $a $a $a $a $a $a $a $a $a $a $a | md5sum",
+        ),
+        (
+            "an environment of 10,000 variables",
+            "for i in {1..10000}; do export V$i=$i; done; $WRAP env | grep ^V | sort | md5sum; $WRAP env | grep -c ^V",
+        ),
+        ("an empty argv[0]", "(exec -a '' $WRAP sh -c 'echo $0 $#' '' a b)"),
         // how it ends
         ("exit codes", "for i in 0 1 2 99 125 126 127 128 255; do $WRAP sh -c \"exit $i\"; echo $?; done"),
         (
@@ -95,6 +118,14 @@ fn a_wrapped_command_is_as_a_bare_one() {
         ("a directory", "$WRAP / 2>/dev/null; echo $?"),
         ("an empty name", "$WRAP '' 2>/dev/null; echo $?"),
         ("a busy file", "f=$(mktemp); cp /bin/true $f; chmod +x $f; exec 8>>$f; $WRAP $f 2>/dev/null; echo $?; rm $f"),
+        (
+            "signals to the whole group come once",
+            "set -m; f=$(mktemp -u); mkfifo $f; $WRAP python3 -c \"$COUNT\" > $f & exec 3<$f; read -u 3; for i in 1 2 3; do kill -USR1 -- -$!; sleep 0.1; done; kill -HUP -- -$!; sleep 0.1; kill -TERM -- -$!; cat <&3; rm $f",
+        ),
+        (
+            "signals to us come once",
+            "f=$(mktemp -u); mkfifo $f; $WRAP python3 -c \"$COUNT\" > $f & exec 3<$f; read -u 3; for i in 1 2 3; do kill -USR1 $!; sleep 0.1; done; kill -HUP $!; sleep 0.1; kill -TERM $!; cat <&3; rm $f",
+        ),
         ("stopped and continued", "$WRAP bash -c '(sleep 0.3; kill -CONT $$) & kill -STOP $$; echo resumed'"),
         ("a broken pipe", "$WRAP yes | head -1; echo ${PIPESTATUS[0]}"),
     ];

@@ -8,6 +8,10 @@
 
 #define SIGNAL_GROUP_EXIT 0x4 /* include/linux/sched/signal.h */
 
+/* include/linux/sched/coredump.h or mm_types.h: the lowest bits of the flags of a struct mm_struct */
+#define MMF_DUMPABLE_MASK 3
+#define SUID_DUMP_USER	  1
+
 #define RCV_SEND_SHUTDOWN 3 /* include/net/sock.h, SHUTDOWN_MASK */
 #define SOCK_DONE	  1 /* enum sock_flags: the peer's FIN has been received */
 
@@ -65,7 +69,17 @@ struct mm_struct {
 	unsigned long arg_end;
 	unsigned long env_start;
 	unsigned long env_end;
+	unsigned long flags;
 	struct file *exe_file;
+};
+
+typedef struct {
+	unsigned long __mm_flags[1];
+} mm_flags_t;
+
+/* Since Linux 6.18. */
+struct mm_struct___bitmap {
+	mm_flags_t flags;
 };
 
 typedef struct {
@@ -82,9 +96,23 @@ typedef struct {
 	__u32 val;
 } kuid_t;
 
+typedef struct {
+	__u32 val;
+} kgid_t;
+
+/* An array of two words before Linux 6.3. */
+typedef struct {
+	__u64 val;
+} kernel_cap_t;
+
 struct cred {
 	kuid_t uid;
+	kgid_t gid;
+	kuid_t suid;
+	kgid_t sgid;
 	kuid_t euid;
+	kgid_t egid;
+	kernel_cap_t cap_permitted;
 };
 
 struct ns_common {
@@ -173,5 +201,26 @@ struct tcp_sock {
 };
 
 #pragma clang attribute pop
+
+static __always_inline unsigned long mm_flags(struct mm_struct *mm)
+{
+	struct mm_struct___bitmap *bitmap = (void *)mm;
+	unsigned long flags = 0;
+
+	if (bpf_core_field_exists(bitmap->flags.__mm_flags))
+		bpf_core_read(&flags, sizeof(flags), &bitmap->flags);
+	else
+		bpf_core_read(&flags, sizeof(flags), &mm->flags);
+	return flags;
+}
+
+static __always_inline __u64 permitted_capabilities(const struct cred *cred)
+{
+	__u64 capabilities = 0;
+
+	bpf_probe_read_kernel(&capabilities, sizeof(capabilities),
+			      (void *)cred + bpf_core_field_offset(struct cred, cap_permitted));
+	return capabilities;
+}
 
 #endif

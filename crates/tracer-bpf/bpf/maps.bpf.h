@@ -25,6 +25,20 @@ struct {
 	__type(value, struct shared_page);
 } shared SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct policy);
+} policies SEC(".maps");
+
+static __always_inline struct policy *policy(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&policies, &zero);
+}
+
 static __always_inline struct shared_page *shared_page(void)
 {
 	__u32 zero = 0;
@@ -32,13 +46,14 @@ static __always_inline struct shared_page *shared_page(void)
 	return bpf_map_lookup_elem(&shared, &zero);
 }
 
-/* Counters are only ever added to; the ring buffer's reader sees them without a system call. */
-#define COUNT(field)                                                                                                   \
+/* The ring buffer's reader sees the counters without a system call. */
+#define ADD(field, number)                                                                                             \
 	do {                                                                                                           \
 		struct shared_page *page_ = shared_page();                                                             \
 		if (page_)                                                                                             \
-			__sync_fetch_and_add(&page_->field, 1);                                                        \
+			__sync_fetch_and_add(&page_->field, number);                                                   \
 	} while (0)
+#define COUNT(field) ADD(field, 1)
 
 /*
  * The reader wakes by itself several times a second; it is woken when there is much to read. Waking it for each record

@@ -69,15 +69,38 @@ static __always_inline void fill_header(struct record_header *header, struct tas
 	header->kind = kind;
 }
 
-/* True once: for the first fork of the launcher after user space has armed it. */
-static __always_inline bool is_launch(struct task_struct *parent)
+/* Whether the kernel would let the restricted user look at it through /proc: kernel/ptrace.c, ptrace_may_access(). */
+static __always_inline bool may_look_at(struct task_struct *task, struct mm_struct *mm)
+{
+	const struct cred *cred = BPF_CORE_READ(task, cred);
+	struct policy *policy_ = policy();
+	__u32 user, group;
+
+	if (!policy_)
+		return false;
+	if (!policy_->is_restricted)
+		return true;
+	user = policy_->user_id;
+	group = policy_->group_id;
+	return BPF_CORE_READ(cred, uid.val) == user && BPF_CORE_READ(cred, euid.val) == user &&
+	       BPF_CORE_READ(cred, suid.val) == user && BPF_CORE_READ(cred, gid.val) == group &&
+	       BPF_CORE_READ(cred, egid.val) == group && BPF_CORE_READ(cred, sgid.val) == group &&
+	       !permitted_capabilities(cred) && (mm_flags(mm) & MMF_DUMPABLE_MASK) == SUID_DUMP_USER;
+}
+
+/*
+ * True once: for the first fork of the launcher after user space has armed it. Whoever holds the shared page of a
+ * restricted user can arm any process: only that user's count.
+ */
+static __always_inline bool is_launch(struct task_struct *parent, __u32 parent_tgid, __u32 child_tgid)
 {
 	struct shared_page *page = shared_page();
+	struct policy *policy_ = policy();
 	struct upid upid;
 	struct pid *pid;
 	unsigned int level;
 
-	if (!page || !page->launcher_pid)
+	if (!page || !page->launcher_pid || !policy_)
 		return false;
 	pid = BPF_CORE_READ(parent, group_leader, thread_pid);
 	level = BPF_CORE_READ(pid, level);
@@ -85,7 +108,11 @@ static __always_inline bool is_launch(struct task_struct *parent)
 		return false;
 	if (upid.nr != page->launcher_pid || BPF_CORE_READ(upid.ns, ns.inum) != page->launcher_namespace)
 		return false;
+	if (policy_->is_restricted && BPF_CORE_READ(parent, cred, uid.val) != policy_->user_id)
+		return false;
 	page->launcher_pid = 0;
+	page->launcher_tgid = parent_tgid;
+	page->root_tgid = child_tgid;
 	return true;
 }
 
@@ -102,7 +129,7 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 		return 0; /* a thread */
 	parent_tgid = BPF_CORE_READ(parent, tgid);
 	if (!bpf_map_lookup_elem(&processes, &parent_tgid)) {
-		if (!is_launch(parent))
+		if (!is_launch(parent, parent_tgid, tgid))
 			return 0;
 		record.is_root = 1;
 	}
@@ -114,6 +141,7 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 		COUNT(untracked_processes);
 		return 0;
 	}
+	COUNT(live_processes);
 	emit(&record, sizeof(record), RECORD_FORK);
 	return 0;
 }
@@ -282,7 +310,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	emit_path(TEXT_DIRECTORY, (__u64)&fs->pwd, (__u64)&fs->root);
 	emit_user_text(TEXT_ARGUMENTS, arg_start, record.arguments_size);
 	page = shared_page();
-	if (page && page->capture_environment)
+	if (page && page->capture_environment && may_look_at(task, mm))
 		emit_user_text(TEXT_ENVIRONMENT, env_start, record.environment_size);
 	emit(&record, sizeof(record), RECORD_EXEC);
 	return 0;
@@ -315,6 +343,7 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 	bpf_map_update_elem(&exiting, &tgid, &record.header.process, BPF_ANY);
 	record.status = wait_status(task);
 	emit(&record, sizeof(record), RECORD_EXIT);
+	ADD(live_processes, -1);
 	return 0;
 }
 

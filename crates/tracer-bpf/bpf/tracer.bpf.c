@@ -13,6 +13,7 @@
 #include "kernel.bpf.h"
 #include "maps.bpf.h"
 #include "process.bpf.h"
+#include "signal.bpf.h"
 #include "tcp.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

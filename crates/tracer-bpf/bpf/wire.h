@@ -102,16 +102,32 @@ struct connection_record {
 	__u8 peer_address[16];
 };
 
-/* One page shared by mmap: user space configures and arms, programs count what was lost. */
+/* Signal numbers are below this: include/uapi/asm/signal.h, _NSIG. */
+#define SIGNALS 65
+
+/* What is decided once, before the programs are attached, and not shared: whose processes may be looked at. */
+struct policy {
+	__u32 is_restricted; /* 1: this user's alone */
+	__u32 user_id;
+	__u32 group_id;
+	__u32 reserved;
+};
+
+/* One page shared by mmap: user space configures and arms, programs count and say what happened. */
 struct shared_page {
 	__u32 capture_environment;   /* 1: environments are read */
 	__u32 wakeup_bytes;	     /* unread bytes of the ring buffer that wake its reader */
 	__u32 launcher_pid;	     /* as in its own pid namespace; 0: nothing to launch, or done */
 	__u32 launcher_namespace;    /* inode number of that pid namespace */
+	__u32 launcher_tgid;	     /* once it has launched, in the initial pid namespace */
+	__u32 root_tgid;	     /* likewise of the process it launched */
+	__u64 live_processes;	     /* in the table of processes */
 	__u64 lost_records[5];	     /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */
 	__u64 untracked_connections; /* the table of connections was full */
 	__u64 text_faults;	     /* chunks of text that could not be read, and paths too deep to follow */
+	__u32 paired_signals[65];    /* by number: sent to the launcher and to the root by the same hand */
+	__u32 reserved;
 };
 
 #endif

@@ -1,8 +1,10 @@
 //! The eBPF side of process-tracer: the programs, their records, and the stream of events decoded from them.
 //!
-//! [`probe::check`] says whether this kernel and these privileges allow it; [`Capture::start`] loads and attaches;
-//! [`Capture::arm`] makes the next fork of this process the root of the trace; [`Stream`] yields the events.
+//! [`probe::check`] says whether this kernel and these privileges allow it; [`Attached::load`] loads and attaches, and is
+//! all that takes privileges; [`Capture::start`] takes over, in this process or another; [`Capture::arm`] makes the next
+//! fork of this process the root of the trace; [`Stream`] yields the events.
 
+mod capture;
 mod decode;
 mod kernel_types;
 mod loader;
@@ -12,7 +14,8 @@ mod stream;
 mod syscall;
 mod wire;
 
+pub use capture::{Capture, CaptureError};
 pub use decode::{DecodeError, Decoder};
 pub use kernel_types::TypesError;
-pub use loader::{Capture, LoadError, Options};
+pub use loader::{Attached, LoadError, Options, Viewer};
 pub use stream::Stream;

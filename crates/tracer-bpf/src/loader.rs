@@ -1,63 +1,65 @@
-//! Loads and attaches the programs; dropping the [`Capture`] takes them out again.
+//! Loads and attaches the programs.
 
 use std::{
     collections::{HashMap, HashSet},
     ffi::{CStr, CString},
     fs, io,
-    os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
-        unix::fs::MetadataExt,
-    },
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
-use aya::maps::{Map, MapData, MapError, RingBuf};
+use aya::maps::{Array, Map, MapData, MapError};
 use aya_obj::{
     Object, ParseError,
     btf::{BtfError, BtfFeatures, BtfRelocationError},
     relocation::EbpfRelocationError,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tracer_model::Losses;
 
 use crate::{
     kernel_types::{self, TypesError},
     probe::KERNEL_TYPES,
-    shared::SharedPage,
-    stream::Stream,
     syscall::{self, RawTracepoint},
     wire,
 };
 
 /// Each program and the tracepoint it belongs to.
-const PROGRAMS: [(&str, &CStr); 6] = [
+const PROGRAMS: [(&str, &CStr); 7] = [
     ("handle_fork", c"sched_process_fork"),
     ("handle_exec", c"sched_process_exec"),
     ("handle_exit", c"sched_process_exit"),
+    ("handle_signal", c"signal_generate"),
     ("handle_tcp_state", c"inet_sock_set_state"),
     ("handle_tcp_read", c"tcp_rcv_space_adjust"),
     ("handle_tcp_destroy", c"tcp_destroy_sock"),
 ];
 
-/// The reader is woken when this part of the ring buffer is full.
-const WAKEUP_PART: u32 = 8;
-
 /// Room for what the verifier says of a program that it refuses.
 const VERIFIER_LOG: usize = 64 * 1024;
 
-/// What is captured, and how much room it gets.
+/// A user who may look at their own processes only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Viewer {
+    /// Real user id.
+    pub user_id: u32,
+    /// Real group id.
+    pub group_id: u32,
+}
+
+/// For whom is captured, and how much room it gets.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Size of the ring buffer in bytes: a power of two, at least a page.
     pub ring_bytes: u32,
     /// Live processes that can be followed at once.
     pub max_processes: u32,
-    /// Whether environments are read.
-    pub environment: bool,
+    /// `None`: root, who may look at everything. Otherwise environments are read only of processes that this user could
+    /// look at through /proc, and only processes of theirs can launch.
+    pub viewer: Option<Viewer>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 16 * 1024 * 1024, max_processes: 64_000, environment: false }
+        Self { ring_bytes: 16 * 1024 * 1024, max_processes: 64_000, viewer: None }
     }
 }
 
@@ -87,10 +89,8 @@ pub enum LoadError {
     Map { map: String, source: MapError },
     #[error("the eBPF object lacks {0}")]
     Missing(&'static str),
-    #[error("cannot map the shared page: {0}")]
-    SharedPage(io::Error),
-    #[error("cannot read /proc/self/ns/pid: {0}")]
-    PidNamespace(io::Error),
+    #[error("cannot duplicate a descriptor: {0}")]
+    Descriptor(io::Error),
 }
 
 /// Of the verifier's log the line before its statistics: the reason.
@@ -99,25 +99,27 @@ fn verdict(log: &str) -> String {
     log.lines().rfind(is_reason).map(|line| format!("; the verifier: {}", line.trim())).unwrap_or_default()
 }
 
-/// The attached programs.
+/// Attached programs, as descriptors: they run as long as these are open. Whoever has them needs no privilege to make a
+/// [`crate::Capture`] of them, and may be another process than the one that attached.
 #[derive(Debug)]
-pub struct Capture {
-    shared: SharedPage,
-    namespace: u32,
-    programs: Vec<OwnedFd>,
-    /// Open as long as the programs are to run.
-    _attachments: Vec<OwnedFd>,
+pub struct Attached {
+    pub(crate) records: OwnedFd,
+    pub(crate) shared: OwnedFd,
+    pub(crate) programs: Vec<OwnedFd>,
+    pub(crate) links: Vec<OwnedFd>,
 }
 
-impl Capture {
+impl Attached {
+    /// How many descriptors there are.
+    pub const DESCRIPTORS: usize = 2 + 2 * PROGRAMS.len();
+
     /// Loads and attaches the programs. From here on they run, and report nothing until a launch is armed.
     ///
     /// # Errors
     ///
     /// What the kernel refused; [`crate::probe::check`] tells beforehand what can be told.
-    pub fn start(options: &Options) -> Result<(Self, Stream), LoadError> {
+    pub fn load(options: &Options) -> Result<Self, LoadError> {
         let memlock = MemlockLimit::lift();
-        let namespace = fs::metadata("/proc/self/ns/pid").map_err(LoadError::PidNamespace)?.ino();
         let mut object = Object::parse(wire::OBJECT)?;
         let types = load_own_types(&mut object)?;
         let vmlinux = fs::read(KERNEL_TYPES).map_err(LoadError::ReadTypes)?;
@@ -127,34 +129,49 @@ impl Capture {
         let mut maps = create_maps(&mut object, &types, options)?;
         let programs = load_programs(&object, &types)?;
         drop(memlock);
-        let shared = match take_map(&mut maps, "shared")? {
-            Map::Array(data) => SharedPage::map(data.fd()).map_err(LoadError::SharedPage)?,
-            _ => return Err(LoadError::Missing("an array named shared")),
-        };
-        shared.configure(options.environment, options.ring_bytes / WAKEUP_PART);
-        let ring = RingBuf::try_from(take_map(&mut maps, "records")?)
-            .map_err(|source| LoadError::Map { map: "records".to_owned(), source })?;
+        set_policy(take_map(&mut maps, "policies")?, options.viewer)?;
         let attach = |(program, (name, tracepoint)): (&OwnedFd, (&'static str, &CStr))| {
             syscall::attach(program, tracepoint).map_err(|source| LoadError::Attach { program: name, source })
         };
-        let attachments = programs.iter().zip(PROGRAMS).map(attach).collect::<Result<_, _>>()?;
-        // Inode numbers of namespaces are 32 bits wide: include/linux/ns_common.h.
-        let capture = Self { shared, namespace: namespace as u32, programs, _attachments: attachments };
-        Ok((capture, Stream::new(ring)))
+        let links = programs.iter().zip(PROGRAMS).map(attach).collect::<Result<_, _>>()?;
+        let mut descriptor = |map| {
+            let data: MapData = take_map(&mut maps, map)?;
+            data.fd().as_fd().try_clone_to_owned().map_err(LoadError::Descriptor)
+        };
+        Ok(Self { records: descriptor("records")?, shared: descriptor("shared")?, programs, links })
     }
 
-    /// Makes the next fork of the calling process the root of the trace.
-    pub fn arm(&self) {
-        self.shared.arm(std::process::id(), self.namespace);
-    }
-
-    /// What could not be reported so far.
+    /// To be handed to another process, and there to [`Attached::from_descriptors`].
     #[must_use]
-    pub fn losses(&self) -> Losses {
-        // Asking takes no privilege on the kernels that have something to tell.
-        let missed = self.programs.iter().filter_map(|program| syscall::missed_runs(program).ok()).sum();
-        Losses { missed, ..self.shared.losses() }
+    pub fn into_descriptors(self) -> Vec<OwnedFd> {
+        [self.records, self.shared].into_iter().chain(self.programs).chain(self.links).collect()
     }
+
+    /// The inverse of [`Attached::into_descriptors`]; `None` if their number is another one.
+    #[must_use]
+    pub fn from_descriptors(mut descriptors: Vec<OwnedFd>) -> Option<Self> {
+        if descriptors.len() != Self::DESCRIPTORS {
+            return None;
+        }
+        let links = descriptors.split_off(2 + PROGRAMS.len());
+        let programs = descriptors.split_off(2);
+        let [records, shared] = <[OwnedFd; 2]>::try_from(descriptors).ok()?;
+        Some(Self { records, shared, programs, links })
+    }
+}
+
+// SAFETY: a struct of plain numbers without padding, as its derives prove.
+unsafe impl aya::Pod for wire::Policy {}
+
+fn set_policy(map: MapData, viewer: Option<Viewer>) -> Result<(), LoadError> {
+    let policy = wire::Policy {
+        is_restricted: viewer.is_some().into(),
+        user_id: viewer.map_or(0, |viewer| viewer.user_id),
+        group_id: viewer.map_or(0, |viewer| viewer.group_id),
+        reserved: 0,
+    };
+    let set = |map| Array::try_from(Map::Array(map))?.set(0, policy, 0);
+    set(map).map_err(|source| LoadError::Map { map: "policies".to_owned(), source })
 }
 
 /// Loads the object's own types, reduced to what Linux 5.8 understands; later kernels understand that as well.
@@ -166,7 +183,7 @@ fn load_own_types(object: &mut Object) -> Result<OwnedFd, LoadError> {
 }
 
 /// Creates the maps and writes their descriptors into the programs.
-fn create_maps(object: &mut Object, types: &OwnedFd, options: &Options) -> Result<HashMap<String, Map>, LoadError> {
+fn create_maps(object: &mut Object, types: &OwnedFd, options: &Options) -> Result<HashMap<String, MapData>, LoadError> {
     let mut created = Vec::new();
     for (name, mut definition) in object.maps.drain() {
         match name.as_str() {
@@ -182,13 +199,7 @@ fn create_maps(object: &mut Object, types: &OwnedFd, options: &Options) -> Resul
     let descriptors = created.iter().map(|(name, map, data)| (name.as_str(), data.fd().as_fd().as_raw_fd(), map));
     object.relocate_maps(descriptors, &functions)?;
     object.relocate_calls(&functions)?;
-    created
-        .into_iter()
-        .map(|(name, _, data)| match Map::from_map_data(data) {
-            Ok(map) => Ok((name, map)),
-            Err(source) => Err(LoadError::Map { map: name, source }),
-        })
-        .collect()
+    Ok(created.into_iter().map(|(name, _, data)| (name, data)).collect())
 }
 
 /// In the order of [`PROGRAMS`].
@@ -213,7 +224,7 @@ fn load_programs(object: &Object, types: &OwnedFd) -> Result<Vec<OwnedFd>, LoadE
     PROGRAMS.into_iter().map(load).collect()
 }
 
-fn take_map(maps: &mut HashMap<String, Map>, map: &'static str) -> Result<Map, LoadError> {
+fn take_map(maps: &mut HashMap<String, MapData>, map: &'static str) -> Result<MapData, LoadError> {
     maps.remove(map).ok_or(LoadError::Missing(map))
 }
 

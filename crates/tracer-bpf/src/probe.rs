@@ -1,16 +1,32 @@
 //! Whether this kernel and these privileges allow tracing, and what to do where they do not.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    sys::statvfs::{FsFlags, statvfs},
+    unistd::geteuid,
+};
 
 /// Linux 5.8: the ring buffer, CAP_BPF, and the boot clock for programs.
 pub const KERNEL_FLOOR: (u32, u32) = (5, 8);
+
+/// Linux 5.19: with `unprivileged_bpf_disabled`, descriptors of attached programs are of use without a privilege.
+pub const HANDING_OVER_FLOOR: (u32, u32) = (5, 19);
+
+/// Linux 5.11: memory of maps and programs no longer counts against RLIMIT_MEMLOCK.
+pub const MEMLOCK_FREE: (u32, u32) = (5, 11);
 
 /// The kernel's description of its own types, which fits the programs to it.
 pub const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 const CAP_SYS_ADMIN: u32 = 21;
-const CAP_PERFMON: u32 = 38;
-const CAP_BPF: u32 = 39;
+/// linux/capability.h
+pub const CAP_PERFMON: u32 = 38;
+/// Likewise.
+pub const CAP_BPF: u32 = 39;
 
 /// What stands in the way of tracing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,45 +35,145 @@ pub enum Obstacle {
     #[error("Linux {0} is too old: eBPF ring buffers need 5.8 or later")]
     OldKernel(String),
     /// The kernel does not describe its types.
-    #[error("the kernel has no type information: {KERNEL_TYPES} is missing (CONFIG_DEBUG_INFO_BTF)")]
+    #[error("the kernel has no type information: {KERNEL_TYPES} is missing")]
     NoTypes,
     /// Lockdown forbids reading kernel memory.
     #[error("kernel lockdown is in confidentiality mode, which forbids eBPF programs to read kernel memory")]
     Lockdown,
+    /// Capabilities count in the initial user namespace only.
+    #[error("this is a user namespace other than the initial one, and the kernel allows no eBPF programs from there")]
+    UserNamespace,
     /// Not enough privileges.
-    #[error("missing {missing}; run with sudo, or once: sudo setcap cap_bpf,cap_perfmon=ep {executable}")]
+    #[error("missing {missing}")]
     Privileges {
         /// The capabilities that are missing.
         missing: &'static str,
-        /// This program's path.
-        executable: String,
+        /// How to come by them.
+        remedy: String,
     },
+}
+
+impl Obstacle {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::OldKernel(_) => "use a newer kernel".to_owned(),
+            Self::NoTypes => "use a kernel built with CONFIG_DEBUG_INFO_BTF=y".to_owned(),
+            Self::Lockdown => "boot with lockdown=integrity on the kernel's command line, or none".to_owned(),
+            Self::UserNamespace => "run process-tracer outside of it, around what makes the namespace".to_owned(),
+            Self::Privileges { remedy, .. } => remedy.clone(),
+        }
+    }
+}
+
+/// What there is to know beforehand, as found; `None` where it cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The kernel's release, such as 6.1.0-39-amd64.
+    pub release: String,
+    /// Size of the kernel's type information in bytes.
+    pub types: Option<u64>,
+    /// The lockdown mode: none, integrity or confidentiality.
+    pub lockdown: Option<String>,
+    /// Whether this is the initial user namespace.
+    pub is_initial_user_namespace: bool,
+    /// Our effective capabilities, as a set of bits.
+    pub capabilities: Option<u64>,
+    /// `no_new_privs` is set: file capabilities have no effect.
+    pub has_no_new_privileges: bool,
+    /// Our effective user is root.
+    pub is_root: bool,
+    /// This program's file.
+    pub executable: PathBuf,
+}
+
+impl Facts {
+    /// Looks at the machine and at ourselves.
+    #[must_use]
+    pub fn gather() -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let status = read("/proc/self/status");
+        let field = |name: &str| status.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
+        Self {
+            release: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            types: fs::metadata(KERNEL_TYPES).ok().map(|metadata| metadata.len()),
+            lockdown: selected(&read("/sys/kernel/security/lockdown")),
+            is_initial_user_namespace: maps_all_users(&read("/proc/self/uid_map")),
+            capabilities: field("CapEff:").and_then(|set| u64::from_str_radix(&set, 16).ok()),
+            has_no_new_privileges: field("NoNewPrivs:").is_some_and(|value| value == "1"),
+            is_root: geteuid().is_root(),
+            executable: std::env::current_exe().unwrap_or_else(|_| "process-tracer".into()),
+        }
+    }
+
+    /// Whether the kernel is of that version or later. One that cannot be told is taken for new enough.
+    #[must_use]
+    pub fn is_at_least(&self, version: (u32, u32)) -> bool {
+        kernel_version(&self.release).is_none_or(|ours| ours >= version)
+    }
+
+    /// What would make loading the programs fail, the obstacles beyond remedy first.
+    #[must_use]
+    pub fn obstacles(&self) -> Vec<Obstacle> {
+        let is_old = !self.is_at_least(KERNEL_FLOOR);
+        let missing = self.capabilities.and_then(missing_capabilities);
+        [
+            is_old.then(|| Obstacle::OldKernel(self.release.clone())),
+            self.types.is_none().then_some(Obstacle::NoTypes),
+            (self.lockdown.as_deref() == Some("confidentiality")).then_some(Obstacle::Lockdown),
+            (!self.is_initial_user_namespace).then_some(Obstacle::UserNamespace),
+            missing.map(|missing| Obstacle::Privileges { missing, remedy: self.remedy_for_privileges() }),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    fn remedy_for_privileges(&self) -> String {
+        let executable = self.executable.display();
+        if self.is_root {
+            "give the container CAP_BPF and CAP_PERFMON, such as by --cap-add BPF --cap-add PERFMON".to_owned()
+        } else if self.has_no_new_privileges {
+            "no_new_privs is set here, so sudo and file capabilities have no effect: run as root".to_owned()
+        } else if is_nosuid(&self.executable) {
+            format!(
+                "run with sudo; file capabilities would have no effect on {executable}, which is on a file system \
+                 mounted nosuid"
+            )
+        } else {
+            format!("run with sudo or --sudo, or once: sudo setcap cap_bpf,cap_perfmon=ep {executable}")
+        }
+    }
 }
 
 /// Looks for what would make loading the programs fail.
 ///
 /// # Errors
 ///
-/// The first obstacle found, the ones beyond remedy first.
+/// The first obstacle found.
 pub fn check() -> Result<(), Obstacle> {
-    if let Ok(release) = fs::read_to_string("/proc/sys/kernel/osrelease")
-        && kernel_version(&release).is_some_and(|version| version < KERNEL_FLOOR)
-    {
-        return Err(Obstacle::OldKernel(release.trim().to_owned()));
-    }
-    if !Path::new(KERNEL_TYPES).exists() {
-        return Err(Obstacle::NoTypes);
-    }
-    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    if lockdown.contains("[confidentiality]") {
-        return Err(Obstacle::Lockdown);
-    }
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if let Some(missing) = effective_capabilities(&status).and_then(missing_capabilities) {
-        let executable = std::env::current_exe().unwrap_or_else(|_| "process-tracer".into());
-        return Err(Obstacle::Privileges { missing, executable: executable.display().to_string() });
-    }
-    Ok(())
+    Facts::gather().obstacles().into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Whether the effective capabilities comprise that one, or CAP_SYS_ADMIN, which stood for it before Linux 5.8 and still does.
+#[must_use]
+pub fn has_capability(effective: u64, capability: u32) -> bool {
+    [CAP_SYS_ADMIN, capability].iter().any(|capability| effective & (1 << capability) != 0)
+}
+
+/// Of several choices the one in brackets.
+fn selected(choices: &str) -> Option<String> {
+    Some(choices.split_once('[')?.1.split_once(']')?.0.to_owned())
+}
+
+/// As in the initial user namespace: user_namespaces(7). Where there is no such file, there are no others.
+fn maps_all_users(uid_map: &str) -> bool {
+    uid_map.is_empty() || uid_map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+fn is_nosuid(executable: &Path) -> bool {
+    statvfs(executable).is_ok_and(|file_system| file_system.flags().contains(FsFlags::ST_NOSUID))
 }
 
 fn kernel_version(release: &str) -> Option<(u32, u32)> {
@@ -65,14 +181,8 @@ fn kernel_version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn effective_capabilities(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
-}
-
 fn missing_capabilities(effective: u64) -> Option<&'static str> {
-    let has = |capability: u32| effective & (1 << capability) != 0;
-    match (has(CAP_SYS_ADMIN) || has(CAP_BPF), has(CAP_SYS_ADMIN) || has(CAP_PERFMON)) {
+    match (has_capability(effective, CAP_BPF), has_capability(effective, CAP_PERFMON)) {
         (true, true) => None,
         (true, false) => Some("CAP_PERFMON"),
         (false, true) => Some("CAP_BPF"),
@@ -94,12 +204,38 @@ mod tests {
 
     #[test]
     fn missing_capabilities_are_named() {
-        let effective = |status| missing_capabilities(effective_capabilities(status).unwrap());
-        assert_eq!(effective("Name:\tx\nCapEff:\t000001ffffffffff\n"), None);
-        assert_eq!(effective("CapEff:\t000000c000000000\n"), None);
-        assert_eq!(effective("CapEff:\t0000000000200000\n"), None);
-        assert_eq!(effective("CapEff:\t0000008000000000\n"), Some("CAP_PERFMON"));
-        assert_eq!(effective("CapEff:\t0000004000000000\n"), Some("CAP_BPF"));
-        assert_eq!(effective("CapEff:\t0000000000000000\n"), Some("CAP_BPF and CAP_PERFMON"));
+        assert_eq!(missing_capabilities(0x1ff_ffff_ffff), None);
+        assert_eq!(missing_capabilities(0xc0_0000_0000), None);
+        assert_eq!(missing_capabilities(1 << CAP_SYS_ADMIN), None);
+        assert_eq!(missing_capabilities(1 << CAP_BPF), Some("CAP_PERFMON"));
+        assert_eq!(missing_capabilities(1 << CAP_PERFMON), Some("CAP_BPF"));
+        assert_eq!(missing_capabilities(0), Some("CAP_BPF and CAP_PERFMON"));
+    }
+
+    #[test]
+    fn what_is_beyond_remedy_is_said_first() {
+        let facts = Facts {
+            release: "5.4.0-1-amd64".to_owned(),
+            types: None,
+            lockdown: selected("none integrity [confidentiality]\n"),
+            is_initial_user_namespace: maps_all_users("         0       1000          1\n"),
+            capabilities: Some(0),
+            has_no_new_privileges: false,
+            is_root: false,
+            executable: "/opt/process-tracer".into(),
+        };
+        let obstacles = facts.obstacles();
+        assert_eq!(obstacles[0], Obstacle::OldKernel("5.4.0-1-amd64".to_owned()));
+        assert_eq!(obstacles[1..4], [Obstacle::NoTypes, Obstacle::Lockdown, Obstacle::UserNamespace]);
+        assert!(obstacles[4].remedy().ends_with("sudo setcap cap_bpf,cap_perfmon=ep /opt/process-tracer"));
+        let facts = Facts {
+            release: "6.1.0".to_owned(),
+            types: Some(1),
+            lockdown: selected("[none] integrity confidentiality"),
+            is_initial_user_namespace: maps_all_users("         0          0 4294967295\n"),
+            capabilities: Some(u64::MAX),
+            ..facts
+        };
+        assert_eq!(facts.obstacles(), []);
     }
 }

@@ -52,18 +52,33 @@ impl SharedPage {
         self.u32_at(offset_of!(wire::SharedPage, launcher_pid)).store(pid, Ordering::Release);
     }
 
+    /// Processes of the tree that are alive.
+    pub(crate) fn live_processes(&self) -> u64 {
+        self.u64_at(offset_of!(wire::SharedPage, live_processes)).load(Ordering::Relaxed)
+    }
+
+    /// How often a signal was sent to the launcher and to the root by the same hand.
+    pub(crate) fn paired_signals(&self, signal: usize) -> u32 {
+        if signal >= wire::SIGNALS as usize {
+            return 0;
+        }
+        let offset = offset_of!(wire::SharedPage, paired_signals) + signal * size_of::<u32>();
+        self.u32_at(offset).load(Ordering::Relaxed)
+    }
+
     fn u32_at(&self, offset: usize) -> &AtomicU32 {
         // SAFETY: the offset is of an aligned u32 within the page, which lives as long as `self`.
         unsafe { AtomicU32::from_ptr(self.page.as_ptr().wrapping_byte_add(offset).cast()) }
     }
 
+    fn u64_at(&self, offset: usize) -> &AtomicU64 {
+        // SAFETY: the offset is of an aligned u64 within the page, which lives as long as `self`.
+        unsafe { AtomicU64::from_ptr(self.page.as_ptr().wrapping_byte_add(offset).cast()) }
+    }
+
     /// What the programs could not report so far.
     pub(crate) fn losses(&self) -> Losses {
-        let count = |offset| {
-            // SAFETY: the offset is of an aligned u64 within the page, which lives as long as `self`.
-            let counter = unsafe { AtomicU64::from_ptr(self.page.as_ptr().wrapping_byte_add(offset).cast()) };
-            counter.load(Ordering::Relaxed)
-        };
+        let count = |offset| self.u64_at(offset).load(Ordering::Relaxed);
         let lost = |kind| count(offset_of!(wire::SharedPage, lost_records) + kind as usize * size_of::<u64>());
         Losses {
             forks: lost(wire::RECORD_FORK),

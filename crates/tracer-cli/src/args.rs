@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::{ArgAction, Parser, builder::FalseyValueParser};
+use clap::{ArgAction, Parser, Subcommand, builder::FalseyValueParser};
 
 /// Wraps a command and turns everything it does into an OpenTelemetry trace: one span for every process and every TCP
 /// connection of the command and its descendants.
@@ -13,7 +13,8 @@ use clap::{ArgAction, Parser, builder::FalseyValueParser};
 #[command(
     name = "process-tracer",
     version,
-    override_usage = "process-tracer [OPTIONS] -- COMMAND [ARGS]...",
+    override_usage = "process-tracer [OPTIONS] -- COMMAND [ARGS]...\n       process-tracer doctor [OPTIONS]",
+    disable_help_subcommand = true,
     after_help = "\
 Examples:
   sudo process-tracer -- make -j8
@@ -45,11 +46,11 @@ pub(crate) struct Args {
 
     /// OTLP endpoint, such as http://localhost:4318; implies `-o otlp` [default: from OTEL_EXPORTER_OTLP_ENDPOINT, else
     /// localhost]
-    #[arg(long, value_name = "URL", env = "PROCESS_TRACER_ENDPOINT", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "PROCESS_TRACER_ENDPOINT", hide_env_values = true, global = true)]
     pub(crate) endpoint: Option<String>,
 
     /// OTLP protocol: `http/protobuf` or `grpc` [default: from OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]
-    #[arg(long, value_name = "PROTOCOL", env = "PROCESS_TRACER_PROTOCOL", hide_env_values = true)]
+    #[arg(long, value_name = "PROTOCOL", env = "PROCESS_TRACER_PROTOCOL", hide_env_values = true, global = true)]
     pub(crate) protocol: Option<String>,
 
     /// Resource attribute service.name [default: from OTEL_SERVICE_NAME, else process-tracer]
@@ -59,6 +60,16 @@ pub(crate) struct Args {
     /// Run the command as this user, with their groups, HOME, USER, LOGNAME and SHELL; `invoker` is whoever called sudo
     #[arg(short, long, value_name = "USER", env = "PROCESS_TRACER_USER", hide_env_values = true)]
     pub(crate) user: Option<String>,
+
+    /// Get the privileges from sudo: for a helper that loads the eBPF programs and is gone before the command starts, which
+    /// runs as you
+    #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_SUDO", hide_env_values = true)]
+    pub(crate) sudo: bool,
+
+    /// What to wait for before the trace ends: `command`, or `tree`: all that it has started, in the background too
+    /// [default: command]
+    #[arg(long, value_name = "WHAT", env = "PROCESS_TRACER_WAIT", hide_env_values = true)]
+    pub(crate) wait: Option<String>,
 
     /// Do not run the command if what it starts cannot be traced
     #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_STRICT", hide_env_values = true)]
@@ -75,4 +86,17 @@ pub(crate) struct Args {
     /// The command and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+
+    #[command(subcommand)]
+    pub(crate) action: Option<Action>,
+}
+
+/// What there is to do besides running a command.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Say what this machine allows, and what to do about what it does not; the exit status is 0 if tracing would work
+    Doctor,
+    /// Load the programs for the process at the other end of stdin: what --sudo runs
+    #[command(name = crate::sudo::HELPER, hide = true)]
+    Helper,
 }

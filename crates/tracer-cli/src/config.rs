@@ -36,9 +36,21 @@ pub(crate) struct Config {
     pub(crate) service_name: Option<String>,
     /// `None`: ours.
     pub(crate) user: Option<User>,
+    pub(crate) wait: Wait,
+    pub(crate) uses_sudo: bool,
     pub(crate) is_strict: bool,
     pub(crate) is_quiet: bool,
     pub(crate) is_verbose: bool,
+}
+
+/// When a trace ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// With the command.
+    #[default]
+    Command,
+    /// With the last of all that it has started.
+    Tree,
 }
 
 /// Where a trace goes.
@@ -89,12 +101,20 @@ impl Config {
             otlp,
             service_name: args.service_name.filter(|name| !name.is_empty()),
             user,
+            wait: settings.read_option("wait", args.wait.as_ref(), wait)?.unwrap_or_default(),
+            uses_sudo: args.sudo,
             is_strict: args.strict,
             is_quiet: args.quiet,
             is_verbose: args.verbose,
             command: args.command,
         })
     }
+}
+
+/// The collector that a run would send to, if any.
+pub(crate) fn collector(args: &Args, matches: &ArgMatches) -> Result<Option<Otlp>> {
+    let (outputs, otlp) = outputs(&Settings { matches }, args)?;
+    Ok(outputs.contains(&Output::Otlp).then_some(otlp))
 }
 
 /// Tells flags from their environment twins.
@@ -254,6 +274,14 @@ fn output(value: &str) -> Result<Output> {
         "summary" => Ok(Output::Summary),
         file if file.ends_with(".jsonl") => Ok(Output::JsonLines(file.into())),
         other => bail!("'{other}' is not one of otlp, summary and FILE.jsonl"),
+    }
+}
+
+fn wait(value: &str) -> Result<Wait> {
+    match value {
+        "command" => Ok(Wait::Command),
+        "tree" => Ok(Wait::Tree),
+        other => bail!("'{other}' is not one of command and tree"),
     }
 }
 

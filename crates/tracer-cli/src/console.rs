@@ -1,6 +1,11 @@
 //! What we say: little, on stderr, never anything that a terminal would take for a command.
 
-use std::{borrow::Cow, fmt::Display, io::Write};
+use std::{
+    borrow::Cow,
+    env,
+    fmt::Display,
+    io::{IsTerminal, Write},
+};
 
 /// Says one line.
 pub(crate) fn say(message: impl Display) {
@@ -15,6 +20,11 @@ pub(crate) fn warn(message: impl Display) {
 /// Writes text that is already fit for a terminal. A closed stderr is no reason to fail.
 pub(crate) fn write(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Whether what goes there may be coloured: <https://no-color.org>.
+pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// The text with its control characters escaped: what a command line holds must not steer the terminal.

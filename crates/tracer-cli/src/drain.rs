@@ -44,6 +44,11 @@ impl Drain {
         Ok(Self { thread: thread.context("cannot start a thread")?, stop, capture, intake })
     }
 
+    /// What the programs say besides events.
+    pub(crate) fn capture(&self) -> &Capture {
+        &self.capture
+    }
+
     /// Takes in what is left and ends the trace.
     pub(crate) fn finish(self) -> Result<Tracer> {
         self.stop.write(1)?;

@@ -2,7 +2,13 @@
 //!
 //! Here belongs what exec passes on and we change; all else passes through us untouched.
 
-use std::{fs::OpenOptions, io, os::fd::IntoRawFd};
+use std::{
+    env,
+    ffi::{CStr, OsStr},
+    fs::OpenOptions,
+    io,
+    os::{fd::IntoRawFd, unix::ffi::OsStrExt},
+};
 
 use nix::{
     fcntl::{FcntlArg, fcntl},
@@ -17,12 +23,15 @@ pub(crate) struct Inheritance {
     ignores_children: bool,
     ignores_set_id: bool,
     blocked: SigSet,
+    environment: Environment,
 }
 
 impl Inheritance {
     /// Takes note of it, and sets things up for ourselves: first of all, before there is a second thread or a file is
     /// opened.
-    pub(crate) fn take() -> Self {
+    ///
+    /// `last_argument` is the last of argv, where the kernel has put it.
+    pub(crate) fn take(last_argument: &'static CStr) -> Self {
         keep_standard_descriptors();
         let mut blocked = SigSet::empty();
         // Only a bad argument could make it fail.
@@ -35,10 +44,16 @@ impl Inheritance {
             // The C library's own: it takes it with our first thread.
             ignores_set_id: replace(SIGSETXID, None),
             blocked,
+            environment: Environment::take(last_argument),
         }
     }
 
-    /// Gives it back, in the child, right before exec. Only makes async-signal-safe system calls.
+    /// The environment, to be given back while it is still ours.
+    pub(crate) fn environment(&self) -> Environment {
+        self.environment
+    }
+
+    /// Gives the rest back, in the child, right before exec. Only makes async-signal-safe system calls.
     pub(crate) fn restore(&self) -> io::Result<()> {
         let dispositions = [
             (libc::SIGPIPE, self.ignores_broken_pipes),
@@ -50,6 +65,49 @@ impl Inheritance {
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.blocked), None)?;
         Ok(())
+    }
+}
+
+fn split_variable(variable: &[u8]) -> Option<(&OsStr, &OsStr)> {
+    let equals = variable.iter().position(|byte| *byte == b'=').filter(|position| *position > 0)?;
+    Some((OsStr::from_bytes(&variable[..equals]), OsStr::from_bytes(&variable[equals + 1..])))
+}
+
+/// The environment that the kernel gave to us, if it is not the one we have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Environment(&'static [u8]);
+
+impl Environment {
+    fn take(last_argument: &'static CStr) -> Self {
+        // SAFETY: no memory is involved.
+        if unsafe { libc::getauxval(libc::AT_SECURE) } == 0 {
+            return Self(&[]);
+        }
+        // Between the arguments and the file name: fs/exec.c.
+        let start = last_argument.to_bytes_with_nul().as_ptr_range().end;
+        // SAFETY: as above.
+        let end = unsafe { libc::getauxval(libc::AT_EXECFN) } as usize;
+        let size = end.saturating_sub(start as usize);
+        // SAFETY: both lie on our initial stack, which stays mapped; nobody writes there.
+        Self(unsafe { std::slice::from_raw_parts(start, size) })
+    }
+
+    /// Puts back the variables that the dynamic linker has taken out since our binary has file capabilities, such as
+    /// `LD_LIBRARY_PATH` and `TMPDIR` (ld.so(8), secure-execution mode): the command has none, and is to find them.
+    ///
+    /// Call it when privileges are no longer needed, and before there is a second thread.
+    pub(crate) fn restore(self) {
+        let variables = || self.0.split(|byte| *byte == 0).filter_map(split_variable);
+        if variables().all(|(name, _)| env::var_os(name).is_some()) {
+            return;
+        }
+        for (name, value) in variables() {
+            // One after the other to the end: that gives their order back as well.
+            // SAFETY: there is no other thread that could read the environment.
+            unsafe { env::remove_var(name) };
+            // SAFETY: likewise.
+            unsafe { env::set_var(name, value) };
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod args;
 mod config;
 mod console;
 mod context;
+mod doctor;
 mod drain;
 mod inheritance;
 mod launch;
@@ -17,14 +18,18 @@ mod resource;
 mod run;
 mod signals;
 mod sinks;
+mod sudo;
 mod user;
 
-use std::ffi::OsStr;
+use std::{
+    ffi::{CStr, OsStr},
+    os::unix::ffi::OsStrExt,
+};
 
-use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, error::ErrorKind};
 
 use crate::{
-    args::Args,
+    args::{Action, Args},
     config::Config,
     inheritance::Inheritance,
     outcome::{EXIT_FAILURE, Outcome},
@@ -35,40 +40,46 @@ use crate::{
 #[cfg(not(test))]
 #[unsafe(no_mangle)]
 extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) -> std::ffi::c_int {
-    use std::{ffi::CStr, os::unix::ffi::OsStrExt};
     let argument = |index| {
         // SAFETY: the C runtime passes argc pointers.
         let argument = unsafe { *argv.wrapping_offset(index) };
         // SAFETY: each of them to a string that lives as long as the process.
         let argument: &'static CStr = unsafe { CStr::from_ptr(argument) };
-        OsStr::from_bytes(argument.to_bytes())
+        argument
     };
-    std::ffi::c_int::from(main_with((0..argc as isize).map(argument)))
+    let arguments: Vec<_> = (0..argc as isize).map(argument).collect();
+    std::ffi::c_int::from(main_with(&arguments))
 }
 
 /// The exit status of a command line.
-fn main_with<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> u8 {
-    let inheritance = Inheritance::take();
+fn main_with(arguments: &[&'static CStr]) -> u8 {
+    let inheritance = Inheritance::take(arguments.last().copied().unwrap_or_default());
+    let arguments = arguments.iter().map(|argument| OsStr::from_bytes(argument.to_bytes()));
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
     };
-    let outcome = Args::from_arg_matches(&matches)
-        .map_err(anyhow::Error::from)
-        .and_then(|args| Config::resolve(args, &matches))
-        .and_then(|config| run::run(config, inheritance));
-    match outcome {
-        Ok(outcome) => {
-            if let Outcome::Killed { signal, .. } = outcome {
-                signals::die_by(signal);
-            }
-            outcome.status()
-        }
+    match act(&matches, inheritance) {
+        Ok(status) => status,
         Err(error) => {
             console::say(format_args!("{error:#}"));
             EXIT_FAILURE
         }
     }
+}
+
+fn act(matches: &ArgMatches, inheritance: Inheritance) -> anyhow::Result<u8> {
+    let args = Args::from_arg_matches(matches)?;
+    match args.action {
+        Some(Action::Doctor) => return doctor::examine(config::collector(&args, matches)?.as_ref()),
+        Some(Action::Helper) => return sudo::help().map(|()| 0),
+        None => {}
+    }
+    let outcome = run::run(Config::resolve(args, matches)?, inheritance)?;
+    if let Outcome::Killed { signal, .. } = outcome {
+        signals::die_by(signal);
+    }
+    Ok(outcome.status())
 }
 
 /// The command line, without the variables that it could not read.

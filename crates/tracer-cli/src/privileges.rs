@@ -3,7 +3,8 @@
 //! They are a thread's own: the main thread drops its own around the launch, every other first of all.
 
 use caps::{CapSet, Capability, CapsHashSet};
-use nix::unistd::geteuid;
+use nix::unistd::{geteuid, getgid, getuid};
+use tracer_bpf::Viewer;
 
 use crate::console;
 
@@ -27,6 +28,11 @@ pub(crate) fn drop_after_launch() {
 /// In a thread of ours: all of them, since what they were for is attached, open and connected.
 pub(crate) fn drop_in_thread() {
     keep(CapsHashSet::new());
+}
+
+/// Who is to be shown no more than the kernel would show them: anybody but root, whatever capabilities our binary has.
+pub(crate) fn viewer() -> Option<Viewer> {
+    (!geteuid().is_root()).then(|| Viewer { user_id: getuid().as_raw(), group_id: getgid().as_raw() })
 }
 
 fn keep(wanted: CapsHashSet) {

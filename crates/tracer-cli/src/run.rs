@@ -5,7 +5,10 @@ use std::{borrow::Cow, ffi::OsString, io, os::unix::ffi::OsStrExt, sync::Arc, ti
 use anyhow::{Context, Result, bail};
 use nix::unistd::{geteuid, getuid};
 use rand::{TryRng, rngs::SysRng};
-use tracer_bpf::{Capture, Options, Stream, probe};
+use tracer_bpf::{
+    Attached, Capture, Options, Stream,
+    probe::{self, Obstacle},
+};
 use tracer_model::{
     Anchor, Event, ExitStatus, IdGenerator, Identity, Ktime, Losses, Settings, TraceId, Tracer,
     event::{Image, Strings},
@@ -13,7 +16,7 @@ use tracer_model::{
 };
 
 use crate::{
-    config::{Config, variable},
+    config::{Config, Wait, variable},
     console,
     context::{self, TRACEPARENT, TRACESTATE},
     drain::{self, Drain},
@@ -24,6 +27,7 @@ use crate::{
     resource::resource,
     signals::Signals,
     sinks::{Delivery, Intake, OpenSinks},
+    sudo,
     user::User,
 };
 
@@ -52,13 +56,14 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
         attributes,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
+    privileges::drop_before_launch();
+    inheritance.environment().restore();
     pass_on_context(trace_id, &context::traceparent(trace_id, root_span_id));
     for (name, value) in config.user.iter().flat_map(User::variables) {
         launch::set_variable(name, Some(&value));
     }
 
     let signals = Signals::hold().context("cannot hold back signals")?;
-    privileges::drop_before_launch();
     let sinks = sinks.start()?;
     let watch = Watch::start(capture, tracer, sinks.intake.clone())?;
 
@@ -73,7 +78,10 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     };
     // From here on nothing is allowed to fail: the command's status is to be ours.
     privileges::drop_after_launch();
-    let outcome = signals.wait_for(child.id());
+    let outcome = signals.wait_for(child.id(), |signal| watch.paired_signals(signal));
+    if config.wait == Wait::Tree {
+        signals.wait_until(|| watch.live_processes() == 0);
+    }
     // Whoever does not want to wait for the delivery may end us.
     signals.release();
     let root = Root { identity: Identity { tgid: child.id(), start: started }, command, outcome };
@@ -104,6 +112,22 @@ impl Watch {
         }
     }
 
+    /// Processes of the tree that are alive, as far as we can tell.
+    fn live_processes(&self) -> u64 {
+        match self {
+            Self::Tree(drain) => drain.capture().live_processes(),
+            Self::Root(..) => 0,
+        }
+    }
+
+    /// How often a signal has been sent to the command by who sent it to us, as far as we can tell.
+    fn paired_signals(&self, signal: i32) -> u32 {
+        match self {
+            Self::Tree(drain) => usize::try_from(signal).map_or(0, |signal| drain.capture().paired_signals(signal)),
+            Self::Root(..) => 0,
+        }
+    }
+
     /// Ends the trace.
     fn finish(self, root: &Root<'_>, intake: &Intake) -> Result<Tracer> {
         match self {
@@ -120,10 +144,8 @@ impl Watch {
 /// Loads and attaches the programs. If that cannot be, a warning says what is missing, or with `--strict` an error.
 fn start_capture(environment: bool, config: &Config) -> Result<Result<(Capture, Stream), String>> {
     let started = drain::now();
-    let options = Options { environment, ..Options::default() };
-    let capture = probe::check()
-        .map_err(|error| error.to_string())
-        .and_then(|()| Capture::start(&options).map_err(|error| format!("{:#}", anyhow::Error::from(error))));
+    let capture = attach(config.uses_sudo).and_then(|attached| Ok(Capture::start(attached, environment)?));
+    let capture = capture.map_err(|error| format!("{error:#}"));
     match &capture {
         Ok(_) if config.is_verbose => {
             let ms = (drain::now().0 - started.0) / 1_000_000;
@@ -134,6 +156,15 @@ fn start_capture(environment: bool, config: &Config) -> Result<Result<(Capture, 
         Err(reason) => console::warn(format_args!("only the command itself is traced, not what it starts: {reason}")),
     }
     Ok(capture)
+}
+
+/// Loads and attaches the programs, by way of sudo if that is wanted and we need it.
+fn attach(uses_sudo: bool) -> Result<Attached> {
+    match probe::check() {
+        Ok(()) => Ok(Attached::load(&Options { viewer: privileges::viewer(), ..Options::default() })?),
+        Err(Obstacle::Privileges { .. }) if uses_sudo => sudo::attach(),
+        Err(obstacle) => bail!("{obstacle}; {}", obstacle.remedy()),
+    }
 }
 
 /// What the command starts finds our root span as its parent. The state of a caller's trace stays if it is our trace too.

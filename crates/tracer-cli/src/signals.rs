@@ -1,6 +1,6 @@
 //! Waits for the command, and passes on what is sent to us meanwhile.
 
-use std::{mem::MaybeUninit, os::fd::AsFd};
+use std::{collections::HashMap, mem::MaybeUninit, os::fd::AsFd, thread, time::Duration};
 
 use nix::{
     errno::Errno,
@@ -35,6 +35,15 @@ const OF_TERMINALS: [c_int; 7] =
 /// `si_code` of a signal that the kernel itself sent.
 const SI_KERNEL: i32 = 0x80;
 
+/// Signals that end a process by default, sent to do just that.
+const ENDING: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+
+/// How long to give whoever sends a signal to several processes.
+const ROUND: Duration = Duration::from_millis(5);
+
+/// How often to look where nothing wakes us, milliseconds.
+const INTERVAL_MS: u16 = 50;
+
 /// SIGCHLD wakes us; should it ever not, we look again after this, milliseconds.
 const LOOK_MS: u16 = 10_000;
 
@@ -56,10 +65,17 @@ impl Signals {
         Ok(Self { incoming, former })
     }
 
-    /// Waits for the command to end, however long that takes.
-    pub(crate) fn wait_for(&self, command: u32) -> Outcome {
+    /// Waits for the command to end, however long that takes. `paired` says how often a signal has been sent to the
+    /// command as well by who sent it to us.
+    pub(crate) fn wait_for(&self, command: u32, paired: impl Fn(c_int) -> u32) -> Outcome {
         // Linux's pids have 22 bits at most: include/linux/threads.h, PID_MAX_LIMIT.
         let command = command as libc::pid_t;
+        let mut seen = HashMap::new();
+        let mut is_received = |signal: c_int| {
+            let now = paired(signal);
+            // Several on their way may have become one.
+            now > seen.insert(signal, now).unwrap_or_default()
+        };
         loop {
             // First look, then wait: the command may have ended before its SIGCHLD was held back.
             if let Some(outcome) = look_after(command) {
@@ -70,11 +86,37 @@ impl Signals {
             let _ = poll(&mut ready, PollTimeout::from(LOOK_MS));
             while let Ok(Some(signal)) = self.incoming.read_signal() {
                 let number = signal.ssi_signo as c_int;
-                let is_of_terminal = signal.ssi_code == SI_KERNEL && OF_TERMINALS.contains(&number);
-                if number != libc::SIGCHLD && !is_of_terminal {
+                if number == libc::SIGCHLD {
+                    continue;
+                }
+                let has_it = if signal.ssi_code == SI_KERNEL {
+                    OF_TERMINALS.contains(&number)
+                } else {
+                    // It may be on its way there: whoever goes through all processes comes to us first.
+                    is_received(number) || {
+                        thread::sleep(ROUND);
+                        is_received(number)
+                    }
+                };
+                if !has_it {
                     // SAFETY: no memory is involved. The command may have ended just now, which is not an error.
                     unsafe { libc::kill(command, number) };
                 }
+            }
+        }
+    }
+
+    /// Waits until that is so, or somebody wants us to end.
+    pub(crate) fn wait_until(&self, is_so: impl Fn() -> bool) {
+        while !is_so() {
+            let mut ready = [PollFd::new(self.incoming.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut ready, PollTimeout::from(INTERVAL_MS));
+            while let Ok(Some(signal)) = self.incoming.read_signal() {
+                let number = signal.ssi_signo as c_int;
+                if ENDING.contains(&number) {
+                    return;
+                }
+                stop_by(number);
             }
         }
     }

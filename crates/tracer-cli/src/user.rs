@@ -8,6 +8,12 @@ use nix::unistd::{Gid, Uid, geteuid, getgrouplist, setgid, setgroups, setuid};
 /// What stands for whoever has called sudo.
 const INVOKER: &str = "invoker";
 
+/// Who has called sudo, if anybody has.
+pub(crate) fn invoker() -> Option<(Uid, Gid)> {
+    let id = |name| env::var(name).ok()?.parse().ok();
+    Some((Uid::from_raw(id("SUDO_UID")?), Gid::from_raw(id("SUDO_GID")?)))
+}
+
 /// Somebody with an entry in the user database.
 #[derive(Clone, Debug)]
 pub(crate) struct User {
@@ -19,10 +25,8 @@ impl User {
     /// Looks up a user by name or number, or the one that called sudo.
     pub(crate) fn look_up(name: &str) -> Result<Self> {
         let entry = if name == INVOKER {
-            let uid = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
-            nix::unistd::User::from_uid(Uid::from_raw(
-                uid.context("'invoker' is who calls sudo, but SUDO_UID is not set")?,
-            ))?
+            let (uid, _) = invoker().context("'invoker' is who calls sudo, but SUDO_UID and SUDO_GID are not set")?;
+            nix::unistd::User::from_uid(uid)?
         } else {
             match nix::unistd::User::from_name(name)? {
                 Some(entry) => Some(entry),

@@ -1,15 +1,14 @@
 //! A file of OTLP/JSON lines: one `TracesData` a line, as the OpenTelemetry file exporter specification has it.
 
 use std::{
-    fs::{File, OpenOptions, Permissions},
+    fs::File,
     io::{Seek, SeekFrom, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use opentelemetry_proto::{
     tonic::trace::v1::TracesData,
     transform::{common::tonic::ResourceAttributesWithSchema, trace::tonic::group_spans_by_resource_and_scope},
@@ -17,10 +16,7 @@ use opentelemetry_proto::{
 use opentelemetry_sdk::Resource;
 use tracer_model::Span;
 
-use super::{Delivery, Sink, otel::Converter};
-
-/// Command lines may hold secrets: the file is the owner's alone.
-const MODE: u32 = 0o600;
+use super::{Delivery, Sink, file, otel::Converter};
 
 pub(crate) struct JsonLinesSink {
     path: PathBuf,
@@ -34,20 +30,9 @@ pub(crate) struct JsonLinesSink {
 
 impl JsonLinesSink {
     pub(crate) fn open(path: &Path, resource: &Resource) -> Result<Self> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(MODE)
-            .open(path)
-            .with_context(|| format!("cannot write '{}'", path.display()))?;
-        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            // One that was there before may be open to others.
-            let _ = file.set_permissions(Permissions::from_mode(MODE));
-        }
         Ok(Self {
             path: path.to_owned(),
-            file,
+            file: file::create(path)?,
             size: 0,
             resource: resource.into(),
             converter: Converter::from_environment(),

@@ -1,9 +1,10 @@
 //! Where finished spans go. Each sink has a queue and a thread of its own: whatever a collector, a disk or a terminal
 //! does, it holds up neither the command nor the draining of its events.
 
+mod file;
 mod json_lines;
 mod otel;
-mod otlp;
+pub(crate) mod otlp;
 mod queue;
 mod summary;
 

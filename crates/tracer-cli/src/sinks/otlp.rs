@@ -71,6 +71,13 @@ impl OtlpSink {
         })
     }
 
+    /// Whether the collector takes spans: sends none.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let result = self.export(&[], self.timeout);
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        result.map_err(|problem| heard.failure.take().unwrap_or(problem))
+    }
+
     fn export(&self, spans: &[Arc<Span>], limit: Duration) -> Result<(), String> {
         let batch = spans.iter().map(|span| self.converter.span_data(span)).collect();
         self.runtime.block_on(async {

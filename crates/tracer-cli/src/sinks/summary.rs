@@ -3,9 +3,8 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
-    env,
     fmt::Write,
-    io::{IsTerminal, stderr},
+    io::stderr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -17,7 +16,10 @@ use tracer_model::{
 };
 
 use super::{Delivery, Sink};
-use crate::{config::variable, console::printable};
+use crate::{
+    config::variable,
+    console::{is_coloured, printable},
+};
 
 /// Spans whose place in the tree is kept; further ones are counted.
 const SPANS: usize = 250_000;
@@ -269,10 +271,9 @@ struct Style {
 
 impl Style {
     fn of_stderr() -> Self {
-        let is_terminal = stderr().is_terminal();
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();
         Self {
-            is_coloured: is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            is_coloured: is_coloured(&stderr()),
             is_unicode: locale.to_ascii_lowercase().replace('-', "").contains("utf8"),
         }
     }

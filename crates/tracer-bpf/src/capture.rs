@@ -1,0 +1,81 @@
+//! What the attached programs are told, and what they tell besides events; dropping the [`Capture`] takes them out again.
+
+use std::{
+    fs, io,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+};
+
+use aya::maps::{Map, MapData, MapError, RingBuf};
+use tracer_model::Losses;
+
+use crate::{loader::Attached, shared::SharedPage, stream::Stream, syscall};
+
+/// The reader is woken when this part of the ring buffer is full.
+const WAKEUP_PART: u32 = 8;
+
+/// Why the attached programs cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum CaptureError {
+    #[error("cannot use the ring buffer: {0}")]
+    Ring(#[from] MapError),
+    #[error("cannot map the shared page: {0}")]
+    SharedPage(io::Error),
+    #[error("cannot read /proc/self/ns/pid: {0}")]
+    PidNamespace(io::Error),
+}
+
+/// The attached programs, running.
+#[derive(Debug)]
+pub struct Capture {
+    shared: SharedPage,
+    namespace: u32,
+    programs: Vec<OwnedFd>,
+    /// Open as long as the programs are to run.
+    _links: Vec<OwnedFd>,
+}
+
+impl Capture {
+    /// Takes over attached programs. They report nothing until a launch is armed.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn start(attached: Attached, environment: bool) -> Result<(Self, Stream), CaptureError> {
+        let namespace = fs::metadata("/proc/self/ns/pid").map_err(CaptureError::PidNamespace)?.ino();
+        let shared = SharedPage::map(attached.shared).map_err(CaptureError::SharedPage)?;
+        let ring = MapData::from_fd(attached.records)?;
+        shared.configure(environment, ring.info()?.max_entries() / WAKEUP_PART);
+        let ring = RingBuf::try_from(Map::RingBuf(ring))?;
+        // Inode numbers of namespaces are 32 bits wide: include/linux/ns_common.h.
+        let namespace = namespace as u32;
+        let capture = Self { shared, namespace, programs: attached.programs, _links: attached.links };
+        Ok((capture, Stream::new(ring)))
+    }
+
+    /// Makes the next fork of the calling process the root of the trace.
+    pub fn arm(&self) {
+        self.shared.arm(std::process::id(), self.namespace);
+    }
+
+    /// Processes of the tree that are alive.
+    #[must_use]
+    pub fn live_processes(&self) -> u64 {
+        self.shared.live_processes()
+    }
+
+    /// How often so far a signal of that number has been sent to us and to the root by the same hand, as by kill(2) of
+    /// their process group.
+    #[must_use]
+    pub fn paired_signals(&self, signal: usize) -> u32 {
+        self.shared.paired_signals(signal)
+    }
+
+    /// What could not be reported so far.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        // Asking takes no privilege on the kernels that have something to tell.
+        let missed = self.programs.iter().filter_map(|program| syscall::missed_runs(program).ok()).sum();
+        Losses { missed, ..self.shared.losses() }
+    }
+}

@@ -1,0 +1,104 @@
+//! `--sudo`: an ordinary user gets the programs attached by a helper that sudo runs. It sends their descriptors back and is
+//! gone; the command never has to do with sudo.
+
+use std::{
+    io::{IoSlice, IoSliceMut, Read},
+    os::{
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    cmsg_space,
+    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+    unistd::geteuid,
+};
+use tracer_bpf::{
+    Attached, Options, Viewer,
+    probe::{self, HANDING_OVER_FLOOR},
+};
+
+use crate::user::invoker;
+
+/// The subcommand that is the helper.
+pub(crate) const HELPER: &str = "attach-for-sudo";
+
+/// First byte of what the helper sends: the descriptors come with it.
+const ATTACHED: u8 = b'+';
+/// Likewise: the reason why there are none follows.
+const REFUSED: u8 = b'-';
+
+/// Has the helper load and attach the programs. sudo asks for a password on the terminal, if it needs one.
+pub(crate) fn attach() -> Result<Attached> {
+    let facts = probe::Facts::gather();
+    if !facts.is_at_least(HANDING_OVER_FLOOR) {
+        bail!("--sudo needs Linux 5.19, this is {}; run all of it with sudo", facts.release);
+    }
+    let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
+    let mut helper = Command::new("sudo")
+        .arg("--")
+        .args([facts.executable.as_os_str(), HELPER.as_ref()])
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot run sudo")?;
+    let answer = receive(&ours);
+    let status = helper.wait().context("cannot wait for sudo")?;
+    match answer? {
+        Some(attached) => Ok(attached),
+        None => bail!("sudo has not run the helper: {status}"),
+    }
+}
+
+/// `None` if nobody has answered.
+fn receive(mut socket: &UnixStream) -> Result<Option<Attached>> {
+    let mut first = [0];
+    let mut room = cmsg_space!([RawFd; Attached::DESCRIPTORS]);
+    let mut vectors = [IoSliceMut::new(&mut first)];
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut vectors, Some(&mut room), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let size = message.bytes;
+    let mut descriptors = Vec::new();
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(received) = part {
+            // SAFETY: the kernel has just opened them for us, and nobody else knows of them.
+            descriptors.extend(received.into_iter().map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }));
+        }
+    }
+    match (size, first[0]) {
+        (0, _) => Ok(None),
+        (_, ATTACHED) => Ok(Some(Attached::from_descriptors(descriptors).context("the helper is of another version")?)),
+        _ => {
+            let mut reason = String::new();
+            socket.read_to_string(&mut reason).context("cannot read from the helper")?;
+            bail!(reason)
+        }
+    }
+}
+
+/// The helper itself: attaches the programs for the user who has called sudo, and for no other processes than theirs.
+pub(crate) fn help() -> Result<()> {
+    let (Some((user, group)), true) = (invoker(), geteuid().is_root()) else {
+        bail!("this is for process-tracer --sudo to run");
+    };
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from)?;
+    let viewer = (!user.is_root()).then(|| Viewer { user_id: user.as_raw(), group_id: group.as_raw() });
+    let attached = probe::check()
+        .map_err(|obstacle| format!("{obstacle}; {}", obstacle.remedy()))
+        .and_then(|()| Attached::load(&Options { viewer, ..Options::default() }).map_err(|error| error.to_string()));
+    let send = |bytes: &[u8], parts: &[ControlMessage<'_>]| {
+        sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], parts, MsgFlags::empty(), None)
+    };
+    match attached {
+        Ok(attached) => {
+            let descriptors = attached.into_descriptors();
+            let descriptors: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+            send(&[ATTACHED], &[ControlMessage::ScmRights(&descriptors)])
+        }
+        Err(reason) => send(&[&[REFUSED], reason.as_bytes()].concat(), &[]),
+    }
+    .context("cannot answer on stdin")?;
+    Ok(())
+}

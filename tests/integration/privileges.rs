@@ -1,0 +1,339 @@
+//! Whose privileges are used for what: ordinary users with and without capabilities, sudo, and other users.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::{fd::FromRawFd, unix::fs::PermissionsExt},
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+use nix::libc;
+use tempfile::TempDir;
+
+use crate::{
+    harness::{PROCESS_TRACER, process_tracer, workload},
+    rotel::Rotel,
+    trace::Trace,
+};
+
+const NOBODY: u32 = 65534;
+
+/// Where an ordinary user can reach programs of ours, and what they may do.
+struct Ordinary {
+    folder: TempDir,
+}
+
+impl Ordinary {
+    /// A copy of process-tracer with these file capabilities.
+    fn new(capabilities: Option<&str>) -> Self {
+        // /tmp may be mounted such that neither file capabilities nor setuid programs count.
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let ordinary = Self { folder };
+        fs::copy(PROCESS_TRACER, ordinary.path("process-tracer")).unwrap();
+        if let Some(capabilities) = capabilities {
+            let setcap = Command::new("setcap").arg(capabilities).arg(ordinary.path("process-tracer")).status();
+            assert!(setcap.unwrap().success());
+        }
+        ordinary
+    }
+
+    /// Adds a program that runs others as root, as sudo does.
+    fn with_sudo(self) -> Self {
+        fs::copy(workload(), self.path("sudo")).unwrap();
+        fs::set_permissions(self.path("sudo"), fs::Permissions::from_mode(0o4755)).unwrap();
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A command that nobody runs, and finds those programs.
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("setpriv");
+        let path = format!("{}:{}", self.folder.path().display(), std::env::var("PATH").unwrap());
+        command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"), "--clear-groups".to_owned()]);
+        command.arg(program).current_dir(self.folder.path()).env("PATH", path).env_remove("TRACEPARENT");
+        command
+    }
+
+    /// A script in a trace.
+    fn trace(&self, flags: &[&str], variables: &[(&str, &str)], script: &str) -> (Output, Trace) {
+        let mut command = self.command(self.path("process-tracer"));
+        command.args(flags).args(["-o", "t.jsonl", "--", "sh", "-c", script]);
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        (output, Trace::read(&self.path("t.jsonl")))
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn without_privileges_the_command_runs_and_its_own_span_is_kept() {
+    let (output, trace) = Ordinary::new(None).trace(&[], &[], "/bin/true; exit 3");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("only the command itself is traced") && stderr.contains("sudo setcap"), "{stderr}");
+    trace.assert_sound();
+    let root = trace.root();
+    assert_eq!((trace.spans.len(), root.name.as_str(), root.attribute("process.exit.code")), (1, "sh", "3"));
+    assert_eq!(root.attribute("process_tracer.complete"), "false");
+    assert!(root.attribute("process_tracer.unobserved").contains("CAP_BPF"));
+}
+
+#[test]
+fn strictly_the_command_does_not_run_untraced() {
+    let output =
+        Ordinary::new(None).command("./process-tracer").args(["--strict", "--", "echo", "ran"]).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{stderr}");
+    assert!(stderr.contains("as --strict asks: missing CAP_BPF"), "{stderr}");
+}
+
+#[test]
+fn the_command_runs_as_another_user_with_all_that_goes_with_it() {
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let show =
+        "id; env | grep -E '^(HOME|USER|LOGNAME|SHELL)=' | sort; grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status";
+    let expected = Command::new("setpriv")
+        .args(["--reuid=nobody", "--regid", &nobody.gid.to_string(), "--init-groups", "sh", "-c", show])
+        .env("HOME", &nobody.dir)
+        .envs([("USER", "nobody"), ("LOGNAME", "nobody")])
+        .env("SHELL", &nobody.shell)
+        .output()
+        .unwrap();
+    assert!(expected.status.success());
+    let uid = nobody.uid.to_string();
+    for user in ["nobody", &uid, "invoker"] {
+        let mut command = process_tracer();
+        command.args(["-q", "--user", user, "--", "sh", "-c", show]).env("SUDO_UID", &uid).env("SUDO_GID", &uid);
+        let output = command.output().unwrap();
+        assert_eq!(text(&output.stdout), text(&expected.stdout));
+    }
+    let output =
+        process_tracer().args(["--", "echo", "ran"]).env("PROCESS_TRACER_USER", "no-such-user").output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{}", text(&output.stderr));
+    for (user, reason) in [("no-such-user", "there is no user 'no-such-user'"), ("invoker", "SUDO_GID are not set")] {
+        let output = process_tracer().args(["-u", user, "--", "true"]).env_remove("SUDO_UID").output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(125));
+        assert!(stderr.contains("--user: ") && stderr.contains(reason), "{stderr}");
+    }
+}
+
+#[test]
+fn file_capabilities_are_enough_and_the_command_gets_none() {
+    let (output, trace) =
+        Ordinary::new(Some("cap_bpf,cap_perfmon=ep")).trace(&[], &[], "/bin/true; grep Cap /proc/self/status");
+    let stdout = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert!(stdout.contains(&format!("{set}:\t0000000000000000")), "{stdout}");
+    }
+    trace.assert_complete();
+    assert_eq!(trace.spans.len(), 3, "{trace:#?}");
+}
+
+#[test]
+fn file_capabilities_cost_the_command_none_of_its_variables() {
+    let ordinary = Ordinary::new(Some("cap_bpf,cap_perfmon=ep"));
+    // Those that the dynamic linker takes out for a program with capabilities, among others and in this order.
+    let given = "Z=1\nTMPDIR=/var/tmp\nLD_LIBRARY_PATH=/nowhere\nA=2\nGCONV_PATH=/no where\nEMPTY=\nRES_OPTIONS=a=b\n";
+    let show = |wrap: &[&str]| {
+        let mut command = ordinary.command("env");
+        command.arg("-i").args(given.lines()).args(wrap).arg("/usr/bin/env");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let bare = show(&[]);
+    assert_eq!(bare, given);
+    let wrapped = show(&["./process-tracer", "-q", "--"]);
+    let (context, rest): (Vec<_>, Vec<_>) =
+        wrapped.split_inclusive('\n').partition(|line| line.starts_with("TRACEPARENT="));
+    assert_eq!((context.len(), rest.concat()), (1, bare));
+}
+
+/// A setuid program, and what it runs, are traced; but their environment, which the kernel does not show to that user, is not.
+fn assert_only_own_environments_are_seen(ordinary: &Ordinary, flags: &[&str]) {
+    let flags = [flags, &["-a", "word=env[\"WORD\"]"]].concat();
+    let (output, trace) = ordinary.trace(&flags, &[("WORD", "secret")], "./sudo -- id -u; /bin/true");
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!((output.status.code(), stdout.as_str()), (Some(0), "0\n"), "{stderr}");
+    assert!(!stderr.contains("warning"), "{stderr}");
+    trace.assert_complete();
+    let of = |name: &str| {
+        trace.spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name}: {trace:#?}"))
+    };
+    for name in ["sh", "true"] {
+        assert_eq!((of(name).attribute("process.user.id"), of(name).attribute("word")), ("65534", "secret"));
+    }
+    // One process: it execs the other.
+    let privileged = of("id");
+    assert_eq!(privileged.attribute("process.user.id"), "0");
+    assert!(!privileged.has("word"), "{privileged:#?}");
+}
+
+#[test]
+fn with_file_capabilities_only_ones_own_environments_are_seen() {
+    assert_only_own_environments_are_seen(&Ordinary::new(Some("cap_bpf,cap_perfmon=ep")).with_sudo(), &[]);
+}
+
+#[test]
+fn by_way_of_sudo_an_ordinary_user_traces_their_own_command() {
+    let ordinary = Ordinary::new(None).with_sudo();
+    assert_only_own_environments_are_seen(&ordinary, &["--sudo"]);
+    let show =
+        "id; pwd; env | grep -vE '^(TRACEPARENT|_)='; grep -E '^(Cap|NoNew)' /proc/self/status; ls /proc/self/fd";
+    let bare = ordinary.command("sh").args(["-c", show]).output().unwrap();
+    let wrapped = ordinary.command("./process-tracer").args(["-q", "--sudo", "--", "sh", "-c", show]).output().unwrap();
+    assert_eq!((text(&wrapped.stdout), text(&wrapped.stderr)), (text(&bare.stdout), text(&bare.stderr)));
+}
+
+#[test]
+fn where_sudo_does_not_help_the_command_runs_all_the_same() {
+    let ordinary = Ordinary::new(None);
+    for (script, reason) in [
+        (None, "cannot run sudo"),
+        (Some("#!/bin/sh\nexit 1\n"), "sudo has not run the helper: exit status: 1"),
+        (Some("#!/bin/sh\nshift\nSUDO_UID=1 SUDO_GID=1 exec \"$@\"\n"), "sudo has not run the helper"),
+    ] {
+        if let Some(script) = script {
+            fs::write(ordinary.path("sudo"), script).unwrap();
+            fs::set_permissions(ordinary.path("sudo"), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let path =
+            if script.is_some() { format!("{}:/bin", ordinary.folder.path().display()) } else { "/nowhere".to_owned() };
+        let mut command = ordinary.command("env");
+        command
+            .arg(format!("PATH={path}"))
+            .arg(ordinary.path("process-tracer"))
+            .args(["--sudo", "--", "/bin/sh", "-c", "exit 3"]);
+        let output = command.output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        assert!(stderr.contains(reason), "{reason}: {stderr}");
+    }
+}
+
+/// The kernel's numbers of the eBPF objects that a process has open: of programs, maps and links.
+fn open_objects(pid: u32) -> Vec<(&'static str, u32)> {
+    let mut objects = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap() {
+        let information = fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+        for kind in ["prog_id", "map_id", "link_id"] {
+            let id =
+                information.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(':')?.trim().parse().ok());
+            objects.extend(id.map(|id| (kind, id)));
+        }
+    }
+    objects
+}
+
+/// Whether the kernel still has that object.
+fn exists((kind, id): (&str, u32)) -> bool {
+    // include/uapi/linux/bpf.h: BPF_PROG_GET_FD_BY_ID and so on.
+    let command = match kind {
+        "prog_id" => 13,
+        "map_id" => 14,
+        _ => 30,
+    };
+    let attributes = [id, 0, 0];
+    // SAFETY: the attributes are of that size and outlive the call.
+    let descriptor = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(&attributes)) };
+    if descriptor < 0 {
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOENT));
+        return false;
+    }
+    // SAFETY: the kernel has just opened it for us.
+    drop(unsafe { std::os::fd::OwnedFd::from_raw_fd(descriptor as i32) });
+    true
+}
+
+#[test]
+fn killed_we_leave_the_command_running_and_nothing_loaded() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::Stdio,
+    };
+    let mut command = process_tracer();
+    command.args(["--", "sh", "-c", "echo $$; read line; echo \"still here: $line\""]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let objects = open_objects(child.id());
+    for kind in ["prog_id", "map_id", "link_id"] {
+        assert!(objects.iter().any(|(found, _)| *found == kind), "no {kind} in {objects:?}");
+    }
+    assert!(objects.iter().all(|object| exists(*object)));
+    let mut stdin = child.stdin.take().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::io::Write::write_all(&mut stdin, b"you\n").unwrap();
+    line.clear();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "still here: you\n");
+    // The kernel frees them a little later.
+    for _ in 0..100 {
+        if !objects.iter().any(|object| exists(*object)) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("left behind: {:?}", objects.into_iter().filter(|object| exists(*object)).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_doctor_says_whether_tracing_would_work_and_what_to_do() {
+    let output = process_tracer().arg("doctor").output().unwrap();
+    let stdout = text(&output.stdout);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{stdout}");
+    let rows =
+        ["kernel", "type information", "lockdown", "CAP_BPF", "CAP_PERFMON", "perf_event_paranoid", "locked memory"];
+    for what in rows.iter().chain(&["unprivileged_bpf_disabled", "clang", "eBPF programs", "collector"]) {
+        assert!(stdout.lines().any(|line| line.starts_with(&format!("ok    {what} "))), "{what}: {stdout}");
+    }
+    assert!(stdout.ends_with("\ntracing works here\n") && !stdout.contains("FAIL"), "{stdout}");
+
+    let output = Ordinary::new(None).command("./process-tracer").arg("doctor").output().unwrap();
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{stdout}");
+    for what in ["CAP_BPF", "CAP_PERFMON", "eBPF programs"] {
+        assert!(stdout.lines().any(|line| line.starts_with(&format!("FAIL  {what} "))), "{what}: {stdout}");
+    }
+    assert_eq!(stdout.matches("remedy: ").count(), 3, "{stdout}");
+    assert!(stdout.contains("sudo setcap cap_bpf,cap_perfmon=ep /var/tmp/"), "{stdout}");
+
+    let ordinary = Ordinary::new(Some("cap_bpf,cap_perfmon=ep"));
+    let output = ordinary.command("./process-tracer").arg("doctor").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
+#[test]
+fn the_doctor_asks_the_collector() {
+    let collector = Rotel::start();
+    for protocol in ["http/protobuf", "grpc"] {
+        // Nobody listens there.
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", socket.local_addr().unwrap());
+        drop(socket);
+        let ask = |flags: &[&str]| {
+            let output = process_tracer().args(flags).output().unwrap();
+            let stdout = text(&output.stdout);
+            let row = stdout.lines().find(|line| line.contains("  collector  ")).unwrap_or_default().to_owned();
+            (output.status.code(), row)
+        };
+        let (code, row) = ask(&["doctor", "--endpoint", &endpoint, "--protocol", protocol]);
+        assert_eq!(code, Some(1), "{row}");
+        assert!(row.starts_with("FAIL") && row.contains(&endpoint) && row.contains("refused"), "{row}");
+        let endpoint = if protocol == "grpc" { &collector.grpc } else { &collector.http };
+        let (code, row) = ask(&["--endpoint", endpoint, "--protocol", protocol, "doctor"]);
+        assert_eq!(code, Some(0), "{row}");
+        assert!(row.starts_with("ok") && row.contains(endpoint) && row.contains("answers in"), "{row}");
+    }
+}
