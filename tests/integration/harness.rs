@@ -13,10 +13,13 @@ use crate::trace::Trace;
 
 pub const PROCESS_TRACER: &str = env!("CARGO_BIN_EXE_process-tracer");
 
-/// The compiled `workloads/workload.c`.
+/// The compiled `workloads/workload.c`; where there is no compiler, WORKLOAD names it.
 pub fn workload() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(binary) = std::env::var_os("WORKLOAD") {
+            return binary.into();
+        }
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/integration/workloads/workload.c");
         // Test processes compile side by side: each its own.
         let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("workload-{}", std::process::id()));
@@ -36,7 +39,7 @@ pub fn process_tracer() -> Command {
             command.env_remove(&*name);
         }
     }
-    command.stdin(Stdio::null());
+    command.stdin(Stdio::null()).env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 

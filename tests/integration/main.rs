@@ -7,6 +7,7 @@
 mod collector;
 mod command_line;
 mod connections;
+mod delivery;
 mod documentation;
 mod expressions;
 mod harness;

@@ -92,7 +92,7 @@ def main():
 
     shell.type(f"{PREFIX} stty size\n")
     print("size:", shell.expect(r"\n(\d+ \d+)").group(1))
-    shell.type(f"{PREFIX} cat & sleep 0.5; jobs\n")
+    shell.type(f"{PREFIX} cat & until jobs %1 | grep -q Stopped; do sleep 0.1; done; jobs\n")
     print("reads in the background:", shell.expect(r"\[1\]\+\s+(Stopped)").group(1))
     shell.type("kill -9 %1; wait\n")
     shell.type(f"{PREFIX} sh -c 'read line; echo \"got $line\"'\nhello\n")

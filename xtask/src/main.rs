@@ -3,6 +3,7 @@
 
 mod bench;
 mod setup;
+mod vm;
 
 use std::{
     env,
@@ -18,6 +19,7 @@ usage: cargo xtask TASK
 
   run [OPTIONS] -- COMMAND   build process-tracer and trace COMMAND with it
   test [ARGS]                all tests: unit, property, real kernel, real collector; ARGS go to cargo test
+  vmtest [--kernel K]        the kernel part of the tests in Debian's kernels 6.1, 6.12 or all, in virtual machines
   bench                      what tracing costs, as ratios against the bare command
   setcap [BINARY]            give the release build, or BINARY, the capabilities it needs, for ordinary users
   setup                      install what building and testing need; the tasks above do this themselves
@@ -33,6 +35,7 @@ fn main() -> Result<ExitCode> {
     match task.as_str() {
         "run" => run(&rest)?,
         "test" => test(&rest)?,
+        "vmtest" => vm::test(&rest)?,
         "bench" => bench::bench(&build()?)?,
         "setcap" => setcap(rest.first().map(PathBuf::from))?,
         "setup" => {

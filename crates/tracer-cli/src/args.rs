@@ -1,6 +1,6 @@
 //! The command line: every flag with its environment twin and its help, as raw text. `config` makes sense of it.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Parser, Subcommand, builder::FalseyValueParser};
 
@@ -13,7 +13,7 @@ use clap::{ArgAction, Parser, Subcommand, builder::FalseyValueParser};
 #[command(
     name = "process-tracer",
     version,
-    override_usage = "process-tracer [OPTIONS] -- COMMAND [ARGS]...\n       process-tracer doctor [OPTIONS]",
+    override_usage = "process-tracer [OPTIONS] -- COMMAND [ARGS]...\n       process-tracer doctor [OPTIONS]\n       process-tracer send [OPTIONS] FILE...",
     disable_help_subcommand = true,
     after_help = "\
 Examples:
@@ -71,6 +71,23 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHAT", env = "PROCESS_TRACER_WAIT", hide_env_values = true)]
     pub(crate) wait: Option<String>,
 
+    /// How long the end of a run may take to deliver what is left [default: 10]
+    #[arg(long, value_name = "SECONDS", env = "PROCESS_TRACER_FLUSH_TIMEOUT", hide_env_values = true)]
+    pub(crate) flush_timeout: Option<String>,
+
+    /// Folder for spans that could not be delivered, or `none` [default: $XDG_STATE_HOME/process-tracer, else
+    /// ~/.local/state/process-tracer]
+    #[arg(long, value_name = "DIR", env = "PROCESS_TRACER_SPOOL", hide_env_values = true)]
+    pub(crate) spool: Option<String>,
+
+    /// Size of the buffer between kernel and process-tracer: bytes, or with K, M or G; a power of two [default: 16M]
+    #[arg(long, value_name = "SIZE", env = "PROCESS_TRACER_BUFFER_SIZE", hide_env_values = true)]
+    pub(crate) buffer_size: Option<String>,
+
+    /// Live processes that can be followed at once [default: 64000]
+    #[arg(long, value_name = "NUMBER", env = "PROCESS_TRACER_MAX_PROCESSES", hide_env_values = true)]
+    pub(crate) max_processes: Option<String>,
+
     /// Do not run the command if what it starts cannot be traced
     #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_STRICT", hide_env_values = true)]
     pub(crate) strict: bool,
@@ -92,11 +109,25 @@ pub(crate) struct Args {
 }
 
 /// What there is to do besides running a command.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Action {
     /// Say what this machine allows, and what to do about what it does not; the exit status is 0 if tracing would work
     Doctor,
+    /// Deliver files of OTLP/JSON lines to a collector, and delete those that it has taken
+    Send {
+        /// The files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Delete nothing
+        #[arg(long)]
+        keep: bool,
+    },
     /// Load the programs for the process at the other end of stdin: what --sudo runs
     #[command(name = crate::sudo::HELPER, hide = true)]
-    Helper,
+    Helper {
+        /// Bytes of the ring buffer
+        ring_bytes: u32,
+        /// Live processes that can be followed at once
+        max_processes: u32,
+    },
 }

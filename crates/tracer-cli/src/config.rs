@@ -7,6 +7,9 @@ use std::{env, ffi::OsString, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{ArgMatches, parser::ValueSource};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
+use tracer_bpf::Options;
 use tracer_model::{
     SpanId, TraceId,
     expression::{Attribute, Attributes},
@@ -16,6 +19,7 @@ use crate::{
     args::Args,
     console,
     context::{self, TRACEPARENT},
+    state,
     user::User,
 };
 
@@ -37,6 +41,14 @@ pub(crate) struct Config {
     /// `None`: ours.
     pub(crate) user: Option<User>,
     pub(crate) wait: Wait,
+    /// How long the end of a run may take to deliver what is left.
+    pub(crate) flush_timeout: Duration,
+    /// Where undelivered spans are kept; `None`: nowhere.
+    pub(crate) spool: Option<PathBuf>,
+    /// Bytes of the ring buffer: a power of two.
+    pub(crate) ring_bytes: u32,
+    /// Live processes that can be followed at once.
+    pub(crate) max_processes: u32,
     pub(crate) uses_sudo: bool,
     pub(crate) is_strict: bool,
     pub(crate) is_quiet: bool,
@@ -61,13 +73,16 @@ pub(crate) enum Output {
     JsonLines(PathBuf),
 }
 
-/// How to reach a collector. Headers, timeout and compression are read by the exporter itself.
+/// How to reach a collector.
 #[derive(Clone, Debug)]
 pub(crate) struct Otlp {
     pub(crate) protocol: Protocol,
     /// Complete: of the very resource that spans are sent to.
     pub(crate) endpoint: String,
-    /// Longest time for one batch, retries included.
+    /// Sent with every request.
+    pub(crate) headers: HeaderMap,
+    pub(crate) uses_gzip: bool,
+    /// Longest time for one request.
     pub(crate) timeout: Duration,
     /// PEM: the authorities to trust besides the system's.
     pub(crate) certificate: Option<Vec<u8>>,
@@ -102,6 +117,16 @@ impl Config {
             service_name: args.service_name.filter(|name| !name.is_empty()),
             user,
             wait: settings.read_option("wait", args.wait.as_ref(), wait)?.unwrap_or_default(),
+            flush_timeout: settings
+                .read_option("flush_timeout", args.flush_timeout.as_ref(), seconds)?
+                .unwrap_or(DEFAULT_FLUSH_TIMEOUT),
+            spool: settings.read_option("spool", args.spool.as_ref(), spool)?.unwrap_or_else(state::folder),
+            ring_bytes: settings
+                .read_option("buffer_size", args.buffer_size.as_ref(), ring_bytes)?
+                .unwrap_or(Options::default().ring_bytes),
+            max_processes: settings
+                .read_option("max_processes", args.max_processes.as_ref(), max_processes)?
+                .unwrap_or(Options::default().max_processes),
             uses_sudo: args.sudo,
             is_strict: args.strict,
             is_quiet: args.quiet,
@@ -111,10 +136,11 @@ impl Config {
     }
 }
 
-/// The collector that a run would send to, if any.
-pub(crate) fn collector(args: &Args, matches: &ArgMatches) -> Result<Option<Otlp>> {
+/// The collector that a run would send to if it sent to one, and whether it would.
+pub(crate) fn collector(args: &Args, matches: &ArgMatches) -> Result<(Otlp, bool)> {
     let (outputs, otlp) = outputs(&Settings { matches }, args)?;
-    Ok(outputs.contains(&Output::Otlp).then_some(otlp))
+    let is_wanted = outputs.contains(&Output::Otlp);
+    Ok((otlp, is_wanted))
 }
 
 /// Tells flags from their environment twins.
@@ -245,6 +271,8 @@ fn outputs(settings: &Settings<'_>, args: &Args) -> Result<(Vec<Output>, Otlp)> 
     let otlp = Otlp {
         protocol,
         endpoint: flag_endpoint.or(otel_endpoint).unwrap_or_else(|| protocol.default_endpoint().to_owned()),
+        headers: otel_value("HEADERS", headers).unwrap_or_default(),
+        uses_gzip: otel_value("COMPRESSION", uses_gzip).unwrap_or_default(),
         timeout: otel_value("TIMEOUT", milliseconds).unwrap_or(DEFAULT_TIMEOUT),
         certificate: otel_value("CERTIFICATE", read_pem),
         client_identity: otel_value("CLIENT_CERTIFICATE", read_pem).zip(otel_value("CLIENT_KEY", read_pem)),
@@ -353,6 +381,66 @@ fn otel_variable(suffix: &str) -> Option<(String, String)> {
     })
 }
 
+/// `name=value` pairs with commas between, values percent-encoded, as in W3C Baggage; names in whatever case.
+fn headers(value: &str) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for pair in value.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let name = pair.split('=').next().unwrap_or_default();
+        let read = || -> Option<(HeaderName, HeaderValue)> {
+            let (name, value) = pair.split_once('=')?;
+            let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
+            let mut value = HeaderValue::from_str(&value).ok()?;
+            value.set_sensitive(true);
+            Some((HeaderName::from_bytes(name.trim().to_ascii_lowercase().as_bytes()).ok()?, value))
+        };
+        // The value may be a secret.
+        let (name, value) = read().with_context(|| format!("the pair that begins with '{name}' is not NAME=VALUE"))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn uses_gzip(value: &str) -> Result<bool> {
+    match value {
+        "gzip" => Ok(true),
+        "none" => Ok(false),
+        other => bail!("'{other}' is not one of gzip and none"),
+    }
+}
+
+const DEFAULT_FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+fn seconds(value: &str) -> Result<Duration> {
+    let seconds = value.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.with_context(|| format!("'{value}' is not a number of seconds"))
+}
+
+fn spool(value: &str) -> Result<Option<PathBuf>> {
+    Ok((value != "none").then(|| value.into()))
+}
+
+/// By the kernel's rules a power of two, and at least a page; it gives no more than 1 GiB to everybody.
+fn ring_bytes(value: &str) -> Result<u32> {
+    let (number, unit) = match value.split_at_checked(value.len().saturating_sub(1)) {
+        Some((number, "K" | "k")) => (number, 1 << 10),
+        Some((number, "M" | "m")) => (number, 1 << 20),
+        Some((number, "G" | "g")) => (number, 1 << 30),
+        _ => (value, 1),
+    };
+    let bytes = number.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
+    let bytes = bytes.with_context(|| format!("'{value}' is not a size such as 16M"))?;
+    if !bytes.is_power_of_two() || !(64 << 10..=1 << 30).contains(&bytes) {
+        bail!("'{value}' is not a power of two from 64K to 1G");
+    }
+    Ok(bytes)
+}
+
+fn max_processes(value: &str) -> Result<u32> {
+    // Linux has no more pids: include/linux/threads.h, PID_MAX_LIMIT.
+    let number = value.parse().ok().filter(|number| (1..=1 << 22).contains(number));
+    number.with_context(|| format!("'{value}' is not a number from 1 to {}", 1 << 22))
+}
+
 /// By the OTLP exporter specification.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -390,6 +478,32 @@ mod tests {
         assert!(error("ftp://host").contains("not an http:// or https:// URL"));
         assert!(error("http://").contains("'http://'"), "{}", error("http://"));
         assert!(error("http://a b").contains("is not a URL"));
+    }
+
+    #[test]
+    fn headers_are_percent_decoded_and_what_is_none_is_refused() {
+        let read = headers("Authorization=Bearer%20x, a=1,a=2,").unwrap();
+        assert_eq!(read["authorization"], "Bearer x");
+        assert_eq!(read.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        for malformed in ["nonsense", "a b=1", "a=1%0a"] {
+            assert!(headers(malformed).is_err(), "{malformed}");
+        }
+        assert!(!format!("{:#}", headers("key=secret%00").unwrap_err()).contains("secret"));
+    }
+
+    #[test]
+    fn sizes_have_units_and_bounds() {
+        assert_eq!(ring_bytes("65536").unwrap(), 64 << 10);
+        assert_eq!(ring_bytes("64K").unwrap(), 64 << 10);
+        assert_eq!(ring_bytes("16M").unwrap(), 16 << 20);
+        assert_eq!(ring_bytes("1G").unwrap(), 1 << 30);
+        for wrong in ["", "M", "-1", "3M", "32K", "2G", "8G", "16MB", "1e6"] {
+            assert!(ring_bytes(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(max_processes("1").unwrap(), 1);
+        assert!(max_processes("0").is_err() && max_processes("5000000").is_err());
+        assert_eq!(seconds("0.5").unwrap(), Duration::from_millis(500));
+        assert!(seconds("-1").is_err() && seconds("x").is_err() && seconds("1e300").is_err());
     }
 
     #[test]

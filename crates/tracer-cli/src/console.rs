@@ -4,7 +4,8 @@ use std::{
     borrow::Cow,
     env,
     fmt::Display,
-    io::{IsTerminal, Write},
+    io::{IsTerminal, Write, stderr},
+    time::{Duration, Instant},
 };
 
 /// Says one line.
@@ -19,7 +20,31 @@ pub(crate) fn warn(message: impl Display) {
 
 /// Writes text that is already fit for a terminal. A closed stderr is no reason to fail.
 pub(crate) fn write(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let _ = stderr().lock().write_all(text.as_bytes());
+}
+
+/// A line on a terminal that tells how far long work has come; nothing where there is no terminal.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    shown: Option<Instant>,
+}
+
+impl Progress {
+    /// Shows it, now and then.
+    pub(crate) fn show(&mut self, message: impl Display) {
+        let is_due = self.shown.is_none_or(|shown| shown.elapsed() > Duration::from_millis(100));
+        if is_due && stderr().is_terminal() {
+            self.shown = Some(Instant::now());
+            write(&format!("\r\x1b[Kprocess-tracer: {}", printable(&message.to_string())));
+        }
+    }
+
+    /// Takes it away.
+    pub(crate) fn end(self) {
+        if self.shown.is_some() {
+            write("\r\x1b[K");
+        }
+    }
 }
 
 /// Whether what goes there may be coloured: <https://no-color.org>.

@@ -18,8 +18,7 @@ use crate::{
     config::Otlp,
     console::{is_coloured, printable},
     privileges,
-    resource::resource,
-    sinks::otlp::OtlpSink,
+    sinks::otlp,
 };
 
 /// Exit status where tracing would not work.
@@ -146,8 +145,7 @@ fn collector_row(collector: Option<&Otlp>) -> Row {
         return Row { what, found, remedy: None };
     };
     let started = Instant::now();
-    let answer =
-        OtlpSink::open(otlp, &resource(None)).map_err(|error| format!("{error:#}")).and_then(|sink| sink.check());
+    let answer = otlp::check(otlp);
     let endpoint = &otlp.endpoint;
     match answer {
         Ok(()) => {

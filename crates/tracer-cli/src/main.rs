@@ -16,8 +16,10 @@ mod outcome;
 mod privileges;
 mod resource;
 mod run;
+mod send;
 mod signals;
 mod sinks;
+mod state;
 mod sudo;
 mod user;
 
@@ -71,8 +73,16 @@ fn main_with(arguments: &[&'static CStr]) -> u8 {
 fn act(matches: &ArgMatches, inheritance: Inheritance) -> anyhow::Result<u8> {
     let args = Args::from_arg_matches(matches)?;
     match args.action {
-        Some(Action::Doctor) => return doctor::examine(config::collector(&args, matches)?.as_ref()),
-        Some(Action::Helper) => return sudo::help().map(|()| 0),
+        Some(Action::Doctor) => {
+            let (otlp, is_wanted) = config::collector(&args, matches)?;
+            return doctor::examine(is_wanted.then_some(&otlp));
+        }
+        Some(Action::Send { ref files, keep }) => {
+            return send::send(files, keep, &config::collector(&args, matches)?.0);
+        }
+        Some(Action::Helper { ring_bytes, max_processes }) => {
+            return sudo::help(ring_bytes, max_processes).map(|()| 0);
+        }
         None => {}
     }
     let outcome = run::run(Config::resolve(args, matches)?, inheritance)?;

@@ -26,7 +26,7 @@ use crate::{
     privileges,
     resource::resource,
     signals::Signals,
-    sinks::{Delivery, Intake, OpenSinks},
+    sinks::{Delivery, Intake, OpenSinks, Undelivered},
     sudo,
     user::User,
 };
@@ -38,14 +38,14 @@ use crate::{
 /// What kept us from starting the command.
 pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcome> {
     let resource = resource(config.service_name.as_deref());
-    let sinks = OpenSinks::open(&config.outputs, config.is_output_optional, &config.otlp, &resource)?;
-    let attributes = std::mem::take(&mut config.attributes);
-    let command = &config.command;
-    let capture = start_capture(attributes.need_environment(), &config)?;
-
     let mut ids = IdGenerator::new(seed()?);
     let trace_id = config.trace_id.unwrap_or_else(|| ids.trace_id());
     let root_span_id = ids.span_id();
+    let spool = config.spool.as_ref().map(|folder| folder.join(format!("{trace_id}-{root_span_id}.jsonl")));
+    let sinks = OpenSinks::open(&config.outputs, config.is_output_optional, &config.otlp, spool.as_deref(), &resource)?;
+    let attributes = std::mem::take(&mut config.attributes);
+    let command = &config.command;
+    let capture = start_capture(attributes.need_environment(), &config)?;
     let tracer = Tracer::new(Settings {
         trace_id,
         root_span_id,
@@ -86,7 +86,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     signals.release();
     let root = Root { identity: Identity { tgid: child.id(), start: started }, command, outcome };
     match watch.finish(&root, &sinks.intake) {
-        Ok(tracer) => report(&tracer, trace_id, &sinks.close(), config.is_quiet),
+        Ok(tracer) => report(&tracer, trace_id, &sinks.close(config.flush_timeout), config.is_quiet),
         Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
     }
     Ok(outcome)
@@ -144,7 +144,7 @@ impl Watch {
 /// Loads and attaches the programs. If that cannot be, a warning says what is missing, or with `--strict` an error.
 fn start_capture(environment: bool, config: &Config) -> Result<Result<(Capture, Stream), String>> {
     let started = drain::now();
-    let capture = attach(config.uses_sudo).and_then(|attached| Ok(Capture::start(attached, environment)?));
+    let capture = attach(config).and_then(|attached| Ok(Capture::start(attached, environment)?));
     let capture = capture.map_err(|error| format!("{error:#}"));
     match &capture {
         Ok(_) if config.is_verbose => {
@@ -159,10 +159,12 @@ fn start_capture(environment: bool, config: &Config) -> Result<Result<(Capture, 
 }
 
 /// Loads and attaches the programs, by way of sudo if that is wanted and we need it.
-fn attach(uses_sudo: bool) -> Result<Attached> {
+fn attach(config: &Config) -> Result<Attached> {
+    let (ring_bytes, max_processes) = (config.ring_bytes, config.max_processes);
+    let options = Options { ring_bytes, max_processes, viewer: privileges::viewer() };
     match probe::check() {
-        Ok(()) => Ok(Attached::load(&Options { viewer: privileges::viewer(), ..Options::default() })?),
-        Err(Obstacle::Privileges { .. }) if uses_sudo => sudo::attach(),
+        Ok(()) => Ok(Attached::load(&options)?),
+        Err(Obstacle::Privileges { .. }) if config.uses_sudo => sudo::attach(&options),
         Err(obstacle) => bail!("{obstacle}; {}", obstacle.remedy()),
     }
 }
@@ -223,34 +225,42 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
             failure.name, failure.count, failure.first
         ));
     }
-    for delivery in deliveries.iter().filter(|delivery| delivery.lost > 0 || delivery.problem.is_some()) {
+    for delivery in
+        deliveries.iter().filter(|delivery| delivery.missing != Undelivered::default() || delivery.problem.is_some())
+    {
+        let missing = delivery.missing.lost + delivery.missing.saved;
         console::warn(format_args!(
-            "{} of {} spans did not reach {}: {}",
-            delivery.lost,
-            delivery.lost + delivery.delivered,
+            "{missing} of {} spans did not reach {}: {}",
+            missing + delivery.delivered,
             delivery.destination,
             delivery.problem.as_deref().unwrap_or("no reason known")
         ));
+        if let Some(command) = &delivery.to_send {
+            console::say(format_args!("{} kept; to deliver: {command}", counted(delivery.missing.saved, "span")));
+        }
     }
     let Some(certificate) = tracer.certificate().filter(|_| !is_quiet) else { return };
     let spans = certificate.processes + certificate.connections;
     let destinations: Vec<_> = deliveries
         .iter()
         .filter(|delivery| !delivery.destination.is_empty())
-        .map(|delivery| match delivery.lost {
-            0 => delivery.destination.clone(),
+        .map(|delivery| match delivery.missing {
+            Undelivered { lost: 0, saved: 0 } => delivery.destination.clone(),
             _ => format!("{} (only {})", delivery.destination, delivery.delivered),
         })
         .collect();
     let to = if destinations.is_empty() { String::new() } else { format!(" to {}", destinations.join(", ")) };
-    let is_delivered = deliveries.iter().all(|delivery| delivery.lost == 0 && delivery.problem.is_none());
-    let verdict = verdict(certificate, is_delivered);
+    let is_kept = deliveries.iter().all(|delivery| delivery.missing.lost == 0);
+    let mut verdict = verdict(certificate, is_kept);
+    if is_kept && deliveries.iter().any(|delivery| delivery.missing.saved > 0) {
+        verdict += " once delivered";
+    }
     console::say(format_args!("trace {trace_id}, {}{to}, {verdict}", counted(spans, "span")));
 }
 
 /// Whether the trace is complete, and if not, why.
-fn verdict(certificate: &Certificate, is_delivered: bool) -> Cow<'static, str> {
-    if certificate.is_complete && is_delivered {
+fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
+    if certificate.is_complete && is_kept {
         return Cow::Borrowed("complete");
     }
     let losses = &certificate.losses;
@@ -271,7 +281,7 @@ fn verdict(certificate: &Certificate, is_delivered: bool) -> Cow<'static, str> {
     if losses.unobserved.is_some() {
         reasons.push("the command alone was observed".to_owned());
     }
-    if !is_delivered || losses.undelivered > 0 {
+    if !is_kept || losses.undelivered > 0 {
         reasons.push("not all delivered".to_owned());
     }
     Cow::Owned(format!("incomplete: {}", reasons.join(", ")))

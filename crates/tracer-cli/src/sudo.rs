@@ -32,7 +32,7 @@ const ATTACHED: u8 = b'+';
 const REFUSED: u8 = b'-';
 
 /// Has the helper load and attach the programs. sudo asks for a password on the terminal, if it needs one.
-pub(crate) fn attach() -> Result<Attached> {
+pub(crate) fn attach(options: &Options) -> Result<Attached> {
     let facts = probe::Facts::gather();
     if !facts.is_at_least(HANDING_OVER_FLOOR) {
         bail!("--sudo needs Linux 5.19, this is {}; run all of it with sudo", facts.release);
@@ -41,6 +41,7 @@ pub(crate) fn attach() -> Result<Attached> {
     let mut helper = Command::new("sudo")
         .arg("--")
         .args([facts.executable.as_os_str(), HELPER.as_ref()])
+        .args([options.ring_bytes, options.max_processes].map(|number| number.to_string()))
         .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::null())
         .spawn()
@@ -79,15 +80,15 @@ fn receive(mut socket: &UnixStream) -> Result<Option<Attached>> {
 }
 
 /// The helper itself: attaches the programs for the user who has called sudo, and for no other processes than theirs.
-pub(crate) fn help() -> Result<()> {
+pub(crate) fn help(ring_bytes: u32, max_processes: u32) -> Result<()> {
     let (Some((user, group)), true) = (invoker(), geteuid().is_root()) else {
         bail!("this is for process-tracer --sudo to run");
     };
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from)?;
     let viewer = (!user.is_root()).then(|| Viewer { user_id: user.as_raw(), group_id: group.as_raw() });
-    let attached = probe::check()
-        .map_err(|obstacle| format!("{obstacle}; {}", obstacle.remedy()))
-        .and_then(|()| Attached::load(&Options { viewer, ..Options::default() }).map_err(|error| error.to_string()));
+    let attached = probe::check().map_err(|obstacle| format!("{obstacle}; {}", obstacle.remedy())).and_then(|()| {
+        Attached::load(&Options { ring_bytes, max_processes, viewer }).map_err(|error| error.to_string())
+    });
     let send = |bytes: &[u8], parts: &[ControlMessage<'_>]| {
         sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], parts, MsgFlags::empty(), None)
     };

@@ -2,10 +2,9 @@
 
 use std::{
     fs::File,
-    io::{Seek, SeekFrom, Write},
+    io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
 };
 
 use anyhow::Result;
@@ -16,32 +15,31 @@ use opentelemetry_proto::{
 use opentelemetry_sdk::Resource;
 use tracer_model::Span;
 
-use super::{Delivery, Sink, file, otel::Converter};
+use super::{Delivery, Sink, Undelivered, file, otel::Converter, queue::Queue};
 
-pub(crate) struct JsonLinesSink {
-    path: PathBuf,
+/// The file.
+pub(super) struct JsonLines {
+    pub(super) path: PathBuf,
     file: File,
     /// Of the whole lines in it, bytes.
     size: u64,
     resource: ResourceAttributesWithSchema,
     converter: Converter,
-    problem: Option<String>,
 }
 
-impl JsonLinesSink {
-    pub(crate) fn open(path: &Path, resource: &Resource) -> Result<Self> {
+impl JsonLines {
+    pub(super) fn create(path: &Path, resource: &Resource) -> Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             file: file::create(path)?,
             size: 0,
             resource: resource.into(),
             converter: Converter::from_environment(),
-            problem: None,
         })
     }
 
     /// Writes a line whole, or not at all: half a line would spoil the next one.
-    fn write_line(&mut self, spans: &[Arc<Span>]) -> std::io::Result<()> {
+    pub(super) fn write(&mut self, spans: &[Arc<Span>]) -> io::Result<()> {
         let spans = spans.iter().map(|span| self.converter.span_data(span)).collect();
         let data = TracesData { resource_spans: group_spans_by_resource_and_scope(spans, &self.resource) };
         let mut line = serde_json::to_vec(&data)?;
@@ -59,18 +57,29 @@ impl JsonLinesSink {
     }
 }
 
+pub(crate) struct JsonLinesSink {
+    lines: JsonLines,
+    problem: Option<String>,
+}
+
+impl JsonLinesSink {
+    pub(crate) fn open(path: &Path, resource: &Resource) -> Result<Self> {
+        Ok(Self { lines: JsonLines::create(path, resource)?, problem: None })
+    }
+}
+
 impl Sink for JsonLinesSink {
-    fn write(&mut self, spans: Vec<Arc<Span>>, _: Option<Instant>) -> u64 {
-        match self.write_line(&spans) {
-            Ok(()) => 0,
+    fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
+        match self.lines.write(&spans) {
+            Ok(()) => Undelivered::default(),
             Err(error) => {
                 self.problem.get_or_insert_with(|| error.to_string());
-                spans.len() as u64
+                Undelivered { lost: spans.len() as u64, ..Undelivered::default() }
             }
         }
     }
 
     fn close(self: Box<Self>) -> Delivery {
-        Delivery { destination: self.path.display().to_string(), problem: self.problem, ..Delivery::default() }
+        Delivery { destination: self.lines.path.display().to_string(), problem: self.problem, ..Delivery::default() }
     }
 }

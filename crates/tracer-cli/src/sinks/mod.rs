@@ -6,9 +6,12 @@ mod json_lines;
 mod otel;
 pub(crate) mod otlp;
 mod queue;
+mod spool;
 mod summary;
 
 use std::{
+    ops::Add,
+    path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -23,18 +26,33 @@ use crate::{
     console, privileges,
 };
 
-use queue::Queue;
-
-/// How long the end of a run may take to deliver what is left.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+use self::{queue::Queue, spool::Spool};
 
 /// A destination of spans.
 pub(crate) trait Sink: Send {
-    /// Takes a batch, and may take its time; says how many of it were lost. `deadline` is set once the command has ended.
-    fn write(&mut self, spans: Vec<Arc<Span>>, deadline: Option<Instant>) -> u64;
+    /// Takes a batch from the queue, and may take its time, but not past the queue's deadline. Says what became of those
+    /// spans that did not arrive.
+    fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered;
 
     /// Ends it, and says what came of it, but for the counts.
     fn close(self: Box<Self>) -> Delivery;
+}
+
+/// What became of spans that did not arrive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Undelivered {
+    /// They are gone.
+    pub(crate) lost: u64,
+    /// They are kept in a file.
+    pub(crate) saved: u64,
+}
+
+impl Add for Undelivered {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { lost: self.lost + other.lost, saved: self.saved + other.saved }
+    }
 }
 
 /// What came of one sink.
@@ -45,7 +63,9 @@ pub(crate) struct Delivery {
     /// Spans that arrived.
     pub(crate) delivered: u64,
     /// Spans that did not.
-    pub(crate) lost: u64,
+    pub(crate) missing: Undelivered,
+    /// The command that delivers those of them that are kept.
+    pub(crate) to_send: Option<String>,
     /// Why not.
     pub(crate) problem: Option<String>,
     /// Text to show at the end.
@@ -61,10 +81,19 @@ impl OpenSinks {
     /// # Errors
     ///
     /// What cannot be opened; a warning if the outputs are optional.
-    pub(crate) fn open(outputs: &[Output], is_optional: bool, otlp: &Otlp, resource: &Resource) -> Result<Self> {
+    pub(crate) fn open(
+        outputs: &[Output],
+        is_optional: bool,
+        otlp: &Otlp,
+        spool: Option<&Path>,
+        resource: &Resource,
+    ) -> Result<Self> {
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
-                Output::Otlp => Box::new(otlp::OtlpSink::open(otlp, resource)?),
+                Output::Otlp => {
+                    let spool = Spool::new(spool.map(Path::to_owned), resource);
+                    Box::new(otlp::OtlpSink::open(otlp, resource, spool)?)
+                }
                 Output::Summary => Box::new(summary::SummarySink::default()),
                 Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, resource)?),
             })
@@ -100,25 +129,17 @@ impl OpenSinks {
 }
 
 fn serve(mut sink: Box<dyn Sink>, queue: &Queue) -> Delivery {
-    let mut deadline = None;
     let mut delivered = 0;
-    while let Some((batch, is_closed)) = queue.take() {
-        if is_closed {
-            deadline.get_or_insert_with(|| Instant::now() + FLUSH_TIMEOUT);
-        }
+    while let Some(batch) = queue.take() {
         let spans = batch.len() as u64;
-        let lost = sink.write(batch, deadline);
-        delivered += spans - lost;
-        queue.lose(lost);
-        if lost > 0 && queue.is_closed() {
-            // It was on its way when the command ended: the one failure that is enough.
-            deadline.get_or_insert_with(Instant::now);
-        }
+        let missing = sink.write(batch, queue);
+        delivered += spans - missing.lost - missing.saved;
+        queue.count(missing);
     }
     let closing = sink.close();
-    let lost = queue.lost();
-    let full = || (lost > 0).then(|| "the queue was full".to_owned());
-    Delivery { delivered, lost, problem: closing.problem.or_else(full), ..closing }
+    let missing = queue.undelivered();
+    let full = || (missing.lost > 0).then(|| "the queue was full".to_owned());
+    Delivery { delivered, missing, problem: closing.problem.or_else(full), ..closing }
 }
 
 /// The way in: never waits.
@@ -135,7 +156,7 @@ impl Intake {
 
     /// Spans lost so far, of all sinks.
     pub(crate) fn lost(&self) -> u64 {
-        self.0.iter().map(|queue| queue.lost()).sum()
+        self.0.iter().map(|queue| queue.undelivered().lost).sum()
     }
 }
 
@@ -147,10 +168,10 @@ pub(crate) struct Sinks {
 }
 
 impl Sinks {
-    /// Delivers what is left, and says what came of it.
-    pub(crate) fn close(self) -> Vec<Delivery> {
+    /// Delivers what is left, as far as that takes no longer, and says what came of it.
+    pub(crate) fn close(self, flush_timeout: Duration) -> Vec<Delivery> {
         for queue in &self.intake.0 {
-            queue.close();
+            queue.close(Instant::now() + flush_timeout);
         }
         let panicked = |_| Delivery { problem: Some("its thread panicked".to_owned()), ..Delivery::default() };
         self.threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()

@@ -4,10 +4,13 @@ use std::{
     collections::VecDeque,
     mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use tracer_model::{Span, Value, span::Subject};
+
+use super::Undelivered;
 
 /// Memory that spans of one queue may take.
 const CAPACITY: usize = 256 << 20;
@@ -28,8 +31,9 @@ pub(crate) struct Queue {
 struct State {
     spans: VecDeque<Arc<Span>>,
     bytes: usize,
-    lost: u64,
-    is_closed: bool,
+    undelivered: Undelivered,
+    /// When its end has to be over; it is closed then.
+    deadline: Option<Instant>,
 }
 
 impl Queue {
@@ -37,7 +41,7 @@ impl Queue {
         let mut state = self.lock();
         let size = encoded_size(&span);
         if state.bytes + size > CAPACITY {
-            state.lost += 1;
+            state.undelivered.lost += 1;
             return;
         }
         state.bytes += size;
@@ -47,39 +51,58 @@ impl Queue {
         }
     }
 
-    /// The next batch, and whether the queue is closed; `None` once it is closed and empty.
-    pub(crate) fn take(&self) -> Option<(Vec<Arc<Span>>, bool)> {
+    /// The next batch; `None` once the queue is closed and empty.
+    pub(crate) fn take(&self) -> Option<Vec<Arc<Span>>> {
         let mut state = self.lock();
         loop {
-            let not_yet = |state: &mut State| !state.is_closed && state.bytes < BATCH;
+            let not_yet = |state: &mut State| state.deadline.is_none() && state.bytes < BATCH;
             state = self.changed.wait_timeout_while(state, LINGER, not_yet).unwrap_or_else(PoisonError::into_inner).0;
             if !state.spans.is_empty() {
-                let batch = state.take_batch();
-                return Some((batch, state.is_closed));
+                return Some(state.take_batch());
             }
-            if state.is_closed {
+            if state.deadline.is_some() {
                 return None;
             }
         }
     }
 
-    pub(crate) fn close(&self) {
-        self.lock().is_closed = true;
+    /// Nothing more will come; what is there has until then.
+    pub(crate) fn close(&self, deadline: Instant) {
+        self.lock().deadline = Some(deadline);
         self.changed.notify_one();
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock().is_closed
+    /// Until when everything has to be delivered, once the queue is closed.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.lock().deadline
     }
 
-    /// Counts spans that were taken, and lost on the way.
-    pub(crate) fn lose(&self, spans: u64) {
-        self.lock().lost += spans;
+    /// Waits that long, but not past the queue's being closed, or its deadline.
+    pub(crate) fn wait(&self, time: Duration) {
+        let state = self.lock();
+        if let Some(deadline) = state.deadline {
+            drop(state);
+            thread::sleep(time.min(deadline.saturating_duration_since(Instant::now())));
+        } else {
+            let is_open = |state: &mut State| state.deadline.is_none();
+            drop(self.changed.wait_timeout_while(state, time, is_open));
+        }
     }
 
-    /// Spans that did not fit, or were lost on the way.
-    pub(crate) fn lost(&self) -> u64 {
-        self.lock().lost
+    /// What waits in it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Counts what became of spans that were taken.
+    pub(crate) fn count(&self, missing: Undelivered) {
+        let mut state = self.lock();
+        state.undelivered = state.undelivered + missing;
+    }
+
+    /// Spans that did not fit, or did not arrive.
+    pub(crate) fn undelivered(&self) -> Undelivered {
+        self.lock().undelivered
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -181,10 +204,9 @@ mod tests {
         for _ in 0..100 {
             queue.push(span(100_000));
         }
-        queue.close();
+        queue.close(Instant::now());
         let mut batches = Vec::new();
-        while let Some((batch, is_closed)) = queue.take() {
-            assert!(is_closed);
+        while let Some(batch) = queue.take() {
             batches.push(batch.len());
         }
         assert_eq!(batches.iter().sum::<usize>(), 100);
@@ -196,9 +218,9 @@ mod tests {
         let queue = Queue::default();
         queue.push(span(BATCH));
         queue.push(span(10));
-        queue.close();
-        assert_eq!(queue.take().unwrap().0.len(), 1);
-        assert_eq!(queue.take().unwrap().0.len(), 1);
+        queue.close(Instant::now());
+        assert_eq!(queue.take().unwrap().len(), 1);
+        assert_eq!(queue.take().unwrap().len(), 1);
         assert!(queue.take().is_none());
     }
 
@@ -220,6 +242,6 @@ mod tests {
             queue.push(span(size));
         }
         let fits = CAPACITY / encoded_size(&span(size));
-        assert_eq!(queue.lost(), 10 - fits as u64);
+        assert_eq!(queue.undelivered().lost, 10 - fits as u64);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     fmt::Write,
     io::stderr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use tracer_model::{
@@ -15,7 +15,7 @@ use tracer_model::{
     span::Subject,
 };
 
-use super::{Delivery, Sink};
+use super::{Delivery, Sink, Undelivered, queue::Queue};
 use crate::{
     config::variable,
     console::{is_coloured, printable},
@@ -62,7 +62,7 @@ struct Line {
 }
 
 impl Sink for SummarySink {
-    fn write(&mut self, spans: Vec<Arc<Span>>, _: Option<Instant>) -> u64 {
+    fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
         for span in spans {
             self.seen += 1;
             let is_root = matches!(&span.subject, Subject::Process(process) if process.certificate.is_some());
@@ -71,7 +71,7 @@ impl Sink for SummarySink {
                 self.entries.push(entry);
             }
         }
-        0
+        Undelivered::default()
     }
 
     fn close(self: Box<Self>) -> Delivery {

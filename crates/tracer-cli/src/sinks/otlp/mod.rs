@@ -1,0 +1,222 @@
+//! To a collector, over OTLP. What it does not take is tried again, and in the end saved.
+
+mod client;
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use opentelemetry_proto::{
+    tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::ResourceSpans},
+    transform::{common::tonic::ResourceAttributesWithSchema, trace::tonic::group_spans_by_resource_and_scope},
+};
+use opentelemetry_sdk::Resource;
+use tracer_model::Span;
+
+use self::client::{Client, Failure, Rejected};
+use super::{Delivery, Sink, Undelivered, otel::Converter, queue::Queue, spool::Spool};
+use crate::{
+    config::{Otlp, Protocol},
+    user::invoker,
+};
+
+/// When more than this waits behind a batch that is tried again, the batch is saved instead.
+const PATIENCE: usize = 64 << 20;
+
+pub(crate) struct OtlpSink {
+    endpoint: String,
+    protocol: Protocol,
+    client: Client,
+    resource: ResourceAttributesWithSchema,
+    converter: Converter,
+    spool: Spool,
+    problem: Option<String>,
+    /// The collector did not take the last batch, for no fault of the batch's.
+    is_away: bool,
+    /// It will not be tried any more.
+    is_given_up: bool,
+}
+
+impl OtlpSink {
+    pub(crate) fn open(otlp: &Otlp, resource: &Resource, spool: Spool) -> Result<Self> {
+        Ok(Self {
+            endpoint: otlp.endpoint.clone(),
+            protocol: otlp.protocol,
+            client: Client::open(otlp)?,
+            resource: resource.into(),
+            converter: Converter::from_environment(),
+            spool,
+            problem: None,
+            is_away: false,
+            is_given_up: false,
+        })
+    }
+
+    /// Sends a batch, in several pieces if the collector wants them smaller.
+    fn deliver(&mut self, spans: &[Arc<Span>], queue: &Queue) -> Undelivered {
+        let data = spans.iter().map(|span| self.converter.span_data(span)).collect();
+        let request =
+            ExportTraceServiceRequest { resource_spans: group_spans_by_resource_and_scope(data, &self.resource) };
+        let is_away = self.is_away;
+        let has_patience = |failure: &Failure| match (queue.deadline(), failure) {
+            // Whether somebody is there shows at once; the exit is not held up for nobody.
+            (Some(_), Failure::Unreachable(_)) => false,
+            (Some(deadline), _) => Instant::now() < deadline,
+            (None, _) => !(is_away && queue.bytes() > PATIENCE),
+        };
+        let pace =
+            Pace { deadline: &|| queue.deadline(), wait: &|delay| queue.wait(delay), has_patience: &has_patience };
+        let result = export(&self.client, &request, &pace);
+        match result {
+            Ok(rejected) => {
+                self.is_away = false;
+                let lost = rejected.spans.min(spans.len() as u64);
+                if lost > 0 {
+                    self.problem.get_or_insert_with(|| format!("rejected by the collector: {}", rejected.reason));
+                }
+                Undelivered { lost, ..Undelivered::default() }
+            }
+            Err(Failure::TooLarge(_)) if spans.len() > 1 => {
+                let (one, other) = spans.split_at(spans.len() / 2);
+                self.deliver(one, queue) + self.deliver(other, queue)
+            }
+            Err(failure) => {
+                self.is_away = matches!(failure, Failure::Unreachable(_) | Failure::Busy { .. });
+                self.is_given_up = self.is_away && queue.deadline().is_some();
+                self.problem.get_or_insert_with(|| failure.to_string());
+                self.spool.save(spans)
+            }
+        }
+    }
+}
+
+impl Sink for OtlpSink {
+    fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered {
+        let is_too_much = self.is_away && queue.deadline().is_none() && queue.bytes() > PATIENCE;
+        if self.is_given_up || is_too_much { self.spool.save(&spans) } else { self.deliver(&spans, queue) }
+    }
+
+    fn close(self: Box<Self>) -> Delivery {
+        self.client.close();
+        let (saved_in, loss) = self.spool.close();
+        let problem = [self.problem, loss].into_iter().flatten().reduce(|problem, loss| format!("{problem}; {loss}"));
+        let to_send = saved_in.map(|file| {
+            let sudo = if invoker().is_some() { "sudo " } else { "" };
+            let protocol = if self.protocol == Protocol::Grpc { " --protocol grpc" } else { "" };
+            format!("{sudo}process-tracer send --endpoint {}{protocol} {}", self.endpoint, file.display())
+        });
+        Delivery { destination: self.endpoint, problem, to_send, ..Delivery::default() }
+    }
+}
+
+/// Whether the collector takes spans: sends none.
+pub(crate) fn check(otlp: &Otlp) -> Result<(), String> {
+    let client = Client::open(otlp).map_err(|error| format!("{error:#}"))?;
+    let answer = client.export(&ExportTraceServiceRequest::default(), || None);
+    client.close();
+    answer.map(drop).map_err(|failure| failure.to_string())
+}
+
+/// Sends what is in a file, and says how many spans of it the collector rejected.
+pub(crate) struct Sender {
+    client: Client,
+    /// How long a collector is asked again; a tenth of it, if there is none.
+    patience: Duration,
+}
+
+impl Sender {
+    pub(crate) fn open(otlp: &Otlp, patience: Duration) -> Result<Self> {
+        Ok(Self { client: Client::open(otlp)?, patience })
+    }
+
+    /// Sends spans; gives how many were rejected, and why.
+    pub(crate) fn send(&self, resource_spans: Vec<ResourceSpans>) -> Result<(u64, String), String> {
+        let started = Instant::now();
+        let request = ExportTraceServiceRequest { resource_spans };
+        let pace = Pace {
+            deadline: &|| None,
+            wait: &thread::sleep,
+            has_patience: &|failure| {
+                let patience =
+                    if matches!(failure, Failure::Unreachable(_)) { self.patience / 10 } else { self.patience };
+                started.elapsed() < patience
+            },
+        };
+        match export(&self.client, &request, &pace) {
+            Ok(Rejected { spans, reason }) => Ok((spans, reason)),
+            Err(Failure::TooLarge(reason)) => {
+                let (one, other) = halves(request.resource_spans).ok_or(reason)?;
+                let (first, second) = (self.send(one)?, self.send(other)?);
+                Ok((first.0 + second.0, if first.1.is_empty() { second.1 } else { first.1 }))
+            }
+            Err(failure) => Err(failure.to_string()),
+        }
+    }
+}
+
+/// The same spans in two requests; `None` if there is only one.
+fn halves(mut all: Vec<ResourceSpans>) -> Option<(Vec<ResourceSpans>, Vec<ResourceSpans>)> {
+    let count = |all: &[ResourceSpans]| -> usize {
+        all.iter().flat_map(|resource| &resource.scope_spans).map(|scope| scope.spans.len()).sum()
+    };
+    let half = count(&all) / 2;
+    if half == 0 {
+        return None;
+    }
+    let mut other = all.clone();
+    // The first `half` spans stay in one, the rest in the other.
+    let mut seen = 0;
+    for (resource, other) in all.iter_mut().zip(&mut other) {
+        for (scope, other) in resource.scope_spans.iter_mut().zip(&mut other.scope_spans) {
+            let kept = half.saturating_sub(seen).min(scope.spans.len());
+            seen += scope.spans.len();
+            scope.spans.truncate(kept);
+            other.spans.drain(..kept);
+        }
+    }
+    Some((all, other))
+}
+
+/// How long to go on, and how to wait.
+struct Pace<'a> {
+    /// When the last request has to be over; it may come up meanwhile.
+    deadline: &'a dyn Fn() -> Option<Instant>,
+    wait: &'a dyn Fn(Duration),
+    /// Whether to try again after that.
+    has_patience: &'a dyn Fn(&Failure) -> bool,
+}
+
+/// Tries until it is taken in, or there is no point or no patience.
+fn export(client: &Client, request: &ExportTraceServiceRequest, pace: &Pace<'_>) -> Result<Rejected, Failure> {
+    let mut delays = backoff();
+    loop {
+        let failure = match client.export(request, pace.deadline) {
+            Ok(rejected) => return Ok(rejected),
+            Err(failure) => failure,
+        };
+        let delay = match &failure {
+            Failure::TooLarge(_) | Failure::Refused(_) => return Err(failure),
+            _ if !(pace.has_patience)(&failure) => return Err(failure),
+            Failure::Busy { after: Some(after), .. } => *after,
+            _ => delays.next().unwrap_or(LONGEST_DELAY),
+        };
+        (pace.wait)(delay);
+    }
+}
+
+/// Longest time between two tries, if the collector does not ask for more.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+fn backoff() -> ExponentialBackoff {
+    let first = Duration::from_millis(200);
+    ExponentialBuilder::new()
+        .with_min_delay(first)
+        .with_max_delay(LONGEST_DELAY)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}

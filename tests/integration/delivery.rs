@@ -1,0 +1,513 @@
+//! Whatever a collector does: each span arrives or is kept, the command's status is ours, and the exit comes in time.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_server::{TraceService, TraceServiceServer},
+    },
+    trace::v1::ResourceSpans,
+};
+use prost::Message;
+use tempfile::TempDir;
+
+use crate::{harness::process_tracer, rotel::Rotel, trace::Trace};
+
+type Ids = BTreeSet<String>;
+
+/// What a collector does with a request.
+enum Deed {
+    Accept,
+    /// Status line, further headers with their line ends, body.
+    Answer(&'static str, &'static str, Vec<u8>),
+    Hang,
+    /// Closes the connection within the answer.
+    Cut,
+}
+
+/// A collector over HTTP that does as it is told.
+struct Collector {
+    address: String,
+    taken: Arc<Mutex<Ids>>,
+    ends: Arc<AtomicBool>,
+}
+
+impl Collector {
+    /// `deed` is given the number of the request, from 0, and the spans in it.
+    fn start(deed: impl Fn(usize, usize) -> Deed + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0", deed)
+    }
+
+    fn start_at(address: &str, deed: impl Fn(usize, usize) -> Deed + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (taken, ends) = (Arc::new(Mutex::new(Ids::new())), Arc::new(AtomicBool::new(false)));
+        let shared = Arc::new((Mutex::new(0), deed));
+        thread::spawn({
+            let (taken, ends) = (Arc::clone(&taken), Arc::clone(&ends));
+            move || {
+                for stream in listener.incoming() {
+                    if ends.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let (taken, shared) = (Arc::clone(&taken), Arc::clone(&shared));
+                    thread::spawn(move || serve(&stream.unwrap(), &taken, &shared.0, &shared.1));
+                }
+            }
+        });
+        Self { address, taken, ends }
+    }
+
+    fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn taken(&self) -> Ids {
+        self.taken.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        // Wakes it.
+        let _ = TcpStream::connect(&self.address);
+    }
+}
+
+fn serve(stream: &TcpStream, taken: &Mutex<Ids>, requests: &Mutex<usize>, deed: &impl Fn(usize, usize) -> Deed) {
+    let mut reader = BufReader::new(stream);
+    let mut writer = stream;
+    loop {
+        let (mut length, mut line) = (0, String::new());
+        while reader.read_line(&mut line).is_ok_and(|size| size > 2) {
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        if line.is_empty() {
+            return; // the client has gone
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
+        let ids = ids(&request.resource_spans);
+        let number = {
+            let mut requests = requests.lock().unwrap();
+            *requests += 1;
+            *requests - 1
+        };
+        let mut answer = |status: &str, headers: &str, body: &[u8]| {
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+            writer.write_all(&[head.as_bytes(), body].concat()).is_ok()
+        };
+        let goes_on = match deed(number, ids.len()) {
+            Deed::Accept => {
+                taken.lock().unwrap().extend(ids);
+                answer("200 OK", "", &[])
+            }
+            Deed::Answer(status, headers, body) => answer(status, headers, &body),
+            Deed::Hang => {
+                thread::sleep(Duration::from_secs(60));
+                false
+            }
+            Deed::Cut => {
+                let _ = writer.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 1000\r\n\r\nhalf");
+                false
+            }
+        };
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+fn ids(spans: &[ResourceSpans]) -> Ids {
+    let scopes = spans.iter().flat_map(|resource| &resource.scope_spans);
+    let spans = scopes.flat_map(|scope| &scope.spans);
+    spans.map(|span| span.span_id.iter().map(|byte| format!("{byte:02x}")).collect()).collect()
+}
+
+/// What came of a run against a collector.
+struct Delivery {
+    folder: TempDir,
+    stderr: String,
+    elapsed: Duration,
+    /// Of the copy in a file: all there are.
+    all: Ids,
+}
+
+impl Delivery {
+    /// Traces a script, which ends with status 3, to an endpoint.
+    fn run(endpoint: &str, flags: &[&str], script: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let copy = folder.path().join("copy.jsonl");
+        let mut command = process_tracer();
+        command
+            .args(["--endpoint", endpoint, "-o", "otlp", "-o"])
+            .arg(&copy)
+            .arg("--spool")
+            .arg(folder.path().join("spool"));
+        command.args(flags).args(["--", "sh", "-c", &format!("{script}; exit 3")]);
+        let started = Instant::now();
+        let output = command.output().unwrap();
+        let elapsed = started.elapsed();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        let trace = Trace::read(&copy);
+        trace.assert_complete();
+        let all = trace.spans.iter().map(|span| span.span_id.clone()).collect();
+        Self { folder, stderr, elapsed, all }
+    }
+
+    /// The file of what is kept, if there is one.
+    fn kept_in(&self) -> Option<PathBuf> {
+        let mut files = fs::read_dir(self.folder.path().join("spool")).ok()?.map(|entry| entry.unwrap().path());
+        let file = files.next();
+        assert!(files.next().is_none());
+        file
+    }
+
+    fn kept(&self) -> Ids {
+        let spans = self.kept_in().map(|file| Trace::read(&file).spans).unwrap_or_default();
+        spans.into_iter().map(|span| span.span_id).collect()
+    }
+
+    fn assert_delivered(&self, taken: &Ids) {
+        assert_eq!((taken, self.kept_in()), (&self.all, None), "{}", self.stderr);
+        assert!(self.stderr.trim_end().ends_with("complete"), "{}", self.stderr);
+    }
+
+    /// Nothing is missing, nothing twice, and the command given delivers the rest.
+    fn assert_kept(&self, taken: &Ids, reason: &str) {
+        let kept = self.kept();
+        assert!(!kept.is_empty() && kept.is_disjoint(taken), "{}", self.stderr);
+        assert_eq!(kept.union(taken).cloned().collect::<Ids>(), self.all, "{}", self.stderr);
+        assert!(self.stderr.contains(reason) && self.stderr.contains("complete once delivered"), "{}", self.stderr);
+        let file = self.kept_in().unwrap();
+        let hint = self.stderr.lines().find(|line| line.contains("to deliver: process-tracer send")).unwrap();
+        assert!(hint.ends_with(file.to_str().unwrap()), "{hint}");
+        let collector = Collector::start(|_, _| Deed::Accept);
+        let (code, stderr) = send(&file, &collector.endpoint());
+        assert_eq!(code, Some(0), "{stderr}");
+        assert_eq!((collector.taken(), file.exists()), (kept, false));
+    }
+}
+
+fn send(file: &Path, endpoint: &str) -> (Option<i32>, String) {
+    let output = process_tracer().args(["send", "--endpoint", endpoint]).arg(file).output().unwrap();
+    assert!(output.stdout.is_empty());
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// More than a second, so that spans are sent while the command runs, too.
+const LONG: &str = "for i in 1 2 3 4 5 6 7 8; do /bin/true; sleep 0.2; done";
+const SHORT: &str = "/bin/true; /bin/true";
+
+#[test]
+fn nobody_there() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for script in [SHORT, LONG] {
+        let delivery = Delivery::run(&format!("http://{nobody}"), &[], script);
+        delivery.assert_kept(&Ids::new(), "refused");
+        assert!(delivery.elapsed < Duration::from_secs(8), "{:?}", delivery.elapsed);
+    }
+}
+
+#[test]
+fn a_name_that_does_not_resolve() {
+    let delivery = Delivery::run("http://collector.invalid:4318", &[], SHORT);
+    delivery.assert_kept(&Ids::new(), "spans did not reach http://collector.invalid:4318");
+    assert!(delivery.elapsed < Duration::from_secs(15), "{:?}", delivery.elapsed);
+}
+
+#[test]
+fn one_that_never_answers() {
+    let collector = Collector::start(|_, _| Deed::Hang);
+    for script in [SHORT, LONG] {
+        let delivery = Delivery::run(&collector.endpoint(), &["--flush-timeout", "1"], script);
+        delivery.assert_kept(&Ids::new(), "no answer in time");
+        assert!(delivery.elapsed < Duration::from_secs(8), "{:?}", delivery.elapsed);
+    }
+}
+
+#[test]
+fn one_that_asks_for_time() {
+    let collector = Collector::start(|number, _| match number {
+        0 => Deed::Answer("429 Too Many Requests", "Retry-After: 2\r\n", Vec::new()),
+        _ => Deed::Accept,
+    });
+    let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
+    delivery.assert_delivered(&collector.taken());
+    assert!(delivery.elapsed >= Duration::from_secs(2), "{:?}", delivery.elapsed);
+}
+
+#[test]
+fn one_that_asks_for_more_time_than_there_is() {
+    let collector = Collector::start(|_, _| Deed::Answer("429 Too Many Requests", "Retry-After: 3600\r\n", Vec::new()));
+    let delivery = Delivery::run(&collector.endpoint(), &["--flush-timeout", "1"], SHORT);
+    delivery.assert_kept(&Ids::new(), "429 Too Many Requests");
+    assert!(delivery.elapsed < Duration::from_secs(8), "{:?}", delivery.elapsed);
+}
+
+#[test]
+fn one_that_is_away_for_twenty_seconds() {
+    let started = Instant::now();
+    let collector = Collector::start(move |_, _| match started.elapsed().as_secs() {
+        0..20 => Deed::Answer("503 Service Unavailable", "", Vec::new()),
+        _ => Deed::Accept,
+    });
+    Delivery::run(&collector.endpoint(), &["--flush-timeout", "60"], LONG).assert_delivered(&collector.taken());
+}
+
+#[test]
+fn one_that_is_restarted_meanwhile() {
+    let first = Collector::start(|_, _| Deed::Accept);
+    let (address, endpoint, taken) = (first.address.clone(), first.endpoint(), Arc::clone(&first.taken));
+    let restart = thread::spawn(move || {
+        while first.taken().is_empty() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        drop(first);
+        thread::sleep(Duration::from_millis(500));
+        Collector::start_at(&address, |_, _| Deed::Accept)
+    });
+    let delivery = Delivery::run(&endpoint, &[], &format!("{LONG}; {LONG}"));
+    let second = restart.join().unwrap();
+    delivery.assert_delivered(&taken.lock().unwrap().union(&second.taken()).cloned().collect());
+}
+
+#[test]
+fn one_that_takes_only_little_at_a_time() {
+    let collector = Collector::start(|_, spans| match spans {
+        0..=3 => Deed::Accept,
+        _ => Deed::Answer("413 Payload Too Large", "", Vec::new()),
+    });
+    let delivery = Delivery::run(&collector.endpoint(), &[], "for i in 1 2 3 4 5 6 7 8 9; do /bin/true; done");
+    delivery.assert_delivered(&collector.taken());
+    let nothing = Collector::start(|_, _| Deed::Answer("413 Payload Too Large", "", Vec::new()));
+    Delivery::run(&nothing.endpoint(), &[], SHORT).assert_kept(&Ids::new(), "413 Payload Too Large");
+}
+
+#[test]
+fn one_that_talks_nonsense() {
+    // Without a status there is no answer; with one, it is the status that counts.
+    let collector = Collector::start(|_, _| Deed::Answer("200 OK", "", b"\xff\xff nonsense".to_vec()));
+    let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
+    assert!(delivery.stderr.trim_end().ends_with("complete"), "{}", delivery.stderr);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.unwrap().write_all(b"SSH-2.0-OpenSSH_9.2\r\n");
+        }
+    });
+    Delivery::run(&endpoint, &[], SHORT).assert_kept(&Ids::new(), "spans did not reach");
+}
+
+#[test]
+fn one_that_refuses() {
+    let collector = Collector::start(|_, _| Deed::Answer("401 Unauthorized", "", Vec::new()));
+    Delivery::run(&collector.endpoint(), &[], LONG).assert_kept(&Ids::new(), "the collector answers 401 Unauthorized");
+}
+
+#[test]
+fn one_that_breaks_off() {
+    let collector = Collector::start(|number, _| if number % 2 == 0 { Deed::Cut } else { Deed::Accept });
+    let delivery = Delivery::run(&collector.endpoint(), &[], LONG);
+    // While the command runs there is time to try again; after that not for one that is not there.
+    let (taken, kept) = (collector.taken(), delivery.kept());
+    assert!(kept.is_disjoint(&taken) && !taken.is_empty());
+    assert_eq!(taken.union(&kept).cloned().collect::<Ids>(), delivery.all, "{}", delivery.stderr);
+}
+
+#[test]
+fn one_that_takes_a_part() {
+    let partial = ExportTracePartialSuccess { rejected_spans: 2, error_message: "too old".to_owned() };
+    let answer = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
+    let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "", answer.clone()));
+    let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
+    let stderr = &delivery.stderr;
+    assert!(
+        stderr.contains("2 of 3 spans did not reach") && stderr.contains("rejected by the collector: too old"),
+        "{stderr}"
+    );
+    assert!(stderr.trim_end().ends_with("incomplete: not all delivered") && delivery.kept_in().is_none(), "{stderr}");
+}
+
+#[test]
+fn a_spool_that_cannot_be_written_is_told() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (spool, reason) in [("/dev/null/x", "cannot make '/dev/null/x'"), ("none", "as --spool none asks")] {
+        let mut command = process_tracer();
+        let output = command.args(["--endpoint", &format!("http://{nobody}"), "--spool", spool, "--", "true"]).output();
+        let output = output.unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && stderr.contains("refused") && stderr.contains(reason), "{stderr}");
+        assert!(stderr.trim_end().ends_with("incomplete: not all delivered"), "{stderr}");
+    }
+}
+
+#[test]
+fn what_was_lost_before_the_end_is_certified() {
+    let collector = Collector::start(|_, _| Deed::Answer("401 Unauthorized", "", Vec::new()));
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let mut command = process_tracer();
+    command.args(["--endpoint", &collector.endpoint(), "--spool=none", "-o", "otlp", "-o"]).arg(&file);
+    assert!(command.args(["--", "sh", "-c", "/bin/true; sleep 4"]).status().unwrap().success());
+    let trace = Trace::read(&file);
+    trace.assert_sound();
+    assert_eq!(trace.root().attribute("process_tracer.complete"), "false");
+    assert_eq!(trace.root().attribute("process_tracer.lost.undelivered"), "1");
+}
+
+#[test]
+fn a_file_is_sent_from_where_it_was_left() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let script = format!("{LONG}; exit 0");
+    let mut command = process_tracer();
+    assert!(command.arg("-o").arg(&file).args(["--", "sh", "-c", &script]).status().unwrap().success());
+    let all: Ids = Trace::read(&file).spans.into_iter().map(|span| span.span_id).collect();
+    let lines = fs::read_to_string(&file).unwrap().lines().count();
+    assert!(lines > 1, "several lines are needed");
+
+    let fickle = Collector::start(
+        |number, _| if number == 0 { Deed::Accept } else { Deed::Answer("400 Bad Request", "", vec![]) },
+    );
+    let (code, stderr) = send(&file, &fickle.endpoint());
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("400 Bad Request") && stderr.contains("bytes are left"), "{stderr}");
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), lines - 1);
+
+    let well =
+        Collector::start(|_, spans| if spans > 2 { Deed::Answer("413 Too Large", "", vec![]) } else { Deed::Accept });
+    let output = process_tracer().args(["send", "--keep", "--endpoint", &well.endpoint()]).arg(&file).output().unwrap();
+    assert!(output.status.success() && file.exists());
+    let (code, stderr) = send(&file, &well.endpoint());
+    assert_eq!((code, file.exists()), (Some(0), false), "{stderr}");
+    assert!(fickle.taken().is_disjoint(&well.taken()));
+    assert_eq!(fickle.taken().union(&well.taken()).cloned().collect::<Ids>(), all);
+}
+
+#[test]
+fn a_file_that_is_no_trace_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    fs::write(&file, "{\"resourceSpans\":[]}\nnonsense\n").unwrap();
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let (code, stderr) = send(&file, &collector.endpoint());
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("t.jsonl: line 2 is not OTLP/JSON; nothing has been sent"), "{stderr}");
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 2);
+    let (code, stderr) = send(&folder.path().join("none.jsonl"), &collector.endpoint());
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("none.jsonl: No such file"), "{stderr}");
+}
+
+#[test]
+fn a_file_is_sent_to_a_real_collector() {
+    let rotel = Rotel::start();
+    for (protocol, endpoint) in [("http/protobuf", &rotel.http), ("grpc", &rotel.grpc)] {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("t.jsonl");
+        assert!(process_tracer().arg("-o").arg(&file).args(["--", "sh", "-c", SHORT]).status().unwrap().success());
+        let spans = Trace::read(&file).spans;
+        let mut command = process_tracer();
+        let output =
+            command.args(["send", "--protocol", protocol, "--endpoint", endpoint]).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let received = rotel.received(spans.len());
+        assert!(spans.iter().all(|span| received.contains_key(&span.span_id)));
+    }
+}
+
+/// A collector over gRPC: what it answers to how many spans, and which it has taken.
+struct Grpc {
+    answer: Box<dyn Fn(usize, usize) -> Result<ExportTraceServiceResponse, tonic::Status> + Send + Sync>,
+    requests: Mutex<usize>,
+    taken: Arc<Mutex<Ids>>,
+}
+
+#[tonic::async_trait]
+impl TraceService for Grpc {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        let ids = ids(&request.into_inner().resource_spans);
+        let number = {
+            let mut requests = self.requests.lock().unwrap();
+            *requests += 1;
+            *requests - 1
+        };
+        let answer = (self.answer)(number, ids.len())?;
+        self.taken.lock().unwrap().extend(ids);
+        Ok(tonic::Response::new(answer))
+    }
+}
+
+/// Runs against such a collector; gives what it has taken.
+fn run_over_grpc(
+    answer: impl Fn(usize, usize) -> Result<ExportTraceServiceResponse, tonic::Status> + Send + Sync + 'static,
+) -> (Delivery, Ids) {
+    let taken = Arc::new(Mutex::new(Ids::new()));
+    let service = Grpc { answer: Box::new(answer), requests: Mutex::new(0), taken: Arc::clone(&taken) };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (endpoint, serve) = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let incoming = tonic::transport::server::TcpIncoming::from(listener);
+        let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(service));
+        (endpoint, server.serve_with_incoming(incoming))
+    });
+    runtime.spawn(serve);
+    let delivery = Delivery::run(&endpoint, &["--protocol", "grpc"], "for i in 1 2 3 4 5 6 7; do /bin/true; done");
+    let taken = taken.lock().unwrap().clone();
+    (delivery, taken)
+}
+
+#[test]
+fn one_over_grpc_that_is_busy_and_takes_only_little_at_a_time() {
+    let (delivery, taken) = run_over_grpc(|number, spans| match (number, spans) {
+        (0, _) => Err(tonic::Status::unavailable("not yet")),
+        (_, 0..=3) => Ok(ExportTraceServiceResponse::default()),
+        _ => Err(tonic::Status::resource_exhausted("too large")),
+    });
+    delivery.assert_delivered(&taken);
+}
+
+#[test]
+fn one_over_grpc_that_takes_a_part() {
+    let partial = ExportTracePartialSuccess { rejected_spans: 3, error_message: "too old".to_owned() };
+    let answer = ExportTraceServiceResponse { partial_success: Some(partial) };
+    let (delivery, _) = run_over_grpc(move |_, _| Ok(answer.clone()));
+    let stderr = &delivery.stderr;
+    assert!(
+        stderr.contains("3 of 8 spans did not reach") && stderr.contains("rejected by the collector: too old"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn one_over_grpc_that_refuses() {
+    let (delivery, taken) = run_over_grpc(|_, _| Err(tonic::Status::unauthenticated("who are you")));
+    assert!(taken.is_empty());
+    assert!(delivery.stderr.contains("who are you"), "{}", delivery.stderr);
+    assert_eq!(delivery.kept(), delivery.all);
+}

@@ -1,0 +1,312 @@
+//! The kernel part of the integration tests in other kernels, each in a virtual machine of its own: Debian's kernels, this
+//! machine's programs, an initramfs of both, emulated without KVM so that it works everywhere.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{CAPABILITIES, cargo, root, setup, succeed};
+
+/// A kernel and the Debian package that depends on its newest point release.
+const KERNELS: [(&str, &str); 2] = [("6.1", "linux-image-cloud-amd64"), ("6.12", "linux-image-6.12-cloud-amd64")];
+
+/// What the tests run, besides programs of their own.
+const PROGRAMS: [&str; 52] = [
+    "awk", "bash", "cat", "chmod", "chrt", "cp", "curl", "cut", "dash", "echo", "env", "expr", "false", "grep", "head",
+    "id", "ip", "ls", "md5sum", "mkdir", "mkfifo", "mktemp", "mount", "nice", "printf", "pwd", "readlink", "rm", "sed",
+    "seq", "setarch", "setcap", "setpriv", "sh", "sleep", "sort", "stty", "taskset", "timeout", "touch", "tr", "true",
+    "yes", "setsid", "uname", "xargs", "tee", "wc", "find", "kill", "ps", "base64",
+];
+
+/// Those that need a collector, this clone's files or a second machine's worth of time stay out.
+const SKIPPED: [&str; 4] = ["collector::", "documentation::", "asks_the_collector", "bench"];
+
+/// Memory of the virtual machine, MiB.
+const MEMORY: u32 = 2048;
+
+/// Longest time for one virtual machine, seconds: far more than it takes.
+const LIMIT: u32 = 1500;
+
+/// What the virtual machine prints last, with the exit status.
+const SENTINEL: &str = "exit status of the tests: ";
+
+/// Runs the tests in the kernel of that name, or in all.
+pub(crate) fn test(arguments: &[String]) -> Result<()> {
+    let wanted = match arguments {
+        [] => "all",
+        [flag, kernel] if flag == "--kernel" => kernel,
+        _ => bail!("usage: cargo xtask vmtest [--kernel 6.1|6.12|all]"),
+    };
+    let kernels: Vec<_> = KERNELS.iter().filter(|(name, _)| wanted == "all" || wanted == *name).collect();
+    if kernels.is_empty() {
+        bail!("no kernel '{wanted}'; there are 6.1, 6.12 and all");
+    }
+    setup::for_building()?;
+    setup::for_testing()?;
+    setup::command("qemu-system-x86_64", "qemu-system-x86", "qemu-system-x86", "qemu-system-x86")?;
+    setup::command("cpio", "cpio", "cpio", "cpio")?;
+    let initramfs = initramfs()?;
+    for (name, package) in kernels {
+        let kernel = kernel(package)?;
+        println!("Linux {name}: {}", kernel.file_name().unwrap_or_default().display());
+        boot(&kernel, &initramfs, "tests", "")?;
+        boot(&kernel, &initramfs, "lockdown", "lockdown=confidentiality")?;
+    }
+    Ok(())
+}
+
+fn folder() -> PathBuf {
+    root().join("target/vm")
+}
+
+/// The newest point release of a kernel, from Debian's archive.
+fn kernel(package: &str) -> Result<PathBuf> {
+    let release = || -> Result<Option<String>> {
+        let output = Command::new("apt-cache").args(["depends", package]).stderr(Stdio::null()).output();
+        let text = String::from_utf8(output.context("this takes Debian's kernels, and apt-get to fetch them")?.stdout)?;
+        let depends = text.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
+        Ok(depends.map(str::to_owned))
+    };
+    let release = match release()? {
+        Some(release) => release,
+        None => {
+            succeed(crate::as_root("apt-get").args(["update", "-qq"]))?;
+            release()?.with_context(|| format!("there is no package {package}"))?
+        }
+    };
+    let folder = folder().join(&release);
+    let image =
+        || fs::read_dir(folder.join("boot")).ok()?.flatten().map(|entry| entry.path()).find(|path| is_kernel(path));
+    if let Some(image) = image() {
+        return Ok(image);
+    }
+    println!("fetching {release}");
+    fs::create_dir_all(&folder)?;
+    succeed(Command::new("apt-get").args(["download", "-qq", &release]).current_dir(&folder))?;
+    let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
+    let deb = fs::read_dir(&folder)?.flatten().map(|entry| entry.path()).find(is_package);
+    succeed(Command::new("dpkg-deb").arg("-x").arg(deb.context("nothing was fetched")?).arg(&folder))?;
+    image().with_context(|| format!("no kernel in {release}"))
+}
+
+fn is_kernel(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"))
+}
+
+/// This machine's programs, the tests, and an init that runs them.
+fn initramfs() -> Result<PathBuf> {
+    let stage = folder().join("root");
+    if stage.exists() {
+        fs::remove_dir_all(&stage)?;
+    }
+    for folder in
+        ["usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "proc", "sys", "dev", "etc", "root", "tmp", "var/tmp", "run"]
+    {
+        fs::create_dir_all(stage.join(folder))?;
+    }
+    for folder in ["bin", "sbin", "lib", "lib64"] {
+        symlink(Path::new("usr").join(folder), stage.join(folder))?;
+    }
+    for program in PROGRAMS {
+        let path = find(program).with_context(|| format!("the tests need {program}"))?;
+        copy(&path, &stage)?;
+    }
+    copy_python(&stage)?;
+    for file in ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/os-release"] {
+        copy(Path::new(file), &stage)?;
+    }
+    let (tracer, tests) = binaries()?;
+    let workload = folder().join("workload");
+    let source = root().join("tests/integration/workloads/workload.c");
+    succeed(Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&workload).arg(source))?;
+    for file in [&tracer, &tests, &workload] {
+        copy(file, &stage)?;
+        // All of it is held in memory.
+        succeed(Command::new("strip").arg("--strip-debug").arg(inside(&stage, file)))?;
+    }
+    for entry in fs::read_dir(root().join("tests/integration"))?.flatten() {
+        if entry.file_type()?.is_file() {
+            copy(&entry.path(), &stage)?;
+        }
+    }
+    // Paths of the tests are relative to it.
+    fs::create_dir_all(inside(&stage, &root().join("crates/tracer-cli")))?;
+    let init = stage.join("init");
+    fs::write(&init, init_script(&tracer, &tests, &workload))?;
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+
+    let archive = folder().join("initramfs");
+    let script = "find . | cpio --quiet --create --format=newc --owner=0:0";
+    succeed(Command::new("sh").args(["-c", script]).current_dir(&stage).stdout(fs::File::create(&archive)?))?;
+    Ok(archive)
+}
+
+fn init_script(tracer: &Path, tests: &Path, workload: &Path) -> String {
+    let skipped: Vec<_> = SKIPPED.iter().map(|name| format!("--skip {name}")).collect();
+    format!(
+        r#"#!/bin/sh
+export PATH=/usr/bin:/usr/sbin HOME=/root LANG=C.UTF-8 NO_COLOR=1 WORKLOAD={workload}
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /var/tmp
+mount -t securityfs securityfs /sys/kernel/security
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+ip link set lo up
+chmod 1777 /tmp /var/tmp
+exec > /dev/ttyS1 2>&1 < /dev/null
+uname -r
+case $(cat /proc/cmdline) in
+*lockdown=*)
+	# What cannot be is told, and the command runs all the same.
+	{tracer} doctor
+	[ $? -eq 1 ] && {tracer} -- sh -c 'echo it runs; exit 3' || [ $? -eq 3 ]
+	;;
+*)
+	# Made where capabilities are kept: an initramfs has none.
+	cp {tracer} /var/tmp/process-tracer && setcap {CAPABILITIES} /var/tmp/process-tracer || exit 1
+	{tracer} doctor &&
+	setpriv --reuid=65534 --regid=65534 --clear-groups /var/tmp/process-tracer doctor &&
+	{tests} --test-threads 2 {skipped}
+	;;
+esac
+echo "{SENTINEL}$?"
+echo o > /proc/sysrq-trigger
+sleep 60
+"#,
+        tracer = tracer.display(),
+        tests = tests.display(),
+        workload = workload.display(),
+        skipped = skipped.join(" "),
+    )
+}
+
+/// process-tracer, and the integration tests as a program.
+fn binaries() -> Result<(PathBuf, PathBuf)> {
+    let mut build = cargo();
+    build.args(["test", "--no-run", "--quiet", "--locked", "--package", "tracer-cli", "--test", "integration"]);
+    let output = build.arg("--message-format=json").stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        bail!("{build:?}: {}", output.status);
+    }
+    let messages = String::from_utf8(output.stdout)?;
+    let executable = |name: &str| {
+        let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let mut of_target = messages.filter(|message| message["target"]["name"] == name);
+        of_target.find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
+    };
+    Ok((executable("process-tracer").context("no process-tracer")?, executable("integration").context("no tests")?))
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&folders).chain(["/usr/sbin", "/sbin"].map(PathBuf::from)).collect::<Vec<_>>();
+    folders.into_iter().map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// Where a file of this machine is in the stage.
+fn inside(stage: &Path, path: &Path) -> PathBuf {
+    stage.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Copies a file to the same place in the stage, as a link to where it really is, and the libraries it needs.
+fn copy(file: &Path, stage: &Path) -> Result<()> {
+    let real = fs::canonicalize(file).with_context(|| format!("cannot find {}", file.display()))?;
+    let target = inside(stage, file);
+    if fs::symlink_metadata(&target).is_ok() {
+        return Ok(());
+    }
+    fs::create_dir_all(target.parent().unwrap_or(stage))?;
+    if fs::symlink_metadata(file)?.is_symlink() {
+        symlink(&real, &target)?;
+        return copy(&real, stage);
+    }
+    fs::copy(&real, &target).with_context(|| format!("cannot copy {}", file.display()))?;
+    let output = Command::new("ldd").arg(file).stderr(Stdio::null()).output().context("cannot run ldd")?;
+    for library in String::from_utf8_lossy(&output.stdout).split_whitespace().filter(|word| word.starts_with('/')) {
+        copy(Path::new(library), stage)?;
+    }
+    Ok(())
+}
+
+/// Python, which may be a version manager's, and its library but for what is large and of no use to the tests.
+fn copy_python(stage: &Path) -> Result<()> {
+    let script = "import os, sys; print(sys.executable); print(os.path.dirname(os.__file__))";
+    let output = String::from_utf8(Command::new("python3").args(["-c", script]).output()?.stdout)?;
+    let (executable, library) = output.trim().split_once('\n').context("python3 does not say where it is")?;
+    copy(Path::new(executable), stage)?;
+    let name = stage.join("usr/bin/python3");
+    if fs::symlink_metadata(&name).is_err() {
+        symlink(executable, name)?;
+    }
+    let library = PathBuf::from(library);
+    let large = ["test", "idlelib", "tkinter", "lib2to3", "ensurepip", "__pycache__", "site-packages", "dist-packages"];
+    let mut folders = vec![library];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)?.flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            if path.is_dir() && !large.iter().any(|large| name == *large) {
+                folders.push(path);
+            } else if path.is_file() {
+                copy_library_file(&path, stage)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Only shared objects need other libraries.
+fn copy_library_file(path: &Path, stage: &Path) -> Result<()> {
+    if path.extension().is_some_and(|extension| extension == "so") {
+        return copy(path, stage);
+    }
+    let target = inside(stage, path);
+    fs::create_dir_all(target.parent().unwrap_or(stage))?;
+    fs::copy(path, target)?;
+    Ok(())
+}
+
+/// Boots a virtual machine whose init runs the tests, and shows what they said.
+fn boot(kernel: &Path, initramfs: &Path, what: &str, parameters: &str) -> Result<()> {
+    let (console, result) = (folder().join("console"), folder().join("result"));
+    let serial = |path: &Path| format!("file:{}", path.display());
+    let started = Instant::now();
+    let mut qemu = Command::new("timeout");
+    qemu.args([
+        &LIMIT.to_string(),
+        "qemu-system-x86_64",
+        "-accel",
+        "tcg,thread=multi",
+        "-machine",
+        "q35",
+        "-cpu",
+        "max",
+    ])
+    .args(["-smp", "2", "-m", &MEMORY.to_string(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+    .arg("-kernel")
+    .arg(kernel)
+    .arg("-initrd")
+    .arg(initramfs)
+    .args(["-append", &format!("console=ttyS0 quiet panic=-1 {parameters}")])
+    .args(["-serial", &serial(&console), "-serial", &serial(&result)]);
+    let status = qemu.stdin(Stdio::null()).status().context("cannot run qemu")?;
+    let said = fs::read_to_string(&result).unwrap_or_default().replace('\r', "");
+    println!("{said}{what}: {} s", started.elapsed().as_secs());
+    match said.lines().find_map(|line| line.strip_prefix(SENTINEL)) {
+        Some("0") => Ok(()),
+        Some(code) => bail!("{what} failed: exit status {code}"),
+        None => {
+            let console = fs::read_to_string(&console).unwrap_or_default();
+            bail!("the virtual machine did not get to its end ({status}); its console:\n{console}")
+        }
+    }
+}
