@@ -11,6 +11,7 @@ mod delivery;
 mod documentation;
 mod expressions;
 mod harness;
+mod losses;
 mod privileges;
 mod processes;
 mod rotel;

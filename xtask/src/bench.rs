@@ -2,12 +2,15 @@
 //! machine's speed drifts, the ratio of neighbours does not.
 
 use std::{
+    io::Read,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use nix::libc;
 
 use crate::{root, setup, succeed};
 
@@ -70,6 +73,51 @@ fn compare(tracer: &Path, command: &[String]) -> Result<Row> {
         least: ratios[0],
         most: ratios[PAIRS - 1],
     })
+}
+
+/// As many processes as two more than there are processors spawn a no-op over and over: for some seconds, or until so many
+/// have run. Shows what the trace says of itself, how many processes there were, and the most memory it has taken.
+pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
+    setup::command("cc", "gcc", "gcc", "gcc")?;
+    let [noop, storm] = [compile("noop")?, compile("storm")?];
+    let forkers = std::thread::available_parallelism()?.get() + 2;
+    let nowhere = root().join("target/bench/nowhere.jsonl");
+    let _ = std::fs::remove_file(&nowhere);
+    symlink("/dev/null", &nowhere)?;
+    let mut command = Command::new(tracer);
+    // The expression has all environments read.
+    command.args(["-a", "storm=\"STORM\" in env", "-o"]).arg(&nowhere).arg("--").arg(storm);
+    command.args([forkers as u64, seconds, count].map(|number| number.to_string())).arg(noop);
+    let start = Instant::now();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (pid, mut stdout, mut stderr) = (child.id(), String::new(), String::new());
+    child.stdout.context("no stdout")?.read_to_string(&mut stdout)?;
+    child.stderr.context("no stderr")?.read_to_string(&mut stderr)?;
+    let (status, memory) = wait(pid)?;
+    let elapsed = start.elapsed().as_secs_f64();
+    print!("{stderr}");
+    if status != 0 {
+        bail!("{command:?}: wait status {status}");
+    }
+    let runs: u64 = stdout.trim().parse()?;
+    println!(
+        "{forkers} forkers, {runs} runs in {elapsed:.1} s, so {} spans expected; {memory} MiB",
+        runs + forkers as u64 + 1
+    );
+    Ok(())
+}
+
+/// Waits for a child; gives its wait status and the most memory it has taken, in MiB.
+fn wait(pid: u32) -> Result<(i32, i64)> {
+    let mut status = 0;
+    // SAFETY: a structure of plain numbers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both outlive the call.
+    let waited = unsafe { libc::wait4(pid as libc::pid_t, &raw mut status, 0, &raw mut usage) };
+    if waited < 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok((status, usage.ru_maxrss / 1024))
 }
 
 fn sorted<T: PartialOrd>(values: impl Iterator<Item = T>) -> Vec<T> {

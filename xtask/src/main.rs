@@ -21,6 +21,8 @@ usage: cargo xtask TASK
   test [ARGS]                all tests: unit, property, real kernel, real collector; ARGS go to cargo test
   vmtest [--kernel K]        the kernel part of the tests in Debian's kernels 6.1, 6.12 or all, in virtual machines
   bench                      what tracing costs, as ratios against the bare command
+  bench storm                60 seconds of processes as fast as they come: what is lost
+  bench million              a million of them
   setcap [BINARY]            give the release build, or BINARY, the capabilities it needs, for ordinary users
   setup                      install what building and testing need; the tasks above do this themselves
 ";
@@ -36,7 +38,12 @@ fn main() -> Result<ExitCode> {
         "run" => run(&rest)?,
         "test" => test(&rest)?,
         "vmtest" => vm::test(&rest)?,
-        "bench" => bench::bench(&build()?)?,
+        "bench" => match rest.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            [] => bench::bench(&build()?)?,
+            ["storm"] => bench::storm(&build()?, 60, u64::MAX / 2)?,
+            ["million"] => bench::storm(&build()?, 3600, 1_000_000)?,
+            _ => bail!("usage: cargo xtask bench [storm|million]"),
+        },
         "setcap" => setcap(rest.first().map(PathBuf::from))?,
         "setup" => {
             setup::for_building()?;

@@ -249,3 +249,38 @@ impl Drop for MemlockLimit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aya_obj::generated::bpf_map_type;
+
+    use super::*;
+
+    /// As of Linux 5.8, include/uapi/linux/bpf.h: bpf_csum_level, and the ring buffer.
+    const LAST_HELPER: i32 = 135;
+    const LAST_MAP_TYPE: u32 = bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32;
+
+    /// include/uapi/linux/bpf.h: a call of a helper (not of a function of ours, which has a source register), and
+    /// STX | ATOMIC in 32 and 64 bits.
+    const CALL: u8 = 0x85;
+    const ATOMIC: [u8; 2] = [0xc3, 0xdb];
+
+    #[test]
+    fn the_object_asks_for_nothing_newer_than_the_kernel_floor() {
+        let object = Object::parse(wire::OBJECT).unwrap();
+        let mut helpers = HashSet::new();
+        for function in object.functions.values() {
+            for instruction in &function.instructions {
+                if instruction.code == CALL && instruction.src_reg() == 0 {
+                    helpers.insert(instruction.imm);
+                }
+                // Before Linux 5.12 there is only the addition that gives nothing back.
+                assert!(!ATOMIC.contains(&instruction.code) || instruction.imm == 0, "{instruction:?}");
+            }
+        }
+        assert!(helpers.contains(&130), "no bpf_ringbuf_output in {helpers:?}");
+        assert!(helpers.iter().all(|helper| (1..=LAST_HELPER).contains(helper)), "{helpers:?}");
+        assert!(object.maps.values().all(|map| map.map_type() <= LAST_MAP_TYPE));
+        assert_eq!(object.programs.len(), PROGRAMS.len());
+    }
+}

@@ -1,0 +1,138 @@
+//! Each loss that can be brought about is, and what the certificate says of it is compared with the truth.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    process::Stdio,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+use crate::{
+    harness::{process_tracer, trace_script, trace_with, workload},
+    trace::Trace,
+};
+
+fn count(trace: &Trace, key: &str) -> u64 {
+    let root = trace.root();
+    if root.has(key) { root.attribute(key).parse().unwrap() } else { 0 }
+}
+
+/// Traces a command that does something, with a small buffer that nobody empties meanwhile. Gives the trace and the last line
+/// on stderr.
+fn trace_stopped(command: &str) -> (Trace, String) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let script = format!("echo ready; read go; {command}; echo done; read go");
+    let mut child = process_tracer()
+        .args(["--buffer-size", "64K", "-o"])
+        .arg(&file)
+        .args(["--", "sh", "-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let mut expect = |word: &str| {
+        let mut line = String::new();
+        while line.trim() != word {
+            line.clear();
+            assert!(stdout.read_line(&mut line).unwrap() > 0, "no {word}");
+        }
+    };
+    expect("ready");
+    let tracer = Pid::from_raw(child.id() as i32);
+    kill(tracer, Signal::SIGSTOP).unwrap();
+    stdin.write_all(b"go\n").unwrap();
+    expect("done");
+    kill(tracer, Signal::SIGCONT).unwrap();
+    stdin.write_all(b"go\n").unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert!(child.wait().unwrap().success(), "{stderr}");
+    let trace = Trace::read(&file);
+    trace.assert_sound();
+    assert_eq!(trace.root().attribute("process_tracer.complete"), "false");
+    assert_eq!(count(&trace, "process_tracer.processes"), trace.processes().count() as u64);
+    (trace, stderr)
+}
+
+#[test]
+fn a_buffer_that_runs_over_is_told_by_what_was_lost() {
+    const FORKS: u64 = 2000;
+    let (trace, stderr) = trace_stopped(&format!("{} forks {FORKS}", workload().display()));
+    let (forks, exits) = (count(&trace, "process_tracer.lost.forks"), count(&trace, "process_tracer.lost.exits"));
+    assert!(forks > FORKS / 2 && exits > FORKS / 2, "{stderr}");
+    // The workload itself is a child, too. A child is in the trace if its fork was reported, or its exit.
+    let children = trace.processes().count() as u64 - 1;
+    let (forked, exited) = (FORKS + 1 - forks, FORKS + 1 - exits);
+    assert!((forked.max(exited)..=forked + exited).contains(&children), "{children} of {forked} and {exited}");
+    assert!(stderr.contains("records lost to a full buffer"), "{stderr}");
+}
+
+#[test]
+fn execs_that_are_lost_are_told() {
+    const EXECS: u64 = 200;
+    let (trace, _) = trace_stopped(&format!("i=0; while [ $i -lt {EXECS} ]; do /bin/true; i=$((i+1)); done"));
+    let execs = count(&trace, "process_tracer.lost.execs");
+    let seen = trace.processes().filter(|span| span.events.len() == 1 && span.name == "true").count() as u64;
+    assert_eq!(seen + execs, EXECS, "{:#?}", trace.root());
+    assert!(execs > 0 && count(&trace, "process_tracer.lost.texts") >= execs);
+}
+
+#[test]
+fn connections_that_are_lost_are_told() {
+    let (trace, _) = trace_stopped(&format!(
+        "{} forks 2000; for i in 1 2 3; do {} connect-refused 127.0.0.1 9; done",
+        workload().display(),
+        workload().display()
+    ));
+    assert!(count(&trace, "process_tracer.lost.connections") > 0, "{:#?}", trace.root());
+    assert_eq!(trace.connections().count(), 0);
+}
+
+#[test]
+fn processes_too_many_to_follow_are_counted() {
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1 & done; wait";
+    let run = trace_script(&["--max-processes", "5"], script);
+    run.trace.assert_sound();
+    assert_eq!(run.trace.spans.len(), 5, "{:#?}", run.trace);
+    assert_eq!(count(&run.trace, "process_tracer.lost.untracked_processes"), 6);
+    assert_eq!(run.trace.root().attribute("process_tracer.complete"), "false");
+    assert!(run.stderr.contains("incomplete: 6 processes or connections too many to follow"), "{}", run.stderr);
+    // Enough for as many at a time is enough for any number one after the other.
+    let run = trace_script(&["--max-processes", "2"], "for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true; done");
+    run.trace.assert_complete();
+    assert_eq!(run.trace.spans.len(), 11);
+}
+
+#[test]
+fn a_working_directory_too_deep_to_follow_is_counted() {
+    let folder = TempDir::new().unwrap();
+    let script = format!(
+        "cd {}; i=0; while [ $i -lt 80 ]; do mkdir d; cd d; i=$((i+1)); done; exec /bin/true",
+        folder.path().display()
+    );
+    let run = trace_script(&[], &script);
+    run.trace.assert_sound();
+    let root = run.trace.root();
+    assert!(
+        count(&run.trace, "process_tracer.lost.text_faults") > 0 && !root.has("process.working_directory"),
+        "{root:#?}"
+    );
+    assert_eq!(root.attribute("process_tracer.complete"), "false");
+}
+
+#[test]
+fn arguments_that_are_cut_are_told() {
+    let long = "x".repeat(100_000);
+    let run = trace_with(&[], &["/bin/true", &long, &long]);
+    run.trace.assert_sound();
+    assert_eq!(count(&run.trace, "process_tracer.truncated"), 1);
+    assert_eq!(run.trace.root().attribute("process_tracer.args.size"), (200_000 + "/bin/true".len() + 3).to_string());
+    assert_eq!(run.trace.root().attribute("process_tracer.complete"), "false");
+}
