@@ -363,6 +363,25 @@ fn a_spool_that_cannot_be_written_is_told() {
 }
 
 #[test]
+fn in_a_long_outage_what_is_too_much_to_remember_is_kept_meanwhile() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = TempDir::new().unwrap();
+    let (copy, spool) = (folder.path().join("copy.jsonl"), folder.path().join("spool"));
+    // Each span has the variable of 100 KiB as an attribute, and in memory there is room for 64 MiB.
+    let script =
+        format!("i=0; while [ $i -lt 1200 ]; do /bin/true; i=$((i+1)); done; sleep 3; ls {} | wc -l", spool.display());
+    let mut command = process_tracer();
+    command.env("BIG", "x".repeat(100 << 10)).args(["-a", "big=env[\"BIG\"]", "-o", "otlp"]);
+    command.args(["--endpoint", &format!("http://{nobody}"), "--spool"]).arg(&spool).arg("-o").arg(&copy);
+    let output = command.args(["--", "sh", "-c", &script]).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stdout.trim(), "1", "{stderr}");
+    let ids = |file: &Path| Trace::read(file).spans.into_iter().map(|span| span.span_id).collect::<Ids>();
+    let file = fs::read_dir(&spool).unwrap().next().unwrap().unwrap().path();
+    assert_eq!((ids(&file), ids(&copy).len()), (ids(&copy), 1204), "{stderr}");
+}
+
+#[test]
 fn what_was_lost_before_the_end_is_certified() {
     let collector = Collector::start(|_, _| Deed::Answer("401 Unauthorized", "", Vec::new()));
     let folder = TempDir::new().unwrap();

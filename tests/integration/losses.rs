@@ -72,6 +72,10 @@ fn a_buffer_that_runs_over_is_told_by_what_was_lost() {
     let (forked, exited) = (FORKS + 1 - forks, FORKS + 1 - exits);
     assert!((forked.max(exited)..=forked + exited).contains(&children), "{children} of {forked} and {exited}");
     assert!(stderr.contains("records lost to a full buffer"), "{stderr}");
+    let told = trace.root().events.iter().filter(|event| event.name == "lost");
+    let told: u64 = told.map(|event| event.attributes["process_tracer.lost.records"].parse::<u64>().unwrap()).sum();
+    let texts = count(&trace, "process_tracer.lost.texts") + count(&trace, "process_tracer.lost.execs");
+    assert_eq!(told, forks + exits + texts);
 }
 
 #[test]

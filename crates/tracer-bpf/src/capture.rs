@@ -71,6 +71,12 @@ impl Capture {
         self.shared.paired_signals(signal)
     }
 
+    /// Records refused so far by a full ring buffer. Asking takes no system call.
+    #[must_use]
+    pub fn lost_records(&self) -> u64 {
+        self.shared.losses().records()
+    }
+
     /// What could not be reported so far.
     #[must_use]
     pub fn losses(&self) -> Losses {

@@ -26,19 +26,20 @@ const INTERVAL_MS: u16 = 200;
 pub(crate) struct Drain {
     thread: JoinHandle<(Tracer, Stream)>,
     stop: Arc<EventFd>,
-    capture: Capture,
+    capture: Arc<Capture>,
     intake: Intake,
 }
 
 impl Drain {
     pub(crate) fn start(capture: Capture, stream: Stream, tracer: Tracer, intake: Intake) -> Result<Self> {
         let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let capture = Arc::new(capture);
         let thread = thread::Builder::new().name("drain".to_owned()).spawn({
             let stop = Arc::clone(&stop);
-            let intake = intake.clone();
+            let (capture, intake) = (Arc::clone(&capture), intake.clone());
             move || {
                 privileges::drop_in_thread();
-                drain(stream, tracer, &stop, &intake)
+                drain(stream, &capture, tracer, &stop, &intake)
             }
         });
         Ok(Self { thread: thread.context("cannot start a thread")?, stop, capture, intake })
@@ -61,7 +62,14 @@ impl Drain {
     }
 }
 
-fn drain(mut stream: Stream, mut tracer: Tracer, stop: &EventFd, intake: &Intake) -> (Tracer, Stream) {
+fn drain(
+    mut stream: Stream,
+    capture: &Capture,
+    mut tracer: Tracer,
+    stop: &EventFd,
+    intake: &Intake,
+) -> (Tracer, Stream) {
+    let mut known = 0;
     loop {
         let mut ready = [PollFd::new(stream.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
         // Whatever woke us, or nothing: look.
@@ -71,6 +79,11 @@ fn drain(mut stream: Stream, mut tracer: Tracer, stop: &EventFd, intake: &Intake
             tracer.handle(event);
             hand_on(&mut tracer, intake);
         });
+        let lost = capture.lost_records();
+        if lost > known {
+            tracer.lose(now(), lost - known);
+            known = lost;
+        }
         if is_last {
             return (tracer, stream);
         }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::{geteuid, getuid};
 use rand::{TryRng, rngs::SysRng};
 use tracer_bpf::{
-    Attached, Capture, Options, Stream,
+    Attached, Capture, LoadError, Options, Stream,
     probe::{self, Obstacle},
 };
 use tracer_model::{
@@ -163,11 +163,33 @@ fn attach(config: &Config) -> Result<Attached> {
     let (ring_bytes, max_processes) = (config.ring_bytes, config.max_processes);
     let options = Options { ring_bytes, max_processes, viewer: privileges::viewer() };
     match probe::check() {
-        Ok(()) => Ok(Attached::load(&options)?),
+        Ok(()) => load(options),
         Err(Obstacle::Privileges { .. }) if config.uses_sudo => sudo::attach(&options),
         Err(obstacle) => bail!("{obstacle}; {}", obstacle.remedy()),
     }
 }
+
+/// Loads them with as much room as the kernel gives.
+fn load(mut options: Options) -> Result<Attached> {
+    loop {
+        match Attached::load(&options) {
+            Err(error @ LoadError::Map { .. }) if options.ring_bytes > LEAST_RING => {
+                options.ring_bytes /= 2;
+                options.max_processes = (options.max_processes / 2).max(LEAST_PROCESSES.min(options.max_processes));
+                console::warn(format_args!(
+                    "{error}; trying {} KiB and {} processes, see --buffer-size and --max-processes",
+                    options.ring_bytes / 1024,
+                    options.max_processes
+                ));
+            }
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// With less room than this there is no point.
+const LEAST_RING: u32 = 1 << 20;
+const LEAST_PROCESSES: u32 = 1000;
 
 /// What the command starts finds our root span as its parent. The state of a caller's trace stays if it is our trace too.
 fn pass_on_context(trace_id: TraceId, traceparent: &str) {
@@ -264,10 +286,9 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
         return Cow::Borrowed("complete");
     }
     let losses = &certificate.losses;
-    let records = losses.forks + losses.execs + losses.texts + losses.exits + losses.connections;
     let untracked = losses.untracked_processes + losses.untracked_connections;
     let mut reasons: Vec<String> = [
-        (records, "record lost to a full buffer", "records lost to a full buffer"),
+        (losses.records(), "record lost to a full buffer", "records lost to a full buffer"),
         (untracked, "process or connection too many to follow", "processes or connections too many to follow"),
         (losses.text_faults, "piece of text unreadable", "pieces of text unreadable"),
         (losses.missed, "event missed by the kernel", "events missed by the kernel"),

@@ -268,6 +268,12 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// Records refused by a full ring buffer.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.forks + self.execs + self.texts + self.exits + self.connections
+    }
+
     /// Whether nothing is missing.
     #[must_use]
     pub fn is_none(&self) -> bool {

@@ -109,6 +109,8 @@ keys! {
     LOST_EXITS = "process_tracer.lost.exits";
     /// Likewise.
     LOST_CONNECTIONS = "process_tracer.lost.connections";
+    /// On an event of the root span: records lost since the one before.
+    LOST_RECORDS = "process_tracer.lost.records";
     /// On the root span: the table of processes was full.
     UNTRACKED_PROCESSES = "process_tracer.lost.untracked_processes";
     /// On the root span: the table of connections was full.
@@ -129,6 +131,8 @@ keys! {
 
 /// The span event of a successful exec.
 pub const EXEC_EVENT: &str = "exec";
+/// The span event of a ring buffer that has run over.
+pub const LOST_EVENT: &str = "lost";
 /// The span event of a finished TCP handshake.
 pub const ESTABLISHED_EVENT: &str = "established";
 
@@ -257,6 +261,7 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
     if let Some(certificate) = &process.certificate {
         certify(&mut attributes, certificate);
     }
+    let gaps = process.certificate.iter().flat_map(|certificate| &certificate.gaps);
     let events = process
         .executions
         .iter()
@@ -269,6 +274,10 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
             push(&mut attributes, PROCESS_COMMAND_ARGS, Value::Strings(arguments));
             SpanEvent { name: EXEC_EVENT, at: execution.at, attributes }
         })
+        .chain(gaps.map(|gap| {
+            let attributes = vec![(Cow::Borrowed(LOST_RECORDS), int(gap.records))];
+            SpanEvent { name: LOST_EVENT, at: gap.at, attributes }
+        }))
         .collect();
     Description { kind: Kind::Internal, attributes, events, dropped_events: process.dropped_executions, error }
 }

@@ -88,8 +88,19 @@ pub struct Certificate {
     pub failed_expressions: u64,
     /// What is missing, by cause.
     pub losses: Losses,
+    /// When the ring buffer had run over, as far as that was noticed in time.
+    pub gaps: Vec<Gap>,
     /// The tracer's version.
     pub version: String,
+}
+
+/// Records that were lost to a full ring buffer by some moment, since the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// When it was noticed, a fraction of a second later at most.
+    pub at: SystemTime,
+    /// How many.
+    pub records: u64,
 }
 
 /// One TCP connection.

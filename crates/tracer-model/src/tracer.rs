@@ -12,7 +12,7 @@ use crate::{
     expression::{Attributes, Failure},
     id::{IdGenerator, SpanId, TraceId},
     process::Process,
-    span::{Certificate, ConnectionSpan, ProcessSpan, Span, Subject},
+    span::{Certificate, ConnectionSpan, Gap, ProcessSpan, Span, Subject},
     time::{Anchor, Ktime},
 };
 
@@ -37,6 +37,9 @@ pub struct Settings {
     pub version: String,
 }
 
+/// Gaps that are told one by one.
+const GAPS: usize = 100;
+
 /// Turns what the kernel reports into spans.
 ///
 /// Feed it with [`handle`](Self::handle), take spans with [`poll_span`](Self::poll_span), end it with
@@ -56,6 +59,7 @@ pub struct Tracer {
     process_count: u64,
     connection_count: u64,
     truncated: u64,
+    gaps: Vec<Gap>,
     certificate: Option<Certificate>,
     is_finished: bool,
 }
@@ -78,6 +82,7 @@ impl Tracer {
             connection_count: 0,
             truncated: 0,
             certificate: None,
+            gaps: Vec::new(),
             is_finished: false,
         }
     }
@@ -119,6 +124,16 @@ impl Tracer {
     #[must_use]
     pub fn certificate(&self) -> Option<&Certificate> {
         self.certificate.as_ref()
+    }
+
+    /// Takes note that records were lost to a full ring buffer since the last time.
+    pub fn lose(&mut self, at: Ktime, records: u64) {
+        let at = self.settings.anchor.wall_time(at);
+        let is_full = self.gaps.len() >= GAPS;
+        match self.gaps.last_mut() {
+            Some(last) if is_full => last.records += records,
+            _ => self.gaps.push(Gap { at, records }),
+        }
     }
 
     /// Ends the trace: what is still alive becomes an unfinished span that ends now, and the root span certifies what
@@ -339,6 +354,7 @@ impl Tracer {
             truncated: self.truncated,
             failed_expressions,
             losses,
+            gaps: std::mem::take(&mut self.gaps),
             version: self.settings.version.clone(),
         };
         self.certificate = Some(certificate.clone());

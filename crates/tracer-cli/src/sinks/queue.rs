@@ -77,15 +77,15 @@ impl Queue {
         self.lock().deadline
     }
 
-    /// Waits that long, but not past the queue's being closed, or its deadline.
-    pub(crate) fn wait(&self, time: Duration) {
+    /// Waits that long, but not past the queue's being closed, or its deadline, nor when more than `bytes` wait in it.
+    pub(crate) fn wait(&self, time: Duration, bytes: usize) {
         let state = self.lock();
         if let Some(deadline) = state.deadline {
             drop(state);
             thread::sleep(time.min(deadline.saturating_duration_since(Instant::now())));
         } else {
-            let is_open = |state: &mut State| state.deadline.is_none();
-            drop(self.changed.wait_timeout_while(state, time, is_open));
+            let goes_on = |state: &mut State| state.deadline.is_none() && state.bytes <= bytes;
+            drop(self.changed.wait_timeout_while(state, time, goes_on));
         }
     }
 

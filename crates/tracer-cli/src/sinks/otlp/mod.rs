@@ -61,15 +61,17 @@ impl OtlpSink {
         let data = spans.iter().map(|span| self.converter.span_data(span)).collect();
         let request =
             ExportTraceServiceRequest { resource_spans: group_spans_by_resource_and_scope(data, &self.resource) };
-        let is_away = self.is_away;
         let has_patience = |failure: &Failure| match (queue.deadline(), failure) {
             // Whether somebody is there shows at once; the exit is not held up for nobody.
             (Some(_), Failure::Unreachable(_)) => false,
             (Some(deadline), _) => Instant::now() < deadline,
-            (None, _) => !(is_away && queue.bytes() > PATIENCE),
+            (None, _) => queue.bytes() <= PATIENCE,
         };
-        let pace =
-            Pace { deadline: &|| queue.deadline(), wait: &|delay| queue.wait(delay), has_patience: &has_patience };
+        let pace = Pace {
+            deadline: &|| queue.deadline(),
+            wait: &|delay| queue.wait(delay, PATIENCE),
+            has_patience: &has_patience,
+        };
         let result = export(&self.client, &request, &pace);
         match result {
             Ok(rejected) => {
