@@ -9,7 +9,8 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use story::{CALLER_SPAN, ROOT_SPAN, accept, connect, tracer};
 use tracer_model::{
     Event, ExitStatus, Identity, Ktime, Losses, Span, SpanId,
-    event::{Change, Flow, Image},
+    event::{Change, Flow, Image, Strings},
+    expression::{Attribute, Attributes},
     semconv::describe,
     span::Subject,
 };
@@ -182,6 +183,7 @@ proptest! {
     fn a_history_with_losses_keeps_what_was_heard_of(
         steps in vec((any::<Index>(), 0_u8..4), 0..120),
         lost in vec(any::<Index>(), 0..40),
+        repeated in vec(any::<Index>(), 0..10),
         swapped in vec(any::<Index>(), 0..20),
     ) {
         let mut history = History::new();
@@ -192,6 +194,12 @@ proptest! {
         for index in lost {
             if !events.is_empty() {
                 events.remove(index.index(events.len()));
+            }
+        }
+        for index in repeated {
+            if !events.is_empty() {
+                let at = index.index(events.len());
+                events.insert(at, events[at].clone());
             }
         }
         for index in swapped {
@@ -255,5 +263,93 @@ impl History {
             self.exit(self.alive.len() - 1);
         }
         (self.events, self.parents)
+    }
+}
+
+/// Pieces that expressions are made of, and some that they are not.
+fn expression() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        prop::sample::select(vec![
+            "env",
+            "args",
+            "cmdline",
+            "[",
+            "]",
+            "(",
+            ")",
+            "{",
+            "}",
+            "#",
+            ".",
+            ",",
+            ":",
+            "?",
+            "??",
+            "|",
+            "+",
+            "-",
+            "*",
+            "/",
+            "%",
+            "**",
+            "==",
+            "<",
+            "&&",
+            "||",
+            "!",
+            "not ",
+            " in ",
+            " contains ",
+            " matches ",
+            " startsWith ",
+            "..",
+            "\"X\"",
+            "'a'",
+            "\"[\"",
+            "0",
+            "1",
+            "-1",
+            "9223372036854775807",
+            "1.5",
+            "1e308",
+            "true",
+            "nil",
+            "filter",
+            "map",
+            "len",
+            "join",
+            "split",
+            "trim",
+            "int",
+            "float",
+            "string",
+            "first",
+            "last",
+            "max",
+            "sum",
+            "let x = ",
+            "; ",
+            " ",
+            "\\",
+            "\"",
+            "ä",
+        ])
+        .prop_map(str::to_owned),
+        "[ -~]{0,6}",
+    ];
+    vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_expression_makes_us_panic(source in expression()) {
+        if let Ok(attribute) = Attribute::compile(&format!("a={source}")) {
+            let mut attributes: Attributes = [attribute].into_iter().collect();
+            let arguments: Strings = ["cc", "-O2", "a.c", "", "ä"].into_iter().collect();
+            let environment: Strings = ["X=1", "EMPTY=", "a=ä"].into_iter().collect();
+            for environment in [Some(&environment), None] {
+                prop_assert!(attributes.evaluate(&arguments, environment).len() <= 1);
+            }
+        }
     }
 }
