@@ -26,6 +26,7 @@ mod user;
 use std::{
     ffi::{CStr, OsStr},
     os::unix::ffi::OsStrExt,
+    thread,
 };
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, error::ErrorKind};
@@ -56,6 +57,12 @@ extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) 
 /// The exit status of a command line.
 fn main_with(arguments: &[&'static CStr]) -> u8 {
     let inheritance = Inheritance::take(arguments.last().copied().unwrap_or_default());
+    std::panic::set_hook(Box::new(|panic| {
+        // While the command runs nothing of ours is to be seen. Whoever waits for a thread says what became of it.
+        if !matches!(thread::current().name(), Some("drain" | "sink")) {
+            console::say(format_args!("this is a bug, please report it: {panic}"));
+        }
+    }));
     let arguments = arguments.iter().map(|argument| OsStr::from_bytes(argument.to_bytes()));
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,

@@ -2,7 +2,10 @@
 //!
 //! The language is [expr](https://expr-lang.org/), by the crate `expr-lang`.
 
-use std::cell::OnceCell;
+use std::{
+    cell::OnceCell,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use expr::{Context, ContextProvider, Program};
 use indexmap::IndexMap;
@@ -90,8 +93,8 @@ impl Attribute {
         };
         // The compiler does not know the variables. Evaluating over nothing finds the unknown ones that are reached, above
         // all the literal whose quotes the shell took away; what else goes wrong over nothing means nothing.
-        if let Err(error) = expr::run(&program, &Variables::new(&Strings::default(), None))
-            && let Some(unknown) = error.to_string().strip_prefix("unknown variable: ")
+        if let Err(error) = run(&program, &Variables::new(&Strings::default(), None))
+            && let Some(unknown) = error.strip_prefix("unknown variable: ")
         {
             let column = source.find(unknown).map_or(1, |at| source[..at].chars().count() + 1);
             let unknown = unknown.to_owned();
@@ -100,6 +103,14 @@ impl Attribute {
         // More than is needed (`env` within a string literal) costs little; less would lose an attribute.
         let needs_environment = source.contains("env");
         Ok(Self { name, program, needs_environment, failures: 0, first_failure: None })
+    }
+}
+
+/// Runs an expression. The library panics at some, such as a range without end; that is the expression's failure, not ours.
+fn run(program: &Program, variables: &Variables<'_>) -> Result<expr::Value, String> {
+    match catch_unwind(AssertUnwindSafe(|| expr::run(program, variables))) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("it cannot be evaluated".to_owned()),
     }
 }
 
@@ -131,7 +142,7 @@ impl Attributes {
         let mut values: Vec<(String, Value)> = Vec::new();
         let variables = Variables::new(arguments, environment);
         for attribute in &mut self.0 {
-            match expr::run(&attribute.program, &variables) {
+            match run(&attribute.program, &variables) {
                 Ok(value) => {
                     let Some(value) = attribute_value(&value) else { continue };
                     match values.iter_mut().find(|(name, _)| *name == attribute.name) {
@@ -141,7 +152,7 @@ impl Attributes {
                 }
                 Err(error) => {
                     attribute.failures += 1;
-                    attribute.first_failure.get_or_insert_with(|| error.to_string());
+                    attribute.first_failure.get_or_insert(error);
                 }
             }
         }
@@ -284,6 +295,14 @@ mod tests {
         assert_eq!(evaluate(r#"a=[1, "x"]"#), Some(Value::String(r#"[1,"x"]"#.into())));
         assert_eq!(evaluate(r#"a={"x": 1}"#), Some(Value::String(r#"{"x":1}"#.into())));
         assert_eq!(evaluate("a=nil"), None);
+    }
+
+    #[test]
+    fn a_range_without_end_is_a_failure_of_its_own() {
+        let mut attributes: Attributes =
+            [Attribute::compile("a=0..9223372036854775807").unwrap()].into_iter().collect();
+        assert!(attributes.evaluate(&Strings::default(), None).is_empty());
+        assert_eq!(attributes.failures().next().unwrap().first, "it cannot be evaluated");
     }
 
     #[test]
