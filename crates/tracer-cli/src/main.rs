@@ -26,6 +26,7 @@ mod user;
 use std::{
     ffi::{CStr, OsStr},
     os::unix::ffi::OsStrExt,
+    panic::{self, catch_unwind},
     thread,
 };
 
@@ -51,15 +52,17 @@ extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) 
         argument
     };
     let arguments: Vec<_> = (0..argc as isize).map(argument).collect();
-    std::ffi::c_int::from(main_with(&arguments))
+    std::ffi::c_int::from(catch_unwind(|| main_with(&arguments)).unwrap_or(EXIT_FAILURE))
 }
 
 /// The exit status of a command line.
 fn main_with(arguments: &[&'static CStr]) -> u8 {
     let inheritance = Inheritance::take(arguments.last().copied().unwrap_or_default());
-    std::panic::set_hook(Box::new(|panic| {
-        // While the command runs nothing of ours is to be seen. Whoever waits for a thread says what became of it.
-        if !matches!(thread::current().name(), Some("drain" | "sink")) {
+    panic::set_hook(Box::new(|panic| {
+        // While the command runs nothing of ours is to be seen. Whoever waits for a thread says what became of it, and the
+        // panics of expressions are told as their failures.
+        let is_expression = panic.location().is_some_and(|location| location.file().contains("expr-lang"));
+        if !is_expression && !matches!(thread::current().name(), Some("drain" | "sink")) {
             console::say(format_args!("this is a bug, please report it: {panic}"));
         }
     }));

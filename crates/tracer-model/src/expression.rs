@@ -82,14 +82,16 @@ impl Attribute {
         if name.is_empty() {
             return Err(no_name());
         }
-        let program = match expr::compile(source) {
-            Ok(program) => program,
-            Err(expr::Error::PestError(error)) => {
+        // The library panics at some that it does not foresee.
+        let program = match catch_unwind(|| expr::compile(source)) {
+            Ok(Ok(program)) => program,
+            Err(_) => return Err(CompileError::Invalid { name, reason: "it is not understood".to_owned() }),
+            Ok(Err(expr::Error::PestError(error))) => {
                 use pest::error::LineColLocation::{Pos, Span};
                 let (Pos((_, column)) | Span((_, column), _)) = error.line_col;
                 return Err(CompileError::Syntax { name, column, source_text: source.to_owned() });
             }
-            Err(other) => return Err(CompileError::Invalid { name, reason: other.to_string() }),
+            Ok(Err(other)) => return Err(CompileError::Invalid { name, reason: other.to_string() }),
         };
         // The compiler does not know the variables. Evaluating over nothing finds the unknown ones that are reached, above
         // all the literal whose quotes the shell took away; what else goes wrong over nothing means nothing.
@@ -295,6 +297,11 @@ mod tests {
         assert_eq!(evaluate(r#"a=[1, "x"]"#), Some(Value::String(r#"[1,"x"]"#.into())));
         assert_eq!(evaluate(r#"a={"x": 1}"#), Some(Value::String(r#"{"x":1}"#.into())));
         assert_eq!(evaluate("a=nil"), None);
+    }
+
+    #[test]
+    fn what_makes_the_compiler_panic_does_not_compile() {
+        assert!(matches!(Attribute::compile("a={A:filter}"), Err(CompileError::Invalid { .. })));
     }
 
     #[test]
