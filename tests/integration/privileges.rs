@@ -83,6 +83,8 @@ fn without_privileges_the_command_runs_and_its_own_span_is_kept() {
     assert_eq!((trace.spans.len(), root.name.as_str(), root.attribute("process.exit.code")), (1, "sh", "3"));
     assert_eq!(root.attribute("process_tracer.complete"), "false");
     assert!(root.attribute("process_tracer.unobserved").contains("CAP_BPF"));
+    assert!(root.attribute("process_tracer.tree.memory.peak").parse::<u64>().unwrap() > 100_000, "{root:#?}");
+    assert!(root.has("process_tracer.tree.cpu.user_time"));
 }
 
 #[test]

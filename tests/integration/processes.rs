@@ -214,3 +214,33 @@ fn a_file_without_a_place_is_named_as_the_kernel_names_it() {
     let root = run.trace.root();
     assert_eq!((root.name.as_str(), root.attribute("process.executable.path")), ("memfd:parcel", "/memfd:parcel"));
 }
+
+#[test]
+fn what_a_process_has_used_is_what_the_kernel_tells_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    let run = trace_workload(&["use", file.to_str().unwrap()]);
+    run.trace.assert_complete();
+    let told: Vec<f64> = run.told("used").next().unwrap()[1..].iter().map(|word| word.parse().unwrap()).collect();
+    let [user_us, system_us, peak, faults, switches] = told[..] else { panic!("{}", run.stdout) };
+    let root = run.trace.root();
+    let value = |key: &str| root.attribute(&format!("process_tracer.{key}")).parse::<f64>().unwrap();
+    // It asks a little before its end.
+    let is_about = |value: f64, told: f64, more: f64| value >= told * 0.98 && value <= told * 1.05 + more;
+    let cpu = value("cpu.user_time") + value("cpu.system_time");
+    assert!(cpu > 0.45 && is_about(cpu * 1e6, user_us + system_us, 50_000.0), "{cpu}: {}", run.stdout);
+    assert!(is_about(value("memory.peak"), peak, 0.0), "{root:#?}: {}", run.stdout);
+    assert!(is_about(value("page_faults.minor"), faults, 100.0), "{root:#?}: {}", run.stdout);
+    assert!(is_about(value("context_switches.voluntary"), switches, 20.0), "{root:#?}: {}", run.stdout);
+    assert_eq!(root.attribute("process_tracer.threads"), "3");
+    // Its own, without what the child has written.
+    let told_itself: usize = run.stdout.lines().map(|line| line.len() + 1).sum();
+    assert_eq!(root.attribute("process_tracer.io.written_chars"), ((3 << 20) + told_itself).to_string());
+    assert!(value("io.read_chars") >= f64::from(1 << 20), "{root:#?}");
+    let child = run.trace.children_of(root).next().unwrap();
+    assert_eq!(child.attribute("process_tracer.io.written_chars"), "256");
+    assert!(!child.has("process_tracer.threads"));
+    // The tree's total is the kernel's, too, and holds both.
+    assert!(value("tree.cpu.user_time") + value("tree.cpu.system_time") >= cpu * 0.98, "{root:#?}");
+    assert!(is_about(value("tree.memory.peak"), peak, 0.0), "{root:#?}");
+}

@@ -86,10 +86,36 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+struct list_head {
+	struct list_head *next;
+};
+
+/* Only with CONFIG_TASK_XACCT and CONFIG_TASK_IO_ACCOUNTING. */
+struct task_io_accounting {
+	__u64 rchar;
+	__u64 wchar;
+	__u64 read_bytes;
+	__u64 write_bytes;
+};
+
+/* Of threads that have been reaped. */
 struct signal_struct {
 	atomic_t live;
+	struct list_head thread_head;
 	int group_exit_code;
 	unsigned int flags;
+	__u64 utime;
+	__u64 stime;
+	unsigned long nvcsw;
+	unsigned long nivcsw;
+	unsigned long min_flt;
+	unsigned long maj_flt;
+	unsigned long maxrss;
+	unsigned long long sum_sched_runtime;
+};
+
+struct sched_entity {
+	__u64 sum_exec_runtime;
 };
 
 typedef struct {
@@ -145,6 +171,15 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
+	struct list_head thread_node;
+	struct sched_entity se;
+	__u64 utime;
+	__u64 stime;
+	unsigned long nvcsw;
+	unsigned long nivcsw;
+	unsigned long min_flt;
+	unsigned long maj_flt;
+	struct task_io_accounting ioac;
 };
 
 struct linux_binprm {

@@ -9,12 +9,12 @@ struct {
 	__uint(max_entries, 16 * 1024 * 1024);
 } records SEC(".maps");
 
-/* tgid → identity of every live process of the tree. */
+/* By tgid every live process of the tree. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 64000);
 	__type(key, __u32);
-	__type(value, struct identity);
+	__type(value, struct tracked_process);
 } processes SEC(".maps");
 
 struct {

@@ -42,8 +42,9 @@ struct {
 static __always_inline struct identity *tracked_current(void)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct tracked_process *process = bpf_map_lookup_elem(&processes, &tgid);
 
-	return bpf_map_lookup_elem(&processes, &tgid);
+	return process ? &process->identity : NULL;
 }
 
 /* Likewise, also while it dies. */
@@ -121,12 +122,17 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *parent = (struct task_struct *)ctx->args[0];
 	struct task_struct *child = (struct task_struct *)ctx->args[1];
+	struct tracked_process process = {}, *threaded;
 	struct fork_record record = {};
 	__u32 tgid = BPF_CORE_READ(child, tgid);
 	__u32 parent_tgid;
 
-	if (BPF_CORE_READ(child, pid) != tgid)
-		return 0; /* a thread */
+	if (BPF_CORE_READ(child, pid) != tgid) { /* a thread */
+		threaded = bpf_map_lookup_elem(&processes, &tgid);
+		if (threaded)
+			__sync_fetch_and_add(&threaded->threads, 1);
+		return 0;
+	}
 	parent_tgid = BPF_CORE_READ(parent, tgid);
 	if (!bpf_map_lookup_elem(&processes, &parent_tgid)) {
 		if (!is_launch(parent, parent_tgid, tgid))
@@ -137,7 +143,8 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 	record.header.process = identity_of(child);
 	record.header.parent = identity_of(parent); /* the forking process, also under CLONE_PARENT */
 	record.header.kind = RECORD_FORK;
-	if (bpf_map_update_elem(&processes, &tgid, &record.header.process, BPF_ANY)) {
+	process.identity = record.header.process;
+	if (bpf_map_update_elem(&processes, &tgid, &process, BPF_ANY)) {
 		COUNT(untracked_processes);
 		return 0;
 	}
@@ -326,6 +333,49 @@ static __always_inline __u32 wait_status(struct task_struct *task)
 	return BPF_CORE_READ(task, group_leader, exit_code);
 }
 
+/* More threads than this are not there any more when the last one dies, but for those that die with it. */
+#define DYING_THREADS 32
+
+static __always_inline void add_io(struct io *io, struct task_struct *thread)
+{
+	if (!bpf_core_field_exists(thread->ioac))
+		return;
+	io->read_chars += BPF_CORE_READ(thread, ioac.rchar);
+	io->written_chars += BPF_CORE_READ(thread, ioac.wchar);
+	io->read_bytes += BPF_CORE_READ(thread, ioac.read_bytes);
+	io->written_bytes += BPF_CORE_READ(thread, ioac.write_bytes);
+}
+
+/* The reaped threads' part stands in the signal structure, that of the others with each: kernel/exit.c,
+ * __exit_signal(). */
+static __always_inline void fill_usage(struct usage *usage, struct task_struct *task)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct list_head *head = (void *)signal + bpf_core_field_offset(struct signal_struct, thread_head);
+	struct list_head *node = BPF_CORE_READ(head, next);
+
+	usage->runtime_ns = BPF_CORE_READ(signal, sum_sched_runtime);
+	usage->user_ns = BPF_CORE_READ(signal, utime);
+	usage->system_ns = BPF_CORE_READ(signal, stime);
+	usage->peak_resident_pages = BPF_CORE_READ(signal, maxrss);
+	usage->minor_faults = BPF_CORE_READ(signal, min_flt);
+	usage->major_faults = BPF_CORE_READ(signal, maj_flt);
+	usage->voluntary_switches = BPF_CORE_READ(signal, nvcsw);
+	usage->involuntary_switches = BPF_CORE_READ(signal, nivcsw);
+	for (int i = 0; i < DYING_THREADS && node != head; i++) {
+		struct task_struct *thread = (void *)node - bpf_core_field_offset(struct task_struct, thread_node);
+
+		usage->runtime_ns += BPF_CORE_READ(thread, se.sum_exec_runtime);
+		usage->user_ns += BPF_CORE_READ(thread, utime);
+		usage->system_ns += BPF_CORE_READ(thread, stime);
+		usage->minor_faults += BPF_CORE_READ(thread, min_flt);
+		usage->major_faults += BPF_CORE_READ(thread, maj_flt);
+		usage->voluntary_switches += BPF_CORE_READ(thread, nvcsw);
+		usage->involuntary_switches += BPF_CORE_READ(thread, nivcsw);
+		node = BPF_CORE_READ(node, next);
+	}
+}
+
 /* Fires for each thread, the leader perhaps first; the process is dead when none is left alive. */
 SEC("raw_tp/sched_process_exit")
 int handle_exit(struct bpf_raw_tracepoint_args *ctx)
@@ -333,15 +383,29 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 	struct task_struct *task = (struct task_struct *)ctx->args[0];
 	struct exit_record record = {};
 	__u32 tgid = BPF_CORE_READ(task, tgid);
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct tracked_process *process = bpf_map_lookup_elem(&processes, &tgid);
 
-	if (BPF_CORE_READ(task, signal, live.counter) > 0)
+	if (!process)
 		return 0;
+	if (BPF_CORE_READ(task, signal, live.counter) > 0) {
+		/* The signal structure's sum of this would hold that of children, too. */
+		if (task != leader)
+			add_io(&process->dead_threads_io, task);
+		return 0;
+	}
+	record.threads = process->threads;
+	record.usage.io = process->dead_threads_io;
+	add_io(&record.usage.io, leader);
+	if (task != leader)
+		add_io(&record.usage.io, task);
 	/* Two threads dying at once both get here: one of them takes the entry out. */
 	if (bpf_map_delete_elem(&processes, &tgid))
 		return 0;
 	fill_header(&record.header, task, RECORD_EXIT);
 	bpf_map_update_elem(&exiting, &tgid, &record.header.process, BPF_ANY);
 	record.status = wait_status(task);
+	fill_usage(&record.usage, task);
 	emit(&record, sizeof(record), RECORD_EXIT);
 	ADD(live_processes, -1);
 	return 0;

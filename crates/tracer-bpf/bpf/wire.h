@@ -45,6 +45,22 @@ struct identity {
 	__u32 reserved;
 };
 
+/* Bytes that were read and written: proc_pid_io(5), rchar, wchar, read_bytes and write_bytes. */
+struct io {
+	__u64 read_chars;
+	__u64 written_chars;
+	__u64 read_bytes;
+	__u64 written_bytes;
+};
+
+/* A live process of the tree. */
+struct tracked_process {
+	struct identity identity;
+	struct io dead_threads_io; /* the first thread's not included */
+	__u32 threads;		   /* that it has created */
+	__u32 reserved;
+};
+
 struct record_header {
 	__u64 time_ns; /* boot clock */
 	struct identity process;
@@ -79,10 +95,24 @@ struct text_record {
 	__u32 fault; /* 1: these bytes could not be read, and are zero */
 };
 
+/* What a process has used in its life, all its threads together. */
+struct usage {
+	__u64 runtime_ns; /* CPU time, exact; of the two below only the proportion is */
+	__u64 user_ns;
+	__u64 system_ns;
+	__u64 peak_resident_pages;
+	__u64 minor_faults;
+	__u64 major_faults;
+	__u64 voluntary_switches;
+	__u64 involuntary_switches;
+	struct io io;
+};
+
 struct exit_record {
 	struct record_header header;
-	__u32 status; /* as wait(2) gives it */
-	__u32 reserved;
+	struct usage usage;
+	__u32 status;  /* as wait(2) gives it */
+	__u32 threads; /* that it has created */
 };
 
 struct connection_record {

@@ -8,11 +8,11 @@ use std::{
 
 use tracer_model::{
     Event, ExitStatus, Identity, Ktime,
-    event::{Change, Connection, Direction, Flow, Image, Strings},
+    event::{Change, Connection, Direction, Flow, Image, Strings, Usage},
 };
 use zerocopy::FromBytes;
 
-use crate::wire;
+use crate::{shared::page_size, wire};
 
 /// Why bytes are not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,9 +34,17 @@ pub enum DecodeError {
 }
 
 /// Turns records into events. It holds the text of an exec until the exec itself comes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
     texts: HashMap<Identity, Text>,
+    page_bytes: u64,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        let page_bytes = page_size().map_or(4096, |size| size.get() as u64);
+        Self { texts: HashMap::new(), page_bytes }
+    }
 }
 
 /// Execs under way are at most as many as processors; more than this are the leavings of lost exec records.
@@ -85,7 +93,8 @@ impl Decoder {
             wire::RECORD_EXIT => {
                 let (exit, _): (wire::ExitRecord, _) = prefix(bytes)?;
                 self.texts.remove(&process);
-                Event::Exit { at, process, parent, status: ExitStatus::from_wait_status(exit.status) }
+                let status = ExitStatus::from_wait_status(exit.status);
+                Event::Exit { at, process, parent, status, usage: Some(Box::new(usage(&exit, self.page_bytes))) }
             }
             wire::RECORD_CONNECTION => connection(&prefix(bytes)?.0)?,
             kind => return Err(DecodeError::Kind(kind)),
@@ -122,6 +131,30 @@ fn prefix<T: FromBytes>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
 
 fn identity(identity: wire::Identity) -> Identity {
     Identity { tgid: identity.tgid, start: Ktime(identity.start_ns) }
+}
+
+/// The times are counted at ticks of the clock, the running time is measured: their proportion and that, as the kernel itself
+/// has it for getrusage(2) (kernel/sched/cputime.c, cputime_adjust()).
+fn usage(exit: &wire::ExitRecord, page_bytes: u64) -> Usage {
+    let usage = &exit.usage;
+    let ticks = u128::from(usage.user_ns) + u128::from(usage.system_ns);
+    let runtime = u128::from(usage.runtime_ns);
+    // All of it is the user's where no tick has come by.
+    let system_ns = (runtime * u128::from(usage.system_ns)).checked_div(ticks).unwrap_or_default() as u64;
+    Usage {
+        user_ns: usage.runtime_ns.saturating_sub(system_ns),
+        system_ns,
+        peak_resident_bytes: usage.peak_resident_pages.saturating_mul(page_bytes),
+        minor_faults: usage.minor_faults,
+        major_faults: usage.major_faults,
+        voluntary_switches: usage.voluntary_switches,
+        involuntary_switches: usage.involuntary_switches,
+        read_chars: usage.io.read_chars,
+        written_chars: usage.io.written_chars,
+        read_bytes: usage.io.read_bytes,
+        written_bytes: usage.io.written_bytes,
+        threads: exit.threads.into(),
+    }
 }
 
 fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>) {
@@ -260,7 +293,8 @@ mod tests {
     }
 
     fn exit(status: u32) -> Bytes {
-        Bytes::record(3).u32(status).u32(0)
+        let counters = (1..=12).fold(Bytes::record(3), |bytes, counter| bytes.u64(counter * 1000));
+        counters.u32(status).u32(7)
     }
 
     fn connection(event: u32, direction: u32, error: u32) -> Bytes {
@@ -303,8 +337,23 @@ mod tests {
 
     #[test]
     fn an_exit_carries_the_wait_status() {
-        let Event::Exit { at, process, parent, status } = decode_one(&exit(3 << 8)) else { panic!() };
+        let Event::Exit { at, process, parent, status, usage } = decode_one(&exit(3 << 8)) else { panic!() };
         assert_eq!((at, process, parent, status), (Ktime(2000), CHILD, PARENT, ExitStatus::Code(3)));
+        let expected = Usage {
+            user_ns: 400,
+            system_ns: 600,
+            peak_resident_bytes: 4000 * 4096,
+            minor_faults: 5000,
+            major_faults: 6000,
+            voluntary_switches: 7000,
+            involuntary_switches: 8000,
+            read_chars: 9000,
+            written_chars: 10_000,
+            read_bytes: 11_000,
+            written_bytes: 12_000,
+            threads: 7,
+        };
+        assert_eq!(usage.unwrap().as_ref(), &expected);
     }
 
     #[test]

@@ -18,6 +18,11 @@ use tracer_model::Losses;
 
 use crate::wire;
 
+/// Bytes of a page of memory.
+pub(crate) fn page_size() -> Option<NonZeroUsize> {
+    NonZeroUsize::new(sysconf(SysconfVar::PAGE_SIZE).ok()?? as usize)
+}
+
 /// The mapped page.
 #[derive(Debug)]
 pub(crate) struct SharedPage {
@@ -32,8 +37,7 @@ unsafe impl Sync for SharedPage {}
 
 impl SharedPage {
     pub(crate) fn map(fd: impl AsFd) -> io::Result<Self> {
-        let size = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| NonZeroUsize::new(size as usize));
-        let size = size.ok_or(io::ErrorKind::Unsupported)?;
+        let size = page_size().ok_or(io::ErrorKind::Unsupported)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
         let page = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, fd, 0)? };

@@ -14,7 +14,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 use tracer_bpf::{Capture, Stream};
-use tracer_model::{Ktime, Losses, Tracer};
+use tracer_model::{Ktime, Losses, Tracer, event::Usage};
 
 use crate::{privileges, sinks::Intake};
 
@@ -51,11 +51,12 @@ impl Drain {
     }
 
     /// Takes in what is left and ends the trace.
-    pub(crate) fn finish(self) -> Result<Tracer> {
+    pub(crate) fn finish(self, tree: Usage) -> Result<Tracer> {
         self.stop.write(1)?;
         let (mut tracer, stream) = self.thread.join().map_err(|_| anyhow!("the draining thread panicked"))?;
         let losses =
             Losses { undecodable: stream.undecodable(), undelivered: self.intake.lost(), ..self.capture.losses() };
+        tracer.set_tree_usage(tree);
         tracer.finish(now(), losses);
         hand_on(&mut tracer, &self.intake);
         Ok(tracer)

@@ -26,8 +26,7 @@ mod user;
 use std::{
     ffi::{CStr, OsStr},
     os::unix::ffi::OsStrExt,
-    panic::{self, catch_unwind},
-    thread,
+    panic, thread,
 };
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, error::ErrorKind};
@@ -52,7 +51,7 @@ extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) 
         argument
     };
     let arguments: Vec<_> = (0..argc as isize).map(argument).collect();
-    std::ffi::c_int::from(catch_unwind(|| main_with(&arguments)).unwrap_or(EXIT_FAILURE))
+    std::ffi::c_int::from(panic::catch_unwind(|| main_with(&arguments)).unwrap_or(EXIT_FAILURE))
 }
 
 /// The exit status of a command line.

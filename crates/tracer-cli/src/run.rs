@@ -11,7 +11,7 @@ use tracer_bpf::{
 };
 use tracer_model::{
     Anchor, Event, ExitStatus, IdGenerator, Identity, Ktime, Losses, Settings, TraceId, Tracer,
-    event::{Image, Strings},
+    event::{Image, Strings, Usage},
     span::Certificate,
 };
 
@@ -78,13 +78,13 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     };
     // From here on nothing is allowed to fail: the command's status is to be ours.
     privileges::drop_after_launch();
-    let outcome = signals.wait_for(child.id(), |signal| watch.paired_signals(signal));
+    let (outcome, usage) = signals.wait_for(child.id(), |signal| watch.paired_signals(signal));
     if config.wait == Wait::Tree {
         signals.wait_until(|| watch.live_processes() == 0);
     }
     // Whoever does not want to wait for the delivery may end us.
     signals.release();
-    let root = Root { identity: Identity { tgid: child.id(), start: started }, command, outcome };
+    let root = Root { identity: Identity { tgid: child.id(), start: started }, command, outcome, usage };
     match watch.finish(&root, &sinks.intake) {
         Ok(tracer) => report(&tracer, trace_id, &sinks.close(config.flush_timeout), config.is_quiet),
         Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
@@ -131,7 +131,7 @@ impl Watch {
     /// Ends the trace.
     fn finish(self, root: &Root<'_>, intake: &Intake) -> Result<Tracer> {
         match self {
-            Self::Tree(drain) => drain.finish(),
+            Self::Tree(drain) => drain.finish(root.usage),
             Self::Root(mut tracer, unobserved) => {
                 root.trace(&mut tracer, unobserved);
                 drain::hand_on(&mut tracer, intake);
@@ -205,6 +205,8 @@ struct Root<'a> {
     identity: Identity,
     command: &'a [OsString],
     outcome: Outcome,
+    /// Of all the tree.
+    usage: Usage,
 }
 
 impl Root<'_> {
@@ -231,7 +233,8 @@ impl Root<'_> {
             Outcome::Killed { signal, core_dumped } => ExitStatus::Signal { number: signal as u8, core_dumped },
             Outcome::NotInvoked { .. } => return,
         };
-        tracer.handle(Event::Exit { at: end, process, parent, status });
+        tracer.handle(Event::Exit { at: end, process, parent, status, usage: None });
+        tracer.set_tree_usage(self.usage);
         tracer.finish(end, Losses { unobserved: Some(unobserved), ..Losses::default() });
     }
 }

@@ -1,6 +1,12 @@
 //! Waits for the command, and passes on what is sent to us meanwhile.
 
-use std::{collections::HashMap, mem::MaybeUninit, os::fd::AsFd, thread, time::Duration};
+use std::{
+    collections::HashMap,
+    mem::{self, MaybeUninit},
+    os::fd::AsFd,
+    thread,
+    time::Duration,
+};
 
 use nix::{
     errno::Errno,
@@ -12,6 +18,8 @@ use nix::{
         signalfd::{SfdFlags, SignalFd},
     },
 };
+
+use tracer_model::event::Usage;
 
 use crate::outcome::{EXIT_FAILURE, Outcome};
 
@@ -67,7 +75,7 @@ impl Signals {
 
     /// Waits for the command to end, however long that takes. `paired` says how often a signal has been sent to the
     /// command as well by who sent it to us.
-    pub(crate) fn wait_for(&self, command: u32, paired: impl Fn(c_int) -> u32) -> Outcome {
+    pub(crate) fn wait_for(&self, command: u32, paired: impl Fn(c_int) -> u32) -> (Outcome, Usage) {
         // Linux's pids have 22 bits at most: include/linux/threads.h, PID_MAX_LIMIT.
         let command = command as libc::pid_t;
         let mut seen = HashMap::new();
@@ -78,8 +86,8 @@ impl Signals {
         };
         loop {
             // First look, then wait: the command may have ended before its SIGCHLD was held back.
-            if let Some(outcome) = look_after(command) {
-                return outcome;
+            if let Some(end) = look_after(command) {
+                return end;
             }
             let mut ready = [PollFd::new(self.incoming.as_fd(), PollFlags::POLLIN)];
             // Whatever ended the wait: look.
@@ -157,27 +165,49 @@ fn raw_set(initialise: unsafe extern "C" fn(*mut libc::sigset_t) -> c_int) -> li
 }
 
 /// Takes note of what the command did: its end, or a stop that stops us too, so that our shell notices.
-fn look_after(command: libc::pid_t) -> Option<Outcome> {
+fn look_after(command: libc::pid_t) -> Option<(Outcome, Usage)> {
     let waited_for = if std::process::id() == 1 { -1 } else { command };
     loop {
         let mut status = 0;
-        // Not nix's: it cannot tell of death by a real-time signal.
-        // SAFETY: the status outlives the call.
-        let result = unsafe { libc::waitpid(waited_for, &mut status, libc::WNOHANG | libc::WUNTRACED) };
+        // SAFETY: a structure of plain numbers.
+        let mut usage: libc::rusage = unsafe { mem::zeroed() };
+        let flags = libc::WNOHANG | libc::WUNTRACED;
+        // Not nix's waitpid: it cannot tell of death by a real-time signal, nor what was used.
+        // SAFETY: status and usage outlive the call.
+        let result = unsafe { libc::wait4(waited_for, &raw mut status, flags, &raw mut usage) };
         match result {
             0 => return None,
             // As the init of a container we are also given orphans.
             other if other > 0 && other != command => {}
             -1 if Errno::last() == Errno::EINTR => {}
             // Not a child of ours any more, which nobody but us can bring about.
-            -1 => return Some(Outcome::Exited(EXIT_FAILURE)),
+            -1 => return Some((Outcome::Exited(EXIT_FAILURE), Usage::default())),
             _ if libc::WIFSTOPPED(status) => stop_by(libc::WSTOPSIG(status)),
             _ if libc::WIFSIGNALED(status) => {
                 let (signal, core_dumped) = (libc::WTERMSIG(status), libc::WCOREDUMP(status));
-                return Some(Outcome::Killed { signal, core_dumped });
+                return Some((Outcome::Killed { signal, core_dumped }, tree_usage(&usage)));
             }
-            _ => return Some(Outcome::Exited(libc::WEXITSTATUS(status) as u8)),
+            _ => return Some((Outcome::Exited(libc::WEXITSTATUS(status) as u8), tree_usage(&usage))),
         }
+    }
+}
+
+/// What the command and the descendants it has waited for have used, as getrusage(2) has it.
+fn tree_usage(usage: &libc::rusage) -> Usage {
+    /// In which `ru_inblock` and `ru_oublock` count.
+    const BLOCK: i64 = 512;
+    let ns = |time: libc::timeval| (time.tv_sec * 1_000_000_000 + time.tv_usec * 1000) as u64;
+    Usage {
+        user_ns: ns(usage.ru_utime),
+        system_ns: ns(usage.ru_stime),
+        peak_resident_bytes: (usage.ru_maxrss * 1024) as u64,
+        minor_faults: usage.ru_minflt as u64,
+        major_faults: usage.ru_majflt as u64,
+        voluntary_switches: usage.ru_nvcsw as u64,
+        involuntary_switches: usage.ru_nivcsw as u64,
+        read_bytes: (usage.ru_inblock * BLOCK) as u64,
+        written_bytes: (usage.ru_oublock * BLOCK) as u64,
+        ..Usage::default()
     }
 }
 

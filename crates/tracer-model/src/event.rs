@@ -49,6 +49,8 @@ pub enum Event {
         parent: Identity,
         /// How.
         status: ExitStatus,
+        /// What it has used in its life, if that is known.
+        usage: Option<Box<Usage>>,
     },
     /// A TCP connection changed.
     Connection {
@@ -235,6 +237,35 @@ pub struct Connection {
     pub round_trip_us: u32,
     /// errno of its failure, if it failed.
     pub error: Option<i32>,
+}
+
+/// What a process has used in its life, all its threads together, as getrusage(2) and proc_pid_io(5) have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time in user mode, nanoseconds.
+    pub user_ns: u64,
+    /// Likewise in kernel mode.
+    pub system_ns: u64,
+    /// Largest resident set, bytes; what a shared one had before exec included.
+    pub peak_resident_bytes: u64,
+    /// Page faults that took no I/O.
+    pub minor_faults: u64,
+    /// Page faults that did.
+    pub major_faults: u64,
+    /// Times it gave up the processor by itself.
+    pub voluntary_switches: u64,
+    /// Times it was taken away.
+    pub involuntary_switches: u64,
+    /// Bytes that read(2) and the like gave it, `rchar`.
+    pub read_chars: u64,
+    /// Likewise `wchar`.
+    pub written_chars: u64,
+    /// Bytes fetched from storage, `read_bytes`.
+    pub read_bytes: u64,
+    /// Bytes sent to storage, or to be sent, `write_bytes`.
+    pub written_bytes: u64,
+    /// Threads it has created, the first one not among them.
+    pub threads: u64,
 }
 
 /// What is missing from a trace, by cause.

@@ -25,7 +25,7 @@
 //! let child = Identity { tgid: 2, start: Ktime(10) };
 //! let shell = Identity { tgid: 1, start: Ktime(5) };
 //! tracer.handle(Event::Fork { process: child, parent: shell, is_root: true });
-//! tracer.handle(Event::Exit { at: Ktime(20), process: child, parent: shell, status: ExitStatus::Code(0) });
+//! tracer.handle(Event::Exit { at: Ktime(20), process: child, parent: shell, status: ExitStatus::Code(0), usage: None });
 //! tracer.finish(Ktime(20), Losses::default());
 //! while let Some(span) = tracer.poll_span() {
 //!     assert_eq!(span.name(), "true");

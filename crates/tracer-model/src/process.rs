@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    event::{ExitStatus, Identity, Image},
+    event::{ExitStatus, Identity, Image, Usage},
     id::SpanId,
     span::{Execution, ProcessSpan, Value},
     time::{Anchor, Ktime},
@@ -33,7 +33,14 @@ pub(crate) struct Process {
     dropped_executions: u32,
     last_exec: Option<Ktime>,
     /// For the root alone, which outlives its own end: that end.
-    pub(crate) ended: Option<(Ktime, ExitStatus)>,
+    pub(crate) ended: Option<(Ktime, Death)>,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Death {
+    pub(crate) status: ExitStatus,
+    pub(crate) usage: Option<Box<Usage>>,
 }
 
 impl Process {
@@ -86,7 +93,8 @@ impl Process {
         name.filter(|name| !name.is_empty()).unwrap_or(UNKNOWN)
     }
 
-    pub(crate) fn into_span(self, tgid: u32, exit: Option<ExitStatus>) -> ProcessSpan {
+    pub(crate) fn into_span(self, tgid: u32, death: Option<Death>) -> ProcessSpan {
+        let (exit, usage) = death.map_or((None, None), |death| (Some(death.status), death.usage));
         ProcessSpan {
             pid: tgid,
             parent_pid: self.parent_tgid,
@@ -96,6 +104,7 @@ impl Process {
             executions: self.executions,
             dropped_executions: self.dropped_executions,
             exit,
+            usage,
             attributes: self.attributes,
             certificate: None,
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    event::{Direction, ExitStatus, base_name},
+    event::{Direction, ExitStatus, Usage, base_name},
     span::{Certificate, ConnectionSpan, ProcessSpan, Span, Subject, Value},
 };
 
@@ -89,6 +89,48 @@ keys! {
     RETRANSMITS = "process_tracer.tcp.retransmits";
     /// Smoothed round-trip time, seconds.
     ROUND_TRIP_TIME = "process_tracer.tcp.round_trip_time";
+    /// CPU time in user mode, seconds.
+    CPU_USER = "process_tracer.cpu.user_time";
+    /// Likewise in kernel mode.
+    CPU_SYSTEM = "process_tracer.cpu.system_time";
+    /// Largest resident set, bytes.
+    MEMORY_PEAK = "process_tracer.memory.peak";
+    /// Page faults without I/O.
+    FAULTS_MINOR = "process_tracer.page_faults.minor";
+    /// Page faults with I/O.
+    FAULTS_MAJOR = "process_tracer.page_faults.major";
+    /// Context switches.
+    SWITCHES_VOLUNTARY = "process_tracer.context_switches.voluntary";
+    /// Likewise.
+    SWITCHES_INVOLUNTARY = "process_tracer.context_switches.involuntary";
+    /// Bytes by read(2) and the like.
+    READ_CHARS = "process_tracer.io.read_chars";
+    /// Bytes by write(2) and the like.
+    WRITTEN_CHARS = "process_tracer.io.written_chars";
+    /// Bytes from storage.
+    READ_BYTES = "process_tracer.io.read_bytes";
+    /// Bytes to storage.
+    WRITTEN_BYTES = "process_tracer.io.written_bytes";
+    /// Threads created.
+    THREADS = "process_tracer.threads";
+    /// On the root span: of the command and its descendants, seconds.
+    TREE_CPU_USER = "process_tracer.tree.cpu.user_time";
+    /// Likewise.
+    TREE_CPU_SYSTEM = "process_tracer.tree.cpu.system_time";
+    /// Likewise: of the largest of them.
+    TREE_MEMORY_PEAK = "process_tracer.tree.memory.peak";
+    /// Likewise.
+    TREE_FAULTS_MINOR = "process_tracer.tree.page_faults.minor";
+    /// Likewise.
+    TREE_FAULTS_MAJOR = "process_tracer.tree.page_faults.major";
+    /// Likewise.
+    TREE_SWITCHES_VOLUNTARY = "process_tracer.tree.context_switches.voluntary";
+    /// Likewise.
+    TREE_SWITCHES_INVOLUNTARY = "process_tracer.tree.context_switches.involuntary";
+    /// Likewise.
+    TREE_READ_BYTES = "process_tracer.tree.io.read_bytes";
+    /// Likewise.
+    TREE_WRITTEN_BYTES = "process_tracer.tree.io.written_bytes";
     /// On the root span: nothing is known to be missing.
     COMPLETE = "process_tracer.complete";
     /// On the root span: process spans in the trace.
@@ -258,6 +300,9 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
             }
         }
     }
+    if let Some(usage) = &process.usage {
+        describe_usage(&mut attributes, usage);
+    }
     if let Some(certificate) = &process.certificate {
         certify(&mut attributes, certificate);
     }
@@ -282,11 +327,56 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
     Description { kind: Kind::Internal, attributes, events, dropped_events: process.dropped_executions, error }
 }
 
+/// CPU time and memory always; of the rest what is not zero.
+fn describe_usage(attributes: &mut KeyValues, usage: &Usage) {
+    push(attributes, CPU_USER, seconds(usage.user_ns));
+    push(attributes, CPU_SYSTEM, seconds(usage.system_ns));
+    push(attributes, MEMORY_PEAK, int(usage.peak_resident_bytes));
+    for (key, count) in [
+        (FAULTS_MINOR, usage.minor_faults),
+        (FAULTS_MAJOR, usage.major_faults),
+        (SWITCHES_VOLUNTARY, usage.voluntary_switches),
+        (SWITCHES_INVOLUNTARY, usage.involuntary_switches),
+        (READ_CHARS, usage.read_chars),
+        (WRITTEN_CHARS, usage.written_chars),
+        (READ_BYTES, usage.read_bytes),
+        (WRITTEN_BYTES, usage.written_bytes),
+        (THREADS, usage.threads),
+    ] {
+        if count > 0 {
+            push(attributes, key, int(count));
+        }
+    }
+}
+
+fn describe_tree(attributes: &mut KeyValues, usage: &Usage) {
+    push(attributes, TREE_CPU_USER, seconds(usage.user_ns));
+    push(attributes, TREE_CPU_SYSTEM, seconds(usage.system_ns));
+    for (key, count) in [
+        (TREE_MEMORY_PEAK, usage.peak_resident_bytes),
+        (TREE_FAULTS_MINOR, usage.minor_faults),
+        (TREE_FAULTS_MAJOR, usage.major_faults),
+        (TREE_SWITCHES_VOLUNTARY, usage.voluntary_switches),
+        (TREE_SWITCHES_INVOLUNTARY, usage.involuntary_switches),
+        (TREE_READ_BYTES, usage.read_bytes),
+        (TREE_WRITTEN_BYTES, usage.written_bytes),
+    ] {
+        push(attributes, key, int(count));
+    }
+}
+
+fn seconds(ns: u64) -> Value {
+    Value::Float(ns as f64 / 1e9)
+}
+
 fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
     push(attributes, COMPLETE, Value::Bool(certificate.is_complete));
     push(attributes, PROCESSES, int(certificate.processes));
     push(attributes, CONNECTIONS, int(certificate.connections));
     push(attributes, VERSION, string(&certificate.version));
+    if let Some(tree) = &certificate.tree {
+        describe_tree(attributes, tree);
+    }
     let losses = &certificate.losses;
     for (key, count) in [
         (TRUNCATED, certificate.truncated),

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use crate::{
-    event::{Connection, Direction, ExitStatus, Image, Losses, Strings},
+    event::{Connection, Direction, ExitStatus, Image, Losses, Strings, Usage},
     id::{SpanId, TraceId},
 };
 
@@ -56,6 +56,8 @@ pub struct ProcessSpan {
     pub is_fork: bool,
     /// How it ended; `None` while unfinished.
     pub exit: Option<ExitStatus>,
+    /// What it has used, if that is known.
+    pub usage: Option<Box<Usage>>,
     /// The user's attributes, by the last exec.
     pub attributes: Arc<[(String, Value)]>,
     /// On the root span: what this trace is worth.
@@ -90,6 +92,9 @@ pub struct Certificate {
     pub losses: Losses,
     /// When the ring buffer had run over, as far as that was noticed in time.
     pub gaps: Vec<Gap>,
+    /// What the command and all its descendants that were waited for have used, as wait4(2) tells: the largest resident set of
+    /// any one of them, and of bytes only those from and to storage.
+    pub tree: Option<Box<Usage>>,
     /// The tracer's version.
     pub version: String,
 }

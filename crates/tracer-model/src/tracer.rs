@@ -8,10 +8,10 @@ use std::{
 use crate::{
     connection::LiveConnection,
     ended::Ended,
-    event::{Change, Connection, Event, ExitStatus, Flow, Identity, Image, Losses, Strings},
+    event::{Change, Connection, Event, Flow, Identity, Image, Losses, Strings, Usage},
     expression::{Attributes, Failure},
     id::{IdGenerator, SpanId, TraceId},
-    process::Process,
+    process::{Death, Process},
     span::{Certificate, ConnectionSpan, Gap, ProcessSpan, Span, Subject},
     time::{Anchor, Ktime},
 };
@@ -60,6 +60,7 @@ pub struct Tracer {
     connection_count: u64,
     truncated: u64,
     gaps: Vec<Gap>,
+    tree: Option<Box<Usage>>,
     certificate: Option<Certificate>,
     is_finished: bool,
 }
@@ -83,6 +84,7 @@ impl Tracer {
             truncated: 0,
             certificate: None,
             gaps: Vec::new(),
+            tree: None,
             is_finished: false,
         }
     }
@@ -97,7 +99,9 @@ impl Tracer {
             Event::Exec { at, process, parent, image, environment } => {
                 self.exec(at, process, parent, image, environment.as_ref());
             }
-            Event::Exit { at, process, parent, status } => self.exit(at, process, parent, status),
+            Event::Exit { at, process, parent, status, usage } => {
+                self.exit(at, process, parent, Death { status, usage });
+            }
             Event::Connection { at, flow, owner, change, connection } => {
                 self.connection(at, flow, owner, change, connection);
             }
@@ -124,6 +128,11 @@ impl Tracer {
     #[must_use]
     pub fn certificate(&self) -> Option<&Certificate> {
         self.certificate.as_ref()
+    }
+
+    /// What the command and its descendants have used together.
+    pub fn set_tree_usage(&mut self, usage: Usage) {
+        self.tree = Some(Box::new(usage));
     }
 
     /// Takes note that records were lost to a full ring buffer since the last time.
@@ -212,17 +221,17 @@ impl Tracer {
         }
     }
 
-    fn exit(&mut self, at: Ktime, identity: Identity, parent: Identity, status: ExitStatus) {
+    fn exit(&mut self, at: Ktime, identity: Identity, parent: Identity, death: Death) {
         if !self.ensure(identity, parent) {
             return;
         }
         if self.root == Some(identity) {
             // Its span certifies the whole trace, so it comes last.
             if let Some(root) = self.processes.get_mut(&identity) {
-                root.ended = Some((at, status));
+                root.ended = Some((at, death));
             }
         } else if let Some(process) = self.processes.remove(&identity) {
-            self.end_process(identity, process, at, Some(status), false);
+            self.end_process(identity, process, at, Some(death), false);
         }
     }
 
@@ -315,7 +324,7 @@ impl Tracer {
         identity: Identity,
         process: Process,
         at: Ktime,
-        exit: Option<ExitStatus>,
+        death: Option<Death>,
         is_unfinished: bool,
     ) {
         self.ended_processes.insert(identity, process.span_id);
@@ -323,7 +332,7 @@ impl Tracer {
             self.incarnations.remove(&identity.tgid);
         }
         self.process_count += 1;
-        let mut span = self.process_span(identity.tgid, process, at, exit, None);
+        let mut span = self.process_span(identity.tgid, process, at, death, None);
         span.is_unfinished = is_unfinished;
         self.spans.push_back(span);
     }
@@ -355,6 +364,7 @@ impl Tracer {
             failed_expressions,
             losses,
             gaps: std::mem::take(&mut self.gaps),
+            tree: self.tree.take(),
             version: self.settings.version.clone(),
         };
         self.certificate = Some(certificate.clone());
@@ -369,8 +379,8 @@ impl Tracer {
         if image.name().is_empty() {
             Arc::make_mut(image).file.clone_from(&self.settings.root_name);
         }
-        let (end, exit) = match process.ended {
-            Some((end, status)) => (end, Some(status)),
+        let (end, exit) = match process.ended.take() {
+            Some((end, death)) => (end, Some(death)),
             None => (at, None),
         };
         let span = self.process_span(identity.tgid, process, end, exit, Some(certificate));
@@ -382,7 +392,7 @@ impl Tracer {
         tgid: u32,
         process: Process,
         end: Ktime,
-        exit: Option<ExitStatus>,
+        death: Option<Death>,
         certificate: Option<Certificate>,
     ) -> Span {
         let anchor = &self.settings.anchor;
@@ -392,9 +402,9 @@ impl Tracer {
             parent_id: process.parent_id,
             start: anchor.wall_time(process.start),
             end: anchor.wall_time(end.max(process.start)),
-            is_unfinished: exit.is_none(),
+            is_unfinished: death.is_none(),
             is_repaired: process.is_repaired,
-            subject: Subject::Process(Box::new(ProcessSpan { certificate, ..process.into_span(tgid, exit) })),
+            subject: Subject::Process(Box::new(ProcessSpan { certificate, ..process.into_span(tgid, death) })),
         }
     }
 }

@@ -43,6 +43,7 @@ fn event() -> impl Strategy<Value = Event> {
         process,
         parent,
         status: ExitStatus::Code(code),
+        usage: None,
     });
     let connection = (time(), 0_u64..4, time(), identity(), change(), any::<bool>()).prop_map(
         |(at, socket, opened, owner, change, is_accept)| {
@@ -255,7 +256,13 @@ impl History {
     fn exit(&mut self, which: usize) {
         self.now += 10;
         let (process, parent) = self.alive.swap_remove(which);
-        self.events.push(Event::Exit { at: Ktime(self.now), process, parent, status: ExitStatus::Code(0) });
+        self.events.push(Event::Exit {
+            at: Ktime(self.now),
+            process,
+            parent,
+            status: ExitStatus::Code(0),
+            usage: None,
+        });
     }
 
     fn end(mut self) -> (Vec<Event>, HashMap<u32, Option<u32>>) {

@@ -605,7 +605,7 @@ fn events_after_the_end_are_ignored() {
     let process = Identity { tgid: 2, start: Ktime(10) };
     tracer.handle(Event::Fork { process, parent: process, is_root: true });
     tracer.finish(Ktime(20), Losses::default());
-    tracer.handle(Event::Exit { at: Ktime(30), process, parent: process, status: ExitStatus::Code(1) });
+    tracer.handle(Event::Exit { at: Ktime(30), process, parent: process, status: ExitStatus::Code(1), usage: None });
     tracer.finish(Ktime(40), Losses::default());
     let spans: Vec<_> = std::iter::from_fn(|| tracer.poll_span()).collect();
     assert_eq!(spans.len(), 1);
@@ -621,7 +621,7 @@ fn memory_is_bounded_by_what_is_alive() {
         let process = Identity { tgid: 3 + i % 100, start: Ktime(10 + u64::from(i)) };
         tracer.handle(Event::Fork { process, parent: root, is_root: false });
         let at = Ktime(10 + u64::from(i));
-        tracer.handle(Event::Exit { at, process, parent: root, status: ExitStatus::Code(0) });
+        tracer.handle(Event::Exit { at, process, parent: root, status: ExitStatus::Code(0), usage: None });
         assert!(tracer.poll_span().is_some());
         assert_eq!(tracer.live_processes(), 1);
     }

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *self;
@@ -398,6 +400,50 @@ static int long_argument(char **arguments)
 	return 1;
 }
 
+static void *burn(void *until_us)
+{
+	struct timespec now;
+
+	do {
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	} while (now.tv_sec * 1000000 + now.tv_nsec / 1000 < *(long *)until_us);
+	return NULL;
+}
+
+/* Uses CPU time in four threads, memory, and a file, has a child that does, too, and tells what the kernel says of itself. */
+static int use(char **arguments)
+{
+	const size_t size = 40 << 20;
+	long until_us = 150000;
+	pthread_t threads[3];
+	struct rusage usage;
+	char line[256];
+
+	pid_t child = fork();
+	check(child >= 0, "fork");
+	int file = open(arguments[0], O_RDWR | O_CREAT, 0600);
+	check(file >= 0, "open");
+	if (!child) {
+		check(pwrite(file, line, sizeof(line), 0) == sizeof(line), "pwrite");
+		_exit(0);
+	}
+	reap(child);
+	char *memory = malloc(size);
+	check(memory != NULL, "malloc");
+	memset(memory, 1, size);
+	check(pwrite(file, memory, 3 << 20, 0) == 3 << 20, "pwrite");
+	check(pread(file, memory, 1 << 20, 0) == 1 << 20, "pread");
+	for (int i = 0; i < 3; i++)
+		check(!pthread_create(&threads[i], NULL, burn, &until_us), "pthread_create");
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	check(!getrusage(RUSAGE_SELF, &usage), "getrusage");
+	tell("used %ld %ld %ld %ld %ld\n", usage.ru_utime.tv_sec * 1000000 + usage.ru_utime.tv_usec,
+	     usage.ru_stime.tv_sec * 1000000 + usage.ru_stime.tv_usec, usage.ru_maxrss * 1024, usage.ru_minflt,
+	     usage.ru_nvcsw);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(char **arguments);
@@ -417,6 +463,7 @@ static const struct {
     {"resets", resets},
     {"exit", exit_with},
     {"long-argument", long_argument},
+    {"use", use},
 };
 
 /* Invoked as sudo: `sudo -- COMMAND...` by a setuid copy of this file. */

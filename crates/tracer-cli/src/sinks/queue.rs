@@ -183,6 +183,7 @@ mod tests {
             dropped_executions: 0,
             is_fork: false,
             exit: None,
+            usage: None,
             attributes: Arc::new([]),
             certificate: None,
         };

@@ -160,7 +160,7 @@ impl Story {
     fn end(mut self, pid: u32, status: ExitStatus) -> Self {
         let at = self.tick();
         let (process, parent) = (self.identity(pid), self.parent(pid));
-        self.handle(Event::Exit { at, process, parent, status })
+        self.handle(Event::Exit { at, process, parent, status, usage: None })
     }
 
     pub fn connection(self, owner: u32, socket: u64, change: Change, connection: Connection) -> Self {
