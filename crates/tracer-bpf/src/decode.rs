@@ -168,6 +168,7 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>) {
         argument_count: exec.argument_count,
         user_id: exec.user_id,
         real_user_id: exec.real_user_id,
+        is_redacted: false,
     };
     let environment = environment.map(|part| Strings { bytes: part.bytes, size: exec.environment_size });
     (image, environment)

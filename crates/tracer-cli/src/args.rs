@@ -88,6 +88,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", env = "PROCESS_TRACER_MAX_PROCESSES", hide_env_values = true)]
     pub(crate) max_processes: Option<String>,
 
+    /// Export arguments as they are, with what looks like a password or a token in them
+    #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_NO_REDACT", hide_env_values = true)]
+    pub(crate) no_redact: bool,
+
     /// Do not run the command if what it starts cannot be traced
     #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_STRICT", hide_env_values = true)]
     pub(crate) strict: bool,

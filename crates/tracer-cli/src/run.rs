@@ -54,6 +54,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
         anchor: Anchor { ktime: drain::now(), wall: SystemTime::now() },
         seed: seed()?,
         attributes,
+        redacts: !config.is_unredacted,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
     privileges::drop_before_launch();
@@ -222,6 +223,7 @@ impl Root<'_> {
             user_id: geteuid().as_raw(),
             real_user_id: getuid().as_raw(),
             executable: None,
+            is_redacted: false,
         };
         // The environment it was given is our own.
         let environment = std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());

@@ -78,6 +78,8 @@ pub struct Image {
     pub directory: Option<String>,
     /// The argument vector.
     pub arguments: Strings,
+    /// There were secrets in it.
+    pub is_redacted: bool,
     /// Its true length, also where not all of it was captured.
     pub argument_count: u32,
     /// Effective user id.

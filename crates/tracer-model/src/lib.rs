@@ -20,6 +20,7 @@
 //!     anchor: Anchor { ktime: Ktime(0), wall: SystemTime::UNIX_EPOCH },
 //!     seed: [0; 32],
 //!     attributes: Attributes::default(),
+//!     redacts: true,
 //!     version: "0.0.0".to_owned(),
 //! });
 //! let child = Identity { tgid: 2, start: Ktime(10) };
@@ -39,6 +40,7 @@ pub mod event;
 pub mod expression;
 mod id;
 mod process;
+pub mod redact;
 pub mod semconv;
 pub mod span;
 mod time;

@@ -89,6 +89,8 @@ keys! {
     RETRANSMITS = "process_tracer.tcp.retransmits";
     /// Smoothed round-trip time, seconds.
     ROUND_TRIP_TIME = "process_tracer.tcp.round_trip_time";
+    /// There were secrets among the arguments, which are left out.
+    REDACTED = "process_tracer.redacted";
     /// CPU time in user mode, seconds.
     CPU_USER = "process_tracer.cpu.user_time";
     /// Likewise in kernel mode.
@@ -272,6 +274,9 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
         if !arguments.is_empty() {
             push(&mut attributes, PROCESS_COMMAND_ARGS, Value::Strings(arguments));
             push(&mut attributes, PROCESS_ARGS_COUNT, int(image.argument_count));
+        }
+        if image.is_redacted {
+            push(&mut attributes, REDACTED, Value::Bool(true));
         }
         if image.arguments.is_truncated() {
             push(&mut attributes, ARGS_SIZE, int(image.arguments.size));

@@ -12,6 +12,7 @@ use crate::{
     expression::{Attributes, Failure},
     id::{IdGenerator, SpanId, TraceId},
     process::{Death, Process},
+    redact::redact,
     span::{Certificate, ConnectionSpan, Gap, ProcessSpan, Span, Subject},
     time::{Anchor, Ktime},
 };
@@ -33,6 +34,8 @@ pub struct Settings {
     pub seed: [u8; 32],
     /// The user's attributes.
     pub attributes: Attributes,
+    /// Whether secrets are taken out of arguments.
+    pub redacts: bool,
     /// The tracer's version, for the root span.
     pub version: String,
 }
@@ -214,6 +217,12 @@ impl Tracer {
         }
         let is_truncated = image.arguments.is_truncated() || environment.is_some_and(Strings::is_truncated);
         let attributes = self.settings.attributes.evaluate(&image.arguments, environment);
+        // The user's expressions are given all of it: what they ask for is asked for.
+        let redacted = if self.settings.redacts { redact(&image.arguments) } else { None };
+        let image = match redacted {
+            Some(arguments) => Arc::new(Image { arguments, is_redacted: true, ..Arc::unwrap_or_clone(image) }),
+            None => image,
+        };
         let Some(process) = self.processes.get_mut(&identity) else { return };
         if process.exec(at, &self.settings.anchor, image) {
             process.attributes = attributes.into();

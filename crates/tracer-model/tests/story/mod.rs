@@ -38,6 +38,7 @@ pub fn settings(attributes: &[&str]) -> Settings {
         anchor: Anchor { ktime: Ktime(0), wall: SystemTime::UNIX_EPOCH },
         seed: [7; 32],
         attributes,
+        redacts: true,
         version: "1.2.3".to_owned(),
     }
 }
