@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(dead_code))]
 
 mod args;
+mod ci;
 mod config;
 mod console;
 mod context;

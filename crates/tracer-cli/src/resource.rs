@@ -7,7 +7,7 @@ use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use percent_encoding::percent_decode_str;
 
-use crate::{config::variable, console};
+use crate::{ci, config::variable, console};
 
 /// What the service is called where nobody has named it.
 const DEFAULT_SERVICE_NAME: &str = "process-tracer";
@@ -16,6 +16,7 @@ const DEFAULT_SERVICE_NAME: &str = "process-tracer";
 pub(crate) fn resource(service_name: Option<&str>) -> Resource {
     let mut attributes = vec![KeyValue::new("service.name", DEFAULT_SERVICE_NAME)];
     attributes.extend(host_and_os());
+    attributes.extend(ci::attributes(variable));
     attributes.extend(attributes_from_environment());
     attributes.extend(
         service_name
