@@ -244,3 +244,60 @@ fn what_a_process_has_used_is_what_the_kernel_tells_it() {
     assert!(value("tree.cpu.user_time") + value("tree.cpu.system_time") >= cpu * 0.98, "{root:#?}");
     assert!(is_about(value("tree.memory.peak"), peak, 0.0), "{root:#?}");
 }
+
+#[test]
+fn where_a_process_belongs_is_told() {
+    let run = trace_script(&[], "/bin/true; cat /proc/self/cgroup; setsid --wait sh -c 'echo $$; /bin/true'; true");
+    run.trace.assert_complete();
+    let session = nix::unistd::getsid(None).unwrap().to_string();
+    let line = run.stdout.lines().find(|line| line.starts_with("0::")).unwrap();
+    let other = run.stdout.lines().last().unwrap();
+    for span in run.trace.processes().filter(|span| span.has("process.group_leader.pid")) {
+        // In a container of our own its beginning is not to be seen from within.
+        assert!(span.attribute("process.linux.cgroup").ends_with(line.strip_prefix("0::").unwrap()), "{span:#?}");
+        let is_in_new_session = span.attribute("process.pid") == other || span.attribute("process.parent_pid") == other;
+        let expected = if is_in_new_session { other } else { &session };
+        assert_eq!(span.attribute("process.session_leader.pid"), expected, "{span:#?}");
+        assert_eq!(span.attribute("process.interactive"), "false");
+    }
+    assert!(run.trace.root().has("process.linux.cgroup"));
+}
+
+#[test]
+fn in_a_pid_namespace_a_process_has_two_ids() {
+    let script = "unshare --pid --fork --mount-proc sh -c 'echo $$; exec /bin/true'";
+    let run = trace_script(&[], script);
+    run.trace.assert_complete();
+    assert_eq!(run.stdout, "1\n");
+    let inner = run.trace.named("true");
+    assert_eq!(inner.attribute("process.vpid"), "1");
+    assert_ne!(inner.attribute("process.pid"), "1");
+    assert!(!run.trace.root().has("process.vpid"));
+}
+
+#[test]
+fn a_container_is_known_by_its_control_group() {
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let root = mounts.lines().find_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
+        [_, folder, "cgroup2", ..] => Some(std::path::PathBuf::from(folder)),
+        _ => None,
+    });
+    let id = "5".repeat(64);
+    let name = format!("docker-{id}.scope");
+    let group = root.expect("control groups, version 2, have to be mounted").join(&name);
+    std::fs::create_dir(&group).unwrap();
+    let script = format!("/bin/true; sh -c 'echo $$ > {}/cgroup.procs; /bin/echo'", group.display());
+    let run = trace_script(&[], &script);
+    run.trace.assert_complete();
+    // It is empty once its processes are reaped, a little later.
+    for _ in 0..100 {
+        if std::fs::remove_dir(&group).is_ok() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let inside = run.trace.named("echo");
+    assert_eq!(inside.attribute("container.id"), id);
+    assert!(inside.attribute("process.linux.cgroup").ends_with(&format!("/{name}")), "{inside:#?}");
+    assert!(!run.trace.named("true").has("container.id"));
+}

@@ -86,6 +86,10 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+/* enum pid_type in include/linux/pid_types.h */
+#define PIDTYPE_PGID 2
+#define PIDTYPE_SID  3
+
 struct list_head {
 	struct list_head *next;
 };
@@ -104,6 +108,8 @@ struct signal_struct {
 	struct list_head thread_head;
 	int group_exit_code;
 	unsigned int flags;
+	struct pid *pids[4];
+	void *tty;
 	__u64 utime;
 	__u64 stime;
 	unsigned long nvcsw;
@@ -159,6 +165,24 @@ struct pid {
 	struct upid numbers[1];
 };
 
+struct kernfs_node {
+	struct kernfs_node *parent;
+	const char *name;
+};
+
+/* Since Linux 6.15. */
+struct kernfs_node___rcu {
+	struct kernfs_node *__parent;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
@@ -171,6 +195,7 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
+	struct css_set *cgroups;
 	struct list_head thread_node;
 	struct sched_entity se;
 	__u64 utime;
@@ -247,6 +272,15 @@ static __always_inline unsigned long mm_flags(struct mm_struct *mm)
 	else
 		bpf_core_read(&flags, sizeof(flags), &mm->flags);
 	return flags;
+}
+
+static __always_inline struct kernfs_node *parent_node(struct kernfs_node *node)
+{
+	struct kernfs_node___rcu *rcu = (void *)node;
+
+	if (bpf_core_field_exists(rcu->__parent))
+		return BPF_CORE_READ(rcu, __parent);
+	return BPF_CORE_READ(node, parent);
 }
 
 static __always_inline __u64 permitted_capabilities(const struct cred *cred)

@@ -276,6 +276,51 @@ __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 	return 0;
 }
 
+/* Likewise the path of a control group, given the address of its node. */
+__noinline int emit_cgroup(__u64 node_address)
+{
+	struct kernfs_node *node = (struct kernfs_node *)node_address;
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 0;
+	scratch->record.size = 0;
+	for (int i = 0; i < PATH_COMPONENTS; i++) {
+		struct kernfs_node *parent = parent_node(node);
+		__u32 size = READ_ONCE(scratch->record.size);
+		long length;
+
+		if (!parent) {
+			emit_text(TEXT_CGROUP);
+			return 0;
+		}
+		if (size >= PATH_BYTES)
+			return 0;
+		length = bpf_probe_read_kernel_str(scratch->text + size, NAME_BYTES, BPF_CORE_READ(node, name));
+		if (length <= 0)
+			return 0;
+		scratch->record.size = size + length;
+		node = parent;
+	}
+	COUNT(text_faults); /* too deep */
+	return 0;
+}
+
+static __always_inline __u32 leader_pid(struct task_struct *task, int type)
+{
+	return BPF_CORE_READ(task, signal, pids[type], numbers[0].nr);
+}
+
+static __always_inline __u32 vpid_of(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
+	unsigned int level = BPF_CORE_READ(pid, level);
+	struct upid upid = {};
+
+	bpf_core_read(&upid, sizeof(upid), &pid->numbers[level]);
+	return upid.nr;
+}
+
 SEC("raw_tp/sched_process_exec")
 int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -287,7 +332,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct fs_struct *fs;
 	struct mm_struct *mm;
 	struct file *executable;
-	__u64 arg_start, env_start;
+	__u64 arg_start, env_start, cgroup;
 	long length;
 
 	if (!tracked_current())
@@ -306,6 +351,10 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	record.argument_count = BPF_CORE_READ(binprm, argc);
 	record.user_id = BPF_CORE_READ(task, cred, euid.val);
 	record.real_user_id = BPF_CORE_READ(task, cred, uid.val);
+	record.vpid = vpid_of(task);
+	record.group_leader_pid = leader_pid(task, PIDTYPE_PGID);
+	record.session_leader_pid = leader_pid(task, PIDTYPE_SID);
+	record.is_interactive = BPF_CORE_READ(task, signal, tty) != NULL;
 
 	text->record.header = record.header;
 	text->record.header.kind = RECORD_TEXT;
@@ -317,6 +366,12 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	emit_path(TEXT_DIRECTORY, (__u64)&fs->pwd, (__u64)&fs->root);
 	emit_user_text(TEXT_ARGUMENTS, arg_start, record.arguments_size);
 	page = shared_page();
+	cgroup = (__u64)BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
+	if (page && cgroup && cgroup != page->root_cgroup) {
+		emit_cgroup(cgroup);
+		if (record.header.process.tgid == page->root_tgid)
+			page->root_cgroup = cgroup;
+	}
 	if (page && page->capture_environment && may_look_at(task, mm))
 		emit_user_text(TEXT_ENVIRONMENT, env_start, record.environment_size);
 	emit(&record, sizeof(record), RECORD_EXEC);

@@ -22,7 +22,8 @@
 #define TEXT_DIRECTORY	 2 /* working directory, in the same form */
 #define TEXT_ARGUMENTS	 3 /* argv as it lies in memory: each string followed by NUL */
 #define TEXT_ENVIRONMENT 4 /* environ, likewise */
-#define TEXT_PARTS	 5
+#define TEXT_CGROUP	 5 /* path of the control group, version 2, in that form; left out where it is the root's */
+#define TEXT_PARTS	 6
 
 /* Most bytes of text in one record: a page, so that a fault loses no more than that. */
 #define TEXT_CHUNK 4096
@@ -83,6 +84,10 @@ struct exec_record {
 	__u32 argument_count;
 	__u32 user_id; /* effective */
 	__u32 real_user_id;
+	__u32 vpid;		  /* as in its own pid namespace */
+	__u32 group_leader_pid;	  /* the process group's, in the initial pid namespace */
+	__u32 session_leader_pid; /* likewise */
+	__u32 is_interactive;	  /* 1: the session has a controlling terminal */
 	__u32 reserved;
 };
 
@@ -151,6 +156,7 @@ struct shared_page {
 	__u32 launcher_namespace;    /* inode number of that pid namespace */
 	__u32 launcher_tgid;	     /* once it has launched, in the initial pid namespace */
 	__u32 root_tgid;	     /* likewise of the process it launched */
+	__u64 root_cgroup;	     /* address of the node of its control group, once it has called exec */
 	__u64 live_processes;	     /* in the table of processes */
 	__u64 lost_records[5];	     /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */

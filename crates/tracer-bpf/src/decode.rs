@@ -158,7 +158,7 @@ fn usage(exit: &wire::ExitRecord, page_bytes: u64) -> Usage {
 }
 
 fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>) {
-    let [file, executable, directory, arguments, environment] = text.parts;
+    let [file, executable, directory, arguments, environment, cgroup] = text.parts;
     let file = file.map(|part| part.bytes).unwrap_or_default();
     let image = Image {
         file: String::from_utf8_lossy(file.strip_suffix(b"\0").unwrap_or(&file)).into_owned(),
@@ -169,6 +169,11 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>) {
         user_id: exec.user_id,
         real_user_id: exec.real_user_id,
         is_redacted: false,
+        cgroup: cgroup.and_then(path).map(Into::into),
+        vpid: exec.vpid,
+        group_leader_pid: exec.group_leader_pid,
+        session_leader_pid: exec.session_leader_pid,
+        is_interactive: exec.is_interactive != 0,
     };
     let environment = environment.map(|part| Strings { bytes: part.bytes, size: exec.environment_size });
     (image, environment)
@@ -286,7 +291,7 @@ mod tests {
     }
 
     fn exec(arguments_size: u64) -> Bytes {
-        Bytes::record(1).u64(arguments_size).u64(33).u32(3).u32(1000).u32(1001).u32(0)
+        Bytes::record(1).u64(arguments_size).u64(33).u32(3).u32(1000).u32(1001).u32(7).u32(40).u32(41).u32(1).u32(0)
     }
 
     fn text(part: u32, offset: u32, text: &[u8], fault: u32) -> Bytes {
@@ -363,6 +368,7 @@ mod tests {
             text(0, 0, b"./configure\0", 0),
             text(1, 0, b"dash\0bin\0usr\0", 0),
             text(2, 0, b"src\0", 0),
+            text(5, 0, b"a.scope\0system.slice\0", 0),
             text(3, 0, b"sh\0./conf", 0),
             text(3, 9, b"igure\0-x\0", 0),
             text(4, 0, b"A=1\0B=2\0", 0),
@@ -374,6 +380,11 @@ mod tests {
         assert_eq!(image.arguments.iter().collect::<Vec<_>>(), ["sh", "./configure", "-x"]);
         assert!(!image.arguments.is_truncated());
         assert_eq!((image.argument_count, image.user_id, image.real_user_id), (3, 1000, 1001));
+        assert_eq!(image.cgroup.as_deref(), Some("/system.slice/a.scope"));
+        assert_eq!(
+            (image.vpid, image.group_leader_pid, image.session_leader_pid, image.is_interactive),
+            (7, 40, 41, true)
+        );
         let environment = environment.unwrap();
         assert_eq!(environment.iter().collect::<Vec<_>>(), ["A=1", "B=2"]);
         assert_eq!(environment.size, 33);
@@ -473,7 +484,7 @@ mod tests {
     fn impossible_values_are_errors() {
         let error = |bytes: &Bytes| Decoder::default().decode(&bytes.0).unwrap_err();
         assert_eq!(error(&Bytes::record(5)), DecodeError::Kind(5));
-        assert_eq!(error(&text(5, 0, b"", 0)), DecodeError::Field { field: "part", value: 5 });
+        assert_eq!(error(&text(6, 0, b"", 0)), DecodeError::Field { field: "part", value: 6 });
         assert_eq!(error(&connection(4, 0, 0)), DecodeError::Field { field: "event", value: 4 });
         assert_eq!(error(&connection(0, 2, 0)), DecodeError::Field { field: "direction", value: 2 });
         assert_eq!(error(&connection(0, 0, u32::MAX)), DecodeError::Field { field: "error", value: u32::MAX });

@@ -222,8 +222,7 @@ impl Root<'_> {
             argument_count: self.command.len().try_into().unwrap_or(u32::MAX),
             user_id: geteuid().as_raw(),
             real_user_id: getuid().as_raw(),
-            executable: None,
-            is_redacted: false,
+            ..Image::default()
         };
         // The environment it was given is our own.
         let environment = std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());

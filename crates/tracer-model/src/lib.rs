@@ -34,6 +34,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod cgroup;
 mod connection;
 mod ended;
 pub mod event;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    cgroup::{container_id, pod_uid},
     event::{Direction, ExitStatus, Usage, base_name},
     span::{Certificate, ConnectionSpan, ProcessSpan, Span, Subject, Value},
 };
@@ -89,6 +90,20 @@ keys! {
     RETRANSMITS = "process_tracer.tcp.retransmits";
     /// Smoothed round-trip time, seconds.
     ROUND_TRIP_TIME = "process_tracer.tcp.round_trip_time";
+    /// Process id in its own pid namespace, where that is not the initial one.
+    PROCESS_VPID = "process.vpid";
+    /// Process id of its process group's leader.
+    PROCESS_GROUP_LEADER_PID = "process.group_leader.pid";
+    /// Process id of its session's leader.
+    PROCESS_SESSION_LEADER_PID = "process.session_leader.pid";
+    /// Whether its session has a controlling terminal.
+    PROCESS_INTERACTIVE = "process.interactive";
+    /// Control group, as in /proc/PID/cgroup.
+    PROCESS_LINUX_CGROUP = "process.linux.cgroup";
+    /// The container by the name of its control group.
+    CONTAINER_ID = "container.id";
+    /// The Kubernetes pod, likewise.
+    K8S_POD_UID = "k8s.pod.uid";
     /// There were secrets among the arguments, which are left out.
     REDACTED = "process_tracer.redacted";
     /// CPU time in user mode, seconds.
@@ -274,6 +289,25 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
         if !arguments.is_empty() {
             push(&mut attributes, PROCESS_COMMAND_ARGS, Value::Strings(arguments));
             push(&mut attributes, PROCESS_ARGS_COUNT, int(image.argument_count));
+        }
+        // Of a process that has not called exec these are its parent's.
+        if !process.is_fork && image.group_leader_pid > 0 {
+            if image.vpid != process.pid {
+                push(&mut attributes, PROCESS_VPID, int(image.vpid));
+            }
+            push(&mut attributes, PROCESS_GROUP_LEADER_PID, int(image.group_leader_pid));
+            push(&mut attributes, PROCESS_SESSION_LEADER_PID, int(image.session_leader_pid));
+            push(&mut attributes, PROCESS_INTERACTIVE, Value::Bool(image.is_interactive));
+        }
+        if let Some(path) = &image.cgroup {
+            // The unified hierarchy's number is 0, and it has no controllers to name: cgroups(7).
+            push(&mut attributes, PROCESS_LINUX_CGROUP, Value::String(format!("0::{path}")));
+            if let Some(id) = container_id(path) {
+                push(&mut attributes, CONTAINER_ID, string(id));
+            }
+            if let Some(uid) = pod_uid(path) {
+                push(&mut attributes, K8S_POD_UID, Value::String(uid));
+            }
         }
         if image.is_redacted {
             push(&mut attributes, REDACTED, Value::Bool(true));

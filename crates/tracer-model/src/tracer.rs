@@ -64,6 +64,7 @@ pub struct Tracer {
     truncated: u64,
     gaps: Vec<Gap>,
     tree: Option<Box<Usage>>,
+    root_cgroup: Option<Arc<str>>,
     certificate: Option<Certificate>,
     is_finished: bool,
 }
@@ -88,6 +89,7 @@ impl Tracer {
             certificate: None,
             gaps: Vec::new(),
             tree: None,
+            root_cgroup: None,
             is_finished: false,
         }
     }
@@ -223,6 +225,14 @@ impl Tracer {
             Some(arguments) => Arc::new(Image { arguments, is_redacted: true, ..Arc::unwrap_or_clone(image) }),
             None => image,
         };
+        let mut image = image;
+        if image.cgroup.is_none() {
+            if self.root_cgroup.is_some() {
+                Arc::make_mut(&mut image).cgroup.clone_from(&self.root_cgroup);
+            }
+        } else if self.root == Some(identity) {
+            self.root_cgroup.clone_from(&image.cgroup);
+        }
         let Some(process) = self.processes.get_mut(&identity) else { return };
         if process.exec(at, &self.settings.anchor, image) {
             process.attributes = attributes.into();

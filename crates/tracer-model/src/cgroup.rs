@@ -1,0 +1,67 @@
+//! What the path of a control group tells of containers.
+
+/// The container whose processes are in that group: the innermost one, by the naming of docker, containerd, podman and
+/// CRI-O, with either of their cgroup drivers: `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`,
+/// `libpod-ID.scope`, or a bare ID.
+#[must_use]
+pub fn container_id(path: &str) -> Option<&str> {
+    path.rsplit('/').find_map(|component| {
+        let name = component.strip_suffix(".scope").unwrap_or(component);
+        let id = name.rsplit('-').next()?;
+        (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+    })
+}
+
+/// The Kubernetes pod: `podUID`, or `kubepods-QOS-podUID.slice`, where systemd has underscores in the UID.
+#[must_use]
+pub fn pod_uid(path: &str) -> Option<String> {
+    path.rsplit('/').find_map(|component| {
+        let name = component.strip_suffix(".slice").unwrap_or(component);
+        let uid = name.rsplit_once("pod")?.1.replace('_', "-");
+        let is_uid = uid.len() == 36
+            && uid.bytes().enumerate().all(|(index, byte)| match index {
+                8 | 13 | 18 | 23 => byte == b'-',
+                _ => byte.is_ascii_hexdigit(),
+            });
+        is_uid.then_some(uid)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const POD: &str = "b7d7b6a1-3c1f-4c2d-9f5b-0a1b2c3d4e5f";
+
+    #[test]
+    fn containers_are_known_by_their_names() {
+        for path in [
+            format!("/docker/{ID}"),
+            format!("/system.slice/docker-{ID}.scope"),
+            format!("/system.slice/docker-{ID}.scope/init"),
+            format!("/machine.slice/libpod-{ID}.scope/container"),
+            format!("/kubepods.slice/kubepods-burstable.slice/cri-containerd-{ID}.scope"),
+            format!("/kubepods/besteffort/pod{POD}/{ID}"),
+            format!("/kubepods.slice/crio-{ID}.scope"),
+        ] {
+            assert_eq!(container_id(&path), Some(ID), "{path}");
+        }
+        for path in
+            ["/", "/user.slice/user-1000.slice/session-3.scope", "/docker/short", "/system.slice/docker.service"]
+        {
+            assert_eq!(container_id(path), None, "{path}");
+        }
+        let inner = "f".repeat(64);
+        assert_eq!(container_id(&format!("/docker/{ID}/kubelet/cri-containerd-{inner}.scope")), Some(inner.as_str()));
+    }
+
+    #[test]
+    fn pods_are_known_by_their_names() {
+        let systemd = POD.replace('-', "_");
+        let slice = format!("/kubepods.slice/kubepods-burstable-pod{systemd}.slice/cri-containerd-{ID}.scope");
+        assert_eq!(pod_uid(&slice).as_deref(), Some(POD));
+        assert_eq!(pod_uid(&format!("/kubepods/besteffort/pod{POD}/{ID}")).as_deref(), Some(POD));
+        assert_eq!(pod_uid("/machine.slice/libpod-conmon.scope"), None);
+    }
+}
