@@ -265,7 +265,7 @@ fn where_a_process_belongs_is_told() {
 
 #[test]
 fn in_a_pid_namespace_a_process_has_two_ids() {
-    let script = "unshare --pid --fork --mount-proc sh -c 'echo $$; exec /bin/true'";
+    let script = "unshare --pid --fork sh -c 'echo $$; exec /bin/true'";
     let run = trace_script(&[], script);
     run.trace.assert_complete();
     assert_eq!(run.stdout, "1\n");

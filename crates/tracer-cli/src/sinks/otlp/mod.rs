@@ -206,6 +206,10 @@ fn export(client: &Client, request: &ExportTraceServiceRequest, pace: &Pace<'_>)
             Failure::Busy { after: Some(after), .. } => *after,
             _ => delays.next().unwrap_or(LONGEST_DELAY),
         };
+        // It is not to be asked before the time is over: then there is no use in waiting either.
+        if (pace.deadline)().is_some_and(|deadline| Instant::now() + delay > deadline) {
+            return Err(failure);
+        }
         (pace.wait)(delay);
     }
 }
