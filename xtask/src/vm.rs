@@ -55,13 +55,20 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     setup::command("qemu-system-x86_64", "qemu-system-x86", "qemu-system-x86", "qemu-system-x86")?;
     setup::command("cpio", "cpio", "cpio", "cpio")?;
     let initramfs = initramfs()?;
-    for (name, package) in kernels {
-        let kernel = kernel(package)?;
-        println!("Linux {name}: {}", kernel.file_name().unwrap_or_default().display());
-        boot(&kernel, &initramfs, "tests", "")?;
-        boot(&kernel, &initramfs, "lockdown", "lockdown=confidentiality")?;
-    }
-    Ok(())
+    let kernels: Vec<_> =
+        kernels.into_iter().map(|(name, package)| Ok((*name, kernel(package)?))).collect::<Result<_>>()?;
+    println!("booting; it takes a few minutes");
+    // Side by side: each takes one processor.
+    std::thread::scope(|scope| {
+        let run = |(name, kernel): &(&str, PathBuf)| {
+            boot(name, kernel, &initramfs, "tests", "")?;
+            boot(name, kernel, &initramfs, "lockdown", "lockdown=confidentiality")
+        };
+        let machines: Vec<_> = kernels.iter().map(|kernel| scope.spawn(move || run(kernel))).collect();
+        let joined = machines.into_iter().map(|machine| machine.join().unwrap_or_else(|_| bail!("a thread panicked")));
+        // All of them, then the first failure.
+        joined.collect::<Vec<_>>().into_iter().collect()
+    })
 }
 
 fn folder() -> PathBuf {
@@ -278,8 +285,8 @@ fn copy_library_file(path: &Path, stage: &Path) -> Result<()> {
 }
 
 /// Boots a virtual machine whose init runs the tests, and shows what they said.
-fn boot(kernel: &Path, initramfs: &Path, what: &str, parameters: &str) -> Result<()> {
-    let (console, result) = (folder().join("console"), folder().join("result"));
+fn boot(name: &str, kernel: &Path, initramfs: &Path, what: &str, parameters: &str) -> Result<()> {
+    let [console, result] = ["console", "result"].map(|file| folder().join(format!("{name}-{what}-{file}")));
     let serial = |path: &Path| format!("file:{}", path.display());
     let started = Instant::now();
     let mut qemu = Command::new("timeout");
@@ -304,13 +311,13 @@ fn boot(kernel: &Path, initramfs: &Path, what: &str, parameters: &str) -> Result
     .args(["-serial", &serial(&console), "-serial", &serial(&result)]);
     let status = qemu.stdin(Stdio::null()).status().context("cannot run qemu")?;
     let said = fs::read_to_string(&result).unwrap_or_default().replace('\r', "");
-    println!("{said}{what}: {} s", started.elapsed().as_secs());
+    println!("{said}Linux {name}, {what}: {} s\n", started.elapsed().as_secs());
     match said.lines().find_map(|line| line.strip_prefix(SENTINEL)) {
         Some("0") => Ok(()),
-        Some(code) => bail!("{what} failed: exit status {code}"),
+        Some(code) => bail!("Linux {name}, {what}: exit status {code}"),
         None => {
             let console = fs::read_to_string(&console).unwrap_or_default();
-            bail!("the virtual machine did not get to its end ({status}); its console:\n{console}")
+            bail!("Linux {name}, {what}: the machine did not get to its end ({status}); its console:\n{console}")
         }
     }
 }

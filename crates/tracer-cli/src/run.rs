@@ -278,7 +278,7 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     let to = if destinations.is_empty() { String::new() } else { format!(" to {}", destinations.join(", ")) };
     let is_kept = deliveries.iter().all(|delivery| delivery.missing.lost == 0);
     let mut verdict = verdict(certificate, is_kept);
-    if is_kept && deliveries.iter().any(|delivery| delivery.missing.saved > 0) {
+    if certificate.is_complete && is_kept && deliveries.iter().any(|delivery| delivery.missing.saved > 0) {
         verdict += " once delivered";
     }
     console::say(format_args!("trace {trace_id}, {}{to}, {verdict}", counted(spans, "span")));

@@ -88,11 +88,11 @@ pub struct Image {
     pub real_user_id: u32,
     /// Path of its control group, version 2, from the hierarchy's root; `None`: the trace's root's.
     pub cgroup: Option<Arc<str>>,
-    /// Process id in its own pid namespace; 0 if unknown, as are the next two.
+    /// Process id in its own pid namespace; 0 if this and the next three are unknown.
     pub vpid: u32,
-    /// Process id of its process group's leader.
+    /// Process id of its process group's leader; 0 where init has not made one.
     pub group_leader_pid: u32,
-    /// Process id of its session's leader.
+    /// Likewise of its session's leader.
     pub session_leader_pid: u32,
     /// Whether its session has a controlling terminal.
     pub is_interactive: bool,

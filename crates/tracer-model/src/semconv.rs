@@ -291,12 +291,19 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
             push(&mut attributes, PROCESS_ARGS_COUNT, int(image.argument_count));
         }
         // Of a process that has not called exec these are its parent's.
-        if !process.is_fork && image.group_leader_pid > 0 {
+        if !process.is_fork && image.vpid > 0 {
             if image.vpid != process.pid {
                 push(&mut attributes, PROCESS_VPID, int(image.vpid));
             }
-            push(&mut attributes, PROCESS_GROUP_LEADER_PID, int(image.group_leader_pid));
-            push(&mut attributes, PROCESS_SESSION_LEADER_PID, int(image.session_leader_pid));
+            // A kernel's own process has none, nor have those that have not left its session.
+            for (key, pid) in [
+                (PROCESS_GROUP_LEADER_PID, image.group_leader_pid),
+                (PROCESS_SESSION_LEADER_PID, image.session_leader_pid),
+            ] {
+                if pid > 0 {
+                    push(&mut attributes, key, int(pid));
+                }
+            }
             push(&mut attributes, PROCESS_INTERACTIVE, Value::Bool(image.is_interactive));
         }
         if let Some(path) = &image.cgroup {
