@@ -129,6 +129,7 @@ fn a_working_directory_too_deep_to_follow_is_counted() {
         "{root:#?}"
     );
     assert_eq!(root.attribute("process_tracer.complete"), "false");
+    assert!(root.has("process.user.id"));
 }
 
 #[test]

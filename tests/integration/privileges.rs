@@ -177,7 +177,9 @@ fn assert_only_own_environments_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     // One process: it execs the other.
     let privileged = of("id");
     assert_eq!(privileged.attribute("process.user.id"), "0");
-    assert!(!privileged.has("word"), "{privileged:#?}");
+    for key in ["word", "process.working_directory", "process.executable.path", "process_tracer.io.read_chars"] {
+        assert!(!privileged.has(key) && of("true").has(key), "{privileged:#?}");
+    }
 }
 
 #[test]

@@ -38,11 +38,17 @@ struct {
 	__type(value, struct identity);
 } exiting SEC(".maps");
 
+static __always_inline struct tracked_process *tracked_process(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	return bpf_map_lookup_elem(&processes, &tgid);
+}
+
 /* The tracked process that runs now, or null. */
 static __always_inline struct identity *tracked_current(void)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct tracked_process *process = bpf_map_lookup_elem(&processes, &tgid);
+	struct tracked_process *process = tracked_process();
 
 	return process ? &process->identity : NULL;
 }
@@ -122,19 +128,22 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *parent = (struct task_struct *)ctx->args[0];
 	struct task_struct *child = (struct task_struct *)ctx->args[1];
-	struct tracked_process process = {}, *threaded;
+	struct tracked_process process = {}, *known;
 	struct fork_record record = {};
 	__u32 tgid = BPF_CORE_READ(child, tgid);
 	__u32 parent_tgid;
 
 	if (BPF_CORE_READ(child, pid) != tgid) { /* a thread */
-		threaded = bpf_map_lookup_elem(&processes, &tgid);
-		if (threaded)
-			__sync_fetch_and_add(&threaded->threads, 1);
+		known = bpf_map_lookup_elem(&processes, &tgid);
+		if (known)
+			__sync_fetch_and_add(&known->threads, 1);
 		return 0;
 	}
 	parent_tgid = BPF_CORE_READ(parent, tgid);
-	if (!bpf_map_lookup_elem(&processes, &parent_tgid)) {
+	known = bpf_map_lookup_elem(&processes, &parent_tgid);
+	if (known) {
+		process.is_withheld = known->is_withheld;
+	} else {
 		if (!is_launch(parent, parent_tgid, tgid))
 			return 0;
 		record.is_root = 1;
@@ -327,6 +336,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct task_struct *task = (struct task_struct *)ctx->args[0];
 	struct linux_binprm *binprm = (struct linux_binprm *)ctx->args[2];
 	struct exec_record record = {};
+	struct tracked_process *process;
 	struct text_scratch *text;
 	struct shared_page *page;
 	struct fs_struct *fs;
@@ -335,7 +345,8 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	__u64 arg_start, env_start, cgroup;
 	long length;
 
-	if (!tracked_current())
+	process = tracked_process();
+	if (!process)
 		return 0;
 	text = text_scratch();
 	if (!text)
@@ -361,9 +372,12 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	length = bpf_probe_read_kernel_str(text->text, PATH_BYTES, BPF_CORE_READ(binprm, filename));
 	text->record.size = length > 0 ? length : 0;
 	emit_text(TEXT_FILE);
-	executable = BPF_CORE_READ(mm, exe_file);
-	emit_path(TEXT_EXECUTABLE, (__u64)&executable->f_path, (__u64)&fs->root);
-	emit_path(TEXT_DIRECTORY, (__u64)&fs->pwd, (__u64)&fs->root);
+	process->is_withheld = !may_look_at(task, mm);
+	if (!process->is_withheld) {
+		executable = BPF_CORE_READ(mm, exe_file);
+		emit_path(TEXT_EXECUTABLE, (__u64)&executable->f_path, (__u64)&fs->root);
+		emit_path(TEXT_DIRECTORY, (__u64)&fs->pwd, (__u64)&fs->root);
+	}
 	emit_user_text(TEXT_ARGUMENTS, arg_start, record.arguments_size);
 	page = shared_page();
 	cgroup = (__u64)BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
@@ -372,7 +386,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 		if (record.header.process.tgid == page->root_tgid)
 			page->root_cgroup = cgroup;
 	}
-	if (page && page->capture_environment && may_look_at(task, mm))
+	if (page && page->capture_environment && !process->is_withheld)
 		emit_user_text(TEXT_ENVIRONMENT, env_start, record.environment_size);
 	emit(&record, sizeof(record), RECORD_EXEC);
 	return 0;
@@ -450,10 +464,12 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	record.threads = process->threads;
-	record.usage.io = process->dead_threads_io;
-	add_io(&record.usage.io, leader);
-	if (task != leader)
-		add_io(&record.usage.io, task);
+	if (!process->is_withheld) {
+		record.usage.io = process->dead_threads_io;
+		add_io(&record.usage.io, leader);
+		if (task != leader)
+			add_io(&record.usage.io, task);
+	}
 	/* Two threads dying at once both get here: one of them takes the entry out. */
 	if (bpf_map_delete_elem(&processes, &tgid))
 		return 0;

@@ -59,7 +59,7 @@ struct tracked_process {
 	struct identity identity;
 	struct io dead_threads_io; /* the first thread's not included */
 	__u32 threads;		   /* that it has created */
-	__u32 reserved;
+	__u32 is_withheld;	   /* 1: the restricted user may not look at it */
 };
 
 struct record_header {

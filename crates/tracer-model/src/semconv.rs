@@ -324,6 +324,9 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
         }
         if let Some(directory) = &image.directory {
             push(&mut attributes, PROCESS_WORKING_DIRECTORY, string(directory));
+        }
+        // Of an exec that was not reported nothing is known.
+        if image.vpid > 0 || image.directory.is_some() {
             push(&mut attributes, PROCESS_USER_ID, int(image.user_id));
             if image.real_user_id != image.user_id {
                 push(&mut attributes, PROCESS_REAL_USER_ID, int(image.real_user_id));
