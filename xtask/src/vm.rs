@@ -166,8 +166,6 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 mkdir /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
-mount -t tmpfs tmpfs /tmp
-mount -t tmpfs tmpfs /var/tmp
 mount -t securityfs securityfs /sys/kernel/security
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING
