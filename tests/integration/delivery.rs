@@ -328,6 +328,13 @@ fn one_that_refuses() {
 }
 
 #[test]
+fn one_that_redirects() {
+    // Followed, the request would lose its spans on the way.
+    let collector = Collector::start(|_, _| Deed::Answer("302 Found", "Location: /login\r\n", Vec::new()));
+    Delivery::run(&collector.endpoint(), &[], SHORT).assert_kept(&Ids::new(), "the collector answers 302 Found");
+}
+
+#[test]
 fn one_that_breaks_off() {
     let collector = Collector::start(|number, _| if number % 2 == 0 { Deed::Cut } else { Deed::Accept });
     let delivery = Delivery::run(&collector.endpoint(), &[], LONG);

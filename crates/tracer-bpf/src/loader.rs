@@ -105,13 +105,14 @@ fn verdict(log: &str) -> String {
 pub struct Attached {
     pub(crate) records: OwnedFd,
     pub(crate) shared: OwnedFd,
+    /// None, if another process has attached them.
     pub(crate) programs: Vec<OwnedFd>,
     pub(crate) links: Vec<OwnedFd>,
 }
 
 impl Attached {
     /// How many descriptors there are.
-    pub const DESCRIPTORS: usize = 2 + 2 * PROGRAMS.len();
+    pub const DESCRIPTORS: usize = 2 + PROGRAMS.len();
 
     /// Loads and attaches the programs. From here on they run, and report nothing until a launch is armed.
     ///
@@ -141,10 +142,12 @@ impl Attached {
         Ok(Self { records: descriptor("records")?, shared: descriptor("shared")?, programs, links })
     }
 
-    /// To be handed to another process, and there to [`Attached::from_descriptors`].
+    /// To be handed to another process, and there to [`Attached::from_descriptors`]: the maps and the links. Not the programs,
+    /// which the links keep: whoever has a program's descriptor may run it (`BPF_PROG_TEST_RUN`) with arguments of their
+    /// own choice, and have it read any kernel memory.
     #[must_use]
     pub fn into_descriptors(self) -> Vec<OwnedFd> {
-        [self.records, self.shared].into_iter().chain(self.programs).chain(self.links).collect()
+        [self.records, self.shared].into_iter().chain(self.links).collect()
     }
 
     /// The inverse of [`Attached::into_descriptors`]; `None` if their number is another one.
@@ -153,10 +156,9 @@ impl Attached {
         if descriptors.len() != Self::DESCRIPTORS {
             return None;
         }
-        let links = descriptors.split_off(2 + PROGRAMS.len());
-        let programs = descriptors.split_off(2);
+        let links = descriptors.split_off(2);
         let [records, shared] = <[OwnedFd; 2]>::try_from(descriptors).ok()?;
-        Some(Self { records, shared, programs, links })
+        Some(Self { records, shared, programs: Vec::new(), links })
     }
 }
 

@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     trace_service_client::TraceServiceClient,
 };
 use prost::Message;
-use reqwest::{Certificate, Identity};
+use reqwest::{Certificate, Identity, redirect::Policy};
 use tokio::runtime::{Builder, Runtime};
 use tonic::{
     Code, Status,
@@ -129,7 +129,8 @@ impl Client {
 fn http(otlp: &Otlp) -> Result<Transport> {
     // The provider is the process's own; a second call finds it there.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut client = reqwest::Client::builder().user_agent(USER_AGENT);
+    // A redirected POST becomes a GET, and whatever page answers that would count as delivery.
+    let mut client = reqwest::Client::builder().user_agent(USER_AGENT).redirect(Policy::none());
     if let Some(pem) = &otlp.certificate {
         match Certificate::from_pem_bundle(pem) {
             Ok(certificates) => client = client.tls_certs_merge(certificates),
