@@ -414,8 +414,9 @@ fn uses_gzip(value: &str) -> Result<bool> {
 const DEFAULT_FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn seconds(value: &str) -> Result<Duration> {
-    let seconds = value.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.with_context(|| format!("'{value}' is not a number of seconds"))
+    const DAY: f64 = 86_400.0;
+    let seconds = value.parse().ok().filter(|seconds| (0.0..=DAY).contains(seconds)).map(Duration::from_secs_f64);
+    seconds.with_context(|| format!("'{value}' is not a number of seconds, up to a day"))
 }
 
 fn spool(value: &str) -> Result<Option<PathBuf>> {

@@ -17,6 +17,7 @@ use nix::{
         signal::{SigSet, SigmaskHow, sigprocmask},
         signalfd::{SfdFlags, SignalFd},
     },
+    unistd::{getpid, getsid},
 };
 
 use tracer_model::event::Usage;
@@ -98,7 +99,11 @@ impl Signals {
                     continue;
                 }
                 let has_it = if signal.ssi_code == SI_KERNEL {
-                    OF_TERMINALS.contains(&number)
+                    // Noted as sent to both, it must not be taken for a later one's counterpart.
+                    is_received(number);
+                    // That it has hung up a terminal tells the leader of its session alone.
+                    let is_for_leader = [libc::SIGHUP, libc::SIGCONT].contains(&number) && leads_session();
+                    OF_TERMINALS.contains(&number) && !is_for_leader
                 } else {
                     // It may be on its way there: whoever goes through all processes comes to us first.
                     is_received(number) || {
@@ -135,6 +140,10 @@ impl Signals {
         while let Ok(Some(_)) = self.incoming.read_signal() {}
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.former), None);
     }
+}
+
+fn leads_session() -> bool {
+    getsid(None).is_ok_and(|leader| leader == getpid())
 }
 
 fn all_but_ours() -> SigSet {

@@ -211,7 +211,9 @@ fn failure_of_http(status: StatusCode, after: Option<Duration>) -> Failure {
 
 /// In seconds. The other form, a date, is left to our own patience.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    // Further than that no time can be reckoned with, nor does anybody wait.
+    Some(Duration::from_secs(seconds.min(24 * 60 * 60)))
 }
 
 async fn call(
