@@ -120,7 +120,7 @@ fn a_wrapped_command_is_as_a_bare_one() {
         ("a busy file", "f=$(mktemp); cp /bin/true $f; chmod +x $f; exec 8>>$f; $WRAP $f 2>/dev/null; echo $?; rm $f"),
         (
             "signals to the whole group come once",
-            "set -m; f=$(mktemp -u); mkfifo $f; $WRAP python3 -c \"$COUNT\" > $f & exec 3<$f; read -u 3; for i in 1 2 3; do kill -USR1 -- -$!; sleep 0.1; done; kill -HUP -- -$!; sleep 0.1; kill -TERM -- -$!; cat <&3; rm $f",
+            "set -m; f=$(mktemp -u); mkfifo $f; $WRAP python3 -c \"$COUNT\" > $f & disown; exec 3<$f; read -u 3; for i in 1 2 3; do kill -USR1 -- -$!; sleep 0.1; done; kill -HUP -- -$!; sleep 0.1; kill -TERM -- -$!; cat <&3; rm $f",
         ),
         (
             "signals to us come once",

@@ -3,8 +3,8 @@
 #ifndef TRACER_SIGNAL_BPF_H
 #define TRACER_SIGNAL_BPF_H
 
-/* One hand goes through the processes of a group, or all of them, in less time than this. */
-#define PAIR_NS (10 * 1000 * 1000)
+/* One hand goes through the processes of a group, or all of them, in less time than this; user space waits longer. */
+#define PAIR_NS (4 * 1000 * 1000)
 
 struct sent_signal {
 	__u64 time_ns;
