@@ -1,11 +1,13 @@
 //! Whose privileges are used for what: ordinary users with and without capabilities, sudo, and other users.
 
 use std::{
+    collections::HashSet,
     ffi::OsStr,
     fs,
+    io::{BufRead, BufReader},
     os::{fd::FromRawFd, unix::fs::PermissionsExt},
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use nix::libc;
@@ -199,6 +201,25 @@ fn by_way_of_sudo_an_ordinary_user_traces_their_own_command() {
 }
 
 #[test]
+fn what_sudo_gave_us_is_for_us_alone() {
+    let ordinary = Ordinary::new(None).with_sudo();
+    let look = "ls /proc/$PPID/fd; cat /proc/$PPID/environ; cat /proc/$PPID/maps";
+    let output = ordinary.command("./process-tracer").args(["-q", "--sudo", "--", "sh", "-c", look]).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!((text(&output.stdout).as_str(), stderr.matches("Permission denied").count()), ("", 3), "{stderr}");
+
+    let mut command = ordinary.command("./process-tracer");
+    command.args(["-q", "--sudo", "--", "sh", "-c", "echo; read line"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    // With a program's descriptor one can run it on addresses of one's own choice.
+    assert_eq!(open_kinds(child.id()), ["map_type", "link_type"].into());
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+#[test]
 fn where_sudo_does_not_help_the_command_runs_all_the_same() {
     let ordinary = Ordinary::new(None);
     for (script, reason) in [
@@ -222,6 +243,20 @@ fn where_sudo_does_not_help_the_command_runs_all_the_same() {
         assert_eq!(output.status.code(), Some(3), "{stderr}");
         assert!(stderr.contains(reason), "{reason}: {stderr}");
     }
+}
+
+/// Of which kinds the eBPF objects are that a process has open.
+fn open_kinds(pid: u32) -> HashSet<&'static str> {
+    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    let texts = files.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap_or_default());
+    texts
+        .flat_map(|text| {
+            ["prog_type", "map_type", "link_type"]
+                .into_iter()
+                .filter(move |kind| text.contains(kind))
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// The kernel's numbers of the eBPF objects that a process has open: of programs, maps and links.
@@ -260,10 +295,6 @@ fn exists((kind, id): (&str, u32)) -> bool {
 
 #[test]
 fn killed_we_leave_the_command_running_and_nothing_loaded() {
-    use std::{
-        io::{BufRead, BufReader},
-        process::Stdio,
-    };
     let mut command = process_tracer();
     command.args(["--", "sh", "-c", "echo $$; read line; echo \"still here: $line\""]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

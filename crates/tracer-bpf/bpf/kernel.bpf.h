@@ -184,6 +184,7 @@ struct css_set {
 };
 
 struct task_struct {
+	char comm[16];
 	int pid;
 	int tgid;
 	int exit_code;

@@ -29,14 +29,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct policy);
-} policies SEC(".maps");
+	__type(value, struct unshared);
+} unshared SEC(".maps");
 
-static __always_inline struct policy *policy(void)
+static __always_inline struct unshared *unshared_values(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&policies, &zero);
+	return bpf_map_lookup_elem(&unshared, &zero);
 }
 
 static __always_inline struct shared_page *shared_page(void)

@@ -80,15 +80,15 @@ static __always_inline void fill_header(struct record_header *header, struct tas
 static __always_inline bool may_look_at(struct task_struct *task, struct mm_struct *mm)
 {
 	const struct cred *cred = BPF_CORE_READ(task, cred);
-	struct policy *policy_ = policy();
+	struct unshared *policy = unshared_values();
 	__u32 user, group;
 
-	if (!policy_)
+	if (!policy)
 		return false;
-	if (!policy_->is_restricted)
+	if (!policy->is_restricted)
 		return true;
-	user = policy_->user_id;
-	group = policy_->group_id;
+	user = policy->user_id;
+	group = policy->group_id;
 	return BPF_CORE_READ(cred, uid.val) == user && BPF_CORE_READ(cred, euid.val) == user &&
 	       BPF_CORE_READ(cred, suid.val) == user && BPF_CORE_READ(cred, gid.val) == group &&
 	       BPF_CORE_READ(cred, egid.val) == group && BPF_CORE_READ(cred, sgid.val) == group &&
@@ -102,12 +102,12 @@ static __always_inline bool may_look_at(struct task_struct *task, struct mm_stru
 static __always_inline bool is_launch(struct task_struct *parent, __u32 parent_tgid, __u32 child_tgid)
 {
 	struct shared_page *page = shared_page();
-	struct policy *policy_ = policy();
+	struct unshared *policy = unshared_values();
 	struct upid upid;
 	struct pid *pid;
 	unsigned int level;
 
-	if (!page || !page->launcher_pid || !policy_)
+	if (!page || !page->launcher_pid || !policy)
 		return false;
 	pid = BPF_CORE_READ(parent, group_leader, thread_pid);
 	level = BPF_CORE_READ(pid, level);
@@ -115,11 +115,11 @@ static __always_inline bool is_launch(struct task_struct *parent, __u32 parent_t
 		return false;
 	if (upid.nr != page->launcher_pid || BPF_CORE_READ(upid.ns, ns.inum) != page->launcher_namespace)
 		return false;
-	if (policy_->is_restricted && BPF_CORE_READ(parent, cred, uid.val) != policy_->user_id)
+	if (policy->is_restricted && BPF_CORE_READ(parent, cred, uid.val) != policy->user_id)
 		return false;
 	page->launcher_pid = 0;
-	page->launcher_tgid = parent_tgid;
-	page->root_tgid = child_tgid;
+	policy->launcher_tgid = parent_tgid;
+	policy->root_tgid = child_tgid;
 	return true;
 }
 
@@ -339,6 +339,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct tracked_process *process;
 	struct text_scratch *text;
 	struct shared_page *page;
+	struct unshared *root;
 	struct fs_struct *fs;
 	struct mm_struct *mm;
 	struct file *executable;
@@ -369,23 +370,30 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 
 	text->record.header = record.header;
 	text->record.header.kind = RECORD_TEXT;
-	length = bpf_probe_read_kernel_str(text->text, PATH_BYTES, BPF_CORE_READ(binprm, filename));
+	process->is_withheld = !may_look_at(task, mm);
+	if (process->is_withheld) {
+		/* What everybody may know of it: proc_pid_comm(5). */
+		record.environment_size = 0;
+		length = bpf_probe_read_kernel_str(text->text, sizeof(task->comm), &task->comm);
+	} else {
+		length = bpf_probe_read_kernel_str(text->text, PATH_BYTES, BPF_CORE_READ(binprm, filename));
+	}
 	text->record.size = length > 0 ? length : 0;
 	emit_text(TEXT_FILE);
-	process->is_withheld = !may_look_at(task, mm);
 	if (!process->is_withheld) {
 		executable = BPF_CORE_READ(mm, exe_file);
 		emit_path(TEXT_EXECUTABLE, (__u64)&executable->f_path, (__u64)&fs->root);
 		emit_path(TEXT_DIRECTORY, (__u64)&fs->pwd, (__u64)&fs->root);
 	}
 	emit_user_text(TEXT_ARGUMENTS, arg_start, record.arguments_size);
-	page = shared_page();
+	root = unshared_values();
 	cgroup = (__u64)BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
-	if (page && cgroup && cgroup != page->root_cgroup) {
+	if (root && cgroup && cgroup != root->root_cgroup) {
 		emit_cgroup(cgroup);
-		if (record.header.process.tgid == page->root_tgid)
-			page->root_cgroup = cgroup;
+		if (record.header.process.tgid == root->root_tgid)
+			root->root_cgroup = cgroup;
 	}
+	page = shared_page();
 	if (page && page->capture_environment && !process->is_withheld)
 		emit_user_text(TEXT_ENVIRONMENT, env_start, record.environment_size);
 	emit(&record, sizeof(record), RECORD_EXEC);

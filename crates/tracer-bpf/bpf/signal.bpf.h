@@ -26,16 +26,17 @@ int handle_signal(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *receiver = (struct task_struct *)ctx->args[2];
 	struct shared_page *page = shared_page();
+	struct unshared *pair = unshared_values();
 	__u64 sender = bpf_get_current_pid_tgid(), now;
 	struct sent_signal *last;
 	__u32 signal = ctx->args[0], tgid;
 
-	if (!page || !page->root_tgid)
+	if (!page || !pair || !pair->root_tgid)
 		return 0;
 	tgid = BPF_CORE_READ(receiver, tgid);
-	if (tgid != page->root_tgid && tgid != page->launcher_tgid)
+	if (tgid != pair->root_tgid && tgid != pair->launcher_tgid)
 		return 0;
-	if (sender >> 32 == page->launcher_tgid)
+	if (sender >> 32 == pair->launcher_tgid)
 		return 0; /* passed on by ourselves */
 	last = bpf_map_lookup_elem(&sent_signals, &signal);
 	if (!last)

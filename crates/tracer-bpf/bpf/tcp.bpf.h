@@ -128,6 +128,19 @@ static __always_inline void read_counters(struct connection_record *record, stru
 	record->round_trip_us = BPF_CORE_READ(tp, srtt_us) >> 3; /* kept in eighths */
 }
 
+/* One-to-one, and nobody without the key gets from the one to the other: the finaliser of MurmurHash3. */
+static __always_inline __u64 disguised(__u64 address)
+{
+	struct unshared *values = unshared_values();
+
+	if (!values)
+		return 0;
+	address ^= values->socket_key;
+	address = (address ^ address >> 33) * 0xff51afd7ed558ccdULL;
+	address = (address ^ address >> 33) * 0xc4ceb9fe1a85ec53ULL;
+	return address ^ address >> 33 ^ values->socket_key;
+}
+
 static __always_inline void emit_connection(struct sock *sk, struct connection *connection, __u32 event, __u32 error)
 {
 	struct connection_record record = {};
@@ -135,7 +148,7 @@ static __always_inline void emit_connection(struct sock *sk, struct connection *
 	record.header.time_ns = event == CONNECTION_OPENED ? connection->opened_ns : bpf_ktime_get_boot_ns();
 	record.header.process = connection->owner;
 	record.header.kind = RECORD_CONNECTION;
-	record.socket = (__u64)sk;
+	record.socket = disguised((__u64)sk);
 	record.opened_ns = connection->opened_ns;
 	record.event = event;
 	record.direction = connection->direction;

@@ -122,7 +122,7 @@ struct exit_record {
 
 struct connection_record {
 	struct record_header header; /* process: the owner */
-	__u64 socket;		     /* with opened_ns: identity of the connection */
+	__u64 socket;		     /* made of its address; with opened_ns: identity of the connection */
 	__u64 opened_ns;
 	__u64 bytes_sent;
 	__u64 bytes_received;
@@ -140,23 +140,25 @@ struct connection_record {
 /* Signal numbers are below this: include/uapi/asm/signal.h, _NSIG. */
 #define SIGNALS 65
 
-/* What is decided once, before the programs are attached, and not shared: whose processes may be looked at. */
-struct policy {
+/* What only the programs see. The beginning is set before they are attached: whose processes may be looked at. */
+struct unshared {
 	__u32 is_restricted; /* 1: this user's alone */
 	__u32 user_id;
 	__u32 group_id;
+	__u32 launcher_tgid; /* once it has launched, in the initial pid namespace */
+	__u32 root_tgid;     /* likewise of the process it launched */
 	__u32 reserved;
+	__u64 root_cgroup; /* address of the node of its control group, once it has called exec */
+	__u64 socket_key;  /* random, nonzero: what takes the place of a socket's address */
 };
 
-/* One page shared by mmap: user space configures and arms, programs count and say what happened. */
+/* One page shared by mmap, perhaps with an ordinary user, so no addresses of the kernel's: user space configures and
+ * arms, programs count and say what happened. */
 struct shared_page {
 	__u32 capture_environment;   /* 1: environments are read */
 	__u32 wakeup_bytes;	     /* unread bytes of the ring buffer that wake its reader */
 	__u32 launcher_pid;	     /* as in its own pid namespace; 0: nothing to launch, or done */
 	__u32 launcher_namespace;    /* inode number of that pid namespace */
-	__u32 launcher_tgid;	     /* once it has launched, in the initial pid namespace */
-	__u32 root_tgid;	     /* likewise of the process it launched */
-	__u64 root_cgroup;	     /* address of the node of its control group, once it has called exec */
 	__u64 live_processes;	     /* in the table of processes */
 	__u64 lost_records[5];	     /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */

@@ -3,7 +3,9 @@
 use std::{
     collections::{HashMap, HashSet},
     ffi::{CStr, CString},
-    fs, io,
+    fs,
+    hash::{BuildHasher, RandomState},
+    io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
@@ -130,7 +132,7 @@ impl Attached {
         let mut maps = create_maps(&mut object, &types, options)?;
         let programs = load_programs(&object, &types)?;
         drop(memlock);
-        set_policy(take_map(&mut maps, "policies")?, options.viewer)?;
+        set_unshared(take_map(&mut maps, "unshared")?, options.viewer)?;
         let attach = |(program, (name, tracepoint)): (&OwnedFd, (&'static str, &CStr))| {
             syscall::attach(program, tracepoint).map_err(|source| LoadError::Attach { program: name, source })
         };
@@ -163,17 +165,21 @@ impl Attached {
 }
 
 // SAFETY: a struct of plain numbers without padding, as its derives prove.
-unsafe impl aya::Pod for wire::Policy {}
+unsafe impl aya::Pod for wire::Unshared {}
 
-fn set_policy(map: MapData, viewer: Option<Viewer>) -> Result<(), LoadError> {
-    let policy = wire::Policy {
+fn set_unshared(map: MapData, viewer: Option<Viewer>) -> Result<(), LoadError> {
+    let values = wire::Unshared {
         is_restricted: viewer.is_some().into(),
         user_id: viewer.map_or(0, |viewer| viewer.user_id),
         group_id: viewer.map_or(0, |viewer| viewer.group_id),
+        launcher_tgid: 0,
+        root_tgid: 0,
         reserved: 0,
+        root_cgroup: 0,
+        socket_key: RandomState::new().hash_one(()),
     };
-    let set = |map| Array::try_from(Map::Array(map))?.set(0, policy, 0);
-    set(map).map_err(|source| LoadError::Map { map: "policies".to_owned(), source })
+    let set = |map| Array::try_from(Map::Array(map))?.set(0, values, 0);
+    set(map).map_err(|source| LoadError::Map { map: "unshared".to_owned(), source })
 }
 
 /// Loads the object's own types, reduced to what Linux 5.8 understands; later kernels understand that as well.

@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::{
     cmsg_space,
-    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+    sys::{
+        prctl,
+        socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+    },
     unistd::geteuid,
 };
 use tracer_bpf::{
@@ -37,6 +40,8 @@ pub(crate) fn attach(options: &Options) -> Result<Attached> {
     if !facts.is_at_least(HANDING_OVER_FLOOR) {
         bail!("--sudo needs Linux 5.19, this is {}; run all of it with sudo", facts.release);
     }
+    // What we are sent is for us alone, not for whoever may look at our processes: the command is one of them.
+    prctl::set_dumpable(false).context("cannot hide our descriptors")?;
     let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
     let mut helper = Command::new("sudo")
         .arg("--")
