@@ -6,6 +6,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -14,6 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    libc,
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -42,6 +48,8 @@ enum Deed {
 struct Collector {
     address: String,
     taken: Arc<Mutex<Ids>>,
+    /// Of the last request.
+    path: Arc<Mutex<String>>,
     ends: Arc<AtomicBool>,
 }
 
@@ -55,20 +63,21 @@ impl Collector {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (taken, ends) = (Arc::new(Mutex::new(Ids::new())), Arc::new(AtomicBool::new(false)));
+        let path = Arc::new(Mutex::new(String::new()));
         let shared = Arc::new((Mutex::new(0), deed));
         thread::spawn({
-            let (taken, ends) = (Arc::clone(&taken), Arc::clone(&ends));
+            let (taken, path, ends) = (Arc::clone(&taken), Arc::clone(&path), Arc::clone(&ends));
             move || {
                 for stream in listener.incoming() {
                     if ends.load(Ordering::Relaxed) {
                         return;
                     }
-                    let (taken, shared) = (Arc::clone(&taken), Arc::clone(&shared));
-                    thread::spawn(move || serve(&stream.unwrap(), &taken, &shared.0, &shared.1));
+                    let (taken, path, shared) = (Arc::clone(&taken), Arc::clone(&path), Arc::clone(&shared));
+                    thread::spawn(move || serve(&stream.unwrap(), &taken, &path, &shared.0, &shared.1));
                 }
             }
         });
-        Self { address, taken, ends }
+        Self { address, taken, path, ends }
     }
 
     fn endpoint(&self) -> String {
@@ -88,12 +97,21 @@ impl Drop for Collector {
     }
 }
 
-fn serve(stream: &TcpStream, taken: &Mutex<Ids>, requests: &Mutex<usize>, deed: &impl Fn(usize, usize) -> Deed) {
+fn serve(
+    stream: &TcpStream,
+    taken: &Mutex<Ids>,
+    path: &Mutex<String>,
+    requests: &Mutex<usize>,
+    deed: &impl Fn(usize, usize) -> Deed,
+) {
     let mut reader = BufReader::new(stream);
     let mut writer = stream;
     loop {
         let (mut length, mut line) = (0, String::new());
         while reader.read_line(&mut line).is_ok_and(|size| size > 2) {
+            if let Some(rest) = line.strip_prefix("POST ") {
+                *path.lock().unwrap() = rest.split(' ').next().unwrap().to_owned();
+            }
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap();
             }
@@ -199,7 +217,11 @@ impl Delivery {
         assert_eq!(kept.union(taken).cloned().collect::<Ids>(), self.all, "{}", self.stderr);
         assert!(self.stderr.contains(reason) && self.stderr.contains("complete once delivered"), "{}", self.stderr);
         let file = self.kept_in().unwrap();
-        let hint = self.stderr.lines().find(|line| line.contains("to deliver: process-tracer send")).unwrap();
+        let hint = self
+            .stderr
+            .lines()
+            .find(|line| line.contains("kept; to deliver: ") && line.contains("/process-tracer send --endpoint "))
+            .unwrap();
         assert!(hint.ends_with(file.to_str().unwrap()), "{hint}");
         let collector = Collector::start(|_, _| Deed::Accept);
         let (code, stderr) = send(&file, &collector.endpoint());
@@ -356,6 +378,212 @@ fn one_that_takes_a_part() {
         "{stderr}"
     );
     assert!(stderr.trim_end().ends_with("incomplete: not all delivered") && delivery.kept_in().is_none(), "{stderr}");
+}
+
+#[test]
+fn one_that_takes_nothing_however_little() {
+    let requests = Arc::new(Mutex::new(0));
+    let collector = Collector::start({
+        let requests = Arc::clone(&requests);
+        move |number, _| {
+            *requests.lock().unwrap() = number + 1;
+            Deed::Answer("413 Payload Too Large", "", Vec::new())
+        }
+    });
+    let script = "i=0; while [ $i -lt 500 ]; do /bin/true; i=$((i+1)); done";
+    Delivery::run(&collector.endpoint(), &["--flush-timeout", "60"], script)
+        .assert_kept(&Ids::new(), "413 Payload Too Large");
+    assert!(*requests.lock().unwrap() < 50, "it is no use asking {} times", requests.lock().unwrap());
+}
+
+#[test]
+fn the_command_that_delivers_does_so_from_anywhere() {
+    let folder = TempDir::new().unwrap();
+    let spool = folder.path().join("it's a \"spool\"");
+    fs::create_dir(&spool).unwrap();
+    for (name, value, path) in [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "/some where".replace(' ', "%20"), "/some%20where"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "/base".to_owned(), "/base/v1/traces"),
+    ] {
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = process_tracer();
+        command.current_dir(folder.path()).env(name, format!("http://{nobody}{value}"));
+        let output = command.arg("--spool").arg(spool.file_name().unwrap()).args(["--", "true"]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let hint = stderr.split_once("1 span kept; to deliver: ").unwrap_or_else(|| panic!("{stderr}")).1;
+        let collector = Collector::start_at(&nobody.to_string(), |_, _| Deed::Accept);
+        let output =
+            Command::new("env").args(["-i", "/bin/sh", "-c", hint.lines().next().unwrap()]).current_dir("/").output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{hint}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!((collector.taken().len(), collector.path.lock().unwrap().as_str()), (1, path));
+        assert_eq!(fs::read_dir(&spool).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn passwords_are_not_shown() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = format!("http://me:hunter2@{nobody}");
+    let delivery = Delivery::run(&endpoint, &[], SHORT);
+    assert!(
+        delivery.stderr.contains(&format!("@{nobody}")) && !delivery.stderr.contains("hunter2"),
+        "{}",
+        delivery.stderr
+    );
+    let (_, stderr) = send(&delivery.kept_in().unwrap(), &endpoint);
+    assert!(stderr.contains(&format!("@{nobody}")) && !stderr.contains("hunter2"), "{stderr}");
+    let doctor = process_tracer().args(["doctor", "--endpoint", &endpoint]).output().unwrap();
+    let stdout = String::from_utf8_lossy(&doctor.stdout);
+    assert!(stdout.contains(&format!("@{nobody}")) && !stdout.contains("hunter2"), "{stdout}");
+}
+
+#[test]
+fn where_there_are_no_authorities_to_trust() {
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let run = |variables: &[(&str, &str)], flags: &[&str]| {
+        let mut command = process_tracer();
+        command.envs([("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/nowhere")]).envs(variables.iter().copied());
+        let output = command.args(["--spool", "none"]).args(flags).args(["--", "sh", "-c", "exit 3"]).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let endpoint = collector.endpoint();
+    let (code, stderr) = run(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)], &[]);
+    assert_eq!((code, collector.taken().len()), (Some(3), 1), "{stderr}");
+    // What variables alone ask for is no reason to fail; what a flag asks for and cannot be is.
+    let https = "https://127.0.0.1:1";
+    for protocol in ["http/protobuf", "grpc"] {
+        let protocol = ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
+        let (code, stderr) = run(&[protocol, ("OTEL_EXPORTER_OTLP_ENDPOINT", https)], &[]);
+        assert!(code == Some(3) && stderr.contains("warning: an output is left out: cannot export"), "{stderr}");
+        let (code, stderr) = run(&[protocol], &["--endpoint", https]);
+        assert!(code == Some(125) && stderr.contains("cannot export to https://127.0.0.1:1"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_client_certificate_that_is_none_is_left_out() {
+    let folder = TempDir::new().unwrap();
+    let pem = folder.path().join("pem");
+    fs::write(&pem, "-----BEGIN CERTIFICATE-----\nnonsense\n").unwrap();
+    for protocol in ["http/protobuf", "grpc"] {
+        let mut command = process_tracer();
+        for name in ["CLIENT_CERTIFICATE", "CLIENT_KEY"] {
+            command.env(format!("OTEL_EXPORTER_OTLP_{name}"), &pem);
+        }
+        command.args(["--endpoint", "https://127.0.0.1:1", "--protocol", protocol, "--spool", "none"]);
+        let output = command.args(["--", "sh", "-c", "exit 3"]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        assert!(stderr.contains("the client certificate is ignored"), "{stderr}");
+    }
+}
+
+/// A run whose file is a pipe that somebody holds open and does not read.
+fn run_into_a_stuck_pipe(flush_timeout: &str) -> (TempDir, fs::File, Child) {
+    let folder = TempDir::new().unwrap();
+    let pipe = folder.path().join("t.jsonl");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let holder = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    let mut command = process_tracer();
+    command.args(["--flush-timeout", flush_timeout, "-o"]).arg(&pipe).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let script = "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done; echo over; exit 3";
+    let mut child = command.args(["--", "sh", "-c", script]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "over\n");
+    (folder, holder, child)
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_does_not_hold_up_the_exit() {
+    let started = Instant::now();
+    let (_folder, _holder, child) = run_into_a_stuck_pipe("1");
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("it takes nothing any more") && stderr.contains("not all delivered"), "{stderr}");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
+fn the_first_signal_ends_the_delivery_and_the_second_us() {
+    use std::os::unix::process::ExitStatusExt;
+    let collector = Collector::start(|_, _| Deed::Hang);
+    let folder = TempDir::new().unwrap();
+    let mut command = process_tracer();
+    command.args(["--flush-timeout", "600", "--endpoint", &collector.endpoint(), "--spool"]).arg(folder.path());
+    command.args(["--", "sh", "-c", "echo over; exit 3"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let signal = |child: &Child| {
+        thread::sleep(Duration::from_secs(2));
+        signal::kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    };
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    signal(&child);
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("1 span kept; to deliver: "), "{stderr}");
+    assert_eq!(Trace::read(&fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path()).spans.len(), 1);
+
+    let (_folder, _holder, mut child) = run_into_a_stuck_pipe("600");
+    signal(&child);
+    thread::sleep(Duration::from_millis(500));
+    signal::kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+}
+
+#[test]
+fn a_file_that_is_being_written_is_not_sent() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let mut command = process_tracer();
+    command.args(["--endpoint", &format!("http://{nobody}"), "--spool", "none", "-o"]).arg(&file);
+    let script = "/bin/true; echo one; read line; exit 3";
+    command.args(["--", "sh", "-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    while fs::metadata(&file).unwrap().len() == 0 {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let (code, stderr) = send(&file, &collector.endpoint());
+    assert!(code == Some(1) && stderr.contains("a run is still writing it"), "{stderr}");
+    let output = process_tracer().arg("-o").arg(&file).args(["--", "true"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(125) && stderr.contains("another run is writing it"), "{stderr}");
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert_eq!(Trace::read(&file).spans.len(), 2);
+    assert_eq!(send(&file, &collector.endpoint()).0, Some(0));
+    assert_eq!((collector.taken().len(), file.exists()), (2, false));
+}
+
+#[test]
+fn a_file_of_which_a_part_is_rejected_stays() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    assert!(process_tracer().arg("-o").arg(&file).args(["--", "sh", "-c", SHORT]).status().unwrap().success());
+    let partial = ExportTracePartialSuccess { rejected_spans: 2, error_message: "too old".to_owned() };
+    let answer = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
+    let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "", answer.clone()));
+    let (code, stderr) = send(&file, &collector.endpoint());
+    assert!(code == Some(1) && stderr.contains("2 of 3 spans were rejected") && stderr.contains("too old"), "{stderr}");
+    assert_eq!(Trace::read(&file).spans.len(), 3);
+}
+
+#[test]
+fn sending_waits_no_longer_than_it_has_patience() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    assert!(process_tracer().arg("-o").arg(&file).args(["--", "true"]).status().unwrap().success());
+    let collector = Collector::start(|_, _| Deed::Answer("429 Too Many Requests", "Retry-After: 600\r\n", Vec::new()));
+    let started = Instant::now();
+    let (code, stderr) = send(&file, &collector.endpoint());
+    assert!(code == Some(1) && stderr.contains("429 Too Many Requests"), "{stderr}");
+    assert!(started.elapsed() < Duration::from_secs(60));
 }
 
 #[test]

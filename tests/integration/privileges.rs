@@ -5,7 +5,10 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
-    os::{fd::FromRawFd, unix::fs::PermissionsExt},
+    os::{
+        fd::FromRawFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::PathBuf,
     process::{Command, Output, Stdio},
 };
@@ -217,6 +220,24 @@ fn what_sudo_gave_us_is_for_us_alone() {
     assert_eq!(open_kinds(child.id()), ["map_type", "link_type"].into());
     drop(child.stdin.take());
     child.wait().unwrap();
+}
+
+#[test]
+fn what_is_kept_is_kept_for_whoever_called_sudo() {
+    let ordinary = Ordinary::new(None);
+    let folder = ordinary.path("own");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = process_tracer();
+    command.envs(["SUDO_UID", "SUDO_GID"].map(|name| (name, NOBODY.to_string()))).env("XDG_STATE_HOME", &folder);
+    let output = command.args(["--endpoint", &format!("http://{nobody}"), "--", "true"]).output().unwrap();
+    let kept: Vec<_> =
+        fs::read_dir(folder.join("process-tracer")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1, "{}", text(&output.stderr));
+    assert_eq!(fs::metadata(&kept[0]).unwrap().uid(), NOBODY);
+    assert_eq!(Trace::read(&kept[0]).spans.len(), 1);
 }
 
 #[test]

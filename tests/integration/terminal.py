@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import sys
 import termios
@@ -44,6 +45,21 @@ class Shell:
     def status(self):
         self.type("echo status=$((0+$?))=\n")
         return self.expect(r"status=(\d+)=").group(1)
+
+
+def hang_up():
+    """Takes the terminal away from the leader of its session."""
+    told, tell = os.pipe()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.dup2(tell, 9)
+        script = "trap 'echo hung up >&9; exit 3' HUP; echo ready >&9; while :; do sleep 0.1; done"
+        command = [*sys.argv[1:], "sh", "-c", script]
+        os.execvp(command[0], command)
+    os.close(tell)
+    assert os.read(told, 100) == b"ready\n"
+    os.close(terminal)
+    print("hang-up:", os.read(told, 100).decode().strip(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def main():
@@ -97,7 +113,22 @@ def main():
     shell.type("kill -9 %1; wait\n")
     shell.type(f"{PREFIX} sh -c 'read line; echo \"got $line\"'\nhello\n")
     print("reads in the foreground:", shell.expect(r"got (hello)").group(1))
+    shell.expect("prompt> ")
+
+    # What the terminal sent is not mistaken for what comes from elsewhere.
+    end = count.replace("end=time.time()+1.5", "end=time.time()+3")
+    command = f"{PREFIX} python3 -c $'{end}'\n".replace('\\"', '"')
+    shell.type("sh -c 'echo pid=$$=; exec \"$@\"' - " + command)
+    pid = int(shell.expect(r"pid=(\d+)=").group(1))
+    shell.expect(r"[\r\n]ready")
+    for _ in range(2):
+        shell.type("\x03")
+        time.sleep(0.4)
+    os.kill(pid, signal.SIGINT)
+    print("interrupts from two sides:", shell.expect(r"counted (\d+ \d+)").group(1))
+    shell.expect("prompt> ")
     shell.type("exit\n")
+    hang_up()
 
 
 main()

@@ -150,6 +150,6 @@ fn a_terminal_and_its_job_control_work_as_without_us() {
         let output = Command::new("python3").arg(script).args(prefix).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     });
-    assert_eq!(bare.lines().count(), 12, "{bare}");
+    assert_eq!(bare.lines().count(), 14, "{bare}");
     assert_eq!(wrapped, bare);
 }

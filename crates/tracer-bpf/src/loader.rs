@@ -15,7 +15,7 @@ use aya_obj::{
     btf::{BtfError, BtfFeatures, BtfRelocationError},
     relocation::EbpfRelocationError,
 };
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use crate::{
     kernel_types::{self, TypesError},
@@ -244,7 +244,9 @@ impl MemlockLimit {
     fn lift() -> Self {
         let former = getrlimit(Resource::RLIMIT_MEMLOCK).ok();
         if let Some((_, hard)) = former {
-            let _ = setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard);
+            // Beyond the hard limit only with CAP_SYS_RESOURCE.
+            let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
+                .or_else(|_| setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard));
         }
         Self(former)
     }

@@ -3,7 +3,7 @@
 //! What is wrong in a flag is an error. What is wrong in a variable is a warning, and the variable is skipped: one set for
 //! a whole CI system must not break its jobs.
 
-use std::{env, ffi::OsString, fs, path::PathBuf, time::Duration};
+use std::{env, ffi::OsString, fmt, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{ArgMatches, parser::ValueSource};
@@ -13,6 +13,7 @@ use tracer_bpf::Options;
 use tracer_model::{
     SpanId, TraceId,
     expression::{Attribute, Attributes},
+    redact,
 };
 
 use crate::{
@@ -33,7 +34,7 @@ pub(crate) struct Config {
     pub(crate) parent_id: Option<SpanId>,
     pub(crate) attributes: Attributes,
     pub(crate) outputs: Vec<Output>,
-    /// They are named by a variable: one that cannot be opened is no reason to fail.
+    /// No flag names them: one that cannot be opened is no reason to fail.
     pub(crate) is_output_optional: bool,
     pub(crate) otlp: Otlp,
     /// `None`: by OpenTelemetry's variables.
@@ -80,7 +81,7 @@ pub(crate) enum Output {
 pub(crate) struct Otlp {
     pub(crate) protocol: Protocol,
     /// Complete: of the very resource that spans are sent to.
-    pub(crate) endpoint: String,
+    pub(crate) endpoint: Url,
     /// Sent with every request.
     pub(crate) headers: HeaderMap,
     pub(crate) uses_gzip: bool,
@@ -90,6 +91,34 @@ pub(crate) struct Otlp {
     pub(crate) certificate: Option<Vec<u8>>,
     /// PEM: our own certificate chain and its key.
     pub(crate) client_identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// An http:// or https:// URL. It may hold a password: what is shown of it does not.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Url(String);
+
+impl Url {
+    /// As it is.
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether its connections are to be encrypted.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact::text(&self.0))
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,13 +137,14 @@ impl Config {
         let settings = Settings { matches };
         let (trace_id, parent_id) = trace_context(&settings, &args)?;
         let (outputs, otlp) = outputs(&settings, &args)?;
+        let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
         let user = user(&args)?;
         Ok(Self {
             trace_id,
             parent_id,
             attributes: attributes(&settings, &args.attribute)?,
             outputs,
-            is_output_optional: settings.is_from_environment("output"),
+            is_output_optional: !is_flag("output") && !is_flag("endpoint"),
             otlp,
             service_name: args.service_name.filter(|name| !name.is_empty()),
             user,
@@ -273,7 +303,7 @@ fn outputs(settings: &Settings<'_>, args: &Args) -> Result<(Vec<Output>, Otlp)> 
     }
     let otlp = Otlp {
         protocol,
-        endpoint: flag_endpoint.or(otel_endpoint).unwrap_or_else(|| protocol.default_endpoint().to_owned()),
+        endpoint: flag_endpoint.or(otel_endpoint).unwrap_or_else(|| Url(protocol.default_endpoint().to_owned())),
         headers: otel_value("HEADERS", headers).unwrap_or_default(),
         uses_gzip: otel_value("COMPRESSION", uses_gzip).unwrap_or_default(),
         timeout: otel_value("TIMEOUT", milliseconds).unwrap_or(DEFAULT_TIMEOUT),
@@ -318,13 +348,21 @@ fn wait(value: &str) -> Result<Wait> {
 
 fn protocol(value: &str) -> Result<Protocol> {
     match value {
-        "http/protobuf" => Ok(Protocol::HttpProtobuf),
-        "grpc" => Ok(Protocol::Grpc),
+        value if value == Protocol::HttpProtobuf.name() => Ok(Protocol::HttpProtobuf),
+        value if value == Protocol::Grpc.name() => Ok(Protocol::Grpc),
         other => bail!("'{other}' is not one of http/protobuf and grpc"),
     }
 }
 
 impl Protocol {
+    /// As OpenTelemetry's variables have it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::HttpProtobuf => "http/protobuf",
+            Self::Grpc => "grpc",
+        }
+    }
+
     /// By the OTLP exporter specification.
     fn default_endpoint(self) -> &'static str {
         match self {
@@ -335,28 +373,32 @@ impl Protocol {
 }
 
 /// The path of traces below an OTLP/HTTP base URL.
-const TRACES_PATH: &str = "v1/traces";
+pub(crate) const TRACES_PATH: &str = "v1/traces";
 
 /// Checks an endpoint. A base URL gets the path of traces appended where the protocol has one.
-fn endpoint(value: &str, protocol: Protocol, is_base: bool) -> Result<String> {
-    let url: http::Uri = value.parse().with_context(|| format!("'{value}' is not a URL"))?;
+fn endpoint(value: &str, protocol: Protocol, is_base: bool) -> Result<Url> {
+    let shown = || redact::text(value);
+    let url: http::Uri = value.parse().with_context(|| format!("'{}' is not a URL", shown()))?;
     if !matches!(url.scheme_str(), Some("http" | "https")) {
-        bail!("'{value}' is not an http:// or https:// URL");
+        bail!("'{}' is not an http:// or https:// URL", shown());
     }
     if url.host().is_none_or(str::is_empty) {
-        bail!("'{value}' names no host");
+        bail!("'{}' names no host", shown());
     }
     let value = value.trim_end_matches('/');
-    Ok(if is_base && protocol == Protocol::HttpProtobuf && !value.ends_with(TRACES_PATH) {
+    Ok(Url(if is_base && protocol == Protocol::HttpProtobuf && !value.ends_with(TRACES_PATH) {
         format!("{value}/{TRACES_PATH}")
     } else {
         value.to_owned()
-    })
+    }))
 }
 
+/// Holds an endpoint that is complete.
+pub(crate) const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+
 /// The endpoint of OpenTelemetry's variables; the one for traces alone is complete, the general one a base.
-fn otel_endpoint(protocol: Protocol) -> Option<String> {
-    for (name, is_base) in [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", false), ("OTEL_EXPORTER_OTLP_ENDPOINT", true)] {
+fn otel_endpoint(protocol: Protocol) -> Option<Url> {
+    for (name, is_base) in [(TRACES_ENDPOINT, false), ("OTEL_EXPORTER_OTLP_ENDPOINT", true)] {
         let Some(mut value) = variable(name) else { continue };
         if protocol == Protocol::Grpc && !value.contains("://") {
             // For gRPC the scheme may be left out; then OTEL_EXPORTER_OTLP_INSECURE decides.
@@ -467,12 +509,12 @@ mod tests {
 
     #[test]
     fn endpoints_get_the_path_of_traces_once() {
-        let http = |value| endpoint(value, Protocol::HttpProtobuf, true).unwrap();
+        let http = |value| endpoint(value, Protocol::HttpProtobuf, true).unwrap().secret().to_owned();
         assert_eq!(http("http://localhost:4318"), "http://localhost:4318/v1/traces");
         assert_eq!(http("https://host/otlp/"), "https://host/otlp/v1/traces");
         assert_eq!(http("http://localhost:4318/v1/traces"), "http://localhost:4318/v1/traces");
-        assert_eq!(endpoint("http://a:1/x", Protocol::HttpProtobuf, false).unwrap(), "http://a:1/x");
-        assert_eq!(endpoint("http://localhost:4317", Protocol::Grpc, true).unwrap(), "http://localhost:4317");
+        assert_eq!(endpoint("http://a:1/x", Protocol::HttpProtobuf, false).unwrap().secret(), "http://a:1/x");
+        assert_eq!(endpoint("http://localhost:4317", Protocol::Grpc, true).unwrap().secret(), "http://localhost:4317");
     }
 
     #[test]
@@ -482,6 +524,18 @@ mod tests {
         assert!(error("ftp://host").contains("not an http:// or https:// URL"));
         assert!(error("http://").contains("'http://'"), "{}", error("http://"));
         assert!(error("http://a b").contains("is not a URL"));
+    }
+
+    #[test]
+    fn passwords_in_endpoints_are_not_shown() {
+        let url = endpoint("https://me:hunter2@host/?token=abc", Protocol::Grpc, true).unwrap();
+        for shown in [url.to_string(), format!("{url:?}")] {
+            assert!(shown.contains("@host") && !shown.contains("hunter2") && !shown.contains("abc"), "{shown}");
+        }
+        for wrong in ["ftp://me:hunter2@host", "https://me:hunter2@", "https://me:hunter2@a b"] {
+            let error = format!("{:#}", endpoint(wrong, Protocol::Grpc, true).unwrap_err());
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

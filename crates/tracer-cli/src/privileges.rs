@@ -3,10 +3,10 @@
 //! They are a thread's own: the main thread drops its own around the launch, every other first of all.
 
 use caps::{CapSet, Capability, CapsHashSet};
-use nix::unistd::{geteuid, getgid, getuid};
+use nix::unistd::{geteuid, getgid, getuid, setfsgid, setfsuid};
 use tracer_bpf::Viewer;
 
-use crate::console;
+use crate::{console, user::invoker};
 
 /// Before the command starts: with file capabilities on our binary, nothing but the attached programs needs them.
 ///
@@ -28,6 +28,18 @@ pub(crate) fn drop_after_launch() {
 /// In a thread of ours: all of them, since what they were for is attached, open and connected.
 pub(crate) fn drop_in_thread() {
     keep(CapsHashSet::new());
+}
+
+/// In a thread that writes what there is to keep: as [`drop_in_thread`], and files are made in the name of whoever has called
+/// sudo, where they may make some.
+pub(crate) fn drop_in_sink() {
+    if geteuid().is_root()
+        && let Some((user, group)) = invoker()
+    {
+        setfsgid(group);
+        setfsuid(user);
+    }
+    drop_in_thread();
 }
 
 /// Who is to be shown no more than the kernel would show them: anybody but root, whatever capabilities our binary has.

@@ -1,6 +1,14 @@
 //! One run, from a configuration to the command's end: set up, start, wait, deliver, say what came of it.
 
-use std::{borrow::Cow, ffi::OsString, io, os::unix::ffi::OsStrExt, sync::Arc, time::SystemTime};
+use std::{
+    borrow::Cow,
+    ffi::OsString,
+    io,
+    os::unix::ffi::OsStrExt,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::{geteuid, getuid};
@@ -66,7 +74,8 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
 
     let signals = Signals::hold().context("cannot hold back signals")?;
     let sinks = sinks.start()?;
-    let watch = Watch::start(capture, tracer, sinks.intake.clone())?;
+    let intake = sinks.intake();
+    let watch = Watch::start(capture, tracer, intake.clone())?;
 
     let started = drain::now();
     let child = match launch::launch(command, inheritance, config.user.clone()) {
@@ -83,14 +92,33 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     if config.wait == Wait::Tree {
         signals.wait_until(|| watch.live_processes() == 0);
     }
-    // Whoever does not want to wait for the delivery may end us.
-    signals.release();
+    signals.forget();
     let root = Root { identity: Identity { tgid: child.id(), start: started }, command, outcome, usage };
-    match watch.finish(&root, &sinks.intake) {
-        Ok(tracer) => report(&tracer, trace_id, &sinks.close(config.flush_timeout), config.is_quiet),
+    match watch.finish(&root, &intake) {
+        Ok(tracer) => {
+            intake.close(config.flush_timeout);
+            listen_to_impatience(signals, intake);
+            report(&tracer, trace_id, &sinks.join(), config.is_quiet);
+        }
         Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
     }
     Ok(outcome)
+}
+
+/// Whoever does not want to wait for the delivery says so by a signal: then what is left is kept. By another one they end us.
+fn listen_to_impatience(signals: Signals, intake: Intake) {
+    let listener = thread::Builder::new().name("impatience".to_owned()).spawn(move || {
+        signals.wait_until(|| false);
+        intake.close(Duration::ZERO);
+        signals.release();
+        // Signals find no other thread that lets them in.
+        loop {
+            thread::park();
+        }
+    });
+    if let Err(error) = listener {
+        console::warn(format_args!("cannot start a thread: {error}"));
+    }
 }
 
 /// What there is to watch the command with.
@@ -242,7 +270,7 @@ impl Root<'_> {
 
 /// Says what came of the trace: its sinks' text, what went wrong, and one last line.
 fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet: bool) {
-    for text in deliveries.iter().filter_map(|delivery| delivery.text.as_deref()) {
+    for text in deliveries.iter().filter_map(|delivery| delivery.closing.text.as_deref()) {
         console::write(text);
     }
     for failure in tracer.failures() {
@@ -251,17 +279,18 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
             failure.name, failure.count, failure.first
         ));
     }
-    for delivery in
-        deliveries.iter().filter(|delivery| delivery.missing != Undelivered::default() || delivery.problem.is_some())
+    for delivery in deliveries
+        .iter()
+        .filter(|delivery| delivery.missing != Undelivered::default() || delivery.closing.problem.is_some())
     {
         let missing = delivery.missing.lost + delivery.missing.saved;
         console::warn(format_args!(
             "{missing} of {} spans did not reach {}: {}",
             missing + delivery.delivered,
             delivery.destination,
-            delivery.problem.as_deref().unwrap_or("no reason known")
+            delivery.closing.problem.as_deref().unwrap_or("no reason known")
         ));
-        if let Some(command) = &delivery.to_send {
+        if let Some(command) = &delivery.closing.to_send {
             console::say(format_args!("{} kept; to deliver: {command}", counted(delivery.missing.saved, "span")));
         }
     }

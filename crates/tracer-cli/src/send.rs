@@ -1,17 +1,17 @@
 //! `process-tracer send`: delivers files of OTLP/JSON lines.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::{BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 
 use crate::{
-    config::Otlp,
+    config::{Otlp, Url},
     console::{self, Progress},
     sinks::otlp::Sender,
 };
@@ -36,8 +36,11 @@ pub(crate) fn send(files: &[PathBuf], keep: bool, otlp: &Otlp) -> Result<u8> {
 
 /// Delivers a file line by line from its end, cutting off each line that has been taken: so what is left of it is what is
 /// left to do, whatever comes between.
-fn send_file(path: &Path, keep: bool, sender: &Sender, endpoint: &str) -> Result<()> {
+fn send_file(path: &Path, keep: bool, sender: &Sender, endpoint: &Url) -> Result<()> {
     let mut file = OpenOptions::new().read(true).write(!keep).open(path)?;
+    if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        bail!("a run is still writing it, or another send is on its way; nothing has been sent");
+    }
     let starts = check(&file)?;
     let total = file.metadata()?.len();
     let (mut spans, mut rejected) = (0, (0, String::new()));
@@ -57,20 +60,21 @@ fn send_file(path: &Path, keep: bool, sender: &Sender, endpoint: &str) -> Result
         if count > 0 {
             rejected = (rejected.0 + count, reason);
         }
-        if !keep {
+        // What has been rejected in part stays, and with it what stands before it.
+        if !keep && rejected.0 == 0 {
             file.set_len(start)?;
         }
         end = start;
         progress.show(format_args!("{}: {} of {total} bytes sent", path.display(), total - end));
     }
     progress.end();
+    if rejected.0 > 0 {
+        bail!("{} of {spans} spans were rejected by {endpoint}: {}; the file is kept", rejected.0, rejected.1);
+    }
     if !keep {
         std::fs::remove_file(path).context("delivered, but cannot be deleted")?;
     }
-    if rejected.0 > 0 {
-        console::warn(format_args!("{} of {spans} spans were rejected by the collector: {}", rejected.0, rejected.1));
-    }
-    console::say(format_args!("{}: {} spans delivered to {endpoint}", path.display(), spans - rejected.0.min(spans)));
+    console::say(format_args!("{}: {spans} spans delivered to {endpoint}", path.display()));
     Ok(())
 }
 

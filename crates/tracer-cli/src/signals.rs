@@ -119,6 +119,11 @@ impl Signals {
         }
     }
 
+    /// Forgets those that came for the command: the Ctrl-C that ended it must not end its trace.
+    pub(crate) fn forget(&self) {
+        while let Ok(Some(_)) = self.incoming.read_signal() {}
+    }
+
     /// Waits until that is so, or somebody wants us to end.
     pub(crate) fn wait_until(&self, is_so: impl Fn() -> bool) {
         while !is_so() {
@@ -134,10 +139,8 @@ impl Signals {
         }
     }
 
-    /// From now on signals have their effect on us again. Those that came for the command are not for us: the Ctrl-C that
-    /// ended it must not end its trace.
+    /// In this thread signals have their effect on us again, as long as it lives.
     pub(crate) fn release(&self) {
-        while let Ok(Some(_)) = self.incoming.read_signal() {}
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.former), None);
     }
 }

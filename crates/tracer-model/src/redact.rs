@@ -128,7 +128,10 @@ pub fn redact(arguments: &Strings) -> Option<Strings> {
             None => {
                 let (changed, next) = option(program, is_login, argument);
                 of_next = next;
-                changed.or_else(|| text(argument))
+                changed.or_else(|| match text(argument) {
+                    Cow::Owned(text) => Some(text),
+                    Cow::Borrowed(_) => None,
+                })
             }
         };
         if let Some(changed) = changed.filter(|changed| changed != argument) {
@@ -191,8 +194,9 @@ fn hide(value: Value, text: &str) -> Option<String> {
 }
 
 /// The text without what looks like a secret.
-fn text(argument: &str) -> Option<String> {
-    let mut text = Cow::Borrowed(argument);
+#[must_use]
+pub fn text(text: &str) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
     for secret in SECRETS.iter() {
         if let Cow::Owned(changed) = secret.replace_all(&text, |found: &Captures<'_>| {
             let group = |name| found.name(name).map_or("", |found| found.as_str());
@@ -213,10 +217,7 @@ fn text(argument: &str) -> Option<String> {
             text = Cow::Owned(changed);
         }
     }
-    match text {
-        Cow::Owned(text) => Some(text),
-        Cow::Borrowed(_) => None,
-    }
+    text
 }
 
 fn is_secret(name: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Files that a trace is written to. Command lines may hold secrets, and the folder may be anybody's.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::Path,
@@ -15,7 +15,8 @@ use crate::user::invoker;
 /// The owner's alone.
 const MODE: u32 = 0o600;
 
-/// Creates a file, or empties the one that is there. It is its owner's alone, and whoever has called sudo owns it.
+/// Creates a file, or empties the one that is there. It is its owner's alone, whoever has called sudo owns it,
+/// and nobody else writes or sends it while it is open.
 ///
 /// # Errors
 ///
@@ -44,6 +45,10 @@ fn open(path: &Path) -> Result<File> {
     }
     if !is_ours(metadata.uid()) {
         bail!("the file belongs to another user");
+    }
+    // Whoever else writes or sends it would spoil what the other does. Not all file systems have locks.
+    if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        bail!("another run is writing it");
     }
     // One that was there before may be open to others.
     let restrict = || -> io::Result<()> {

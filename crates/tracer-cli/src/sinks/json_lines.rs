@@ -15,7 +15,7 @@ use opentelemetry_proto::{
 use opentelemetry_sdk::Resource;
 use tracer_model::Span;
 
-use super::{Delivery, Sink, Undelivered, file, otel::Converter, queue::Queue};
+use super::{Closing, Sink, Undelivered, file, otel::Converter, queue::Queue};
 
 /// The file.
 pub(super) struct JsonLines {
@@ -69,6 +69,10 @@ impl JsonLinesSink {
 }
 
 impl Sink for JsonLinesSink {
+    fn destination(&self) -> String {
+        self.lines.path.display().to_string()
+    }
+
     fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
         match self.lines.write(&spans) {
             Ok(()) => Undelivered::default(),
@@ -79,7 +83,7 @@ impl Sink for JsonLinesSink {
         }
     }
 
-    fn close(self: Box<Self>) -> Delivery {
-        Delivery { destination: self.lines.path.display().to_string(), problem: self.problem, ..Delivery::default() }
+    fn close(self: Box<Self>) -> Closing {
+        Closing { problem: self.problem, ..Closing::default() }
     }
 }

@@ -10,10 +10,15 @@ mod spool;
 mod summary;
 
 use std::{
+    any::Any,
     ops::Add,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::Arc,
-    thread::{self, JoinHandle},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,12 +35,15 @@ use self::{queue::Queue, spool::Spool};
 
 /// A destination of spans.
 pub(crate) trait Sink: Send {
+    /// What it is called; empty if there is nothing to call.
+    fn destination(&self) -> String;
+
     /// Takes a batch from the queue, and may take its time, but not past the queue's deadline. Says what became of those
     /// spans that did not arrive.
     fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered;
 
-    /// Ends it, and says what came of it, but for the counts.
-    fn close(self: Box<Self>) -> Delivery;
+    /// Ends it.
+    fn close(self: Box<Self>) -> Closing;
 }
 
 /// What became of spans that did not arrive.
@@ -55,21 +63,28 @@ impl Add for Undelivered {
     }
 }
 
+/// What a sink has to say at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Closing {
+    /// Why something did not arrive.
+    pub(crate) problem: Option<String>,
+    /// The command that delivers what is kept.
+    pub(crate) to_send: Option<String>,
+    /// Text to show.
+    pub(crate) text: Option<String>,
+}
+
 /// What came of one sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Delivery {
-    /// What it is called; empty if there is nothing to call.
+    /// As [`Sink::destination`].
     pub(crate) destination: String,
     /// Spans that arrived.
     pub(crate) delivered: u64,
     /// Spans that did not.
     pub(crate) missing: Undelivered,
-    /// The command that delivers those of them that are kept.
-    pub(crate) to_send: Option<String>,
-    /// Why not.
-    pub(crate) problem: Option<String>,
-    /// Text to show at the end.
-    pub(crate) text: Option<String>,
+    /// Why not, and what else there is to say.
+    pub(crate) closing: Closing,
 }
 
 /// Sinks that are ready, but not yet running.
@@ -111,35 +126,51 @@ impl OpenSinks {
 
     /// Starts their threads.
     pub(crate) fn start(self) -> Result<Sinks> {
-        let start = |sink| {
-            let queue = Arc::new(Queue::default());
+        let start = |sink: Box<dyn Sink>| {
+            let (destination, queue) = (sink.destination(), Arc::new(Queue::default()));
+            let (sender, closing) = mpsc::channel();
             let thread = thread::Builder::new().name("sink".to_owned()).spawn({
                 let queue = Arc::clone(&queue);
                 move || {
-                    privileges::drop_in_thread();
-                    serve(sink, &queue)
+                    privileges::drop_in_sink();
+                    // Nobody to receive it: then it has been given up.
+                    let _ = sender.send(serve(sink, &queue));
                 }
             });
-            Ok((queue, thread.context("cannot start a thread")?))
+            thread.context("cannot start a thread")?;
+            Ok(Running { destination, queue, closing })
         };
-        let running: Result<Vec<_>> = self.0.into_iter().map(start).collect();
-        let (queues, threads) = running?.into_iter().unzip();
-        Ok(Sinks { intake: Intake(queues), threads })
+        Ok(Sinks(self.0.into_iter().map(start).collect::<Result<_>>()?))
     }
 }
 
-fn serve(mut sink: Box<dyn Sink>, queue: &Queue) -> Delivery {
-    let mut delivered = 0;
+/// Feeds a sink from its queue, to the end. A panic, which is a bug, costs what it was given and what comes after.
+fn serve(mut sink: Box<dyn Sink>, queue: &Queue) -> Closing {
+    let mut panic = None;
     while let Some(batch) = queue.take() {
         let spans = batch.len() as u64;
-        let missing = sink.write(batch, queue);
-        delivered += spans - missing.lost - missing.saved;
-        queue.count(missing);
+        let missing = match panic {
+            None => catch_unwind(AssertUnwindSafe(|| sink.write(batch, queue)))
+                .map_err(|payload| panic = Some(said(payload.as_ref())))
+                .ok(),
+            Some(_) => None,
+        };
+        queue.count(spans, missing.unwrap_or(Undelivered { lost: spans, saved: 0 }));
     }
-    let closing = sink.close();
-    let missing = queue.undelivered();
-    let full = || (missing.lost > 0).then(|| "the queue was full".to_owned());
-    Delivery { delivered, missing, problem: closing.problem.or_else(full), ..closing }
+    let closing = match panic {
+        None => catch_unwind(AssertUnwindSafe(|| sink.close())).map_err(|payload| said(payload.as_ref())),
+        Some(panic) => Err(panic),
+    };
+    closing.unwrap_or_else(|panic| Closing {
+        problem: Some(format!("this is a bug, please report it: {panic}")),
+        ..Closing::default()
+    })
+}
+
+/// What a panic said.
+fn said(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied().map(str::to_owned);
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
 /// The way in: never waits.
@@ -154,26 +185,124 @@ impl Intake {
         }
     }
 
+    /// Nothing more will come; what is there has that long. May be called again: then it has that long from now on.
+    pub(crate) fn close(&self, flush_timeout: Duration) {
+        for queue in &self.0 {
+            queue.close(Instant::now() + flush_timeout);
+        }
+    }
+
     /// Spans lost so far, of all sinks.
     pub(crate) fn lost(&self) -> u64 {
         self.0.iter().map(|queue| queue.undelivered().lost).sum()
     }
 }
 
-/// Running sinks.
+/// A sink in its thread.
 #[derive(Debug)]
-pub(crate) struct Sinks {
-    pub(crate) intake: Intake,
-    threads: Vec<JoinHandle<Delivery>>,
+struct Running {
+    destination: String,
+    queue: Arc<Queue>,
+    closing: mpsc::Receiver<Closing>,
 }
 
+impl Running {
+    /// Waits for its end. A slow disk may take its time, but one that takes nothing at all is given up.
+    fn join(self) -> Delivery {
+        let (mut pending, mut progress) = (self.queue.pending(), Instant::now());
+        let closing = loop {
+            match self.closing.recv_timeout(GLANCE) {
+                Ok(closing) => break closing,
+                Err(RecvTimeoutError::Disconnected) => break Closing::default(),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.queue.pending() < pending || !self.queue.is_over() {
+                (pending, progress) = (self.queue.pending(), Instant::now());
+            }
+            if progress.elapsed() > GRACE {
+                break Closing { problem: Some("it takes nothing any more".to_owned()), ..Closing::default() };
+            }
+        };
+        let Undelivered { lost, saved } = self.queue.undelivered();
+        let missing = Undelivered { lost: lost + self.queue.pending(), saved };
+        let full = || (missing.lost > 0).then(|| "the queue was full".to_owned());
+        let closing = Closing { problem: closing.problem.or_else(full), ..closing };
+        Delivery { destination: self.destination, delivered: self.queue.delivered(), missing, closing }
+    }
+}
+
+/// How often to look whether the time to deliver is over: it may have been cut short.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// What ending takes besides delivering.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Running sinks.
+#[derive(Debug)]
+pub(crate) struct Sinks(Vec<Running>);
+
 impl Sinks {
-    /// Delivers what is left, as far as that takes no longer, and says what came of it.
-    pub(crate) fn close(self, flush_timeout: Duration) -> Vec<Delivery> {
-        for queue in &self.intake.0 {
-            queue.close(Instant::now() + flush_timeout);
+    pub(crate) fn intake(&self) -> Intake {
+        Intake(self.0.iter().map(|running| Arc::clone(&running.queue)).collect())
+    }
+
+    /// Waits until all is delivered, or the time that [`Intake::close`] gave is over, and says what came of it.
+    pub(crate) fn join(self) -> Vec<Delivery> {
+        self.0.into_iter().map(Running::join).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes one batch, then does something else.
+    struct Fickle(fn() -> Undelivered);
+
+    impl Sink for Fickle {
+        fn destination(&self) -> String {
+            "fickle".to_owned()
         }
-        let panicked = |_| Delivery { problem: Some("its thread panicked".to_owned()), ..Delivery::default() };
-        self.threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+
+        fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
+            if spans.len() == 1 { Undelivered::default() } else { (self.0)() }
+        }
+
+        fn close(self: Box<Self>) -> Closing {
+            Closing::default()
+        }
+    }
+
+    /// What comes of such a sink that is given one span and later two.
+    fn deliver(second: fn() -> Undelivered) -> Delivery {
+        let sinks = OpenSinks(vec![Box::new(Fickle(second))]).start().unwrap();
+        let (intake, span) = (sinks.intake(), Arc::new(queue::tests::span(10)));
+        intake.push(&span);
+        while sinks.0[0].queue.delivered() == 0 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        intake.push(&span);
+        intake.push(&span);
+        intake.close(Duration::ZERO);
+        sinks.join().remove(0)
+    }
+
+    #[test]
+    fn what_a_panic_costs_is_told() {
+        let delivery = deliver(|| panic!("at the {}", "disco"));
+        assert_eq!((delivery.delivered, delivery.missing), (1, Undelivered { lost: 2, saved: 0 }));
+        assert_eq!(delivery.destination, "fickle");
+        assert_eq!(delivery.closing.problem.unwrap(), "this is a bug, please report it: at the disco");
+    }
+
+    #[test]
+    fn one_that_takes_nothing_any_more_is_given_up() {
+        let delivery = deliver(|| {
+            loop {
+                thread::park();
+            }
+        });
+        assert_eq!((delivery.delivered, delivery.missing), (1, Undelivered { lost: 2, saved: 0 }));
+        assert_eq!(delivery.closing.problem.unwrap(), "it takes nothing any more");
     }
 }

@@ -4,7 +4,6 @@ use std::{
     collections::VecDeque,
     mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -31,6 +30,9 @@ pub(crate) struct Queue {
 struct State {
     spans: VecDeque<Arc<Span>>,
     bytes: usize,
+    /// All that has ever come.
+    pushed: u64,
+    delivered: u64,
     undelivered: Undelivered,
     /// When its end has to be over; it is closed then.
     deadline: Option<Instant>,
@@ -40,6 +42,7 @@ impl Queue {
     pub(crate) fn push(&self, span: Arc<Span>) {
         let mut state = self.lock();
         let size = encoded_size(&span);
+        state.pushed += 1;
         if state.bytes + size > CAPACITY {
             state.undelivered.lost += 1;
             return;
@@ -69,7 +72,12 @@ impl Queue {
     /// Nothing more will come; what is there has until then.
     pub(crate) fn close(&self, deadline: Instant) {
         self.lock().deadline = Some(deadline);
-        self.changed.notify_one();
+        self.changed.notify_all();
+    }
+
+    /// Whether what is there had until now.
+    pub(crate) fn is_over(&self) -> bool {
+        self.deadline().is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Until when everything has to be delivered, once the queue is closed.
@@ -77,16 +85,13 @@ impl Queue {
         self.lock().deadline
     }
 
-    /// Waits that long, but not past the queue's being closed, or its deadline, nor when more than `bytes` wait in it.
+    /// Waits that long, but not past the queue's being closed, or its deadline, or a change of that, nor when more than `bytes` wait in it.
     pub(crate) fn wait(&self, time: Duration, bytes: usize) {
         let state = self.lock();
-        if let Some(deadline) = state.deadline {
-            drop(state);
-            thread::sleep(time.min(deadline.saturating_duration_since(Instant::now())));
-        } else {
-            let goes_on = |state: &mut State| state.deadline.is_none() && state.bytes <= bytes;
-            drop(self.changed.wait_timeout_while(state, time, goes_on));
-        }
+        let known = state.deadline;
+        let time = known.map_or(time, |deadline| time.min(deadline.saturating_duration_since(Instant::now())));
+        let goes_on = |state: &mut State| state.deadline == known && (known.is_some() || state.bytes <= bytes);
+        drop(self.changed.wait_timeout_while(state, time, goes_on));
     }
 
     /// What waits in it.
@@ -95,9 +100,20 @@ impl Queue {
     }
 
     /// Counts what became of spans that were taken.
-    pub(crate) fn count(&self, missing: Undelivered) {
+    pub(crate) fn count(&self, spans: u64, missing: Undelivered) {
         let mut state = self.lock();
+        state.delivered += spans - missing.lost - missing.saved;
         state.undelivered = state.undelivered + missing;
+    }
+
+    pub(crate) fn delivered(&self) -> u64 {
+        self.lock().delivered
+    }
+
+    /// Spans that are still in it, or taken and not counted.
+    pub(crate) fn pending(&self) -> u64 {
+        let state = self.lock();
+        state.pushed - state.delivered - state.undelivered.lost - state.undelivered.saved
     }
 
     /// Spans that did not fit, or did not arrive.
@@ -161,7 +177,7 @@ fn value_size(value: &Value) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::SystemTime;
 
     use tracer_model::{
@@ -172,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    fn span(argument_bytes: usize) -> Arc<Span> {
+    pub(in super::super) fn span(argument_bytes: usize) -> Span {
         let arguments = Strings { bytes: vec![b'x'; argument_bytes], size: argument_bytes as u64 };
         let process = ProcessSpan {
             pid: 1,
@@ -187,7 +203,7 @@ mod tests {
             attributes: Arc::new([]),
             certificate: None,
         };
-        Arc::new(Span {
+        Span {
             trace_id: TraceId([1; 16]),
             span_id: SpanId([1; 8]),
             parent_id: None,
@@ -196,14 +212,14 @@ mod tests {
             is_unfinished: false,
             is_repaired: false,
             subject: Subject::Process(Box::new(process)),
-        })
+        }
     }
 
     #[test]
     fn batches_are_bounded_and_nothing_is_lost_between_them() {
         let queue = Queue::default();
         for _ in 0..100 {
-            queue.push(span(100_000));
+            queue.push(Arc::new(span(100_000)));
         }
         queue.close(Instant::now());
         let mut batches = Vec::new();
@@ -217,8 +233,8 @@ mod tests {
     #[test]
     fn a_span_larger_than_a_batch_goes_alone() {
         let queue = Queue::default();
-        queue.push(span(BATCH));
-        queue.push(span(10));
+        queue.push(Arc::new(span(BATCH)));
+        queue.push(Arc::new(span(10)));
         queue.close(Instant::now());
         assert_eq!(queue.take().unwrap().len(), 1);
         assert_eq!(queue.take().unwrap().len(), 1);
@@ -227,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_users_attributes_count() {
-        let mut span = Arc::unwrap_or_clone(span(10));
+        let mut span = span(10);
         let before = encoded_size(&span);
         if let Subject::Process(process) = &mut span.subject {
             process.attributes = [("big".to_owned(), Value::String("x".repeat(100_000)))].into();
@@ -240,7 +256,7 @@ mod tests {
         let queue = Queue::default();
         let size = 16 << 20;
         for _ in 0..10 {
-            queue.push(span(size));
+            queue.push(Arc::new(span(size)));
         }
         let fits = CAPACITY / encoded_size(&span(size));
         assert_eq!(queue.undelivered().lost, 10 - fits as u64);

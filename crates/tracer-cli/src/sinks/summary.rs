@@ -15,7 +15,7 @@ use tracer_model::{
     span::Subject,
 };
 
-use super::{Delivery, Sink, Undelivered, queue::Queue};
+use super::{Closing, Sink, Undelivered, queue::Queue};
 use crate::{
     config::variable,
     console::{is_coloured, printable},
@@ -74,7 +74,11 @@ impl Sink for SummarySink {
         Undelivered::default()
     }
 
-    fn close(self: Box<Self>) -> Delivery {
+    fn destination(&self) -> String {
+        String::new()
+    }
+
+    fn close(self: Box<Self>) -> Closing {
         let mut text = String::new();
         if let Some(tree) = Tree::grow(&self.entries) {
             tree.render(&Style::of_stderr(), &mut text);
@@ -83,7 +87,7 @@ impl Sink for SummarySink {
         if left_out > 0 {
             let _ = writeln!(text, "the tree shows {} of {} spans", self.entries.len(), self.seen);
         }
-        Delivery { text: Some(text), ..Delivery::default() }
+        Closing { text: Some(text), ..Closing::default() }
     }
 }
 

@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     trace_service_client::TraceServiceClient,
 };
 use prost::Message;
-use reqwest::{Certificate, Identity, redirect::Policy};
+use reqwest::{Certificate, ClientBuilder, Identity, redirect::Policy};
 use tokio::runtime::{Builder, Runtime};
 use tonic::{
     Code, Status,
@@ -129,14 +129,29 @@ impl Client {
 fn http(otlp: &Otlp) -> Result<Transport> {
     // The provider is the process's own; a second call finds it there.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let trusted = otlp.certificate.as_ref().and_then(|pem| {
+        let read = Certificate::from_pem_bundle(pem);
+        read.inspect_err(|error| console::warn(format_args!("the CA certificate is ignored: {error}"))).ok()
+    });
+    let client = http_client(otlp, |client| match &trusted {
+        // Without TLS none is needed, and a slim container has none.
+        _ if !otlp.endpoint.is_secure() => client.tls_certs_only([]),
+        Some(trusted) => client.tls_certs_merge(trusted.iter().cloned()),
+        None => client,
+    });
+    let client = match (client, trusted) {
+        // Without the system's authorities there are still those.
+        (Err(_), Some(trusted)) => http_client(otlp, |client| client.tls_certs_only(trusted)),
+        (client, _) => client,
+    };
+    let client = client.context("cannot set up HTTP")?;
+    let (url, headers) = (otlp.endpoint.secret().to_owned(), otlp.headers.clone());
+    Ok(Transport::Http { client, url, headers, uses_gzip: otlp.uses_gzip })
+}
+
+fn http_client(otlp: &Otlp, trust: impl FnOnce(ClientBuilder) -> ClientBuilder) -> reqwest::Result<reqwest::Client> {
     // A redirected POST becomes a GET, and whatever page answers that would count as delivery.
-    let mut client = reqwest::Client::builder().user_agent(USER_AGENT).redirect(Policy::none());
-    if let Some(pem) = &otlp.certificate {
-        match Certificate::from_pem_bundle(pem) {
-            Ok(certificates) => client = client.tls_certs_merge(certificates),
-            Err(error) => console::warn(format_args!("the CA certificate is ignored: {error}")),
-        }
-    }
+    let mut client = trust(reqwest::Client::builder().user_agent(USER_AGENT).redirect(Policy::none()));
     if let Some((certificate, key)) = &otlp.client_identity {
         let pem = [key.as_slice(), b"\n", certificate].concat();
         match Identity::from_pem(&pem) {
@@ -144,22 +159,28 @@ fn http(otlp: &Otlp) -> Result<Transport> {
             Err(error) => console::warn(format_args!("the client certificate is ignored: {error}")),
         }
     }
-    let client = client.build().context("cannot set up HTTP")?;
-    let (url, headers) = (otlp.endpoint.clone(), otlp.headers.clone());
-    Ok(Transport::Http { client, url, headers, uses_gzip: otlp.uses_gzip })
+    client.build()
 }
 
 fn grpc(otlp: &Otlp) -> Result<Transport> {
-    let mut endpoint = Endpoint::from_shared(otlp.endpoint.clone())?.user_agent(USER_AGENT)?;
-    if otlp.endpoint.starts_with("https://") {
-        let mut tls = ClientTlsConfig::new().with_enabled_roots();
+    let mut endpoint = Endpoint::from_shared(otlp.endpoint.secret().to_owned())?.user_agent(USER_AGENT)?;
+    if otlp.endpoint.is_secure() {
+        let mut tls = ClientTlsConfig::new();
         if let Some(pem) = &otlp.certificate {
             tls = tls.ca_certificate(tonic::transport::Certificate::from_pem(pem));
         }
         if let Some((certificate, key)) = &otlp.client_identity {
-            tls = tls.identity(tonic::transport::Identity::from_pem(certificate, key));
+            let identity = tonic::transport::Identity::from_pem(certificate, key);
+            match endpoint.clone().tls_config(ClientTlsConfig::new().identity(identity.clone())) {
+                Ok(_) => tls = tls.identity(identity),
+                Err(error) => console::warn(format_args!("the client certificate is ignored: {}", innermost(&error))),
+            }
         }
-        endpoint = endpoint.tls_config(tls)?;
+        endpoint = match endpoint.clone().tls_config(tls.clone().with_enabled_roots()) {
+            // Without the system's authorities there are still those that we were given.
+            Err(_) if otlp.certificate.is_some() => endpoint.tls_config(tls)?,
+            endpoint => endpoint?,
+        };
     }
     let mut client = TraceServiceClient::new(endpoint.connect_lazy());
     if otlp.uses_gzip {

@@ -3,6 +3,9 @@
 mod client;
 
 use std::{
+    borrow::Cow,
+    env,
+    path::{self, Path},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -18,17 +21,14 @@ use opentelemetry_sdk::Resource;
 use tracer_model::Span;
 
 use self::client::{Client, Failure, Rejected};
-use super::{Delivery, Sink, Undelivered, otel::Converter, queue::Queue, spool::Spool};
-use crate::{
-    config::{Otlp, Protocol},
-    user::invoker,
-};
+use super::{Closing, Sink, Undelivered, otel::Converter, queue::Queue, spool::Spool};
+use crate::config::{Otlp, Protocol, TRACES_ENDPOINT, TRACES_PATH, Url};
 
 /// When more than this waits behind a batch that is tried again, the batch is saved instead.
 const PATIENCE: usize = 64 << 20;
 
 pub(crate) struct OtlpSink {
-    endpoint: String,
+    endpoint: Url,
     protocol: Protocol,
     client: Client,
     resource: ResourceAttributesWithSchema,
@@ -37,6 +37,8 @@ pub(crate) struct OtlpSink {
     problem: Option<String>,
     /// The collector did not take the last batch, for no fault of the batch's.
     is_away: bool,
+    /// Single spans, one after the other, that were too large for the collector.
+    too_large: u32,
     /// It will not be tried any more.
     is_given_up: bool,
 }
@@ -52,12 +54,19 @@ impl OtlpSink {
             spool,
             problem: None,
             is_away: false,
+            too_large: 0,
             is_given_up: false,
         })
     }
 
     /// Sends a batch, in several pieces if the collector wants them smaller.
     fn deliver(&mut self, spans: &[Arc<Span>], queue: &Queue) -> Undelivered {
+        let is_too_much =
+            (self.is_away || self.too_large > 0) && queue.deadline().is_none() && queue.bytes() > PATIENCE;
+        if self.is_given_up || is_too_much || queue.is_over() {
+            self.problem.get_or_insert_with(|| "there was no time left".to_owned());
+            return self.spool.save(spans);
+        }
         let data = spans.iter().map(|span| self.converter.span_data(span)).collect();
         let request =
             ExportTraceServiceRequest { resource_spans: group_spans_by_resource_and_scope(data, &self.resource) };
@@ -75,7 +84,7 @@ impl OtlpSink {
         let result = export(&self.client, &request, &pace);
         match result {
             Ok(rejected) => {
-                self.is_away = false;
+                (self.is_away, self.too_large) = (false, 0);
                 let lost = rejected.spans.min(spans.len() as u64);
                 if lost > 0 {
                     self.problem.get_or_insert_with(|| format!("rejected by the collector: {}", rejected.reason));
@@ -87,8 +96,9 @@ impl OtlpSink {
                 self.deliver(one, queue) + self.deliver(other, queue)
             }
             Err(failure) => {
+                self.too_large += u32::from(matches!(failure, Failure::TooLarge(_)));
                 self.is_away = matches!(failure, Failure::Unreachable(_) | Failure::Busy { .. });
-                self.is_given_up = self.is_away && queue.deadline().is_some();
+                self.is_given_up = self.is_away && queue.deadline().is_some() || self.too_large >= TOO_LARGE;
                 self.problem.get_or_insert_with(|| failure.to_string());
                 self.spool.save(spans)
             }
@@ -96,23 +106,42 @@ impl OtlpSink {
     }
 }
 
+/// When as many single spans are too large, it is not the spans.
+const TOO_LARGE: u32 = 8;
+
 impl Sink for OtlpSink {
-    fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered {
-        let is_too_much = self.is_away && queue.deadline().is_none() && queue.bytes() > PATIENCE;
-        if self.is_given_up || is_too_much { self.spool.save(&spans) } else { self.deliver(&spans, queue) }
+    fn destination(&self) -> String {
+        self.endpoint.to_string()
     }
 
-    fn close(self: Box<Self>) -> Delivery {
+    fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered {
+        self.deliver(&spans, queue)
+    }
+
+    fn close(self: Box<Self>) -> Closing {
         self.client.close();
         let (saved_in, loss) = self.spool.close();
         let problem = [self.problem, loss].into_iter().flatten().reduce(|problem, loss| format!("{problem}; {loss}"));
-        let to_send = saved_in.map(|file| {
-            let sudo = if invoker().is_some() { "sudo " } else { "" };
-            let protocol = if self.protocol == Protocol::Grpc { " --protocol grpc" } else { "" };
-            format!("{sudo}process-tracer send --endpoint {}{protocol} {}", self.endpoint, file.display())
-        });
-        Delivery { destination: self.endpoint, problem, to_send, ..Delivery::default() }
+        let to_send = saved_in.map(|file| command_to_send(&file, &self.endpoint, self.protocol));
+        Closing { problem, to_send, text: None }
     }
+}
+
+/// The command line that delivers a file, whatever folder and shell it is run in.
+fn command_to_send(file: &Path, endpoint: &Url, protocol: Protocol) -> String {
+    let program = env::current_exe().unwrap_or_else(|_| "process-tracer".into());
+    let file = path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let endpoint = endpoint.to_string();
+    let mut words = vec![program.to_string_lossy().into_owned(), "send".to_owned()];
+    // What is given to --endpoint is a base, and not every URL has one.
+    let is_below_base = protocol == Protocol::Grpc || endpoint.ends_with(TRACES_PATH);
+    if is_below_base {
+        words.extend(["--endpoint".to_owned(), endpoint.clone()]);
+    }
+    words.extend(["--protocol".to_owned(), protocol.name().to_owned(), file.to_string_lossy().into_owned()]);
+    let quoted = |word: &str| shlex::try_quote(word).map_or_else(|_| word.to_owned(), Cow::into_owned);
+    let command = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    if is_below_base { command } else { format!("{TRACES_ENDPOINT}={} {command}", quoted(&endpoint)) }
 }
 
 /// Whether the collector takes spans: sends none.
@@ -143,9 +172,12 @@ impl Sender {
             deadline: &|| None,
             wait: &thread::sleep,
             has_patience: &|failure| {
-                let patience =
-                    if matches!(failure, Failure::Unreachable(_)) { self.patience / 10 } else { self.patience };
-                started.elapsed() < patience
+                let (patience, wait) = match failure {
+                    Failure::Unreachable(_) => (self.patience / 10, Duration::ZERO),
+                    Failure::Busy { after, .. } => (self.patience, after.unwrap_or_default()),
+                    _ => (self.patience, Duration::ZERO),
+                };
+                started.elapsed() + wait < patience
             },
         };
         match export(&self.client, &request, &pace) {
