@@ -39,12 +39,22 @@ fn client_and_server_have_a_span_each() {
     assert_eq!(client.name, format!("connect 127.0.0.1:{}", client.attribute("server.port")));
     assert_eq!(client.attribute("network.type"), "ipv4");
     assert_eq!(server.attribute("client.address"), "127.0.0.1");
+    let seconds = |key: &str| client.attribute(key).parse::<f64>().unwrap();
+    let established = (client.events[0].at - client.start) as f64 / 1e9;
+    assert!((seconds("process_tracer.tcp.connect_time") - established).abs() < 1e-6 && established > 0.0);
+    assert!(
+        seconds("process_tracer.tcp.round_trip_time") > 0.0
+            && client.has("process_tracer.tcp.round_trip_time_variance")
+    );
+    assert!(!server.has("process_tracer.tcp.connect_time"));
 }
 
 #[test]
 fn a_half_closed_connection_goes_on_until_its_owner_closes_it() {
     let run = trace_workload(&["talk", "127.0.0.1", "parent"]);
     let (client, server) = conversation(&run);
+    assert_eq!(client.attribute("process_tracer.tcp.closed_by"), "local");
+    assert_eq!(server.attribute("process_tracer.tcp.closed_by"), "remote");
     // The client shuts down its half at once, and closes 50 ms after the server has.
     assert!(client.end >= server.end + 40_000_000, "{client:#?} {server:#?}");
 }

@@ -1,5 +1,7 @@
 //! fork, exec and exit, in all their forms.
 
+use std::path::{Path, PathBuf};
+
 use crate::harness::{Run, trace_script, trace_workload, workload};
 use crate::trace::{STATUS_ERROR, Span};
 
@@ -266,6 +268,59 @@ fn where_a_process_belongs_is_told() {
 }
 
 #[test]
+fn as_whom_a_process_runs_is_told() {
+    let run = trace_script(
+        &[],
+        "nice -n 3 setpriv --reuid=65534 --regid=65534 --clear-groups /bin/true; unshare --mount --net /bin/echo",
+    );
+    run.trace.assert_complete();
+    let root = run.trace.root();
+    assert_eq!((root.attribute("process.user.id"), root.attribute("process.user.name")), ("0", "root"));
+    assert_eq!((root.attribute("process_tracer.group.id"), root.attribute("process_tracer.group.name")), ("0", "root"));
+    assert!(!root.has("process_tracer.nice") && !root.has("process_tracer.namespace.mount"));
+    let other = run.trace.named("true");
+    assert_eq!((other.attribute("process.user.id"), other.attribute("process.user.name")), ("65534", "nobody"));
+    assert_eq!((other.attribute("process_tracer.group.id"), other.attribute("process_tracer.nice")), ("65534", "3"));
+    let apart = run.trace.named("echo");
+    assert!(apart.has("process_tracer.namespace.mount") && apart.has("process_tracer.namespace.network"));
+    assert!(!apart.has("process_tracer.namespace.pid") && !apart.has("process.user.name"), "{apart:#?}");
+}
+
+#[test]
+fn a_process_that_dies_for_memory_is_told_from_others() {
+    // Version 1 has a hierarchy of its own for memory. Where there is swap it would take a while.
+    let (root, limits) =
+        match mounts().into_iter().find(|(kind, _, options)| kind == "cgroup" && options.contains("memory")) {
+            Some((_, folder, _)) => (folder, ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]),
+            None => {
+                std::fs::write(control_groups().join("cgroup.subtree_control"), "+memory").unwrap();
+                (control_groups(), ["memory.max", "memory.swap.max"])
+            }
+        };
+    let group = root.join(format!("process-tracer-test-{}", std::process::id()));
+    std::fs::create_dir(&group).unwrap();
+    std::fs::write(group.join(limits[0]), "20M").unwrap();
+    let _ = std::fs::write(group.join(limits[1]), "20M");
+    let eat = "x = bytearray(200 << 20); print(len(x))";
+    let script = format!(
+        "sh -c 'echo $$ > {0}/cgroup.procs; exec python3 -c \"{eat}\"'; sh -c 'kill -9 $$'; true",
+        group.display()
+    );
+    let run = trace_script(&[], &script);
+    remove_group(&group);
+    run.trace.assert_complete();
+    let victim = run.trace.named("python3");
+    assert_eq!(
+        (victim.attribute("process_tracer.exit.signal"), victim.attribute("process_tracer.exit.oom_killed")),
+        ("SIGKILL", "true")
+    );
+    assert_eq!(victim.status_message, "killed by SIGKILL, out of memory");
+    let other =
+        run.trace.processes().find(|span| span.name == "sh" && span.status_message == "killed by SIGKILL").unwrap();
+    assert!(!other.has("process_tracer.exit.oom_killed"));
+}
+
+#[test]
 fn in_a_pid_namespace_a_process_has_two_ids() {
     let script = "unshare --pid --fork sh -c 'echo $$; exec /bin/true'";
     let run = trace_script(&[], script);
@@ -277,27 +332,40 @@ fn in_a_pid_namespace_a_process_has_two_ids() {
     assert!(!run.trace.root().has("process.vpid"));
 }
 
+/// Where control groups, version 2, are mounted.
+fn control_groups() -> PathBuf {
+    let root = mounts().into_iter().find(|(kind, ..)| kind == "cgroup2");
+    root.expect("control groups, version 2, have to be mounted").1
+}
+
+/// File system, place and options of each mount.
+fn mounts() -> Vec<(String, PathBuf, String)> {
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    fields.map(|fields| (fields[2].to_owned(), fields[1].into(), fields[3].to_owned())).collect()
+}
+
+/// It is empty once its processes are reaped, a little later.
+fn remove_group(group: &Path) {
+    for _ in 0..100 {
+        if std::fs::remove_dir(group).is_ok() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("{} is still in use", group.display());
+}
+
 #[test]
 fn a_container_is_known_by_its_control_group() {
-    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
-    let root = mounts.lines().find_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
-        [_, folder, "cgroup2", ..] => Some(std::path::PathBuf::from(folder)),
-        _ => None,
-    });
     let id = "5".repeat(64);
     let name = format!("docker-{id}.scope");
-    let group = root.expect("control groups, version 2, have to be mounted").join(&name);
+    let group = control_groups().join(&name);
     std::fs::create_dir(&group).unwrap();
     let script = format!("/bin/true; sh -c 'echo $$ > {}/cgroup.procs; /bin/echo'", group.display());
     let run = trace_script(&[], &script);
     run.trace.assert_complete();
-    // It is empty once its processes are reaped, a little later.
-    for _ in 0..100 {
-        if std::fs::remove_dir(&group).is_ok() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    remove_group(&group);
     let inside = run.trace.named("echo");
     assert_eq!(inside.attribute("container.id"), id);
     assert!(inside.attribute("process.linux.cgroup").ends_with(&format!("/{name}")), "{inside:#?}");

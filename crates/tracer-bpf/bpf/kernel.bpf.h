@@ -137,6 +137,10 @@ typedef struct {
 	__u64 val;
 } kernel_cap_t;
 
+struct ns_common {
+	unsigned int inum;
+};
+
 struct cred {
 	kuid_t uid;
 	kgid_t gid;
@@ -145,14 +149,28 @@ struct cred {
 	kuid_t euid;
 	kgid_t egid;
 	kernel_cap_t cap_permitted;
-};
-
-struct ns_common {
-	unsigned int inum;
+	struct user_namespace *user_ns;
 };
 
 struct pid_namespace {
 	struct ns_common ns;
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+struct user_namespace {
+	struct ns_common ns;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+	struct net *net_ns;
 };
 
 struct upid {
@@ -187,6 +205,7 @@ struct task_struct {
 	char comm[16];
 	int pid;
 	int tgid;
+	int static_prio;
 	int exit_code;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
@@ -196,6 +215,7 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
+	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
 	struct list_head thread_node;
 	struct sched_entity se;
@@ -211,10 +231,7 @@ struct task_struct {
 struct linux_binprm {
 	int argc;
 	const char *filename;
-};
-
-struct net {
-	struct ns_common ns;
+	const char *interp;
 };
 
 typedef struct {
@@ -258,6 +275,7 @@ struct tcp_sock {
 	__u32 write_seq;
 	__u32 snd_nxt;
 	__u32 srtt_us;
+	__u32 mdev_us;
 	__u32 total_retrans;
 };
 
@@ -273,6 +291,15 @@ static __always_inline unsigned long mm_flags(struct mm_struct *mm)
 	else
 		bpf_core_read(&flags, sizeof(flags), &mm->flags);
 	return flags;
+}
+
+/* The victim of trace_mark_victim(): before Linux 6.9 the argument is a pid, since then the task. No pid is as large as
+ * an address of the kernel's. */
+static __always_inline __u32 victim_tgid(__u64 argument)
+{
+	if (argument < 1 << 22)
+		return argument;
+	return BPF_CORE_READ((struct task_struct *)argument, tgid);
 }
 
 static __always_inline struct kernfs_node *parent_node(struct kernfs_node *node)

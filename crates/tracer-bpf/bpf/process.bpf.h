@@ -320,15 +320,22 @@ static __always_inline __u32 leader_pid(struct task_struct *task, int type)
 	return BPF_CORE_READ(task, signal, pids[type], numbers[0].nr);
 }
 
-static __always_inline __u32 vpid_of(struct task_struct *task)
+static __always_inline void fill_namespaces(struct exec_record *record, struct task_struct *task)
 {
 	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
 	unsigned int level = BPF_CORE_READ(pid, level);
 	struct upid upid = {};
 
 	bpf_core_read(&upid, sizeof(upid), &pid->numbers[level]);
-	return upid.nr;
+	record->vpid = upid.nr;
+	record->namespaces.pid = BPF_CORE_READ(upid.ns, ns.inum);
+	record->namespaces.mount = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	record->namespaces.network = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
+	record->namespaces.user = BPF_CORE_READ(task, cred, user_ns, ns.inum);
 }
+
+/* That of niceness 0: include/linux/sched/prio.h, DEFAULT_PRIO. */
+#define STATIC_PRIORITY 120
 
 SEC("raw_tp/sched_process_exec")
 int handle_exec(struct bpf_raw_tracepoint_args *ctx)
@@ -363,7 +370,11 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	record.argument_count = BPF_CORE_READ(binprm, argc);
 	record.user_id = BPF_CORE_READ(task, cred, euid.val);
 	record.real_user_id = BPF_CORE_READ(task, cred, uid.val);
-	record.vpid = vpid_of(task);
+	record.group_id = BPF_CORE_READ(task, cred, egid.val);
+	record.real_group_id = BPF_CORE_READ(task, cred, gid.val);
+	record.nice = BPF_CORE_READ(task, static_prio) - STATIC_PRIORITY + 20;
+	record.is_script = BPF_CORE_READ(binprm, interp) != BPF_CORE_READ(binprm, filename);
+	fill_namespaces(&record, task);
 	record.group_leader_pid = leader_pid(task, PIDTYPE_PGID);
 	record.session_leader_pid = leader_pid(task, PIDTYPE_SID);
 	record.is_interactive = BPF_CORE_READ(task, signal, tty) != NULL;
@@ -472,6 +483,7 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	record.threads = process->threads;
+	record.is_oom_victim = process->is_oom_victim;
 	if (!process->is_withheld) {
 		record.usage.io = process->dead_threads_io;
 		add_io(&record.usage.io, leader);
@@ -487,6 +499,18 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 	fill_usage(&record.usage, task);
 	emit(&record, sizeof(record), RECORD_EXIT);
 	ADD(live_processes, -1);
+	return 0;
+}
+
+/* Before it is killed. */
+SEC("raw_tp/mark_victim")
+int handle_victim(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 tgid = victim_tgid(ctx->args[0]);
+	struct tracked_process *process = bpf_map_lookup_elem(&processes, &tgid);
+
+	if (process)
+		process->is_oom_victim = 1;
 	return 0;
 }
 

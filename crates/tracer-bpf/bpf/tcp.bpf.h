@@ -14,8 +14,9 @@
 struct connection {
 	struct identity owner;
 	__u64 opened_ns;
-	__u32 direction;
-	__u16 is_owned; /* the owner has used it; before that it is the listener */
+	__u16 direction;
+	__u16 closed_by; /* whose FIN or RST came first so far */
+	__u16 is_owned;	 /* the owner has used it; before that it is the listener */
 	__u16 is_established;
 };
 
@@ -126,6 +127,7 @@ static __always_inline void read_counters(struct connection_record *record, stru
 		record->bytes_received--;
 	record->retransmits = BPF_CORE_READ(tp, total_retrans);
 	record->round_trip_us = BPF_CORE_READ(tp, srtt_us) >> 3; /* kept in eighths */
+	record->variance_us = BPF_CORE_READ(tp, mdev_us) >> 2;	 /* in quarters */
 }
 
 /* One-to-one, and nobody without the key gets from the one to the other: the finaliser of MurmurHash3. */
@@ -153,6 +155,7 @@ static __always_inline void emit_connection(struct sock *sk, struct connection *
 	record.event = event;
 	record.direction = connection->direction;
 	record.error = error;
+	record.closed_by = error ? CLOSED_BY_NOBODY : connection->closed_by;
 	read_addresses(&record, sk);
 	read_counters(&record, sk);
 	emit(&record, sizeof(record), RECORD_CONNECTION);
@@ -290,6 +293,8 @@ int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 		emit_connection(sk, connection, CONNECTION_ESTABLISHED, 0);
 		return 0;
 	}
+	if (old_state == TCP_ESTABLISHED)
+		connection->closed_by = new_state == TCP_CLOSE_WAIT ? CLOSED_BY_PEER : CLOSED_BY_OWNER;
 	error = new_state == TCP_CLOSE ? BPF_CORE_READ(sk, sk_err) : 0;
 	if (error) {
 		close_connection(sk, connection, error);

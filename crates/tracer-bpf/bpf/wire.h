@@ -38,6 +38,11 @@
 #define DIRECTION_CONNECT 0
 #define DIRECTION_ACCEPT  1
 
+/* connection_record.closed_by */
+#define CLOSED_BY_NOBODY 0
+#define CLOSED_BY_OWNER	 1
+#define CLOSED_BY_PEER	 2
+
 /* A process incarnation: tgid in the initial pid namespace, and when its leader was created (boot clock). A pid may be
  * reused; this pair is not. */
 struct identity {
@@ -60,6 +65,8 @@ struct tracked_process {
 	struct io dead_threads_io; /* the first thread's not included */
 	__u32 threads;		   /* that it has created */
 	__u32 is_withheld;	   /* 1: the restricted user may not look at it */
+	__u32 is_oom_victim;	   /* 1: the kernel has chosen it when memory ran out */
+	__u32 reserved;
 };
 
 struct record_header {
@@ -76,6 +83,14 @@ struct fork_record {
 	__u32 reserved;
 };
 
+/* By their inode numbers. */
+struct namespaces {
+	__u32 mount;
+	__u32 pid;
+	__u32 network;
+	__u32 user;
+};
+
 /* Follows its text records, which carry the same header.time_ns. */
 struct exec_record {
 	struct record_header header;
@@ -88,6 +103,11 @@ struct exec_record {
 	__u32 group_leader_pid;	  /* the process group's, in the initial pid namespace */
 	__u32 session_leader_pid; /* likewise */
 	__u32 is_interactive;	  /* 1: the session has a controlling terminal */
+	__u32 is_script;	  /* 1: the mapped file interprets the one handed to exec */
+	__u32 group_id;		  /* effective */
+	__u32 real_group_id;
+	__u32 nice; /* plus 20 */
+	struct namespaces namespaces;
 	__u32 reserved;
 };
 
@@ -116,8 +136,10 @@ struct usage {
 struct exit_record {
 	struct record_header header;
 	struct usage usage;
-	__u32 status;  /* as wait(2) gives it */
-	__u32 threads; /* that it has created */
+	__u32 status;	     /* as wait(2) gives it */
+	__u32 threads;	     /* that it has created */
+	__u32 is_oom_victim; /* 1: the kernel chose it when memory ran out */
+	__u32 reserved;
 };
 
 struct connection_record {
@@ -128,9 +150,11 @@ struct connection_record {
 	__u64 bytes_received;
 	__u32 retransmits;   /* segments */
 	__u32 round_trip_us; /* smoothed */
+	__u32 variance_us;   /* of that */
 	__u32 event;
 	__u32 direction;
 	__u32 error;		/* errno, 0 for none */
+	__u32 closed_by;	/* whose FIN or RST came first */
 	__u16 local_port;	/* host order */
 	__u16 peer_port;	/* host order */
 	__u8 local_address[16]; /* IPv4 as v4-mapped */

@@ -8,7 +8,7 @@ use std::{
 
 use tracer_model::{
     Event, ExitStatus, Identity, Ktime,
-    event::{Change, Connection, Direction, Flow, Image, Strings, Usage},
+    event::{Change, Connection, Direction, End, Flow, Image, Namespaces, Strings, Usage},
 };
 use zerocopy::FromBytes;
 
@@ -94,7 +94,9 @@ impl Decoder {
                 let (exit, _): (wire::ExitRecord, _) = prefix(bytes)?;
                 self.texts.remove(&process);
                 let status = ExitStatus::from_wait_status(exit.status);
-                Event::Exit { at, process, parent, status, usage: Some(Box::new(usage(&exit, self.page_bytes))) }
+                let is_oom_victim = exit.is_oom_victim != 0;
+                let usage = Some(Box::new(usage(&exit, self.page_bytes)));
+                Event::Exit { at, process, parent, status, is_oom_victim, usage }
             }
             wire::RECORD_CONNECTION => connection(&prefix(bytes)?.0)?,
             kind => return Err(DecodeError::Kind(kind)),
@@ -168,12 +170,23 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>) {
         argument_count: exec.argument_count,
         user_id: exec.user_id,
         real_user_id: exec.real_user_id,
-        is_redacted: false,
         cgroup: cgroup.and_then(path).map(Into::into),
         vpid: exec.vpid,
         group_leader_pid: exec.group_leader_pid,
         session_leader_pid: exec.session_leader_pid,
         is_interactive: exec.is_interactive != 0,
+        is_script: exec.is_script != 0,
+        group_id: exec.group_id,
+        real_group_id: exec.real_group_id,
+        // Niceness is between -20 and 19: sched(7).
+        nice: (exec.nice.min(39) as i32 - 20) as i8,
+        namespaces: Namespaces {
+            mount: exec.namespaces.mount,
+            pid: exec.namespaces.pid,
+            network: exec.namespaces.network,
+            user: exec.namespaces.user,
+        },
+        ..Image::default()
     };
     let environment = environment.map(|part| Strings { bytes: part.bytes, size: exec.environment_size });
     (image, environment)
@@ -212,6 +225,12 @@ fn connection(record: &wire::ConnectionRecord) -> Result<Event, DecodeError> {
         Ok(errno) => Some(errno),
         Err(_) => return Err(DecodeError::Field { field: "error", value: record.error }),
     };
+    let closed_by = match record.closed_by {
+        wire::CLOSED_BY_NOBODY => None,
+        wire::CLOSED_BY_OWNER => Some(End::Local),
+        wire::CLOSED_BY_PEER => Some(End::Remote),
+        value => return Err(DecodeError::Field { field: "closed_by", value }),
+    };
     Ok(Event::Connection {
         at: Ktime(record.header.time_ns),
         flow: Flow { socket: record.socket, opened: Ktime(record.opened_ns) },
@@ -225,7 +244,9 @@ fn connection(record: &wire::ConnectionRecord) -> Result<Event, DecodeError> {
             bytes_received: record.bytes_received,
             retransmits: record.retransmits,
             round_trip_us: record.round_trip_us,
+            round_trip_variance_us: record.variance_us,
             error,
+            closed_by,
         },
     })
 }
@@ -291,7 +312,25 @@ mod tests {
     }
 
     fn exec(arguments_size: u64) -> Bytes {
-        Bytes::record(1).u64(arguments_size).u64(33).u32(3).u32(1000).u32(1001).u32(7).u32(40).u32(41).u32(1).u32(0)
+        Bytes::record(1)
+            .u64(arguments_size)
+            .u64(33)
+            .u32(3)
+            .u32(1000)
+            .u32(1001)
+            .u32(7)
+            .u32(40)
+            .u32(41)
+            .u32(1)
+            .u32(1)
+            .u32(50)
+            .u32(51)
+            .u32(25)
+            .u32(61)
+            .u32(62)
+            .u32(63)
+            .u32(64)
+            .u32(0)
     }
 
     fn text(part: u32, offset: u32, text: &[u8], fault: u32) -> Bytes {
@@ -300,14 +339,14 @@ mod tests {
 
     fn exit(status: u32) -> Bytes {
         let counters = (1..=12).fold(Bytes::record(3), |bytes, counter| bytes.u64(counter * 1000));
-        counters.u32(status).u32(7)
+        counters.u32(status).u32(7).u32(1).u32(0)
     }
 
     fn connection(event: u32, direction: u32, error: u32) -> Bytes {
-        let record = Bytes::record(4).u64(0xffff_8880).u64(1500).u64(10).u64(20).u32(1).u32(250);
+        let record = Bytes::record(4).u64(0xffff_8880).u64(1500).u64(10).u64(20).u32(1).u32(250).u32(50);
         let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
         let v6 = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-        record.u32(event).u32(direction).u32(error).u16(40000).u16(443).raw(&mapped).raw(&v6)
+        record.u32(event).u32(direction).u32(error).u32(2).u16(40000).u16(443).raw(&mapped).raw(&v6)
     }
 
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -343,8 +382,11 @@ mod tests {
 
     #[test]
     fn an_exit_carries_the_wait_status() {
-        let Event::Exit { at, process, parent, status, usage } = decode_one(&exit(3 << 8)) else { panic!() };
+        let Event::Exit { at, process, parent, status, is_oom_victim, usage } = decode_one(&exit(3 << 8)) else {
+            panic!()
+        };
         assert_eq!((at, process, parent, status), (Ktime(2000), CHILD, PARENT, ExitStatus::Code(3)));
+        assert!(is_oom_victim);
         let expected = Usage {
             user_ns: 400,
             system_ns: 600,
@@ -385,6 +427,8 @@ mod tests {
             (image.vpid, image.group_leader_pid, image.session_leader_pid, image.is_interactive),
             (7, 40, 41, true)
         );
+        assert_eq!((image.is_script, image.group_id, image.real_group_id, image.nice), (true, 50, 51, 5));
+        assert_eq!(image.namespaces, Namespaces { mount: 61, pid: 62, network: 63, user: 64 });
         let environment = environment.unwrap();
         assert_eq!(environment.iter().collect::<Vec<_>>(), ["A=1", "B=2"]);
         assert_eq!(environment.size, 33);
@@ -456,7 +500,9 @@ mod tests {
                 bytes_received: 20,
                 retransmits: 1,
                 round_trip_us: 250,
+                round_trip_variance_us: 50,
                 error: Some(104),
+                closed_by: Some(End::Remote),
             }
         );
         for (event, change) in

@@ -25,10 +25,11 @@ use crate::{
 };
 
 /// Each program and the tracepoint it belongs to.
-const PROGRAMS: [(&str, &CStr); 7] = [
+const PROGRAMS: [(&str, &CStr); 8] = [
     ("handle_fork", c"sched_process_fork"),
     ("handle_exec", c"sched_process_exec"),
     ("handle_exit", c"sched_process_exit"),
+    ("handle_victim", c"mark_victim"),
     ("handle_signal", c"signal_generate"),
     ("handle_tcp_state", c"inet_sock_set_state"),
     ("handle_tcp_read", c"tcp_rcv_space_adjust"),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use nix::unistd::{geteuid, getuid};
+use nix::unistd::{getegid, geteuid, getgid, getuid};
 use rand::{TryRng, rngs::SysRng};
 use tracer_bpf::{
     Attached, Capture, LoadError, Options, Stream,
@@ -36,7 +36,7 @@ use crate::{
     signals::Signals,
     sinks::{Delivery, Intake, OpenSinks, Undelivered},
     sudo,
-    user::User,
+    user::{User, accounts},
 };
 
 /// Runs the command and traces it.
@@ -63,6 +63,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
         seed: seed()?,
         attributes,
         redacts: !config.is_unredacted,
+        accounts: accounts(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
     privileges::drop_before_launch();
@@ -250,6 +251,8 @@ impl Root<'_> {
             argument_count: self.command.len().try_into().unwrap_or(u32::MAX),
             user_id: geteuid().as_raw(),
             real_user_id: getuid().as_raw(),
+            group_id: getegid().as_raw(),
+            real_group_id: getgid().as_raw(),
             ..Image::default()
         };
         // The environment it was given is our own.
@@ -262,7 +265,7 @@ impl Root<'_> {
             Outcome::Killed { signal, core_dumped } => ExitStatus::Signal { number: signal as u8, core_dumped },
             Outcome::NotInvoked { .. } => return,
         };
-        tracer.handle(Event::Exit { at: end, process, parent, status, usage: None });
+        tracer.handle(Event::Exit { at: end, process, parent, status, is_oom_victim: false, usage: None });
         tracer.set_tree_usage(self.usage);
         tracer.finish(end, Losses { unobserved: Some(unobserved), ..Losses::default() });
     }

@@ -1,9 +1,10 @@
 //! The user that the command runs as, if that is not ours: `--user`.
 
-use std::{env, ffi::CString, io, os::unix::ffi::OsStrExt};
+use std::{collections::HashMap, env, ffi::CString, fs, io, os::unix::ffi::OsStrExt, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::unistd::{Gid, Uid, geteuid, getgrouplist, setgid, setgroups, setuid};
+use tracer_model::Accounts;
 
 /// What stands for whoever has called sudo.
 const INVOKER: &str = "invoker";
@@ -12,6 +13,26 @@ const INVOKER: &str = "invoker";
 pub(crate) fn invoker() -> Option<(Uid, Gid)> {
     let id = |name| env::var(name).ok()?.parse().ok();
     Some((Uid::from_raw(id("SUDO_UID")?), Gid::from_raw(id("SUDO_GID")?)))
+}
+
+/// The names of users and groups on this machine, of its files alone: asking further, as getpwuid(3) may, could take a while
+/// and go over the network.
+pub(crate) fn accounts() -> Accounts {
+    // Both passwd(5) and group(5) begin with NAME:PASSWORD:ID.
+    let read = |path| -> HashMap<u32, Arc<str>> {
+        let text = fs::read(path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let mut names = HashMap::new();
+        for line in text.lines() {
+            let mut fields = line.split(':');
+            if let (Some(name), Some(Ok(id))) = (fields.next(), fields.nth(1).map(str::parse)) {
+                // The first one counts.
+                names.entry(id).or_insert_with(|| name.into());
+            }
+        }
+        names
+    };
+    Accounts { users: read("/etc/passwd"), groups: read("/etc/group") }
 }
 
 /// Somebody with an entry in the user database.

@@ -49,6 +49,8 @@ pub enum Event {
         parent: Identity,
         /// How.
         status: ExitStatus,
+        /// The kernel chose it when memory ran out.
+        is_oom_victim: bool,
         /// What it has used in its life, if that is known.
         usage: Option<Box<Usage>>,
     },
@@ -96,6 +98,38 @@ pub struct Image {
     pub session_leader_pid: u32,
     /// Whether its session has a controlling terminal.
     pub is_interactive: bool,
+    /// The mapped file interprets the one handed to exec.
+    pub is_script: bool,
+    /// Effective group id.
+    pub group_id: u32,
+    /// Real group id.
+    pub real_group_id: u32,
+    /// From -20, the most favoured, to 19.
+    pub nice: i8,
+    /// Where it lives; in an image of a span 0 where that is where the root began.
+    pub namespaces: Namespaces,
+    /// What those ids are called here.
+    pub names: Names,
+}
+
+/// Namespaces by their inode numbers, as in /proc/PID/ns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Namespaces {
+    pub mount: u32,
+    pub pid: u32,
+    pub network: u32,
+    pub user: u32,
+}
+
+/// Names of an image's users and groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Names {
+    pub user: Option<Arc<str>>,
+    pub real_user: Option<Arc<str>>,
+    pub group: Option<Arc<str>>,
+    pub real_group: Option<Arc<str>>,
 }
 
 impl Image {
@@ -230,6 +264,15 @@ pub enum Direction {
     Accept,
 }
 
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The owner's.
+    Local,
+    /// The peer's.
+    Remote,
+}
+
 /// What is known of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
@@ -247,8 +290,12 @@ pub struct Connection {
     pub retransmits: u32,
     /// Smoothed round-trip time, microseconds; 0 before the first measurement.
     pub round_trip_us: u32,
+    /// How much that varies: RTTVAR of RFC 6298, microseconds.
+    pub round_trip_variance_us: u32,
     /// errno of its failure, if it failed.
     pub error: Option<i32>,
+    /// Once it is closed without a failure: which end was first.
+    pub closed_by: Option<End>,
 }
 
 /// What a process has used in its life, all its threads together, as getrusage(2) and proc_pid_io(5) have it.

@@ -51,4 +51,4 @@ pub use event::{Event, ExitStatus, Identity, Losses};
 pub use id::{IdGenerator, ParseIdError, SpanId, TraceId};
 pub use span::{Span, Value};
 pub use time::{Anchor, Ktime};
-pub use tracer::{Settings, Tracer};
+pub use tracer::{Accounts, Settings, Tracer};

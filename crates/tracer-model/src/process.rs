@@ -40,6 +40,7 @@ pub(crate) struct Process {
 #[derive(Clone, Debug)]
 pub(crate) struct Death {
     pub(crate) status: ExitStatus,
+    pub(crate) is_oom_victim: bool,
     pub(crate) usage: Option<Box<Usage>>,
 }
 
@@ -94,6 +95,7 @@ impl Process {
     }
 
     pub(crate) fn into_span(self, tgid: u32, death: Option<Death>) -> ProcessSpan {
+        let is_oom_victim = death.as_ref().is_some_and(|death| death.is_oom_victim);
         let (exit, usage) = death.map_or((None, None), |death| (Some(death.status), death.usage));
         ProcessSpan {
             pid: tgid,
@@ -104,6 +106,7 @@ impl Process {
             executions: self.executions,
             dropped_executions: self.dropped_executions,
             exit,
+            is_oom_victim,
             usage,
             attributes: self.attributes,
             certificate: None,

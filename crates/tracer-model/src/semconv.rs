@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     cgroup::{container_id, pod_uid},
-    event::{Direction, ExitStatus, Usage, base_name},
+    event::{Direction, End, ExitStatus, Image, Usage, base_name},
     span::{Certificate, ConnectionSpan, ProcessSpan, Span, Subject, Value},
 };
 
@@ -44,6 +44,30 @@ keys! {
     PROCESS_USER_ID = "process.user.id";
     /// Real user id at exec, where it differs.
     PROCESS_REAL_USER_ID = "process.real_user.id";
+    /// Its name.
+    PROCESS_USER_NAME = "process.user.name";
+    /// Likewise.
+    PROCESS_REAL_USER_NAME = "process.real_user.name";
+    /// Effective group id at exec.
+    GROUP_ID = "process_tracer.group.id";
+    /// Its name.
+    GROUP_NAME = "process_tracer.group.name";
+    /// Real group id at exec, where it differs.
+    REAL_GROUP_ID = "process_tracer.real_group.id";
+    /// Its name.
+    REAL_GROUP_NAME = "process_tracer.real_group.name";
+    /// Niceness at exec, where it is not 0.
+    NICE = "process_tracer.nice";
+    /// The script that the mapped file interprets, as invoked.
+    SCRIPT = "process_tracer.script";
+    /// Mount namespace, where it is not the one the root began in.
+    NAMESPACE_MOUNT = "process_tracer.namespace.mount";
+    /// Likewise of process ids.
+    NAMESPACE_PID = "process_tracer.namespace.pid";
+    /// Likewise of network.
+    NAMESPACE_NETWORK = "process_tracer.namespace.network";
+    /// Likewise of user ids.
+    NAMESPACE_USER = "process_tracer.namespace.user";
     /// As a shell shows it: 128 + N after signal N.
     PROCESS_EXIT_CODE = "process.exit.code";
     /// RFC 3339, UTC.
@@ -54,6 +78,8 @@ keys! {
     FORK = "process_tracer.fork";
     /// Name of the signal that killed it.
     EXIT_SIGNAL = "process_tracer.exit.signal";
+    /// The kernel killed it since memory had run out.
+    EXIT_OOM = "process_tracer.exit.oom_killed";
     /// Whether it dumped core.
     EXIT_CORE_DUMPED = "process_tracer.exit.core_dumped";
     /// Bytes of its argument vector, where not all were captured.
@@ -90,6 +116,12 @@ keys! {
     RETRANSMITS = "process_tracer.tcp.retransmits";
     /// Smoothed round-trip time, seconds.
     ROUND_TRIP_TIME = "process_tracer.tcp.round_trip_time";
+    /// How much that varies, seconds.
+    ROUND_TRIP_VARIANCE = "process_tracer.tcp.round_trip_time_variance";
+    /// From the SYN to the end of the handshake, seconds.
+    CONNECT_TIME = "process_tracer.tcp.connect_time";
+    /// Which end closed first: `local` or `remote`.
+    CLOSED_BY = "process_tracer.tcp.closed_by";
     /// Process id in its own pid namespace, where that is not the initial one.
     PROCESS_VPID = "process.vpid";
     /// Process id of its process group's leader.
@@ -249,7 +281,7 @@ pub struct Error {
 pub fn describe(span: &Span) -> Description {
     let mut description = match &span.subject {
         Subject::Process(process) => describe_process(span, process),
-        Subject::Connection(connection) => describe_connection(connection),
+        Subject::Connection(connection) => describe_connection(span.start, connection),
     };
     let attributes = &mut description.attributes;
     if let Some(error) = &description.error {
@@ -322,15 +354,28 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
         if image.arguments.is_truncated() {
             push(&mut attributes, ARGS_SIZE, int(image.arguments.size));
         }
+        if image.is_script && !image.file.is_empty() {
+            push(&mut attributes, SCRIPT, string(&image.file));
+        }
+        if image.nice != 0 && !process.is_fork {
+            push(&mut attributes, NICE, int(image.nice));
+        }
+        for (key, namespace) in [
+            (NAMESPACE_MOUNT, image.namespaces.mount),
+            (NAMESPACE_PID, image.namespaces.pid),
+            (NAMESPACE_NETWORK, image.namespaces.network),
+            (NAMESPACE_USER, image.namespaces.user),
+        ] {
+            if namespace > 0 && !process.is_fork {
+                push(&mut attributes, key, int(namespace));
+            }
+        }
         if let Some(directory) = &image.directory {
             push(&mut attributes, PROCESS_WORKING_DIRECTORY, string(directory));
         }
         // Of an exec that was not reported nothing is known.
         if image.vpid > 0 || image.directory.is_some() {
-            push(&mut attributes, PROCESS_USER_ID, int(image.user_id));
-            if image.real_user_id != image.user_id {
-                push(&mut attributes, PROCESS_REAL_USER_ID, int(image.real_user_id));
-            }
+            describe_accounts(&mut attributes, image);
         }
     }
     let mut error = None;
@@ -345,9 +390,13 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
                 let name = signal_name(number);
                 push(&mut attributes, EXIT_SIGNAL, string(&name));
                 push(&mut attributes, EXIT_CORE_DUMPED, Value::Bool(core_dumped));
-                error = Some(Error { message: format!("killed by {name}"), kind: name.into_owned() });
+                let reason = if process.is_oom_victim { ", out of memory" } else { "" };
+                error = Some(Error { message: format!("killed by {name}{reason}"), kind: name.into_owned() });
             }
         }
+    }
+    if process.is_oom_victim {
+        push(&mut attributes, EXIT_OOM, Value::Bool(true));
     }
     if let Some(usage) = &process.usage {
         describe_usage(&mut attributes, usage);
@@ -374,6 +423,25 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
         }))
         .collect();
     Description { kind: Kind::Internal, attributes, events, dropped_events: process.dropped_executions, error }
+}
+
+fn describe_accounts(attributes: &mut KeyValues, image: &Image) {
+    let names = &image.names;
+    let is_other_user = image.real_user_id != image.user_id;
+    let is_other_group = image.real_group_id != image.group_id;
+    for (id_key, name_key, id, name, is_told) in [
+        (PROCESS_USER_ID, PROCESS_USER_NAME, image.user_id, &names.user, true),
+        (PROCESS_REAL_USER_ID, PROCESS_REAL_USER_NAME, image.real_user_id, &names.real_user, is_other_user),
+        (GROUP_ID, GROUP_NAME, image.group_id, &names.group, true),
+        (REAL_GROUP_ID, REAL_GROUP_NAME, image.real_group_id, &names.real_group, is_other_group),
+    ] {
+        if is_told {
+            push(attributes, id_key, int(id));
+            if let Some(name) = name {
+                push(attributes, name_key, string(name));
+            }
+        }
+    }
 }
 
 /// CPU time and memory always; of the rest what is not zero.
@@ -451,7 +519,7 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
     }
 }
 
-fn describe_connection(span: &ConnectionSpan) -> Description {
+fn describe_connection(start: SystemTime, span: &ConnectionSpan) -> Description {
     let connection = &span.connection;
     let mut attributes = Vec::with_capacity(12);
     push(&mut attributes, NETWORK_TRANSPORT, string("tcp"));
@@ -473,6 +541,21 @@ fn describe_connection(span: &ConnectionSpan) -> Description {
     push(&mut attributes, RETRANSMITS, int(connection.retransmits));
     if connection.round_trip_us > 0 {
         push(&mut attributes, ROUND_TRIP_TIME, Value::Float(f64::from(connection.round_trip_us) / 1e6));
+        push(&mut attributes, ROUND_TRIP_VARIANCE, Value::Float(f64::from(connection.round_trip_variance_us) / 1e6));
+    }
+    if let (Some(established), Direction::Connect) = (span.established, connection.direction) {
+        let time = established.duration_since(start).unwrap_or_default();
+        push(&mut attributes, CONNECT_TIME, Value::Float(time.as_secs_f64()));
+    }
+    if let Some(end) = connection.closed_by {
+        push(
+            &mut attributes,
+            CLOSED_BY,
+            string(match end {
+                End::Local => "local",
+                End::Remote => "remote",
+            }),
+        );
     }
     let kind = match connection.direction {
         Direction::Connect => Kind::Client,

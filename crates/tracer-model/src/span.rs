@@ -56,6 +56,8 @@ pub struct ProcessSpan {
     pub is_fork: bool,
     /// How it ended; `None` while unfinished.
     pub exit: Option<ExitStatus>,
+    /// The kernel chose it when memory ran out.
+    pub is_oom_victim: bool,
     /// What it has used, if that is known.
     pub usage: Option<Box<Usage>>,
     /// The user's attributes, by the last exec.

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     connection::LiveConnection,
     ended::Ended,
-    event::{Change, Connection, Event, Flow, Identity, Image, Losses, Strings, Usage},
+    event::{Change, Connection, Event, Flow, Identity, Image, Losses, Names, Namespaces, Strings, Usage},
     expression::{Attributes, Failure},
     id::{IdGenerator, SpanId, TraceId},
     process::{Death, Process},
@@ -16,6 +16,14 @@ use crate::{
     span::{Certificate, ConnectionSpan, Gap, ProcessSpan, Span, Subject},
     time::{Anchor, Ktime},
 };
+
+/// Names by user and group id.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Accounts {
+    pub users: HashMap<u32, Arc<str>>,
+    pub groups: HashMap<u32, Arc<str>>,
+}
 
 /// What a trace is made with.
 #[derive(Debug)]
@@ -36,6 +44,8 @@ pub struct Settings {
     pub attributes: Attributes,
     /// Whether secrets are taken out of arguments.
     pub redacts: bool,
+    /// What users and groups are called.
+    pub accounts: Accounts,
     /// The tracer's version, for the root span.
     pub version: String,
 }
@@ -65,6 +75,7 @@ pub struct Tracer {
     gaps: Vec<Gap>,
     tree: Option<Box<Usage>>,
     root_cgroup: Option<Arc<str>>,
+    root_namespaces: Option<Namespaces>,
     certificate: Option<Certificate>,
     is_finished: bool,
 }
@@ -90,6 +101,7 @@ impl Tracer {
             gaps: Vec::new(),
             tree: None,
             root_cgroup: None,
+            root_namespaces: None,
             is_finished: false,
         }
     }
@@ -104,8 +116,8 @@ impl Tracer {
             Event::Exec { at, process, parent, image, environment } => {
                 self.exec(at, process, parent, image, environment.as_ref());
             }
-            Event::Exit { at, process, parent, status, usage } => {
-                self.exit(at, process, parent, Death { status, usage });
+            Event::Exit { at, process, parent, status, is_oom_victim, usage } => {
+                self.exit(at, process, parent, Death { status, is_oom_victim, usage });
             }
             Event::Connection { at, flow, owner, change, connection } => {
                 self.connection(at, flow, owner, change, connection);
@@ -226,6 +238,7 @@ impl Tracer {
             None => image,
         };
         let mut image = image;
+        self.place(&mut image);
         if image.cgroup.is_none() {
             if self.root_cgroup.is_some() {
                 Arc::make_mut(&mut image).cgroup.clone_from(&self.root_cgroup);
@@ -237,6 +250,30 @@ impl Tracer {
         if process.exec(at, &self.settings.anchor, image) {
             process.attributes = attributes.into();
             self.truncated += u64::from(is_truncated);
+        }
+    }
+
+    /// Compares an image's namespaces with the root's, and names its users and groups where these names hold: in other
+    /// mount namespaces there are others.
+    fn place(&mut self, image: &mut Arc<Image>) {
+        let root = *self.root_namespaces.get_or_insert(image.namespaces);
+        let image = Arc::make_mut(image);
+        let other = |own: u32, root: u32| if own == root { 0 } else { own };
+        let own = image.namespaces;
+        image.namespaces = Namespaces {
+            mount: other(own.mount, root.mount),
+            pid: other(own.pid, root.pid),
+            network: other(own.network, root.network),
+            user: other(own.user, root.user),
+        };
+        if image.namespaces.mount == 0 {
+            let Accounts { users, groups } = &self.settings.accounts;
+            image.names = Names {
+                user: users.get(&image.user_id).cloned(),
+                real_user: users.get(&image.real_user_id).cloned(),
+                group: groups.get(&image.group_id).cloned(),
+                real_group: groups.get(&image.real_group_id).cloned(),
+            };
         }
     }
 

@@ -43,6 +43,7 @@ fn event() -> impl Strategy<Value = Event> {
         process,
         parent,
         status: ExitStatus::Code(code),
+        is_oom_victim: false,
         usage: None,
     });
     let connection = (time(), 0_u64..4, time(), identity(), change(), any::<bool>()).prop_map(
@@ -261,6 +262,7 @@ impl History {
             process,
             parent,
             status: ExitStatus::Code(0),
+            is_oom_victim: false,
             usage: None,
         });
     }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use story::{CALLER_SPAN, ROOT_SPAN, Story, accept, connect, ns, string};
 use tracer_model::{
     Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, Tracer, Value,
-    event::{Change, Image, Strings},
+    event::{Change, Image, Namespaces, Strings},
     semconv::{KeyValues, Kind, describe},
 };
 
@@ -421,6 +421,39 @@ fn the_real_user_is_told_where_it_differs() {
 }
 
 #[test]
+fn users_and_groups_have_names_where_these_hold() {
+    let image = |file: &str, mount| Image {
+        file: file.into(),
+        directory: Some("/".into()),
+        user_id: 0,
+        real_user_id: 1000,
+        group_id: 5,
+        real_group_id: 6,
+        nice: -3,
+        is_script: true,
+        namespaces: Namespaces { mount, pid: 8, network: 9, user: 10 },
+        ..Image::default()
+    };
+    let story = Story::new().exec_image(2, image("/bin/here", 7)).fork(2, 3).exec_image(3, image("/bin/there", 70));
+    let trace = story.exit(3, 0).exit(2, 0).finish();
+    let int = |value| Some(Value::Int(value));
+    for name in ["here", "there"] {
+        assert_eq!(trace.attribute(name, "process_tracer.group.id"), int(5));
+        assert_eq!(trace.attribute(name, "process_tracer.real_group.id"), int(6));
+        assert_eq!(trace.attribute(name, "process_tracer.nice"), int(-3));
+        assert_eq!(trace.attribute(name, "process_tracer.namespace.pid"), None);
+    }
+    assert_eq!(trace.attribute("here", "process.user.name"), string("root"));
+    assert_eq!(trace.attribute("here", "process.real_user.name"), string("someone"));
+    assert_eq!(trace.attribute("here", "process_tracer.group.name"), string("staff"));
+    assert_eq!(trace.attribute("here", "process_tracer.real_group.name"), None);
+    assert_eq!(trace.attribute("here", "process_tracer.script"), string("/bin/here"));
+    assert_eq!(trace.attribute("here", "process_tracer.namespace.mount"), None);
+    assert_eq!(trace.attribute("there", "process.user.name"), None);
+    assert_eq!(trace.attribute("there", "process_tracer.namespace.mount"), int(70));
+}
+
+#[test]
 fn the_last_execs_attributes_stand() {
     let trace = Story::with_attributes(&[r#"pod=env["POD"]"#, "tool=args[0]"])
         .fork(2, 3)
@@ -605,7 +638,14 @@ fn events_after_the_end_are_ignored() {
     let process = Identity { tgid: 2, start: Ktime(10) };
     tracer.handle(Event::Fork { process, parent: process, is_root: true });
     tracer.finish(Ktime(20), Losses::default());
-    tracer.handle(Event::Exit { at: Ktime(30), process, parent: process, status: ExitStatus::Code(1), usage: None });
+    tracer.handle(Event::Exit {
+        at: Ktime(30),
+        process,
+        parent: process,
+        status: ExitStatus::Code(1),
+        is_oom_victim: false,
+        usage: None,
+    });
     tracer.finish(Ktime(40), Losses::default());
     let spans: Vec<_> = std::iter::from_fn(|| tracer.poll_span()).collect();
     assert_eq!(spans.len(), 1);
@@ -621,7 +661,14 @@ fn memory_is_bounded_by_what_is_alive() {
         let process = Identity { tgid: 3 + i % 100, start: Ktime(10 + u64::from(i)) };
         tracer.handle(Event::Fork { process, parent: root, is_root: false });
         let at = Ktime(10 + u64::from(i));
-        tracer.handle(Event::Exit { at, process, parent: root, status: ExitStatus::Code(0), usage: None });
+        tracer.handle(Event::Exit {
+            at,
+            process,
+            parent: root,
+            status: ExitStatus::Code(0),
+            is_oom_victim: false,
+            usage: None,
+        });
         assert!(tracer.poll_span().is_some());
         assert_eq!(tracer.live_processes(), 1);
     }

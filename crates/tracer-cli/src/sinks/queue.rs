@@ -199,6 +199,7 @@ pub(super) mod tests {
             dropped_executions: 0,
             is_fork: false,
             exit: None,
+            is_oom_victim: false,
             usage: None,
             attributes: Arc::new([]),
             certificate: None,

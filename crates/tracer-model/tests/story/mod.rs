@@ -10,7 +10,7 @@ use std::{
 };
 
 use tracer_model::{
-    Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer, Value,
+    Accounts, Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer, Value,
     event::{Change, Connection, Direction, Flow, Image, Strings},
     expression::{Attribute, Attributes},
     semconv::{Description, describe},
@@ -39,6 +39,10 @@ pub fn settings(attributes: &[&str]) -> Settings {
         seed: [7; 32],
         attributes,
         redacts: true,
+        accounts: Accounts {
+            users: HashMap::from([(0, "root".into()), (1000, "someone".into())]),
+            groups: HashMap::from([(5, "staff".into())]),
+        },
         version: "1.2.3".to_owned(),
     }
 }
@@ -161,7 +165,7 @@ impl Story {
     fn end(mut self, pid: u32, status: ExitStatus) -> Self {
         let at = self.tick();
         let (process, parent) = (self.identity(pid), self.parent(pid));
-        self.handle(Event::Exit { at, process, parent, status, usage: None })
+        self.handle(Event::Exit { at, process, parent, status, is_oom_victim: false, usage: None })
     }
 
     pub fn connection(self, owner: u32, socket: u64, change: Change, connection: Connection) -> Self {
@@ -201,6 +205,8 @@ pub fn connect(peer: &str) -> Connection {
         bytes_received: 2,
         retransmits: 3,
         round_trip_us: 4,
+        round_trip_variance_us: 2,
+        closed_by: None,
         error: None,
     }
 }
