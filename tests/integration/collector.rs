@@ -61,7 +61,7 @@ fn as_rotel_prints(key: &str, value: &str) -> String {
         let items: Vec<_> = items.split(", ").map(|item| format!("{kind}({item})")).collect();
         return format!("Slice({})", items.join(", "));
     }
-    if key.ends_with("_time") {
+    if key.ends_with("_time") || key.ends_with("_variance") {
         return format!("Double({})", value.parse::<f64>().unwrap());
     }
     let is_number = !["error.type"].contains(&key) && value.parse::<i64>().is_ok();

@@ -29,6 +29,8 @@ fn conversation(run: &Run) -> (&Span, &Span) {
         assert_eq!(span.attribute("process_tracer.tcp.bytes_sent"), words[3]);
         assert_eq!(span.attribute("process_tracer.tcp.bytes_received"), words[5]);
     }
+    assert_eq!(client.links, [(server.trace_id.clone(), server.span_id.clone())]);
+    assert_eq!(server.links, [(client.trace_id.clone(), client.span_id.clone())]);
     (client, server)
 }
 

@@ -268,6 +268,31 @@ fn where_a_process_belongs_is_told() {
 }
 
 #[test]
+fn a_process_hangs_under_the_span_that_its_environment_names() {
+    let step = "7777777777777777";
+    let script = format!(
+        "/bin/echo $TRACEPARENT; TRACEPARENT=${{TRACEPARENT%-*-*}}-{step}-01 sh -c '/bin/true; true'; env -i A=1 /bin/cat /dev/null"
+    );
+    // With the whole environment, and with that variable of it alone.
+    for flags in [&[][..], &["-a", "a=env[\"A\"]"]] {
+        let run = trace_script(flags, &script);
+        run.trace.assert_complete();
+        let root = run.trace.root();
+        assert_eq!(run.stdout.trim(), format!("00-{}-{}-01", root.trace_id, root.span_id));
+        let adopted = run.trace.processes().find(|span| span.parent_id == step).unwrap();
+        assert_eq!(
+            (adopted.name.as_str(), adopted.links.as_slice()),
+            ("sh", &[(root.trace_id.clone(), root.span_id.clone())][..])
+        );
+        assert_eq!(run.trace.named("true").parent_id, adopted.span_id);
+        assert_eq!(
+            (run.trace.named("echo").parent_id.as_str(), run.trace.named("cat").parent_id.as_str()),
+            (root.span_id.as_str(), root.span_id.as_str())
+        );
+    }
+}
+
+#[test]
 fn as_whom_a_process_runs_is_told() {
     let run = trace_script(
         &[],
@@ -358,7 +383,7 @@ fn remove_group(group: &Path) {
 
 #[test]
 fn a_container_is_known_by_its_control_group() {
-    let id = "5".repeat(64);
+    let id = format!("{:064x}", std::process::id());
     let name = format!("docker-{id}.scope");
     let group = control_groups().join(&name);
     std::fs::create_dir(&group).unwrap();

@@ -23,6 +23,8 @@ pub struct Span {
     pub status: u64,
     pub status_message: String,
     pub attributes: Attributes,
+    /// Trace and span ids.
+    pub links: Vec<(String, String)>,
     pub events: Vec<Event>,
 }
 
@@ -95,7 +97,9 @@ impl Trace {
             assert!(span.end >= span.start, "{span:#?} ends before it starts");
             assert_eq!(span.trace_id, root.trace_id);
             if span.span_id != root.span_id {
-                let parent = ids.get(span.parent_id.as_str()).unwrap_or_else(|| panic!("{span:#?} has no parent"));
+                // One that its environment puts under another program's span names the process that forked it.
+                let above = ids.get(span.parent_id.as_str()).or_else(|| ids.get(span.links.first()?.1.as_str()));
+                let parent = above.unwrap_or_else(|| panic!("{span:#?} has no parent"));
                 // An accepted connection may be handed to a process that is younger than itself.
                 let is_process = span.attributes.contains_key("process.pid");
                 assert!(!is_process || parent.start <= span.start, "{span:#?} starts before its parent");
@@ -127,6 +131,7 @@ impl Span {
             status: span["status"]["code"].as_u64().unwrap_or(0),
             status_message: text(&span["status"]["message"]),
             attributes: attributes(&span["attributes"]),
+            links: items(&span["links"]).map(|link| (text(&link["traceId"]), text(&link["spanId"]))).collect(),
             events: items(&span["events"])
                 .map(|event| Event {
                     name: text(&event["name"]),

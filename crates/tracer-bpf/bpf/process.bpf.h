@@ -163,8 +163,8 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * The next three are global functions, which the verifier looks at once each and not once for every call and turn: that
- * is most of what loading takes. For the same reason the two loops keep what changes from turn to turn in the scratch
+ * The next four are global functions, which the verifier looks at once each and not once for every call and turn: that
+ * is most of what loading takes. For the same reason the loops keep what changes from turn to turn in the scratch
  * record and read it back from there. The verifier does not follow values through map memory, so each turn looks alike.
  */
 #define READ_ONCE(field) (*(volatile __u32 *)&(field))
@@ -228,6 +228,58 @@ __noinline int emit_user_text(__u32 part, __u64 start, __u64 size)
 	scratch->record.offset = 0;
 	scratch->record.fault = 0;
 	return 0;
+}
+
+/* In one comparison, since the verifier follows each branch of each turn; a string would be data of the object's own,
+ * which BPF has as a map. */
+static __always_inline bool is_context(const char *text)
+{
+	const __u64 begin = bpf_cpu_to_be64(0x5452414345504152); /* TRACEPAR */
+	const __u32 end = bpf_htonl(0x454e543d);		 /* ENT= */
+
+	return !((*(__u64 *)text ^ begin) | (*(__u32 *)(text + 8) ^ end));
+}
+
+/* TRACEPARENT is looked for among this many times as many variables. */
+#define ROUNDS	  16
+#define VARIABLES 32
+
+/* Looks at some variables of an environment. Gives 1 when there is no more to look at. */
+__noinline int look_for_context(__u64 start, __u64 size)
+{
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 1;
+	for (int i = 0; i < VARIABLES; i++) {
+		__u32 offset = READ_ONCE(scratch->record.offset);
+		long length;
+
+		if (offset >= size)
+			return 1;
+		length = bpf_probe_read_user_str(scratch->text, TEXT_CHUNK, (void *)(start + offset));
+		if (length <= 0)
+			return 1;
+		if (is_context(scratch->text)) {
+			scratch->record.offset = 0;
+			scratch->record.size = length;
+			emit_text(TEXT_CONTEXT);
+			return 1;
+		}
+		scratch->record.offset = offset + length;
+	}
+	return 0;
+}
+
+/* Emits the variable TRACEPARENT of an environment, if it is there. The verifier follows the inner loop
+ * but once. */
+static __always_inline void emit_context(struct text_scratch *scratch, __u64 start, __u64 size)
+{
+	scratch->record.offset = 0;
+	for (int i = 0; i < ROUNDS; i++)
+		if (look_for_context(start, size))
+			break;
+	scratch->record.offset = 0;
 }
 
 /*
@@ -407,6 +459,8 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	page = shared_page();
 	if (page && page->capture_environment && !process->is_withheld)
 		emit_user_text(TEXT_ENVIRONMENT, env_start, record.environment_size);
+	else if (!process->is_withheld)
+		emit_context(text, env_start, record.environment_size);
 	emit(&record, sizeof(record), RECORD_EXEC);
 	return 0;
 }

@@ -153,6 +153,7 @@ static __always_inline void emit_connection(struct sock *sk, struct connection *
 	record.socket = disguised((__u64)sk);
 	record.opened_ns = connection->opened_ns;
 	record.event = event;
+	record.network_namespace = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	record.direction = connection->direction;
 	record.error = error;
 	record.closed_by = error ? CLOSED_BY_NOBODY : connection->closed_by;

@@ -23,7 +23,8 @@
 #define TEXT_ARGUMENTS	 3 /* argv as it lies in memory: each string followed by NUL */
 #define TEXT_ENVIRONMENT 4 /* environ, likewise */
 #define TEXT_CGROUP	 5 /* path of the control group, version 2, in that form; left out where it is the root's */
-#define TEXT_PARTS	 6
+#define TEXT_CONTEXT	 6 /* of the environment, where that is not captured, TRACEPARENT=... */
+#define TEXT_PARTS	 7
 
 /* Most bytes of text in one record: a page, so that a fault loses no more than that. */
 #define TEXT_CHUNK 4096
@@ -153,8 +154,10 @@ struct connection_record {
 	__u32 variance_us;   /* of that */
 	__u32 event;
 	__u32 direction;
-	__u32 error;		/* errno, 0 for none */
-	__u32 closed_by;	/* whose FIN or RST came first */
+	__u32 error;		 /* errno, 0 for none */
+	__u32 closed_by;	 /* whose FIN or RST came first */
+	__u32 network_namespace; /* by its inode number */
+	__u32 reserved;
 	__u16 local_port;	/* host order */
 	__u16 peer_port;	/* host order */
 	__u8 local_address[16]; /* IPv4 as v4-mapped */

@@ -8,6 +8,7 @@ use std::{
 
 use tracer_model::{
     Event, ExitStatus, Identity, Ktime,
+    context::SpanContext,
     event::{Change, Connection, Direction, End, Flow, Image, Namespaces, Strings, Usage},
 };
 use zerocopy::FromBytes;
@@ -87,8 +88,8 @@ impl Decoder {
             wire::RECORD_EXEC => {
                 let (exec, _): (wire::ExecRecord, _) = prefix(bytes)?;
                 let text = self.texts.remove(&process).filter(|text| text.time_ns == header.time_ns);
-                let (image, environment) = image(&exec, text.unwrap_or_default());
-                Event::Exec { at, process, parent, image: Arc::new(image), environment }
+                let (image, environment, context) = image(&exec, text.unwrap_or_default());
+                Event::Exec { at, process, parent, image: Arc::new(image), environment, context }
             }
             wire::RECORD_EXIT => {
                 let (exit, _): (wire::ExitRecord, _) = prefix(bytes)?;
@@ -159,8 +160,8 @@ fn usage(exit: &wire::ExitRecord, page_bytes: u64) -> Usage {
     }
 }
 
-fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>) {
-    let [file, executable, directory, arguments, environment, cgroup] = text.parts;
+fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>, Option<SpanContext>) {
+    let [file, executable, directory, arguments, environment, cgroup, context] = text.parts;
     let file = file.map(|part| part.bytes).unwrap_or_default();
     let image = Image {
         file: String::from_utf8_lossy(file.strip_suffix(b"\0").unwrap_or(&file)).into_owned(),
@@ -189,7 +190,9 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>) {
         ..Image::default()
     };
     let environment = environment.map(|part| Strings { bytes: part.bytes, size: exec.environment_size });
-    (image, environment)
+    let context = context.map(|part| Strings { size: part.bytes.len() as u64, bytes: part.bytes });
+    let context = environment.as_ref().or(context.as_ref()).and_then(SpanContext::of_environment);
+    (image, environment, context)
 }
 
 /// A path that was written from leaf to root, each component with a NUL. The root has none. Nothing if a piece of it is
@@ -240,6 +243,7 @@ fn connection(record: &wire::ConnectionRecord) -> Result<Event, DecodeError> {
             direction,
             local: address(record.local_address, record.local_port),
             peer: address(record.peer_address, record.peer_port),
+            network_namespace: record.network_namespace,
             bytes_sent: record.bytes_sent,
             bytes_received: record.bytes_received,
             retransmits: record.retransmits,
@@ -346,7 +350,7 @@ mod tests {
         let record = Bytes::record(4).u64(0xffff_8880).u64(1500).u64(10).u64(20).u32(1).u32(250).u32(50);
         let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
         let v6 = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-        record.u32(event).u32(direction).u32(error).u32(2).u16(40000).u16(443).raw(&mapped).raw(&v6)
+        record.u32(event).u32(direction).u32(error).u32(2).u32(99).u32(0).u16(40000).u16(443).raw(&mapped).raw(&v6)
     }
 
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -435,6 +439,22 @@ mod tests {
     }
 
     #[test]
+    fn the_span_that_an_environment_names_is_told_with_or_without_the_rest() {
+        let context = "00-11111111111111111111111111111111-2222222222222222-01";
+        let variable = format!("TRACEPARENT={context}\0");
+        for (part, bytes) in [(6, variable.clone()), (4, format!("A=1\0{variable}B=2\0"))] {
+            let mut decoder = Decoder::default();
+            assert!(decoder.decode(&text(part, 0, bytes.as_bytes(), 0).0).unwrap().is_none());
+            let Some(Event::Exec { context: decoded, environment, .. }) = decoder.decode(&exec(0).0).unwrap() else {
+                panic!()
+            };
+            assert_eq!((decoded, environment.is_some()), (context.parse().ok(), part == 4));
+        }
+        let Event::Exec { context, .. } = decode_one(&exec(0)) else { panic!() };
+        assert_eq!(context, None);
+    }
+
+    #[test]
     fn an_exec_whose_text_was_lost_says_so() {
         let (image, environment) = decode_image(&[exec(18)]);
         assert_eq!((image.file.as_str(), image.executable, image.directory), ("", None, None));
@@ -496,6 +516,7 @@ mod tests {
                 direction: Direction::Accept,
                 local: "127.0.0.1:40000".parse().unwrap(),
                 peer: "[fe80::1]:443".parse().unwrap(),
+                network_namespace: 99,
                 bytes_sent: 10,
                 bytes_received: 20,
                 retransmits: 1,
@@ -530,7 +551,7 @@ mod tests {
     fn impossible_values_are_errors() {
         let error = |bytes: &Bytes| Decoder::default().decode(&bytes.0).unwrap_err();
         assert_eq!(error(&Bytes::record(5)), DecodeError::Kind(5));
-        assert_eq!(error(&text(6, 0, b"", 0)), DecodeError::Field { field: "part", value: 6 });
+        assert_eq!(error(&text(7, 0, b"", 0)), DecodeError::Field { field: "part", value: 7 });
         assert_eq!(error(&connection(4, 0, 0)), DecodeError::Field { field: "event", value: 4 });
         assert_eq!(error(&connection(0, 2, 0)), DecodeError::Field { field: "direction", value: 2 });
         assert_eq!(error(&connection(0, 0, u32::MAX)), DecodeError::Field { field: "error", value: u32::MAX });

@@ -12,17 +12,12 @@ use percent_encoding::percent_decode_str;
 use tracer_bpf::Options;
 use tracer_model::{
     SpanId, TraceId,
+    context::{SpanContext, TRACEPARENT},
     expression::{Attribute, Attributes},
     redact,
 };
 
-use crate::{
-    args::Args,
-    console,
-    context::{self, TRACEPARENT},
-    state,
-    user::User,
-};
+use crate::{args::Args, console, state, user::User};
 
 /// What a run is asked to do.
 #[derive(Debug)]
@@ -231,7 +226,7 @@ fn trace_context(settings: &Settings<'_>, args: &Args) -> Result<(Option<TraceId
         value.parse::<SpanId>().with_context(|| quote(value))
     })?;
     let caller = variable(TRACEPARENT).and_then(|value| {
-        let caller = context::extract(&value);
+        let caller = value.parse::<SpanContext>().ok();
         if caller.is_none() {
             console::warn(format_args!("TRACEPARENT is ignored: '{value}' is not a W3C trace context"));
         }

@@ -8,7 +8,6 @@ mod args;
 mod ci;
 mod config;
 mod console;
-mod context;
 mod doctor;
 mod drain;
 mod inheritance;

@@ -19,6 +19,7 @@ use tracer_bpf::{
 };
 use tracer_model::{
     Anchor, Event, ExitStatus, IdGenerator, Identity, Ktime, Losses, Settings, TraceId, Tracer,
+    context::{SpanContext, TRACEPARENT},
     event::{Image, Strings, Usage},
     span::Certificate,
 };
@@ -26,7 +27,6 @@ use tracer_model::{
 use crate::{
     config::{Config, Wait, variable},
     console,
-    context::{self, TRACEPARENT, TRACESTATE},
     drain::{self, Drain},
     inheritance::Inheritance,
     launch,
@@ -68,7 +68,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     });
     privileges::drop_before_launch();
     inheritance.environment().restore();
-    pass_on_context(trace_id, &context::traceparent(trace_id, root_span_id));
+    pass_on_context(trace_id, &SpanContext { trace_id, span_id: root_span_id }.to_string());
     for (name, value) in config.user.iter().flat_map(User::variables) {
         launch::set_variable(name, Some(&value));
     }
@@ -221,9 +221,12 @@ fn load(mut options: Options) -> Result<Attached> {
 const LEAST_RING: u32 = 1 << 20;
 const LEAST_PROCESSES: u32 = 1000;
 
+/// Goes with `TRACEPARENT`: W3C Trace Context.
+const TRACESTATE: &str = "TRACESTATE";
+
 /// What the command starts finds our root span as its parent. The state of a caller's trace stays if it is our trace too.
 fn pass_on_context(trace_id: TraceId, traceparent: &str) {
-    let caller = variable(TRACEPARENT).and_then(|caller| context::extract(&caller));
+    let caller = variable(TRACEPARENT).and_then(|caller| caller.parse::<SpanContext>().ok());
     if caller.is_none_or(|caller| caller.trace_id != trace_id) {
         launch::set_variable(TRACESTATE, None);
     }
@@ -259,7 +262,14 @@ impl Root<'_> {
         let environment = std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
         let environment = Some(environment.collect::<Strings>());
         tracer.handle(Event::Fork { process, parent, is_root: true });
-        tracer.handle(Event::Exec { at: process.start, process, parent, image: Arc::new(image), environment });
+        tracer.handle(Event::Exec {
+            at: process.start,
+            process,
+            parent,
+            image: Arc::new(image),
+            environment,
+            context: None,
+        });
         let status = match self.outcome {
             Outcome::Exited(code) => ExitStatus::Code(code),
             Outcome::Killed { signal, core_dumped } => ExitStatus::Signal { number: signal as u8, core_dumped },

@@ -1,5 +1,7 @@
 //! A live TCP connection.
 
+use std::net::SocketAddr;
+
 use crate::{
     event::{Change, Connection, Flow},
     id::SpanId,
@@ -8,7 +10,10 @@ use crate::{
 
 #[derive(Debug)]
 pub(crate) struct LiveConnection {
+    pub(crate) span_id: SpanId,
     pub(crate) owner_id: SpanId,
+    /// The span of the other end, if that is in the tree as well.
+    pub(crate) other_end: Option<SpanId>,
     pub(crate) start: Ktime,
     pub(crate) established: Option<Ktime>,
     pub(crate) is_repaired: bool,
@@ -17,11 +22,20 @@ pub(crate) struct LiveConnection {
 
 impl LiveConnection {
     /// A connection first heard of by `change`; what should have come before it was lost.
-    pub(crate) fn new(flow: Flow, at: Ktime, change: Change, owner_id: SpanId, latest: Connection) -> Self {
+    pub(crate) fn new(
+        flow: Flow,
+        at: Ktime,
+        change: Change,
+        span_id: SpanId,
+        owner_id: SpanId,
+        latest: Connection,
+    ) -> Self {
         use crate::event::Direction::{Accept, Connect};
         let is_first = matches!((latest.direction, change), (Connect, Change::Opened) | (Accept, Change::Established));
         Self {
+            span_id,
             owner_id,
+            other_end: None,
             // An accepted connection starts when it is established; the kernel knows of it a round trip earlier.
             start: if change == Change::Established && latest.direction == Accept { at } else { flow.opened },
             established: None,
@@ -30,11 +44,33 @@ impl LiveConnection {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn ends(&self) -> Ends {
+        let Connection { local, peer, network_namespace, .. } = self.latest;
+        // Every network namespace has a loopback of its own, while other addresses lead from one to the other.
+        Ends { local, peer, network_namespace: if peer.ip().is_loopback() { network_namespace } else { 0 } }
+    }
+
     /// Takes on what is known now. A socket that the kernel has taken out of its tables no longer knows its
     /// ends.
     pub(crate) fn update(&mut self, latest: Connection) {
         let local = if latest.local.port() == 0 { self.latest.local } else { latest.local };
         let peer = if latest.peer.port() == 0 { self.latest.peer } else { latest.peer };
         self.latest = Connection { local, peer, ..latest };
+    }
+}
+
+/// The two ends of a connection, as one of them has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Ends {
+    local: SocketAddr,
+    peer: SocketAddr,
+    network_namespace: u32,
+}
+
+impl Ends {
+    /// As the other one has it.
+    pub(crate) fn swapped(self) -> Self {
+        Self { local: self.peer, peer: self.local, ..self }
     }
 }

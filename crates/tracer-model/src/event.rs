@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
-use crate::time::Ktime;
+use crate::{context::SpanContext, time::Ktime};
 
 /// One incarnation of a pid: the pair is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +38,8 @@ pub enum Event {
         image: Arc<Image>,
         /// Its environment, if it was read.
         environment: Option<Strings>,
+        /// The span that its environment names, if that is known.
+        context: Option<SpanContext>,
     },
     /// The last thread of a process died.
     Exit {
@@ -282,6 +284,8 @@ pub struct Connection {
     pub local: SocketAddr,
     /// The other end. Never a v4-mapped address.
     pub peer: SocketAddr,
+    /// Our end's network namespace, by its inode number.
+    pub network_namespace: u32,
     /// Payload bytes written by the owner.
     pub bytes_sent: u64,
     /// Payload bytes that came in.

@@ -36,6 +36,7 @@
 
 pub mod cgroup;
 mod connection;
+pub mod context;
 mod ended;
 pub mod event;
 pub mod expression;

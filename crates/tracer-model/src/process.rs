@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    context::SpanContext,
     event::{ExitStatus, Identity, Image, Usage},
     id::SpanId,
     span::{Execution, ProcessSpan, Value},
@@ -29,11 +30,22 @@ pub(crate) struct Process {
     pub(crate) is_forked: bool,
     pub(crate) image: Option<Arc<Image>>,
     pub(crate) attributes: Arc<[(String, Value)]>,
+    /// The span that its environment names.
+    pub(crate) context: Option<SpanContext>,
+    /// Likewise of its parent's, when it was forked.
+    inherited_context: Option<SpanContext>,
     executions: Vec<Execution>,
     dropped_executions: u32,
     last_exec: Option<Ktime>,
     /// For the root alone, which outlives its own end: that end.
     pub(crate) ended: Option<(Ktime, Death)>,
+}
+
+/// What a process has of its parent.
+pub(crate) struct Inheritance {
+    image: Option<Arc<Image>>,
+    attributes: Arc<[(String, Value)]>,
+    context: Option<SpanContext>,
 }
 
 /// How a process ended.
@@ -55,6 +67,8 @@ impl Process {
             is_forked: false,
             image: None,
             attributes: Arc::new([]),
+            context: None,
+            inherited_context: None,
             executions: Vec::new(),
             dropped_executions: 0,
             last_exec: None,
@@ -63,11 +77,21 @@ impl Process {
     }
 
     /// A forked process runs its parent's image until it execs.
-    pub(crate) fn inherit(&mut self, image: Option<Arc<Image>>, attributes: Arc<[(String, Value)]>) {
+    pub(crate) fn inherit(&mut self, parent: Inheritance) {
+        self.inherited_context = parent.context;
         if self.image.is_none() {
-            self.image = image;
-            self.attributes = attributes;
+            (self.image, self.attributes, self.context) = (parent.image, parent.attributes, parent.context);
         }
+    }
+
+    /// What its children inherit.
+    pub(crate) fn inheritance(&self) -> Inheritance {
+        Inheritance { image: self.image.clone(), attributes: Arc::clone(&self.attributes), context: self.context }
+    }
+
+    /// The span that somebody between it and its parent has put it under: its environment names another one than its parent's.
+    pub(crate) fn adopted_by(&self) -> Option<SpanContext> {
+        self.context.filter(|context| self.inherited_context != Some(*context))
     }
 
     /// Takes on a new image; `false` for one that is not newer than the present one.
@@ -100,6 +124,7 @@ impl Process {
         ProcessSpan {
             pid: tgid,
             parent_pid: self.parent_tgid,
+            forked_by: self.parent_id,
             name: self.name().to_owned(),
             is_fork: self.is_forked && self.last_exec.is_none(),
             image: self.image,

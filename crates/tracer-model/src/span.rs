@@ -3,6 +3,7 @@
 use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use crate::{
+    context::SpanContext,
     event::{Connection, Direction, ExitStatus, Image, Losses, Strings, Usage},
     id::{SpanId, TraceId},
 };
@@ -16,6 +17,8 @@ pub struct Span {
     pub span_id: SpanId,
     /// Its parent; for the root span whatever called us, if that is known.
     pub parent_id: Option<SpanId>,
+    /// Other spans that it has to do with.
+    pub links: Vec<SpanContext>,
     /// When it began.
     pub start: SystemTime,
     /// When it ended; never before `start`.
@@ -44,6 +47,8 @@ pub struct ProcessSpan {
     pub pid: u32,
     /// The process that forked it.
     pub parent_pid: u32,
+    /// That one's span, which is not the parent where the environment names another.
+    pub forked_by: Option<SpanId>,
     /// Span name.
     pub name: String,
     /// What it ran last; its parent's image if it never called exec, `None` if that is not known.

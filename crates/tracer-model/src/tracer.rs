@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::{
-    connection::LiveConnection,
+    connection::{Ends, LiveConnection},
+    context::SpanContext,
     ended::Ended,
     event::{Change, Connection, Event, Flow, Identity, Image, Losses, Names, Namespaces, Strings, Usage},
     expression::{Attributes, Failure},
@@ -66,6 +67,8 @@ pub struct Tracer {
     /// The latest incarnation of each live pid, to notice when one is reused.
     incarnations: HashMap<u32, Identity>,
     connections: HashMap<Flow, LiveConnection>,
+    /// Which established connection is at these ends.
+    ends: HashMap<Ends, Flow>,
     ended_processes: Ended<Identity, SpanId>,
     ended_connections: Ended<Flow, ()>,
     spans: VecDeque<Span>,
@@ -91,6 +94,7 @@ impl Tracer {
             processes: HashMap::new(),
             incarnations: HashMap::new(),
             connections: HashMap::new(),
+            ends: HashMap::new(),
             ended_processes: Ended::new(),
             ended_connections: Ended::new(),
             spans: VecDeque::new(),
@@ -113,8 +117,8 @@ impl Tracer {
         }
         match event {
             Event::Fork { process, parent, is_root } => self.fork(process, parent, is_root),
-            Event::Exec { at, process, parent, image, environment } => {
-                self.exec(at, process, parent, image, environment.as_ref());
+            Event::Exec { at, process, parent, image, environment, context } => {
+                self.exec(at, process, parent, image, environment.as_ref(), context);
             }
             Event::Exit { at, process, parent, status, is_oom_victim, usage } => {
                 self.exit(at, process, parent, Death { status, is_oom_victim, usage });
@@ -194,7 +198,7 @@ impl Tracer {
         if is_ended || self.processes.get(&identity).is_some_and(|known| known.is_forked) {
             return;
         }
-        let inherited = self.processes.get(&parent).map(|parent| (parent.image.clone(), parent.attributes.clone()));
+        let inherited = self.processes.get(&parent).map(Process::inheritance);
         let (parent_id, is_known) = self.parent_span(identity, parent);
         if is_root && self.root.is_none() {
             self.root = Some(identity);
@@ -212,8 +216,8 @@ impl Tracer {
         } else {
             process.parent_id = Some(parent_id);
             process.is_repaired = !is_known;
-            if let Some((image, attributes)) = inherited {
-                process.inherit(image, attributes);
+            if let Some(inherited) = inherited {
+                process.inherit(inherited);
             }
         }
     }
@@ -225,6 +229,7 @@ impl Tracer {
         parent: Identity,
         image: Arc<Image>,
         environment: Option<&Strings>,
+        context: Option<SpanContext>,
     ) {
         if !self.ensure(identity, parent) {
             return;
@@ -249,6 +254,7 @@ impl Tracer {
         let Some(process) = self.processes.get_mut(&identity) else { return };
         if process.exec(at, &self.settings.anchor, image) {
             process.attributes = attributes.into();
+            process.context = context.or(process.context);
             self.truncated += u64::from(is_truncated);
         }
     }
@@ -297,8 +303,11 @@ impl Tracer {
         }
         let (owner_id, is_known) = self.span_of(owner);
         let is_new = !self.connections.contains_key(&flow);
-        let connection =
-            self.connections.entry(flow).or_insert_with(|| LiveConnection::new(flow, at, change, owner_id, latest));
+        let ids = &mut self.ids;
+        let connection = self
+            .connections
+            .entry(flow)
+            .or_insert_with(|| LiveConnection::new(flow, at, change, ids.span_id(), owner_id, latest));
         // An owner that is dead and forgotten is still the one it was.
         if is_known {
             connection.owner_id = owner_id;
@@ -306,14 +315,34 @@ impl Tracer {
             connection.is_repaired = true;
         }
         connection.update(latest);
+        let ends = connection.ends();
         match change {
             Change::Opened | Change::Owned => {}
-            Change::Established => connection.established = Some(at),
+            Change::Established => {
+                connection.established = Some(at);
+                self.join_ends(flow, ends);
+            }
             Change::Closed => {
+                if self.ends.get(&ends) == Some(&flow) {
+                    self.ends.remove(&ends);
+                }
                 if let Some(connection) = self.connections.remove(&flow) {
                     self.ended_connections.insert(flow, ());
                     self.end_connection(connection, at, false);
                 }
+            }
+        }
+    }
+
+    /// A connection between two processes of the tree has two spans, which name each other.
+    fn join_ends(&mut self, flow: Flow, ends: Ends) {
+        self.ends.insert(ends, flow);
+        let Some(other) = self.ends.get(&ends.swapped()).copied().filter(|other| *other != flow) else { return };
+        let span_id = |flow| self.connections.get(&flow).map(|connection| connection.span_id);
+        let (own_id, other_id) = (span_id(flow), span_id(other));
+        for (flow, other_end) in [(flow, other_id), (other, own_id)] {
+            if let Some(connection) = self.connections.get_mut(&flow) {
+                connection.other_end = other_end;
             }
         }
     }
@@ -399,8 +428,13 @@ impl Tracer {
         let established = connection.established.map(|at| anchor.wall_time(at.max(connection.start)));
         self.spans.push_back(Span {
             trace_id: self.settings.trace_id,
-            span_id: self.ids.span_id(),
+            span_id: connection.span_id,
             parent_id: Some(connection.owner_id),
+            links: connection
+                .other_end
+                .map(|span_id| SpanContext { trace_id: self.settings.trace_id, span_id })
+                .into_iter()
+                .collect(),
             start: anchor.wall_time(connection.start),
             end: anchor.wall_time(at.max(connection.start)),
             is_unfinished,
@@ -452,10 +486,21 @@ impl Tracer {
         certificate: Option<Certificate>,
     ) -> Span {
         let anchor = &self.settings.anchor;
+        // The root was put where it is by whoever called us, and names itself in its environment.
+        let adopted_by = process.adopted_by().filter(|_| certificate.is_none());
+        let (parent_id, links) = match adopted_by {
+            Some(context) if context.trace_id == self.settings.trace_id => {
+                let forked_by = process.parent_id.map(|span_id| SpanContext { span_id, ..context });
+                (Some(context.span_id), forked_by.into_iter().collect())
+            }
+            Some(context) => (process.parent_id, vec![context]),
+            None => (process.parent_id, Vec::new()),
+        };
         Span {
             trace_id: self.settings.trace_id,
             span_id: process.span_id,
-            parent_id: process.parent_id,
+            parent_id,
+            links,
             start: anchor.wall_time(process.start),
             end: anchor.wall_time(end.max(process.start)),
             is_unfinished: death.is_none(),

@@ -36,7 +36,7 @@ fn event() -> impl Strategy<Value = Event> {
     });
     let exec = (time(), identity(), identity(), "[a-c]{1,3}").prop_map(|(at, process, parent, file)| {
         let image = Image { file, ..Image::default() }.into();
-        Event::Exec { at, process, parent, image, environment: None }
+        Event::Exec { at, process, parent, image, environment: None, context: None }
     });
     let exit = (time(), identity(), identity(), any::<u8>()).prop_map(|(at, process, parent, code)| Event::Exit {
         at,
@@ -247,7 +247,7 @@ impl History {
             }
             2 => {
                 let image = Image { file: format!("/bin/{}", self.now), ..Image::default() }.into();
-                self.events.push(Event::Exec { at, process, parent, image, environment: None });
+                self.events.push(Event::Exec { at, process, parent, image, environment: None, context: None });
             }
             _ if self.alive.len() > 1 => self.exit(which),
             _ => {}

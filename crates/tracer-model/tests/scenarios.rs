@@ -7,9 +7,11 @@ use std::time::SystemTime;
 
 use story::{CALLER_SPAN, ROOT_SPAN, Story, accept, connect, ns, string};
 use tracer_model::{
-    Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, Tracer, Value,
-    event::{Change, Image, Namespaces, Strings},
+    Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer, Value,
+    context::SpanContext,
+    event::{Change, Connection, Direction, Image, Namespaces, Strings},
     semconv::{KeyValues, Kind, describe},
+    span::Subject,
 };
 
 #[test]
@@ -297,6 +299,7 @@ fn an_exec_told_twice_is_one_event() {
         parent: process,
         image: Image { file: "/bin/x".into(), ..Image::default() }.into(),
         environment: None,
+        context: None,
     };
     let trace = Story::new().handle(exec(50)).handle(exec(50)).handle(exec(40)).exit(2, 0).finish();
     assert_eq!(trace.root().executions.len(), 2);
@@ -526,7 +529,7 @@ fn a_connection_lasts_from_syn_to_close() {
 #[test]
 fn a_failed_connection_is_an_error_by_name() {
     for (errno, name) in [(111, "connection_refused"), (110, "timed_out"), (104, "connection_reset"), (5, "errno_5")] {
-        let failed = tracer_model::event::Connection { error: Some(errno), ..connect("[::1]:80") };
+        let failed = Connection { error: Some(errno), ..connect("[::1]:80") };
         let trace = Story::new()
             .connection(2, 20, Change::Opened, connect("[::1]:80"))
             .connection(2, 20, Change::Closed, failed)
@@ -536,6 +539,83 @@ fn a_failed_connection_is_an_error_by_name() {
         assert_eq!(trace.attribute("connect [::1]:80", "network.type"), string("ipv6"));
         assert!(trace.describe("connect [::1]:80").events.is_empty());
         assert!(trace.describe("connect [::1]:80").error.is_some());
+    }
+}
+
+#[test]
+fn a_process_hangs_under_the_span_that_its_environment_names() {
+    let context = |trace: u8, span: u8| {
+        let context = SpanContext { trace_id: TraceId([trace; 16]), span_id: SpanId([span; 8]) };
+        (context, format!("TRACEPARENT={context}"))
+    };
+    let root = format!("TRACEPARENT={}", SpanContext { trace_id: TraceId([0x11; 16]), span_id: ROOT_SPAN });
+    let (step, named) = context(0x11, 0x77);
+    let (elsewhere, foreign) = context(0x22, 0x88);
+    let trace = Story::new()
+        .environment(&[&root])
+        .exec(2, "/bin/sh")
+        .fork(2, 3)
+        .exec(3, "/bin/as-before")
+        .fork(2, 4)
+        .environment(&["A=1", &named])
+        .exec(4, "/bin/instrumented")
+        .fork(4, 5)
+        .exec(5, "/bin/below")
+        .fork(5, 6)
+        .environment(&[])
+        .exec(6, "/bin/without")
+        .fork(2, 7)
+        .environment(&[&foreign])
+        .exec(7, "/bin/foreign")
+        .finish();
+    let (sh, adopted) = (trace.span("sh").span_id, trace.span("instrumented"));
+    assert_eq!(trace.span("sh").parent_id, Some(CALLER_SPAN));
+    assert_eq!((trace.span("as-before").parent_id, trace.span("as-before").links.as_slice()), (Some(sh), &[][..]));
+    assert_eq!((adopted.parent_id, trace.process("instrumented").forked_by), (Some(step.span_id), Some(sh)));
+    assert_eq!(adopted.links, [SpanContext { span_id: sh, ..step }]);
+    assert_eq!(trace.span("below").parent_id, Some(adopted.span_id), "its parent's is its own");
+    assert_eq!(trace.span("without").parent_id, Some(trace.span("below").span_id));
+    assert_eq!((trace.span("foreign").parent_id, trace.span("foreign").links.as_slice()), (Some(sh), &[elsewhere][..]));
+}
+
+#[test]
+fn the_two_ends_of_a_connection_name_each_other() {
+    let client = connect("10.0.0.9:80");
+    let server = |peer, network_namespace| Connection {
+        direction: Direction::Accept,
+        local: client.peer,
+        peer,
+        network_namespace,
+        ..client
+    };
+    let trace = Story::new()
+        .connection(2, 10, Change::Opened, client)
+        .connection(2, 20, Change::Established, server("10.0.0.1:40001".parse().unwrap(), 1))
+        .connection(2, 30, Change::Established, server(client.local, 2))
+        .connection(2, 10, Change::Established, client)
+        .connection(2, 30, Change::Closed, server(client.local, 2))
+        .connection(2, 10, Change::Closed, client)
+        .finish();
+    let spans: Vec<_> = trace.spans.iter().filter(|span| matches!(span.subject, Subject::Connection(_))).collect();
+    let links: Vec<Vec<_>> = spans.iter().map(|span| span.links.iter().map(|link| link.span_id).collect()).collect();
+    assert_eq!(links, [vec![spans[1].span_id], vec![spans[0].span_id], vec![]]);
+}
+
+#[test]
+fn on_the_loopback_device_only_the_same_network_counts() {
+    let end = |direction, local: &str, peer: &str, network_namespace| Connection {
+        direction,
+        local: local.parse().unwrap(),
+        peer: peer.parse().unwrap(),
+        network_namespace,
+        ..connect("127.0.0.1:80")
+    };
+    for (network, count) in [(1, 2), (2, 0)] {
+        let trace = Story::new()
+            .connection(2, 10, Change::Established, end(Direction::Connect, "127.0.0.1:4000", "127.0.0.1:80", 1))
+            .connection(2, 20, Change::Established, end(Direction::Accept, "127.0.0.1:80", "127.0.0.1:4000", network))
+            .finish();
+        assert_eq!(trace.spans.iter().map(|span| span.links.len()).sum::<usize>(), count);
     }
 }
 
@@ -614,7 +694,7 @@ fn a_connection_of_an_unknown_owner_hangs_under_the_root() {
 
 #[test]
 fn a_closed_socket_that_forgot_its_own_end_is_remembered() {
-    let forgotten = tracer_model::event::Connection { local: "0.0.0.0:0".parse().unwrap(), ..connect("10.0.0.9:80") };
+    let forgotten = Connection { local: "0.0.0.0:0".parse().unwrap(), ..connect("10.0.0.9:80") };
     let trace = Story::new()
         .connection(2, 20, Change::Established, connect("10.0.0.9:80"))
         .connection(2, 20, Change::Closed, forgotten)
@@ -625,7 +705,7 @@ fn a_closed_socket_that_forgot_its_own_end_is_remembered() {
 
 #[test]
 fn a_socket_that_was_never_bound_has_no_end_of_its_own() {
-    let unbound = tracer_model::event::Connection { local: "0.0.0.0:0".parse().unwrap(), ..connect("10.0.0.9:80") };
+    let unbound = Connection { local: "0.0.0.0:0".parse().unwrap(), ..connect("10.0.0.9:80") };
     let trace = Story::new().connection(2, 20, Change::Opened, unbound).exit(2, 0).finish();
     for key in ["network.local.address", "network.local.port"] {
         assert_eq!(trace.attribute("connect 10.0.0.9:80", key), None);

@@ -2,7 +2,7 @@
 
 use opentelemetry::{
     Array, InstrumentationScope, KeyValue, StringValue, Value as OtelValue,
-    trace::{Event, SpanContext, SpanKind, Status, TraceFlags, TraceState},
+    trace::{Event, Link, SpanContext, SpanKind, Status, TraceFlags, TraceState},
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use tracer_model::{
@@ -39,16 +39,12 @@ impl Converter {
             .map(|event| Event::new(event.name, event.at, self.key_values(event.attributes), 0))
             .collect();
         events.dropped_count = description.dropped_events;
+        let mut links = SpanLinks::default();
+        links.links = span.links.iter().map(|link| Link::with_context(context(link.trace_id, link.span_id))).collect();
         let is_root = span.parent_id.is_some()
             && matches!(&span.subject, tracer_model::span::Subject::Process(process) if process.certificate.is_some());
         SpanData {
-            span_context: SpanContext::new(
-                trace_id(span.trace_id),
-                span_id(span.span_id),
-                TraceFlags::SAMPLED,
-                false,
-                TraceState::NONE,
-            ),
+            span_context: context(span.trace_id, span.span_id),
             parent_span_id: span.parent_id.map_or(opentelemetry::SpanId::INVALID, span_id),
             parent_span_is_remote: is_root,
             span_kind: match description.kind {
@@ -62,7 +58,7 @@ impl Converter {
             attributes: self.key_values(description.attributes),
             dropped_attributes_count: 0,
             events,
-            links: SpanLinks::default(),
+            links,
             status: description.error.map_or(Status::Unset, |error| Status::error(error.message)),
             instrumentation_scope: self.scope.clone(),
         }
@@ -93,6 +89,10 @@ impl Converter {
         }
         value.into()
     }
+}
+
+fn context(trace: TraceId, span: SpanId) -> SpanContext {
+    SpanContext::new(trace_id(trace), span_id(span), TraceFlags::SAMPLED, false, TraceState::NONE)
 }
 
 fn trace_id(id: TraceId) -> opentelemetry::TraceId {

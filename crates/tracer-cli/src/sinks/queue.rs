@@ -193,6 +193,7 @@ pub(super) mod tests {
         let process = ProcessSpan {
             pid: 1,
             parent_pid: 0,
+            forked_by: None,
             name: "x".to_owned(),
             image: Some(Arc::new(Image { arguments, ..Image::default() })),
             executions: Vec::new(),
@@ -208,6 +209,7 @@ pub(super) mod tests {
             trace_id: TraceId([1; 16]),
             span_id: SpanId([1; 8]),
             parent_id: None,
+            links: Vec::new(),
             start: SystemTime::UNIX_EPOCH,
             end: SystemTime::UNIX_EPOCH,
             is_unfinished: false,

@@ -106,7 +106,10 @@ impl SummarySink {
         let duration = span.end.duration_since(span.start).unwrap_or_default();
         Entry {
             span_id: span.span_id,
-            parent_id: span.parent_id,
+            parent_id: match &span.subject {
+                Subject::Process(process) => process.forked_by,
+                Subject::Connection(_) => span.parent_id,
+            },
             is_root,
             start: span.start,
             line: Line {

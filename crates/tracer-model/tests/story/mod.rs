@@ -11,6 +11,7 @@ use std::{
 
 use tracer_model::{
     Accounts, Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer, Value,
+    context::SpanContext,
     event::{Change, Connection, Direction, Flow, Image, Strings},
     expression::{Attribute, Attributes},
     semconv::{Description, describe},
@@ -151,7 +152,8 @@ impl Story {
         let at = self.tick();
         let environment = Some(self.environment.iter().collect::<Strings>());
         let (process, parent) = (self.identity(pid), self.parent(pid));
-        self.handle(Event::Exec { at, process, parent, image: Arc::new(image), environment })
+        let context = environment.as_ref().and_then(SpanContext::of_environment);
+        self.handle(Event::Exec { at, process, parent, image: Arc::new(image), environment, context })
     }
 
     pub fn exit(self, pid: u32, code: u8) -> Self {
@@ -201,6 +203,7 @@ pub fn connect(peer: &str) -> Connection {
         direction: Direction::Connect,
         local: "10.0.0.1:40000".parse().unwrap(),
         peer: peer.parse().unwrap(),
+        network_namespace: 1,
         bytes_sent: 1,
         bytes_received: 2,
         retransmits: 3,
