@@ -12,6 +12,7 @@ mod documentation;
 mod expressions;
 mod harness;
 mod losses;
+mod names;
 mod privileges;
 mod processes;
 mod rotel;

@@ -79,7 +79,13 @@ impl Trace {
     }
 
     pub fn connections(&self) -> impl Iterator<Item = &Span> {
-        self.spans.iter().filter(|span| span.attributes.contains_key("network.transport"))
+        self.spans
+            .iter()
+            .filter(|span| span.attributes.get("network.transport").is_some_and(|transport| transport == "tcp"))
+    }
+
+    pub fn lookups(&self) -> impl Iterator<Item = &Span> {
+        self.spans.iter().filter(|span| span.has("dns.question.name"))
     }
 
     fn only(&self, matches: impl Fn(&Span) -> bool, what: &str) -> &Span {
@@ -107,6 +113,7 @@ impl Trace {
         }
         assert_eq!(root.attributes["process_tracer.processes"], self.processes().count().to_string());
         assert_eq!(root.attributes["process_tracer.connections"], self.connections().count().to_string());
+        assert_eq!(root.attributes["process_tracer.lookups"], self.lookups().count().to_string());
     }
 
     /// The above, and nothing is missing.

@@ -264,6 +264,20 @@ struct sock {
 	__u8 sk_shutdown;
 };
 
+struct net_device {
+	possible_net_t nd_net;
+};
+
+struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
+	unsigned int len;
+	unsigned int data_len;
+	__u16 network_header;
+	unsigned char *head;
+	unsigned char *data;
+};
+
 struct inet_sock {
 	__be16 inet_sport;
 };

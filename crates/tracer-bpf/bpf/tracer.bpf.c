@@ -15,5 +15,6 @@
 #include "process.bpf.h"
 #include "signal.bpf.h"
 #include "tcp.bpf.h"
+#include "dns.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -15,6 +15,7 @@
 #define RECORD_TEXT	  2
 #define RECORD_EXIT	  3
 #define RECORD_CONNECTION 4
+#define RECORD_DNS	  5
 
 /* text_record.part */
 #define TEXT_FILE	 0 /* the file name handed to exec, as invoked, and a NUL */
@@ -164,6 +165,16 @@ struct connection_record {
 	__u8 peer_address[16];
 };
 
+/* Followed by `size` bytes: a DNS message. Whether it is a query or an answer stands in itself. */
+struct dns_record {
+	struct record_header header; /* process: who has asked */
+	__u16 local_port;	     /* host order */
+	__u16 peer_port;	     /* host order; of the name server as the process knows it */
+	__u32 size;
+	__u8 local_address[16]; /* IPv4 as v4-mapped */
+	__u8 peer_address[16];
+};
+
 /* Signal numbers are below this: include/uapi/asm/signal.h, _NSIG. */
 #define SIGNALS 65
 
@@ -174,9 +185,9 @@ struct unshared {
 	__u32 group_id;
 	__u32 launcher_tgid; /* once it has launched, in the initial pid namespace */
 	__u32 root_tgid;     /* likewise of the process it launched */
-	__u32 reserved;
-	__u64 root_cgroup; /* address of the node of its control group, once it has called exec */
-	__u64 socket_key;  /* random, nonzero: what takes the place of a socket's address */
+	__u32 has_asked;     /* 1: some process has sent a DNS query */
+	__u64 root_cgroup;   /* address of the node of its control group, once it has called exec */
+	__u64 socket_key;    /* random, nonzero: what takes the place of a socket's address */
 };
 
 /* One page shared by mmap, perhaps with an ordinary user, so no addresses of the kernel's: user space configures and
@@ -187,7 +198,7 @@ struct shared_page {
 	__u32 launcher_pid;	     /* as in its own pid namespace; 0: nothing to launch, or done */
 	__u32 launcher_namespace;    /* inode number of that pid namespace */
 	__u64 live_processes;	     /* in the table of processes */
-	__u64 lost_records[5];	     /* by record kind: the ring buffer was full */
+	__u64 lost_records[6];	     /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */
 	__u64 untracked_connections; /* the table of connections was full */
 	__u64 text_faults;	     /* chunks of text that could not be read, and paths too deep to follow */

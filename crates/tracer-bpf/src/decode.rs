@@ -9,6 +9,7 @@ use std::{
 use tracer_model::{
     Event, ExitStatus, Identity, Ktime,
     context::SpanContext,
+    dns::Message,
     event::{Change, Connection, Direction, End, Flow, Image, Namespaces, Strings, Usage},
 };
 use zerocopy::FromBytes;
@@ -100,6 +101,7 @@ impl Decoder {
                 Event::Exit { at, process, parent, status, is_oom_victim, usage }
             }
             wire::RECORD_CONNECTION => connection(&prefix(bytes)?.0)?,
+            wire::RECORD_DNS => return dns(bytes),
             kind => return Err(DecodeError::Kind(kind)),
         }))
     }
@@ -255,6 +257,19 @@ fn connection(record: &wire::ConnectionRecord) -> Result<Event, DecodeError> {
     })
 }
 
+/// `None`: what went to or from a name server's port is not DNS.
+fn dns(bytes: &[u8]) -> Result<Option<Event>, DecodeError> {
+    let (record, rest): (wire::DnsRecord, _) = prefix(bytes)?;
+    let message = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
+    Ok(Message::parse(message).map(|message| Event::Dns {
+        at: Ktime(record.header.time_ns),
+        asker: identity(record.header.process),
+        local: address(record.local_address, record.local_port),
+        server: address(record.peer_address, record.peer_port),
+        message,
+    }))
+}
+
 fn address(address: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)).to_canonical(), port)
 }
@@ -265,8 +280,14 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [u32; 5] =
-        [wire::RECORD_FORK, wire::RECORD_EXEC, wire::RECORD_TEXT, wire::RECORD_EXIT, wire::RECORD_CONNECTION];
+    const KINDS: [u32; 6] = [
+        wire::RECORD_FORK,
+        wire::RECORD_EXEC,
+        wire::RECORD_TEXT,
+        wire::RECORD_EXIT,
+        wire::RECORD_CONNECTION,
+        wire::RECORD_DNS,
+    ];
 
     const CHILD: Identity = Identity { tgid: 42, start: Ktime(1000) };
     const PARENT: Identity = Identity { tgid: 7, start: Ktime(500) };
@@ -536,9 +557,27 @@ mod tests {
         }
     }
 
+    fn dns(message: &[u8]) -> Bytes {
+        let mapped = |last| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, last];
+        let record = Bytes::record(5).u16(40000).u16(53).u32(message.len() as u32);
+        record.raw(&mapped(1)).raw(&mapped(53)).raw(message)
+    }
+
+    /// `x. A?`
+    const QUERY: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01x\0\0\x01\0\x01";
+
+    #[test]
+    fn a_dns_message_is_told_whole() {
+        let Event::Dns { at, asker, local, server, message } = decode_one(&dns(QUERY)) else { panic!() };
+        assert_eq!((at, asker), (Ktime(2000), CHILD));
+        assert_eq!((local.to_string().as_str(), server.to_string().as_str()), ("127.0.0.1:40000", "127.0.0.53:53"));
+        assert_eq!((message.id, message.name.as_str(), message.kind.as_str(), message.answer), (7, "x", "A", None));
+        assert!(Decoder::default().decode(&dns(b"no DNS").0).unwrap().is_none());
+    }
+
     #[test]
     fn every_record_cut_short_is_an_error() {
-        for record in [fork(0), exec(0), text(3, 0, b"abc", 0), exit(0), connection(0, 0, 0)] {
+        for record in [fork(0), exec(0), text(3, 0, b"abc", 0), exit(0), connection(0, 0, 0), dns(QUERY)] {
             for length in 0..record.0.len() {
                 let result = Decoder::default().decode(&record.0[..length]);
                 assert_eq!(result.unwrap_err(), DecodeError::Short(length));
@@ -550,7 +589,7 @@ mod tests {
     #[test]
     fn impossible_values_are_errors() {
         let error = |bytes: &Bytes| Decoder::default().decode(&bytes.0).unwrap_err();
-        assert_eq!(error(&Bytes::record(5)), DecodeError::Kind(5));
+        assert_eq!(error(&Bytes::record(6)), DecodeError::Kind(6));
         assert_eq!(error(&text(7, 0, b"", 0)), DecodeError::Field { field: "part", value: 7 });
         assert_eq!(error(&connection(4, 0, 0)), DecodeError::Field { field: "event", value: 4 });
         assert_eq!(error(&connection(0, 2, 0)), DecodeError::Field { field: "direction", value: 2 });

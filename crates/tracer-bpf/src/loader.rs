@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Each program and the tracepoint it belongs to.
-const PROGRAMS: [(&str, &CStr); 8] = [
+const PROGRAMS: [(&str, &CStr); 10] = [
     ("handle_fork", c"sched_process_fork"),
     ("handle_exec", c"sched_process_exec"),
     ("handle_exit", c"sched_process_exit"),
@@ -34,6 +34,8 @@ const PROGRAMS: [(&str, &CStr); 8] = [
     ("handle_tcp_state", c"inet_sock_set_state"),
     ("handle_tcp_read", c"tcp_rcv_space_adjust"),
     ("handle_tcp_destroy", c"tcp_destroy_sock"),
+    ("handle_dns_query", c"net_dev_start_xmit"),
+    ("handle_dns_answer", c"netif_receive_skb"),
 ];
 
 /// Room for what the verifier says of a program that it refuses.
@@ -175,7 +177,7 @@ fn set_unshared(map: MapData, viewer: Option<Viewer>) -> Result<(), LoadError> {
         group_id: viewer.map_or(0, |viewer| viewer.group_id),
         launcher_tgid: 0,
         root_tgid: 0,
-        reserved: 0,
+        has_asked: 0,
         root_cgroup: 0,
         socket_key: RandomState::new().hash_one(()),
     };

@@ -90,6 +90,7 @@ impl SharedPage {
             texts: lost(wire::RECORD_TEXT),
             exits: lost(wire::RECORD_EXIT),
             connections: lost(wire::RECORD_CONNECTION),
+            lookups: lost(wire::RECORD_DNS),
             untracked_processes: count(offset_of!(wire::SharedPage, untracked_processes)),
             untracked_connections: count(offset_of!(wire::SharedPage, untracked_connections)),
             text_faults: count(offset_of!(wire::SharedPage, text_faults)),

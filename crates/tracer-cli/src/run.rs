@@ -308,7 +308,7 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
         }
     }
     let Some(certificate) = tracer.certificate().filter(|_| !is_quiet) else { return };
-    let spans = certificate.processes + certificate.connections;
+    let spans = certificate.processes + certificate.connections + certificate.lookups;
     let destinations: Vec<_> = deliveries
         .iter()
         .filter(|delivery| !delivery.destination.is_empty())

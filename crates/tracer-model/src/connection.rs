@@ -1,6 +1,6 @@
 //! A live TCP connection.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     event::{Change, Connection, Flow},
@@ -14,6 +14,8 @@ pub(crate) struct LiveConnection {
     pub(crate) owner_id: SpanId,
     /// The span of the other end, if that is in the tree as well.
     pub(crate) other_end: Option<SpanId>,
+    /// The name that the peer's address was last found by.
+    pub(crate) host: Option<Arc<str>>,
     pub(crate) start: Ktime,
     pub(crate) established: Option<Ktime>,
     pub(crate) is_repaired: bool,
@@ -36,6 +38,7 @@ impl LiveConnection {
             span_id,
             owner_id,
             other_end: None,
+            host: None,
             // An accepted connection starts when it is established; the kernel knows of it a round trip earlier.
             start: if change == Change::Established && latest.direction == Accept { at } else { flow.opened },
             established: None,

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
-use crate::{context::SpanContext, time::Ktime};
+use crate::{context::SpanContext, dns::Message, time::Ktime};
 
 /// One incarnation of a pid: the pair is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +68,19 @@ pub enum Event {
         change: Change,
         /// What is known of it now.
         connection: Connection,
+    },
+    /// A process asked a name server, or was answered.
+    Dns {
+        /// When.
+        at: Ktime,
+        /// Who has asked.
+        asker: Identity,
+        /// From where. Never a v4-mapped address.
+        local: SocketAddr,
+        /// The name server.
+        server: SocketAddr,
+        /// What was said.
+        message: Message,
     },
 }
 
@@ -344,6 +357,8 @@ pub struct Losses {
     pub exits: u64,
     /// Likewise connection records.
     pub connections: u64,
+    /// Likewise DNS messages.
+    pub lookups: u64,
     /// Processes that the full table of processes could not take; their descendants are missing too.
     pub untracked_processes: u64,
     /// Connections and listeners that the full tables could not take.
@@ -365,7 +380,7 @@ impl Losses {
     /// Records refused by a full ring buffer.
     #[must_use]
     pub fn records(&self) -> u64 {
-        self.forks + self.execs + self.texts + self.exits + self.connections
+        self.forks + self.execs + self.texts + self.exits + self.connections + self.lookups
     }
 
     /// Whether nothing is missing.

@@ -9,7 +9,8 @@
 //! ```
 //! use std::time::SystemTime;
 //! use tracer_model::{
-//!     Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer, expression::Attributes,
+//!     Accounts, Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer,
+//!     expression::Attributes,
 //! };
 //!
 //! let mut tracer = Tracer::new(Settings {
@@ -21,12 +22,14 @@
 //!     seed: [0; 32],
 //!     attributes: Attributes::default(),
 //!     redacts: true,
+//!     accounts: Accounts::default(),
 //!     version: "0.0.0".to_owned(),
 //! });
 //! let child = Identity { tgid: 2, start: Ktime(10) };
 //! let shell = Identity { tgid: 1, start: Ktime(5) };
 //! tracer.handle(Event::Fork { process: child, parent: shell, is_root: true });
-//! tracer.handle(Event::Exit { at: Ktime(20), process: child, parent: shell, status: ExitStatus::Code(0), usage: None });
+//! let status = ExitStatus::Code(0);
+//! tracer.handle(Event::Exit { at: Ktime(20), process: child, parent: shell, status, is_oom_victim: false, usage: None });
 //! tracer.finish(Ktime(20), Losses::default());
 //! while let Some(span) = tracer.poll_span() {
 //!     assert_eq!(span.name(), "true");
@@ -37,10 +40,12 @@
 pub mod cgroup;
 mod connection;
 pub mod context;
+pub mod dns;
 mod ended;
 pub mod event;
 pub mod expression;
 mod id;
+mod lookup;
 mod process;
 pub mod redact;
 pub mod semconv;

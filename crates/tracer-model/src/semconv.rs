@@ -11,7 +11,7 @@ use std::{
 use crate::{
     cgroup::{container_id, pod_uid},
     event::{Direction, End, ExitStatus, Image, Usage, base_name},
-    span::{Certificate, ConnectionSpan, ProcessSpan, Span, Subject, Value},
+    span::{Certificate, ConnectionSpan, LookupSpan, ProcessSpan, Span, Subject, Value},
 };
 
 macro_rules! keys {
@@ -88,7 +88,7 @@ keys! {
     UNFINISHED = "process_tracer.unfinished";
     /// Events of this span were lost.
     REPAIRED = "process_tracer.repaired";
-    /// Always `tcp`.
+    /// `tcp`; `udp` for lookups.
     NETWORK_TRANSPORT = "network.transport";
     /// `ipv4` or `ipv6`.
     NETWORK_TYPE = "network.type";
@@ -122,6 +122,20 @@ keys! {
     CONNECT_TIME = "process_tracer.tcp.connect_time";
     /// Which end closed first: `local` or `remote`.
     CLOSED_BY = "process_tracer.tcp.closed_by";
+    /// The name that was looked up.
+    DNS_QUESTION_NAME = "dns.question.name";
+    /// The type of record asked for.
+    DNS_QUESTION_TYPE = "process_tracer.dns.question.type";
+    /// The addresses found.
+    DNS_ANSWERS = "dns.answers";
+    /// Other names on the way to them.
+    DNS_ALIASES = "process_tracer.dns.aliases";
+    /// What the name server made of it.
+    DNS_RESPONSE_CODE = "process_tracer.dns.response_code";
+    /// How often it was asked, if more than once.
+    DNS_ATTEMPTS = "process_tracer.dns.attempts";
+    /// The answer was too large for a datagram.
+    DNS_TRUNCATED = "process_tracer.dns.truncated";
     /// Process id in its own pid namespace, where that is not the initial one.
     PROCESS_VPID = "process.vpid";
     /// Process id of its process group's leader.
@@ -186,6 +200,8 @@ keys! {
     PROCESSES = "process_tracer.processes";
     /// On the root span: connection spans in the trace.
     CONNECTIONS = "process_tracer.connections";
+    /// On the root span: name lookup spans in the trace.
+    LOOKUPS = "process_tracer.lookups";
     /// On the root span: execs whose arguments or environment were too long to capture whole.
     TRUNCATED = "process_tracer.truncated";
     /// On the root span: user attributes left out since their expression failed.
@@ -200,6 +216,8 @@ keys! {
     LOST_EXITS = "process_tracer.lost.exits";
     /// Likewise.
     LOST_CONNECTIONS = "process_tracer.lost.connections";
+    /// Likewise: messages of name lookups.
+    LOST_LOOKUPS = "process_tracer.lost.lookups";
     /// On an event of the root span: records lost since the one before.
     LOST_RECORDS = "process_tracer.lost.records";
     /// On the root span: the table of processes was full.
@@ -282,6 +300,7 @@ pub fn describe(span: &Span) -> Description {
     let mut description = match &span.subject {
         Subject::Process(process) => describe_process(span, process),
         Subject::Connection(connection) => describe_connection(span.start, connection),
+        Subject::Lookup(lookup) => describe_lookup(lookup),
     };
     let attributes = &mut description.attributes;
     if let Some(error) = &description.error {
@@ -490,6 +509,7 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
     push(attributes, COMPLETE, Value::Bool(certificate.is_complete));
     push(attributes, PROCESSES, int(certificate.processes));
     push(attributes, CONNECTIONS, int(certificate.connections));
+    push(attributes, LOOKUPS, int(certificate.lookups));
     push(attributes, VERSION, string(&certificate.version));
     if let Some(tree) = &certificate.tree {
         describe_tree(attributes, tree);
@@ -503,6 +523,7 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
         (LOST_TEXTS, losses.texts),
         (LOST_EXITS, losses.exits),
         (LOST_CONNECTIONS, losses.connections),
+        (LOST_LOOKUPS, losses.lookups),
         (UNTRACKED_PROCESSES, losses.untracked_processes),
         (UNTRACKED_CONNECTIONS, losses.untracked_connections),
         (TEXT_FAULTS, losses.text_faults),
@@ -530,7 +551,11 @@ fn describe_connection(start: SystemTime, span: &ConnectionSpan) -> Description 
         endpoint(&mut attributes, NETWORK_LOCAL_ADDRESS, NETWORK_LOCAL_PORT, connection.local);
     }
     match connection.direction {
-        Direction::Connect => endpoint(&mut attributes, SERVER_ADDRESS, SERVER_PORT, connection.peer),
+        Direction::Connect => {
+            let address = span.host.as_ref().map_or_else(|| connection.peer.ip().to_string(), ToString::to_string);
+            push(&mut attributes, SERVER_ADDRESS, Value::String(address));
+            push(&mut attributes, SERVER_PORT, int(connection.peer.port()));
+        }
         Direction::Accept => {
             endpoint(&mut attributes, SERVER_ADDRESS, SERVER_PORT, connection.local);
             endpoint(&mut attributes, CLIENT_ADDRESS, CLIENT_PORT, connection.peer);
@@ -572,6 +597,46 @@ fn describe_connection(start: SystemTime, span: &ConnectionSpan) -> Description 
             Error { message: kind.replace('_', " "), kind }
         }),
     }
+}
+
+fn describe_lookup(lookup: &LookupSpan) -> Description {
+    let mut attributes = Vec::with_capacity(12);
+    push(&mut attributes, DNS_QUESTION_NAME, string(&lookup.name));
+    push(&mut attributes, DNS_QUESTION_TYPE, string(&lookup.kind));
+    push(&mut attributes, NETWORK_TRANSPORT, string("udp"));
+    push(&mut attributes, NETWORK_TYPE, string(if lookup.server.is_ipv4() { "ipv4" } else { "ipv6" }));
+    endpoint(&mut attributes, NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, lookup.server);
+    endpoint(&mut attributes, NETWORK_LOCAL_ADDRESS, NETWORK_LOCAL_PORT, lookup.local);
+    endpoint(&mut attributes, SERVER_ADDRESS, SERVER_PORT, lookup.server);
+    if lookup.attempts > 1 {
+        push(&mut attributes, DNS_ATTEMPTS, int(lookup.attempts));
+    }
+    let mut error = None;
+    match &lookup.answer {
+        Some(answer) => {
+            push(&mut attributes, DNS_RESPONSE_CODE, string(&answer.code));
+            push(
+                &mut attributes,
+                DNS_ANSWERS,
+                Value::Strings(answer.addresses.iter().map(IpAddr::to_string).collect()),
+            );
+            if !answer.aliases.is_empty() {
+                push(&mut attributes, DNS_ALIASES, Value::Strings(answer.aliases.clone()));
+            }
+            if answer.is_truncated {
+                push(&mut attributes, DNS_TRUNCATED, Value::Bool(true));
+            }
+            // That there is no such name is an answer: whoever searches several domains gets it all the time.
+            if !["NOERROR", "NXDOMAIN"].contains(&answer.code.as_str()) {
+                error = Some(Error {
+                    kind: answer.code.clone(),
+                    message: format!("the name server answers {}", answer.code),
+                });
+            }
+        }
+        None => error = Some(Error { kind: "no_answer".to_owned(), message: "no answer".to_owned() }),
+    }
+    Description { kind: Kind::Client, attributes, events: Vec::new(), dropped_events: 0, error }
 }
 
 /// `error.type` of a failed connection, by errno (Linux, include/uapi/asm-generic/errno.h).

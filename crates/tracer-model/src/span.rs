@@ -1,9 +1,10 @@
 //! A finished span, as plain typed data. How it looks in OpenTelemetry is [`crate::semconv`]'s to say.
 
-use std::{borrow::Cow, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use crate::{
     context::SpanContext,
+    dns::Answer,
     event::{Connection, Direction, ExitStatus, Image, Losses, Strings, Usage},
     id::{SpanId, TraceId},
 };
@@ -38,6 +39,8 @@ pub enum Subject {
     Process(Box<ProcessSpan>),
     /// A TCP connection.
     Connection(Box<ConnectionSpan>),
+    /// A name lookup.
+    Lookup(Box<LookupSpan>),
 }
 
 /// One process, from fork to the death of its last thread.
@@ -91,6 +94,8 @@ pub struct Certificate {
     pub processes: u64,
     /// Connection spans in the trace.
     pub connections: u64,
+    /// Lookup spans in the trace.
+    pub lookups: u64,
     /// Execs whose arguments or environment were longer than what is captured.
     pub truncated: u64,
     /// User attributes left out since their expression failed.
@@ -122,6 +127,25 @@ pub struct ConnectionSpan {
     pub connection: Connection,
     /// When the handshake was done, if it ever was.
     pub established: Option<SystemTime>,
+    /// The name that the peer's address was last found by.
+    pub host: Option<Arc<str>>,
+}
+
+/// One question to a name server, over UDP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookupSpan {
+    /// The name asked for.
+    pub name: String,
+    /// The type of record.
+    pub kind: String,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The name server.
+    pub server: SocketAddr,
+    /// How often it was asked.
+    pub attempts: u32,
+    /// What it said, if anything.
+    pub answer: Option<Answer>,
 }
 
 /// An attribute's value, of OpenTelemetry's types.
@@ -145,9 +169,13 @@ impl Span {
         match &self.subject {
             Subject::Process(process) => Cow::Borrowed(&process.name),
             Subject::Connection(span) => Cow::Owned(match span.connection.direction {
-                Direction::Connect => format!("connect {}", span.connection.peer),
+                Direction::Connect => match &span.host {
+                    Some(host) => format!("connect {host}:{}", span.connection.peer.port()),
+                    None => format!("connect {}", span.connection.peer),
+                },
                 Direction::Accept => format!("accept :{}", span.connection.local.port()),
             }),
+            Subject::Lookup(lookup) => Cow::Owned(format!("lookup {}", lookup.name)),
         }
     }
 }

@@ -9,9 +9,10 @@ use crate::{
     connection::{Ends, LiveConnection},
     context::SpanContext,
     ended::Ended,
-    event::{Change, Connection, Event, Flow, Identity, Image, Losses, Names, Namespaces, Strings, Usage},
+    event::{Change, Connection, Direction, Event, Flow, Identity, Image, Losses, Names, Namespaces, Strings, Usage},
     expression::{Attributes, Failure},
     id::{IdGenerator, SpanId, TraceId},
+    lookup::{Lookups, Over},
     process::{Death, Process},
     redact::redact,
     span::{Certificate, ConnectionSpan, Gap, ProcessSpan, Span, Subject},
@@ -74,6 +75,8 @@ pub struct Tracer {
     spans: VecDeque<Span>,
     process_count: u64,
     connection_count: u64,
+    lookups: Lookups,
+    lookup_count: u64,
     truncated: u64,
     gaps: Vec<Gap>,
     tree: Option<Box<Usage>>,
@@ -100,6 +103,8 @@ impl Tracer {
             spans: VecDeque::new(),
             process_count: 0,
             connection_count: 0,
+            lookups: Lookups::default(),
+            lookup_count: 0,
             truncated: 0,
             certificate: None,
             gaps: Vec::new(),
@@ -122,6 +127,11 @@ impl Tracer {
             }
             Event::Exit { at, process, parent, status, is_oom_victim, usage } => {
                 self.exit(at, process, parent, Death { status, is_oom_victim, usage });
+            }
+            Event::Dns { at, asker, local, server, message } => {
+                if let Some(over) = self.lookups.handle(at, asker, local, server, message) {
+                    self.end_lookup(over);
+                }
             }
             Event::Connection { at, flow, owner, change, connection } => {
                 self.connection(at, flow, owner, change, connection);
@@ -179,6 +189,9 @@ impl Tracer {
             // It may be closed, and that be among what was lost.
             connection.is_repaired |= losses.connections + losses.missed > 0;
             self.end_connection(connection, at, true);
+        }
+        for over in self.lookups.finish() {
+            self.end_lookup(over);
         }
         for process in self.processes.values_mut() {
             // It may be dead, and its exit among what was lost.
@@ -287,6 +300,9 @@ impl Tracer {
         if !self.ensure(identity, parent) {
             return;
         }
+        for over in self.lookups.forget(identity) {
+            self.end_lookup(over);
+        }
         if self.root == Some(identity) {
             // Its span certifies the whole trace, so it comes last.
             if let Some(root) = self.processes.get_mut(&identity) {
@@ -313,6 +329,9 @@ impl Tracer {
             connection.owner_id = owner_id;
         } else if is_new {
             connection.is_repaired = true;
+        }
+        if is_new && latest.direction == Direction::Connect {
+            connection.host = self.lookups.name_of(owner, latest.peer.ip());
         }
         connection.update(latest);
         let ends = connection.ends();
@@ -439,7 +458,28 @@ impl Tracer {
             end: anchor.wall_time(at.max(connection.start)),
             is_unfinished,
             is_repaired: connection.is_repaired,
-            subject: Subject::Connection(Box::new(ConnectionSpan { connection: connection.latest, established })),
+            subject: Subject::Connection(Box::new(ConnectionSpan {
+                connection: connection.latest,
+                established,
+                host: connection.host,
+            })),
+        });
+    }
+
+    fn end_lookup(&mut self, over: Over) {
+        self.lookup_count += 1;
+        let anchor = self.settings.anchor;
+        let (parent_id, is_known) = self.span_of(over.asker);
+        self.spans.push_back(Span {
+            trace_id: self.settings.trace_id,
+            span_id: self.ids.span_id(),
+            parent_id: Some(parent_id),
+            links: Vec::new(),
+            start: anchor.wall_time(over.start),
+            end: anchor.wall_time(over.end.max(over.start)),
+            is_unfinished: false,
+            is_repaired: !is_known,
+            subject: Subject::Lookup(Box::new(over.span)),
         });
     }
 
@@ -450,6 +490,7 @@ impl Tracer {
             is_complete: losses.is_none() && self.truncated == 0 && root.is_some(),
             processes: self.process_count,
             connections: self.connection_count,
+            lookups: self.lookup_count,
             truncated: self.truncated,
             failed_expressions,
             losses,

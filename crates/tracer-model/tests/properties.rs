@@ -6,7 +6,7 @@ mod story;
 use std::collections::{HashMap, HashSet};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
-use story::{CALLER_SPAN, ROOT_SPAN, accept, connect, tracer};
+use story::{CALLER_SPAN, ROOT_SPAN, accept, connect, dns, tracer};
 use tracer_model::{
     Event, ExitStatus, Identity, Ktime, Losses, Span, SpanId,
     event::{Change, Flow, Image, Strings},
@@ -52,7 +52,9 @@ fn event() -> impl Strategy<Value = Event> {
             Event::Connection { at, flow: Flow { socket, opened }, owner, change, connection }
         },
     );
-    prop_oneof![3 => fork, 2 => exec, 2 => exit, 3 => connection]
+    let dns = (time(), identity(), 0_u16..3, "[ab]", prop::bool::ANY)
+        .prop_map(|(at, asker, id, name, is_answer)| dns(at, asker, id, &name, is_answer.then_some("10.0.0.1")));
+    prop_oneof![3 => fork, 2 => exec, 2 => exit, 3 => connection, 2 => dns]
 }
 
 fn spans_of(events: &[Event], end: Ktime, losses: Losses) -> Vec<Span> {
@@ -93,11 +95,13 @@ fn assert_consistent(spans: &[Span]) {
         .iter()
         .filter_map(|span| match &span.subject {
             Subject::Process(process) => process.certificate.as_ref(),
-            Subject::Connection(_) => None,
+            Subject::Connection(_) | Subject::Lookup(_) => None,
         })
         .collect();
     assert_eq!(certificates.len(), 1);
-    assert_eq!((certificates[0].processes, certificates[0].connections), (processes, spans.len() as u64 - processes));
+    let lookups = spans.iter().filter(|span| matches!(span.subject, Subject::Lookup(_))).count() as u64;
+    assert_eq!((certificates[0].processes, certificates[0].lookups), (processes, lookups));
+    assert_eq!(certificates[0].connections, spans.len() as u64 - processes - lookups);
 }
 
 /// A process ends once: its pid and start name one span.
@@ -130,7 +134,7 @@ proptest! {
                 Event::Fork { process, .. } | Event::Exec { process, .. } | Event::Exit { process, .. } => {
                     Some((process.tgid, process.start.0))
                 }
-                Event::Connection { .. } => None,
+                Event::Connection { .. } | Event::Dns { .. } => None,
             })
             .collect();
         let flows: HashSet<Flow> = events
@@ -171,7 +175,7 @@ proptest! {
             .iter()
             .map(|span| match &span.subject {
                 Subject::Process(process) => (span.span_id, process.pid),
-                Subject::Connection(_) => panic!("no connections were told of"),
+                Subject::Connection(_) | Subject::Lookup(_) => panic!("no connections were told of"),
             })
             .collect();
         for span in &spans {

@@ -347,11 +347,12 @@ fn every_loss_is_certified() {
         undecodable: 9,
         missed: 10,
         undelivered: 11,
+        lookups: 12,
         unobserved: Some("why".to_owned()),
     };
     let trace = Story::new().exit(2, 0).losses(losses).finish();
     let kinds = ["forks", "execs", "texts", "exits", "connections", "untracked_processes", "untracked_connections"];
-    let kinds = kinds.into_iter().chain(["text_faults", "undecodable", "missed", "undelivered"]);
+    let kinds = kinds.into_iter().chain(["text_faults", "undecodable", "missed", "undelivered", "lookups"]);
     for (kind, count) in kinds.zip(1..) {
         let key = format!("process_tracer.lost.{kind}");
         assert_eq!(trace.attribute("sh", &key), Some(Value::Int(count)), "{key}");
@@ -434,10 +435,10 @@ fn users_and_groups_have_names_where_these_hold() {
         real_group_id: 6,
         nice: -3,
         is_script: true,
-        namespaces: Namespaces { mount, pid: 8, network: 9, user: 10 },
+        namespaces: Namespaces { mount, ..Namespaces::default() },
         ..Image::default()
     };
-    let story = Story::new().exec_image(2, image("/bin/here", 7)).fork(2, 3).exec_image(3, image("/bin/there", 70));
+    let story = Story::new().exec_image(2, image("/bin/here", 0)).fork(2, 3).exec_image(3, image("/bin/there", 70));
     let trace = story.exit(3, 0).exit(2, 0).finish();
     let int = |value| Some(Value::Int(value));
     for name in ["here", "there"] {
@@ -599,6 +600,57 @@ fn the_two_ends_of_a_connection_name_each_other() {
     let spans: Vec<_> = trace.spans.iter().filter(|span| matches!(span.subject, Subject::Connection(_))).collect();
     let links: Vec<Vec<_>> = spans.iter().map(|span| span.links.iter().map(|link| link.span_id).collect()).collect();
     assert_eq!(links, [vec![spans[1].span_id], vec![spans[0].span_id], vec![]]);
+}
+
+#[test]
+fn a_lookup_lasts_from_the_question_to_the_answer_and_names_what_is_connected_to() {
+    let story = Story::new()
+        .fork(2, 3)
+        .exec(3, "/bin/curl")
+        .fork(2, 4)
+        .exec(4, "/bin/other")
+        .dns(3, 1, "a.test", None)
+        .dns(3, 2, "b.test", None)
+        .dns(3, 1, "a.test", None)
+        .dns(3, 1, "a.test", Some("10.0.0.9"))
+        .dns(4, 7, "c.test", None)
+        .dns(4, 7, "c.test", Some("10.0.0.9"));
+    let trace = story
+        .connection(3, 50, Change::Opened, connect("10.0.0.9:80"))
+        .connection(2, 60, Change::Opened, connect("10.0.0.9:81"))
+        .connection(2, 70, Change::Opened, connect("10.0.0.8:82"))
+        .exit(3, 0)
+        .exit(4, 0)
+        .exit(2, 0)
+        .finish();
+    assert_eq!(
+        trace.tree(),
+        "sh exit=0\n\
+         ├─ curl exit=0\n\
+         │  ├─ connect a.test:80 unfinished\n\
+         │  ├─ lookup a.test NOERROR\n\
+         │  └─ lookup b.test\n\
+         ├─ other exit=0\n\
+         │  └─ lookup c.test NOERROR\n\
+         ├─ connect c.test:81 unfinished\n\
+         └─ connect 10.0.0.8:82 unfinished"
+    );
+    let lookup = trace.span("lookup a.test");
+    assert_eq!((ns(lookup.start), ns(lookup.end)), (70, 100));
+    assert_eq!(trace.attribute("lookup a.test", "process_tracer.dns.attempts"), Some(Value::Int(2)));
+    assert_eq!(trace.attribute("lookup b.test", "error.type"), string("no_answer"));
+    assert_eq!(trace.attribute("sh", "process_tracer.lookups"), Some(Value::Int(3)));
+}
+
+#[test]
+fn questions_that_nobody_answers_do_not_pile_up() {
+    let mut story = Story::new();
+    for id in 0..5000 {
+        story = story.dns(2, id, "x.test", None);
+    }
+    let trace = story.exit(2, 0).finish();
+    assert_eq!(trace.spans.len(), 5001);
+    assert!(trace.spans[0].end < trace.spans[4000].end, "the oldest were given up first");
 }
 
 #[test]

@@ -295,6 +295,105 @@ static void send_bytes(int fd, long count)
 	}
 }
 
+/* Where our name server listens: nobody else is at that address. */
+#define NAME_SERVER "127.0.53.77"
+
+static struct sockaddr_in name_server(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(53)};
+
+	inet_pton(AF_INET, NAME_SERVER, &address.sin_addr);
+	return address;
+}
+
+/* A name server by the first letter of a name: 'n' does not exist, 's' gets no answer, anything else is an alias of 127.0.0.1. */
+static void serve_names(int fd)
+{
+	static const char rest[] = "\xc0\x0c\0\5\0\1\0\0\0\x3c\0\x0c\5alias\4test\0"
+				   "\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1";
+	char message[1024];
+
+	for (;;) {
+		struct sockaddr_in client;
+		socklen_t size = sizeof(client);
+		ssize_t length = recvfrom(fd, message, 512, 0, (struct sockaddr *)&client, &size);
+
+		check(length > 13, "recvfrom");
+		message[2] = (char)0x81;
+		message[3] = (char)0x80;
+		if (message[13] == 's')
+			continue;
+		if (message[13] == 'n') {
+			message[3] = (char)0x83;
+		} else {
+			message[7] = 2;
+			memcpy(message + length, rest, sizeof(rest) - 1);
+			length += sizeof(rest) - 1;
+		}
+		sendto(fd, message, length, 0, (struct sockaddr *)&client, size);
+	}
+}
+
+/* Asks for the address of `NAME.test`, over a connected socket or not, so many times. */
+static void look_up(const char *name, int connected, int times)
+{
+	struct sockaddr_in server = name_server();
+	struct timeval patience = {.tv_sec = 0, .tv_usec = 200 * 1000};
+	char message[512] = "\x12\x34\1\0\0\1\0\0\0\0\0\0", answer[1024];
+	size_t length = 12;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	message[1] = name[0];
+	message[length++] = strlen(name);
+	memcpy(message + length, name, strlen(name));
+	length += strlen(name);
+	memcpy(message + length, "\4test\0\0\1\0\1", 10);
+	length += 10;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (connected)
+		check(connect(fd, (struct sockaddr *)&server, sizeof(server)) == 0, "connect");
+	for (int i = 0; i < times; i++) {
+		if (connected)
+			check(send(fd, message, length, 0) > 0, "send");
+		else
+			check(sendto(fd, message, length, 0, (struct sockaddr *)&server, sizeof(server)) > 0, "sendto");
+		if (recv(fd, answer, sizeof(answer), 0) > 0)
+			break;
+	}
+	close(fd);
+}
+
+/* Names are looked up, then connected to: by the process that has asked, by another one, and one that was not asked for. */
+static int names(char **arguments)
+{
+	struct sockaddr_in address = name_server();
+	int port, unused, fd = socket(AF_INET, SOCK_DGRAM, 0);
+	int listener = listen_on(AF_INET, &port);
+	(void)arguments;
+
+	check(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0, "bind");
+	pid_t server = fork();
+	if (server == 0)
+		serve_names(fd);
+	close(fd);
+	pid_t asker = fork();
+	if (asker == 0) {
+		look_up("first", 0, 1);
+		look_up("www", 1, 1);
+		look_up("nowhere", 1, 1);
+		look_up("silent", 1, 2);
+		close(connect_to("127.0.0.1", port, &unused));
+		_exit(0);
+	}
+	tell("asker %d port %d\n", asker, port);
+	reap(asker);
+	close(accept(listener, NULL, NULL));
+	close(connect_to("127.0.0.1", port, &unused));
+	kill(server, SIGKILL);
+	reap(server);
+	return 0;
+}
+
 static int connect_refused(char **arguments)
 {
 	int port, unused;
@@ -459,6 +558,7 @@ static const struct {
     {"background", background},
     {"die", die},
     {"connect-refused", connect_refused},
+    {"names", names},
     {"talk", talk},
     {"resets", resets},
     {"exit", exit_with},

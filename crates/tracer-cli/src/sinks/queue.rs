@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracer_model::{Span, Value, span::Subject};
+use tracer_model::{Span, Value, dns::Answer, span::Subject};
 
 use super::Undelivered;
 
@@ -152,7 +152,16 @@ impl State {
 fn encoded_size(span: &Span) -> usize {
     const SPAN: usize = 900;
     const EVENT: usize = 200;
-    let Subject::Process(process) = &span.subject else { return SPAN };
+    let process = match &span.subject {
+        Subject::Process(process) => process,
+        Subject::Connection(_) => return SPAN,
+        Subject::Lookup(lookup) => {
+            let texts = |answer: &Answer| {
+                48 * answer.addresses.len() + answer.aliases.iter().map(|name| 16 + name.len()).sum::<usize>()
+            };
+            return SPAN + 2 * lookup.name.len() + lookup.answer.as_ref().map_or(0, texts);
+        }
+    };
     // Every argument costs a tag and a length besides its bytes.
     let images = process.image.iter().map(|image| {
         let path = |path: &Option<String>| path.as_ref().map_or(0, String::len);

@@ -102,13 +102,17 @@ impl SummarySink {
             Subject::Connection(connection) => {
                 connection.connection.error.map(|errno| connection_error(errno).replace('_', " "))
             }
+            Subject::Lookup(lookup) => match &lookup.answer {
+                Some(answer) => (answer.code != "NOERROR").then(|| answer.code.clone()),
+                None => Some("no answer".to_owned()),
+            },
         };
         let duration = span.end.duration_since(span.start).unwrap_or_default();
         Entry {
             span_id: span.span_id,
             parent_id: match &span.subject {
                 Subject::Process(process) => process.forked_by,
-                Subject::Connection(_) => span.parent_id,
+                Subject::Connection(_) | Subject::Lookup(_) => span.parent_id,
             },
             is_root,
             start: span.start,

@@ -12,6 +12,7 @@ use std::{
 use tracer_model::{
     Accounts, Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer, Value,
     context::SpanContext,
+    dns::{Answer, Message},
     event::{Change, Connection, Direction, Flow, Image, Strings},
     expression::{Attribute, Attributes},
     semconv::{Description, describe},
@@ -181,6 +182,13 @@ impl Story {
         self.handle(Event::Connection { at, flow, owner, change, connection })
     }
 
+    /// A process asks for a name's address, or is answered.
+    pub fn dns(mut self, pid: u32, id: u16, name: &str, answer: Option<&str>) -> Self {
+        let at = self.tick();
+        let asker = self.identity(pid);
+        self.handle(dns(at, asker, id, name, answer))
+    }
+
     pub fn losses(mut self, losses: Losses) -> Self {
         self.losses = losses;
         self
@@ -195,6 +203,21 @@ impl Story {
 
     pub fn expect_tree(self, expected: &str) {
         assert_eq!(self.finish().tree(), expected);
+    }
+}
+
+pub fn dns(at: Ktime, asker: Identity, id: u16, name: &str, answer: Option<&str>) -> Event {
+    let answer = answer.map(|address| Answer {
+        code: "NOERROR".to_owned(),
+        addresses: vec![address.parse().unwrap()],
+        ..Answer::default()
+    });
+    Event::Dns {
+        at,
+        asker,
+        local: "10.0.0.1:5353".parse().unwrap(),
+        server: "10.0.0.2:53".parse().unwrap(),
+        message: Message { id, name: name.to_owned(), kind: "A".to_owned(), answer },
     }
 }
 
@@ -249,6 +272,11 @@ impl Trace {
                     write!(text, " errno={errno}").unwrap();
                 }
             }
+            Subject::Lookup(lookup) => {
+                if let Some(answer) = &lookup.answer {
+                    write!(text, " {}", answer.code).unwrap();
+                }
+            }
         }
         text.push_str(if span.is_unfinished { " unfinished" } else { "" });
         text.push_str(if span.is_repaired { " repaired" } else { "" });
@@ -270,14 +298,14 @@ impl Trace {
     pub fn process(&self, name: &str) -> &ProcessSpan {
         match &self.span(name).subject {
             Subject::Process(process) => process,
-            Subject::Connection(_) => panic!("{name} is a connection"),
+            Subject::Connection(_) | Subject::Lookup(_) => panic!("{name} is no process"),
         }
     }
 
     pub fn root(&self) -> &ProcessSpan {
         match &self.spans.last().unwrap().subject {
             Subject::Process(process) => process,
-            Subject::Connection(_) => panic!("the last span is a connection"),
+            Subject::Connection(_) | Subject::Lookup(_) => panic!("the last span is no process"),
         }
     }
 

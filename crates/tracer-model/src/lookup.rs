@@ -1,0 +1,121 @@
+//! Name lookups: which are under way, and which names they have given to addresses.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::{
+    dns::{Answer, Message},
+    event::Identity,
+    span::LookupSpan,
+    time::Ktime,
+};
+
+/// Lookups under way that are remembered. A process may ask and never listen.
+const PENDING: usize = 4096;
+
+/// Addresses that a process, or the tree, is remembered to have names for.
+const NAMES: usize = 16_384;
+
+/// What an answer has in common with its query.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    asker: Identity,
+    port: u16,
+    id: u16,
+    kind: String,
+}
+
+/// A lookup that is over.
+#[derive(Debug)]
+pub(crate) struct Over {
+    pub(crate) asker: Identity,
+    pub(crate) start: Ktime,
+    pub(crate) end: Ktime,
+    pub(crate) span: LookupSpan,
+}
+
+/// Those under way.
+#[derive(Debug, Default)]
+pub(crate) struct Lookups {
+    pending: HashMap<Key, Over>,
+    of_processes: HashMap<Identity, HashMap<IpAddr, Arc<str>>>,
+    of_all: HashMap<IpAddr, Arc<str>>,
+}
+
+impl Lookups {
+    /// Takes in a message, and gives what has come to its end.
+    pub(crate) fn handle(
+        &mut self,
+        at: Ktime,
+        asker: Identity,
+        local: SocketAddr,
+        server: SocketAddr,
+        message: Message,
+    ) -> Option<Over> {
+        let key = Key { asker, port: local.port(), id: message.id, kind: message.kind.clone() };
+        let Some(answer) = message.answer else {
+            let known = self.pending.get_mut(&key).filter(|known| known.span.name == message.name);
+            if let Some(known) = known {
+                known.span.attempts += 1;
+                known.end = at;
+                return None;
+            }
+            let (name, kind) = (message.name, message.kind);
+            let span = LookupSpan { name, kind, local, server, attempts: 1, answer: None };
+            // Another one with the same key is not answered any more.
+            let former = self.pending.insert(key, Over { asker, start: at, end: at, span });
+            return former.or_else(|| self.oldest());
+        };
+        self.learn(asker, &message.name, &answer);
+        let over = self.pending.remove(&key)?;
+        Some(Over { end: at, span: LookupSpan { answer: Some(answer), ..over.span }, ..over })
+    }
+
+    /// Takes out the oldest, if there are too many.
+    fn oldest(&mut self) -> Option<Over> {
+        if self.pending.len() <= PENDING {
+            return None;
+        }
+        let oldest = self.pending.iter().min_by_key(|(_, over)| over.start).map(|(key, _)| key.clone())?;
+        self.pending.remove(&oldest)
+    }
+
+    fn learn(&mut self, asker: Identity, name: &str, answer: &Answer) {
+        let name: Arc<str> = name.into();
+        for address in &answer.addresses {
+            for names in [self.of_processes.entry(asker).or_default(), &mut self.of_all] {
+                if names.len() < NAMES || names.contains_key(address) {
+                    names.insert(*address, Arc::clone(&name));
+                }
+            }
+        }
+    }
+
+    /// The name that an address was last found by: by this process, else by any.
+    pub(crate) fn name_of(&self, process: Identity, address: IpAddr) -> Option<Arc<str>> {
+        let own = self.of_processes.get(&process).and_then(|names| names.get(&address));
+        own.or_else(|| self.of_all.get(&address)).cloned()
+    }
+
+    /// A process is dead: gives what it will get no answer to.
+    pub(crate) fn forget(&mut self, process: Identity) -> Vec<Over> {
+        self.of_processes.remove(&process);
+        if self.pending.is_empty() {
+            return Vec::new();
+        }
+        let mut unanswered: Vec<_> =
+            self.pending.extract_if(|key, _| key.asker == process).map(|(_, over)| over).collect();
+        unanswered.sort_by_key(|over| over.start);
+        unanswered
+    }
+
+    /// Gives all that is under way.
+    pub(crate) fn finish(&mut self) -> Vec<Over> {
+        let mut unanswered: Vec<_> = self.pending.drain().map(|(_, over)| over).collect();
+        unanswered.sort_by_key(|over| (over.start, over.asker));
+        unanswered
+    }
+}
