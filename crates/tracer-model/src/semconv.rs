@@ -14,228 +14,256 @@ use crate::{
     span::{Certificate, ConnectionSpan, LookupSpan, ProcessSpan, Span, Subject, Value},
 };
 
-macro_rules! keys {
-    ($($(#[$doc:meta])* $name:ident = $key:literal;)*) => {
-        $($(#[$doc])* pub const $name: &str = $key;)*
+/// An attribute that a span or span event may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its key.
+    pub key: &'static str,
+    /// What it is on.
+    pub on: &'static str,
+    /// Its type, as OpenTelemetry names types.
+    pub kind: &'static str,
+    /// Its unit, by UCUM; empty for plain numbers and for what is none.
+    pub unit: &'static str,
+    /// Where it comes from: fields are of the kernel's structures.
+    pub source: &'static str,
+    /// A value of it.
+    pub example: &'static str,
+    /// What it says.
+    pub meaning: &'static str,
+}
 
-        /// Every key that a span or span event may carry, besides the user's own.
-        pub const KEYS: &[&str] = &[$($key),*];
+macro_rules! attributes {
+    ($($name:ident = $key:literal, $on:literal, $kind:literal, $unit:literal, $source:literal, $example:literal: $meaning:literal;)*) => {
+        $(#[doc = $meaning] pub const $name: &str = $key;)*
+
+        /// All of them, besides the user's own.
+        pub const ATTRIBUTES: &[Attribute] = &[$(Attribute {
+            key: $key,
+            on: $on,
+            kind: $kind,
+            unit: $unit,
+            source: $source,
+            example: $example,
+            meaning: $meaning,
+        }),*];
     };
 }
 
-keys! {
-    /// Thread group id in the initial pid namespace.
-    PROCESS_PID = "process.pid";
-    /// The process that forked it.
-    PROCESS_PARENT_PID = "process.parent_pid";
-    /// Base name of the mapped file.
-    PROCESS_EXECUTABLE_NAME = "process.executable.name";
-    /// Absolute path of the mapped file.
-    PROCESS_EXECUTABLE_PATH = "process.executable.path";
-    /// `argv[0]`.
-    PROCESS_COMMAND = "process.command";
-    /// The argument vector, as much as was captured.
-    PROCESS_COMMAND_ARGS = "process.command_args";
-    /// Its true length.
-    PROCESS_ARGS_COUNT = "process.args_count";
-    /// At exec.
-    PROCESS_WORKING_DIRECTORY = "process.working_directory";
-    /// Effective user id at exec.
-    PROCESS_USER_ID = "process.user.id";
-    /// Real user id at exec, where it differs.
-    PROCESS_REAL_USER_ID = "process.real_user.id";
-    /// Its name.
-    PROCESS_USER_NAME = "process.user.name";
-    /// Likewise.
-    PROCESS_REAL_USER_NAME = "process.real_user.name";
-    /// Effective group id at exec.
-    GROUP_ID = "process_tracer.group.id";
-    /// Its name.
-    GROUP_NAME = "process_tracer.group.name";
-    /// Real group id at exec, where it differs.
-    REAL_GROUP_ID = "process_tracer.real_group.id";
-    /// Its name.
-    REAL_GROUP_NAME = "process_tracer.real_group.name";
-    /// Niceness at exec, where it is not 0.
-    NICE = "process_tracer.nice";
-    /// The script that the mapped file interprets, as invoked.
-    SCRIPT = "process_tracer.script";
-    /// Mount namespace, where it is not the one the root began in.
-    NAMESPACE_MOUNT = "process_tracer.namespace.mount";
-    /// Likewise of process ids.
-    NAMESPACE_PID = "process_tracer.namespace.pid";
-    /// Likewise of network.
-    NAMESPACE_NETWORK = "process_tracer.namespace.network";
-    /// Likewise of user ids.
-    NAMESPACE_USER = "process_tracer.namespace.user";
-    /// As a shell shows it: 128 + N after signal N.
-    PROCESS_EXIT_CODE = "process.exit.code";
-    /// RFC 3339, UTC.
-    PROCESS_CREATION_TIME = "process.creation.time";
-    /// Name of the signal, or exit code, or what failed in a connection.
-    ERROR_TYPE = "error.type";
-    /// It never called exec: it ran its parent's program.
-    FORK = "process_tracer.fork";
-    /// Name of the signal that killed it.
-    EXIT_SIGNAL = "process_tracer.exit.signal";
-    /// The kernel killed it since memory had run out.
-    EXIT_OOM = "process_tracer.exit.oom_killed";
-    /// Whether it dumped core.
-    EXIT_CORE_DUMPED = "process_tracer.exit.core_dumped";
-    /// Bytes of its argument vector, where not all were captured.
-    ARGS_SIZE = "process_tracer.args.size";
-    /// Still alive when the trace ended.
-    UNFINISHED = "process_tracer.unfinished";
-    /// Events of this span were lost.
-    REPAIRED = "process_tracer.repaired";
-    /// `tcp`; `udp` for lookups.
-    NETWORK_TRANSPORT = "network.transport";
-    /// `ipv4` or `ipv6`.
-    NETWORK_TYPE = "network.type";
-    /// The other end.
-    NETWORK_PEER_ADDRESS = "network.peer.address";
-    /// The other end.
-    NETWORK_PEER_PORT = "network.peer.port";
-    /// This end.
-    NETWORK_LOCAL_ADDRESS = "network.local.address";
-    /// This end.
-    NETWORK_LOCAL_PORT = "network.local.port";
-    /// The end that listens.
-    SERVER_ADDRESS = "server.address";
-    /// The end that listens.
-    SERVER_PORT = "server.port";
-    /// On an accepted connection, the end that called.
-    CLIENT_ADDRESS = "client.address";
-    /// On an accepted connection, the end that called.
-    CLIENT_PORT = "client.port";
-    /// Payload bytes written by the owner.
-    BYTES_SENT = "process_tracer.tcp.bytes_sent";
-    /// Payload bytes received.
-    BYTES_RECEIVED = "process_tracer.tcp.bytes_received";
-    /// Segments sent again.
-    RETRANSMITS = "process_tracer.tcp.retransmits";
-    /// Smoothed round-trip time, seconds.
-    ROUND_TRIP_TIME = "process_tracer.tcp.round_trip_time";
-    /// How much that varies, seconds.
-    ROUND_TRIP_VARIANCE = "process_tracer.tcp.round_trip_time_variance";
-    /// From the SYN to the end of the handshake, seconds.
-    CONNECT_TIME = "process_tracer.tcp.connect_time";
-    /// Which end closed first: `local` or `remote`.
-    CLOSED_BY = "process_tracer.tcp.closed_by";
-    /// The name that was looked up.
-    DNS_QUESTION_NAME = "dns.question.name";
-    /// The type of record asked for.
-    DNS_QUESTION_TYPE = "process_tracer.dns.question.type";
-    /// The addresses found.
-    DNS_ANSWERS = "dns.answers";
-    /// Other names on the way to them.
-    DNS_ALIASES = "process_tracer.dns.aliases";
-    /// What the name server made of it.
-    DNS_RESPONSE_CODE = "process_tracer.dns.response_code";
-    /// How often it was asked, if more than once.
-    DNS_ATTEMPTS = "process_tracer.dns.attempts";
-    /// The answer was too large for a datagram.
-    DNS_TRUNCATED = "process_tracer.dns.truncated";
-    /// Process id in its own pid namespace, where that is not the initial one.
-    PROCESS_VPID = "process.vpid";
-    /// Process id of its process group's leader.
-    PROCESS_GROUP_LEADER_PID = "process.group_leader.pid";
-    /// Process id of its session's leader.
-    PROCESS_SESSION_LEADER_PID = "process.session_leader.pid";
-    /// Whether its session has a controlling terminal.
-    PROCESS_INTERACTIVE = "process.interactive";
-    /// Control group, as in /proc/PID/cgroup.
-    PROCESS_LINUX_CGROUP = "process.linux.cgroup";
-    /// The container by the name of its control group.
-    CONTAINER_ID = "container.id";
-    /// The Kubernetes pod, likewise.
-    K8S_POD_UID = "k8s.pod.uid";
-    /// There were secrets among the arguments, which are left out.
-    REDACTED = "process_tracer.redacted";
-    /// CPU time in user mode, seconds.
-    CPU_USER = "process_tracer.cpu.user_time";
-    /// Likewise in kernel mode.
-    CPU_SYSTEM = "process_tracer.cpu.system_time";
-    /// Largest resident set, bytes.
-    MEMORY_PEAK = "process_tracer.memory.peak";
-    /// Page faults without I/O.
-    FAULTS_MINOR = "process_tracer.page_faults.minor";
-    /// Page faults with I/O.
-    FAULTS_MAJOR = "process_tracer.page_faults.major";
-    /// Context switches.
-    SWITCHES_VOLUNTARY = "process_tracer.context_switches.voluntary";
-    /// Likewise.
-    SWITCHES_INVOLUNTARY = "process_tracer.context_switches.involuntary";
-    /// Bytes by read(2) and the like.
-    READ_CHARS = "process_tracer.io.read_chars";
-    /// Bytes by write(2) and the like.
-    WRITTEN_CHARS = "process_tracer.io.written_chars";
-    /// Bytes from storage.
-    READ_BYTES = "process_tracer.io.read_bytes";
-    /// Bytes to storage.
-    WRITTEN_BYTES = "process_tracer.io.written_bytes";
-    /// Threads created.
-    THREADS = "process_tracer.threads";
-    /// On the root span: of the command and its descendants, seconds.
-    TREE_CPU_USER = "process_tracer.tree.cpu.user_time";
-    /// Likewise.
-    TREE_CPU_SYSTEM = "process_tracer.tree.cpu.system_time";
-    /// Likewise: of the largest of them.
-    TREE_MEMORY_PEAK = "process_tracer.tree.memory.peak";
-    /// Likewise.
-    TREE_FAULTS_MINOR = "process_tracer.tree.page_faults.minor";
-    /// Likewise.
-    TREE_FAULTS_MAJOR = "process_tracer.tree.page_faults.major";
-    /// Likewise.
-    TREE_SWITCHES_VOLUNTARY = "process_tracer.tree.context_switches.voluntary";
-    /// Likewise.
-    TREE_SWITCHES_INVOLUNTARY = "process_tracer.tree.context_switches.involuntary";
-    /// Likewise.
-    TREE_READ_BYTES = "process_tracer.tree.io.read_bytes";
-    /// Likewise.
-    TREE_WRITTEN_BYTES = "process_tracer.tree.io.written_bytes";
-    /// On the root span: nothing is known to be missing.
-    COMPLETE = "process_tracer.complete";
-    /// On the root span: process spans in the trace.
-    PROCESSES = "process_tracer.processes";
-    /// On the root span: connection spans in the trace.
-    CONNECTIONS = "process_tracer.connections";
-    /// On the root span: name lookup spans in the trace.
-    LOOKUPS = "process_tracer.lookups";
-    /// On the root span: execs whose arguments or environment were too long to capture whole.
-    TRUNCATED = "process_tracer.truncated";
-    /// On the root span: user attributes left out since their expression failed.
-    FAILED_EXPRESSIONS = "process_tracer.failed_expressions";
-    /// On the root span: records lost to a full ring buffer.
-    LOST_FORKS = "process_tracer.lost.forks";
-    /// Likewise.
-    LOST_EXECS = "process_tracer.lost.execs";
-    /// Likewise: pieces of arguments, environments and paths.
-    LOST_TEXTS = "process_tracer.lost.texts";
-    /// Likewise.
-    LOST_EXITS = "process_tracer.lost.exits";
-    /// Likewise.
-    LOST_CONNECTIONS = "process_tracer.lost.connections";
-    /// Likewise: messages of name lookups.
-    LOST_LOOKUPS = "process_tracer.lost.lookups";
-    /// On an event of the root span: records lost since the one before.
-    LOST_RECORDS = "process_tracer.lost.records";
-    /// On the root span: the table of processes was full.
-    UNTRACKED_PROCESSES = "process_tracer.lost.untracked_processes";
-    /// On the root span: the table of connections was full.
-    UNTRACKED_CONNECTIONS = "process_tracer.lost.untracked_connections";
-    /// On the root span: pieces of text that could not be read.
-    TEXT_FAULTS = "process_tracer.lost.text_faults";
-    /// On the root span: records that could not be decoded.
-    UNDECODABLE = "process_tracer.lost.undecodable";
-    /// On the root span: times a program did not run since it was running already.
-    MISSED = "process_tracer.lost.missed";
-    /// On the root span: spans given up before it.
-    UNDELIVERED = "process_tracer.lost.undelivered";
-    /// On the root span: why descendants were not observed, if they were not.
-    UNOBSERVED = "process_tracer.unobserved";
-    /// On the root span: the tracer's version.
-    VERSION = "process_tracer.version";
+// Key, what it is on, type, unit, source, example: meaning.
+attributes! {
+    PROCESS_PID = "process.pid", "process", "int", "", "task_struct.tgid", "4242":
+        "thread group id in the initial pid namespace";
+    PROCESS_PARENT_PID = "process.parent_pid", "process", "int", "", "task_struct.tgid of who forked it", "4241":
+        "the process that forked it";
+    PROCESS_CREATION_TIME = "process.creation.time", "process", "string", "", "task_struct.start_boottime", "2026-11-21T09:16:05.037240Z":
+        "RFC 3339, UTC";
+    PROCESS_EXECUTABLE_NAME = "process.executable.name", "process", "string", "", "mm_struct.exe_file", "dash":
+        "base name of the mapped file: `dash`, where `sh` was invoked";
+    PROCESS_EXECUTABLE_PATH = "process.executable.path", "process, exec event", "string", "", "mm_struct.exe_file", "/usr/bin/dash":
+        "absolute path of the mapped file";
+    PROCESS_COMMAND = "process.command", "process", "string", "", "argv[0]", "sh":
+        "`argv[0]`";
+    PROCESS_COMMAND_ARGS = "process.command_args", "process, exec event", "string[]", "", "mm_struct.arg_start", "[\"sh\", \"-c\", \"make\"]":
+        "the argument vector; in an event its first 4 KiB";
+    PROCESS_ARGS_COUNT = "process.args_count", "process", "int", "", "linux_binprm.argc", "3":
+        "its true length";
+    PROCESS_VPID = "process.vpid", "process", "int", "", "pid.numbers", "1":
+        "process id in its own pid namespace, where that is not the initial one";
+    PROCESS_GROUP_LEADER_PID = "process.group_leader.pid", "process", "int", "", "signal_struct.pids", "4240":
+        "at exec: of its process group";
+    PROCESS_SESSION_LEADER_PID = "process.session_leader.pid", "process", "int", "", "signal_struct.pids", "4200":
+        "at exec: of its session";
+    PROCESS_INTERACTIVE = "process.interactive", "process", "boolean", "", "signal_struct.tty", "true":
+        "at exec: whether it has a controlling terminal";
+    PROCESS_LINUX_CGROUP = "process.linux.cgroup", "process", "string", "", "css_set.dfl_cgrp", "0::/system.slice/cron.service":
+        "at exec: its control group, as in `/proc/PID/cgroup`, from the root of the hierarchy";
+    CONTAINER_ID = "container.id", "process", "string", "", "css_set.dfl_cgrp", "4b825dc642cb6eb9a060e54bf8d69288fbee4904a1b2c3d4e5f60718293a4b5c":
+        "by the control group's name: of docker, containerd, podman, CRI-O";
+    K8S_POD_UID = "k8s.pod.uid", "process", "string", "", "css_set.dfl_cgrp", "275ecb36-5aa8-4c2a-9c47-d8bb681b9aff":
+        "likewise";
+    REDACTED = "process_tracer.redacted", "process", "boolean", "", "rules", "true":
+        "true: what looks like a secret in the arguments was replaced by `***`";
+    ARGS_SIZE = "process_tracer.args.size", "process", "int", "By", "mm_struct.arg_end", "200000":
+        "its bytes, where they were more than the 128 KiB that are captured";
+    PROCESS_WORKING_DIRECTORY = "process.working_directory", "process", "string", "", "fs_struct.pwd", "/src/redis":
+        "at exec";
+    PROCESS_USER_ID = "process.user.id", "process", "int", "", "cred.euid", "1000":
+        "effective user id at exec";
+    PROCESS_USER_NAME = "process.user.name", "process", "string", "", "/etc/passwd", "builder":
+        "its name; not in another mount namespace";
+    PROCESS_REAL_USER_ID = "process.real_user.id", "process", "int", "", "cred.uid", "0":
+        "real user id, where it differs";
+    PROCESS_REAL_USER_NAME = "process.real_user.name", "process", "string", "", "/etc/passwd", "root":
+        "its name, likewise";
+    GROUP_ID = "process_tracer.group.id", "process", "int", "", "cred.egid", "1000":
+        "effective group id at exec";
+    GROUP_NAME = "process_tracer.group.name", "process", "string", "", "/etc/group", "builder":
+        "its name, likewise";
+    REAL_GROUP_ID = "process_tracer.real_group.id", "process", "int", "", "cred.gid", "0":
+        "real group id, where it differs";
+    REAL_GROUP_NAME = "process_tracer.real_group.name", "process", "string", "", "/etc/group", "root":
+        "its name, likewise";
+    NICE = "process_tracer.nice", "process", "int", "", "task_struct.static_prio", "10":
+        "niceness at exec, where it is not 0";
+    SCRIPT = "process_tracer.script", "process", "string", "", "linux_binprm.filename, .interp", "./configure":
+        "the script that the mapped file interprets, as invoked";
+    NAMESPACE_MOUNT = "process_tracer.namespace.mount", "process", "int", "", "nsproxy.mnt_ns", "4026532771":
+        "namespace's inode number at exec, where it is not the one that the root began in";
+    NAMESPACE_PID = "process_tracer.namespace.pid", "process", "int", "", "pid.numbers", "4026532773":
+        "likewise";
+    NAMESPACE_NETWORK = "process_tracer.namespace.network", "process", "int", "", "nsproxy.net_ns", "4026532775":
+        "likewise";
+    NAMESPACE_USER = "process_tracer.namespace.user", "process", "int", "", "cred.user_ns", "4026532769":
+        "likewise";
+    PROCESS_EXIT_CODE = "process.exit.code", "process", "int", "", "signal_struct.group_exit_code", "2":
+        "as a shell shows it: 128 + N after signal N";
+    EXIT_SIGNAL = "process_tracer.exit.signal", "process", "string", "", "signal_struct.group_exit_code", "SIGKILL":
+        "the signal that killed it";
+    EXIT_CORE_DUMPED = "process_tracer.exit.core_dumped", "process", "boolean", "", "signal_struct.group_exit_code", "true":
+        "whether it dumped core";
+    EXIT_OOM = "process_tracer.exit.oom_killed", "process", "boolean", "", "tracepoint mark_victim", "true":
+        "true: the kernel killed it since memory had run out";
+    CPU_USER = "process_tracer.cpu.user_time", "process", "double", "s", "signal_struct.utime, .sum_sched_runtime", "1.25":
+        "CPU time in user mode, all its threads, seconds; to the last tick of the scheduler";
+    CPU_SYSTEM = "process_tracer.cpu.system_time", "process", "double", "s", "signal_struct.stime, .sum_sched_runtime", "0.125":
+        "likewise in kernel mode";
+    MEMORY_PEAK = "process_tracer.memory.peak", "process", "int", "By", "signal_struct.maxrss", "73400320":
+        "largest resident set, bytes, by getrusage(2): what it had before exec included";
+    FAULTS_MINOR = "process_tracer.page_faults.minor", "process", "int", "", "signal_struct.min_flt", "1200":
+        "page faults without I/O";
+    FAULTS_MAJOR = "process_tracer.page_faults.major", "process", "int", "", "signal_struct.maj_flt", "3":
+        "page faults with I/O";
+    SWITCHES_VOLUNTARY = "process_tracer.context_switches.voluntary", "process", "int", "", "signal_struct.nvcsw", "40":
+        "times it gave up the processor";
+    SWITCHES_INVOLUNTARY = "process_tracer.context_switches.involuntary", "process", "int", "", "signal_struct.nivcsw", "7":
+        "times it was taken away";
+    READ_CHARS = "process_tracer.io.read_chars", "process", "int", "By", "task_io_accounting.rchar", "819200":
+        "bytes by read(2) and the like";
+    WRITTEN_CHARS = "process_tracer.io.written_chars", "process", "int", "By", "task_io_accounting.wchar", "40960":
+        "bytes by write(2) and the like";
+    READ_BYTES = "process_tracer.io.read_bytes", "process", "int", "By", "task_io_accounting.read_bytes", "409600":
+        "bytes from storage";
+    WRITTEN_BYTES = "process_tracer.io.written_bytes", "process", "int", "By", "task_io_accounting.write_bytes", "40960":
+        "bytes to storage, or to be written there";
+    THREADS = "process_tracer.threads", "process", "int", "", "tracepoint sched_process_fork", "4":
+        "threads it has created";
+    FORK = "process_tracer.fork", "process", "boolean", "", "no sched_process_exec", "true":
+        "true: it never called exec";
+    UNFINISHED = "process_tracer.unfinished", "any", "boolean", "", "no sched_process_exit", "true":
+        "true: still alive when the trace ended";
+    REPAIRED = "process_tracer.repaired", "any", "boolean", "", "the model", "true":
+        "true: some of its events were lost";
+    ERROR_TYPE = "error.type", "any", "string", "", "exit code, sock.sk_err, DNS", "connection_refused":
+        "exit code, signal, or `connection_refused`, `timed_out`, `connection_reset`, …";
+    NETWORK_TRANSPORT = "network.transport", "connection, lookup", "string", "", "sock.sk_protocol", "tcp":
+        "`tcp`; `udp` for a lookup";
+    NETWORK_TYPE = "network.type", "connection, lookup", "string", "", "sock_common.skc_family", "ipv4":
+        "`ipv4` (also for v4-mapped addresses) or `ipv6`";
+    NETWORK_PEER_ADDRESS = "network.peer.address", "connection, lookup", "string", "", "sock_common.skc_daddr", "192.0.2.7":
+        "the other end";
+    NETWORK_PEER_PORT = "network.peer.port", "connection, lookup", "int", "", "sock_common.skc_dport", "443":
+        "the other end";
+    NETWORK_LOCAL_ADDRESS = "network.local.address", "connection, lookup", "string", "", "sock_common.skc_rcv_saddr", "192.0.2.1":
+        "this end";
+    NETWORK_LOCAL_PORT = "network.local.port", "connection, lookup", "int", "", "sock_common.skc_num", "40312":
+        "this end";
+    SERVER_ADDRESS = "server.address", "connection, lookup", "string", "", "DNS, sock_common", "crates.example":
+        "the end that listens: the name by which the process last found its address, else the address";
+    SERVER_PORT = "server.port", "connection, lookup", "int", "", "sock_common", "443":
+        "the end that listens";
+    CLIENT_ADDRESS = "client.address", "accepted connection", "string", "", "sock_common.skc_daddr", "192.0.2.9":
+        "the end that called";
+    CLIENT_PORT = "client.port", "accepted connection", "int", "", "sock_common.skc_dport", "51234":
+        "the end that called";
+    BYTES_SENT = "process_tracer.tcp.bytes_sent", "connection", "int", "By", "tcp_sock.bytes_sent, .bytes_retrans, .write_seq", "517":
+        "payload written by the owner";
+    BYTES_RECEIVED = "process_tracer.tcp.bytes_received", "connection", "int", "By", "tcp_sock.bytes_received", "20480":
+        "payload received";
+    RETRANSMITS = "process_tracer.tcp.retransmits", "connection", "int", "", "tcp_sock.total_retrans", "1":
+        "segments sent again";
+    ROUND_TRIP_TIME = "process_tracer.tcp.round_trip_time", "connection", "double", "s", "tcp_sock.srtt_us", "0.0123":
+        "smoothed, seconds";
+    ROUND_TRIP_VARIANCE = "process_tracer.tcp.round_trip_time_variance", "connection", "double", "s", "tcp_sock.mdev_us", "0.0021":
+        "RTTVAR, seconds";
+    CONNECT_TIME = "process_tracer.tcp.connect_time", "connection", "double", "s", "tracepoint inet_sock_set_state", "0.0131":
+        "from the SYN to the end of the handshake, seconds";
+    CLOSED_BY = "process_tracer.tcp.closed_by", "connection", "string", "", "tracepoint inet_sock_set_state", "remote":
+        "which end closed first: `local` or `remote`; not of one that failed";
+    DNS_QUESTION_NAME = "dns.question.name", "lookup", "string", "", "tracepoint net_dev_start_xmit", "crates.example":
+        "the name that was looked up, over UDP";
+    DNS_QUESTION_TYPE = "process_tracer.dns.question.type", "lookup", "string", "", "tracepoint net_dev_start_xmit", "AAAA":
+        "the type of record asked for: `A`, `AAAA`, …";
+    DNS_ANSWERS = "dns.answers", "lookup", "string[]", "", "tracepoint netif_receive_skb", "[\"192.0.2.7\"]":
+        "the addresses found";
+    DNS_ALIASES = "process_tracer.dns.aliases", "lookup", "string[]", "", "tracepoint netif_receive_skb", "[\"cdn.example\"]":
+        "other names on the way to them: CNAME records";
+    DNS_RESPONSE_CODE = "process_tracer.dns.response_code", "lookup", "string", "", "tracepoint netif_receive_skb", "NXDOMAIN":
+        "`NOERROR`, `NXDOMAIN`, `SERVFAIL`, …";
+    DNS_ATTEMPTS = "process_tracer.dns.attempts", "lookup", "int", "", "tracepoint net_dev_start_xmit", "2":
+        "how often the name server was asked, if more than once";
+    DNS_TRUNCATED = "process_tracer.dns.truncated", "lookup", "boolean", "", "tracepoint netif_receive_skb", "true":
+        "true: the answer was too large for a datagram; what followed over TCP is a connection";
+    COMPLETE = "process_tracer.complete", "root", "boolean", "", "the model", "true":
+        "nothing is known to be missing from this trace";
+    PROCESSES = "process_tracer.processes", "root", "int", "", "the model", "825":
+        "process spans in the trace";
+    CONNECTIONS = "process_tracer.connections", "root", "int", "", "the model", "12":
+        "connection spans in the trace";
+    LOOKUPS = "process_tracer.lookups", "root", "int", "", "the model", "4":
+        "name lookup spans in the trace";
+    TREE_CPU_USER = "process_tracer.tree.cpu.user_time", "root", "double", "s", "wait4(2)", "61.5":
+        "of the command and all descendants that were waited for, by wait4(2): seconds";
+    TREE_CPU_SYSTEM = "process_tracer.tree.cpu.system_time", "root", "double", "s", "wait4(2)", "8.25":
+        "likewise";
+    TREE_MEMORY_PEAK = "process_tracer.tree.memory.peak", "root", "int", "By", "wait4(2)", "298844160":
+        "of the largest of them, bytes";
+    TREE_FAULTS_MINOR = "process_tracer.tree.page_faults.minor", "root", "int", "", "wait4(2)", "2400000":
+        "of all of them";
+    TREE_FAULTS_MAJOR = "process_tracer.tree.page_faults.major", "root", "int", "", "wait4(2)", "12":
+        "likewise";
+    TREE_SWITCHES_VOLUNTARY = "process_tracer.tree.context_switches.voluntary", "root", "int", "", "wait4(2)", "9000":
+        "likewise";
+    TREE_SWITCHES_INVOLUNTARY = "process_tracer.tree.context_switches.involuntary", "root", "int", "", "wait4(2)", "4000":
+        "likewise";
+    TREE_READ_BYTES = "process_tracer.tree.io.read_bytes", "root", "int", "By", "wait4(2)", "4096000":
+        "likewise, from storage";
+    TREE_WRITTEN_BYTES = "process_tracer.tree.io.written_bytes", "root", "int", "By", "wait4(2)", "81920000":
+        "likewise, to storage";
+    VERSION = "process_tracer.version", "root", "string", "", "process-tracer", "0.1.0":
+        "of process-tracer";
+    TRUNCATED = "process_tracer.truncated", "root", "int", "", "mm_struct.arg_end, .env_end", "1":
+        "execs whose arguments or environment were too long to capture whole";
+    FAILED_EXPRESSIONS = "process_tracer.failed_expressions", "root", "int", "", "the model", "3":
+        "attributes left out since their expression failed";
+    LOST_FORKS = "process_tracer.lost.forks", "root", "int", "", "ring buffer", "5":
+        "records lost since the ring buffer was full";
+    LOST_EXECS = "process_tracer.lost.execs", "root", "int", "", "ring buffer", "5":
+        "likewise";
+    LOST_TEXTS = "process_tracer.lost.texts", "root", "int", "", "ring buffer", "17":
+        "likewise: pieces of arguments, environments and paths";
+    LOST_EXITS = "process_tracer.lost.exits", "root", "int", "", "ring buffer", "5":
+        "likewise";
+    LOST_CONNECTIONS = "process_tracer.lost.connections", "root", "int", "", "ring buffer", "2":
+        "likewise";
+    LOST_LOOKUPS = "process_tracer.lost.lookups", "root", "int", "", "ring buffer", "2":
+        "likewise";
+    LOST_RECORDS = "process_tracer.lost.records", "event `lost` of the root", "int", "", "ring buffer", "34":
+        "records lost until then, since the event before";
+    UNTRACKED_PROCESSES = "process_tracer.lost.untracked_processes", "root", "int", "", "eBPF map", "1":
+        "processes too many to follow at once";
+    UNTRACKED_CONNECTIONS = "process_tracer.lost.untracked_connections", "root", "int", "", "eBPF map", "1":
+        "connections too many to follow at once";
+    TEXT_FAULTS = "process_tracer.lost.text_faults", "root", "int", "", "bpf_probe_read_user", "1":
+        "pieces of text that could not be read, and paths too deep to follow";
+    MISSED = "process_tracer.lost.missed", "root", "int", "", "bpf_prog_info.recursion_misses", "1":
+        "events that the kernel did not report";
+    UNDECODABLE = "process_tracer.lost.undecodable", "root", "int", "", "ring buffer", "1":
+        "records that were not understood";
+    UNDELIVERED = "process_tracer.lost.undelivered", "root", "int", "", "sinks", "200":
+        "spans given up before the root span was made";
+    UNOBSERVED = "process_tracer.unobserved", "root", "string", "", "loading", "missing CAP_BPF":
+        "why the command's descendants were not observed";
 }
 
 /// The span event of a successful exec.

@@ -15,7 +15,7 @@ use tracer_model::{
     dns::{Answer, Message},
     event::{Change, Connection, Direction, Flow, Image, Strings},
     expression::{Attribute, Attributes},
-    semconv::{Description, describe},
+    semconv::{ATTRIBUTES, Description, describe},
     span::{ProcessSpan, Subject},
 };
 
@@ -198,11 +198,35 @@ impl Story {
     pub fn finish(mut self) -> Trace {
         let at = self.tick();
         self.tracer.finish(at, self.losses);
-        Trace { spans: std::iter::from_fn(|| self.tracer.poll_span()).collect(), end: at.0 }
+        let trace = Trace { spans: std::iter::from_fn(|| self.tracer.poll_span()).collect(), end: at.0 };
+        trace.spans.iter().for_each(assert_documented);
+        trace
     }
 
     pub fn expect_tree(self, expected: &str) {
         assert_eq!(self.finish().tree(), expected);
+    }
+}
+
+/// Its attributes, but for the user's own, are those of the table, and of its types.
+fn assert_documented(span: &Span) {
+    let user: &[_] = if let Subject::Process(process) = &span.subject { &process.attributes } else { &[] };
+    let description = describe(span);
+    let of_events = description.events.iter().flat_map(|event| &event.attributes);
+    for (key, value) in description.attributes.iter().chain(of_events) {
+        if user.iter().any(|(name, _)| name == key) {
+            continue;
+        }
+        let attribute = ATTRIBUTES.iter().find(|attribute| attribute.key == key).unwrap_or_else(|| panic!("{key}"));
+        let kind = match value {
+            Value::Bool(_) => "boolean",
+            Value::Int(_) => "int",
+            Value::Float(_) => "double",
+            Value::String(_) => "string",
+            Value::Strings(_) => "string[]",
+            other => panic!("{key} is {other:?}"),
+        };
+        assert_eq!(attribute.kind, kind, "{key}");
     }
 }
 
