@@ -223,6 +223,37 @@ fn a_trace_file_is_the_owners_alone() {
 }
 
 #[test]
+fn a_trace_may_hang_under_the_run_of_a_ci_system() {
+    let run = |variables: &[(&str, &str)], parent: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.jsonl");
+        let mut command = process_tracer();
+        command.env_remove("GITHUB_RUN_ID").envs(variables.iter().copied()).args(["--parent", parent, "-o"]).arg(&file);
+        let output = command.args(["--", "true"]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let ids = file
+            .exists()
+            .then(|| Trace::read(&file))
+            .map(|trace| (trace.root().trace_id.clone(), trace.root().parent_id.clone()));
+        (output.status.code(), stderr, ids)
+    };
+    let github = [("GITHUB_RUN_ID", "42"), ("GITHUB_RUN_ATTEMPT", "1")];
+    let (_, stderr, ids) = run(&github, "ci");
+    assert_eq!(
+        ids.unwrap(),
+        ("0330c15a8d3e153086738dd3191a6497".to_owned(), "e93171e2ef746fb5".to_owned()),
+        "{stderr}"
+    );
+    let caller = ("TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let (_, _, ids) = run(&[github[0], github[1], caller], "ci");
+    assert_eq!(ids.unwrap().1, "b7ad6b7169203331", "whoever calls us knows better");
+    let (code, stderr, ids) = run(&[], "ci");
+    assert!(code == Some(0) && stderr.contains("warning: --parent ci") && ids.unwrap().1.is_empty(), "{stderr}");
+    let (code, stderr, _) = run(&[], "me");
+    assert!(code == Some(125) && stderr.contains("--parent: 'me' is not ci"), "{stderr}");
+}
+
+#[test]
 fn a_full_disk_is_told_and_the_command_unharmed() {
     let folder = tempfile::tempdir().unwrap();
     let full = folder.path().join("full.jsonl");

@@ -34,6 +34,11 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "HEX16", env = "PROCESS_TRACER_PARENT_ID", hide_env_values = true)]
     pub(crate) parent_id: Option<String>,
 
+    /// Whose span the trace hangs under where neither flags nor TRACEPARENT name one: `ci`, the run of a CI system as
+    /// OpenTelemetry's receivers for it number them
+    #[arg(long, value_name = "WHOSE", env = "PROCESS_TRACER_PARENT", hide_env_values = true)]
+    pub(crate) parent: Option<String>,
+
     /// Attribute for every process: an expr expression over `env`, `args` and `cmdline`; repeatable (in the variable: one
     /// a line)
     #[arg(short, long, value_name = "NAME=EXPR", env = "PROCESS_TRACER_ATTRIBUTE", hide_env_values = true)]

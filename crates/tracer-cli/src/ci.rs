@@ -2,6 +2,8 @@
 //! variables that each system documents. All that is known of a system stands in its row of one table.
 
 use opentelemetry::KeyValue;
+use sha2::{Digest, Sha256};
+use tracer_model::{SpanId, TraceId, context::SpanContext};
 
 /// A CI system, and the attributes that its variables give: of several with the same key the first that is set.
 struct System {
@@ -288,6 +290,16 @@ fn without_password(url: &str) -> String {
     }
 }
 
+/// The span of the run that this job belongs to, if the CI system has one that can be known from here.
+pub(crate) fn run_span(variable: impl Fn(&str) -> Option<String>) -> Option<SpanContext> {
+    // By the OpenTelemetry Collector's receiver for GitHub: a hash of the run's number and its attempt, `t` for the trace
+    // and `s` for the span.
+    let (run, attempt) = (variable("GITHUB_RUN_ID")?, variable("GITHUB_RUN_ATTEMPT")?);
+    let hash = |suffix| -> [u8; 32] { Sha256::digest(format!("{run}{attempt}{suffix}")).into() };
+    let (trace, span) = (hash("t"), hash("s"));
+    Some(SpanContext { trace_id: TraceId(*trace.first_chunk()?), span_id: SpanId(*span.get(8..)?.first_chunk()?) })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -330,6 +342,19 @@ mod tests {
         ]);
         assert_eq!(job["vcs.ref.head.type"], "tag");
         assert_eq!(job["vcs.repository.url.full"], "https://gitlab.com/a/b");
+    }
+
+    #[test]
+    fn a_run_of_github_has_the_span_that_its_receiver_gives_it() {
+        let run = |name: &str| match name {
+            "GITHUB_RUN_ID" => Some("42".to_owned()),
+            "GITHUB_RUN_ATTEMPT" => Some("1".to_owned()),
+            _ => None,
+        };
+        // sha256sum of "421t" and "421s".
+        let expected = "00-0330c15a8d3e153086738dd3191a6497-e93171e2ef746fb5-01";
+        assert_eq!(run_span(run).unwrap().to_string(), expected);
+        assert_eq!(run_span(|_| None), None);
     }
 
     #[test]

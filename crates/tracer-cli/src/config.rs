@@ -17,7 +17,7 @@ use tracer_model::{
     redact,
 };
 
-use crate::{args::Args, console, state, user::User};
+use crate::{args::Args, ci, console, state, user::User};
 
 /// What a run is asked to do.
 #[derive(Debug)]
@@ -232,6 +232,18 @@ fn trace_context(settings: &Settings<'_>, args: &Args) -> Result<(Option<TraceId
         }
         caller
     });
+    let caller = match settings.read_option("parent", args.parent.as_ref(), parent)? {
+        Some(Parent::Ci) if caller.is_none() => {
+            let run = ci::run_span(variable);
+            if run.is_none() {
+                console::warn(
+                    "--parent ci: no CI system that gives its runs a span is known by its variables; the trace has its own id",
+                );
+            }
+            run
+        }
+        _ => caller,
+    };
     // A span can only be the parent within its own trace.
     let caller = caller.filter(|caller| trace_id.is_none_or(|trace_id| trace_id == caller.trace_id));
     if parent_id.is_some() && trace_id.is_none() && caller.is_none() {
@@ -330,6 +342,18 @@ fn output(value: &str) -> Result<Output> {
         "summary" => Ok(Output::Summary),
         file if file.ends_with(".jsonl") => Ok(Output::JsonLines(file.into())),
         other => bail!("'{other}' is not one of otlp, summary and FILE.jsonl"),
+    }
+}
+
+/// Who has a span for the trace to hang under.
+enum Parent {
+    Ci,
+}
+
+fn parent(value: &str) -> Result<Parent> {
+    match value {
+        "ci" => Ok(Parent::Ci),
+        other => bail!("'{other}' is not ci; for a span of your own use --trace-id and --parent-id"),
     }
 }
 
