@@ -26,7 +26,10 @@ fn bare_and_wrapped(script: &str) -> [Output; 2] {
     ["", wrap.as_str()].map(|wrap| {
         // A limit that only a hang can reach.
         let mut bash = Command::new("timeout");
-        bash.args(["60", "bash", "-c", script]).env("WRAP", wrap).env("COUNT", COUNT).env("LC_ALL", "C");
+        bash.args(["--kill-after=9", "300", "bash", "-c", script])
+            .env("WRAP", wrap)
+            .env("COUNT", COUNT)
+            .env("LC_ALL", "C");
         for variable in ["TRACEPARENT", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_EXPORTER"] {
             bash.env_remove(variable);
         }

@@ -25,7 +25,8 @@ const PROGRAMS: [&str; 48] = [
 ];
 
 /// The tests in which the kernel has a part.
-const TESTS: &str = "connections:: expressions:: losses:: privileges:: processes:: a_terminal_and_its_job_control";
+const TESTS: &str =
+    "connections:: expressions:: losses:: names:: privileges:: processes:: a_terminal_and_its_job_control";
 
 /// It takes a collector.
 const SKIPPED: &str = "asks_the_collector";
