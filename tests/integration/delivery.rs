@@ -604,10 +604,15 @@ fn in_a_long_outage_what_is_too_much_to_remember_is_kept_meanwhile() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = TempDir::new().unwrap();
     let (copy, spool) = (folder.path().join("copy.jsonl"), folder.path().join("spool"));
-    // Each span has the variable of 100 KiB as an attribute, and in memory there is room for 64 MiB.
-    let script =
-        format!("i=0; while [ $i -lt 1200 ]; do /bin/true; i=$((i+1)); done; sleep 3; ls {} | wc -l", spool.display());
+    // Each span has the variable of 100 KiB as an attribute, and in memory there is room for 64 MiB. The buffer takes them
+    // all, however busy the machine.
+    let script = format!(
+        "i=0; while [ $i -lt 1200 ]; do /bin/true; i=$((i+1)); done
+         i=0; while [ $i -lt 600 ] && ! ls {0} > /dev/null 2>&1; do sleep 0.1; i=$((i+1)); done; ls {0} | wc -l",
+        spool.display()
+    );
     let mut command = process_tracer();
+    command.args(["--buffer-size", "256M"]);
     command.env("BIG", "x".repeat(100 << 10)).args(["-a", "big=env[\"BIG\"]", "-o", "otlp"]);
     command.args(["--endpoint", &format!("http://{nobody}"), "--spool"]).arg(&spool).arg("-o").arg(&copy);
     let output = command.args(["--", "sh", "-c", &script]).output().unwrap();

@@ -293,6 +293,31 @@ fn a_process_hangs_under_the_span_that_its_environment_names() {
 }
 
 #[test]
+fn failed_execs_are_told_if_they_are_asked_for() {
+    let script = "PATH=/nowhere:/etc:/bin; env /etc/passwd; env -S no-such-command; no-such; true";
+    let run = trace_script(&["--failed-execs"], script);
+    run.trace.assert_complete();
+    let failures: Vec<_> = run
+        .trace
+        .processes()
+        .filter(|span| span.name == "env")
+        .flat_map(|span| span.events.iter().filter(|event| event.name == "exec_failed"))
+        .map(|event| {
+            let attempts = event.attributes.get("process_tracer.exec.attempts").cloned();
+            (event.attributes["process_tracer.exec.file"].as_str(), event.attributes["error.type"].as_str(), attempts)
+        })
+        .collect();
+    assert_eq!(
+        failures,
+        [("/etc/passwd", "EACCES", None), ("/bin/no-such-command", "ENOENT", Some("3".to_owned()))],
+        "{:#?}",
+        run.trace
+    );
+    let untold = trace_script(&[], script);
+    assert!(untold.trace.spans.iter().all(|span| span.events.iter().all(|event| event.name == "exec")));
+}
+
+#[test]
 fn as_whom_a_process_runs_is_told() {
     let run = trace_script(
         &[],

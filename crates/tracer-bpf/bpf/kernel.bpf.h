@@ -293,7 +293,49 @@ struct tcp_sock {
 	__u32 total_retrans;
 };
 
+/* Of a system call on x86-64: its number, and its first two arguments. */
+struct pt_regs___x86 {
+	unsigned long orig_ax;
+	unsigned long di;
+	unsigned long si;
+	unsigned long cs;
+};
+
+/* Likewise on arm64, where the first argument makes room for the result. */
+struct pt_regs___arm {
+	__u64 orig_x0;
+	__u64 regs[31];
+	__u64 pstate;
+	int syscallno;
+};
+
 #pragma clang attribute pop
+
+/* The file name's address in user memory, if that system call was execve or execveat; else 0. Numbers are of 64-bit
+ * calls: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h. */
+static __always_inline __u64 file_of_exec(void *registers)
+{
+	struct pt_regs___x86 *x86 = registers;
+	struct pt_regs___arm *arm = registers;
+
+	if (bpf_core_field_exists(x86->orig_ax)) {
+		__u64 number = BPF_CORE_READ(x86, orig_ax);
+
+		/* 32-bit programs have other numbers: arch/x86/include/asm/segment.h, __USER_CS. */
+		if ((number != 59 && number != 322) || (BPF_CORE_READ(x86, cs) & 0xffff) != 0x33)
+			return 0;
+		return number == 59 ? BPF_CORE_READ(x86, di) : BPF_CORE_READ(x86, si);
+	}
+	if (bpf_core_field_exists(arm->syscallno)) {
+		int number = BPF_CORE_READ(arm, syscallno);
+
+		/* arch/arm64/include/uapi/asm/ptrace.h, PSR_MODE32_BIT */
+		if ((number != 221 && number != 281) || (BPF_CORE_READ(arm, pstate) & 0x10))
+			return 0;
+		return number == 221 ? BPF_CORE_READ(arm, orig_x0) : BPF_CORE_READ(arm, regs[1]);
+	}
+	return 0;
+}
 
 static __always_inline unsigned long mm_flags(struct mm_struct *mm)
 {

@@ -16,5 +16,6 @@
 #include "signal.bpf.h"
 #include "tcp.bpf.h"
 #include "dns.bpf.h"
+#include "syscall.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -10,12 +10,13 @@
 #define TRACER_WIRE_H
 
 /* record_header.kind; also the index into shared_page.lost_records. */
-#define RECORD_FORK	  0
-#define RECORD_EXEC	  1
-#define RECORD_TEXT	  2
-#define RECORD_EXIT	  3
-#define RECORD_CONNECTION 4
-#define RECORD_DNS	  5
+#define RECORD_FORK	   0
+#define RECORD_EXEC	   1
+#define RECORD_TEXT	   2
+#define RECORD_EXIT	   3
+#define RECORD_CONNECTION  4
+#define RECORD_DNS	   5
+#define RECORD_FAILED_EXEC 6
 
 /* text_record.part */
 #define TEXT_FILE	 0 /* the file name handed to exec, as invoked, and a NUL */
@@ -165,6 +166,13 @@ struct connection_record {
 	__u8 peer_address[16];
 };
 
+/* Followed by `size` bytes: the file name handed to exec, and a NUL. */
+struct failed_exec_record {
+	struct record_header header;
+	__u32 error; /* errno */
+	__u32 size;
+};
+
 /* Followed by `size` bytes: a DNS message. Whether it is a query or an answer stands in itself. */
 struct dns_record {
 	struct record_header header; /* process: who has asked */
@@ -198,7 +206,7 @@ struct shared_page {
 	__u32 launcher_pid;	     /* as in its own pid namespace; 0: nothing to launch, or done */
 	__u32 launcher_namespace;    /* inode number of that pid namespace */
 	__u64 live_processes;	     /* in the table of processes */
-	__u64 lost_records[6];	     /* by record kind: the ring buffer was full */
+	__u64 lost_records[7];	     /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */
 	__u64 untracked_connections; /* the table of connections was full */
 	__u64 text_faults;	     /* chunks of text that could not be read, and paths too deep to follow */

@@ -24,7 +24,8 @@ pub(crate) fn generate(header: &str) -> Result<String, String> {
 
 /// The names of the kernel types that a header declares: `struct NAME {` and `} NAME;` of a typedef.
 pub(crate) fn type_names(header: &str) -> Vec<&str> {
-    header.lines().filter_map(declared).collect()
+    // Behind three underscores stands which of several versions it is; to the kernel they have the same name.
+    header.lines().filter_map(declared).map(|name| name.split("___").next().unwrap_or(name)).collect()
 }
 
 fn declared(line: &str) -> Option<&str> {

@@ -102,6 +102,13 @@ impl Decoder {
             }
             wire::RECORD_CONNECTION => connection(&prefix(bytes)?.0)?,
             wire::RECORD_DNS => return dns(bytes),
+            wire::RECORD_FAILED_EXEC => {
+                let (record, rest): (wire::FailedExecRecord, _) = prefix(bytes)?;
+                let file = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
+                let file = String::from_utf8_lossy(file.strip_suffix(b"\0").unwrap_or(file)).into_owned();
+                // No errno is larger than 4095: Linux, include/linux/err.h.
+                Event::FailedExec { at, process, parent, file, error: record.error as i32 }
+            }
             kind => return Err(DecodeError::Kind(kind)),
         }))
     }
@@ -280,13 +287,14 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [u32; 6] = [
+    const KINDS: [u32; 7] = [
         wire::RECORD_FORK,
         wire::RECORD_EXEC,
         wire::RECORD_TEXT,
         wire::RECORD_EXIT,
         wire::RECORD_CONNECTION,
         wire::RECORD_DNS,
+        wire::RECORD_FAILED_EXEC,
     ];
 
     const CHILD: Identity = Identity { tgid: 42, start: Ktime(1000) };
@@ -575,9 +583,23 @@ mod tests {
         assert!(Decoder::default().decode(&dns(b"no DNS").0).unwrap().is_none());
     }
 
+    fn failed_exec(file: &[u8]) -> Bytes {
+        Bytes::record(6).u32(2).u32(file.len() as u32).raw(file)
+    }
+
+    #[test]
+    fn a_failed_exec_tells_what_was_tried() {
+        let Event::FailedExec { at, process, file, error, .. } = decode_one(&failed_exec(b"/bin/x\0")) else {
+            panic!()
+        };
+        assert_eq!((at, process, file.as_str(), error), (Ktime(2000), CHILD, "/bin/x", 2));
+    }
+
     #[test]
     fn every_record_cut_short_is_an_error() {
-        for record in [fork(0), exec(0), text(3, 0, b"abc", 0), exit(0), connection(0, 0, 0), dns(QUERY)] {
+        for record in
+            [fork(0), exec(0), text(3, 0, b"abc", 0), exit(0), connection(0, 0, 0), dns(QUERY), failed_exec(b"x")]
+        {
             for length in 0..record.0.len() {
                 let result = Decoder::default().decode(&record.0[..length]);
                 assert_eq!(result.unwrap_err(), DecodeError::Short(length));
@@ -589,7 +611,7 @@ mod tests {
     #[test]
     fn impossible_values_are_errors() {
         let error = |bytes: &Bytes| Decoder::default().decode(&bytes.0).unwrap_err();
-        assert_eq!(error(&Bytes::record(6)), DecodeError::Kind(6));
+        assert_eq!(error(&Bytes::record(7)), DecodeError::Kind(7));
         assert_eq!(error(&text(7, 0, b"", 0)), DecodeError::Field { field: "part", value: 7 });
         assert_eq!(error(&connection(4, 0, 0)), DecodeError::Field { field: "event", value: 4 });
         assert_eq!(error(&connection(0, 2, 0)), DecodeError::Field { field: "direction", value: 2 });

@@ -38,6 +38,9 @@ const PROGRAMS: [(&str, &CStr); 10] = [
     ("handle_dns_answer", c"netif_receive_skb"),
 ];
 
+/// Likewise the one for failed execs.
+const FAILED_EXECS: (&str, &CStr) = ("handle_syscall_exit", c"sys_exit");
+
 /// Room for what the verifier says of a program that it refuses.
 const VERIFIER_LOG: usize = 64 * 1024;
 
@@ -60,11 +63,19 @@ pub struct Options {
     /// `None`: root, who may look at everything. Otherwise environments are read only of processes that this user could
     /// look at through /proc, and only processes of theirs can launch.
     pub viewer: Option<Viewer>,
+    /// Whether failed execs are reported, which slows down every system call of every process.
+    pub failed_execs: bool,
+}
+
+impl Options {
+    fn programs(&self) -> impl Iterator<Item = (&'static str, &'static CStr)> {
+        PROGRAMS.into_iter().chain(self.failed_execs.then_some(FAILED_EXECS))
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 16 * 1024 * 1024, max_processes: 64_000, viewer: None }
+        Self { ring_bytes: 16 * 1024 * 1024, max_processes: 64_000, viewer: None, failed_execs: false }
     }
 }
 
@@ -116,8 +127,8 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// How many descriptors there are.
-    pub const DESCRIPTORS: usize = 2 + PROGRAMS.len();
+    /// How many descriptors there are at most.
+    pub const DESCRIPTORS: usize = 2 + PROGRAMS.len() + 1;
 
     /// Loads and attaches the programs. From here on they run, and report nothing until a launch is armed.
     ///
@@ -133,13 +144,13 @@ impl Attached {
         drop(vmlinux);
 
         let mut maps = create_maps(&mut object, &types, options)?;
-        let programs = load_programs(&object, &types)?;
+        let programs = load_programs(&object, &types, options)?;
         drop(memlock);
         set_unshared(take_map(&mut maps, "unshared")?, options.viewer)?;
         let attach = |(program, (name, tracepoint)): (&OwnedFd, (&'static str, &CStr))| {
             syscall::attach(program, tracepoint).map_err(|source| LoadError::Attach { program: name, source })
         };
-        let links = programs.iter().zip(PROGRAMS).map(attach).collect::<Result<_, _>>()?;
+        let links = programs.iter().zip(options.programs()).map(attach).collect::<Result<_, _>>()?;
         let mut descriptor = |map| {
             let data: MapData = take_map(&mut maps, map)?;
             data.fd().as_fd().try_clone_to_owned().map_err(LoadError::Descriptor)
@@ -155,10 +166,10 @@ impl Attached {
         [self.records, self.shared].into_iter().chain(self.links).collect()
     }
 
-    /// The inverse of [`Attached::into_descriptors`]; `None` if their number is another one.
+    /// The inverse of [`Attached::into_descriptors`]; `None` if their number is none that it gives.
     #[must_use]
     pub fn from_descriptors(mut descriptors: Vec<OwnedFd>) -> Option<Self> {
-        if descriptors.len() != Self::DESCRIPTORS {
+        if !(Self::DESCRIPTORS - 1..=Self::DESCRIPTORS).contains(&descriptors.len()) {
             return None;
         }
         let links = descriptors.split_off(2);
@@ -213,8 +224,8 @@ fn create_maps(object: &mut Object, types: &OwnedFd, options: &Options) -> Resul
     Ok(created.into_iter().map(|(name, _, data)| (name, data)).collect())
 }
 
-/// In the order of [`PROGRAMS`].
-fn load_programs(object: &Object, types: &OwnedFd) -> Result<Vec<OwnedFd>, LoadError> {
+/// In the order of [`Options::programs`].
+fn load_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<Vec<OwnedFd>, LoadError> {
     let load = |(name, _)| {
         let program = object.programs.get(name).ok_or(LoadError::Missing(name))?;
         let function = object.functions.get(&program.function_key()).ok_or(LoadError::Missing(name))?;
@@ -232,7 +243,7 @@ fn load_programs(object: &Object, types: &OwnedFd) -> Result<Vec<OwnedFd>, LoadE
             LoadError::Program { program: name, source, log }
         })
     };
-    PROGRAMS.into_iter().map(load).collect()
+    options.programs().map(load).collect()
 }
 
 fn take_map(maps: &mut HashMap<String, MapData>, map: &'static str) -> Result<MapData, LoadError> {
@@ -294,6 +305,6 @@ mod tests {
         assert!(helpers.contains(&130), "no bpf_ringbuf_output in {helpers:?}");
         assert!(helpers.iter().all(|helper| (1..=LAST_HELPER).contains(helper)), "{helpers:?}");
         assert!(object.maps.values().all(|map| map.map_type() <= LAST_MAP_TYPE));
-        assert_eq!(object.programs.len(), PROGRAMS.len());
+        assert_eq!(object.programs.len(), PROGRAMS.len() + 1);
     }
 }

@@ -91,6 +91,7 @@ impl SharedPage {
             exits: lost(wire::RECORD_EXIT),
             connections: lost(wire::RECORD_CONNECTION),
             lookups: lost(wire::RECORD_DNS),
+            failed_execs: lost(wire::RECORD_FAILED_EXEC),
             untracked_processes: count(offset_of!(wire::SharedPage, untracked_processes)),
             untracked_connections: count(offset_of!(wire::SharedPage, untracked_connections)),
             text_faults: count(offset_of!(wire::SharedPage, text_faults)),

@@ -57,6 +57,6 @@ fn what_is_not_understood_is_refused() {
 
 #[test]
 fn declared_types_are_named() {
-    let header = "struct one {\n\tint x;\n\tstruct two *y;\n};\n\ntypedef struct {\n\tint z;\n} three;\n";
-    assert_eq!(wire::type_names(header), ["one", "three"]);
+    let header = "struct one {\n\tint x;\n\tstruct two *y;\n};\n\ntypedef struct {\n\tint z;\n} three;\n\nstruct four___new {\n\tint z;\n};\n";
+    assert_eq!(wire::type_names(header), ["one", "three", "four"]);
 }

@@ -46,6 +46,8 @@ pub(crate) struct Config {
     /// Live processes that can be followed at once.
     pub(crate) max_processes: u32,
     pub(crate) uses_sudo: bool,
+    /// Failed execs are told of.
+    pub(crate) failed_execs: bool,
     /// Arguments are exported as they are, secrets and all.
     pub(crate) is_unredacted: bool,
     pub(crate) is_strict: bool,
@@ -155,6 +157,7 @@ impl Config {
                 .read_option("max_processes", args.max_processes.as_ref(), max_processes)?
                 .unwrap_or(Options::default().max_processes),
             uses_sudo: args.sudo,
+            failed_execs: args.failed_execs,
             is_unredacted: args.no_redact,
             is_strict: args.strict,
             is_quiet: args.quiet,

@@ -30,6 +30,7 @@ use std::{
 };
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, error::ErrorKind};
+use tracer_bpf::Options;
 
 use crate::{
     args::{Action, Args},
@@ -89,8 +90,9 @@ fn act(matches: &ArgMatches, inheritance: Inheritance) -> anyhow::Result<u8> {
         Some(Action::Send { ref files, keep }) => {
             return send::send(files, keep, &config::collector(&args, matches)?.0);
         }
-        Some(Action::Helper { ring_bytes, max_processes }) => {
-            return sudo::help(ring_bytes, max_processes).map(|()| 0);
+        Some(Action::Helper { ring_bytes, max_processes, failed_execs }) => {
+            let options = Options { ring_bytes, max_processes, failed_execs, ..Options::default() };
+            return sudo::help(options).map(|()| 0);
         }
         None => {}
     }

@@ -190,8 +190,12 @@ fn start_capture(environment: bool, config: &Config) -> Result<Result<(Capture, 
 
 /// Loads and attaches the programs, by way of sudo if that is wanted and we need it.
 fn attach(config: &Config) -> Result<Attached> {
-    let (ring_bytes, max_processes) = (config.ring_bytes, config.max_processes);
-    let options = Options { ring_bytes, max_processes, viewer: privileges::viewer() };
+    let options = Options {
+        ring_bytes: config.ring_bytes,
+        max_processes: config.max_processes,
+        viewer: privileges::viewer(),
+        failed_execs: config.failed_execs,
+    };
     match probe::check() {
         Ok(()) => load(options),
         Err(Obstacle::Privileges { .. }) if config.uses_sudo => sudo::attach(&options),

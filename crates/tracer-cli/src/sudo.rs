@@ -47,6 +47,7 @@ pub(crate) fn attach(options: &Options) -> Result<Attached> {
         .arg("--")
         .args([facts.executable.as_os_str(), HELPER.as_ref()])
         .args([options.ring_bytes, options.max_processes].map(|number| number.to_string()))
+        .arg(options.failed_execs.to_string())
         .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::null())
         .spawn()
@@ -85,15 +86,15 @@ fn receive(mut socket: &UnixStream) -> Result<Option<Attached>> {
 }
 
 /// The helper itself: attaches the programs for the user who has called sudo, and for no other processes than theirs.
-pub(crate) fn help(ring_bytes: u32, max_processes: u32) -> Result<()> {
+pub(crate) fn help(options: Options) -> Result<()> {
     let (Some((user, group)), true) = (invoker(), geteuid().is_root()) else {
         bail!("this is for process-tracer --sudo to run");
     };
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from)?;
     let viewer = (!user.is_root()).then(|| Viewer { user_id: user.as_raw(), group_id: group.as_raw() });
-    let attached = probe::check().map_err(|obstacle| format!("{obstacle}; {}", obstacle.remedy())).and_then(|()| {
-        Attached::load(&Options { ring_bytes, max_processes, viewer }).map_err(|error| error.to_string())
-    });
+    let attached = probe::check()
+        .map_err(|obstacle| format!("{obstacle}; {}", obstacle.remedy()))
+        .and_then(|()| Attached::load(&Options { viewer, ..options }).map_err(|error| error.to_string()));
     let send = |bytes: &[u8], parts: &[ControlMessage<'_>]| {
         sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], parts, MsgFlags::empty(), None)
     };

@@ -41,6 +41,19 @@ pub enum Event {
         /// The span that its environment names, if that is known.
         context: Option<SpanContext>,
     },
+    /// A process could not replace its image.
+    FailedExec {
+        /// When.
+        at: Ktime,
+        /// Who.
+        process: Identity,
+        /// Its parent at that moment.
+        parent: Identity,
+        /// The file name handed to exec.
+        file: String,
+        /// errno.
+        error: i32,
+    },
     /// The last thread of a process died.
     Exit {
         /// When.
@@ -359,6 +372,8 @@ pub struct Losses {
     pub connections: u64,
     /// Likewise DNS messages.
     pub lookups: u64,
+    /// Likewise failed execs.
+    pub failed_execs: u64,
     /// Processes that the full table of processes could not take; their descendants are missing too.
     pub untracked_processes: u64,
     /// Connections and listeners that the full tables could not take.
@@ -380,7 +395,7 @@ impl Losses {
     /// Records refused by a full ring buffer.
     #[must_use]
     pub fn records(&self) -> u64 {
-        self.forks + self.execs + self.texts + self.exits + self.connections + self.lookups
+        self.forks + self.execs + self.texts + self.exits + self.connections + self.lookups + self.failed_execs
     }
 
     /// Whether nothing is missing.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     context::SpanContext,
-    event::{ExitStatus, Identity, Image, Usage},
+    event::{ExitStatus, Identity, Image, Usage, base_name},
     id::SpanId,
-    span::{Execution, ProcessSpan, Value},
+    span::{Execution, FailedExec, ProcessSpan, Value},
     time::{Anchor, Ktime},
 };
 
@@ -35,6 +35,7 @@ pub(crate) struct Process {
     /// Likewise of its parent's, when it was forked.
     inherited_context: Option<SpanContext>,
     executions: Vec<Execution>,
+    failed_execs: Vec<FailedExec>,
     dropped_executions: u32,
     last_exec: Option<Ktime>,
     /// For the root alone, which outlives its own end: that end.
@@ -70,6 +71,7 @@ impl Process {
             context: None,
             inherited_context: None,
             executions: Vec::new(),
+            failed_execs: Vec::new(),
             dropped_executions: 0,
             last_exec: None,
             ended: None,
@@ -113,6 +115,22 @@ impl Process {
         true
     }
 
+    /// Takes note of an exec that failed. Those of a search along PATH, which tries a name in one folder after the other, are one.
+    pub(crate) fn fail_to_exec(&mut self, at: Ktime, anchor: &Anchor, file: String, errno: i32) {
+        let is_search = |last: &&mut FailedExec| {
+            let has_come_between = self.executions.last().is_some_and(|execution| execution.at > last.at);
+            last.errno == errno && base_name(&last.file) == base_name(&file) && !has_come_between
+        };
+        let at = anchor.wall_time(at.max(self.start));
+        if let Some(last) = self.failed_execs.last_mut().filter(is_search) {
+            (last.at, last.file, last.attempts) = (at, file, last.attempts + 1);
+        } else if self.failed_execs.len() < EXECUTIONS {
+            self.failed_execs.push(FailedExec { at, file, errno, attempts: 1 });
+        } else {
+            self.dropped_executions += 1;
+        }
+    }
+
     fn name(&self) -> &str {
         let name = self.image.as_ref().map(|image| image.name());
         name.filter(|name| !name.is_empty()).unwrap_or(UNKNOWN)
@@ -129,6 +147,7 @@ impl Process {
             is_fork: self.is_forked && self.last_exec.is_none(),
             image: self.image,
             executions: self.executions,
+            failed_execs: self.failed_execs,
             dropped_executions: self.dropped_executions,
             exit,
             is_oom_victim,

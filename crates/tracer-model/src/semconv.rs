@@ -150,6 +150,10 @@ attributes! {
         "threads it has created";
     FORK = "process_tracer.fork", "process", "boolean", "", "no sched_process_exec", "true":
         "true: it never called exec";
+    FAILED_EXEC_FILE = "process_tracer.exec.file", "exec_failed event", "string", "", "pt_regs", "/usr/local/bin/cc":
+        "the file name handed to exec";
+    FAILED_EXEC_ATTEMPTS = "process_tracer.exec.attempts", "exec_failed event", "int", "", "the model", "5":
+        "how many files of that name were tried, if more than one: along PATH";
     UNFINISHED = "process_tracer.unfinished", "any", "boolean", "", "no sched_process_exit", "true":
         "true: still alive when the trace ended";
     REPAIRED = "process_tracer.repaired", "any", "boolean", "", "the model", "true":
@@ -248,6 +252,8 @@ attributes! {
         "likewise";
     LOST_LOOKUPS = "process_tracer.lost.lookups", "root", "int", "", "ring buffer", "2":
         "likewise";
+    LOST_FAILED_EXECS = "process_tracer.lost.failed_execs", "root", "int", "", "ring buffer", "2":
+        "likewise";
     LOST_RECORDS = "process_tracer.lost.records", "event `lost` of the root", "int", "", "ring buffer", "34":
         "records lost until then, since the event before";
     UNTRACKED_PROCESSES = "process_tracer.lost.untracked_processes", "root", "int", "", "eBPF map", "1":
@@ -268,6 +274,8 @@ attributes! {
 
 /// The span event of a successful exec.
 pub const EXEC_EVENT: &str = "exec";
+/// The span event of an exec that failed.
+pub const FAILED_EXEC_EVENT: &str = "exec_failed";
 /// The span event of a ring buffer that has run over.
 pub const LOST_EVENT: &str = "lost";
 /// The span event of a finished TCP handshake.
@@ -451,6 +459,15 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
     if let Some(certificate) = &process.certificate {
         certify(&mut attributes, certificate);
     }
+    let failed = process.failed_execs.iter().map(|failed| {
+        let mut attributes = Vec::with_capacity(3);
+        push(&mut attributes, FAILED_EXEC_FILE, string(&failed.file));
+        push(&mut attributes, ERROR_TYPE, Value::String(errno_name(failed.errno).into_owned()));
+        if failed.attempts > 1 {
+            push(&mut attributes, FAILED_EXEC_ATTEMPTS, int(failed.attempts));
+        }
+        SpanEvent { name: FAILED_EXEC_EVENT, at: failed.at, attributes }
+    });
     let gaps = process.certificate.iter().flat_map(|certificate| &certificate.gaps);
     let events = process
         .executions
@@ -464,11 +481,14 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
             push(&mut attributes, PROCESS_COMMAND_ARGS, Value::Strings(arguments));
             SpanEvent { name: EXEC_EVENT, at: execution.at, attributes }
         })
+        .chain(failed)
         .chain(gaps.map(|gap| {
             let attributes = vec![(Cow::Borrowed(LOST_RECORDS), int(gap.records))];
             SpanEvent { name: LOST_EVENT, at: gap.at, attributes }
         }))
         .collect();
+    let mut events: Vec<_> = events;
+    events.sort_by_key(|event| event.at);
     Description { kind: Kind::Internal, attributes, events, dropped_events: process.dropped_executions, error }
 }
 
@@ -552,6 +572,7 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
         (LOST_EXITS, losses.exits),
         (LOST_CONNECTIONS, losses.connections),
         (LOST_LOOKUPS, losses.lookups),
+        (LOST_FAILED_EXECS, losses.failed_execs),
         (UNTRACKED_PROCESSES, losses.untracked_processes),
         (UNTRACKED_CONNECTIONS, losses.untracked_connections),
         (TEXT_FAULTS, losses.text_faults),
@@ -681,6 +702,32 @@ pub fn connection_error(errno: i32) -> Cow<'static, str> {
         111 => "connection_refused",
         112 => "host_down",
         113 => "host_unreachable",
+        other => return Cow::Owned(format!("errno_{other}")),
+    })
+}
+
+/// The name of what makes exec(2) fail (Linux, include/uapi/asm-generic/errno.h).
+#[must_use]
+pub fn errno_name(errno: i32) -> Cow<'static, str> {
+    Cow::Borrowed(match errno {
+        1 => "EPERM",
+        2 => "ENOENT",
+        5 => "EIO",
+        7 => "E2BIG",
+        8 => "ENOEXEC",
+        11 => "EAGAIN",
+        12 => "ENOMEM",
+        13 => "EACCES",
+        14 => "EFAULT",
+        20 => "ENOTDIR",
+        21 => "EISDIR",
+        22 => "EINVAL",
+        23 => "ENFILE",
+        24 => "EMFILE",
+        26 => "ETXTBSY",
+        36 => "ENAMETOOLONG",
+        40 => "ELOOP",
+        80 => "ELIBBAD",
         other => return Cow::Owned(format!("errno_{other}")),
     })
 }

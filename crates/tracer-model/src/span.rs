@@ -58,6 +58,8 @@ pub struct ProcessSpan {
     pub image: Option<Arc<Image>>,
     /// Each exec, in order.
     pub executions: Vec<Execution>,
+    /// Execs that failed, in order, if they are reported.
+    pub failed_execs: Vec<FailedExec>,
     /// Execs beyond the limit of one span, not listed.
     pub dropped_executions: u32,
     /// It never called exec.
@@ -83,6 +85,19 @@ pub struct Execution {
     pub executable: Option<String>,
     /// The beginning of the argument vector.
     pub arguments: Strings,
+}
+
+/// An exec that failed, perhaps tried in several places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedExec {
+    /// When, the last time.
+    pub at: SystemTime,
+    /// The file name handed to exec, the last time.
+    pub file: String,
+    /// Why.
+    pub errno: i32,
+    /// How many files of that name were tried.
+    pub attempts: u32,
 }
 
 /// What a trace is worth: how much it holds, and what it is known to lack.

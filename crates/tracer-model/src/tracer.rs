@@ -125,6 +125,13 @@ impl Tracer {
             Event::Exec { at, process, parent, image, environment, context } => {
                 self.exec(at, process, parent, image, environment.as_ref(), context);
             }
+            Event::FailedExec { at, process, parent, file, error } => {
+                if self.ensure(process, parent)
+                    && let Some(process) = self.processes.get_mut(&process)
+                {
+                    process.fail_to_exec(at, &self.settings.anchor, file, error);
+                }
+            }
             Event::Exit { at, process, parent, status, is_oom_victim, usage } => {
                 self.exit(at, process, parent, Death { status, is_oom_victim, usage });
             }

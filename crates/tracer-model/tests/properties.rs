@@ -54,7 +54,9 @@ fn event() -> impl Strategy<Value = Event> {
     );
     let dns = (time(), identity(), 0_u16..3, "[ab]", prop::bool::ANY)
         .prop_map(|(at, asker, id, name, is_answer)| dns(at, asker, id, &name, is_answer.then_some("10.0.0.1")));
-    prop_oneof![3 => fork, 2 => exec, 2 => exit, 3 => connection, 2 => dns]
+    let failed = (time(), identity(), identity(), "[ab]/[ab]")
+        .prop_map(|(at, process, parent, file)| Event::FailedExec { at, process, parent, file, error: 2 });
+    prop_oneof![3 => fork, 2 => exec, 2 => exit, 3 => connection, 2 => dns, 1 => failed]
 }
 
 fn spans_of(events: &[Event], end: Ktime, losses: Losses) -> Vec<Span> {
@@ -131,7 +133,10 @@ proptest! {
         let named: HashSet<(u32, u64)> = events
             .iter()
             .filter_map(|event| match event {
-                Event::Fork { process, .. } | Event::Exec { process, .. } | Event::Exit { process, .. } => {
+                Event::Fork { process, .. }
+ | Event::Exec { process, .. }
+ | Event::FailedExec { process, .. }
+ | Event::Exit { process, .. } => {
                     Some((process.tgid, process.start.0))
                 }
                 Event::Connection { .. } | Event::Dns { .. } => None,

@@ -348,11 +348,13 @@ fn every_loss_is_certified() {
         missed: 10,
         undelivered: 11,
         lookups: 12,
+        failed_execs: 13,
         unobserved: Some("why".to_owned()),
     };
     let trace = Story::new().exit(2, 0).losses(losses).finish();
     let kinds = ["forks", "execs", "texts", "exits", "connections", "untracked_processes", "untracked_connections"];
-    let kinds = kinds.into_iter().chain(["text_faults", "undecodable", "missed", "undelivered", "lookups"]);
+    let kinds =
+        kinds.into_iter().chain(["text_faults", "undecodable", "missed", "undelivered", "lookups", "failed_execs"]);
     for (kind, count) in kinds.zip(1..) {
         let key = format!("process_tracer.lost.{kind}");
         assert_eq!(trace.attribute("sh", &key), Some(Value::Int(count)), "{key}");
@@ -577,6 +579,27 @@ fn a_process_hangs_under_the_span_that_its_environment_names() {
     assert_eq!(trace.span("below").parent_id, Some(adopted.span_id), "its parent's is its own");
     assert_eq!(trace.span("without").parent_id, Some(trace.span("below").span_id));
     assert_eq!((trace.span("foreign").parent_id, trace.span("foreign").links.as_slice()), (Some(sh), &[elsewhere][..]));
+}
+
+#[test]
+fn failed_execs_are_events_and_a_search_along_path_is_one() {
+    let failed = |story: Story, file: &str, error| story.fail_to_exec(3, file, error);
+    let mut story = Story::new().fork(2, 3);
+    for (file, error) in [("/a/cc", 2), ("/b/cc", 2), ("/c/cc", 13), ("/c/ld", 2)] {
+        story = failed(story, file, error);
+    }
+    let trace = failed(story.exec(3, "/d/ld"), "/e/ld", 2).exit(3, 127).exit(2, 0).finish();
+    let events: Vec<_> = trace
+        .describe("ld")
+        .events
+        .into_iter()
+        .filter(|event| event.name == "exec_failed")
+        .map(|event| event.attributes.into_iter().map(|(_, value)| value).collect::<Vec<_>>())
+        .collect();
+    let event = |file: &str, error: &str| vec![Value::String(file.into()), Value::String(error.into())];
+    let mut search = event("/b/cc", "ENOENT");
+    search.push(Value::Int(2));
+    assert_eq!(events, [search, event("/c/cc", "EACCES"), event("/c/ld", "ENOENT"), event("/e/ld", "ENOENT")]);
 }
 
 #[test]

@@ -170,8 +170,9 @@ fn encoded_size(span: &Span) -> usize {
     let events = process.executions.iter().map(|execution| {
         EVENT + 2 * execution.arguments.bytes.len() + execution.executable.as_ref().map_or(0, String::len)
     });
+    let failed = process.failed_execs.iter().map(|failed| EVENT + failed.file.len());
     let attributes = process.attributes.iter().map(|(name, value)| 16 + name.len() + value_size(value));
-    SPAN + images.sum::<usize>() + events.sum::<usize>() + attributes.sum::<usize>()
+    SPAN + images.sum::<usize>() + events.sum::<usize>() + failed.sum::<usize>() + attributes.sum::<usize>()
 }
 
 fn value_size(value: &Value) -> usize {
@@ -206,6 +207,7 @@ pub(super) mod tests {
             name: "x".to_owned(),
             image: Some(Arc::new(Image { arguments, ..Image::default() })),
             executions: Vec::new(),
+            failed_execs: Vec::new(),
             dropped_executions: 0,
             is_fork: false,
             exit: None,

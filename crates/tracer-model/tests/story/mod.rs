@@ -182,6 +182,12 @@ impl Story {
         self.handle(Event::Connection { at, flow, owner, change, connection })
     }
 
+    pub fn fail_to_exec(mut self, pid: u32, file: &str, error: i32) -> Self {
+        let at = self.tick();
+        let (process, parent) = (self.identity(pid), self.parent(pid));
+        self.handle(Event::FailedExec { at, process, parent, file: file.to_owned(), error })
+    }
+
     /// A process asks for a name's address, or is answered.
     pub fn dns(mut self, pid: u32, id: u16, name: &str, answer: Option<&str>) -> Self {
         let at = self.tick();
