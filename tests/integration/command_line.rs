@@ -37,7 +37,7 @@ fn bad_flags_are_one_line_125_and_no_command() {
         (&["-a", "pod=env[\"X"], "'pod' does not compile at column"),
         (&["-a", "stage=prod"], "-a stage='\"prod\"'"),
         (&["-o", "/no/such/folder/t.jsonl"], "cannot write '/no/such/folder/t.jsonl'"),
-        (&["-o", "t.txt"], "'t.txt' is not one of otlp, summary and FILE.jsonl"),
+        (&["-o", "t.txt"], "'t.txt' is not one of otlp, summary, tree, FILE.jsonl, FILE.html"),
         (&["--endpoint", "localhost:4318"], "'localhost:4318' is not an http:// or https:// URL"),
         (&["--endpoint", "http://"], "--endpoint: 'http://'"),
         (&["--protocol", "http/json"], "'http/json' is not one of http/protobuf and grpc"),
@@ -200,10 +200,12 @@ fn without_a_collector_there_is_a_summary() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "out\n");
     let stderr = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<_> = stderr.lines().collect();
-    assert_eq!(lines.len(), 3, "{stderr}");
-    assert!(lines[0].ends_with("  sh  exit 3"), "{stderr}");
-    assert!(lines[1].ends_with("  └─ true"), "{stderr}");
-    assert!(lines[2].starts_with("process-tracer: trace ") && lines[2].ends_with(", 2 spans, complete"), "{stderr}");
+    assert_eq!(lines.len(), 5, "{stderr}");
+    assert_eq!(lines[0], "sh -c 'echo out; /bin/true; exit 3'");
+    assert!(lines[1].starts_with("  exit 3 after ") && lines[1].ends_with("s: 2 processes, 1 failed"), "{stderr}");
+    assert!(lines[2].ends_with("  sh  exit 3"), "{stderr}");
+    assert!(lines[3].ends_with("  └─ true"), "{stderr}");
+    assert!(lines[4].starts_with("process-tracer: trace ") && lines[4].ends_with(", 2 spans, complete"), "{stderr}");
     assert!(!stderr.contains('\x1b'));
 }
 

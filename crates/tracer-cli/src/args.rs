@@ -44,9 +44,11 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "NAME=EXPR", env = "PROCESS_TRACER_ATTRIBUTE", hide_env_values = true)]
     pub(crate) attribute: Vec<String>,
 
-    /// Where the trace goes: `otlp`, `summary`, or a file FILE.jsonl of OTLP/JSON lines; repeatable (in the variable:
-    /// separated by commas) [default: otlp if an OTLP endpoint is configured, else summary]
-    #[arg(short, long, value_name = "DEST", env = "PROCESS_TRACER_OUTPUT", hide_env_values = true)]
+    /// Where the trace goes: `otlp`; `summary` or `tree` on stderr at the end; or a file: FILE.jsonl of OTLP/JSON lines,
+    /// FILE.html to look at in a browser, FILE.pftrace for Perfetto, FILE.json of Chrome's trace events, FILE.folded or
+    /// FILE.cpu.folded for flame graphs of wall or CPU time; repeatable (in the variable: separated by commas) [default: otlp
+    /// if an OTLP endpoint is configured, else summary]
+    #[arg(short, long, value_name = "DEST", env = "PROCESS_TRACER_OUTPUT", hide_env_values = true, global = true)]
     pub(crate) output: Vec<String>,
 
     /// OTLP endpoint, such as http://localhost:4318; implies `-o otlp` [default: from OTEL_EXPORTER_OTLP_ENDPOINT, else
@@ -134,6 +136,21 @@ pub(crate) enum Action {
         /// Delete nothing
         #[arg(long)]
         keep: bool,
+    },
+    /// Tell a saved trace, FILE.jsonl, in other ways: those that -o names, on stdout or in files [default: summary]
+    Report {
+        /// The trace
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Say what takes longer in one saved trace than in another, by name and by place in the tree
+    Diff {
+        /// The trace to compare with
+        #[arg(value_name = "BEFORE")]
+        before: PathBuf,
+        /// The trace to explain
+        #[arg(value_name = "AFTER")]
+        after: PathBuf,
     },
     /// Load the programs for the process at the other end of stdin: what --sudo runs
     #[command(name = crate::sudo::HELPER, hide = true)]

@@ -17,7 +17,13 @@ use tracer_model::{
     redact,
 };
 
-use crate::{args::Args, ci, console, state, user::User};
+use crate::{
+    args::Args,
+    ci, console,
+    report::{Format, Text},
+    state,
+    user::User,
+};
 
 /// What a run is asked to do.
 #[derive(Debug)]
@@ -69,8 +75,12 @@ pub(crate) enum Wait {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
     Otlp,
-    Summary,
+    /// For people, at the end.
+    Text(Text),
+    /// The summary, for the page of a CI job: appended to this file.
+    JobSummary(PathBuf),
     JsonLines(PathBuf),
+    Report(Format, PathBuf),
 }
 
 /// How to reach a collector.
@@ -272,6 +282,12 @@ fn attributes(settings: &Settings<'_>, values: &[String]) -> Result<Attributes> 
     Ok(attributes.into_iter().collect())
 }
 
+/// The outputs that flags name for `process-tracer report`; the summary, if none.
+pub(crate) fn report_outputs(args: &Args) -> Result<Vec<Output>> {
+    let outputs: Vec<_> = args.output.iter().map(|value| output(value).context("--output")).collect::<Result<_>>()?;
+    Ok(if outputs.is_empty() { vec![Output::Text(Text::Summary)] } else { outputs })
+}
+
 fn outputs(settings: &Settings<'_>, args: &Args) -> Result<(Vec<Output>, Otlp)> {
     let protocol = match settings.read_option("protocol", args.protocol.as_ref(), protocol)? {
         Some(protocol) => protocol,
@@ -300,7 +316,7 @@ fn outputs(settings: &Settings<'_>, args: &Args) -> Result<(Vec<Output>, Otlp)> 
     if outputs.is_empty() {
         outputs.push(default_output(has_flag_endpoint, has_endpoint));
         // A summary that was not asked for is the first thing to leave out.
-        outputs.retain(|output| !(args.quiet && *output == Output::Summary));
+        outputs.retain(|output| !(args.quiet && *output == Output::Text(Text::Summary)));
     }
     if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         && outputs.contains(&Output::Otlp)
@@ -308,8 +324,11 @@ fn outputs(settings: &Settings<'_>, args: &Args) -> Result<(Vec<Output>, Otlp)> 
         console::warn("OTEL_SDK_DISABLED is true: nothing is sent over OTLP");
         outputs.retain(|output| *output != Output::Otlp);
         if outputs.is_empty() {
-            outputs.push(Output::Summary);
+            outputs.push(Output::Text(Text::Summary));
         }
+    }
+    if let Some(file) = variable("GITHUB_STEP_SUMMARY").filter(|file| !file.is_empty() && !args.quiet) {
+        outputs.push(Output::JobSummary(file.into()));
     }
     let otlp = Otlp {
         protocol,
@@ -329,22 +348,26 @@ fn default_output(has_flag_endpoint: bool, has_endpoint: bool) -> Output {
     match exporter.as_deref() {
         _ if has_flag_endpoint => Output::Otlp,
         Some("otlp") => Output::Otlp,
-        Some("none" | "console") => Output::Summary,
+        Some("none" | "console") => Output::Text(Text::Summary),
         Some(other) => {
             console::warn(format_args!("OTEL_TRACES_EXPORTER is ignored: '{other}' is not one of otlp, console, none"));
-            if has_endpoint { Output::Otlp } else { Output::Summary }
+            if has_endpoint { Output::Otlp } else { Output::Text(Text::Summary) }
         }
         None if has_endpoint => Output::Otlp,
-        None => Output::Summary,
+        None => Output::Text(Text::Summary),
     }
 }
 
 fn output(value: &str) -> Result<Output> {
     match value {
         "otlp" => Ok(Output::Otlp),
-        "summary" => Ok(Output::Summary),
+        "summary" => Ok(Output::Text(Text::Summary)),
+        "tree" => Ok(Output::Text(Text::Tree)),
         file if file.ends_with(".jsonl") => Ok(Output::JsonLines(file.into())),
-        other => bail!("'{other}' is not one of otlp, summary and FILE.jsonl"),
+        file => match Format::of(file) {
+            Some(format) => Ok(Output::Report(format, file.into())),
+            None => bail!("'{file}' is not one of otlp, summary, tree, FILE.jsonl, {}", Format::NAMES),
+        },
     }
 }
 
@@ -590,6 +613,8 @@ mod tests {
     fn outputs_are_told_by_name_and_ending() {
         assert_eq!(output("otlp").unwrap(), Output::Otlp);
         assert_eq!(output("a/t.jsonl").unwrap(), Output::JsonLines("a/t.jsonl".into()));
-        assert!(output("t.json").unwrap_err().to_string().contains("'t.json' is not one of"));
+        assert_eq!(output("t.html").unwrap(), Output::Report(Format::Html, "t.html".into()));
+        assert_eq!(output("t.cpu.folded").unwrap(), Output::Report(Format::FoldedCpu, "t.cpu.folded".into()));
+        assert!(output("t.txt").unwrap_err().to_string().contains("'t.txt' is not one of"));
     }
 }

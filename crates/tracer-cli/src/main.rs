@@ -14,6 +14,7 @@ mod inheritance;
 mod launch;
 mod outcome;
 mod privileges;
+mod report;
 mod resource;
 mod run;
 mod send;
@@ -90,6 +91,10 @@ fn act(matches: &ArgMatches, inheritance: Inheritance) -> anyhow::Result<u8> {
         Some(Action::Send { ref files, keep }) => {
             return send::send(files, keep, &config::collector(&args, matches)?.0);
         }
+        Some(Action::Report { ref file }) => {
+            return report::convert(file, &config::report_outputs(&args)?).map(|()| 0);
+        }
+        Some(Action::Diff { ref before, ref after }) => return report::diff(before, after).map(|()| 0),
         Some(Action::Helper { ring_bytes, max_processes, failed_execs }) => {
             let options = Options { ring_bytes, max_processes, failed_execs, ..Options::default() };
             return sudo::help(options).map(|()| 0);

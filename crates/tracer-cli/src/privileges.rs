@@ -3,7 +3,7 @@
 //! They are a thread's own: the main thread drops its own around the launch, every other first of all.
 
 use caps::{CapSet, Capability, CapsHashSet};
-use nix::unistd::{geteuid, getgid, getuid, setfsgid, setfsuid};
+use nix::unistd::{getegid, geteuid, getgid, getuid, setfsgid, setfsuid};
 use tracer_bpf::Viewer;
 
 use crate::{console, user::invoker};
@@ -40,6 +40,15 @@ pub(crate) fn drop_in_sink() {
         setfsuid(user);
     }
     drop_in_thread();
+}
+
+/// Does something that [`drop_in_sink`] has left to whoever has called sudo, as who we are.
+pub(crate) fn as_ourselves<T>(act: impl FnOnce() -> T) -> T {
+    let (user, group) = (setfsuid(geteuid()), setfsgid(getegid()));
+    let result = act();
+    setfsgid(group);
+    setfsuid(user);
+    result
 }
 
 /// Who is to be shown no more than the kernel would show them: anybody but root, whatever capabilities our binary has.

@@ -23,6 +23,7 @@
 //!     attributes: Attributes::default(),
 //!     redacts: true,
 //!     accounts: Accounts::default(),
+//!     cpus: 2,
 //!     version: "0.0.0".to_owned(),
 //! });
 //! let child = Identity { tgid: 2, start: Ktime(10) };

@@ -19,7 +19,7 @@ const EVENT_ARGUMENTS: usize = 4096;
 /// The name of a process of which no event that carries one has arrived.
 const UNKNOWN: &str = "unknown";
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Process {
     pub(crate) span_id: SpanId,
     pub(crate) parent_id: Option<SpanId>,

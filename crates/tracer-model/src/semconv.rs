@@ -216,6 +216,8 @@ attributes! {
         "connection spans in the trace";
     LOOKUPS = "process_tracer.lookups", "root", "int", "", "the model", "4":
         "name lookup spans in the trace";
+    CPUS = "process_tracer.cpus", "root", "int", "", "sched_getaffinity(2), cgroup cpu.max", "2":
+        "processors that the command could use at once when it began";
     TREE_CPU_USER = "process_tracer.tree.cpu.user_time", "root", "double", "s", "wait4(2)", "61.5":
         "of the command and all descendants that were waited for, by wait4(2): seconds";
     TREE_CPU_SYSTEM = "process_tracer.tree.cpu.system_time", "root", "double", "s", "wait4(2)", "8.25":
@@ -270,6 +272,12 @@ attributes! {
         "spans given up before the root span was made";
     UNOBSERVED = "process_tracer.unobserved", "root", "string", "", "loading", "missing CAP_BPF":
         "why the command's descendants were not observed";
+}
+
+/// Whether this attribute of the root span says how much of something is missing.
+#[must_use]
+pub fn is_loss(key: &str) -> bool {
+    key == TRUNCATED || key.starts_with("process_tracer.lost.")
 }
 
 /// The span event of a successful exec.
@@ -558,6 +566,7 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
     push(attributes, PROCESSES, int(certificate.processes));
     push(attributes, CONNECTIONS, int(certificate.connections));
     push(attributes, LOOKUPS, int(certificate.lookups));
+    push(attributes, CPUS, int(certificate.cpus));
     push(attributes, VERSION, string(&certificate.version));
     if let Some(tree) = &certificate.tree {
         describe_tree(attributes, tree);

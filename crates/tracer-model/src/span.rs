@@ -122,6 +122,8 @@ pub struct Certificate {
     /// What the command and all its descendants that were waited for have used, as wait4(2) tells: the largest resident set of
     /// any one of them, and of bytes only those from and to storage.
     pub tree: Option<Box<Usage>>,
+    /// Processors that the command could use at once when it began.
+    pub cpus: u32,
     /// The tracer's version.
     pub version: String,
 }

@@ -48,6 +48,8 @@ pub struct Settings {
     pub redacts: bool,
     /// What users and groups are called.
     pub accounts: Accounts,
+    /// Processors that the command may use at once.
+    pub cpus: u32,
     /// The tracer's version, for the root span.
     pub version: String,
 }
@@ -149,6 +151,13 @@ impl Tracer {
     /// The next finished span. The root span is the last of all.
     pub fn poll_span(&mut self) -> Option<Span> {
         self.spans.pop_front()
+    }
+
+    /// What runs at this moment, as unfinished spans; they will come again when they have ended. Of the root it says nothing
+    /// more than of the others.
+    pub fn running(&self, at: Ktime) -> impl Iterator<Item = Span> {
+        let alive = self.processes.iter().filter(|(_, process)| process.ended.is_none());
+        alive.map(move |(identity, process)| self.process_span(identity.tgid, process.clone(), at, None, None))
     }
 
     /// Processes alive now, as far as events tell.
@@ -503,6 +512,7 @@ impl Tracer {
             losses,
             gaps: std::mem::take(&mut self.gaps),
             tree: self.tree.take(),
+            cpus: self.settings.cpus,
             version: self.settings.version.clone(),
         };
         self.certificate = Some(certificate.clone());
@@ -535,7 +545,7 @@ impl Tracer {
     ) -> Span {
         let anchor = &self.settings.anchor;
         // The root was put where it is by whoever called us, and names itself in its environment.
-        let adopted_by = process.adopted_by().filter(|_| certificate.is_none());
+        let adopted_by = process.adopted_by().filter(|_| process.span_id != self.settings.root_span_id);
         let (parent_id, links) = match adopted_by {
             Some(context) if context.trace_id == self.settings.trace_id => {
                 let forked_by = process.parent_id.map(|span_id| SpanContext { span_id, ..context });

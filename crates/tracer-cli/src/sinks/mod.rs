@@ -1,13 +1,13 @@
 //! Where finished spans go. Each sink has a queue and a thread of its own: whatever a collector, a disk or a terminal
 //! does, it holds up neither the command nor the draining of its events.
 
-mod file;
+pub(crate) mod file;
 mod json_lines;
 mod otel;
 pub(crate) mod otlp;
 mod queue;
+mod report;
 mod spool;
-mod summary;
 
 use std::{
     any::Any,
@@ -72,6 +72,8 @@ pub(crate) struct Closing {
     pub(crate) to_send: Option<String>,
     /// Text to show.
     pub(crate) text: Option<String>,
+    /// What seemed to have arrived has not: a file that was to be whole is not there.
+    pub(crate) is_void: bool,
 }
 
 /// What came of one sink.
@@ -109,7 +111,9 @@ impl OpenSinks {
                     let spool = Spool::new(spool.map(Path::to_owned), resource);
                     Box::new(otlp::OtlpSink::open(otlp, resource, spool)?)
                 }
-                Output::Summary => Box::new(summary::SummarySink::default()),
+                Output::Text(text) => Box::new(report::TextSink::new(*text)),
+                Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
+                Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, resource)?),
                 Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, resource)?),
             })
         };
@@ -224,10 +228,14 @@ impl Running {
             }
         };
         let Undelivered { lost, saved } = self.queue.undelivered();
-        let missing = Undelivered { lost: lost + self.queue.pending(), saved };
+        let (delivered, void) = match self.queue.delivered() {
+            count if closing.is_void => (0, count),
+            count => (count, 0),
+        };
+        let missing = Undelivered { lost: lost + self.queue.pending() + void, saved };
         let full = || (missing.lost > 0).then(|| "the queue was full".to_owned());
         let closing = Closing { problem: closing.problem.or_else(full), ..closing };
-        Delivery { destination: self.destination, delivered: self.queue.delivered(), missing, closing }
+        Delivery { destination: self.destination, delivered, missing, closing }
     }
 }
 

@@ -45,6 +45,7 @@ pub fn settings(attributes: &[&str]) -> Settings {
             users: HashMap::from([(0, "root".into()), (1000, "someone".into())]),
             groups: HashMap::from([(5, "staff".into())]),
         },
+        cpus: 2,
         version: "1.2.3".to_owned(),
     }
 }

@@ -123,7 +123,7 @@ impl Sink for OtlpSink {
         let (saved_in, loss) = self.spool.close();
         let problem = [self.problem, loss].into_iter().flatten().reduce(|problem, loss| format!("{problem}; {loss}"));
         let to_send = saved_in.map(|file| command_to_send(&file, &self.endpoint, self.protocol));
-        Closing { problem, to_send, text: None }
+        Closing { problem, to_send, ..Closing::default() }
     }
 }
 

@@ -1,0 +1,342 @@
+//! What a trace says as a whole: who started whom, where the time went, what failed first.
+
+use std::collections::HashMap;
+
+use opentelemetry::SpanId;
+
+use super::row::{Kind, Label, Row, Rows};
+
+/// Rows that hang under one another.
+pub(super) struct Tree {
+    pub(super) root: usize,
+    /// Of each row, in order of their start.
+    pub(super) children: Vec<Vec<u32>>,
+    /// All rows that hang under the root, parents before children.
+    order: Vec<u32>,
+}
+
+impl Tree {
+    /// `None` without any span.
+    pub(super) fn grow(rows: &[Row]) -> Option<Self> {
+        let index: HashMap<SpanId, usize> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
+        let mut by_pid: HashMap<u32, Vec<usize>> = HashMap::new();
+        for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.kind == Kind::Process) {
+            by_pid.entry(row.pid).or_default().push(index);
+        }
+        let has_parent = |row: &Row| row.parent != SpanId::INVALID && index.contains_key(&row.parent);
+        // In a file that is not ours: what began first and hangs under nothing.
+        let root = rows
+            .iter()
+            .position(|row| row.is_root)
+            .or_else(|| (0..rows.len()).filter(|row| !has_parent(&rows[*row])).min_by_key(|row| rows[*row].start))?;
+        // Where the environment named the parent, whoever forked it is known by its pid.
+        let forked_by = |child: &Row| {
+            let mut alive = by_pid.get(&child.parent_pid).into_iter().flatten().copied();
+            alive.rfind(|row| rows[*row].start <= child.start && child.start <= rows[*row].end)
+        };
+        let mut children: Vec<Vec<u32>> = vec![Vec::new(); rows.len()];
+        for (child, row) in rows.iter().enumerate().filter(|(child, _)| *child != root) {
+            let parent = index.get(&row.parent).copied().or_else(|| forked_by(row)).filter(|parent| *parent != child);
+            children[parent.unwrap_or(root)].push(child as u32);
+        }
+        for siblings in &mut children {
+            siblings.sort_by_key(|sibling| rows[*sibling as usize].start);
+        }
+        let mut order = Vec::with_capacity(rows.len());
+        let mut open = vec![root as u32];
+        while let Some(row) = open.pop() {
+            order.push(row);
+            open.extend(children[row as usize].iter().rev());
+        }
+        Some(Self { root, children, order })
+    }
+
+    fn children_of<'a>(&'a self, rows: &'a [Row], row: usize) -> impl DoubleEndedIterator<Item = (usize, &'a Row)> {
+        self.children[row].iter().map(|child| (*child as usize, &rows[*child as usize]))
+    }
+
+    /// Of each row, the time that none of the processes it started was alive, nanoseconds.
+    pub(super) fn own_time(&self, rows: &[Row]) -> Vec<u64> {
+        let own = |(index, row): (usize, &Row)| {
+            let (mut covered, mut until) = (0, row.start);
+            for (_, child) in self.children_of(rows, index).filter(|(_, child)| child.kind == Kind::Process) {
+                let (start, end) = (child.start.max(until), child.end.min(row.end));
+                covered += end.saturating_sub(start);
+                until = until.max(end);
+            }
+            row.duration() - covered
+        };
+        rows.iter().enumerate().map(own).collect()
+    }
+
+    /// What the end of the whole waited for: each stretch of the root's time, in order, and the process it belongs to.
+    ///
+    /// From the end backwards: at each moment, the child that ended last before it was what its parent waited for.
+    pub(super) fn critical_path(&self, rows: &[Row]) -> Vec<Stretch> {
+        let mut path = Vec::new();
+        // Each process, its children still to be looked at, from the last to end, and up to where its time is told.
+        let by_end = |row: usize| {
+            let mut children: Vec<usize> = self
+                .children_of(rows, row)
+                .filter(|(_, child)| child.kind == Kind::Process)
+                .map(|(index, _)| index)
+                .collect();
+            children.sort_by_key(|child| rows[*child].end);
+            children
+        };
+        let mut open = vec![(self.root, by_end(self.root), rows[self.root].end)];
+        while let Some((row, children, until)) = open.last_mut() {
+            let (row, start) = (*row, rows[*row].start);
+            let mut tell = |from: u64, to: u64| {
+                if from < to {
+                    path.push(Stretch { row, start: from, end: to });
+                }
+            };
+            match children.pop() {
+                Some(child) if rows[child].end > *until || rows[child].start < start => {}
+                Some(child) => {
+                    tell(rows[child].end, *until);
+                    *until = rows[child].start;
+                    open.push((child, by_end(child), rows[child].end));
+                }
+                None => {
+                    tell(start, *until);
+                    open.pop();
+                }
+            }
+        }
+        path.reverse();
+        path
+    }
+
+    /// Of each row, the names from the root to it; what only forked and kept its parent's name is not told again.
+    pub(super) fn places(&self, rows: &[Row]) -> Places {
+        let mut places = Places { of_row: vec![0; rows.len()], steps: Vec::new() };
+        let mut known: HashMap<(Option<u32>, Label), u32> = HashMap::new();
+        let mut parents: Vec<Option<u32>> = vec![None; rows.len()];
+        for row in self.order.iter().map(|row| *row as usize) {
+            let (above, name) = (parents[row], rows[row].name);
+            let is_same = rows[row].is_fork && above.is_some_and(|place| places.steps[place as usize].1 == name);
+            let place = match above {
+                Some(place) if is_same => place,
+                _ => *known.entry((above, name)).or_insert_with(|| {
+                    places.steps.push((above, name));
+                    (places.steps.len() - 1) as u32
+                }),
+            };
+            places.of_row[row] = place;
+            for child in &self.children[row] {
+                parents[*child as usize] = Some(place);
+            }
+        }
+        places
+    }
+
+    /// The process that all the failing came from, and those above it, from the root: at each step the child that failed
+    /// last. Empty if the root did not fail.
+    pub(super) fn cause(&self, rows: &[Row]) -> Vec<usize> {
+        let has_failed = |row: &Row| row.failure.is_some() && row.kind == Kind::Process;
+        let mut chain = Vec::new();
+        let mut next = Some(self.root).filter(|root| has_failed(&rows[*root]));
+        while let Some(row) = next {
+            chain.push(row);
+            let failed =
+                self.children_of(rows, row).filter(|(_, child)| has_failed(child) && child.end <= rows[row].end);
+            next = failed.max_by_key(|(_, child)| child.end).map(|(child, _)| child);
+        }
+        chain
+    }
+}
+
+/// A stretch of time on the critical path, nanoseconds since the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) row: usize,
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
+/// Chains of names, as a tree.
+pub(super) struct Places {
+    /// The place of each row.
+    pub(super) of_row: Vec<u32>,
+    /// Of each place, the one above it and its name.
+    steps: Vec<(Option<u32>, Label)>,
+}
+
+impl Places {
+    /// The names from the root to this place.
+    pub(super) fn names(&self, place: u32) -> Vec<Label> {
+        let mut names = Vec::new();
+        let mut next = Some(place);
+        while let Some(place) = next {
+            let (above, name) = self.steps[place as usize];
+            names.push(name);
+            next = above;
+        }
+        names.reverse();
+        names
+    }
+}
+
+/// Spans that have something in common, together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) failed: u64,
+    /// Nanoseconds.
+    pub(super) own: u64,
+    pub(super) cpu: u64,
+    pub(super) bytes: u64,
+    pub(super) total: u64,
+    /// Of each, in order of size once sorted.
+    pub(super) durations: Vec<u64>,
+}
+
+impl Group {
+    fn add(&mut self, row: &Row, own: u64) {
+        self.failed += u64::from(row.failure.is_some());
+        self.own += own;
+        self.cpu += row.cpu;
+        self.bytes += row.bytes;
+        self.total += row.duration();
+        self.durations.push(row.duration());
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.durations.len()
+    }
+
+    /// The duration that this part of all does not exceed: nearest rank.
+    pub(super) fn quantile(&self, part: f64) -> u64 {
+        let rank = (part * self.durations.len() as f64).ceil() as usize;
+        self.durations.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+    }
+}
+
+/// Groups the rows that have a key, in no particular order.
+pub(super) fn groups<K: std::hash::Hash + Eq>(
+    rows: &[Row],
+    own: &[u64],
+    key: impl Fn(usize, &Row) -> Option<K>,
+) -> Vec<(K, Group)> {
+    let mut groups: HashMap<K, Group> = HashMap::new();
+    for (index, row) in rows.iter().enumerate() {
+        if let Some(key) = key(index, row) {
+            groups.entry(key).or_default().add(row, own[index]);
+        }
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    for (_, group) in &mut groups {
+        group.durations.sort_unstable();
+    }
+    groups
+}
+
+/// By the name of processes, those first that took most: time of their own, or of processors.
+pub(super) fn costliest(rows: &Rows, own: &[u64]) -> Vec<(Label, Group)> {
+    let mut groups = groups(&rows.rows, own, |_, row| (row.kind == Kind::Process).then_some(row.name));
+    groups.sort_by_key(|(name, group)| (std::cmp::Reverse(group.own.max(group.cpu)), *name));
+    groups
+}
+
+/// By whom connections were with, those first that took most time.
+pub(super) fn peers(rows: &Rows, own: &[u64]) -> Vec<(Label, Group)> {
+    let mut groups = groups(&rows.rows, own, |_, row| row.peer);
+    groups.sort_by_key(|(name, group)| (std::cmp::Reverse(group.total), *name));
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::story::{Story, story};
+
+    /// The critical path as names with the milliseconds of each stretch.
+    fn path(story: &Story) -> Vec<(String, u64, u64)> {
+        let rows = story.rows();
+        let tree = Tree::grow(&rows.rows).unwrap();
+        let origin = rows.rows[tree.root].start;
+        let ms = |time: u64| (time - origin) / 1_000_000;
+        let stretches = tree.critical_path(&rows.rows);
+        let name = |row: usize| rows.text(rows.rows[row].name).to_owned();
+        stretches.iter().map(|stretch| (name(stretch.row), ms(stretch.start), ms(stretch.end))).collect()
+    }
+
+    fn stretch(name: &str, start: u64, end: u64) -> (String, u64, u64) {
+        (name.to_owned(), start, end)
+    }
+
+    #[test]
+    fn the_critical_path_goes_through_what_ended_last() {
+        let story = story("make", 0, 100)
+            .starts("short", 0, 30, |short| short)
+            .starts("long", 5, 55, |long| long.starts("inner", 20, 30, |inner| inner))
+            .starts("link", 65, 30, |link| link);
+        let expected = [
+            stretch("make", 0, 5),
+            stretch("long", 5, 20),
+            stretch("inner", 20, 50),
+            stretch("long", 50, 60),
+            stretch("make", 60, 65),
+            stretch("link", 65, 95),
+            stretch("make", 95, 100),
+        ];
+        assert_eq!(path(&story), expected);
+    }
+
+    #[test]
+    fn what_runs_on_in_the_background_is_not_waited_for() {
+        let story = story("sh", 0, 50).starts("daemon", 10, 500, |daemon| daemon).starts("cc", 20, 10, |cc| cc);
+        assert_eq!(path(&story), [stretch("sh", 0, 20), stretch("cc", 20, 30), stretch("sh", 30, 50)]);
+    }
+
+    #[test]
+    fn the_critical_path_is_as_long_as_the_whole() {
+        let mut story = story("make", 0, 1000);
+        for i in 0..40 {
+            story = story.starts("cc", i * 17 % 600, 30 + i * 7, |cc| cc.starts("as", i * 17 % 600 + 5, 20, |x| x));
+        }
+        let path = path(&story);
+        assert_eq!(path.iter().map(|(_, start, end)| end - start).sum::<u64>(), 1000);
+        assert!(path.windows(2).all(|pair| pair[0].2 == pair[1].1), "{path:?}");
+    }
+
+    #[test]
+    fn own_time_is_what_no_child_covers() {
+        let story =
+            story("make", 0, 100).starts("a", 10, 20, |a| a).starts("b", 20, 20, |b| b).starts("c", 90, 500, |c| c);
+        let rows = story.rows();
+        let tree = Tree::grow(&rows.rows).unwrap();
+        assert_eq!(tree.own_time(&rows.rows)[tree.root], 60_000_000);
+    }
+
+    #[test]
+    fn failing_is_followed_down_to_where_it_began() {
+        let story = story("make", 0, 100)
+            .exits(2)
+            .starts("test", 5, 5, |test| test.exits(1))
+            .starts("sh", 10, 80, |sh| sh.exits(1).starts("cc", 20, 30, |cc| cc.exits(1)))
+            .starts("ok", 91, 1, |ok| ok);
+        let rows = story.rows();
+        let tree = Tree::grow(&rows.rows).unwrap();
+        let names: Vec<_> = tree.cause(&rows.rows).iter().map(|row| rows.text(rows.rows[*row].name)).collect();
+        assert_eq!(names, ["make", "sh", "cc"]);
+    }
+
+    #[test]
+    fn quantiles_are_by_nearest_rank() {
+        let group = Group { durations: (1..=20).collect(), ..Group::default() };
+        assert_eq!([0.5, 0.95, 1.0].map(|part| group.quantile(part)), [10, 19, 20]);
+        assert_eq!(Group::default().quantile(0.5), 0);
+    }
+
+    #[test]
+    fn parents_in_a_circle_do_no_harm() {
+        let mut rows = story("sh", 0, 10).starts("a", 1, 5, |a| a.starts("b", 2, 3, |b| b)).rows();
+        let ids: Vec<_> = rows.rows.iter().map(|row| row.id).collect();
+        // b under a, a under b.
+        rows.rows[1].parent = ids[0];
+        let tree = Tree::grow(&rows.rows).unwrap();
+        assert_eq!((tree.order.len(), tree.critical_path(&rows.rows).len()), (1, 1));
+    }
+}

@@ -1,0 +1,179 @@
+//! `process-tracer diff`: what of one trace takes longer in another.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+
+use super::{
+    analysis::{Group, Tree, groups},
+    read::read,
+    row::{Kind, Rows},
+    style::{Style, align, duration, pad},
+};
+
+/// One of the two traces, as far as it is compared.
+struct Side {
+    /// Nanoseconds.
+    wall: u64,
+    cpu: u64,
+    processes: usize,
+    by_name: HashMap<Vec<String>, Group>,
+    by_place: HashMap<Vec<String>, Group>,
+}
+
+/// Says on stdout what became slower and what faster.
+///
+/// # Errors
+///
+/// What cannot be read.
+pub(crate) fn diff(before: &Path, after: &Path) -> Result<()> {
+    let [before, after] = [before, after].map(|path| {
+        let mut rows = Rows::default();
+        read(path, |span| {
+            rows.add(span);
+            Ok(())
+        })?;
+        Side::new(&rows).with_context(|| format!("'{}' has no spans", path.display()))
+    });
+    let told = compare(&before?, &after?, &Style::of(&io::stdout()));
+    io::stdout().write_all(told.as_bytes()).context("cannot write to stdout")
+}
+
+impl Side {
+    fn new(rows: &Rows) -> Option<Self> {
+        let tree = Tree::grow(&rows.rows)?;
+        let (own, places) = (tree.own_time(&rows.rows), tree.places(&rows.rows));
+        let text = |name| rows.text(name).to_owned();
+        let is_process = |kind| kind == Kind::Process;
+        let by_name = groups(&rows.rows, &own, |_, row| is_process(row.kind).then_some(row.name));
+        let by_place = groups(&rows.rows, &own, |index, row| is_process(row.kind).then(|| places.of_row[index]));
+        let processes = || rows.rows.iter().filter(|row| is_process(row.kind));
+        Some(Self {
+            wall: rows.rows[tree.root].duration(),
+            cpu: processes().map(|row| row.cpu).sum(),
+            processes: processes().count(),
+            by_name: by_name.into_iter().map(|(name, group)| (vec![text(name)], group)).collect(),
+            by_place: by_place
+                .into_iter()
+                .map(|(place, group)| (places.names(place).into_iter().map(text).collect(), group))
+                .collect(),
+        })
+    }
+}
+
+/// Lines of a table.
+const LINES: usize = 12;
+
+fn compare(before: &Side, after: &Side, style: &Style) -> String {
+    let mut text = String::new();
+    let line = |what: &str, before: u64, after: u64| {
+        let change = change(before, after, style);
+        format!(
+            "{} {} {}  {change}\n",
+            pad(what, 12),
+            align(&duration(before, style), 9),
+            align(&duration(after, style), 9)
+        )
+    };
+    let heading = format!("{} {:>9} {:>9}  change", pad("", 12), "before", "after");
+    let _ = writeln!(text, "{}", style.dim(&heading));
+    text.push_str(&line("took", before.wall, after.wall));
+    text.push_str(&line("CPU time", before.cpu, after.cpu));
+    let count = |count: usize| count.to_string();
+    let _ = writeln!(
+        text,
+        "{} {:>9} {:>9}  {:+}",
+        pad("processes", 12),
+        count(before.processes),
+        count(after.processes),
+        after.processes as i64 - before.processes as i64
+    );
+    table("by name, own time", &before.by_name, &after.by_name, style, &mut text);
+    table("by place, own time", &before.by_place, &after.by_place, style, &mut text);
+    text
+}
+
+/// Those first whose own time changed most.
+fn table(
+    title: &str,
+    before: &HashMap<Vec<String>, Group>,
+    after: &HashMap<Vec<String>, Group>,
+    style: &Style,
+    text: &mut String,
+) {
+    let none = Group::default();
+    let keys = before.keys().chain(after.keys().filter(|key| !before.contains_key(*key)));
+    let mut changes: Vec<_> =
+        keys.map(|key| (key, before.get(key).unwrap_or(&none), after.get(key).unwrap_or(&none))).collect();
+    let size = |before: &Group, after: &Group| before.own.abs_diff(after.own);
+    changes.sort_by(|(key, before, after), (other_key, other_before, other_after)| {
+        size(other_before, other_after).cmp(&size(before, after)).then(key.cmp(other_key))
+    });
+    let room = style.width.saturating_sub(55).clamp(16, 90);
+    let heading = format!("{} {:>13} {:>9} {:>9}  change", pad(title, room), "count", "before", "after");
+    let _ = writeln!(text, "\n{}", style.dim(&heading));
+    for (key, before, after) in changes.iter().take(LINES) {
+        let names: Vec<_> = key.iter().map(|name| style.show(name)).collect();
+        let name = pad(&style.cut_start(&names.join(style.step()), room), room);
+        let arrow = if style.is_unicode { "→" } else { "->" };
+        let count = match (before.count(), after.count()) {
+            (one, other) if one == other => one.to_string(),
+            (one, other) => format!("{one} {arrow} {other}"),
+        };
+        let (one, other) = (duration(before.own, style), duration(after.own, style));
+        let change = change(before.own, after.own, style);
+        let _ = writeln!(text, "{name} {} {} {}  {change}", align(&count, 13), align(&one, 9), align(&other, 9));
+    }
+    if changes.len() > LINES {
+        let _ = writeln!(text, "{} {} more", style.dots(), changes.len() - LINES);
+    }
+}
+
+/// How much more or less, and in proportion.
+fn change(before: u64, after: u64, style: &Style) -> String {
+    let sign = if after >= before { '+' } else { '-' };
+    let size = duration(before.abs_diff(after), style);
+    let text = if before == 0 || after == 0 {
+        format!("{sign}{size}")
+    } else {
+        format!("{sign}{size} ({:+.0} %)", (after as f64 / before as f64 - 1.0) * 100.0)
+    };
+    // A tenth is worth a colour.
+    if after > before + before / 10 { style.red(&text) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::style::PLAIN, *};
+    use crate::report::story::story;
+
+    #[test]
+    fn what_changed_most_comes_first() {
+        let build = |cc: u64| {
+            story("make", 0, 1000 + cc)
+                .cpu(10)
+                .starts("sh", 0, 100, |sh| sh)
+                .starts("cc", 100, cc, |process| process.cpu(cc))
+                .rows()
+        };
+        let (before, after) = (Side::new(&build(500)).unwrap(), Side::new(&build(800)).unwrap());
+        let text = compare(&before, &after, &PLAIN);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[1], "took            1.50 s    1.80 s  +300 ms (+20 %)", "{text}");
+        assert_eq!(lines[6], "cc                                    1    500 ms    800 ms  +300 ms (+60 %)", "{text}");
+        assert!(lines.iter().any(|line| line.starts_with("make › cc ")), "{text}");
+    }
+
+    #[test]
+    fn what_is_only_in_one_is_compared_with_nothing() {
+        let with = story("sh", 0, 100).starts("sleep", 0, 50, |sleep| sleep).rows();
+        let (before, after) = (Side::new(&story("sh", 0, 50).rows()).unwrap(), Side::new(&with).unwrap());
+        let text = compare(&before, &after, &PLAIN);
+        assert!(text.contains("0 → 1") && text.contains("+50.0 ms\n"), "{text}");
+    }
+}

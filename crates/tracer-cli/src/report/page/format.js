@@ -1,0 +1,123 @@
+// Values as people read them: times, sizes, counts, command lines, and text that strangers wrote.
+// Pure functions; times are nanoseconds unless a name says otherwise.
+
+const counts = new Intl.NumberFormat("en");
+
+function formatCount(count) {
+  return counts.format(count);
+}
+
+function plural(count, one, many = one + "s") {
+  return `${formatCount(count)} ${count === 1 ? one : many}`;
+}
+
+function significant(value) {
+  return value < 9.995 ? value.toFixed(2) : value < 99.95 ? value.toFixed(1) : value.toFixed(0);
+}
+
+function formatDuration(ns) {
+  if (ns < 0) return "−" + formatDuration(-ns);
+  if (ns === 0) return "0";
+  if (ns < 999.5) return `${Math.round(ns)} ns`;
+  if (ns < 999.5e3) return `${significant(ns / 1e3)} µs`;
+  if (ns < 999.5e6) return `${significant(ns / 1e6)} ms`;
+  if (ns < 59.95e9) return `${significant(ns / 1e9)} s`;
+  const seconds = Math.round(ns / 1e9);
+  const pad = (value) => String(value).padStart(2, "0");
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${pad(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${pad(Math.floor(seconds / 60) % 60)} min`;
+}
+
+// `500ms`, `2 s`, `1.5m`; a bare number is seconds. Nothing, or NaN if it cannot be read.
+function parseDuration(text) {
+  if (!text.trim()) return 0;
+  const parts = /^\s*(\d+(?:\.\d*)?|\.\d+)\s*(ns|us|µs|μs|ms|s|m|min|h)?\s*$/i.exec(text);
+  const units = { ns: 1, us: 1e3, µs: 1e3, μs: 1e3, ms: 1e6, s: 1e9, m: 60e9, min: 60e9, h: 3600e9 };
+  return parts ? Number(parts[1]) * units[(parts[2] ?? "s").toLowerCase()] : NaN;
+}
+
+// A moment on an axis whose marks are `step` apart and which reaches to `last`.
+function formatOffset(ns, step, last) {
+  if (last >= 60e9) {
+    const decimals = step >= 1e9 ? 0 : Math.min(9, Math.ceil(-Math.log10(step / 1e9) - 1e-9));
+    const sign = ns < 0 ? "−" : "";
+    const seconds = Math.abs(ns) / 1e9;
+    const rest = (seconds % 60).toFixed(decimals);
+    return `${sign}${Math.floor(seconds / 60)}:${rest.padStart(decimals ? decimals + 3 : 2, "0")}`;
+  }
+  const [unit, name] = last >= 1e9 ? [1e9, "s"] : last >= 1e6 ? [1e6, "ms"] : last >= 1e3 ? [1e3, "µs"] : [1, "ns"];
+  const decimals = Math.max(0, Math.min(9, Math.ceil(-Math.log10(step / unit) - 1e-9)));
+  return ns === 0 ? "0" : `${(ns / unit).toFixed(decimals).replace("-", "−")} ${name}`;
+}
+
+function formatBytes(bytes) {
+  if (Math.abs(bytes) < 1024) return `${formatCount(bytes)} B`;
+  const units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+  let value = bytes / 1024;
+  let unit = 0;
+  while (Math.abs(value) >= 1023.5 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${significant(value)} ${units[unit]}`;
+}
+
+function formatShare(part) {
+  const percent = part * 100;
+  return percent === 0 ? "0 %" : percent < 0.1 ? "< 0.1 %" : `${percent.toFixed(percent < 9.95 ? 1 : 0)} %`;
+}
+
+// The wall clock where the reader is, to the millisecond.
+function formatClock(unixMs) {
+  const date = new Date(unixMs);
+  const two = (value) => String(value).padStart(2, "0");
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}
+
+function formatDate(unixMs) {
+  const date = new Date(unixMs);
+  const two = (value) => String(value).padStart(2, "0");
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+// What draws nothing, or turns around what stands next to it: controls, bidirectional marks and overrides, zero-width
+// and other format characters, line separators, lone surrogates.
+const UNSEEN =
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]|\udb40[\udc00-\udc7f]/g;
+
+function escaped(character) {
+  const named = { "\n": "\\n", "\t": "\\t", "\r": "\\r" }[character];
+  if (named) return named;
+  const code = character.codePointAt(0);
+  if (code < 0x80) return `\\x${code.toString(16).padStart(2, "0")}`;
+  return code < 0x10000 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\U${code.toString(16).padStart(8, "0")}`;
+}
+
+// Every text of the trace goes through this on its way to the screen, so that none can pose as another.
+function visible(text) {
+  return String(text).replace(UNSEEN, escaped);
+}
+
+// As bash reads it; what cannot be seen is written as an escape in $'…', so what is copied is what was shown.
+function shellQuote(word) {
+  if (/^[\w@%+=:,./-]+$/.test(word)) return word;
+  if (word.search(UNSEEN) < 0) return `'${word.replaceAll("'", "'\\''")}'`;
+  return `$'${word.replace(/[\\']/g, "\\$&").replace(UNSEEN, escaped)}'`;
+}
+
+// A number by what its attribute is. The unit is the column's own if it has one, else told by the key's last part, as
+// the semantic conventions name things.
+function formatNumber(key, value, unit) {
+  const last = key.slice(key.lastIndexOf(".") + 1);
+  const within = (words) => words.test(key);
+  if (
+    unit === "By" ||
+    (unit === undefined && (within(/(^|[._])(bytes(_\w+)?|\w+_bytes|\w+_chars|size)$/) || within(/memory\.peak$/)))
+  ) {
+    return value < 1024 ? formatBytes(value) : `${formatBytes(value)} (${formatCount(value)})`;
+  }
+  if (unit === "s" || (unit === undefined && /(^|_)time(_variance)?$/.test(last))) return formatDuration(value * 1e9);
+  if (/^(pid|vpid|parent_pid|id|port|code|mount|network|user|inode)$/.test(last) || !Number.isInteger(value))
+    return String(value);
+  return formatCount(value);
+}

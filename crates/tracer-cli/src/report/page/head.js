@@ -1,0 +1,80 @@
+// The head of the page: the command, the verdict, where and when.
+
+class Head {
+  constructor(page) {
+    this.page = page;
+  }
+
+  draw() {
+    const { page } = this;
+    const { trace } = page;
+    const { about } = trace;
+    if (!about.command && !trace.count) return;
+    const elapsed = trace.live ? trace.now() : (about.elapsed ?? trace.to);
+    document.title = `${visible(about.command ?? "trace")} – process-tracer`;
+    page.element("command").textContent = visible(about.command ?? "(command unknown)");
+    page.element("command").title = visible(about.command ?? "");
+    const fact = (value, name, title) => html.span({ class: "fact", title }, html.b(value), " ", name);
+    const cores = about.cores;
+    const states = { live: ["going", "running"], lost: ["bad", "connection lost, trying again"], ended: ["", "ended"] };
+    const problems = about.problems ?? [];
+    const incomplete = about.complete === false && !trace.live;
+    page.element("verdict").replaceChildren(
+      ...[
+        page.connection && html.span({ class: `chip ${states[page.connection][0]}` }, states[page.connection][1]),
+        html.span(
+          { class: "fact", title: "Wall-clock time" },
+          html.b({ id: "elapsed" }, formatDuration(elapsed)),
+          trace.live && " so far",
+        ),
+        fact(
+          formatCount(Math.max(about.processes ?? 0, trace.processes)),
+          trace.processes === 1 ? "process" : "processes",
+        ),
+        trace.failures > 0
+          ? html.button(
+              {
+                type: "button",
+                class: "fact bad",
+                title: "List what failed (f: next)",
+                onclick: () => page.panel.show("failures"),
+              },
+              html.b(formatCount(trace.failures)),
+              " failed",
+            )
+          : fact("0", "failed"),
+        trace.connections + (about.connections ?? 0) > 0 &&
+          fact(
+            formatCount(Math.max(about.connections ?? 0, trace.connections)),
+            trace.connections === 1 ? "connection" : "connections",
+          ),
+        trace.lookups > 0 && fact(formatCount(trace.lookups), trace.lookups === 1 ? "lookup" : "lookups"),
+        elapsed > 0 &&
+          fact(
+            `${(trace.cpuTotal / elapsed).toFixed(2)}`,
+            cores ? `of ${plural(cores, "core")} in use` : "cores in use",
+            "All CPU time by wall-clock time: how parallel it effectively was",
+          ),
+        incomplete
+          ? html.button(
+              { type: "button", class: "chip warn", onclick: () => page.panel.show("trace") },
+              problems.length === 1
+                ? `incomplete: ${problems[0]}`
+                : problems.length
+                  ? `incomplete: ${problems.length} problems`
+                  : "incomplete",
+            )
+          : about.complete && html.span({ class: "chip good", title: "Nothing is known to be missing" }, "complete"),
+      ].filter(Boolean),
+    );
+    page
+      .element("origin")
+      .replaceChildren(
+        ...[
+          about.host && html.span(about.host),
+          about.started && html.span(formatDate(about.started)),
+          about.trace_id && html.span("trace ", html.code(about.trace_id), " ", copyButton(about.trace_id, "trace id")),
+        ].filter(Boolean),
+      );
+  }
+}

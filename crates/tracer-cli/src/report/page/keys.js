@@ -1,0 +1,184 @@
+// The keyboard: what each key does, wherever the focus is, and the list of keys for the reader.
+
+const KEYS = [
+  ["↑ ↓ PgUp PgDn Home End", "move among the rows"],
+  ["→ ←", "unfold, fold; to the child, to the parent"],
+  ["e E", "unfold, fold all below"],
+  ["Enter", "to the details"],
+  ["/", "search; Enter and Shift+Enter step through what was found"],
+  ["n N", "next, previous match"],
+  ["f F", "next, previous failure"],
+  ["o", "only matches and their ancestors"],
+  ["Esc", "clear search and filters"],
+  ["+ − w s", "zoom in, out; also Ctrl and wheel"],
+  ["a d Shift+← Shift+→", "earlier, later; also drag, or Shift and wheel"],
+  ["z 0", "zoom to the selected, to the whole trace"],
+  ["v", "tree or lanes; in lanes arrows go to parent, child, siblings"],
+  ["c g t", "critical path, groups, light or dark"],
+  [".", "follow a running trace"],
+  ["?", "this"],
+];
+
+class Keys {
+  constructor(page) {
+    this.page = page;
+    this.dialog = page.element("help");
+    this.actions = this.everywhere(page);
+    document.addEventListener("keydown", (event) => this.press(event));
+  }
+
+  press(event) {
+    const { page } = this;
+    if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || this.dialog.open) return;
+    const field = event.target.closest?.("input:not([type=checkbox]), select, textarea");
+    if (field) {
+      if (event.key === "Escape") page[page.shown].root.focus();
+      return;
+    }
+    const { view } = page;
+    const own = !event.target.closest?.("button, input, select, summary, .splitter, #sheet, #tabs, #overview");
+    const action =
+      (event.shiftKey
+        ? { ArrowLeft: () => view.pan(-0.15 * view.span), ArrowRight: () => view.pan(0.15 * view.span) }[event.key]
+        : undefined) ??
+      this.actions[event.key] ??
+      (own ? (page.shown === "tree" ? this.inTree(event.key) : this.inLanes(event.key)) : undefined);
+    if (!action) return;
+    event.preventDefault();
+    action();
+  }
+
+  // What they do does not depend on where the focus is.
+  everywhere(page) {
+    return {
+      "/": () => {
+        page.element("search").focus();
+        page.element("search").select();
+      },
+      "?": () => this.help(),
+      n: () => page.step(page.result.list, true),
+      N: () => page.step(page.result.list, false),
+      f: () => page.step(page.trace.failed, true) || page.say("Nothing failed."),
+      F: () => page.step(page.trace.failed, false),
+      "+": () => page.view.zoom(0.6),
+      "=": () => page.view.zoom(0.6),
+      "-": () => page.view.zoom(1 / 0.6),
+      0: () => page.view.reset(),
+      a: () => page.view.pan(-0.15 * page.view.span),
+      d: () => page.view.pan(0.15 * page.view.span),
+      w: () => page.view.zoom(0.6),
+      s: () => page.view.zoom(1 / 0.6),
+      z: () => page.fitSelected(),
+      v: () => {
+        page.show(page.shown === "tree" ? "lanes" : "tree");
+        page[page.shown].root.focus();
+      },
+      c: () => page.element("critical").click(),
+      g: () => page.element("group").click(),
+      o: () => page.element("only").click(),
+      t: () => page.theme(),
+      ".": () => page.follow(),
+      e: () => page.selected !== null && page.foldAll(page.selected, true),
+      E: () => {
+        if (page.selected === null) return;
+        page.foldAll(page.selected, false);
+        if (page.selected === page.trace.root) page.fold(page.selected, true);
+      },
+      Escape: () => {
+        if (page.query.active) page.tools.clear();
+      },
+    };
+  }
+
+  inTree(key) {
+    const { page } = this;
+    const { outline, tree } = page;
+    const { rows } = outline;
+    const index = rows.indexOf(page.selected);
+    const go = (to) => () => rows.length && page.select(rows[Math.max(0, Math.min(rows.length - 1, to))]);
+    const row = rows[index];
+    switch (key) {
+      case "ArrowDown":
+        return go(index + 1);
+      case "ArrowUp":
+        return go(index - 1);
+      case "PageDown":
+        return go(index + tree.pageOfRows);
+      case "PageUp":
+        return go(index - tree.pageOfRows);
+      case "Home":
+        return go(0);
+      case "End":
+        return go(rows.length - 1);
+      case "ArrowRight":
+        return () =>
+          row !== undefined &&
+          outline.isFoldable(row) &&
+          (outline.isOpen(row) ? go(index + 1)() : page.fold(row, true));
+      case "ArrowLeft":
+        return () => {
+          if (row === undefined) return;
+          if (outline.isFoldable(row) && outline.isOpen(row)) page.fold(row, false);
+          else if (outline.rowAbove(index) >= 0) go(outline.rowAbove(index))();
+        };
+      case " ":
+        return () => row !== undefined && outline.isFoldable(row) && page.fold(row);
+      case "Enter":
+        return () => {
+          page.panel.show("span");
+          page.panel.sheet.focus();
+        };
+      default:
+        return undefined;
+    }
+  }
+
+  inLanes(key) {
+    const { page } = this;
+    const { trace } = page;
+    const number = page.selected === null ? trace.root : page.outline.first(page.selected);
+    const go = (to) => () => to !== undefined && to >= 0 && page.select(to, { reveal: true });
+    const siblings = number >= 0 && trace.above[number] >= 0 ? trace.children(trace.above[number]) : [number];
+    switch (key) {
+      case "ArrowUp":
+        return go(trace.above[number]);
+      case "ArrowDown":
+        return go(trace.children(number)[0]);
+      case "ArrowLeft":
+        return go(siblings[siblings.indexOf(number) - 1]);
+      case "ArrowRight":
+        return go(siblings[siblings.indexOf(number) + 1]);
+      case "Home":
+        return go(trace.root);
+      case "Enter":
+        return () => {
+          page.panel.show("span");
+          page.panel.sheet.focus();
+        };
+      default:
+        return undefined;
+    }
+  }
+
+  help() {
+    const { dialog } = this;
+    if (dialog.open) return dialog.close();
+    dialog.replaceChildren(
+      html.form({ method: "dialog" }, html.h2("Keys"), html.button({ class: "close", "aria-label": "Close" }, "×")),
+      html.dl(KEYS.map(([keys, what]) => [html.dt(keys.split(" ").map((key) => html.kbd(key))), html.dd(what)])),
+      html.h2("Reading it"),
+      html.p(
+        "A bar is pale where its process waited, and solid as high as it kept a CPU busy; that of a group is as high as many of its spans ran at once. Red failed. The line over a bar is the critical path. The small marks below a bar are its process's connections and lookups. The same name has the same colour in every report.",
+      ),
+      html.h2("Searching"),
+      html.p(
+        'Words must all occur, in whatever texts of a span; "several words" together, !word not. In one place only: ',
+        Object.keys(FIELDS).map((field, at) => [at ? ", " : "", html.code(`${field}:`)]),
+        ", or any attribute's key; ",
+        html.code("name=cc1"),
+        " is the whole of it. If no text holds the words as they are, those that come near are shown.",
+      ),
+    );
+    dialog.showModal();
+  }
+}

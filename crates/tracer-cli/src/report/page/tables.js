@@ -1,0 +1,288 @@
+// The other tabs of the panel: tables about the whole trace.
+
+const LONGEST_LIST = 500; // entries; what is left out is said
+
+class CriticalPath {
+  constructor(panel) {
+    this.panel = panel;
+    this.page = panel.page;
+  }
+
+  get title() {
+    return "Critical path";
+  }
+
+  draw() {
+    const { trace } = this.page;
+    const steps = this.page.criticalSteps();
+    if (!steps.length)
+      return [
+        html.p(
+          { class: "empty" },
+          trace.live ? "The critical path is known when the trace has ended." : "This report has no critical path.",
+        ),
+      ];
+    const whole = steps.reduce((sum, [, start, end]) => sum + end - start, 0);
+    const byName = new Map();
+    for (const [number, start, end] of steps) {
+      const name = trace.nameOf(number);
+      const sum = byName.get(name) ?? { first: number, time: 0, steps: 0 };
+      sum.time += end - start;
+      sum.steps += 1;
+      byName.set(name, sum);
+    }
+    const names = [...byName].sort((a, b) => b[1].time - a[1].time);
+    let listed = steps;
+    if (steps.length > LONGEST_LIST) {
+      const least = steps.map(([, start, end]) => end - start).sort((a, b) => b - a)[LONGEST_LIST - 1];
+      listed = steps.filter(([, start, end]) => end - start >= least).slice(0, LONGEST_LIST);
+    }
+    const share = (time) =>
+      html.td(
+        { class: "share" },
+        html.span({ class: "meter", style: { width: `${(time / whole) * 100}%` } }),
+        html.span(formatShare(time / whole)),
+      );
+    return [
+      html.p(
+        { class: "lead" },
+        "What the end had to wait for, moment by moment. To make the whole shorter, shorten this.",
+      ),
+      html.section(
+        heading("By name"),
+        html.table(
+          { class: "list" },
+          html.tbody(
+            names
+              .slice(0, 12)
+              .map(([name, { first, time, steps }]) =>
+                html.tr(
+                  html.td(
+                    { class: "grow" },
+                    html.div(
+                      { class: "named" },
+                      this.panel.swatch(first),
+                      html.span(name, steps > 1 && html.small(` × ${formatCount(steps)}`)),
+                    ),
+                  ),
+                  html.td({ class: "number" }, formatDuration(time)),
+                  share(time),
+                ),
+              ),
+          ),
+        ),
+        names.length > 12 && html.p({ class: "empty" }, `and ${plural(names.length - 12, "more name")}`),
+      ),
+      html.section(
+        heading(
+          `Steps ${formatCount(steps.length)}`,
+          listed.length < steps.length && html.small(`the ${formatCount(listed.length)} longest, in order of time`),
+        ),
+        html.table(
+          { class: "list", id: "critical-steps" },
+          html.tbody(
+            listed.map(([number, start, end]) => {
+              return html.tr(
+                { "data-span": String(number), "aria-current": number === this.page.selected ? "true" : undefined },
+                html.td({ class: "number dim" }, `+${formatDuration(start)}`),
+                html.td(
+                  { class: "grow" },
+                  this.panel.named(number, this.panel.argsOf(number), () => this.page.view.show(start, end)),
+                ),
+                html.td({ class: "number" }, formatDuration(end - start)),
+                share(end - start),
+              );
+            }),
+          ),
+        ),
+      ),
+    ];
+  }
+}
+
+class Costs {
+  constructor(panel) {
+    this.panel = panel;
+    this.page = panel.page;
+    this.order = { key: "own", down: true };
+  }
+
+  get title() {
+    return "Costliest";
+  }
+
+  draw() {
+    const { page, order } = this;
+    const columns = {
+      name: "Name",
+      count: "Count",
+      total: "Total",
+      own: "Own",
+      cpu: "CPU",
+      p50: "p50",
+      p95: "p95",
+      max: "Max",
+      failed: "Failed",
+    };
+    const titles = {
+      own: "While none of their child processes ran",
+      cpu: "Their own, without their children's",
+      p50: "Half took no longer",
+      p95: "95 of 100 took no longer",
+    };
+    const costs = page
+      .costs()
+      .sort(
+        (a, b) =>
+          (order.key === "name" ? (a.name < b.name ? 1 : -1) : a[order.key] - b[order.key]) * (order.down ? -1 : 1),
+      );
+    const format = { count: formatCount, failed: (failed) => (failed ? formatCount(failed) : "") };
+    return [
+      html.p({ class: "lead" }, "All spans by name; click a name to see its spans alone."),
+      html.div(
+        { class: "wide-table" },
+        html.table(
+          { class: "costs" },
+          html.thead(
+            html.tr(
+              Object.entries(columns).map(([key, title]) =>
+                html.th(
+                  {
+                    scope: "col",
+                    "aria-sort": order.key === key ? (order.down ? "descending" : "ascending") : undefined,
+                  },
+                  html.button(
+                    {
+                      type: "button",
+                      title: titles[key],
+                      onclick: () => {
+                        this.order = { key, down: order.key === key ? !order.down : key !== "name" };
+                        this.panel.draw();
+                      },
+                    },
+                    title,
+                    order.key === key ? (order.down ? " ↓" : " ↑") : "",
+                  ),
+                ),
+              ),
+            ),
+          ),
+          html.tbody(
+            costs.slice(0, LONGEST_LIST).map((cost) =>
+              html.tr(
+                Object.keys(columns).map((key) =>
+                  key === "name"
+                    ? html.th(
+                        { scope: "row" },
+                        html.i({
+                          class: "swatch",
+                          "aria-hidden": "true",
+                          style: {
+                            background:
+                              cost.kind === CONNECTION
+                                ? page.palette.connection
+                                : cost.kind === LOOKUP
+                                  ? page.palette.lookup
+                                  : page.palette.ofName(cost.name),
+                          },
+                        }),
+                        html.button(
+                          {
+                            type: "button",
+                            class: "jump",
+                            title: cost.name,
+                            onclick: () => page.ask(`name="${cost.name.replaceAll('"', "")}"`, true),
+                          },
+                          cost.name,
+                        ),
+                      )
+                    : html.td(
+                        { class: key === "failed" ? "number bad" : "number" },
+                        (format[key] ?? formatDuration)(cost[key]),
+                      ),
+                ),
+              ),
+            ),
+          ),
+        ),
+      ),
+      costs.length > LONGEST_LIST &&
+        html.p({ class: "empty" }, `and ${plural(costs.length - LONGEST_LIST, "more name")}`),
+    ];
+  }
+}
+
+class Failures {
+  constructor(panel) {
+    this.panel = panel;
+    this.page = panel.page;
+  }
+
+  get title() {
+    const { failures } = this.page.trace;
+    return failures ? `Failed ${formatCount(failures)}` : "Failed";
+  }
+
+  draw() {
+    const { trace } = this.page;
+    if (!trace.failed.length) return [html.p({ class: "empty" }, "Nothing failed.")];
+    return [
+      html.table(
+        { class: "list" },
+        html.tbody(
+          [...trace.failed.subarray(0, LONGEST_LIST)].map((number) =>
+            this.panel.lineOf(number, html.td({ class: "bad" }, trace.errorOf(number) || "failed")),
+          ),
+        ),
+      ),
+      trace.failed.length > LONGEST_LIST &&
+        html.p({ class: "empty" }, `and ${formatCount(trace.failed.length - LONGEST_LIST)} more`),
+    ];
+  }
+}
+
+class About {
+  constructor(panel) {
+    this.page = panel.page;
+  }
+
+  get title() {
+    return "Trace";
+  }
+
+  draw() {
+    const { about } = this.page.trace;
+    const rows = Object.entries(about.resource ?? {})
+      .sort()
+      .map(([key, value]) => attributeRow({ key, value }));
+    return [
+      html.h2("The trace"),
+      html.dl(
+        { class: "facts" },
+        [
+          ["Command", about.command],
+          ["Trace id", about.trace_id],
+          ["Began", about.started && formatDate(about.started)],
+          ["Host", about.host],
+          ["Cores", about.cores],
+          ["process-tracer", about.version],
+        ]
+          .filter(([, value]) => value !== undefined && value !== "")
+          .map(([name, value]) => [html.dt(name), html.dd(String(value))]),
+      ),
+      html.section(
+        heading("Completeness"),
+        about.complete
+          ? html.p("Nothing is known to be missing.")
+          : html.ul(
+              { class: "problems" },
+              (about.problems?.length
+                ? about.problems
+                : [this.page.trace.live ? "The trace has not ended yet." : "It is not known to be complete."]
+              ).map((problem) => html.li(problem)),
+            ),
+      ),
+      html.section(heading("Resource"), html.table({ class: "attributes" }, html.tbody(rows))),
+    ];
+  }
+}

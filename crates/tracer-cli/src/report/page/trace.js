@@ -1,0 +1,401 @@
+// The trace in memory: spans by number in typed columns, their tree, and what follows from both. No DOM.
+//
+// Filled by `add` (a batch of spans) and `describe` (the document about the trace); `index` then makes the tree. The
+// columns of attributes stay as they came, in their batches: only a span that is looked at has its attributes read.
+
+const PROCESS = 0;
+const CONNECTION = 1;
+const LOOKUP = 2;
+const KINDS = ["process", "connection", "lookup", "other"];
+const FAILED = 1;
+const RUNNING = 2;
+const FORK = 4;
+const REPAIRED = 8;
+const ROOT = 16;
+
+class Trace {
+  constructor() {
+    this.about = {};
+    this.live = false; // then what runs grows until now
+    this.clear();
+  }
+
+  clear() {
+    this.strings = [];
+    this.lower = []; // of strings, as far as something was searched
+    this.batches = [];
+    this.count = 0;
+    this.capacity = 0;
+    this.processes = this.connections = this.failures = 0;
+    this.cpuTotal = 0;
+    this.ids = [];
+    this.grow(1024);
+    this.index();
+  }
+
+  grow(capacity) {
+    const larger = (Column, old) => {
+      const column = new Column(capacity);
+      if (old) column.set(old);
+      return column;
+    };
+    this.known = larger(Uint8Array, this.count ? this.known : null);
+    for (const [name, Column] of [
+      ["parent", Int32Array],
+      ["kind", Uint8Array],
+      ["name", Int32Array],
+      ["start", Float64Array],
+      ["duration", Float64Array],
+      ["flags", Uint8Array],
+      ["error", Int32Array],
+      ["cpu", Float64Array],
+      ["batchOf", Int32Array],
+      ["rowOf", Int32Array],
+    ])
+      this[name] = larger(Column, this.count ? this[name] : null);
+    this.capacity = capacity;
+  }
+
+  add(batch) {
+    const rows = batch.number.length;
+    for (const name of ["parent", "kind", "name", "id", "start", "duration", "flags", "error", "cpu"]) {
+      if (batch[name]?.length !== rows)
+        throw new Error(`"${name}" has ${batch[name]?.length ?? "no"} values for ${rows} spans`);
+    }
+    let highest = -1;
+    for (const number of batch.number) {
+      if (!Number.isInteger(number) || number < 0 || number > 1e8) throw new Error(`${number} is no span's number`);
+      if (number > highest) highest = number;
+    }
+    if (highest >= this.capacity) this.grow(Math.max(highest + 1, this.capacity * 2));
+
+    for (const text of batch.strings) this.strings.push(text);
+    const index = this.batches.length;
+    this.batches.push({
+      number: batch.number,
+      columns: (batch.columns ?? []).map((column) => new Column(column, rows)),
+      events: new Column({ key: "events", rows: [], values: [], ...batch.events }),
+      links: new Column({ key: "links", rows: [], values: [], ...batch.links }),
+      live: rows, // spans of it that no later batch has replaced
+    });
+    for (let row = 0; row < rows; row++) {
+      const number = batch.number[row];
+      if (this.known[number]) {
+        const before = this.batchOf[number];
+        // A trace that is watched for hours sends what runs again and again: a batch without spans of its own goes.
+        if (before !== index && --this.batches[before].live === 0) this.batches[before] = null;
+      } else {
+        this.known[number] = 1;
+        this.count += 1;
+      }
+      this.parent[number] = batch.parent[row];
+      this.kind[number] = batch.kind[row];
+      this.name[number] = batch.name[row];
+      this.ids[number] = batch.id[row];
+      this.start[number] = batch.start[row];
+      this.duration[number] = batch.duration[row];
+      this.flags[number] = batch.flags[row];
+      this.error[number] = batch.error[row];
+      this.cpu[number] = batch.cpu[row];
+      this.batchOf[number] = index;
+      this.rowOf[number] = row;
+    }
+  }
+
+  describe(about) {
+    this.about = about;
+    this.heardAt = performance.now();
+  }
+
+  // Nanoseconds since the start: of this moment while live, else of the end.
+  now() {
+    const elapsed = this.about.elapsed ?? 0;
+    return this.live && this.heardAt !== undefined ? elapsed + (performance.now() - this.heardAt) * 1e6 : elapsed;
+  }
+
+  isFailed(number) {
+    return (this.flags[number] & FAILED) !== 0;
+  }
+  isRunning(number) {
+    return this.live && (this.flags[number] & RUNNING) !== 0;
+  }
+  durationOf(number) {
+    return this.isRunning(number)
+      ? Math.max(this.duration[number], this.now() - this.start[number])
+      : this.duration[number];
+  }
+  endOf(number) {
+    return this.start[number] + this.durationOf(number);
+  }
+  nameOf(number) {
+    return this.strings[this.name[number]] ?? "?";
+  }
+  errorOf(number) {
+    return this.error[number] < 0 ? "" : (this.strings[this.error[number]] ?? "");
+  }
+
+  // The tree in depth-first order, children by start. A span whose parent is not there hangs under the root; so does
+  // one out of each ring of parents, which only broken data can have.
+  index() {
+    const { capacity, start, parent, known } = this;
+    const byStart = new Int32Array(this.count);
+    for (let number = 0, at = 0; number < capacity && at < this.count; number++)
+      if (known[number]) byStart[at++] = number;
+    byStart.sort((a, b) => start[a] - start[b] || a - b);
+    this.byStart = byStart;
+
+    let root = byStart.find((number) => this.flags[number] & ROOT);
+    root ??= byStart.find((number) => parent[number] < 0 || !known[parent[number]]) ?? byStart[0] ?? -1;
+    this.root = root;
+    const above = new Int32Array(capacity).fill(-1);
+    for (const number of byStart) {
+      const up = parent[number];
+      if (number !== root) above[number] = up >= 0 && up < capacity && up !== number && known[up] ? up : root;
+    }
+    this.above = above;
+
+    this.fillChildren();
+    if (this.walk([root]) < this.count) {
+      for (const number of byStart) {
+        if (this.position[number] >= 0) continue;
+        above[number] = root;
+        this.walk([number], true);
+      }
+      this.fillChildren();
+      this.walk([root]);
+    }
+    this.sum();
+  }
+
+  // children(n) = childList[childStart[n] .. childStart[n + 1]]
+  fillChildren() {
+    const { capacity, above } = this;
+    const childStart = new Int32Array(capacity + 1);
+    for (const number of this.byStart) if (above[number] >= 0) childStart[above[number] + 1] += 1;
+    for (let number = 0; number < capacity; number++) childStart[number + 1] += childStart[number];
+    const next = childStart.slice();
+    const childList = new Int32Array(this.count);
+    for (const number of this.byStart) if (above[number] >= 0) childList[next[above[number]]++] = number;
+    this.childStart = childStart;
+    this.childList = childList;
+  }
+
+  walk(from, goOn = false) {
+    if (!goOn) {
+      this.order = new Int32Array(this.count);
+      this.position = new Int32Array(this.capacity).fill(-1);
+      this.depth = new Int32Array(this.capacity);
+      this.reached = 0;
+    }
+    if (from[0] < 0) return 0;
+    const stack = [...from];
+    while (stack.length) {
+      const number = stack.pop();
+      if (this.position[number] >= 0) continue;
+      this.position[number] = this.reached;
+      this.order[this.reached++] = number;
+      for (let at = this.childStart[number + 1] - 1; at >= this.childStart[number]; at--) {
+        const child = this.childList[at];
+        this.depth[child] = this.depth[number] + 1;
+        stack.push(child);
+      }
+    }
+    return this.reached;
+  }
+
+  // One pass over all for what needs every span: sizes of subtrees, own times, totals.
+  sum() {
+    const size = new Int32Array(this.capacity);
+    this.processes = this.connections = this.lookups = this.failures = 0;
+    this.cpuTotal = 0;
+    let from = 0;
+    let to = this.about.elapsed ?? 0;
+    for (let at = this.order.length - 1; at >= 0; at--) {
+      const number = this.order[at];
+      size[number] += 1;
+      if (this.above[number] >= 0) size[this.above[number]] += size[number];
+      this.processes += this.kind[number] === PROCESS;
+      this.connections += this.kind[number] === CONNECTION;
+      this.lookups += this.kind[number] === LOOKUP;
+      this.failures += this.flags[number] & FAILED;
+      this.cpuTotal += this.cpu[number];
+      from = Math.min(from, this.start[number]);
+      to = Math.max(to, this.start[number] + this.duration[number]);
+    }
+    this.size = size;
+    this.from = from;
+    this.to = to;
+    this.failed = this.order.filter((number) => this.flags[number] & FAILED);
+  }
+
+  children(number) {
+    return this.childList.subarray(this.childStart[number], this.childStart[number + 1]);
+  }
+
+  ancestors(number) {
+    const line = [];
+    for (let up = this.above[number]; up >= 0; up = this.above[up]) line.unshift(up);
+    return line;
+  }
+
+  // How many of `marked` (a byte for each span in depth-first order, summed up) lie below a span.
+  static sums(order, marked) {
+    const sums = new Int32Array(order.length + 1);
+    for (let at = 0; at < order.length; at++) sums[at + 1] = sums[at] + marked[order[at]];
+    return sums;
+  }
+
+  below(sums, number) {
+    const at = this.position[number];
+    return sums[at + this.size[number]] - sums[at + 1];
+  }
+
+  // The part of a span that none of its child processes covers. Connections and lookups are the process's own doing.
+  ownTime(number) {
+    const from = this.start[number];
+    const to = this.endOf(number);
+    let own = 0;
+    let at = from;
+    for (const child of this.children(number)) {
+      if (this.kind[child] === CONNECTION || this.kind[child] === LOOKUP) continue;
+      if (this.start[child] > at) own += Math.min(this.start[child], to) - at;
+      at = Math.max(at, Math.min(to, this.endOf(child)));
+      if (at >= to) break;
+    }
+    return own + Math.max(0, to - at);
+  }
+
+  attributes(number) {
+    const batch = this.batches[this.batchOf[number]];
+    const row = this.rowOf[number];
+    const found = [];
+    for (const column of batch.columns) {
+      const value = column.at(row);
+      if (value !== undefined && value !== null)
+        found.push({ key: column.key, unit: column.unit, value: this.decoded(column, value) });
+    }
+    return found.sort((a, b) => (a.key < b.key ? -1 : 1));
+  }
+
+  attribute(number, key) {
+    const column = this.batches[this.batchOf[number]].columns.find((column) => column.key === key);
+    const value = column?.at(this.rowOf[number]);
+    return value === undefined || value === null ? undefined : this.decoded(column, value);
+  }
+
+  decoded(column, value) {
+    switch (column.type) {
+      case "string":
+        return this.strings[value] ?? "";
+      case "strings":
+        return value.map((index) => this.strings[index] ?? "");
+      case "json":
+        try {
+          return JSON.parse(value);
+        } catch {
+          return value;
+        }
+      default:
+        return value;
+    }
+  }
+
+  events(number) {
+    return this.batches[this.batchOf[number]].events.at(this.rowOf[number]) ?? [];
+  }
+  links(number) {
+    return (this.batches[this.batchOf[number]].links.at(this.rowOf[number]) ?? []).filter((other) => this.known[other]);
+  }
+
+  // CPUs in use over [from, to) in `bins` steps: each span's CPU time spread evenly over its duration.
+  cpuProfile(bins, from, to) {
+    const width = (to - from) / bins;
+    const part = new Float64Array(bins + 1); // what begins or ends within a bin
+    const step = new Float64Array(bins + 1); // differences of what fills bins
+    for (const number of this.byStart) {
+      const cpu = this.cpu[number];
+      if (cpu <= 0) continue;
+      const start = (this.start[number] - from) / width;
+      const end = Math.max(start + 1e-9, (this.endOf(number) - from) / width);
+      if (end <= 0 || start >= bins) continue;
+      const rate = cpu / width / (end - start);
+      const first = Math.max(0, start);
+      const last = Math.min(bins, end);
+      const firstBin = Math.floor(first);
+      const lastBin = Math.min(bins - 1, Math.floor(last));
+      if (firstBin === lastBin) {
+        part[firstBin] += rate * (last - first);
+      } else {
+        part[firstBin] += rate * (firstBin + 1 - first);
+        part[lastBin] += rate * (last - lastBin);
+        step[firstBin + 1] += rate;
+        step[lastBin] -= rate;
+      }
+    }
+    let level = 0;
+    return part.subarray(0, bins).map((value, bin) => value + (level += step[bin]));
+  }
+
+  // Costs by name: one entry for each name of each kind.
+  costs() {
+    const byName = new Map();
+    for (const number of this.order) {
+      const key = this.kind[number] * 2 ** 32 + this.name[number];
+      let cost = byName.get(key);
+      if (!cost)
+        byName.set(
+          key,
+          (cost = {
+            name: this.nameOf(number),
+            kind: this.kind[number],
+            count: 0,
+            total: 0,
+            own: 0,
+            cpu: 0,
+            failed: 0,
+            durations: [],
+          }),
+        );
+      const duration = this.durationOf(number);
+      cost.count += 1;
+      cost.total += duration;
+      cost.own += this.ownTime(number);
+      cost.cpu += this.cpu[number];
+      cost.failed += this.flags[number] & FAILED;
+      cost.durations.push(duration);
+    }
+    return [...byName.values()].map(({ durations, ...cost }) => {
+      const sorted = Float64Array.from(durations).sort();
+      const rank = (part) => sorted[Math.max(0, Math.ceil(part * sorted.length) - 1)];
+      return { ...cost, p50: rank(0.5), p95: rank(0.95), max: sorted[sorted.length - 1] };
+    });
+  }
+}
+
+// Values of some rows of a batch, or of all.
+class Column {
+  constructor({ key, type, unit, rows, values }, length) {
+    Object.assign(this, { key, type, unit, values });
+    if ((rows?.length ?? length) !== values.length)
+      throw new Error(`"${key}" has ${values.length} values for ${rows?.length ?? length} rows`);
+    if (rows && rows.some((row, at) => at > 0 && row <= rows[at - 1])) {
+      const order = rows.map((_, at) => at).sort((a, b) => rows[a] - rows[b]);
+      const given = rows;
+      rows = order.map((at) => given[at]);
+      this.values = order.map((at) => values[at]);
+    }
+    this.rows = rows;
+  }
+
+  at(row) {
+    if (!this.rows) return this.values[row];
+    let low = 0;
+    let high = this.rows.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.rows[middle] < row) low = middle + 1;
+      else high = middle;
+    }
+    return this.rows[low] === row ? this.values[low] : undefined;
+  }
+}

@@ -1,0 +1,181 @@
+//! Perfetto's trace format: a track for each process, nested in that of the process that forked it, and below it one for each
+//! of its connections and lookups. Arrows lead from a fork to the process, and from one end of a connection to the other.
+//!
+//! The messages are a small part of Perfetto's: <https://perfetto.dev/docs/reference/trace-packet-proto>.
+
+use std::io::{self, Write};
+
+use opentelemetry::{Array, KeyValue, SpanId, Value, trace::SpanKind};
+use opentelemetry_sdk::{Resource, trace::SpanData};
+use prost::Message;
+use tracer_model::semconv;
+
+use super::{Report, row::nanoseconds};
+
+#[derive(Clone, PartialEq, Message)]
+struct Packet {
+    #[prost(uint64, optional, tag = "8")]
+    timestamp: Option<u64>,
+    #[prost(uint32, optional, tag = "10")]
+    trusted_packet_sequence_id: Option<u32>,
+    #[prost(message, optional, tag = "11")]
+    track_event: Option<TrackEvent>,
+    #[prost(message, optional, tag = "60")]
+    track_descriptor: Option<TrackDescriptor>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TrackDescriptor {
+    #[prost(uint64, optional, tag = "1")]
+    uuid: Option<u64>,
+    #[prost(string, optional, tag = "2")]
+    name: Option<String>,
+    #[prost(uint64, optional, tag = "5")]
+    parent_uuid: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TrackEvent {
+    #[prost(message, repeated, tag = "4")]
+    debug_annotations: Vec<DebugAnnotation>,
+    #[prost(enumeration = "EventType", tag = "9")]
+    r#type: i32,
+    #[prost(uint64, optional, tag = "11")]
+    track_uuid: Option<u64>,
+    #[prost(string, repeated, tag = "22")]
+    categories: Vec<String>,
+    #[prost(string, optional, tag = "23")]
+    name: Option<String>,
+    #[prost(fixed64, repeated, packed = "false", tag = "47")]
+    flow_ids: Vec<u64>,
+    #[prost(fixed64, repeated, packed = "false", tag = "48")]
+    terminating_flow_ids: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+enum EventType {
+    Unspecified = 0,
+    SliceBegin = 1,
+    SliceEnd = 2,
+    Instant = 3,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DebugAnnotation {
+    #[prost(bool, optional, tag = "2")]
+    bool_value: Option<bool>,
+    #[prost(int64, optional, tag = "4")]
+    int_value: Option<i64>,
+    #[prost(double, optional, tag = "5")]
+    double_value: Option<f64>,
+    #[prost(string, optional, tag = "6")]
+    string_value: Option<String>,
+    #[prost(string, optional, tag = "10")]
+    name: Option<String>,
+    #[prost(message, repeated, tag = "12")]
+    array_values: Vec<DebugAnnotation>,
+}
+
+/// `Trace.packet`, length-delimited.
+const PACKET_TAG: u8 = 1 << 3 | 2;
+
+/// All packets are of one sequence.
+const SEQUENCE: u32 = 1;
+
+pub(super) struct Tracks {
+    to: Box<dyn Write + Send>,
+}
+
+impl Tracks {
+    pub(super) fn begin(to: Box<dyn Write + Send>) -> Self {
+        Self { to }
+    }
+
+    fn write(&mut self, packet: Packet) -> io::Result<()> {
+        let packet = Packet { trusted_packet_sequence_id: Some(SEQUENCE), ..packet };
+        self.to.write_all(&[PACKET_TAG])?;
+        self.to.write_all(&packet.encode_length_delimited_to_vec())
+    }
+
+    fn event(&mut self, timestamp: u64, event: TrackEvent) -> io::Result<()> {
+        self.write(Packet { timestamp: Some(timestamp), track_event: Some(event), ..Packet::default() })
+    }
+}
+
+impl Report for Tracks {
+    fn add(&mut self, span: &SpanData) -> io::Result<()> {
+        let (id, parent) = (number(span.span_context.span_id()), span.parent_span_id);
+        let pid = span.attributes.iter().find(|attribute| attribute.key.as_str() == semconv::PROCESS_PID);
+        let name = pid.map_or_else(|| span.name.to_string(), |pid| format!("{} {}", span.name, pid.value.as_str()));
+        let parent = Some(number(parent)).filter(|_| parent != SpanId::INVALID && !span.parent_span_is_remote);
+        let track = TrackDescriptor { uuid: Some(id), name: Some(name), parent_uuid: parent };
+        self.write(Packet { track_descriptor: Some(track), ..Packet::default() })?;
+
+        let (start, end) = (nanoseconds(span.start_time), nanoseconds(span.end_time));
+        let event = |kind: EventType| TrackEvent { r#type: kind as i32, track_uuid: Some(id), ..TrackEvent::default() };
+        let mut slice = TrackEvent {
+            name: Some(span.name.to_string()),
+            categories: vec![if pid.is_some() { "process" } else { "network" }.to_owned()],
+            debug_annotations: span.attributes.iter().map(annotation).collect(),
+            ..event(EventType::SliceBegin)
+        };
+        if let Some(parent) = parent.filter(|_| pid.is_some()) {
+            let fork = TrackEvent {
+                track_uuid: Some(parent),
+                name: Some("fork".to_owned()),
+                flow_ids: vec![id],
+                ..event(EventType::Instant)
+            };
+            self.event(start, fork)?;
+            slice.terminating_flow_ids.push(id);
+        }
+        for link in span.links.iter() {
+            let flow = id.min(number(link.span_context.span_id()));
+            match span.span_kind {
+                SpanKind::Server => slice.terminating_flow_ids.push(flow),
+                _ => slice.flow_ids.push(flow),
+            }
+        }
+        self.event(start, slice)?;
+        for moment in &span.events.events {
+            let instant = TrackEvent {
+                name: Some(moment.name.to_string()),
+                debug_annotations: moment.attributes.iter().map(annotation).collect(),
+                ..event(EventType::Instant)
+            };
+            self.event(nanoseconds(moment.timestamp), instant)?;
+        }
+        self.event(end.max(start), event(EventType::SliceEnd))
+    }
+
+    fn finish(mut self: Box<Self>, _: &Resource) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn number(id: SpanId) -> u64 {
+    u64::from_be_bytes(id.to_bytes())
+}
+
+fn annotation(attribute: &KeyValue) -> DebugAnnotation {
+    DebugAnnotation { name: Some(attribute.key.to_string()), ..annotated(&attribute.value) }
+}
+
+fn annotated(value: &Value) -> DebugAnnotation {
+    let none = DebugAnnotation::default;
+    let array = |values: Vec<DebugAnnotation>| DebugAnnotation { array_values: values, ..none() };
+    match value {
+        Value::Bool(value) => DebugAnnotation { bool_value: Some(*value), ..none() },
+        Value::I64(value) => DebugAnnotation { int_value: Some(*value), ..none() },
+        Value::F64(value) => DebugAnnotation { double_value: Some(*value), ..none() },
+        Value::Array(Array::Bool(values)) => {
+            array(values.iter().map(|value| annotated(&Value::Bool(*value))).collect())
+        }
+        Value::Array(Array::I64(values)) => array(values.iter().map(|value| annotated(&Value::I64(*value))).collect()),
+        Value::Array(Array::F64(values)) => array(values.iter().map(|value| annotated(&Value::F64(*value))).collect()),
+        Value::Array(Array::String(values)) => {
+            array(values.iter().map(|value| annotated(&Value::String(value.clone()))).collect())
+        }
+        other => DebugAnnotation { string_value: Some(other.as_str().into_owned()), ..none() },
+    }
+}

@@ -1,0 +1,271 @@
+//! What a report needs of a span, small enough to keep a great many of them.
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+use opentelemetry::{SpanId, Value, trace::Status};
+use opentelemetry_sdk::trace::SpanData;
+use tracer_model::semconv;
+
+/// A string in [`Rows::strings`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Label(pub(crate) u32);
+
+/// What a span is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Process,
+    Connection,
+    Lookup,
+    /// Not one of ours.
+    Other,
+}
+
+/// One span.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) id: SpanId,
+    pub(crate) parent: SpanId,
+    pub(crate) kind: Kind,
+    pub(crate) is_root: bool,
+    pub(crate) is_unfinished: bool,
+    pub(crate) is_fork: bool,
+    pub(crate) is_repaired: bool,
+    pub(crate) name: Label,
+    /// Why it failed.
+    pub(crate) failure: Option<Label>,
+    /// Of a connection: whom it was with.
+    pub(crate) peer: Option<Label>,
+    pub(crate) pid: u32,
+    pub(crate) parent_pid: u32,
+    /// Nanoseconds since the epoch.
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Of a process: CPU time, nanoseconds.
+    pub(crate) cpu: u64,
+    /// Of a connection: payload in both directions.
+    pub(crate) bytes: u64,
+}
+
+impl Row {
+    pub(crate) fn duration(&self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// Where and how a process was called that failed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Call {
+    pub(crate) directory: String,
+    pub(crate) arguments: Vec<String>,
+}
+
+/// What the root span says of the whole trace.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct About {
+    pub(crate) trace_id: String,
+    /// The command with its arguments.
+    pub(crate) arguments: Vec<String>,
+    /// Processors that it could use; 0 if that is not known.
+    pub(crate) cpus: u64,
+    pub(crate) is_complete: bool,
+    pub(crate) version: String,
+    /// What is missing, by attribute.
+    pub(crate) losses: Vec<(String, i64)>,
+    /// Why the command alone was observed.
+    pub(crate) unobserved: Option<String>,
+}
+
+/// The spans of a trace.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) about: About,
+    limit: usize,
+    /// Spans that were beyond the limit.
+    pub(crate) left_out: u64,
+    strings: Vec<Arc<str>>,
+    known: HashMap<Arc<str>, Label>,
+    /// Of processes that failed, by their index in `rows`.
+    calls: HashMap<usize, Call>,
+}
+
+/// Processes that failed and of which it is kept how they were called.
+const CALLS: usize = 1000;
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self::with_limit(usize::MAX)
+    }
+}
+
+impl Rows {
+    /// Keeps so many spans, and the root.
+    pub(crate) fn with_limit(limit: usize) -> Self {
+        Self {
+            rows: Vec::new(),
+            about: About::default(),
+            limit,
+            left_out: 0,
+            strings: Vec::new(),
+            known: HashMap::new(),
+            calls: HashMap::new(),
+        }
+    }
+
+    /// Takes in a span.
+    pub(crate) fn add(&mut self, span: &SpanData) {
+        let is_root = || span.attributes.iter().any(|attribute| attribute.key.as_str() == semconv::COMPLETE);
+        if self.rows.len() >= self.limit && !is_root() {
+            self.left_out += 1;
+            return;
+        }
+        let mut row = Row {
+            id: span.span_context.span_id(),
+            parent: span.parent_span_id,
+            kind: Kind::Other,
+            is_root: false,
+            is_unfinished: false,
+            is_fork: false,
+            is_repaired: false,
+            name: self.intern(&span.name),
+            failure: None,
+            peer: None,
+            pid: 0,
+            parent_pid: 0,
+            start: nanoseconds(span.start_time),
+            end: nanoseconds(span.end_time.max(span.start_time)),
+            cpu: 0,
+            bytes: 0,
+        };
+        let (mut exit, mut signal, mut error) = (0, None, None);
+        let (mut is_oom_victim, mut address, mut port) = (false, None, 0);
+        for attribute in &span.attributes {
+            let value = &attribute.value;
+            match attribute.key.as_str() {
+                semconv::PROCESS_PID => (row.kind, row.pid) = (Kind::Process, whole(value)),
+                semconv::PROCESS_PARENT_PID => row.parent_pid = whole(value),
+                semconv::DNS_QUESTION_NAME => row.kind = Kind::Lookup,
+                semconv::NETWORK_TRANSPORT if row.kind == Kind::Other => row.kind = Kind::Connection,
+                semconv::FORK => row.is_fork = true,
+                semconv::UNFINISHED => row.is_unfinished = true,
+                semconv::REPAIRED => row.is_repaired = true,
+                semconv::COMPLETE => row.is_root = true,
+                semconv::CPU_USER | semconv::CPU_SYSTEM => row.cpu += seconds(value),
+                semconv::BYTES_SENT | semconv::BYTES_RECEIVED => row.bytes += whole::<u64>(value),
+                semconv::SERVER_ADDRESS => address = Some(value.as_str()),
+                semconv::SERVER_PORT => port = whole(value),
+                semconv::PROCESS_EXIT_CODE => exit = whole(value),
+                semconv::EXIT_SIGNAL => signal = Some(value.as_str()),
+                semconv::EXIT_OOM => is_oom_victim = true,
+                semconv::ERROR_TYPE => error = Some(value.as_str()),
+                _ => {}
+            }
+        }
+        if matches!(span.status, Status::Error { .. }) {
+            let failure = match (row.kind, signal, error) {
+                (Kind::Process, Some(signal), _) if is_oom_victim => format!("{signal}, out of memory"),
+                (Kind::Process, Some(signal), _) => signal.into_owned(),
+                (Kind::Process, None, _) => format!("exit {exit}"),
+                (_, _, Some(error)) => error.replace('_', " "),
+                _ => "failed".to_owned(),
+            };
+            row.failure = Some(self.intern(&failure));
+            if row.kind == Kind::Process && self.calls.len() < CALLS {
+                self.calls.insert(self.rows.len(), call(span));
+            }
+        }
+        if row.kind == Kind::Connection {
+            row.peer = match span.span_kind {
+                opentelemetry::trace::SpanKind::Server => Some(row.name),
+                _ => address.map(|address| {
+                    let is_v6 = address.contains(':');
+                    self.intern(&if is_v6 { format!("[{address}]:{port}") } else { format!("{address}:{port}") })
+                }),
+            };
+        }
+        if row.is_root {
+            self.about = about(span);
+        }
+        self.rows.push(row);
+    }
+
+    pub(crate) fn text(&self, text: Label) -> &str {
+        &self.strings[text.0 as usize]
+    }
+
+    /// How a process was called, if it failed.
+    pub(crate) fn call(&self, row: usize) -> Option<&Call> {
+        self.calls.get(&row)
+    }
+
+    fn intern(&mut self, text: &str) -> Label {
+        if let Some(known) = self.known.get(text) {
+            return *known;
+        }
+        let index = Label(u32::try_from(self.strings.len()).unwrap_or(u32::MAX));
+        let text: Arc<str> = text.into();
+        self.strings.push(Arc::clone(&text));
+        self.known.insert(text, index);
+        index
+    }
+}
+
+fn about(span: &SpanData) -> About {
+    let mut about = About {
+        trace_id: span.span_context.trace_id().to_string(),
+        arguments: call(span).arguments,
+        ..About::default()
+    };
+    for attribute in &span.attributes {
+        match (attribute.key.as_str(), &attribute.value) {
+            (semconv::COMPLETE, Value::Bool(is_complete)) => about.is_complete = *is_complete,
+            (semconv::CPUS, value) => about.cpus = whole(value),
+            (semconv::UNOBSERVED, value) => about.unobserved = Some(value.as_str().into_owned()),
+            (semconv::VERSION, value) => about.version = value.as_str().into_owned(),
+            (key, Value::I64(count)) if *count > 0 && semconv::is_loss(key) => {
+                about.losses.push((key.to_owned(), *count));
+            }
+            _ => {}
+        }
+    }
+    if about.arguments.is_empty() {
+        about.arguments.push(span.name.to_string());
+    }
+    about
+}
+
+fn call(span: &SpanData) -> Call {
+    let mut call = Call::default();
+    for attribute in &span.attributes {
+        match (attribute.key.as_str(), &attribute.value) {
+            (semconv::PROCESS_WORKING_DIRECTORY, value) => call.directory = value.as_str().into_owned(),
+            (semconv::PROCESS_COMMAND_ARGS, Value::Array(opentelemetry::Array::String(arguments))) => {
+                call.arguments = arguments.iter().map(ToString::to_string).collect();
+            }
+            _ => {}
+        }
+    }
+    call
+}
+
+/// A whole number; 0 for what is none, or out of range.
+fn whole<T: TryFrom<i64> + Default>(value: &Value) -> T {
+    match value {
+        Value::I64(value) => T::try_from(*value).unwrap_or_default(),
+        _ => T::default(),
+    }
+}
+
+/// Seconds as nanoseconds.
+fn seconds(value: &Value) -> u64 {
+    match value {
+        Value::F64(value) => (value * 1e9).round() as u64,
+        Value::I64(value) => u64::try_from(*value).unwrap_or_default().saturating_mul(1_000_000_000),
+        _ => 0,
+    }
+}
+
+pub(crate) fn nanoseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,190 @@
+//! How text reports are drawn: quantities, widths, colours.
+
+use std::{io::IsTerminal, os::fd::AsFd};
+
+use terminal_size::{Height, Width, terminal_size_of};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::{
+    config::variable,
+    console::{is_coloured, printable},
+};
+
+/// Where there is no terminal.
+const WIDTH: usize = 100;
+const HEIGHT: usize = 50;
+
+/// What the terminal has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) is_coloured: bool,
+    pub(super) is_unicode: bool,
+}
+
+impl Style {
+    pub(super) fn of(stream: &(impl IsTerminal + AsFd)) -> Self {
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();
+        let size = terminal_size_of(stream).map(|(Width(width), Height(height))| (width.into(), height.into()));
+        let (width, height) = size.filter(|(width, _)| *width > 0).unwrap_or((WIDTH, HEIGHT));
+        Self {
+            width: width.max(40),
+            height: height.max(10),
+            is_coloured: is_coloured(stream),
+            is_unicode: locale.to_ascii_lowercase().replace('-', "").contains("utf8"),
+        }
+    }
+
+    pub(super) fn bold(&self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    pub(super) fn dim(&self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    pub(super) fn red(&self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.is_coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    pub(super) fn times(&self) -> char {
+        if self.is_unicode { '×' } else { 'x' }
+    }
+
+    pub(super) fn dots(&self) -> &'static str {
+        if self.is_unicode { "…" } else { "..." }
+    }
+
+    /// Between the names of a chain.
+    pub(super) fn step(&self) -> &'static str {
+        if self.is_unicode { " › " } else { " > " }
+    }
+
+    /// Text of spans, fit for this terminal.
+    pub(super) fn show(&self, text: &str) -> String {
+        let text = printable(text);
+        if self.is_unicode {
+            return text.into_owned();
+        }
+        let escape = |c: char| if c.is_ascii() { c.to_string() } else { c.escape_default().to_string() };
+        text.chars().map(escape).collect()
+    }
+
+    /// The end of a text that is too wide, which says more than its beginning in chains and paths.
+    pub(super) fn cut_start(&self, text: &str, width: usize) -> String {
+        if text.width() <= width {
+            return text.to_owned();
+        }
+        let room = width.saturating_sub(self.dots().width());
+        let (mut kept, mut used) = (Vec::new(), 0);
+        for c in text.chars().rev() {
+            used += c.width().unwrap_or_default();
+            if used > room {
+                break;
+            }
+            kept.push(c);
+        }
+        self.dots().chars().chain(kept.into_iter().rev()).collect()
+    }
+
+    /// The beginning of a text that is too wide.
+    pub(super) fn cut_end(&self, text: &str, width: usize) -> String {
+        if text.width() <= width {
+            return text.to_owned();
+        }
+        let room = width.saturating_sub(self.dots().width());
+        let mut used = 0;
+        let fits = |c: &char| {
+            used += c.width().unwrap_or_default();
+            used <= room
+        };
+        let kept: String = text.chars().take_while(fits).collect();
+        kept + self.dots()
+    }
+}
+
+/// Fills up to a width, on the right.
+pub(super) fn pad(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
+}
+
+/// Fills up to a width, on the left.
+pub(super) fn align(text: &str, width: usize) -> String {
+    format!("{}{text}", " ".repeat(width.saturating_sub(text.width())))
+}
+
+/// Nanoseconds in three significant digits, in the unit that suits.
+pub(super) fn duration(nanoseconds: u64, style: &Style) -> String {
+    let seconds = nanoseconds as f64 / 1e9;
+    match seconds {
+        0.0..0.000_999_5 => format!("{:.0} {}s", seconds * 1e6, if style.is_unicode { 'µ' } else { 'u' }),
+        0.000_999_5..0.999_5 => format!("{:.*} ms", digits(seconds * 1e3), seconds * 1e3),
+        0.999_5..99.95 => format!("{:.*} s", digits(seconds), seconds),
+        _ => {
+            let seconds = seconds.round() as u64;
+            let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+            if hours > 0 { format!("{hours}h {minutes:02}m") } else { format!("{minutes}m {:02}s", seconds % 60) }
+        }
+    }
+}
+
+/// Bytes, likewise.
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{:.*} {}", digits(value), value, UNITS[unit]) }
+}
+
+/// A part in per cent.
+pub(super) fn share(part: u64, whole: u64) -> String {
+    if whole == 0 { "0 %".to_owned() } else { format!("{:.0} %", part as f64 * 100.0 / whole as f64) }
+}
+
+/// Decimals that make three significant digits.
+fn digits(value: f64) -> usize {
+    match value {
+        ..9.995 => 2,
+        9.995..99.95 => 1,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+pub(super) const PLAIN: Style = Style { width: 80, height: 40, is_coloured: false, is_unicode: true };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_three_digits() {
+        let shown = |micros: u64| duration(micros * 1000, &PLAIN);
+        assert_eq!(
+            [0, 999, 1000, 9_994, 99_960, 999_600, 12_345_000, 99_960_000, 3_600_000_000].map(shown),
+            ["0 µs", "999 µs", "1.00 ms", "9.99 ms", "100 ms", "1.00 s", "12.3 s", "1m 40s", "1h 00m"]
+        );
+    }
+
+    #[test]
+    fn bytes_have_three_digits() {
+        assert_eq!([0, 999, 1000, 1 << 20, 15 << 30].map(bytes), ["0 B", "999 B", "0.98 KiB", "1.00 MiB", "15.0 GiB"]);
+    }
+
+    #[test]
+    fn what_is_too_wide_is_cut_by_columns() {
+        assert_eq!(PLAIN.cut_end("abcdef", 4), "abc…");
+        assert_eq!(PLAIN.cut_start("abcdef", 4), "…def");
+        assert_eq!(PLAIN.cut_end("日本語", 5), "日本…");
+        assert_eq!(PLAIN.cut_end("abcd", 4), "abcd");
+        assert_eq!(pad("日", 4), "日  ");
+    }
+}

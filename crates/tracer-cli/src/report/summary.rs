@@ -1,0 +1,414 @@
+//! The summary: what took the time, and what failed, in at most a screenful; and the same as Markdown.
+
+use std::{collections::HashMap, fmt::Write};
+
+use super::{
+    analysis::{Group, Tree, costliest, peers},
+    row::{Call, Kind, Label, Rows},
+    style::{Style, align, bytes, duration, pad, share},
+    tree,
+};
+
+/// A trace of no more spans is shown as it is, as a tree.
+const SMALL: usize = 12;
+
+/// What a summary says.
+struct Summary<'a> {
+    rows: &'a Rows,
+    tree: Tree,
+    /// Nanoseconds.
+    wall: u64,
+    cpu: u64,
+    processes: usize,
+    connections: usize,
+    failed: usize,
+    /// By chains of names, their time.
+    critical: Vec<(Vec<Label>, u64)>,
+    costliest: Vec<(Label, Group)>,
+    peers: Vec<(Label, Group)>,
+    /// The processes from the root to where the failing began.
+    cause: Vec<usize>,
+}
+
+impl<'a> Summary<'a> {
+    fn new(rows: &'a Rows) -> Option<Self> {
+        let tree = Tree::grow(&rows.rows)?;
+        let own = tree.own_time(&rows.rows);
+        let places = tree.places(&rows.rows);
+        let mut on_path: HashMap<u32, u64> = HashMap::new();
+        for stretch in tree.critical_path(&rows.rows) {
+            *on_path.entry(places.of_row[stretch.row]).or_default() += stretch.end - stretch.start;
+        }
+        let mut critical: Vec<_> = on_path.into_iter().map(|(place, time)| (places.names(place), time)).collect();
+        critical.sort_by(|(names, time), (other_names, other)| other.cmp(time).then(names.cmp(other_names)));
+        let of_kind = |kind| rows.rows.iter().filter(move |row| row.kind == kind);
+        Some(Self {
+            rows,
+            wall: rows.rows[tree.root].duration(),
+            cpu: of_kind(Kind::Process).map(|row| row.cpu).sum(),
+            processes: of_kind(Kind::Process).count(),
+            connections: of_kind(Kind::Connection).count(),
+            failed: of_kind(Kind::Process).filter(|row| row.failure.is_some()).count(),
+            critical,
+            costliest: costliest(rows, &own),
+            peers: peers(rows, &own),
+            cause: tree.cause(&rows.rows),
+            tree,
+        })
+    }
+
+    fn command(&self) -> String {
+        command_line(&self.rows.about.arguments)
+            .unwrap_or_else(|| self.rows.text(self.rows.rows[self.tree.root].name).to_owned())
+    }
+
+    /// How it went, how long it took, how much there was.
+    fn verdict(&self, style: &Style) -> String {
+        let root = &self.rows.rows[self.tree.root];
+        let outcome = root.failure.map_or(String::new(), |failure| format!("{} after ", self.rows.text(failure)));
+        let connections = match self.connections {
+            0 => String::new(),
+            connections => format!(", {}", counted(connections, "connection", "connections")),
+        };
+        let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
+        let processes = counted(self.processes, "process", "processes");
+        format!("{outcome}{}: {processes}{connections}{failed}", duration(self.wall, style))
+    }
+
+    /// How well the processors were used.
+    fn parallelism(&self, style: &Style) -> String {
+        let (cpus, wall) = (self.rows.about.cpus, self.wall.max(1));
+        let (used, busy) = (duration(self.cpu, style), self.cpu as f64 / wall as f64);
+        if cpus == 0 {
+            return format!("CPU time {used}: {busy:.2} processors busy on average");
+        }
+        let idle = duration((wall * cpus).saturating_sub(self.cpu), style);
+        format!("CPU time {used}: {busy:.2} of {cpus} processors busy on average, {idle} of theirs unused")
+    }
+
+    /// Where the failing began, whose fault that was, and how it was called.
+    fn failure(&self) -> Option<(Vec<Label>, Label, Option<&Call>)> {
+        let last = *self.cause.last()?;
+        let names = self.cause.iter().map(|row| self.rows.rows[*row].name).collect();
+        Some((names, self.rows.rows[last].failure?, self.rows.call(last)))
+    }
+
+    fn chain(&self, names: &[Label], style: &Style) -> String {
+        let names: Vec<_> = names.iter().map(|name| style.show(self.rows.text(*name))).collect();
+        names.join(style.step())
+    }
+}
+
+/// Writes the summary for a terminal.
+pub(super) fn render(rows: &Rows, style: &Style, text: &mut String) {
+    let Some(summary) = Summary::new(rows) else { return };
+    let verdict = summary.verdict(style);
+    let verdict = if summary.rows.rows[summary.tree.root].failure.is_some() { style.red(&verdict) } else { verdict };
+    let room = style.width.saturating_sub(4);
+    let _ = writeln!(text, "{}", style.bold(&style.cut_end(&style.show(&summary.command()), room)));
+    let _ = writeln!(text, "  {verdict}");
+    if rows.rows.len() <= SMALL {
+        tree::render(rows, &summary.tree, tree::LINES, style, text);
+    } else {
+        let _ = writeln!(text, "  {}", summary.parallelism(style));
+        let failure = failure(&summary, style);
+        // Besides the verdict, what each table has around its lines, our last line and the prompt.
+        let tables = if summary.peers.is_empty() { 2 } else { 3 };
+        let lines = style.height.saturating_sub(3 + 3 * tables + failure.lines().count() + 2);
+        let peers = if summary.peers.is_empty() { 0 } else { (lines / 5).clamp(1, 5) };
+        let stretches = (lines.saturating_sub(peers) * 2 / 5).clamp(1, 8);
+        critical(&summary, style, stretches, text);
+        costs(&summary, style, lines.saturating_sub(peers + stretches).clamp(1, 10), text);
+        connections(&summary, style, peers, text);
+        text.push_str(&failure);
+    }
+    left_out(rows, text);
+}
+
+/// Says how many spans were too many to be kept.
+pub(super) fn left_out(rows: &Rows, text: &mut String) {
+    if rows.left_out > 0 {
+        let _ = writeln!(text, "this is about {} spans, {} more were too many", rows.rows.len(), rows.left_out);
+    }
+}
+
+fn critical(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut String) {
+    let title = pad("critical path: what the end waited for", style.width.saturating_sub(21));
+    let _ = writeln!(text, "\n{}", style.dim(&format!("{title} {:>9} {:>8}", "time", "share")));
+    let room = style.width.saturating_sub(23);
+    let shown = fitting(summary.critical.len(), limit);
+    for (names, time) in &summary.critical[..shown] {
+        let chain = pad(&style.cut_start(&summary.chain(names, style), room), room);
+        let _ = writeln!(text, "  {chain} {} {:>8}", align(&duration(*time, style), 9), share(*time, summary.wall));
+    }
+    let rest = &summary.critical[shown..];
+    if !rest.is_empty() {
+        let time = rest.iter().map(|(_, time)| time).sum();
+        let more = pad(&format!("{} {} more", style.dots(), rest.len()), room);
+        let _ = writeln!(text, "  {more} {} {:>8}", align(&duration(time, style), 9), share(time, summary.wall));
+    }
+}
+
+fn costs(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut String) {
+    let room = style.width.saturating_sub(66).clamp(10, 40);
+    let heading = format!(
+        "{} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8}",
+        pad("costliest", room + 2),
+        "count",
+        "own time",
+        "CPU",
+        "p50",
+        "p95",
+        "max"
+    );
+    let _ = writeln!(text, "\n{}", style.dim(&heading));
+    let shown = fitting(summary.costliest.len(), limit);
+    for (name, group) in &summary.costliest[..shown] {
+        let name = pad(&style.cut_end(&style.show(summary.rows.text(*name)), room), room);
+        let _ = write!(text, "  {name} {:>6}", group.count());
+        for time in [group.own, group.cpu, group.quantile(0.5), group.quantile(0.95), group.quantile(1.0)] {
+            let _ = write!(text, " {}", align(&duration(time, style), 8));
+        }
+        if group.failed > 0 {
+            let _ = write!(text, "  {}", style.red(&format!("{} failed", group.failed)));
+        }
+        text.push('\n');
+    }
+    if let Some(rest) = summary.costliest.get(shown..).filter(|rest| !rest.is_empty()) {
+        let count: usize = rest.iter().map(|(_, group)| group.count()).sum();
+        let sum = |of: fn(&Group) -> u64| rest.iter().map(|(_, group)| of(group)).sum();
+        let more = pad(&format!("{} {} more names", style.dots(), rest.len()), room);
+        let (own, cpu) = (duration(sum(|group| group.own), style), duration(sum(|group| group.cpu), style));
+        let _ = writeln!(text, "  {more} {count:>6} {} {}", align(&own, 9), align(&cpu, 8));
+    }
+}
+
+fn connections(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut String) {
+    if summary.peers.is_empty() {
+        return;
+    }
+    let room = style.width.saturating_sub(46).clamp(10, 60);
+    let heading = format!("{} {:>6} {:>9} {:>9} {:>9}", pad("connections", room + 2), "count", "time", "max", "bytes");
+    let _ = writeln!(text, "\n{}", style.dim(&heading));
+    let shown = fitting(summary.peers.len(), limit);
+    for (peer, group) in &summary.peers[..shown] {
+        let peer = pad(&style.cut_end(&style.show(summary.rows.text(*peer)), room), room);
+        let (time, max) = (duration(group.total, style), duration(group.quantile(1.0), style));
+        let _ = write!(
+            text,
+            "  {peer} {:>6} {} {} {}",
+            group.count(),
+            align(&time, 9),
+            align(&max, 9),
+            align(&bytes(group.bytes), 9)
+        );
+        if group.failed > 0 {
+            let _ = write!(text, "  {}", style.red(&format!("{} failed", group.failed)));
+        }
+        text.push('\n');
+    }
+    let rest = &summary.peers[shown..];
+    if !rest.is_empty() {
+        let (count, size) = rest.iter().fold((0, 0), |(n, size), (_, group)| (n + group.count(), size + group.bytes));
+        let more = pad(&format!("{} {} more", style.dots(), rest.len()), room);
+        let _ = writeln!(text, "  {more} {count:>6} {:>9} {:>9} {}", "", "", align(&bytes(size), 9));
+    }
+}
+
+/// A command line longer than this many lines is cut.
+const COMMAND_LINES: usize = 3;
+
+fn failure(summary: &Summary<'_>, style: &Style) -> String {
+    let mut text = String::new();
+    let Some((names, reason, call)) = summary.failure() else { return text };
+    let reason = style.show(summary.rows.text(reason));
+    let chain = style.cut_start(&summary.chain(&names, style), style.width.saturating_sub(reason.len() + 4));
+    let _ = writeln!(text, "\n{}", style.dim("failed first"));
+    let _ = writeln!(text, "  {chain}  {}", style.red(&reason));
+    if let Some(call) = call
+        && let Some(line) = command_line(&call.arguments)
+    {
+        let directory = command_line(std::slice::from_ref(&call.directory)).filter(|_| !call.directory.is_empty());
+        let line = directory.map_or(line.clone(), |directory| format!("(cd {directory} && {line})"));
+        let _ = writeln!(text, "  {}", style.cut_end(&style.show(&line), style.width * COMMAND_LINES - 2));
+    }
+    text
+}
+
+/// How many to show, so that what is left out never is a single one.
+fn fitting(count: usize, limit: usize) -> usize {
+    if count <= limit + 1 { count } else { limit }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Arguments as a shell takes them; `None` where it could not.
+pub(super) fn command_line(arguments: &[String]) -> Option<String> {
+    // After the command's name there are no assignments: `NAME=value` needs no quotes.
+    let is_plain = |text: &str| {
+        text.contains('=') && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"=-_./:,+@%".contains(&c))
+    };
+    let word = |(index, text): (usize, &String)| match text.as_str() {
+        text if index > 0 && is_plain(text) => Some(text.to_owned()),
+        text => Some(shlex::try_quote(text).ok()?.into_owned()),
+    };
+    let words: Option<Vec<_>> = arguments.iter().enumerate().map(word).collect();
+    words.map(|words| words.join(" ")).filter(|line| !line.is_empty())
+}
+
+/// Writes the summary as Markdown, for the page of a CI job.
+pub(super) fn markdown(rows: &Rows, text: &mut String) {
+    let style = Style { width: 160, height: 50, is_coloured: false, is_unicode: true };
+    let Some(summary) = Summary::new(rows) else { return };
+    let command = style.cut_end(&style.show(&summary.command()), 100);
+    let _ = writeln!(text, "### {}\n", code(&command));
+    let mark = if rows.rows[summary.tree.root].failure.is_some() { "❌ " } else { "" };
+    let _ = writeln!(text, "{mark}{}; {}\n", summary.verdict(&style), summary.parallelism(&style));
+    if let Some((names, reason, call)) = summary.failure() {
+        let chain = summary.chain(&names, &style);
+        let _ = writeln!(text, "Failed first: {} {}\n", code(&chain), style.show(rows.text(reason)));
+        if let Some((call, line)) = call.and_then(|call| Some((call, command_line(&call.arguments)?))) {
+            let line = style.show(&format!("(cd {} && {line})", call.directory));
+            let _ = writeln!(text, "{}\n", code(&style.cut_end(&line, 1000)));
+        }
+    }
+    let _ = writeln!(text, "| critical path | time | share |\n| --- | ---: | ---: |");
+    for (names, time) in summary.critical.iter().take(8) {
+        let chain = code(&style.cut_start(&summary.chain(names, &style), 120));
+        let _ = writeln!(text, "| {chain} | {} | {} |", duration(*time, &style), share(*time, summary.wall));
+    }
+    let _ = writeln!(text, "\n| costliest | count | own time | CPU | p50 | p95 | max | failed |");
+    let _ = writeln!(text, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for (name, group) in summary.costliest.iter().take(10) {
+        let _ = write!(text, "| {} | {} |", code(&style.show(rows.text(*name))), group.count());
+        for time in [group.own, group.cpu, group.quantile(0.5), group.quantile(0.95), group.quantile(1.0)] {
+            let _ = write!(text, " {} |", duration(time, &style));
+        }
+        let _ = writeln!(text, " {} |", group.failed);
+    }
+    if !summary.peers.is_empty() {
+        let _ =
+            writeln!(text, "\n| connections | count | time | bytes | failed |\n| --- | ---: | ---: | ---: | ---: |");
+        for (peer, group) in summary.peers.iter().take(5) {
+            let (peer, time) = (code(&style.show(rows.text(*peer))), duration(group.total, &style));
+            let _ =
+                writeln!(text, "| {peer} | {} | {time} | {} | {} |", group.count(), bytes(group.bytes), group.failed);
+        }
+    }
+    text.push('\n');
+    left_out(rows, text);
+}
+
+/// Text that Markdown leaves as it is, in a table too.
+fn code(text: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
+    let fence = "`".repeat(longest + 1);
+    let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    format!("{fence}{space}{}{space}{fence}", text.replace('|', "\\|"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{
+        story::{Story, story},
+        style::PLAIN,
+    };
+
+    fn build() -> Story {
+        let mut make = story("make", 0, 10_000).cpu(20).arguments(&["make", "-j2", "CC=gcc 12"]).exits(2);
+        for i in 0..30 {
+            let start = 100 + i * 300;
+            make = make.starts("sh", start, 280, |sh| {
+                sh.starts("cc", start + 5, 270, |cc| {
+                    let cc = cc.cpu(250).arguments(&["cc", "-c", "a b.c"]);
+                    let cc = cc.connects("cache.example", 443, start + 10, 100, 2048);
+                    if i == 29 { cc.exits(1) } else { cc }
+                })
+            });
+        }
+        make.starts("sh", 9500, 400, |sh| sh.exits(1).starts("link", 9510, 300, |ld| ld.exits(1)))
+    }
+
+    fn rendered(story: &Story, style: &Style) -> String {
+        let mut text = String::new();
+        render(&story.rows(), style, &mut text);
+        text
+    }
+
+    #[test]
+    fn a_summary_says_what_took_the_time_and_what_failed() {
+        let expected = "\
+make -j2 'CC=gcc 12'
+  exit 2 after 10.0 s: 63 processes, 30 connections, 4 failed
+  CPU time 7.52 s: 0.75 of 2 processors busy on average, 12.5 s of theirs unused
+
+critical path: what the end waited for                           time    share
+  make › sh › cc                                               8.10 s     81 %
+  make                                                         1.20 s     12 %
+  make › sh                                                    400 ms      4 %
+  make › sh › link                                             300 ms      3 %
+
+costliest         count own time      CPU      p50      p95      max
+  cc                 30   8.10 s   7.50 s   270 ms   270 ms   270 ms  1 failed
+  make                1   1.20 s  20.0 ms   10.0 s   10.0 s   10.0 s  1 failed
+  sh                 31   400 ms     0 µs   280 ms   280 ms   400 ms  1 failed
+  link                1   300 ms     0 µs   300 ms   300 ms   300 ms  1 failed
+
+connections                           count      time       max     bytes
+  cache.example:443                      30    3.00 s    100 ms  60.0 KiB
+
+failed first
+  make › sh › link  exit 1
+  (cd /src && link)
+";
+        assert_eq!(rendered(&build(), &PLAIN), expected);
+    }
+
+    #[test]
+    fn a_summary_fits_the_terminal() {
+        let mut story = build();
+        for i in 0..200 {
+            let name = format!("a-tool-with-a-rather-long-name-{i}");
+            story = story.starts(&name, i, 5 + i, |tool| {
+                let host = format!("host-{i}.with.a.very.long.name.of.example");
+                tool.cpu(i).connects(&host, 443, i, 2, 1).starts(&name, i + 1, 3, |inner| inner)
+            });
+        }
+        for (width, height) in [(80, 24), (100, 50), (200, 60), (40, 24)] {
+            let text = rendered(&story, &Style { width, height, ..PLAIN });
+            assert!(text.lines().count() < height, "{width}x{height}:\n{text}");
+            if width >= 80 {
+                assert!(text.lines().all(|line| line.chars().count() <= width), "{width}x{height}:\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn plain_terminals_get_plain_text() {
+        let text = rendered(&build(), &Style { is_unicode: false, ..PLAIN });
+        assert!(text.is_ascii(), "{text}");
+        let text = rendered(&build(), &Style { is_coloured: true, ..PLAIN });
+        assert!(text.contains("\x1b[31m"), "{text}");
+    }
+
+    #[test]
+    fn markdown_holds_whatever_names_there_are() {
+        let story = build().starts("a|b`c<i>", 0, 9_999, |evil| evil);
+        let mut text = String::new();
+        markdown(&story.rows(), &mut text);
+        assert!(text.starts_with("### `make -j2 'CC=gcc 12'`\n\n❌ exit 2 after 10.0 s"), "{text}");
+        assert!(text.contains("| ``a\\|b`c<i>`` | 1 |"), "{text}");
+        assert!(text.contains("Failed first: `make › sh › link` exit 1"), "{text}");
+    }
+
+    #[test]
+    fn command_lines_can_be_pasted() {
+        let line = |arguments: &[&str]| command_line(&arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(line(&["make", "V=1", "a b", "$(x)"]).unwrap(), "make V=1 'a b' '$(x)'");
+        assert_eq!(line(&["A=1", "it's"]).unwrap(), "'A=1' \"it's\"");
+        assert_eq!(line(&[]), None);
+    }
+}

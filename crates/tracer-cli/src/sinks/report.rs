@@ -1,0 +1,98 @@
+//! Sinks that make a report of the trace: text at its end, or a file.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write, stderr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Result;
+use opentelemetry_sdk::Resource;
+use tracer_model::Span;
+
+use super::{Closing, Sink, Undelivered, otel::Converter, queue::Queue};
+use crate::report::{Format, TOLD, Teller, Text, Writer};
+
+/// A text for whoever has called us.
+pub(super) struct TextSink {
+    teller: Teller,
+    converter: Converter,
+    /// A file that it is appended to, else it is told on stderr.
+    file: Option<PathBuf>,
+}
+
+impl TextSink {
+    pub(super) fn new(text: Text) -> Self {
+        Self { teller: Teller::new(text, TOLD), converter: Converter::from_environment(), file: None }
+    }
+
+    /// The page of a CI job.
+    pub(super) fn append_to(file: &Path) -> Self {
+        Self { file: Some(file.to_owned()), ..Self::new(Text::Markdown) }
+    }
+}
+
+impl Sink for TextSink {
+    fn destination(&self) -> String {
+        String::new()
+    }
+
+    fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
+        for span in spans {
+            self.teller.add(&self.converter.span_data(&span));
+        }
+        Undelivered::default()
+    }
+
+    fn close(self: Box<Self>) -> Closing {
+        let text = self.teller.tell(&stderr());
+        let Some(file) = self.file else { return Closing { text: Some(text), ..Closing::default() } };
+        let append = || OpenOptions::new().append(true).create(true).open(&file)?.write_all(text.as_bytes());
+        let problem = append().err().map(|error: io::Error| format!("cannot write '{}': {error}", file.display()));
+        Closing { problem, ..Closing::default() }
+    }
+}
+
+/// A file in some viewer's format.
+pub(super) struct ReportSink {
+    path: PathBuf,
+    resource: Resource,
+    converter: Converter,
+    /// Until something went wrong.
+    writer: Result<Writer, String>,
+}
+
+impl ReportSink {
+    pub(super) fn open(format: Format, path: &Path, resource: &Resource) -> Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            resource: resource.clone(),
+            converter: Converter::from_environment(),
+            writer: Ok(Writer::create(format, path)?),
+        })
+    }
+}
+
+impl Sink for ReportSink {
+    fn destination(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
+        for (index, span) in spans.iter().enumerate() {
+            let Ok(writer) = &mut self.writer else {
+                return Undelivered { lost: (spans.len() - index) as u64, ..Undelivered::default() };
+            };
+            if let Err(error) = writer.report.add(&self.converter.span_data(span)) {
+                self.writer = Err(error.to_string());
+            }
+        }
+        Undelivered::default()
+    }
+
+    fn close(self: Box<Self>) -> Closing {
+        let problem = self.writer.and_then(|writer| writer.finish(&self.resource).map_err(|error| error.to_string()));
+        Closing { is_void: problem.is_err(), problem: problem.err(), ..Closing::default() }
+    }
+}

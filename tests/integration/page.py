@@ -1,0 +1,610 @@
+"""Opens a report in Chromium and checks that its page does what it says, one line for each claim.
+
+Usage: page.py CHROMIUM REPORT.html [SCREENSHOT-FOLDER]. It needs the Python package playwright, not the browsers that come
+with it. What is expected is read from the report itself, so any report will do; `synthetic_report.py` makes large ones.
+What a report has no case of, such as failures, is said to be skipped. Exit status 1 if a claim does not hold.
+"""
+
+import base64
+import gzip
+import http.server
+import json
+import os
+import pathlib
+import re
+import statistics
+import sys
+import threading
+import time
+
+from playwright.sync_api import sync_playwright
+
+SLOWEST = 60  # seconds, which only a hang can reach
+FAILED, RUNNING, ROOT = 1, 2, 16  # flags of a span
+
+
+class Report:
+    """The spans of a report, as the page is to show them."""
+
+    def __init__(self, path):
+        text = pathlib.Path(path).read_text()
+        self.strings, self.spans, self.batches = [], {}, []
+        for element in re.findall(r'<script type="application/gzip" class="spans">([^<]*)</script>', text):
+            self.batches.append(json.loads(gzip.decompress(base64.b64decode(element))))
+            self.add(self.batches[-1])
+        self.about = json.loads(
+            gzip.decompress(
+                base64.b64decode(re.search(r'<script type="application/gzip" id="trace">([^<]*)</script>', text)[1])
+            )
+        )
+
+    def add(self, batch):
+        self.strings += batch["strings"]
+        for row, number in enumerate(batch["number"]):
+            self.spans[number] = {
+                "name": self.strings[batch["name"][row]],
+                "parent": batch["parent"][row],
+                "flags": batch["flags"][row],
+                "kind": batch["kind"][row],
+                "id": batch["id"][row],
+                "start": batch["start"][row],
+                "duration": batch["duration"][row],
+                "attributes": {},
+            }
+        for column in batch["columns"]:
+            decode = {
+                "string": lambda value: self.strings[value],
+                "strings": lambda value: [self.strings[word] for word in value],
+            }.get(column["type"], lambda value: value)
+            for row, value in zip(column.get("rows", range(len(batch["number"]))), column["values"]):
+                self.spans[batch["number"][row]]["attributes"][column["key"]] = decode(value)
+
+    def failed(self):
+        return {number for number, span in self.spans.items() if span["flags"] & FAILED}
+
+    def children(self, parent):
+        return [number for number, span in self.spans.items() if span["parent"] == parent]
+
+
+class Claims:
+    def __init__(self):
+        self.broken = 0
+
+    def __call__(self, claim, holds, found=""):
+        self.broken += not holds
+        print("ok  " if holds else "FAIL", claim, f"({found})" if found != "" else "", flush=True)
+
+
+def visible(text):
+    """Whether the page shows a text as it is: nothing in it that cannot be seen."""
+    return text.isprintable() and text.isascii()
+
+
+def opened(browser, url, complaints, **options):
+    page = browser.new_page(**{"viewport": {"width": 1280, "height": 800}, **options})
+    page.on(
+        "console",
+        lambda message: (
+            complaints.append(f"{message.type}: {message.text}") if message.type in ("error", "warning") else None
+        ),
+    )
+    page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+    page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+    page.on(
+        "request",
+        lambda request: (
+            complaints.append(f"asked for {request.url[:80]}")
+            if request.url != url and not request.url.startswith("data:")
+            else None
+        ),
+    )
+    page.goto(url)
+    settle(page)
+    return page
+
+
+def settle(page):
+    """Waits until all that was asked for is drawn. (`wait_for_function` would need eval, which the page forbids itself.)"""
+    until = time.monotonic() + SLOWEST
+    while not page.evaluate("window.processTracer?.ready ?? false"):
+        if time.monotonic() > until:
+            sys.exit(f"FAIL the page draws within {SLOWEST} s; it says: {page.inner_text('body')[:300]}")
+        page.wait_for_timeout(20)
+
+
+def counts(page):
+    return page.evaluate("processTracer.counts()")
+
+
+def check_tree(page, report, claim):
+    claim("all spans are there", counts(page)["spans"] == len(report.spans), counts(page)["spans"])
+    claim(
+        "the head shows the command",
+        page.inner_text("#command") == report.about["command"] or not visible(report.about["command"]),
+        page.inner_text("#command"),
+    )
+    claim("the page's messages are empty", page.inner_text("#notices") == "", page.inner_text("#notices"))
+
+    page.focus("#tree")
+    page.keyboard.press("Home")
+    page.keyboard.press("g") if page.is_checked("#group") else None
+    page.keyboard.press("Home")
+    page.keyboard.press("e")
+    settle(page)
+    shown = counts(page)
+    claim(
+        "unfolded, the tree has a row for each span",
+        sorted(page.evaluate("processTracer.rows()")) == sorted(report.spans),
+        shown["rows"],
+    )
+    claim(
+        "only rows in sight are drawn",
+        shown["drawn"] <= 60 and shown["elements"] <= 80,
+        f"{shown['drawn']} of {shown['rows']}",
+    )
+    if len(report.spans) > 1:
+        page.keyboard.press("Home")
+        page.keyboard.press("ArrowLeft")
+        settle(page)
+        claim("← folds the root away", counts(page)["rows"] == 1)
+        page.keyboard.press("ArrowRight")
+        settle(page)
+        claim("→ unfolds it as it was", counts(page)["rows"] == shown["rows"])
+        page.keyboard.press("ArrowDown")
+        settle(page)
+        active = page.get_attribute("#tree", "aria-activedescendant")
+        claim(
+            "↓ makes the next row the active one",
+            active == f"row{page.evaluate('processTracer.rows()[1]')}"
+            and page.locator(f"[id='{active}'][aria-selected=true]").count() == 1,
+            active,
+        )
+
+
+def check_details(page, report, claim):
+    number = max(report.spans, key=lambda number: (len(report.spans[number]["attributes"]), -number))
+    span = report.spans[number]
+    page.evaluate("number => processTracer.select(number)", number)
+    settle(page)
+    keys = page.eval_on_selector_all("#sheet .attributes th", "cells => cells.map(cell => cell.title)")
+    claim(
+        "the panel shows each attribute of a span",
+        keys == sorted(span["attributes"]),
+        f"{len(keys)} of {span['name']!r}",
+    )
+    texts = page.inner_text("#sheet")
+    plain = [
+        value
+        for value in span["attributes"].values()
+        if isinstance(value, str) and visible(value) and "  " not in value and len(value) < 200
+    ]
+    missing = [value for value in plain if value not in texts]
+    claim("with its text", not missing, missing[:3] if missing else len(plain))
+    claim("and the span's id", span["id"] in texts)
+
+    parents = (
+        [number for number in report.spans if any(True for _ in report.children(number)[:1])]
+        if len(report.spans) < 5000
+        else []
+    )
+    if parents:
+        parent = parents[-1]
+        child = report.children(parent)[0]
+        page.evaluate("number => processTracer.select(number)", child)
+        page.locator("#sheet .crumbs .jump").last.click()
+        settle(page)
+        claim(
+            "the last of the ancestors' names leads to the parent",
+            page.evaluate("processTracer.selected()") == parent or report.spans[child]["parent"] not in report.spans,
+        )
+
+
+def check_search(page, report, claim):
+    names = {}
+    for number, span in report.spans.items():
+        names.setdefault(span["name"], set()).add(number)
+    name = max((name for name in names if visible(name) and '"' not in name), key=lambda name: len(names[name]))
+    found = page.evaluate("text => processTracer.search(text)", f'name="{name}"')
+    claim(
+        f"a search for the name {name} finds its spans",
+        set(found["spans"])
+        == {number for same, numbers in names.items() if same.lower() == name.lower() for number in numbers},
+        f"{found['count']} in {found['took']:.1f} ms",
+    )
+
+    page.fill("#search", name)
+    page.keyboard.press("Enter")
+    settle(page)
+    matches = page.evaluate("processTracer.matches()")
+    claim("typed, it finds at least those", names[name] <= set(matches), f"{len(matches)}, {page.inner_text('#found')}")
+    claim("Enter goes to the first after the selected", page.evaluate("processTracer.selected()") in matches)
+    first = page.evaluate("processTracer.selected()")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Shift+Enter")
+    settle(page)
+    claim("Enter and Shift+Enter go on and back", page.evaluate("processTracer.selected()") == first)
+    page.focus("#tree")
+    page.keyboard.press("o")
+    settle(page)
+    kept = set(matches)
+    for number in matches:
+        while (
+            number in report.spans and (number := report.spans[number]["parent"]) in report.spans and number not in kept
+        ):
+            kept.add(number)
+    roots = {number for number, span in report.spans.items() if span["parent"] not in report.spans}
+    rows = set(page.evaluate("processTracer.rows()"))
+    claim("only matches: they and their ancestors are the rows", kept <= rows <= kept | roots, len(rows))
+    longest = max((name for name in names if name.isalpha() and name.isascii()), key=len, default="")
+    if len(longest) > 4:
+        wrong = longest[0] + longest[2] + longest[1] + longest[3:]
+        close = page.evaluate("text => processTracer.search(text)", wrong)
+        claim(
+            "a slip of the pen still finds something",
+            close["count"] > 0,
+            f"{wrong}: {close['count']}{' nearly' if close['close'] else ''}",
+        )
+    page.keyboard.press("Escape")
+    page.keyboard.press("o")
+    settle(page)
+    claim("Esc clears the search", page.input_value("#search") == "" and counts(page)["matches"] == 0)
+    nothing = page.evaluate("processTracer.search('\"no text says this ⚙\"')")
+    claim("what is nowhere is not found", nothing["count"] == 0)
+    page.keyboard.press("Escape")
+
+
+def check_failures(page, report, claim):
+    failed = report.failed()
+    if not failed:
+        return print("skip failures: this report has none")
+    page.check("#failed")
+    settle(page)
+    claim("the filter shows exactly what failed", set(page.evaluate("processTracer.matches()")) == failed, len(failed))
+    page.uncheck("#failed")
+    page.focus("#tree")
+    page.keyboard.press("f")
+    settle(page)
+    claim("f goes to a failure", page.evaluate("processTracer.selected()") in failed)
+    page.click("#tab-failures")
+    listed = page.locator("#sheet .list tr").count()
+    claim("the tab lists them", listed == min(500, len(failed)), listed)
+
+
+def check_tables(page, report, claim):
+    page.click("#tab-critical")
+    critical = [step for step in report.about["critical"] if step[0] in report.spans]
+    listed = [
+        int(number)
+        for number in page.eval_on_selector_all("#critical-steps tr", "rows => rows.map(row => row.dataset.span)")
+    ]
+    if len(critical) <= 500:
+        claim("the critical path is that of the trace", listed == [number for number, _, _ in critical], len(listed))
+    else:
+        steps = iter(number for number, _, _ in critical)
+        claim(
+            "the critical path's longest steps are listed in order",
+            len(listed) == 500 and all(any(number == step for step in steps) for number in listed),
+            f"500 of {len(critical)}",
+        )
+    if listed:
+        page.locator("#critical-steps .jump").first.click()
+        settle(page)
+        claim("a step leads to its span", page.evaluate("processTracer.selected()") == listed[0])
+    page.click("#tab-costs")
+    names = {(span["name"], span["kind"]) for span in report.spans.values()}
+    rows = page.locator("#sheet .costs tbody tr")
+    claim("the costs have a line for each name", rows.count() >= min(500, len(names)), rows.count())
+    page.locator("#sheet .costs thead button").nth(1).click()
+    numbers = [
+        int(text.replace(",", ""))
+        for text in page.eval_on_selector_all(
+            "#sheet .costs tbody tr td:nth-child(2)", "cells => cells.map(cell => cell.textContent)"
+        )
+    ]
+    claim("sorted by count, if asked", numbers == sorted(numbers, reverse=True))
+    page.click("#tab-trace")
+    claim("the trace's tab shows its id", report.about["trace_id"] in page.inner_text("#sheet"))
+    page.click("#tab-span")
+
+
+def check_reading(page, claim):
+    page.focus("#tree")
+    page.keyboard.press("?")
+    claim("? shows the keys", page.locator("#help[open] kbd").count() > 10)
+    page.keyboard.press("Escape")
+    claim(
+        "all buttons and fields have names",
+        page.evaluate(
+            """
+        [...document.querySelectorAll("button, input, select, [role=treegrid], [role=slider], [role=separator]")]
+          .filter((each) => !each.closest("[hidden]") && !(each.getAttribute("aria-label") || each.title || each.textContent.trim() || each.labels?.length)).map((each) => each.outerHTML)"""
+        )
+        == [],
+    )
+    claim(
+        "no markup came of data",
+        page.evaluate("document.querySelectorAll('body img, body iframe, body object, body a[href]').length") == 0,
+    )
+
+
+def check_pointer(page, claim):
+    """On the chart right of the names, and on the strip over it."""
+
+    def view():
+        settle(page)
+        return page.evaluate("(({ from, to }) => [from, to])(processTracer.view())")
+
+    def drag(x, y, to):
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move((x + to) / 2, y)
+        page.mouse.move(to, y)
+        page.mouse.up()
+
+    page.keyboard.press("0")
+    whole = view()
+    chart = page.locator("#tree canvas").bounding_box()
+    middle, below = chart["x"] + chart["width"] * 0.7, chart["y"] + 60
+    page.mouse.move(middle, below)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Control")
+    page.wait_for_timeout(50)
+    zoomed = view()
+    claim("Ctrl and wheel zoom in", whole[0] < zoomed[0] < zoomed[1] < whole[1])
+    drag(middle, below, middle - 40)
+    claim("dragging pans", view()[0] > zoomed[0] and abs((view()[1] - view()[0]) / (zoomed[1] - zoomed[0]) - 1) < 1e-6)
+    drag(middle - 60, chart["y"] + 10, middle)
+    claim("dragging along the axis zooms to that stretch", view()[1] - view()[0] < (zoomed[1] - zoomed[0]) / 2)
+    strip = page.locator("#overview").bounding_box()
+    page.keyboard.press("0")
+    settle(page)
+    drag(strip["x"] + strip["width"] * 0.25, strip["y"] + 20, strip["x"] + strip["width"] * 0.5)
+    part = [(time - whole[0]) / (whole[1] - whole[0]) for time in view()]
+    claim("dragging on the strip selects that part", abs(part[0] - 0.25) < 0.01 and abs(part[1] - 0.5) < 0.01)
+    page.dblclick("#overview")
+    claim("a double click there shows the whole again", view() == whole)
+    page.evaluate("number => processTracer.select(number)", page.evaluate("processTracer.rows()[0]"))
+    settle(page)
+    copy = page.locator("#sheet .copy").first
+    copy.click()
+    page.wait_for_timeout(50)
+    claim("copying works from disk", copy.inner_text() == "copied", copy.inner_text())
+    page.focus("#tree")
+
+
+def check_frames(page, report, claim):
+    """Scripted: zooms in, pans along, and scrolls, one step a frame, as a hand would."""
+    for view in ["tree", "lanes"]:
+        page.evaluate("view => processTracer.show(view)", view)
+        settle(page)
+        times = page.evaluate(
+            """async (view) => {
+          const { limits } = processTracer.view();
+          const whole = limits.to - limits.from;
+          const before = processTracer.frames().length;
+          const gaps = [];
+          let last;
+          const root = document.getElementById(view);
+          for (let step = 0; step < 90; step++) {
+            const span = whole * (step < 45 ? 1 - step / 50 : (step - 40) / 50);
+            const from = limits.from + (whole - span) * (0.5 + 0.5 * Math.sin(step / 9));
+            processTracer.view(from, from + span);
+            root.scrollTop = Math.abs(Math.sin(step / 15)) * (root.scrollHeight - root.clientHeight);
+            const now = await new Promise(requestAnimationFrame);
+            if (last) gaps.push(now - last);
+            last = now;
+          }
+          const times = processTracer.frames().slice(before);
+          processTracer.view(limits.from, limits.to);
+          return { times, gaps, counts: processTracer.counts() };
+        }""",
+            view,
+        )
+        drawn, gaps = times["times"], times["gaps"]
+        print(
+            f"     {view}: redraws take {statistics.median(drawn):.1f} ms (median), {sorted(drawn)[int(len(drawn) * 0.95)]:.1f} (p95), {max(drawn):.1f} (most); "
+            f"a frame every {statistics.median(gaps):.1f} ms (median), {max(gaps):.1f} (most)"
+        )
+        claim(
+            f"{view}: zooming, panning and scrolling redraw",
+            len(drawn) >= 80 and max(drawn) < SLOWEST * 1000,
+            f"{len(drawn)} redraws",
+        )
+    lanes = counts(page)["lanes"]
+    claim("lanes are fewer than spans", 0 < lanes <= len(report.spans), lanes)
+    page.focus("#lanes")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    settle(page)
+    root = page.evaluate("processTracer.rows()[0]")
+    claim(
+        "in lanes ↓ goes to the first child",
+        report.spans[page.evaluate("processTracer.selected()")]["parent"] == root or len(report.spans) == 1,
+    )
+    page.evaluate("processTracer.show('tree')")
+    settle(page)
+
+
+class Live:
+    """A server of the report's page without its data, and of the data as they would have come while it was traced."""
+
+    def __init__(self, path, report):
+        markup = re.sub(
+            r'<script type="application/gzip"[^>]*>[^<]*</script>', "", pathlib.Path(path).read_text()
+        ).encode()
+        self.send_rest, self.end, self.connections = threading.Event(), threading.Event(), 0
+        live = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header(
+                    "Content-Type",
+                    "text/event-stream" if self.path.startswith("/events") else "text/html; charset=utf-8",
+                )
+                self.end_headers()
+                if self.path.startswith("/events?token=7"):
+                    live.connections += 1
+                    live.tell(self.wfile, report)
+                else:
+                    self.wfile.write(markup)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/?token=7"
+
+    def tell(self, out, report):
+        def message(event, value):
+            out.write(f"event: {event}\ndata: {json.dumps(value)}\n\n".encode())
+            out.flush()
+
+        root = next(number for number, span in report.spans.items() if span["flags"] & ROOT)
+        message("reset", {})
+        message("trace", {**report.about, "elapsed": 500_000_000, "critical": [], "complete": False, "problems": []})
+        message(
+            "spans",
+            {
+                "strings": [report.spans[root]["name"]],
+                "number": [root],
+                "parent": [-1],
+                "kind": [0],
+                "name": [0],
+                "id": [report.spans[root]["id"]],
+                "start": [0],
+                "duration": [500_000_000],
+                "flags": [ROOT | RUNNING],
+                "error": [-1],
+                "cpu": [0],
+                "columns": [],
+                "events": {"rows": [], "values": []},
+                "links": {"rows": [], "values": []},
+            },
+        )
+        self.send_rest.wait(SLOWEST)
+        if self.connections == 1:
+            return  # a lost connection: the page comes again, and is told all from the start
+        message("reset", {})
+        for batch in report.batches:
+            message("spans", batch)
+        message("trace", report.about)
+        self.end.wait(SLOWEST)
+        message("end", {})
+
+
+def check_live(browser, path, report, claim):
+    if not any(span["flags"] & ROOT for span in report.spans.values()):
+        return print("skip live: this report has no root")
+    live, complaints = Live(path, report), []
+    page = browser.new_page()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(live.url)
+
+    def until(expression):
+        end = time.monotonic() + SLOWEST
+        while not page.evaluate(expression):
+            if time.monotonic() > end:
+                return False
+            page.wait_for_timeout(50)
+        return True
+
+    claim(
+        "live: the running root is shown",
+        until("window.processTracer?.ready && processTracer.counts().spans === 1")
+        and page.evaluate("processTracer.state()") == "live",
+    )
+    before = page.evaluate("processTracer.view().to")
+    page.wait_for_timeout(400)
+    claim(
+        "live: the right edge follows now",
+        page.evaluate("processTracer.view().to") > before + 200e6
+        and page.get_attribute("#follow", "aria-pressed") == "true",
+    )
+    live.send_rest.set()
+    claim(
+        "live: a lost connection is told",
+        until("processTracer.state() === 'lost'") and "lost" in page.inner_text("#verdict"),
+    )
+    claim(
+        "live: after it all spans are there",
+        until(f"processTracer.counts().spans === {len(report.spans)}") and live.connections == 2,
+        f"{live.connections} connections",
+    )
+    live.end.set()
+    claim(
+        "live: the end is told",
+        until("processTracer.state() === 'ended'")
+        and "ended" in page.inner_text("#verdict")
+        and page.is_hidden("#follow"),
+    )
+    page.wait_for_timeout(300)
+    claim("live: the source is closed, without errors", live.connections == 2 and not complaints, "; ".join(complaints))
+    page.close()
+    live.server.shutdown()
+
+
+def take_pictures(browser, url, folder, complaints):
+    for scheme in ["light", "dark"]:
+        for width, height in [(800, 900), (1280, 800), (1920, 1080)]:
+            page = opened(browser, url, complaints, viewport={"width": width, "height": height}, color_scheme=scheme)
+            for view in ["tree", "lanes"]:
+                page.evaluate("view => processTracer.show(view)", view)
+                settle(page)
+                page.screenshot(path=os.path.join(folder, f"{view}-{scheme}-{width}.png"))
+            page.close()
+
+
+def main(chromium, path, folder=None):
+    report = Report(path)
+    url = pathlib.Path(path).resolve().as_uri()
+    claim, complaints = Claims(), []
+    with sync_playwright() as playwright:
+        sandbox = [] if os.geteuid() else ["--no-sandbox"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=sandbox)
+        page = opened(browser, url, complaints)
+        print(
+            f"     {len(report.spans)} spans are read and laid out in {page.evaluate('processTracer.loadTime'):.0f} ms; {os.path.getsize(path) / 2**20:.1f} MiB"
+        )
+        check_tree(page, report, claim)
+        check_details(page, report, claim)
+        check_search(page, report, claim)
+        check_failures(page, report, claim)
+        check_tables(page, report, claim)
+        check_reading(page, claim)
+        check_pointer(page, claim)
+        check_frames(page, report, claim)
+        backgrounds = []
+        for scheme in ["light", "dark"]:
+            other = opened(browser, url, complaints, color_scheme=scheme)
+            backgrounds.append(
+                other.evaluate("Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0])")
+            )
+            other.click("#theme")
+            settle(other)
+            backgrounds.append(
+                other.evaluate(
+                    "document.querySelector('#tree canvas').getContext('2d').getImageData(500, 8, 1, 1).data[0]"
+                )
+            )
+            other.close()
+        claim(
+            "light and dark follow the system, and the button",
+            [value > 128 for value in backgrounds] == [True, False, False, True],
+            backgrounds,
+        )
+        check_live(browser, path, report, claim)
+        if folder:
+            take_pictures(browser, url, folder, complaints)
+        claim("no errors, and nothing asked of a network", not complaints, "; ".join(complaints[:5]))
+        browser.close()
+    if claim.broken:
+        sys.exit(f"{claim.broken} claims do not hold")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4):
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
