@@ -51,6 +51,11 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "DEST", env = "PROCESS_TRACER_OUTPUT", hide_env_values = true, global = true)]
     pub(crate) output: Vec<String>,
 
+    /// Serve the page of the trace while the command runs, at an address that is told first; a port, or ADDRESS:PORT
+    /// [default: any port of 127.0.0.1]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, default_missing_value = "", env = "PROCESS_TRACER_LIVE", hide_env_values = true)]
+    pub(crate) live: Option<String>,
+
     /// OTLP endpoint, such as http://localhost:4318; implies `-o otlp` [default: from OTEL_EXPORTER_OTLP_ENDPOINT, else
     /// localhost]
     #[arg(long, value_name = "URL", env = "PROCESS_TRACER_ENDPOINT", hide_env_values = true, global = true)]

@@ -3,7 +3,14 @@
 //! What is wrong in a flag is an error. What is wrong in a variable is a warning, and the variable is skipped: one set for
 //! a whole CI system must not break its jobs.
 
-use std::{env, ffi::OsString, fmt, fs, path::PathBuf, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    fmt, fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{ArgMatches, parser::ValueSource};
@@ -81,6 +88,8 @@ pub(crate) enum Output {
     JobSummary(PathBuf),
     JsonLines(PathBuf),
     Report(Format, PathBuf),
+    /// The page while the command runs.
+    Live(SocketAddr),
 }
 
 /// How to reach a collector.
@@ -327,6 +336,9 @@ fn outputs(settings: &Settings<'_>, args: &Args) -> Result<(Vec<Output>, Otlp)> 
             outputs.push(Output::Text(Text::Summary));
         }
     }
+    if let Some(address) = settings.read_option("live", args.live.as_ref(), live_address)? {
+        outputs.push(Output::Live(address));
+    }
     if let Some(file) = variable("GITHUB_STEP_SUMMARY").filter(|file| !file.is_empty() && !args.quiet) {
         outputs.push(Output::JobSummary(file.into()));
     }
@@ -355,6 +367,17 @@ fn default_output(has_flag_endpoint: bool, has_endpoint: bool) -> Output {
         }
         None if has_endpoint => Output::Otlp,
         None => Output::Text(Text::Summary),
+    }
+}
+
+/// An address to listen on; by default one that only this machine can reach, and any port.
+fn live_address(value: &str) -> Result<SocketAddr> {
+    match value {
+        "" => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        port if port.bytes().all(|digit| digit.is_ascii_digit()) => {
+            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().context("a port is at most 65535")?)))
+        }
+        address => address.parse().map_err(|_| anyhow!("'{address}' is neither a port nor ADDRESS:PORT")),
     }
 }
 

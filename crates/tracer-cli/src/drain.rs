@@ -5,6 +5,7 @@ use std::{
     os::fd::AsFd,
     sync::Arc,
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -20,6 +21,10 @@ use crate::{privileges, sinks::Intake};
 
 /// How often the ring buffer is looked at, milliseconds. The programs wake us when there is much in it.
 const INTERVAL_MS: u16 = 200;
+
+/// How often it is told what runs, if somebody looks, and how much of it.
+const GLANCE: Duration = Duration::from_secs(1);
+const SHOWN: usize = 5000;
 
 /// The running thread.
 #[derive(Debug)]
@@ -70,7 +75,7 @@ fn drain(
     stop: &EventFd,
     intake: &Intake,
 ) -> (Tracer, Stream) {
-    let mut known = 0;
+    let (mut known, mut shown) = (0, Instant::now());
     loop {
         let mut ready = [PollFd::new(stream.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
         // Whatever woke us, or nothing: look.
@@ -84,6 +89,10 @@ fn drain(
         if lost > known {
             tracer.lose(now(), lost - known);
             known = lost;
+        }
+        if intake.is_watched() && shown.elapsed() > GLANCE && !is_last {
+            intake.show(tracer.running(now()).take(SHOWN));
+            shown = Instant::now();
         }
         if is_last {
             return (tracer, stream);
@@ -100,6 +109,6 @@ pub(crate) fn hand_on(tracer: &mut Tracer, intake: &Intake) {
 
 /// The boot clock, which the programs stamp records with.
 pub(crate) fn now() -> Ktime {
-    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or_else(|_| std::time::Duration::ZERO.into());
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or_else(|_| Duration::ZERO.into());
     Ktime(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }

@@ -34,7 +34,7 @@ use crate::{
     privileges,
     resource::resource,
     signals::Signals,
-    sinks::{Delivery, Intake, OpenSinks, Undelivered},
+    sinks::{Delivery, Intake, OpenSinks, RunFacts, Undelivered},
     sudo,
     user::{User, accounts},
 };
@@ -50,7 +50,9 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     let trace_id = config.trace_id.unwrap_or_else(|| ids.trace_id());
     let root_span_id = ids.span_id();
     let spool = config.spool.as_ref().map(|folder| folder.join(format!("{trace_id}-{root_span_id}.jsonl")));
-    let sinks = OpenSinks::open(&config.outputs, config.is_output_optional, &config.otlp, spool.as_deref(), &resource)?;
+    let token = format!("{:032x}", u128::from_le_bytes(seed()?));
+    let facts = RunFacts { resource: &resource, spool: spool.as_deref(), root: root_span_id, token: &token };
+    let sinks = OpenSinks::open(&config.outputs, config.is_output_optional, &config.otlp, &facts)?;
     let attributes = std::mem::take(&mut config.attributes);
     let command = &config.command;
     let capture = start_capture(attributes.need_environment(), &config)?;
@@ -371,8 +373,9 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-fn seed() -> Result<[u8; 32]> {
-    let mut seed = [0; 32];
+/// Bytes that nobody can guess.
+fn seed<const N: usize>() -> Result<[u8; N]> {
+    let mut seed = [0; N];
     SysRng.try_fill_bytes(&mut seed).context("the system has no random numbers for us")?;
     Ok(seed)
 }

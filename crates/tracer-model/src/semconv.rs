@@ -130,6 +130,8 @@ attributes! {
         "likewise in kernel mode";
     MEMORY_PEAK = "process_tracer.memory.peak", "process", "int", "By", "signal_struct.maxrss", "73400320":
         "largest resident set, bytes, by getrusage(2): what it had before exec included";
+    MEMORY_RESIDENT = "process_tracer.memory.resident", "running process", "int", "By", "proc_pid_stat(5), rss", "73400320":
+        "resident set, bytes; on the live page alone";
     FAULTS_MINOR = "process_tracer.page_faults.minor", "process", "int", "", "signal_struct.min_flt", "1200":
         "page faults without I/O";
     FAULTS_MAJOR = "process_tracer.page_faults.major", "process", "int", "", "signal_struct.maj_flt", "3":

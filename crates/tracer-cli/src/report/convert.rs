@@ -22,7 +22,7 @@ pub(crate) fn convert(file: &Path, outputs: &[Output]) -> Result<()> {
         match output {
             Output::Text(text) => tellers.push(Teller::new(*text, usize::MAX)),
             Output::Report(format, path) => writers.push((path, Writer::create(*format, path)?)),
-            Output::Otlp | Output::JsonLines(_) | Output::JobSummary(_) => {
+            Output::Otlp | Output::JsonLines(_) | Output::JobSummary(_) | Output::Live(_) => {
                 bail!("a saved trace goes to a collector by process-tracer send, and to another file by cp")
             }
         }

@@ -102,7 +102,7 @@ impl Report for Page {
 }
 
 /// What there is to say of the trace as a whole.
-fn about(rows: &Rows, columns: &Columns, resource: Map<String, Value>) -> Value {
+pub(super) fn about(rows: &Rows, columns: &Columns, resource: Map<String, Value>) -> Value {
     let tree = Tree::grow(&rows.rows);
     let root = tree.as_ref().map(|tree| &rows.rows[tree.root]);
     let critical: Vec<_> = tree.iter().flat_map(|tree| tree.critical_path(&rows.rows)).collect();
@@ -140,15 +140,15 @@ fn problems(about: &About) -> Vec<String> {
     losses.chain(about.unobserved.clone()).collect()
 }
 
-fn resource_json(resource: &Resource) -> Map<String, Value> {
+pub(super) fn resource_json(resource: &Resource) -> Map<String, Value> {
     resource.iter().map(|(key, value)| (key.to_string(), json_value(value))).collect()
 }
 
 /// Spans, column by column.
 #[derive(Default)]
-struct Columns {
+pub(super) struct Columns {
     /// When the first one that came began, nanoseconds since the epoch.
-    origin: Option<u64>,
+    pub(super) origin: Option<u64>,
     numbers: HashMap<SpanId, usize>,
     strings: Strings,
     number: Vec<usize>,
@@ -202,11 +202,16 @@ const REPAIRED: u8 = 8;
 const ROOT: u8 = 16;
 
 impl Columns {
+    /// Counts time from then on, nanoseconds since the epoch; else it is from the first span.
+    pub(super) fn since(origin: u64) -> Self {
+        Self { origin: Some(origin), ..Self::default() }
+    }
+
     fn len(&self) -> usize {
         self.number.len()
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.number.is_empty()
     }
 
@@ -219,7 +224,7 @@ impl Columns {
         *self.numbers.entry(id).or_insert(next)
     }
 
-    fn add(&mut self, span: &SpanData, row: &Row, failure: Option<&str>) {
+    pub(super) fn add(&mut self, span: &SpanData, row: &Row, failure: Option<&str>) {
         let origin = *self.origin.get_or_insert(row.start);
         let since = |time: u64| time as i64 - origin as i64;
         let at = self.len();
@@ -285,7 +290,7 @@ impl Columns {
     }
 
     /// The batch so far, and begins the next one.
-    fn take(&mut self) -> Value {
+    pub(super) fn take(&mut self) -> Value {
         use std::mem::take;
         let count = self.len();
         let columns = take(&mut self.attributes).into_iter().map(|((key, kind), (rows, values))| {

@@ -7,6 +7,7 @@ mod convert;
 mod diff;
 mod folded;
 mod html;
+mod live;
 mod perfetto;
 mod read;
 mod row;
@@ -24,7 +25,11 @@ use std::{
 use anyhow::{Context, Result};
 use opentelemetry_sdk::{Resource, trace::SpanData};
 
-pub(crate) use self::{convert::convert, diff::diff};
+pub(crate) use self::{
+    convert::convert,
+    diff::diff,
+    live::{Live, Watch},
+};
 use self::{row::Rows, style::Style};
 use crate::sinks::file::Draft;
 

@@ -75,6 +75,33 @@ pub(crate) struct About {
     pub(crate) unobserved: Option<String>,
 }
 
+impl About {
+    /// What it says, and what its command is.
+    pub(crate) fn of(span: &SpanData) -> Self {
+        let mut about = Self {
+            trace_id: span.span_context.trace_id().to_string(),
+            arguments: call(span).arguments,
+            ..Self::default()
+        };
+        for attribute in &span.attributes {
+            match (attribute.key.as_str(), &attribute.value) {
+                (semconv::COMPLETE, Value::Bool(is_complete)) => about.is_complete = *is_complete,
+                (semconv::CPUS, value) => about.cpus = whole(value),
+                (semconv::UNOBSERVED, value) => about.unobserved = Some(value.as_str().into_owned()),
+                (semconv::VERSION, value) => about.version = value.as_str().into_owned(),
+                (key, Value::I64(count)) if *count > 0 && semconv::is_loss(key) => {
+                    about.losses.push((key.to_owned(), *count));
+                }
+                _ => {}
+            }
+        }
+        if about.arguments.is_empty() {
+            about.arguments.push(span.name.to_string());
+        }
+        about
+    }
+}
+
 /// The spans of a trace.
 #[derive(Debug)]
 pub(crate) struct Rows {
@@ -184,7 +211,7 @@ impl Rows {
             };
         }
         if row.is_root {
-            self.about = about(span);
+            self.about = About::of(span);
         }
         self.rows.push(row);
     }
@@ -208,30 +235,6 @@ impl Rows {
         self.known.insert(text, index);
         index
     }
-}
-
-fn about(span: &SpanData) -> About {
-    let mut about = About {
-        trace_id: span.span_context.trace_id().to_string(),
-        arguments: call(span).arguments,
-        ..About::default()
-    };
-    for attribute in &span.attributes {
-        match (attribute.key.as_str(), &attribute.value) {
-            (semconv::COMPLETE, Value::Bool(is_complete)) => about.is_complete = *is_complete,
-            (semconv::CPUS, value) => about.cpus = whole(value),
-            (semconv::UNOBSERVED, value) => about.unobserved = Some(value.as_str().into_owned()),
-            (semconv::VERSION, value) => about.version = value.as_str().into_owned(),
-            (key, Value::I64(count)) if *count > 0 && semconv::is_loss(key) => {
-                about.losses.push((key.to_owned(), *count));
-            }
-            _ => {}
-        }
-    }
-    if about.arguments.is_empty() {
-        about.arguments.push(span.name.to_string());
-    }
-    about
 }
 
 fn call(span: &SpanData) -> Call {

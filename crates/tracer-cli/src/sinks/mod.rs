@@ -3,6 +3,7 @@
 
 pub(crate) mod file;
 mod json_lines;
+mod live;
 mod otel;
 pub(crate) mod otlp;
 mod queue;
@@ -24,19 +25,25 @@ use std::{
 
 use anyhow::{Context, Result};
 use opentelemetry_sdk::Resource;
-use tracer_model::Span;
+use tracer_model::{Span, SpanId};
 
 use crate::{
     config::{Otlp, Output},
     console, privileges,
+    report::Watch,
 };
 
-use self::{queue::Queue, spool::Spool};
+use self::{otel::Converter, queue::Queue, spool::Spool};
 
 /// A destination of spans.
 pub(crate) trait Sink: Send {
     /// What it is called; empty if there is nothing to call.
     fn destination(&self) -> String;
+
+    /// Begins what it does besides taking spans. Says whom else to tell of what runs.
+    fn start(&mut self) -> Result<Option<Watch>> {
+        Ok(None)
+    }
 
     /// Takes a batch from the queue, and may take its time, but not past the queue's deadline. Says what became of those
     /// spans that did not arrive.
@@ -89,6 +96,18 @@ pub(crate) struct Delivery {
     pub(crate) closing: Closing,
 }
 
+/// What sinks have to know of the run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunFacts<'a> {
+    pub(crate) resource: &'a Resource,
+    /// The file for what cannot be delivered.
+    pub(crate) spool: Option<&'a Path>,
+    /// The root span.
+    pub(crate) root: SpanId,
+    /// A secret of this run's own.
+    pub(crate) token: &'a str,
+}
+
 /// Sinks that are ready, but not yet running.
 pub(crate) struct OpenSinks(Vec<Box<dyn Sink>>);
 
@@ -98,21 +117,17 @@ impl OpenSinks {
     /// # Errors
     ///
     /// What cannot be opened; a warning if the outputs are optional.
-    pub(crate) fn open(
-        outputs: &[Output],
-        is_optional: bool,
-        otlp: &Otlp,
-        spool: Option<&Path>,
-        resource: &Resource,
-    ) -> Result<Self> {
+    pub(crate) fn open(outputs: &[Output], is_optional: bool, otlp: &Otlp, run: &RunFacts<'_>) -> Result<Self> {
+        let resource = run.resource;
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
                 Output::Otlp => {
-                    let spool = Spool::new(spool.map(Path::to_owned), resource);
+                    let spool = Spool::new(run.spool.map(Path::to_owned), resource);
                     Box::new(otlp::OtlpSink::open(otlp, resource, spool)?)
                 }
                 Output::Text(text) => Box::new(report::TextSink::new(*text)),
                 Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
+                Output::Live(address) => Box::new(live::LiveSink::open(*address, run.token, run.root, resource)?),
                 Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, resource)?),
                 Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, resource)?),
             })
@@ -130,7 +145,9 @@ impl OpenSinks {
 
     /// Starts their threads.
     pub(crate) fn start(self) -> Result<Sinks> {
-        let start = |sink: Box<dyn Sink>| {
+        let mut watches = Vec::new();
+        let mut start = |mut sink: Box<dyn Sink>| {
+            watches.extend(sink.start()?);
             let (destination, queue) = (sink.destination(), Arc::new(Queue::default()));
             let (sender, closing) = mpsc::channel();
             let thread = thread::Builder::new().name("sink".to_owned()).spawn({
@@ -144,7 +161,8 @@ impl OpenSinks {
             thread.context("cannot start a thread")?;
             Ok(Running { destination, queue, closing })
         };
-        Ok(Sinks(self.0.into_iter().map(start).collect::<Result<_>>()?))
+        let running = self.0.into_iter().map(&mut start).collect::<Result<_>>()?;
+        Ok(Sinks { running, watches })
     }
 }
 
@@ -179,26 +197,43 @@ fn said(payload: &(dyn Any + Send)) -> String {
 
 /// The way in: never waits.
 #[derive(Clone, Debug)]
-pub(crate) struct Intake(Vec<Arc<Queue>>);
+pub(crate) struct Intake {
+    queues: Vec<Arc<Queue>>,
+    watches: Vec<Watch>,
+}
 
 impl Intake {
     /// Queues a span for every sink.
     pub(crate) fn push(&self, span: &Arc<Span>) {
-        for queue in &self.0 {
+        for queue in &self.queues {
             queue.push(Arc::clone(span));
         }
     }
 
     /// Nothing more will come; what is there has that long. May be called again: then it has that long from now on.
     pub(crate) fn close(&self, flush_timeout: Duration) {
-        for queue in &self.0 {
+        for queue in &self.queues {
             queue.close(Instant::now() + flush_timeout);
+        }
+    }
+
+    /// Whether somebody looks at what runs.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watches.iter().any(|watch| !watch.is_idle())
+    }
+
+    /// Shows what runs to those who look.
+    pub(crate) fn show(&self, running: impl Iterator<Item = Span>) {
+        let converter = Converter::from_environment();
+        let running: Vec<_> = running.map(|span| converter.span_data(&span)).collect();
+        for watch in &self.watches {
+            watch.show(running.clone());
         }
     }
 
     /// Spans lost so far, of all sinks.
     pub(crate) fn lost(&self) -> u64 {
-        self.0.iter().map(|queue| queue.undelivered().lost).sum()
+        self.queues.iter().map(|queue| queue.undelivered().lost).sum()
     }
 }
 
@@ -247,16 +282,22 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Running sinks.
 #[derive(Debug)]
-pub(crate) struct Sinks(Vec<Running>);
+pub(crate) struct Sinks {
+    running: Vec<Running>,
+    watches: Vec<Watch>,
+}
 
 impl Sinks {
     pub(crate) fn intake(&self) -> Intake {
-        Intake(self.0.iter().map(|running| Arc::clone(&running.queue)).collect())
+        Intake {
+            queues: self.running.iter().map(|running| Arc::clone(&running.queue)).collect(),
+            watches: self.watches.clone(),
+        }
     }
 
     /// Waits until all is delivered, or the time that [`Intake::close`] gave is over, and says what came of it.
     pub(crate) fn join(self) -> Vec<Delivery> {
-        self.0.into_iter().map(Running::join).collect()
+        self.running.into_iter().map(Running::join).collect()
     }
 }
 
@@ -286,7 +327,7 @@ mod tests {
         let sinks = OpenSinks(vec![Box::new(Fickle(second))]).start().unwrap();
         let (intake, span) = (sinks.intake(), Arc::new(queue::tests::span(10)));
         intake.push(&span);
-        while sinks.0[0].queue.delivered() == 0 {
+        while sinks.running[0].queue.delivered() == 0 {
             thread::sleep(Duration::from_millis(10));
         }
         intake.push(&span);

@@ -1,7 +1,15 @@
 // Elements, made so that no text of the trace can become markup or pose as another.
 
 // html.tag({ attributes }, ...children): strings become text, with what cannot be seen made visible; `on…` are listeners.
-const html = new Proxy({}, { get: (_, tag) => (...given) => newElement(tag, given) });
+const html = new Proxy(
+  {},
+  {
+    get:
+      (_, tag) =>
+      (...given) =>
+        newElement(tag, given),
+  },
+);
 
 function newElement(tag, given) {
   const attributes = given[0]?.constructor === Object ? given.shift() : {};

@@ -1,0 +1,441 @@
+//! The page while the command runs: a server that sends it what has ended, and now and then what is running.
+//!
+//! Whoever opens the page gets all there is from the beginning. The address holds a random token, without which nothing is
+//! shown; and requests that name another host, as those of a page that has its name resolved to us do, are refused.
+
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    fs,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context, Result};
+use axum::{
+    Router,
+    extract::{Query, Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::{self, Next},
+    response::{
+        Html, IntoResponse, Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+    routing::get,
+};
+use futures_util::stream::{self, Stream};
+use opentelemetry::{KeyValue, SpanId, Value as OtelValue};
+use opentelemetry_sdk::{Resource, trace::SpanData};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tracer_model::semconv;
+
+use super::{
+    TOLD,
+    html::{Columns, about, page, resource_json},
+    row::{About, Rows, nanoseconds},
+};
+use crate::privileges;
+
+/// How often the page hears of what runs.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// What has ended is kept up to this size, for whoever opens the page later.
+const KEPT: usize = 256 << 20;
+
+/// How long its end may hold up ours, so that the last of it arrives.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What a request has to bring along to be answered.
+#[derive(Clone, Debug)]
+struct Lock {
+    token: String,
+    hosts: Vec<String>,
+}
+
+/// A server of the page.
+pub(crate) struct Live {
+    listener: Option<TcpListener>,
+    server: Option<JoinHandle<()>>,
+    lock: Lock,
+    desk: Arc<Desk>,
+}
+
+/// Where spans come in and messages go out.
+struct Desk {
+    state: Mutex<Told>,
+    /// How many messages there are, and whether there will be more.
+    progress: watch::Sender<(usize, bool)>,
+    /// Of running processes, as they were last heard of.
+    running: Mutex<Vec<SpanData>>,
+    root: SpanId,
+    resource: Resource,
+}
+
+/// All that has been told.
+struct Told {
+    columns: Columns,
+    rows: Rows,
+    ended: HashSet<SpanId>,
+    messages: Vec<Message>,
+    bytes: usize,
+    left_out: u64,
+    /// What is told of running processes and of the whole, until the next time.
+    pulse: Option<(Arc<str>, Arc<str>)>,
+    pulses: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Message {
+    kind: &'static str,
+    data: Arc<str>,
+}
+
+impl Live {
+    /// Begins to listen, with a token that nobody can guess.
+    ///
+    /// # Errors
+    ///
+    /// If the address is in use, or not ours.
+    pub(crate) fn open(address: SocketAddr, token: &str, root: [u8; 8], resource: &Resource) -> Result<Self> {
+        let listen = || -> std::io::Result<_> {
+            let listener = TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            Ok((listener.local_addr()?, listener))
+        };
+        let (address, listener) = listen().with_context(|| format!("cannot serve the live page at {address}"))?;
+        let hosts = vec![address.to_string(), format!("localhost:{}", address.port())];
+        let told = Told {
+            columns: Columns::since(nanoseconds(SystemTime::now())),
+            rows: Rows::with_limit(TOLD),
+            ended: HashSet::new(),
+            messages: Vec::new(),
+            bytes: 0,
+            left_out: 0,
+            pulse: None,
+            pulses: 0,
+        };
+        let desk = Desk {
+            state: Mutex::new(told),
+            progress: watch::Sender::new((0, false)),
+            running: Mutex::default(),
+            root: SpanId::from_bytes(root),
+            resource: resource.clone(),
+        };
+        let lock = Lock { token: token.to_owned(), hosts };
+        Ok(Self { listener: Some(listener), server: None, lock, desk: Arc::new(desk) })
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/?token={}", self.lock.hosts[0], self.lock.token)
+    }
+
+    /// Serves it in a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// If there is no thread to be had.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        let Some(listener) = self.listener.take() else { return Ok(()) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let desk = Arc::clone(&self.desk);
+        let pages = Router::new().route("/", get(async || Html(page()))).route("/events", get(events));
+        let pages = pages.layer(middleware::from_fn_with_state(self.lock.clone(), admit)).with_state(Arc::clone(&desk));
+        let serve = move || {
+            privileges::drop_in_thread();
+            runtime.block_on(async {
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+                let mut progress = desk.progress.subscribe();
+                let over = async move {
+                    let _ = progress.wait_for(|(_, is_over)| *is_over).await;
+                };
+                tokio::spawn(pulse(desk));
+                // What goes wrong with it is nothing that the command should suffer from.
+                let _ = axum::serve(listener, pages).with_graceful_shutdown(over).await;
+            });
+        };
+        let server = thread::Builder::new().name("live".to_owned()).spawn(serve);
+        self.server = Some(server.context("cannot start a thread")?);
+        Ok(())
+    }
+
+    /// Whether anybody looks.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.desk))
+    }
+
+    /// Takes in spans that have ended.
+    pub(crate) fn add(&self, spans: &[SpanData]) {
+        self.desk.told().add(spans, self.desk.root);
+        self.desk.tell(false);
+    }
+
+    /// Nothing more will come; waits for those who look to have got all of it, for a moment.
+    pub(crate) fn finish(&self) {
+        self.desk.running().clear();
+        self.desk.told().end(&self.desk.resource);
+        self.desk.tell(true);
+        let started = Instant::now();
+        let is_serving = || self.server.as_ref().is_some_and(|server| !server.is_finished());
+        while is_serving() && started.elapsed() < FAREWELL {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// For whoever knows what runs: takes what the page shows of it.
+#[derive(Clone)]
+pub(crate) struct Watch(Arc<Desk>);
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Watch").finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    /// Nobody looks: there is nothing to be done.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.is_idle()
+    }
+
+    /// What runs now.
+    pub(crate) fn show(&self, running: Vec<SpanData>) {
+        *self.0.running() = running;
+    }
+}
+
+impl Desk {
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> MutexGuard<'_, Vec<SpanData>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody looks but the server itself, which waits for the end.
+    fn is_idle(&self) -> bool {
+        self.progress.receiver_count() <= 1
+    }
+
+    /// Wakes whoever waits for messages.
+    fn tell(&self, is_over: bool) {
+        let count = self.told().messages.len();
+        self.progress.send_modify(|(told, was_over)| (*told, *was_over) = (count, is_over || *was_over));
+    }
+}
+
+impl Told {
+    fn add(&mut self, spans: &[SpanData], root: SpanId) {
+        for span in spans {
+            if self.bytes > KEPT {
+                self.left_out += 1;
+                continue;
+            }
+            self.ended.insert(span.span_context.span_id());
+            self.rows.add(span);
+            if let Some(row) = self.rows.rows.last_mut() {
+                row.is_root = row.id == root;
+                let failure = row.failure;
+                let row = row.clone();
+                self.columns.add(span, &row, failure.map(|failure| self.rows.text(failure)));
+            }
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        if !self.columns.is_empty() {
+            let batch = self.columns.take().to_string();
+            self.push("spans", batch);
+        }
+    }
+
+    fn push(&mut self, kind: &'static str, data: String) {
+        self.bytes += data.len();
+        self.messages.push(Message { kind, data: data.into() });
+    }
+
+    /// Tells of what runs. Only the newest of it counts, so it is not kept, but for its strings, which later ones refer to.
+    fn pulse(&mut self, running: Vec<SpanData>, root: SpanId, resource: &Resource) {
+        let mut rows = Rows::default();
+        // What has ended since it was seen running stays ended.
+        let alive = running.into_iter().filter(|span| !self.ended.contains(&span.span_context.span_id()));
+        for mut span in alive {
+            if span.span_context.span_id() == root && self.rows.about.trace_id.is_empty() {
+                let cpus = thread::available_parallelism().map_or(0, |cpus| cpus.get() as u64);
+                self.rows.about = About { cpus, ..About::of(&span) };
+            }
+            with_current_usage(&mut span);
+            rows.add(&span);
+            if let Some(row) = rows.rows.last_mut() {
+                row.is_root = row.id == root;
+                self.columns.add(&span, row, None);
+            }
+        }
+        let mut batch = self.columns.take();
+        let strings = batch["strings"].take();
+        if strings.as_array().is_some_and(|strings| !strings.is_empty()) {
+            let mut only = Columns::default().take();
+            only["strings"] = strings;
+            self.push("spans", only.to_string());
+        }
+        batch["strings"] = json!([]);
+        let trace = self.trace(resource, rows.rows.len());
+        self.pulse = Some((batch.to_string().into(), trace.to_string().into()));
+        self.pulses += 1;
+    }
+
+    /// What there is to say of the whole so far.
+    fn trace(&self, resource: &Resource, running: usize) -> Value {
+        let mut trace = about(&self.rows, &self.columns, resource_json(resource));
+        let origin = self.columns.origin.unwrap_or_default();
+        trace["elapsed"] = nanoseconds(SystemTime::now()).saturating_sub(origin).into();
+        trace["critical"] = json!([]);
+        trace["complete"] = true.into();
+        trace["problems"] = json!([]);
+        trace["processes"] = (trace["processes"].as_u64().unwrap_or_default() + running as u64).into();
+        trace
+    }
+
+    fn end(&mut self, resource: &Resource) {
+        self.flush();
+        let mut trace = about(&self.rows, &self.columns, resource_json(resource));
+        if self.left_out > 0 {
+            trace["problems"] = json!([format!("{} spans were too many for this page", self.left_out)]);
+        }
+        self.pulse = None;
+        self.push("trace", trace.to_string());
+    }
+}
+
+/// Tells of what runs, as long as anybody looks.
+async fn pulse(desk: Arc<Desk>) {
+    let mut clock = tokio::time::interval(PULSE);
+    loop {
+        clock.tick().await;
+        if desk.is_idle() || desk.progress.borrow().1 {
+            continue;
+        }
+        let running = desk.running().clone();
+        desk.told().pulse(running, desk.root, &desk.resource);
+        desk.tell(false);
+    }
+}
+
+/// Lets in those who know the token, and come by our own name.
+async fn admit(
+    State(lock): State<Lock>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+    request: Request,
+    next: Next,
+) -> Response {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_ours = lock.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host));
+    let has_token = query.iter().any(|(name, value)| name == "token" && *value == lock.token);
+    if !is_ours || !has_token {
+        return (StatusCode::FORBIDDEN, "the address that process-tracer gave has a token; this one is another\n")
+            .into_response();
+    }
+    let mut response = next.run(request).await;
+    for (name, value) in
+        [("cache-control", "no-store"), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")]
+    {
+        response.headers_mut().insert(name, header::HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// All there is, from the beginning, and then what comes.
+async fn events(State(desk): State<Arc<Desk>>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let listener = Listener { progress: desk.progress.subscribe(), desk, next: 0, pulses: 0, pending: vec![reset()] };
+    Sse::new(stream::unfold(listener, Listener::next)).keep_alive(KeepAlive::default())
+}
+
+fn reset() -> Event {
+    Event::default().event("reset").data("")
+}
+
+/// How far one page has got.
+struct Listener {
+    desk: Arc<Desk>,
+    progress: watch::Receiver<(usize, bool)>,
+    next: usize,
+    pulses: u64,
+    /// To be sent next, the last first.
+    pending: Vec<Event>,
+}
+
+impl Listener {
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+        loop {
+            if let Some(event) = self.pending.pop() {
+                return Some((Ok(event), self));
+            }
+            let (_, is_over) = *self.progress.borrow_and_update();
+            let (message, pulse) = {
+                let told = self.desk.told();
+                let message = told.messages.get(self.next).cloned();
+                let is_new = message.is_none() && told.pulses > self.pulses;
+                (message, is_new.then(|| (told.pulses, told.pulse.clone())))
+            };
+            // A pulse may refer to strings in any message before it.
+            if let Some(message) = message {
+                self.next += 1;
+                return Some((Ok(Event::default().event(message.kind).data(&*message.data)), self));
+            }
+            if let Some((pulses, pulse)) = pulse {
+                self.pulses = pulses;
+                if let Some((batch, trace)) = pulse {
+                    self.pending.push(Event::default().event("trace").data(&*trace));
+                    self.pending.push(Event::default().event("spans").data(&*batch));
+                }
+                continue;
+            }
+            if is_over {
+                // One more, after which it closes; then there is nobody left to wait for.
+                return match self.next {
+                    usize::MAX => None,
+                    _ => {
+                        self.next = usize::MAX;
+                        Some((Ok(Event::default().event("end").data("")), self))
+                    }
+                };
+            }
+            if self.progress.changed().await.is_err() {
+                return None;
+            }
+        }
+    }
+}
+
+/// Adds what the kernel says of a running process, if the pid means the same to us: proc_pid_stat(5).
+fn with_current_usage(span: &mut SpanData) {
+    let pid = span.attributes.iter().find_map(|attribute| match (attribute.key.as_str(), &attribute.value) {
+        (semconv::PROCESS_PID, OtelValue::I64(pid)) => Some(*pid),
+        _ => None,
+    });
+    if !is_initial_pid_namespace() {
+        return;
+    }
+    let Some(stat) = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok()) else { return };
+    // Its name may hold anything; after it come fields from the third on.
+    let Some((_, fields)) = stat.rsplit_once(')') else { return };
+    let fields: Vec<u64> = fields.split_whitespace().map(|field| field.parse().unwrap_or_default()).collect();
+    let field = |number: usize| fields.get(number - 3).copied().unwrap_or_default();
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100) as f64;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+    span.attributes.push(KeyValue::new(semconv::CPU_USER, field(14) as f64 / ticks));
+    span.attributes.push(KeyValue::new(semconv::CPU_SYSTEM, field(15) as f64 / ticks));
+    span.attributes.push(KeyValue::new(semconv::MEMORY_RESIDENT, i64::try_from(field(24)).unwrap_or_default() * page));
+}
+
+/// Whether pids are the same to us as to the programs: its inode number is the kernel's, PROC_PID_INIT_INO.
+fn is_initial_pid_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
