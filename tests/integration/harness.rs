@@ -39,7 +39,7 @@ pub fn process_tracer() -> Command {
             command.env_remove(&*name);
         }
     }
-    command.stdin(Stdio::null()).env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    command.env_remove("GITHUB_STEP_SUMMARY").stdin(Stdio::null()).env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 

@@ -1,6 +1,6 @@
 //! The whole product on the real kernel: tiny workloads of our own that tell what they did, and traces compared with it.
 //!
-//! These tests need root (or CAP_BPF and CAP_PERFMON) and, for the collector ones, rotel: `cargo xtask test` sees to both.
+//! These tests need root (or CAP_BPF and CAP_PERFMON), a collector and a browser: `cargo xtask test` sees to all of it.
 //! Without them the tests fail. They are never skipped.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, unreachable_pub)]
 
@@ -15,6 +15,7 @@ mod losses;
 mod names;
 mod privileges;
 mod processes;
+mod reports;
 mod rotel;
 mod trace;
 mod transparency;

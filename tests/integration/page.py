@@ -120,7 +120,7 @@ def check_tree(page, report, claim):
     claim("all spans are there", counts(page)["spans"] == len(report.spans), counts(page)["spans"])
     claim(
         "the head shows the command",
-        page.inner_text("#command") == report.about["command"] or not visible(report.about["command"]),
+        page.text_content("#command") == report.about["command"] or not visible(report.about["command"]),
         page.inner_text("#command"),
     )
     claim("the page's messages are empty", page.inner_text("#notices") == "", page.inner_text("#notices"))

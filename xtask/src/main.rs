@@ -94,9 +94,10 @@ fn build() -> Result<PathBuf> {
 
 fn test(arguments: &[String]) -> Result<()> {
     setup::for_building()?;
-    let rotel = setup::for_testing()?;
+    let tools = setup::for_testing()?;
     let mut test = cargo();
-    test.args(["test", "--workspace", "--locked"]).args(arguments).env("ROTEL_AGENT", rotel);
+    test.args(["test", "--workspace", "--locked"]).args(arguments);
+    test.env("ROTEL_AGENT", tools.rotel).env("TEST_PYTHON", tools.python).env("CHROMIUM", tools.chromium);
     if !is_root() {
         // Compiled as the user, run as root: the kernel tests load eBPF programs.
         let runner = format!("CARGO_TARGET_{}_RUNNER", host_triple()?.to_uppercase().replace('-', "_"));

@@ -1,6 +1,7 @@
 //! Installs what is missing, saying so.
 
 use std::{
+    fs,
     io::Write,
     path::PathBuf,
     process::{Command, Stdio},
@@ -10,8 +11,16 @@ use anyhow::{Context, Result, bail};
 
 use crate::{as_root, root, succeed};
 
-/// The collector of the tests, pinned: its output is compared.
-const ROTEL: &str = "rotel==0.0.1a15";
+/// What the tests need of Python, pinned: the collector, whose output is compared; what drives the browser; Perfetto's own
+/// description of its format.
+const PACKAGES: [&str; 3] = ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto==0.59.1"];
+
+/// Where the tests find their tools.
+pub(crate) struct TestTools {
+    pub(crate) rotel: PathBuf,
+    pub(crate) python: PathBuf,
+    pub(crate) chromium: PathBuf,
+}
 
 /// clang and libbpf's headers, which compile the eBPF programs.
 pub(crate) fn for_building() -> Result<()> {
@@ -25,30 +34,34 @@ pub(crate) fn for_building() -> Result<()> {
     Ok(())
 }
 
-/// A C compiler and setcap for the tests, and the collector: the path of its binary.
-pub(crate) fn for_testing() -> Result<PathBuf> {
+/// A C compiler and setcap for the tests, a browser, and Python with [`PACKAGES`].
+pub(crate) fn for_testing() -> Result<TestTools> {
     command("cc", "gcc", "gcc", "gcc")?;
     command("setcap", "libcap2-bin", "libcap", "libcap")?;
     command("python3", "python3", "python3", "python")?;
-    let venv = root().join("target/rotel");
-    let agent = || -> Result<PathBuf> {
-        let script = "import os, rotel; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))";
-        let output = Command::new(venv.join("bin/python")).args(["-c", script]).stderr(Stdio::null()).output()?;
-        let path = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-        if path.is_file() { Ok(path) } else { bail!("rotel is not installed") }
-    };
-    if let Ok(agent) = agent() {
-        return Ok(agent);
+    command("chromium", "chromium", "chromium", "chromium")?;
+    let venv = root().join("target/python");
+    let python = venv.join("bin/python");
+    // It is made again when it is not of these packages.
+    let stamp = venv.join("packages.txt");
+    if fs::read_to_string(&stamp).unwrap_or_default() != PACKAGES.join("\n") {
+        println!("installing {} into {}", PACKAGES.join(", "), venv.display());
+        let make_venv =
+            || succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv).stdout(Stdio::null()));
+        if make_venv().is_err() {
+            install("Python's venv", "python3-venv", "python3", "python")?;
+            make_venv()?;
+        }
+        succeed(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(PACKAGES))?;
+        fs::write(&stamp, PACKAGES.join("\n"))?;
     }
-    println!("installing the collector {ROTEL} into {}", venv.display());
-    let make_venv =
-        || succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv).stdout(Stdio::null()));
-    if make_venv().is_err() {
-        install("Python's venv", "python3-venv", "python3", "python")?;
-        make_venv()?;
+    let script = "import os, rotel; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))";
+    let output = Command::new(&python).args(["-c", script]).output()?;
+    let rotel = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    if !rotel.is_file() {
+        bail!("rotel is not installed in {}; delete that folder and try again", venv.display());
     }
-    succeed(Command::new(venv.join("bin/pip")).args(["install", "--quiet", ROTEL]))?;
-    agent()
+    Ok(TestTools { rotel, python, chromium: find("chromium").context("chromium is not installed")? })
 }
 
 /// Makes sure of a command, by installing the package that has it on Debian, on Fedora, on Arch.
@@ -67,7 +80,9 @@ fn install(what: &str, debian: &str, fedora: &str, arch: &str) -> Result<()> {
         "apt-get" => {
             // A new machine has no package lists yet. If some cannot be had now, those there are may do.
             let _ = as_root(manager).args(["update", "-qq"]).status();
-            command.args(["install", "-qq", "--yes", package]).env("DEBIAN_FRONTEND", "noninteractive")
+            command
+                .args(["install", "-qq", "--yes", "--no-install-recommends", package])
+                .env("DEBIAN_FRONTEND", "noninteractive")
         }
         "dnf" => command.args(["install", "--quiet", "--assumeyes", package]),
         _ => command.args(["-S", "--quiet", "--noconfirm", package]),
@@ -76,10 +91,15 @@ fn install(what: &str, debian: &str, fedora: &str, arch: &str) -> Result<()> {
 }
 
 fn is_command(name: &str) -> bool {
+    find(name).is_some()
+}
+
+fn find(name: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&folders)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
-        .any(|folder| folder.join(name).is_file())
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
 }
 
 fn compiles_bpf() -> Result<bool> {

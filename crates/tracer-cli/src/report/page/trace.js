@@ -21,8 +21,10 @@ class Trace {
   }
 
   clear() {
+    this.origin = 0; // the root's start in the data's own time; here it is 0
     this.strings = [];
     this.lower = []; // of strings, as far as something was searched
+    this.names = new Map(); // each span's name → its first index in strings
     this.batches = [];
     this.count = 0;
     this.capacity = 0;
@@ -90,9 +92,9 @@ class Trace {
       }
       this.parent[number] = batch.parent[row];
       this.kind[number] = batch.kind[row];
-      this.name[number] = batch.name[row];
+      this.name[number] = this.nameIndex(batch.name[row]);
       this.ids[number] = batch.id[row];
-      this.start[number] = batch.start[row];
+      this.start[number] = batch.start[row] - this.origin;
       this.duration[number] = batch.duration[row];
       this.flags[number] = batch.flags[row];
       this.error[number] = batch.error[row];
@@ -102,14 +104,38 @@ class Trace {
     }
   }
 
+  // A long trace may tell a string again under another index; names are the same if their indices are.
+  nameIndex(index) {
+    const text = this.strings[index];
+    const first = this.names.get(text);
+    if (first !== undefined) return first;
+    this.names.set(text, index);
+    return index;
+  }
+
   describe(about) {
     this.about = about;
     this.heardAt = performance.now();
   }
 
+  get elapsed() {
+    return Math.max(0, (this.about.elapsed ?? this.origin) - this.origin);
+  }
+
+  // Unix milliseconds, or NaN if it is not known.
+  get started() {
+    return (this.about.started ?? NaN) + this.origin / 1e6;
+  }
+
+  // [number, start, end] of each stretch.
+  get critical() {
+    const known = (this.about.critical ?? []).filter(([number]) => this.known[number]);
+    return known.map(([number, start, end]) => [number, start - this.origin, end - this.origin]);
+  }
+
   // Nanoseconds since the start: of this moment while live, else of the end.
   now() {
-    const elapsed = this.about.elapsed ?? 0;
+    const { elapsed } = this;
     return this.live && this.heardAt !== undefined ? elapsed + (performance.now() - this.heardAt) * 1e6 : elapsed;
   }
 
@@ -147,6 +173,10 @@ class Trace {
     let root = byStart.find((number) => this.flags[number] & ROOT);
     root ??= byStart.find((number) => parent[number] < 0 || !known[parent[number]]) ?? byStart[0] ?? -1;
     this.root = root;
+    // The data may count from any moment near the start: whoever writes them does not know the root's before it ends.
+    const late = root >= 0 && this.flags[root] & ROOT ? start[root] : 0;
+    if (late !== 0) for (const number of byStart) start[number] -= late;
+    this.origin += late;
     const above = new Int32Array(capacity).fill(-1);
     for (const number of byStart) {
       const up = parent[number];
@@ -209,7 +239,7 @@ class Trace {
     this.processes = this.connections = this.lookups = this.failures = 0;
     this.cpuTotal = 0;
     let from = 0;
-    let to = this.about.elapsed ?? 0;
+    let to = this.elapsed;
     for (let at = this.order.length - 1; at >= 0; at--) {
       const number = this.order[at];
       size[number] += 1;

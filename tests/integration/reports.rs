@@ -1,0 +1,288 @@
+//! Traces as people and other viewers get them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    harness::{PROCESS_TRACER, process_tracer},
+    trace::Trace,
+};
+
+/// Processes in each other, one that fails, one that is only forked, and both ends of a connection.
+const SCRIPT: &str = r#"
+(:; true; sleep 0.05)
+sh -c 'sh -c "exit 3"; exit 2'
+python3 - <<'END'
+import socket, os
+server = socket.create_server(("127.0.0.1", 0))
+if os.fork() == 0:
+    client = socket.create_connection(server.getsockname())
+    client.sendall(b"x" * 1000)
+    client.recv(1)
+    os._exit(0)
+end, _ = server.accept()
+end.recv(1000)
+end.sendall(b"y")
+end.close()
+os.wait()
+END
+exit 4
+"#;
+
+const FILES: [&str; 5] = ["t.html", "t.pftrace", "t.json", "t.folded", "t.cpu.folded"];
+
+/// A run with every kind of file, in this folder, as `t.*`.
+fn run_with_all(folder: &Path) -> Trace {
+    let mut command = process_tracer();
+    for file in ["t.jsonl"].iter().chain(&FILES) {
+        command.arg("-o").arg(folder.join(file));
+    }
+    let output = command.args(["--", "sh", "-c", SCRIPT]).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
+    let trace = Trace::read(&folder.join("t.jsonl"));
+    assert_eq!(trace.root().attribute("process_tracer.complete"), "true");
+    trace
+}
+
+fn python() -> PathBuf {
+    env::var_os("TEST_PYTHON")
+        .expect("TEST_PYTHON names a Python with what the tests need; `cargo xtask test` sets it")
+        .into()
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/integration").join(name)
+}
+
+#[test]
+fn files_of_a_run_and_of_its_saved_trace_are_the_same() {
+    let folder = TempDir::new().unwrap();
+    let trace = run_with_all(folder.path());
+    let mut command = Command::new(PROCESS_TRACER);
+    command.arg("report").arg(folder.path().join("t.jsonl"));
+    for file in FILES {
+        command.arg("-o").arg(folder.path().join(format!("again-{file}")));
+    }
+    let output = command.args(["-o", "tree"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("sleep"));
+    for file in FILES {
+        let [first, again] = [file.to_owned(), format!("again-{file}")].map(|name| folder.path().join(name));
+        let is_same = fs::read(&first).unwrap() == fs::read(&again).unwrap();
+        // The page counts time from the first span that it was given, and is compressed: looked at below.
+        assert!(is_same || file == "t.html", "{file}");
+        assert_eq!(fs::metadata(&first).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
+    let names: BTreeSet<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 1 + 2 * FILES.len(), "nothing else is left: {names:?}");
+    assert!(trace.spans.len() > 10);
+}
+
+#[test]
+fn the_page_shows_what_the_trace_has() {
+    let folder = TempDir::new().unwrap();
+    let trace = run_with_all(folder.path());
+    let chromium = env::var_os("CHROMIUM").expect("CHROMIUM names the browser; `cargo xtask test` sets it");
+    let output =
+        Command::new(python()).arg(script("page.py")).arg(chromium).arg(folder.path().join("t.html")).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!told.contains("skipped"), "{told}");
+    assert!(told.contains(&format!("{} spans", trace.spans.len())), "{told}");
+}
+
+#[test]
+fn perfetto_reads_the_tree_of_tracks_and_the_arrows() {
+    let folder = TempDir::new().unwrap();
+    let trace = run_with_all(folder.path());
+    let output =
+        Command::new(python()).arg(script("perfetto_tracks.py")).arg(folder.path().join("t.pftrace")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for span in &trace.spans {
+        let parent = if span.parent_id.is_empty() { "0000000000000000" } else { &span.parent_id };
+        assert_eq!(read["tracks"][&span.span_id]["parent"], parent, "{span:?}");
+        if !span.has("process.pid") || span.parent_id.is_empty() {
+            continue;
+        }
+        assert_eq!(read["arrows"]["from"][&span.span_id], span.parent_id.as_str());
+        assert_eq!(read["arrows"]["to"][&span.span_id], span.span_id.as_str());
+    }
+    let slices = read["slices"].as_array().unwrap();
+    assert_eq!(slices.len(), trace.spans.len());
+    let names = |name: &str| slices.iter().filter(|slice| slice["name"] == name).count();
+    assert_eq!(names("sleep"), trace.spans.iter().filter(|span| span.name == "sleep").count());
+    let ends: Vec<_> = trace.connections().collect();
+    let [one, other] = ends.as_slice() else { panic!("a connection has two ends: {ends:?}") };
+    let arrow = one.span_id.as_str().min(&other.span_id);
+    let at = |kind: &str| read["arrows"][kind][arrow].as_str().unwrap().to_owned();
+    assert_eq!(BTreeSet::from([at("from"), at("to")]), BTreeSet::from([one.span_id.clone(), other.span_id.clone()]));
+}
+
+#[test]
+fn chromes_events_are_a_thread_for_each_process() {
+    let folder = TempDir::new().unwrap();
+    let trace = run_with_all(folder.path());
+    let read: Value = serde_json::from_str(&fs::read_to_string(folder.path().join("t.json")).unwrap()).unwrap();
+    let mut threads: BTreeMap<String, String> = BTreeMap::new();
+    for event in read["traceEvents"].as_array().unwrap() {
+        if event["ph"] == "X" {
+            threads.insert(event["tid"].to_string(), event["name"].as_str().unwrap().to_owned());
+        }
+    }
+    let processes = trace.processes().map(|span| (span.attribute("process.pid").to_owned(), span.name.clone()));
+    assert_eq!(threads, processes.collect());
+    let arrows =
+        |phase: &str| read["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == phase).count();
+    assert_eq!(
+        (arrows("s"), arrows("f")),
+        (threads.len(), threads.len()),
+        "a fork each, but of the root, and a connection"
+    );
+}
+
+#[test]
+fn flame_graphs_are_made_of_the_folded_stacks() {
+    let folder = TempDir::new().unwrap();
+    run_with_all(folder.path());
+    for file in ["t.folded", "t.cpu.folded"] {
+        let text = fs::read_to_string(folder.path().join(file)).unwrap();
+        let (mut options, mut graph) = (inferno::flamegraph::Options::default(), Vec::new());
+        inferno::flamegraph::from_lines(&mut options, text.lines(), &mut graph).unwrap();
+        let graph = String::from_utf8(graph).unwrap();
+        assert!(graph.contains("<title>sh") && !graph.contains("ERROR"), "{text}");
+        assert!(text.lines().all(|line| line.starts_with("sh")), "{text}");
+    }
+    let wall = fs::read_to_string(folder.path().join("t.folded")).unwrap();
+    let slept = wall.lines().find_map(|line| line.strip_prefix("sh;sleep ")).expect(&wall);
+    assert!(slept.parse::<u64>().unwrap() >= 50_000, "{wall}");
+}
+
+#[test]
+fn a_report_is_there_only_when_it_is_whole() {
+    let folder = TempDir::new().unwrap();
+    let [page, full] = ["t.html", "full.json"].map(|name| folder.path().join(name));
+    fs::write(&page, "of yesterday").unwrap();
+    let mut run =
+        process_tracer().arg("-o").arg(&page).args(["--", "sleep", "60"]).stderr(Stdio::piped()).spawn().unwrap();
+    thread::sleep(Duration::from_millis(500));
+    let sleeper = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap();
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(Command::new("kill").arg(sleeper.trim()).status().unwrap().success());
+    assert_eq!(fs::read_to_string(&page).unwrap(), "of yesterday");
+
+    symlink("/dev/full", &full).unwrap();
+    let output = process_tracer().arg("-o").arg(&full).args(["--", "sh", "-c", "exit 5"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(5) && stderr.contains("1 of 1 spans did not reach"), "{stderr}");
+    assert!(stderr.contains("No space left on device") && stderr.contains("incomplete: not all delivered"), "{stderr}");
+}
+
+#[test]
+fn what_is_no_trace_is_told_by_its_line() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let report = |outputs: &[&str]| {
+        let output = Command::new(PROCESS_TRACER).arg("report").arg(&file).args(outputs).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert!(report(&[]).1.contains("cannot read"), "{:?}", report(&[]));
+    fs::write(&file, "").unwrap();
+    assert!(report(&[]).1.contains("has no spans"), "{:?}", report(&[]));
+    fs::write(&file, "{\"resourceSpans\":[]}\nwhat?\n").unwrap();
+    let (code, stderr) = report(&["-o", folder.path().join("x.html").to_str().unwrap()]);
+    assert!(code == Some(125) && stderr.contains("line 2: not OTLP/JSON"), "{stderr}");
+    assert!(!folder.path().join("x.html").exists());
+    let (_, stderr) = report(&["-o", "otlp"]);
+    assert!(stderr.contains("process-tracer send"), "{stderr}");
+}
+
+#[test]
+fn two_traces_are_compared() {
+    let folder = TempDir::new().unwrap();
+    let trace = |name: &str, seconds: &str| {
+        let file = folder.path().join(name);
+        let command = ["sh", "-c", &format!("sleep {seconds}; true")].map(str::to_owned);
+        assert!(process_tracer().arg("-o").arg(&file).arg("--").args(command).status().unwrap().success());
+        file
+    };
+    let (before, after) = (trace("a.jsonl", "0.05"), trace("b.jsonl", "0.6"));
+    let output = Command::new(PROCESS_TRACER).arg("diff").args([before, after]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    let slower = told.lines().skip_while(|line| !line.starts_with("by name")).nth(1).unwrap();
+    assert!(slower.starts_with("sleep ") && slower.contains("+55"), "{told}");
+}
+
+#[test]
+fn the_page_of_a_ci_job_gets_the_summary() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("summary.md");
+    fs::write(&file, "before\n").unwrap();
+    let mut command = process_tracer();
+    command.env("GITHUB_STEP_SUMMARY", &file).args(["-o", "tree", "--", "sh", "-c", "true; exit 1"]);
+    assert_eq!(command.output().unwrap().status.code(), Some(1));
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("before\n### `sh -c 'true; exit 1'`\n\n❌ exit 1 after "), "{text}");
+}
+
+/// One request, and what came back: its status, and all of its body, which for events is until the run ended.
+fn request(address: &str, path: &str, host: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let (mut reader, mut status, mut rest) = (BufReader::new(stream), String::new(), String::new());
+    reader.read_line(&mut status).unwrap();
+    reader.read_to_string(&mut rest).unwrap();
+    (status, rest)
+}
+
+#[test]
+fn the_live_page_tells_what_runs_and_then_everything() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let mut command = process_tracer();
+    command.args(["--live", "-o"]).arg(&file).args(["--", "sh", "-c", "true; sh -c 'sleep 3; true'; exit 6"]);
+    let mut run = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(run.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    let url = line.trim_end().strip_prefix("process-tracer: the trace so far is at http://").expect(&line).to_owned();
+    let (address, query) = url.split_once("/?").unwrap();
+    assert!(address.starts_with("127.0.0.1:"), "{url}");
+
+    let status = |path: &str, host: &str| request(address, path, host).0.split(' ').nth(1).unwrap().to_owned();
+    assert_eq!(status(&format!("/?{query}"), address), "200");
+    assert_eq!(status("/", address), "403", "no token");
+    assert_eq!(status("/events?token=00", address), "403", "another token");
+    assert_eq!(status(&format!("/events?{query}"), "evil.example"), "403", "another host");
+    assert_eq!(status(&format!("/x?{query}"), address), "404");
+
+    let (_, events) = request(address, &format!("/events?{query}"), address);
+    let mut kinds = events.lines().filter_map(|line| line.strip_prefix("event: "));
+    assert!(kinds.next() == Some("reset") && kinds.next_back() == Some("end"), "{events}");
+    assert!(events.contains("process_tracer.memory.resident"), "what runs has its memory: {events}");
+    let mut code = String::new();
+    stderr.read_to_string(&mut code).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(6), "{code}");
+    // By the last word on each, all of the trace.
+    let told: BTreeSet<String> = events
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok())
+        .flat_map(|data| data["id"].as_array().cloned().unwrap_or_default())
+        .map(|id| id.as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(told, Trace::read(&file).spans.into_iter().map(|span| span.span_id).collect());
+}
