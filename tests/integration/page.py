@@ -181,6 +181,9 @@ def check_details(page, report, claim):
     missing = [value for value in plain if value not in texts]
     claim("with its text", not missing, missing[:3] if missing else len(plain))
     claim("and the span's id", span["id"] in texts)
+    page.evaluate("number => processTracer.select(number)", page.evaluate("processTracer.rows()[0]"))
+    settle(page)
+    claim("times count from the root's start", page.locator("#sheet .facts dd").first.inner_text().startswith("+0"))
 
     parents = (
         [number for number in report.spans if any(True for _ in report.children(number)[:1])]

@@ -318,3 +318,22 @@ impl Columns {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_all_its_scripts_and_asks_for_nothing_else() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/report/page");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let is_in = text.contains("/*SCRIPT*/") || page().contains(text.trim_end());
+            assert!(is_in, "not in SCRIPTS: {}", text.lines().next().unwrap());
+        }
+        let page = page();
+        assert!(page.len() < 300_000 && !page.contains("/*S"), "{}", page.len());
+        assert_eq!(page.matches("</script").count(), 1, "a script must not end itself");
+        assert!(!page.contains("src=") && !page.contains("@import"));
+    }
+}

@@ -38,11 +38,7 @@ class Details {
     const facts = [];
     const fact = (name, value, note, title) =>
       facts.push(html.dt({ title }, name), html.dd(value, note && html.small(" ", note)));
-    fact(
-      "Started",
-      `+${formatDuration(start)}`,
-      trace.about.started && `at ${formatClock(trace.about.started + start / 1e6)}`,
-    );
+    fact("Started", `+${formatDuration(start)}`, trace.started > 0 && `at ${formatClock(trace.started + start / 1e6)}`);
     fact(
       "Took",
       running ? `${formatDuration(duration)} so far` : formatDuration(duration),

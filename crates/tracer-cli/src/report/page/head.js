@@ -10,7 +10,7 @@ class Head {
     const { trace } = page;
     const { about } = trace;
     if (!about.command && !trace.count) return;
-    const elapsed = trace.live ? trace.now() : (about.elapsed ?? trace.to);
+    const elapsed = trace.live ? trace.now() : trace.elapsed || trace.to;
     document.title = `${visible(about.command ?? "trace")} – process-tracer`;
     page.element("command").textContent = visible(about.command ?? "(command unknown)");
     page.element("command").title = visible(about.command ?? "");
@@ -72,7 +72,7 @@ class Head {
       .replaceChildren(
         ...[
           about.host && html.span(about.host),
-          about.started && html.span(formatDate(about.started)),
+          trace.started > 0 && html.span(formatDate(trace.started)),
           about.trace_id && html.span("trace ", html.code(about.trace_id), " ", copyButton(about.trace_id, "trace id")),
         ].filter(Boolean),
       );

@@ -130,7 +130,7 @@ class Page {
   }
 
   criticalSteps() {
-    return (this.knownSteps ??= (this.trace.about.critical ?? []).filter(([number]) => this.trace.known[number]));
+    return (this.knownSteps ??= this.trace.critical);
   }
 
   // Index of a row → [start, end, start, end …] of the critical path, also of what is folded into it,

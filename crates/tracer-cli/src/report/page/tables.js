@@ -251,7 +251,7 @@ class About {
   }
 
   draw() {
-    const { about } = this.page.trace;
+    const { about, started } = this.page.trace;
     const rows = Object.entries(about.resource ?? {})
       .sort()
       .map(([key, value]) => attributeRow({ key, value }));
@@ -262,12 +262,12 @@ class About {
         [
           ["Command", about.command],
           ["Trace id", about.trace_id],
-          ["Began", about.started && formatDate(about.started)],
+          ["Began", started > 0 && formatDate(started)],
           ["Host", about.host],
           ["Cores", about.cores],
           ["process-tracer", about.version],
         ]
-          .filter(([, value]) => value !== undefined && value !== "")
+          .filter(([, value]) => value)
           .map(([name, value]) => [html.dt(name), html.dd(String(value))]),
       ),
       html.section(

@@ -331,7 +331,8 @@ class Trace {
   }
 
   events(number) {
-    return this.batches[this.batchOf[number]].events.at(this.rowOf[number]) ?? [];
+    const events = this.batches[this.batchOf[number]].events.at(this.rowOf[number]) ?? [];
+    return events.map((event) => ({ ...event, time: event.time - this.origin }));
   }
   links(number) {
     return (this.batches[this.batchOf[number]].links.at(this.rowOf[number]) ?? []).filter((other) => this.known[other]);
