@@ -77,6 +77,8 @@ fn the_readme_lists_every_flag_and_its_variable() {
         .filter_map(|line| line.trim().strip_prefix('-'))
         .filter_map(|line| line.split_whitespace().find_map(|word| word.strip_prefix('-')))
         .map(|flag| flag.trim_start_matches('-'))
+        // The value of `--live[=ADDR]` may be left out.
+        .map(|flag| flag.split_once('[').map_or(flag, |(flag, _)| flag))
         .collect();
     assert!(flags.contains(&"trace-id") && flags.contains(&"verbose"), "{flags:?}");
     for flag in flags {

@@ -110,6 +110,7 @@ fn table(
     let keys = before.keys().chain(after.keys().filter(|key| !before.contains_key(*key)));
     let mut changes: Vec<_> =
         keys.map(|key| (key, before.get(key).unwrap_or(&none), after.get(key).unwrap_or(&none))).collect();
+    changes.retain(|(_, before, after)| (before.own, before.count()) != (after.own, after.count()));
     let size = |before: &Group, after: &Group| before.own.abs_diff(after.own);
     changes.sort_by(|(key, before, after), (other_key, other_before, other_after)| {
         size(other_before, other_after).cmp(&size(before, after)).then(key.cmp(other_key))
@@ -117,6 +118,9 @@ fn table(
     let room = style.width.saturating_sub(55).clamp(16, 90);
     let heading = format!("{} {:>13} {:>9} {:>9}  change", pad(title, room), "count", "before", "after");
     let _ = writeln!(text, "\n{}", style.dim(&heading));
+    if changes.is_empty() {
+        text.push_str("no difference\n");
+    }
     for (key, before, after) in changes.iter().take(LINES) {
         let names: Vec<_> = key.iter().map(|name| style.show(name)).collect();
         let name = pad(&style.cut_start(&names.join(style.step()), room), room);
