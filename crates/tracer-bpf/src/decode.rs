@@ -10,7 +10,7 @@ use tracer_model::{
     Event, ExitStatus, Identity, Ktime,
     context::SpanContext,
     dns::Message,
-    event::{Change, Connection, Direction, End, Flow, Image, Namespaces, Strings, Usage},
+    event::{Change, Connection, ConnectionId, Direction, End, Image, Namespaces, Strings, Usage},
 };
 use zerocopy::FromBytes;
 
@@ -245,7 +245,7 @@ fn connection(record: &wire::ConnectionRecord) -> Result<Event, DecodeError> {
     };
     Ok(Event::Connection {
         at: Ktime(record.header.time_ns),
-        flow: Flow { socket: record.socket, opened: Ktime(record.opened_ns) },
+        id: ConnectionId { socket: record.socket, opened: Ktime(record.opened_ns) },
         owner: identity(record.header.process),
         change,
         connection: Connection {
@@ -534,11 +534,11 @@ mod tests {
     #[test]
     fn a_connection_is_told_whole() {
         let record = connection;
-        let Event::Connection { at, flow, owner, change, connection } = decode_one(&connection(3, 1, 104)) else {
+        let Event::Connection { at, id, owner, change, connection } = decode_one(&connection(3, 1, 104)) else {
             panic!()
         };
         assert_eq!((at, owner, change), (Ktime(2000), CHILD, Change::Closed));
-        assert_eq!(flow, Flow { socket: 0xffff_8880, opened: Ktime(1500) });
+        assert_eq!(id, ConnectionId { socket: 0xffff_8880, opened: Ktime(1500) });
         assert_eq!(
             connection,
             Connection {

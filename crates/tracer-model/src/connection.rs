@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
-    event::{Change, Connection, Flow},
+    event::{Change, Connection, ConnectionId},
     id::SpanId,
     time::Ktime,
 };
@@ -25,7 +25,7 @@ pub(crate) struct LiveConnection {
 impl LiveConnection {
     /// A connection first heard of by `change`; what should have come before it was lost.
     pub(crate) fn new(
-        flow: Flow,
+        id: ConnectionId,
         at: Ktime,
         change: Change,
         span_id: SpanId,
@@ -40,7 +40,7 @@ impl LiveConnection {
             other_end: None,
             host: None,
             // An accepted connection starts when it is established; the kernel knows of it a round trip earlier.
-            start: if change == Change::Established && latest.direction == Accept { at } else { flow.opened },
+            start: if change == Change::Established && latest.direction == Accept { at } else { id.opened },
             established: None,
             is_repaired: !is_first,
             latest,

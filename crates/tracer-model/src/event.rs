@@ -74,7 +74,7 @@ pub enum Event {
         /// When.
         at: Ktime,
         /// Which.
-        flow: Flow,
+        id: ConnectionId,
         /// The process that owns it: who called connect; for an accepted one, who listens, later who uses it.
         owner: Identity,
         /// What happened.
@@ -263,7 +263,7 @@ impl ExitStatus {
 
 /// A connection's identity: the kernel's socket and when it was opened. Sockets are reused, the pair is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Flow {
+pub struct ConnectionId {
     /// The socket.
     pub socket: u64,
     /// When it was opened.

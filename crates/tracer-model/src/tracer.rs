@@ -9,7 +9,9 @@ use crate::{
     connection::{Ends, LiveConnection},
     context::SpanContext,
     ended::Ended,
-    event::{Change, Connection, Direction, Event, Flow, Identity, Image, Losses, Names, Namespaces, Strings, Usage},
+    event::{
+        Change, Connection, ConnectionId, Direction, Event, Identity, Image, Losses, Names, Namespaces, Strings, Usage,
+    },
     expression::{Attributes, Failure},
     id::{IdGenerator, SpanId, TraceId},
     lookup::{Lookups, Over},
@@ -69,11 +71,11 @@ pub struct Tracer {
     processes: HashMap<Identity, Process>,
     /// The latest incarnation of each live pid, to notice when one is reused.
     incarnations: HashMap<u32, Identity>,
-    connections: HashMap<Flow, LiveConnection>,
+    connections: HashMap<ConnectionId, LiveConnection>,
     /// Which established connection is at these ends.
-    ends: HashMap<Ends, Flow>,
+    ends: HashMap<Ends, ConnectionId>,
     ended_processes: Ended<Identity, SpanId>,
-    ended_connections: Ended<Flow, ()>,
+    ended_connections: Ended<ConnectionId, ()>,
     spans: VecDeque<Span>,
     process_count: u64,
     connection_count: u64,
@@ -142,8 +144,8 @@ impl Tracer {
                     self.end_lookup(over);
                 }
             }
-            Event::Connection { at, flow, owner, change, connection } => {
-                self.connection(at, flow, owner, change, connection);
+            Event::Connection { at, id, owner, change, connection } => {
+                self.connection(at, id, owner, change, connection);
             }
         }
     }
@@ -200,7 +202,7 @@ impl Tracer {
         }
         self.is_finished = true;
         let mut connections: Vec<_> = self.connections.drain().collect();
-        connections.sort_by_key(|(flow, _)| *flow);
+        connections.sort_by_key(|(id, _)| *id);
         for (_, mut connection) in connections {
             // It may be closed, and that be among what was lost.
             connection.is_repaired |= losses.connections + losses.missed > 0;
@@ -329,17 +331,17 @@ impl Tracer {
         }
     }
 
-    fn connection(&mut self, at: Ktime, flow: Flow, owner: Identity, change: Change, latest: Connection) {
-        if self.ended_connections.get(&flow).is_some() {
+    fn connection(&mut self, at: Ktime, id: ConnectionId, owner: Identity, change: Change, latest: Connection) {
+        if self.ended_connections.get(&id).is_some() {
             return;
         }
         let (owner_id, is_known) = self.span_of(owner);
-        let is_new = !self.connections.contains_key(&flow);
+        let is_new = !self.connections.contains_key(&id);
         let ids = &mut self.ids;
         let connection = self
             .connections
-            .entry(flow)
-            .or_insert_with(|| LiveConnection::new(flow, at, change, ids.span_id(), owner_id, latest));
+            .entry(id)
+            .or_insert_with(|| LiveConnection::new(id, at, change, ids.span_id(), owner_id, latest));
         // An owner that is dead and forgotten is still the one it was.
         if is_known {
             connection.owner_id = owner_id;
@@ -355,14 +357,14 @@ impl Tracer {
             Change::Opened | Change::Owned => {}
             Change::Established => {
                 connection.established = Some(at);
-                self.join_ends(flow, ends);
+                self.join_ends(id, ends);
             }
             Change::Closed => {
-                if self.ends.get(&ends) == Some(&flow) {
+                if self.ends.get(&ends) == Some(&id) {
                     self.ends.remove(&ends);
                 }
-                if let Some(connection) = self.connections.remove(&flow) {
-                    self.ended_connections.insert(flow, ());
+                if let Some(connection) = self.connections.remove(&id) {
+                    self.ended_connections.insert(id, ());
                     self.end_connection(connection, at, false);
                 }
             }
@@ -370,13 +372,13 @@ impl Tracer {
     }
 
     /// A connection between two processes of the tree has two spans, which name each other.
-    fn join_ends(&mut self, flow: Flow, ends: Ends) {
-        self.ends.insert(ends, flow);
-        let Some(other) = self.ends.get(&ends.swapped()).copied().filter(|other| *other != flow) else { return };
-        let span_id = |flow| self.connections.get(&flow).map(|connection| connection.span_id);
-        let (own_id, other_id) = (span_id(flow), span_id(other));
-        for (flow, other_end) in [(flow, other_id), (other, own_id)] {
-            if let Some(connection) = self.connections.get_mut(&flow) {
+    fn join_ends(&mut self, id: ConnectionId, ends: Ends) {
+        self.ends.insert(ends, id);
+        let Some(other) = self.ends.get(&ends.swapped()).copied().filter(|other| *other != id) else { return };
+        let span_id = |id| self.connections.get(&id).map(|connection| connection.span_id);
+        let (own_id, other_id) = (span_id(id), span_id(other));
+        for (id, other_end) in [(id, other_id), (other, own_id)] {
+            if let Some(connection) = self.connections.get_mut(&id) {
                 connection.other_end = other_end;
             }
         }

@@ -9,7 +9,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use story::{CALLER_SPAN, ROOT_SPAN, accept, connect, dns, tracer};
 use tracer_model::{
     Event, ExitStatus, Identity, Ktime, Losses, Span, SpanId,
-    event::{Change, Flow, Image, Strings},
+    event::{Change, ConnectionId, Image, Strings},
     expression::{Attribute, Attributes},
     semconv::describe,
     span::Subject,
@@ -49,7 +49,7 @@ fn event() -> impl Strategy<Value = Event> {
     let connection = (time(), 0_u64..4, time(), identity(), change(), any::<bool>()).prop_map(
         |(at, socket, opened, owner, change, is_accept)| {
             let connection = if is_accept { accept("10.0.0.1:80") } else { connect("10.0.0.1:80") };
-            Event::Connection { at, flow: Flow { socket, opened }, owner, change, connection }
+            Event::Connection { at, id: ConnectionId { socket, opened }, owner, change, connection }
         },
     );
     let dns = (time(), identity(), 0_u16..3, "[ab]", prop::bool::ANY)
@@ -142,10 +142,10 @@ proptest! {
                 Event::Connection { .. } | Event::Dns { .. } => None,
             })
             .collect();
-        let flows: HashSet<Flow> = events
+        let told: HashSet<ConnectionId> = events
             .iter()
             .filter_map(|event| match event {
-                Event::Connection { flow, .. } => Some(*flow),
+                Event::Connection { id, .. } => Some(*id),
                 _ => None,
             })
             .collect();
@@ -159,7 +159,7 @@ proptest! {
             .collect();
         prop_assert_eq!(processes, named);
         let connections = spans.iter().filter(|span| matches!(span.subject, Subject::Connection(_))).count();
-        prop_assert_eq!(connections, flows.len());
+        prop_assert_eq!(connections, told.len());
     }
 
     #[test]

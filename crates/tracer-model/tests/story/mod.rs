@@ -13,7 +13,7 @@ use tracer_model::{
     Accounts, Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer, Value,
     context::SpanContext,
     dns::{Answer, Message},
-    event::{Change, Connection, Direction, Flow, Image, Strings},
+    event::{Change, Connection, ConnectionId, Direction, Image, Strings},
     expression::{Attribute, Attributes},
     semconv::{ATTRIBUTES, Description, describe},
     span::{ProcessSpan, Subject},
@@ -179,8 +179,8 @@ impl Story {
 
     pub fn connection_of(mut self, owner: Identity, socket: u64, change: Change, connection: Connection) -> Self {
         let at = self.tick();
-        let flow = Flow { socket, opened: Ktime(socket) };
-        self.handle(Event::Connection { at, flow, owner, change, connection })
+        let id = ConnectionId { socket, opened: Ktime(socket) };
+        self.handle(Event::Connection { at, id, owner, change, connection })
     }
 
     pub fn fail_to_exec(mut self, pid: u32, file: &str, error: i32) -> Self {
