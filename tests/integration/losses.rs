@@ -100,6 +100,15 @@ fn connections_that_are_lost_are_told() {
 }
 
 #[test]
+fn flows_that_are_lost_are_told() {
+    let send = "import socket\nown = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+                for last in 1, 2, 3: own.sendto(b\"x\", (\"127.0.0.%d\" % last, 9999))";
+    let (trace, _) = trace_stopped(&format!("{} forks 2000; python3 -c '{send}'", workload().display()));
+    assert!(count(&trace, "process_tracer.lost.flows") >= 3, "{:#?}", trace.root());
+    assert_eq!(trace.flows().count(), 0);
+}
+
+#[test]
 fn processes_too_many_to_follow_are_counted() {
     let script = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1 & done; wait";
     let run = trace_script(&["--max-processes", "5"], script);

@@ -10,6 +10,7 @@ mod connections;
 mod delivery;
 mod documentation;
 mod expressions;
+mod flows;
 mod harness;
 mod losses;
 mod names;

@@ -84,6 +84,10 @@ impl Trace {
             .filter(|span| span.attributes.get("network.transport").is_some_and(|transport| transport == "tcp"))
     }
 
+    pub fn flows(&self) -> impl Iterator<Item = &Span> {
+        self.spans.iter().filter(|span| span.has("process_tracer.udp.datagrams_sent"))
+    }
+
     pub fn lookups(&self) -> impl Iterator<Item = &Span> {
         self.spans.iter().filter(|span| span.has("dns.question.name"))
     }
@@ -113,6 +117,7 @@ impl Trace {
         }
         assert_eq!(root.attributes["process_tracer.processes"], self.processes().count().to_string());
         assert_eq!(root.attributes["process_tracer.connections"], self.connections().count().to_string());
+        assert_eq!(root.attributes["process_tracer.flows"], self.flows().count().to_string());
         assert_eq!(root.attributes["process_tracer.lookups"], self.lookups().count().to_string());
     }
 

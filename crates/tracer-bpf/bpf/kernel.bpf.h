@@ -15,6 +15,8 @@
 #define RCV_SEND_SHUTDOWN 3 /* include/net/sock.h, SHUTDOWN_MASK */
 #define SOCK_DONE	  1 /* enum sock_flags: the peer's FIN has been received */
 
+#define SKB_GSO_UDP_L4 (1 << 17) /* include/linux/skbuff.h: several datagrams in one */
+
 #define AF_INET	 2
 #define AF_INET6 10
 
@@ -265,6 +267,7 @@ struct sock {
 };
 
 struct net_device {
+	int ifindex;
 	possible_net_t nd_net;
 };
 
@@ -273,9 +276,16 @@ struct sk_buff {
 	struct sock *sk;
 	unsigned int len;
 	unsigned int data_len;
+	__u16 inner_network_header;
 	__u16 network_header;
+	unsigned int end;
 	unsigned char *head;
 	unsigned char *data;
+};
+
+struct skb_shared_info {
+	unsigned short gso_size;
+	unsigned int gso_type;
 };
 
 struct inet_sock {

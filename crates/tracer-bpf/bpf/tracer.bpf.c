@@ -15,7 +15,10 @@
 #include "process.bpf.h"
 #include "signal.bpf.h"
 #include "tcp.bpf.h"
+#include "datagram.bpf.h"
+#include "flow.bpf.h"
 #include "dns.bpf.h"
+#include "udp.bpf.h"
 #include "syscall.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -17,6 +17,7 @@
 #define RECORD_CONNECTION  4
 #define RECORD_DNS	   5
 #define RECORD_FAILED_EXEC 6
+#define RECORD_FLOW	   7
 
 /* text_record.part */
 #define TEXT_FILE	 0 /* the file name handed to exec, as invoked, and a NUL */
@@ -183,6 +184,32 @@ struct dns_record {
 	__u8 peer_address[16];
 };
 
+/* A socket has sent its first datagram to a peer. What comes after that is counted in a slot. */
+struct flow_record {
+	struct record_header header; /* process: who has sent it */
+	__u32 slot;
+	__u32 generation;	 /* of the slot */
+	__u32 network_namespace; /* by its inode number */
+	__u16 local_port;	 /* host order */
+	__u16 peer_port;	 /* host order */
+	__u8 local_address[16];	 /* IPv4 as v4-mapped */
+	__u8 peer_address[16];
+};
+
+/* Slots of each processor, which alone takes from them. */
+#define FLOW_SLOTS 1024
+
+/* What a flow has carried so far: programs count, and user space reads it from the mapping. */
+struct flow_slot {
+	__u64 datagrams_sent;
+	__u64 datagrams_received;
+	__u64 bytes_sent; /* payload */
+	__u64 bytes_received;
+	__u64 last_ns;	  /* boot clock: of the last datagram */
+	__u32 generation; /* user space increases it when a flow is over, and programs let go of the slot */
+	__u32 freed;	  /* a place in the queue of this processor's free slots: number of one, plus 1; 0: none */
+};
+
 /* Signal numbers are below this: include/uapi/asm/signal.h, _NSIG. */
 #define SIGNALS 65
 
@@ -193,7 +220,7 @@ struct unshared {
 	__u32 group_id;
 	__u32 launcher_tgid; /* once it has launched, in the initial pid namespace */
 	__u32 root_tgid;     /* likewise of the process it launched */
-	__u32 has_asked;     /* 1: some process has sent a DNS query */
+	__u32 has_sent;	     /* 1: some process has sent a datagram */
 	__u64 root_cgroup;   /* address of the node of its control group, once it has called exec */
 	__u64 socket_key;    /* random, nonzero: what takes the place of a socket's address */
 };
@@ -206,9 +233,9 @@ struct shared_page {
 	__u32 launcher_pid;	     /* as in its own pid namespace; 0: nothing to launch, or done */
 	__u32 launcher_namespace;    /* inode number of that pid namespace */
 	__u64 live_processes;	     /* in the table of processes */
-	__u64 lost_records[7];	     /* by record kind: the ring buffer was full */
+	__u64 lost_records[8];	     /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */
-	__u64 untracked_connections; /* the table of connections was full */
+	__u64 untracked_connections; /* the tables of connections were full, or no slot free for a flow */
 	__u64 text_faults;	     /* chunks of text that could not be read, and paths too deep to follow */
 	__u32 paired_signals[65];    /* by number: sent to the launcher and to the root by the same hand */
 	__u32 reserved;

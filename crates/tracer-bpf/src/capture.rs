@@ -8,7 +8,13 @@ use std::{
 use aya::maps::{Map, MapData, MapError, RingBuf};
 use tracer_model::Losses;
 
-use crate::{loader::Attached, shared::SharedPage, stream::Stream, syscall};
+use crate::{
+    flows::{Flows, Slots},
+    loader::Attached,
+    shared::SharedPage,
+    stream::Stream,
+    syscall,
+};
 
 /// The reader is woken when this part of the ring buffer is full.
 const WAKEUP_PART: u32 = 8;
@@ -17,10 +23,12 @@ const WAKEUP_PART: u32 = 8;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum CaptureError {
-    #[error("cannot use the ring buffer: {0}")]
-    Ring(#[from] MapError),
+    #[error("cannot use a map: {0}")]
+    Map(#[from] MapError),
     #[error("cannot map the shared page: {0}")]
     SharedPage(io::Error),
+    #[error("cannot map the slots of flows: {0}")]
+    FlowSlots(io::Error),
     #[error("cannot read /proc/self/ns/pid: {0}")]
     PidNamespace(io::Error),
 }
@@ -44,13 +52,15 @@ impl Capture {
     pub fn start(attached: Attached, environment: bool) -> Result<(Self, Stream), CaptureError> {
         let namespace = fs::metadata("/proc/self/ns/pid").map_err(CaptureError::PidNamespace)?.ino();
         let shared = SharedPage::map(attached.shared).map_err(CaptureError::SharedPage)?;
+        let slots = MapData::from_fd(attached.flow_slots)?;
+        let slots = Slots::map(slots.fd(), slots.info()?.max_entries()).map_err(CaptureError::FlowSlots)?;
         let ring = MapData::from_fd(attached.records)?;
         shared.configure(environment, ring.info()?.max_entries() / WAKEUP_PART);
         let ring = RingBuf::try_from(Map::RingBuf(ring))?;
         // Inode numbers of namespaces are 32 bits wide: include/linux/ns_common.h.
         let namespace = namespace as u32;
         let capture = Self { shared, namespace, programs: attached.programs, _links: attached.links };
-        Ok((capture, Stream::new(ring)))
+        Ok((capture, Stream::new(ring, Flows::new(slots))))
     }
 
     /// Makes the next fork of the calling process the root of the trace.

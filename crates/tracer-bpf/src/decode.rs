@@ -10,11 +10,11 @@ use tracer_model::{
     Event, ExitStatus, Identity, Ktime,
     context::SpanContext,
     dns::Message,
-    event::{Change, Connection, ConnectionId, Direction, End, Image, Namespaces, Strings, Usage},
+    event::{Change, Connection, ConnectionId, Direction, End, Flow, FlowId, Image, Namespaces, Strings, Usage},
 };
 use zerocopy::FromBytes;
 
-use crate::{shared::page_size, wire};
+use crate::{mapping::page_size, wire};
 
 /// Why bytes are not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +102,7 @@ impl Decoder {
             }
             wire::RECORD_CONNECTION => connection(&prefix(bytes)?.0)?,
             wire::RECORD_DNS => return dns(bytes),
+            wire::RECORD_FLOW => flow(&prefix(bytes)?.0),
             wire::RECORD_FAILED_EXEC => {
                 let (record, rest): (wire::FailedExecRecord, _) = prefix(bytes)?;
                 let file = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
@@ -264,6 +265,26 @@ fn connection(record: &wire::ConnectionRecord) -> Result<Event, DecodeError> {
     })
 }
 
+fn flow(record: &wire::FlowRecord) -> Event {
+    let at = Ktime(record.header.time_ns);
+    Event::Flow {
+        at,
+        id: FlowId { slot: record.slot, generation: record.generation },
+        owner: identity(record.header.process),
+        is_over: false,
+        flow: Flow {
+            opened: at,
+            local: address(record.local_address, record.local_port),
+            peer: address(record.peer_address, record.peer_port),
+            network_namespace: record.network_namespace,
+            datagrams_sent: 0,
+            datagrams_received: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+        },
+    }
+}
+
 /// `None`: what went to or from a name server's port is not DNS.
 fn dns(bytes: &[u8]) -> Result<Option<Event>, DecodeError> {
     let (record, rest): (wire::DnsRecord, _) = prefix(bytes)?;
@@ -287,7 +308,7 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [u32; 7] = [
+    const KINDS: [u32; 8] = [
         wire::RECORD_FORK,
         wire::RECORD_EXEC,
         wire::RECORD_TEXT,
@@ -295,6 +316,7 @@ mod tests {
         wire::RECORD_CONNECTION,
         wire::RECORD_DNS,
         wire::RECORD_FAILED_EXEC,
+        wire::RECORD_FLOW,
     ];
 
     const CHILD: Identity = Identity { tgid: 42, start: Ktime(1000) };
@@ -583,6 +605,29 @@ mod tests {
         assert!(Decoder::default().decode(&dns(b"no DNS").0).unwrap().is_none());
     }
 
+    fn flow() -> Bytes {
+        let mapped = |last| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, last];
+        Bytes::record(7).u32(1029).u32(3).u32(99).u16(40000).u16(443).raw(&mapped(1)).raw(&mapped(2))
+    }
+
+    #[test]
+    fn a_flow_that_begins_tells_where_it_is_counted() {
+        let Event::Flow { at, id, owner, is_over, flow } = decode_one(&flow()) else { panic!() };
+        assert_eq!((at, owner, is_over), (Ktime(2000), CHILD, false));
+        assert_eq!(id, FlowId { slot: 1029, generation: 3 });
+        let expected = Flow {
+            opened: Ktime(2000),
+            local: "127.0.0.1:40000".parse().unwrap(),
+            peer: "127.0.0.2:443".parse().unwrap(),
+            network_namespace: 99,
+            datagrams_sent: 0,
+            datagrams_received: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+        };
+        assert_eq!(flow, expected);
+    }
+
     fn failed_exec(file: &[u8]) -> Bytes {
         Bytes::record(6).u32(2).u32(file.len() as u32).raw(file)
     }
@@ -597,9 +642,16 @@ mod tests {
 
     #[test]
     fn every_record_cut_short_is_an_error() {
-        for record in
-            [fork(0), exec(0), text(3, 0, b"abc", 0), exit(0), connection(0, 0, 0), dns(QUERY), failed_exec(b"x")]
-        {
+        for record in [
+            fork(0),
+            exec(0),
+            text(3, 0, b"abc", 0),
+            exit(0),
+            connection(0, 0, 0),
+            dns(QUERY),
+            failed_exec(b"x"),
+            flow(),
+        ] {
             for length in 0..record.0.len() {
                 let result = Decoder::default().decode(&record.0[..length]);
                 assert_eq!(result.unwrap_err(), DecodeError::Short(length));
@@ -611,7 +663,7 @@ mod tests {
     #[test]
     fn impossible_values_are_errors() {
         let error = |bytes: &Bytes| Decoder::default().decode(&bytes.0).unwrap_err();
-        assert_eq!(error(&Bytes::record(7)), DecodeError::Kind(7));
+        assert_eq!(error(&Bytes::record(8)), DecodeError::Kind(8));
         assert_eq!(error(&text(7, 0, b"", 0)), DecodeError::Field { field: "part", value: 7 });
         assert_eq!(error(&connection(4, 0, 0)), DecodeError::Field { field: "event", value: 4 });
         assert_eq!(error(&connection(0, 2, 0)), DecodeError::Field { field: "direction", value: 2 });

@@ -6,8 +6,10 @@
 
 mod capture;
 mod decode;
+mod flows;
 mod kernel_types;
 mod loader;
+mod mapping;
 pub mod probe;
 mod shared;
 mod stream;

@@ -9,7 +9,10 @@ use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
-use aya::maps::{Array, Map, MapData, MapError};
+use aya::{
+    maps::{Array, Map, MapData, MapError},
+    util::nr_cpus,
+};
 use aya_obj::{
     Object, ParseError,
     btf::{BtfError, BtfFeatures, BtfRelocationError},
@@ -34,8 +37,8 @@ const PROGRAMS: [(&str, &CStr); 10] = [
     ("handle_tcp_state", c"inet_sock_set_state"),
     ("handle_tcp_read", c"tcp_rcv_space_adjust"),
     ("handle_tcp_destroy", c"tcp_destroy_sock"),
-    ("handle_dns_query", c"net_dev_start_xmit"),
-    ("handle_dns_answer", c"netif_receive_skb"),
+    ("handle_udp_send", c"net_dev_start_xmit"),
+    ("handle_udp_receive", c"netif_receive_skb"),
 ];
 
 /// Likewise the one for failed execs.
@@ -105,6 +108,8 @@ pub enum LoadError {
     Map { map: String, source: MapError },
     #[error("the eBPF object lacks {0}")]
     Missing(&'static str),
+    #[error("cannot tell how many processors there may be: {0}")]
+    Processors(io::Error),
     #[error("cannot duplicate a descriptor: {0}")]
     Descriptor(io::Error),
 }
@@ -121,6 +126,7 @@ fn verdict(log: &str) -> String {
 pub struct Attached {
     pub(crate) records: OwnedFd,
     pub(crate) shared: OwnedFd,
+    pub(crate) flow_slots: OwnedFd,
     /// None, if another process has attached them.
     pub(crate) programs: Vec<OwnedFd>,
     pub(crate) links: Vec<OwnedFd>,
@@ -128,7 +134,10 @@ pub struct Attached {
 
 impl Attached {
     /// How many descriptors there are at most.
-    pub const DESCRIPTORS: usize = 2 + PROGRAMS.len() + 1;
+    pub const DESCRIPTORS: usize = Self::MAPS + PROGRAMS.len() + 1;
+
+    /// How many of these are maps.
+    const MAPS: usize = 3;
 
     /// Loads and attaches the programs. From here on they run, and report nothing until a launch is armed.
     ///
@@ -155,7 +164,13 @@ impl Attached {
             let data: MapData = take_map(&mut maps, map)?;
             data.fd().as_fd().try_clone_to_owned().map_err(LoadError::Descriptor)
         };
-        Ok(Self { records: descriptor("records")?, shared: descriptor("shared")?, programs, links })
+        Ok(Self {
+            records: descriptor("records")?,
+            shared: descriptor("shared")?,
+            flow_slots: descriptor("flow_slots")?,
+            programs,
+            links,
+        })
     }
 
     /// To be handed to another process, and there to [`Attached::from_descriptors`]: the maps and the links. Not the programs,
@@ -163,7 +178,7 @@ impl Attached {
     /// own choice, and have it read any kernel memory.
     #[must_use]
     pub fn into_descriptors(self) -> Vec<OwnedFd> {
-        [self.records, self.shared].into_iter().chain(self.links).collect()
+        [self.records, self.shared, self.flow_slots].into_iter().chain(self.links).collect()
     }
 
     /// The inverse of [`Attached::into_descriptors`]; `None` if their number is none that it gives.
@@ -172,9 +187,9 @@ impl Attached {
         if !(Self::DESCRIPTORS - 1..=Self::DESCRIPTORS).contains(&descriptors.len()) {
             return None;
         }
-        let links = descriptors.split_off(2);
-        let [records, shared] = <[OwnedFd; 2]>::try_from(descriptors).ok()?;
-        Some(Self { records, shared, programs: Vec::new(), links })
+        let links = descriptors.split_off(Self::MAPS);
+        let [records, shared, flow_slots] = <[OwnedFd; Self::MAPS]>::try_from(descriptors).ok()?;
+        Some(Self { records, shared, flow_slots, programs: Vec::new(), links })
     }
 }
 
@@ -188,7 +203,7 @@ fn set_unshared(map: MapData, viewer: Option<Viewer>) -> Result<(), LoadError> {
         group_id: viewer.map_or(0, |viewer| viewer.group_id),
         launcher_tgid: 0,
         root_tgid: 0,
-        has_asked: 0,
+        has_sent: 0,
         root_cgroup: 0,
         socket_key: RandomState::new().hash_one(()),
     };
@@ -206,11 +221,13 @@ fn load_own_types(object: &mut Object) -> Result<OwnedFd, LoadError> {
 
 /// Creates the maps and writes their descriptors into the programs.
 fn create_maps(object: &mut Object, types: &OwnedFd, options: &Options) -> Result<HashMap<String, MapData>, LoadError> {
+    let processors = nr_cpus().map_err(|(_, error)| LoadError::Processors(error))? as u32;
     let mut created = Vec::new();
     for (name, mut definition) in object.maps.drain() {
         match name.as_str() {
             "records" => definition.set_max_entries(options.ring_bytes),
             "processes" => definition.set_max_entries(options.max_processes),
+            "flow_slots" => definition.set_max_entries(wire::FLOW_SLOTS.saturating_mul(processors)),
             _ => {}
         }
         let data = MapData::create(definition.clone(), &name, Some(types.as_fd()))

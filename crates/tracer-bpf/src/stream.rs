@@ -3,34 +3,44 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{MapData, RingBuf};
-use tracer_model::Event;
+use tracer_model::{Event, Ktime};
 
-use crate::decode::Decoder;
+use crate::{decode::Decoder, flows::Flows};
 
 /// What the programs report. Readable (poll) when much has come in; otherwise to be drained from time to time.
 pub struct Stream {
     ring: RingBuf<MapData>,
     decoder: Decoder,
+    flows: Flows,
     undecodable: u64,
 }
 
 impl Stream {
-    pub(crate) fn new(ring: RingBuf<MapData>) -> Self {
-        Self { ring, decoder: Decoder::default(), undecodable: 0 }
+    pub(crate) fn new(ring: RingBuf<MapData>, flows: Flows) -> Self {
+        Self { ring, decoder: Decoder::default(), flows, undecodable: 0 }
     }
 
-    /// Hands on what has come in, and says how many records that was.
-    pub fn drain(&mut self, mut handle: impl FnMut(Event)) -> usize {
+    /// Hands on what has come in until `now`, and says how many records that was.
+    pub fn drain(&mut self, now: Ktime, mut handle: impl FnMut(Event)) -> usize {
         let mut records = 0;
         while let Some(record) = self.ring.next() {
             records += 1;
             match self.decoder.decode(&record) {
-                Ok(Some(event)) => handle(event),
+                Ok(Some(event)) => {
+                    self.flows.note(&event);
+                    handle(event);
+                }
                 Ok(None) => {}
                 Err(_) => self.undecodable += 1,
             }
         }
+        self.flows.look(now, handle);
         records
+    }
+
+    /// Hands on the last of what flows have carried, when all else is drained.
+    pub fn finish(&mut self, handle: impl FnMut(Event)) {
+        self.flows.finish(handle);
     }
 
     /// Records so far that were not understood.

@@ -4,8 +4,8 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Parser, Subcommand, builder::FalseyValueParser};
 
-/// Wraps a command and turns everything it does into an OpenTelemetry trace: one span for every process and every TCP
-/// connection of the command and its descendants.
+/// Wraps a command and turns everything it does into an OpenTelemetry trace: one span for every process, every TCP
+/// connection and every UDP flow of the command and its descendants.
 ///
 /// The command keeps its terminal, its streams and its signals; its exit status is ours. If we fail before it starts,
 /// the exit status is 125; if it cannot be invoked, 126; if it is not found, 127.

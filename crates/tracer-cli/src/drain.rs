@@ -81,10 +81,14 @@ fn drain(
         // Whatever woke us, or nothing: look.
         let _ = poll(&mut ready, PollTimeout::from(INTERVAL_MS));
         let is_last = ready[1].any().unwrap_or(false);
-        let _ = stream.drain(|event| {
+        let mut handle = |event| {
             tracer.handle(event);
             hand_on(&mut tracer, intake);
-        });
+        };
+        let _ = stream.drain(now(), &mut handle);
+        if is_last {
+            stream.finish(handle);
+        }
         let lost = capture.lost_records();
         if lost > known {
             tracer.lose(now(), lost - known);

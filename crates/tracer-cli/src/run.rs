@@ -315,7 +315,7 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
         }
     }
     let Some(certificate) = tracer.certificate().filter(|_| !is_quiet) else { return };
-    let spans = certificate.processes + certificate.connections + certificate.lookups;
+    let spans = certificate.processes + certificate.connections + certificate.flows + certificate.lookups;
     let destinations: Vec<_> = deliveries
         .iter()
         .filter(|delivery| !delivery.destination.is_empty())

@@ -1,6 +1,6 @@
-//! A live TCP connection.
+//! A live TCP connection, and how the two ends of one find each other.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use crate::{
     event::{Change, Connection, ConnectionId},
@@ -50,8 +50,7 @@ impl LiveConnection {
     /// Where it is.
     pub(crate) fn ends(&self) -> Ends {
         let Connection { local, peer, network_namespace, .. } = self.latest;
-        // Every network namespace has a loopback of its own, while other addresses lead from one to the other.
-        Ends { local, peer, network_namespace: if peer.ip().is_loopback() { network_namespace } else { 0 } }
+        Ends::new(local, peer, network_namespace)
     }
 
     /// Takes on what is known now. A socket that the kernel has taken out of its tables no longer knows its
@@ -72,8 +71,36 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
+    pub(crate) fn new(local: SocketAddr, peer: SocketAddr, network_namespace: u32) -> Self {
+        // Every network namespace has a loopback of its own, while other addresses lead from one to the other.
+        Self { local, peer, network_namespace: if peer.ip().is_loopback() { network_namespace } else { 0 } }
+    }
+
     /// As the other one has it.
     pub(crate) fn swapped(self) -> Self {
         Self { local: self.peer, peer: self.local, ..self }
+    }
+}
+
+/// What is at which ends, of one kind.
+#[derive(Debug)]
+pub(crate) struct Pairs<K>(HashMap<Ends, K>);
+
+impl<K: Copy + Eq> Pairs<K> {
+    pub(crate) fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    /// Takes note of one, and gives the one at the other end.
+    pub(crate) fn join(&mut self, ends: Ends, id: K) -> Option<K> {
+        self.0.insert(ends, id);
+        self.0.get(&ends.swapped()).copied().filter(|other| *other != id)
+    }
+
+    /// Forgets one, unless another has taken its place.
+    pub(crate) fn leave(&mut self, ends: Ends, id: K) {
+        if self.0.get(&ends) == Some(&id) {
+            self.0.remove(&ends);
+        }
     }
 }

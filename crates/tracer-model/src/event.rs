@@ -82,6 +82,19 @@ pub enum Event {
         /// What is known of it now.
         connection: Connection,
     },
+    /// A socket sent its first datagram to a peer, or this is what the flow has carried since.
+    Flow {
+        /// When the last datagram passed.
+        at: Ktime,
+        /// Which.
+        id: FlowId,
+        /// The process that sent the first datagram.
+        owner: Identity,
+        /// It will carry no more: its owner is dead, or it has long been silent.
+        is_over: bool,
+        /// What is known of it now.
+        flow: Flow,
+    },
     /// A process asked a name server, or was answered.
     Dns {
         /// When.
@@ -328,6 +341,35 @@ pub struct Connection {
     pub closed_by: Option<End>,
 }
 
+/// A flow's identity: the slot in which it is counted, and how many flows have had it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub struct FlowId {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// What a UDP socket and a peer that it has sent to have sent each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// When the first datagram passed.
+    pub opened: Ktime,
+    /// Our end. Never a v4-mapped address.
+    pub local: SocketAddr,
+    /// The other end. Never a v4-mapped address.
+    pub peer: SocketAddr,
+    /// Our end's network namespace, by its inode number.
+    pub network_namespace: u32,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Datagrams that came in.
+    pub datagrams_received: u64,
+    /// Payload bytes sent.
+    pub bytes_sent: u64,
+    /// Payload bytes that came in.
+    pub bytes_received: u64,
+}
+
 /// What a process has used in its life, all its threads together, as getrusage(2) and proc_pid_io(5) have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -374,9 +416,11 @@ pub struct Losses {
     pub lookups: u64,
     /// Likewise failed execs.
     pub failed_execs: u64,
+    /// Likewise flows that began.
+    pub flows: u64,
     /// Processes that the full table of processes could not take; their descendants are missing too.
     pub untracked_processes: u64,
-    /// Connections and listeners that the full tables could not take.
+    /// Connections, listeners and flows that the full tables could not take.
     pub untracked_connections: u64,
     /// Pieces of arguments and environments that could not be read.
     pub text_faults: u64,
@@ -395,7 +439,8 @@ impl Losses {
     /// Records refused by a full ring buffer.
     #[must_use]
     pub fn records(&self) -> u64 {
-        self.forks + self.execs + self.texts + self.exits + self.connections + self.lookups + self.failed_execs
+        let processes = self.forks + self.execs + self.texts + self.exits + self.failed_execs;
+        processes + self.connections + self.lookups + self.flows
     }
 
     /// Whether nothing is missing.

@@ -45,6 +45,7 @@ pub mod dns;
 mod ended;
 pub mod event;
 pub mod expression;
+mod flow;
 mod id;
 mod lookup;
 mod process;

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     cgroup::{container_id, pod_uid},
     event::{Direction, End, ExitStatus, Image, Usage, base_name},
-    span::{Certificate, ConnectionSpan, LookupSpan, ProcessSpan, Span, Subject, Value},
+    span::{Certificate, ConnectionSpan, FlowSpan, LookupSpan, ProcessSpan, Span, Subject, Value},
 };
 
 /// An attribute that a span or span event may carry.
@@ -162,21 +162,23 @@ attributes! {
         "true: some of its events were lost";
     ERROR_TYPE = "error.type", "any", "string", "", "exit code, sock.sk_err, DNS", "connection_refused":
         "exit code, signal, or `connection_refused`, `timed_out`, `connection_reset`, …";
-    NETWORK_TRANSPORT = "network.transport", "connection, lookup", "string", "", "sock.sk_protocol", "tcp":
-        "`tcp`; `udp` for a lookup";
-    NETWORK_TYPE = "network.type", "connection, lookup", "string", "", "sock_common.skc_family", "ipv4":
+    NETWORK_TRANSPORT = "network.transport", "connection, flow, lookup", "string", "", "sock.sk_protocol", "tcp":
+        "`tcp`; `udp` for a flow or a lookup";
+    NETWORK_PROTOCOL_NAME = "network.protocol.name", "flow", "string", "", "sock_common.skc_dport", "quic":
+        "`quic`, where the other end's port is 443";
+    NETWORK_TYPE = "network.type", "connection, flow, lookup", "string", "", "sock_common.skc_family", "ipv4":
         "`ipv4` (also for v4-mapped addresses) or `ipv6`";
-    NETWORK_PEER_ADDRESS = "network.peer.address", "connection, lookup", "string", "", "sock_common.skc_daddr", "192.0.2.7":
+    NETWORK_PEER_ADDRESS = "network.peer.address", "connection, flow, lookup", "string", "", "sock_common.skc_daddr", "192.0.2.7":
         "the other end";
-    NETWORK_PEER_PORT = "network.peer.port", "connection, lookup", "int", "", "sock_common.skc_dport", "443":
+    NETWORK_PEER_PORT = "network.peer.port", "connection, flow, lookup", "int", "", "sock_common.skc_dport", "443":
         "the other end";
-    NETWORK_LOCAL_ADDRESS = "network.local.address", "connection, lookup", "string", "", "sock_common.skc_rcv_saddr", "192.0.2.1":
+    NETWORK_LOCAL_ADDRESS = "network.local.address", "connection, flow, lookup", "string", "", "sock_common.skc_rcv_saddr", "192.0.2.1":
         "this end";
-    NETWORK_LOCAL_PORT = "network.local.port", "connection, lookup", "int", "", "sock_common.skc_num", "40312":
+    NETWORK_LOCAL_PORT = "network.local.port", "connection, flow, lookup", "int", "", "sock_common.skc_num", "40312":
         "this end";
-    SERVER_ADDRESS = "server.address", "connection, lookup", "string", "", "DNS, sock_common", "crates.example":
+    SERVER_ADDRESS = "server.address", "connection, flow, lookup", "string", "", "DNS, sock_common", "crates.example":
         "the end that listens: the name by which the process last found its address, else the address";
-    SERVER_PORT = "server.port", "connection, lookup", "int", "", "sock_common", "443":
+    SERVER_PORT = "server.port", "connection, flow, lookup", "int", "", "sock_common", "443":
         "the end that listens";
     CLIENT_ADDRESS = "client.address", "accepted connection", "string", "", "sock_common.skc_daddr", "192.0.2.9":
         "the end that called";
@@ -196,6 +198,14 @@ attributes! {
         "from the SYN to the end of the handshake, seconds";
     CLOSED_BY = "process_tracer.tcp.closed_by", "connection", "string", "", "tracepoint inet_sock_set_state", "remote":
         "which end closed first: `local` or `remote`; not of one that failed";
+    DATAGRAMS_SENT = "process_tracer.udp.datagrams_sent", "flow", "int", "", "tracepoint net_dev_start_xmit", "14":
+        "datagrams sent";
+    DATAGRAMS_RECEIVED = "process_tracer.udp.datagrams_received", "flow", "int", "", "tracepoint netif_receive_skb", "40":
+        "datagrams that came in, read or not";
+    FLOW_BYTES_SENT = "process_tracer.udp.bytes_sent", "flow", "int", "By", "tracepoint net_dev_start_xmit", "8200":
+        "their payload";
+    FLOW_BYTES_RECEIVED = "process_tracer.udp.bytes_received", "flow", "int", "By", "tracepoint netif_receive_skb", "46100":
+        "their payload";
     DNS_QUESTION_NAME = "dns.question.name", "lookup", "string", "", "tracepoint net_dev_start_xmit", "crates.example":
         "the name that was looked up, over UDP";
     DNS_QUESTION_TYPE = "process_tracer.dns.question.type", "lookup", "string", "", "tracepoint net_dev_start_xmit", "AAAA":
@@ -216,6 +226,8 @@ attributes! {
         "process spans in the trace";
     CONNECTIONS = "process_tracer.connections", "root", "int", "", "the model", "12":
         "connection spans in the trace";
+    FLOWS = "process_tracer.flows", "root", "int", "", "the model", "3":
+        "UDP flow spans in the trace";
     LOOKUPS = "process_tracer.lookups", "root", "int", "", "the model", "4":
         "name lookup spans in the trace";
     CPUS = "process_tracer.cpus", "root", "int", "", "sched_getaffinity(2), cgroup cpu.max", "2":
@@ -258,12 +270,14 @@ attributes! {
         "likewise";
     LOST_FAILED_EXECS = "process_tracer.lost.failed_execs", "root", "int", "", "ring buffer", "2":
         "likewise";
+    LOST_FLOWS = "process_tracer.lost.flows", "root", "int", "", "ring buffer", "2":
+        "likewise";
     LOST_RECORDS = "process_tracer.lost.records", "event `lost` of the root", "int", "", "ring buffer", "34":
         "records lost until then, since the event before";
     UNTRACKED_PROCESSES = "process_tracer.lost.untracked_processes", "root", "int", "", "eBPF map", "1":
         "processes too many to follow at once";
     UNTRACKED_CONNECTIONS = "process_tracer.lost.untracked_connections", "root", "int", "", "eBPF map", "1":
-        "connections too many to follow at once";
+        "connections and flows too many to follow at once";
     TEXT_FAULTS = "process_tracer.lost.text_faults", "root", "int", "", "bpf_probe_read_user", "1":
         "pieces of text that could not be read, and paths too deep to follow";
     MISSED = "process_tracer.lost.missed", "root", "int", "", "bpf_prog_info.recursion_misses", "1":
@@ -299,7 +313,7 @@ pub type KeyValues = Vec<(Cow<'static, str>, Value)>;
 pub enum Kind {
     /// A process.
     Internal,
-    /// A connection that the process made.
+    /// A connection that the process made, a flow, a lookup.
     Client,
     /// A connection that the process accepted.
     Server,
@@ -346,6 +360,7 @@ pub fn describe(span: &Span) -> Description {
     let mut description = match &span.subject {
         Subject::Process(process) => describe_process(span, process),
         Subject::Connection(connection) => describe_connection(span.start, connection),
+        Subject::Flow(flow) => describe_flow(flow),
         Subject::Lookup(lookup) => describe_lookup(lookup),
     };
     let attributes = &mut description.attributes;
@@ -567,6 +582,7 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
     push(attributes, COMPLETE, Value::Bool(certificate.is_complete));
     push(attributes, PROCESSES, int(certificate.processes));
     push(attributes, CONNECTIONS, int(certificate.connections));
+    push(attributes, FLOWS, int(certificate.flows));
     push(attributes, LOOKUPS, int(certificate.lookups));
     push(attributes, CPUS, int(certificate.cpus));
     push(attributes, VERSION, string(&certificate.version));
@@ -584,6 +600,7 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
         (LOST_CONNECTIONS, losses.connections),
         (LOST_LOOKUPS, losses.lookups),
         (LOST_FAILED_EXECS, losses.failed_execs),
+        (LOST_FLOWS, losses.flows),
         (UNTRACKED_PROCESSES, losses.untracked_processes),
         (UNTRACKED_CONNECTIONS, losses.untracked_connections),
         (TEXT_FAULTS, losses.text_faults),
@@ -611,11 +628,7 @@ fn describe_connection(start: SystemTime, span: &ConnectionSpan) -> Description 
         endpoint(&mut attributes, NETWORK_LOCAL_ADDRESS, NETWORK_LOCAL_PORT, connection.local);
     }
     match connection.direction {
-        Direction::Connect => {
-            let address = span.host.as_ref().map_or_else(|| connection.peer.ip().to_string(), ToString::to_string);
-            push(&mut attributes, SERVER_ADDRESS, Value::String(address));
-            push(&mut attributes, SERVER_PORT, int(connection.peer.port()));
-        }
+        Direction::Connect => server(&mut attributes, span.host.as_deref(), connection.peer),
         Direction::Accept => {
             endpoint(&mut attributes, SERVER_ADDRESS, SERVER_PORT, connection.local);
             endpoint(&mut attributes, CLIENT_ADDRESS, CLIENT_PORT, connection.peer);
@@ -657,6 +670,27 @@ fn describe_connection(start: SystemTime, span: &ConnectionSpan) -> Description 
             Error { message: kind.replace('_', " "), kind }
         }),
     }
+}
+
+/// By convention what goes by UDP to this port is HTTP/3, over QUIC: RFC 9114, section 3.1.
+const PORT_QUIC: u16 = 443;
+
+fn describe_flow(span: &FlowSpan) -> Description {
+    let flow = &span.flow;
+    let mut attributes = Vec::with_capacity(13);
+    push(&mut attributes, NETWORK_TRANSPORT, string("udp"));
+    if flow.peer.port() == PORT_QUIC {
+        push(&mut attributes, NETWORK_PROTOCOL_NAME, string("quic"));
+    }
+    push(&mut attributes, NETWORK_TYPE, string(if flow.peer.is_ipv4() { "ipv4" } else { "ipv6" }));
+    endpoint(&mut attributes, NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, flow.peer);
+    endpoint(&mut attributes, NETWORK_LOCAL_ADDRESS, NETWORK_LOCAL_PORT, flow.local);
+    server(&mut attributes, span.host.as_deref(), flow.peer);
+    push(&mut attributes, DATAGRAMS_SENT, int(flow.datagrams_sent));
+    push(&mut attributes, DATAGRAMS_RECEIVED, int(flow.datagrams_received));
+    push(&mut attributes, FLOW_BYTES_SENT, int(flow.bytes_sent));
+    push(&mut attributes, FLOW_BYTES_RECEIVED, int(flow.bytes_received));
+    Description { kind: Kind::Client, attributes, events: Vec::new(), dropped_events: 0, error: None }
 }
 
 fn describe_lookup(lookup: &LookupSpan) -> Description {
@@ -794,6 +828,12 @@ fn endpoint(attributes: &mut KeyValues, address: &'static str, port: &'static st
     let ip: IpAddr = end.ip();
     push(attributes, address, Value::String(ip.to_string()));
     push(attributes, port, int(end.port()));
+}
+
+/// The end that listens, by its name if that is known.
+fn server(attributes: &mut KeyValues, host: Option<&str>, end: SocketAddr) {
+    push(attributes, SERVER_ADDRESS, Value::String(host.map_or_else(|| end.ip().to_string(), str::to_owned)));
+    push(attributes, SERVER_PORT, int(end.port()));
 }
 
 fn string(text: &str) -> Value {

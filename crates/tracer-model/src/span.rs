@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::SystemTime};
 use crate::{
     context::SpanContext,
     dns::Answer,
-    event::{Connection, Direction, ExitStatus, Image, Losses, Strings, Usage},
+    event::{Connection, Direction, ExitStatus, Flow, Image, Losses, Strings, Usage},
     id::{SpanId, TraceId},
 };
 
@@ -39,6 +39,8 @@ pub enum Subject {
     Process(Box<ProcessSpan>),
     /// A TCP connection.
     Connection(Box<ConnectionSpan>),
+    /// A UDP flow.
+    Flow(Box<FlowSpan>),
     /// A name lookup.
     Lookup(Box<LookupSpan>),
 }
@@ -109,6 +111,8 @@ pub struct Certificate {
     pub processes: u64,
     /// Connection spans in the trace.
     pub connections: u64,
+    /// Flow spans in the trace.
+    pub flows: u64,
     /// Lookup spans in the trace.
     pub lookups: u64,
     /// Execs whose arguments or environment were longer than what is captured.
@@ -144,6 +148,15 @@ pub struct ConnectionSpan {
     pub connection: Connection,
     /// When the handshake was done, if it ever was.
     pub established: Option<SystemTime>,
+    /// The name that the peer's address was last found by.
+    pub host: Option<Arc<str>>,
+}
+
+/// What a UDP socket and a peer that it has sent to have sent each other, from the first datagram to the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowSpan {
+    /// What was known at its end.
+    pub flow: Flow,
     /// The name that the peer's address was last found by.
     pub host: Option<Arc<str>>,
 }
@@ -186,13 +199,19 @@ impl Span {
         match &self.subject {
             Subject::Process(process) => Cow::Borrowed(&process.name),
             Subject::Connection(span) => Cow::Owned(match span.connection.direction {
-                Direction::Connect => match &span.host {
-                    Some(host) => format!("connect {host}:{}", span.connection.peer.port()),
-                    None => format!("connect {}", span.connection.peer),
-                },
+                Direction::Connect => format!("connect {}", named(span.host.as_deref(), span.connection.peer)),
                 Direction::Accept => format!("accept :{}", span.connection.local.port()),
             }),
+            Subject::Flow(span) => Cow::Owned(format!("udp {}", named(span.host.as_deref(), span.flow.peer))),
             Subject::Lookup(lookup) => Cow::Owned(format!("lookup {}", lookup.name)),
         }
+    }
+}
+
+/// An end, by the name of its host if there is one.
+fn named(host: Option<&str>, end: SocketAddr) -> String {
+    match host {
+        Some(host) => format!("{host}:{}", end.port()),
+        None => end.to_string(),
     }
 }

@@ -6,18 +6,20 @@ use std::{
 };
 
 use crate::{
-    connection::{Ends, LiveConnection},
+    connection::{Ends, LiveConnection, Pairs},
     context::SpanContext,
     ended::Ended,
     event::{
-        Change, Connection, ConnectionId, Direction, Event, Identity, Image, Losses, Names, Namespaces, Strings, Usage,
+        Change, Connection, ConnectionId, Direction, Event, Flow, FlowId, Identity, Image, Losses, Names, Namespaces,
+        Strings, Usage,
     },
     expression::{Attributes, Failure},
+    flow::LiveFlow,
     id::{IdGenerator, SpanId, TraceId},
     lookup::{Lookups, Over},
     process::{Death, Process},
     redact::redact,
-    span::{Certificate, ConnectionSpan, Gap, ProcessSpan, Span, Subject},
+    span::{Certificate, ConnectionSpan, FlowSpan, Gap, ProcessSpan, Span, Subject},
     time::{Anchor, Ktime},
 };
 
@@ -72,13 +74,17 @@ pub struct Tracer {
     /// The latest incarnation of each live pid, to notice when one is reused.
     incarnations: HashMap<u32, Identity>,
     connections: HashMap<ConnectionId, LiveConnection>,
-    /// Which established connection is at these ends.
-    ends: HashMap<Ends, ConnectionId>,
+    /// Of those that are established.
+    connection_pairs: Pairs<ConnectionId>,
+    flows: HashMap<FlowId, LiveFlow>,
+    flow_pairs: Pairs<FlowId>,
     ended_processes: Ended<Identity, SpanId>,
     ended_connections: Ended<ConnectionId, ()>,
+    ended_flows: Ended<FlowId, ()>,
     spans: VecDeque<Span>,
     process_count: u64,
     connection_count: u64,
+    flow_count: u64,
     lookups: Lookups,
     lookup_count: u64,
     truncated: u64,
@@ -101,12 +107,16 @@ impl Tracer {
             processes: HashMap::new(),
             incarnations: HashMap::new(),
             connections: HashMap::new(),
-            ends: HashMap::new(),
+            connection_pairs: Pairs::new(),
+            flows: HashMap::new(),
+            flow_pairs: Pairs::new(),
             ended_processes: Ended::new(),
             ended_connections: Ended::new(),
+            ended_flows: Ended::new(),
             spans: VecDeque::new(),
             process_count: 0,
             connection_count: 0,
+            flow_count: 0,
             lookups: Lookups::default(),
             lookup_count: 0,
             truncated: 0,
@@ -147,6 +157,7 @@ impl Tracer {
             Event::Connection { at, id, owner, change, connection } => {
                 self.connection(at, id, owner, change, connection);
             }
+            Event::Flow { at, id, owner, is_over, flow } => self.flow(at, id, owner, is_over, flow),
         }
     }
 
@@ -207,6 +218,13 @@ impl Tracer {
             // It may be closed, and that be among what was lost.
             connection.is_repaired |= losses.connections + losses.missed > 0;
             self.end_connection(connection, at, true);
+        }
+        let mut flows: Vec<_> = self.flows.drain().collect();
+        flows.sort_by_key(|(id, _)| *id);
+        for (_, mut flow) in flows {
+            // Its owner may be dead, and that be among what was lost.
+            flow.is_repaired |= losses.exits > 0;
+            self.end_flow(flow, true);
         }
         for over in self.lookups.finish() {
             self.end_lookup(over);
@@ -360,9 +378,7 @@ impl Tracer {
                 self.join_ends(id, ends);
             }
             Change::Closed => {
-                if self.ends.get(&ends) == Some(&id) {
-                    self.ends.remove(&ends);
-                }
+                self.connection_pairs.leave(ends, id);
                 if let Some(connection) = self.connections.remove(&id) {
                     self.ended_connections.insert(id, ());
                     self.end_connection(connection, at, false);
@@ -373,14 +389,38 @@ impl Tracer {
 
     /// A connection between two processes of the tree has two spans, which name each other.
     fn join_ends(&mut self, id: ConnectionId, ends: Ends) {
-        self.ends.insert(ends, id);
-        let Some(other) = self.ends.get(&ends.swapped()).copied().filter(|other| *other != id) else { return };
+        let Some(other) = self.connection_pairs.join(ends, id) else { return };
         let span_id = |id| self.connections.get(&id).map(|connection| connection.span_id);
         let (own_id, other_id) = (span_id(id), span_id(other));
         for (id, other_end) in [(id, other_id), (other, own_id)] {
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.other_end = other_end;
             }
+        }
+    }
+
+    fn flow(&mut self, at: Ktime, id: FlowId, owner: Identity, is_over: bool, latest: Flow) {
+        if self.ended_flows.get(&id).is_some() {
+            return;
+        }
+        if let Some(flow) = self.flows.get_mut(&id) {
+            (flow.last, flow.latest) = (at, latest);
+        } else {
+            let (owner_id, is_known) = self.span_of(owner);
+            let (span_id, host) = (self.ids.span_id(), self.lookups.name_of(owner, latest.peer.ip()));
+            let is_repaired = !is_known;
+            let flow = LiveFlow { span_id, owner_id, other_end: None, host, last: at, is_repaired, latest };
+            let other = self.flow_pairs.join(flow.ends(), id).and_then(|other| self.flows.get_mut(&other));
+            let other_end = other.map(|other| {
+                other.other_end = Some(span_id);
+                other.span_id
+            });
+            self.flows.insert(id, LiveFlow { other_end, ..flow });
+        }
+        if is_over && let Some(flow) = self.flows.remove(&id) {
+            self.flow_pairs.leave(flow.ends(), id);
+            self.ended_flows.insert(id, ());
+            self.end_flow(flow, false);
         }
     }
 
@@ -484,6 +524,23 @@ impl Tracer {
         });
     }
 
+    fn end_flow(&mut self, flow: LiveFlow, is_unfinished: bool) {
+        self.flow_count += 1;
+        let trace_id = self.settings.trace_id;
+        let anchor = self.settings.anchor;
+        self.spans.push_back(Span {
+            trace_id,
+            span_id: flow.span_id,
+            parent_id: Some(flow.owner_id),
+            links: flow.other_end.map(|span_id| SpanContext { trace_id, span_id }).into_iter().collect(),
+            start: anchor.wall_time(flow.latest.opened),
+            end: anchor.wall_time(flow.last.max(flow.latest.opened)),
+            is_unfinished,
+            is_repaired: flow.is_repaired,
+            subject: Subject::Flow(Box::new(FlowSpan { flow: flow.latest, host: flow.host })),
+        });
+    }
+
     fn end_lookup(&mut self, over: Over) {
         self.lookup_count += 1;
         let anchor = self.settings.anchor;
@@ -508,6 +565,7 @@ impl Tracer {
             is_complete: losses.is_none() && self.truncated == 0 && root.is_some(),
             processes: self.process_count,
             connections: self.connection_count,
+            flows: self.flow_count,
             lookups: self.lookup_count,
             truncated: self.truncated,
             failed_expressions,

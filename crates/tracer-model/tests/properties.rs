@@ -6,10 +6,10 @@ mod story;
 use std::collections::{HashMap, HashSet};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
-use story::{CALLER_SPAN, ROOT_SPAN, accept, connect, dns, tracer};
+use story::{CALLER_SPAN, ROOT_SPAN, accept, connect, dns, flow, tracer};
 use tracer_model::{
     Event, ExitStatus, Identity, Ktime, Losses, Span, SpanId,
-    event::{Change, ConnectionId, Image, Strings},
+    event::{Change, ConnectionId, FlowId, Image, Strings},
     expression::{Attribute, Attributes},
     semconv::describe,
     span::Subject,
@@ -56,7 +56,15 @@ fn event() -> impl Strategy<Value = Event> {
         .prop_map(|(at, asker, id, name, is_answer)| dns(at, asker, id, &name, is_answer.then_some("10.0.0.1")));
     let failed = (time(), identity(), identity(), "[ab]/[ab]")
         .prop_map(|(at, process, parent, file)| Event::FailedExec { at, process, parent, file, error: 2 });
-    prop_oneof![3 => fork, 2 => exec, 2 => exit, 3 => connection, 2 => dns, 1 => failed]
+    let udp = (time(), time(), 0_u32..4, identity(), any::<bool>(), any::<bool>()).prop_map(
+        |(at, opened, slot, owner, is_over, is_answer)| {
+            let (one, other) = ("10.0.0.1:80", "10.0.0.2:9000");
+            let (local, peer) = if is_answer { (other, one) } else { (one, other) };
+            let id = FlowId { slot, generation: 0 };
+            Event::Flow { at, id, owner, is_over, flow: flow(opened.0, local, peer) }
+        },
+    );
+    prop_oneof![3 => fork, 2 => exec, 2 => exit, 3 => connection, 2 => dns, 1 => failed, 2 => udp]
 }
 
 fn spans_of(events: &[Event], end: Ktime, losses: Losses) -> Vec<Span> {
@@ -97,13 +105,15 @@ fn assert_consistent(spans: &[Span]) {
         .iter()
         .filter_map(|span| match &span.subject {
             Subject::Process(process) => process.certificate.as_ref(),
-            Subject::Connection(_) | Subject::Lookup(_) => None,
+            Subject::Connection(_) | Subject::Flow(_) | Subject::Lookup(_) => None,
         })
         .collect();
     assert_eq!(certificates.len(), 1);
     let lookups = spans.iter().filter(|span| matches!(span.subject, Subject::Lookup(_))).count() as u64;
-    assert_eq!((certificates[0].processes, certificates[0].lookups), (processes, lookups));
-    assert_eq!(certificates[0].connections, spans.len() as u64 - processes - lookups);
+    let flows = spans.iter().filter(|span| matches!(span.subject, Subject::Flow(_))).count() as u64;
+    let certificate = certificates[0];
+    assert_eq!((certificate.processes, certificate.lookups, certificate.flows), (processes, lookups, flows));
+    assert_eq!(certificate.connections, spans.len() as u64 - processes - lookups - flows);
 }
 
 /// A process ends once: its pid and start name one span.
@@ -139,7 +149,7 @@ proptest! {
  | Event::Exit { process, .. } => {
                     Some((process.tgid, process.start.0))
                 }
-                Event::Connection { .. } | Event::Dns { .. } => None,
+                Event::Connection { .. } | Event::Flow { .. } | Event::Dns { .. } => None,
             })
             .collect();
         let told: HashSet<ConnectionId> = events
@@ -160,6 +170,15 @@ proptest! {
         prop_assert_eq!(processes, named);
         let connections = spans.iter().filter(|span| matches!(span.subject, Subject::Connection(_))).count();
         prop_assert_eq!(connections, told.len());
+        let flow_ids: HashSet<FlowId> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Flow { id, .. } => Some(*id),
+                _ => None,
+            })
+            .collect();
+        let flows = spans.iter().filter(|span| matches!(span.subject, Subject::Flow(_))).count();
+        prop_assert_eq!(flows, flow_ids.len());
     }
 
     #[test]
@@ -180,7 +199,7 @@ proptest! {
             .iter()
             .map(|span| match &span.subject {
                 Subject::Process(process) => (span.span_id, process.pid),
-                Subject::Connection(_) | Subject::Lookup(_) => panic!("no connections were told of"),
+                Subject::Connection(_) | Subject::Flow(_) | Subject::Lookup(_) => panic!("no connections were told of"),
             })
             .collect();
         for span in &spans {

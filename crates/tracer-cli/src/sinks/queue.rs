@@ -154,7 +154,7 @@ fn encoded_size(span: &Span) -> usize {
     const EVENT: usize = 200;
     let process = match &span.subject {
         Subject::Process(process) => process,
-        Subject::Connection(_) => return SPAN,
+        Subject::Connection(_) | Subject::Flow(_) => return SPAN,
         Subject::Lookup(lookup) => {
             let texts = |answer: &Answer| {
                 48 * answer.addresses.len() + answer.aliases.iter().map(|name| 16 + name.len()).sum::<usize>()

@@ -13,7 +13,7 @@ use tracer_model::{
     Accounts, Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer, Value,
     context::SpanContext,
     dns::{Answer, Message},
-    event::{Change, Connection, ConnectionId, Direction, Image, Strings},
+    event::{Change, Connection, ConnectionId, Direction, Flow, FlowId, Image, Strings},
     expression::{Attribute, Attributes},
     semconv::{ATTRIBUTES, Description, describe},
     span::{ProcessSpan, Subject},
@@ -183,6 +183,12 @@ impl Story {
         self.handle(Event::Connection { at, id, owner, change, connection })
     }
 
+    /// A flow is heard of: its first datagram, or what it has carried.
+    pub fn flow(mut self, owner: u32, slot: u32, is_over: bool, flow: Flow) -> Self {
+        let (at, owner) = (self.tick(), self.identity(owner));
+        self.handle(Event::Flow { at, id: FlowId { slot, generation: 0 }, owner, is_over, flow })
+    }
+
     pub fn fail_to_exec(mut self, pid: u32, file: &str, error: i32) -> Self {
         let at = self.tick();
         let (process, parent) = (self.identity(pid), self.parent(pid));
@@ -273,6 +279,20 @@ pub fn accept(local: &str) -> Connection {
     Connection { direction: Direction::Accept, local: local.parse().unwrap(), peer, ..connect("10.0.0.2:50000") }
 }
 
+/// A flow that has carried one datagram of ten bytes out, and two of a hundred in.
+pub fn flow(opened: u64, local: &str, peer: &str) -> Flow {
+    Flow {
+        opened: Ktime(opened),
+        local: local.parse().unwrap(),
+        peer: peer.parse().unwrap(),
+        network_namespace: 1,
+        datagrams_sent: 1,
+        datagrams_received: 2,
+        bytes_sent: 10,
+        bytes_received: 200,
+    }
+}
+
 /// A finished trace.
 #[derive(Debug)]
 pub struct Trace {
@@ -303,6 +323,9 @@ impl Trace {
                     write!(text, " errno={errno}").unwrap();
                 }
             }
+            Subject::Flow(span) => {
+                write!(text, " {}:{}", span.flow.datagrams_sent, span.flow.datagrams_received).unwrap();
+            }
             Subject::Lookup(lookup) => {
                 if let Some(answer) = &lookup.answer {
                     write!(text, " {}", answer.code).unwrap();
@@ -329,14 +352,14 @@ impl Trace {
     pub fn process(&self, name: &str) -> &ProcessSpan {
         match &self.span(name).subject {
             Subject::Process(process) => process,
-            Subject::Connection(_) | Subject::Lookup(_) => panic!("{name} is no process"),
+            Subject::Connection(_) | Subject::Flow(_) | Subject::Lookup(_) => panic!("{name} is no process"),
         }
     }
 
     pub fn root(&self) -> &ProcessSpan {
         match &self.spans.last().unwrap().subject {
             Subject::Process(process) => process,
-            Subject::Connection(_) | Subject::Lookup(_) => panic!("the last span is no process"),
+            Subject::Connection(_) | Subject::Flow(_) | Subject::Lookup(_) => panic!("the last span is no process"),
         }
     }
 

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
+/*
+ * UDP flows: what a socket of a tracked process and one peer have sent each other.
+ *
+ * A flow is one when the process has sent; what came in before that is remembered for a while, for it may be what the
+ * process answers. What is counted stands in a slot of an array that user space has mapped, so
+ * that the last count takes neither a hook on close(), where there is none, nor a system call. User space gives a slot
+ * back when the flow is over; until then nobody else gets it.
+ */
+#ifndef TRACER_FLOW_BPF_H
+#define TRACER_FLOW_BPF_H
+
+#define NO_SLOT 0xffffffff
+
+/* A datagram passes each of several devices that are stacked: VLANs, bonds, bridges. It counts at the one that it
+ * passed first; another takes its place when nothing has come by there for so long. */
+#define DEVICE_SILENCE_NS (1000 * 1000 * 1000ULL)
+
+/* How many there are is the loader's to say. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, FLOW_SLOTS);
+	__type(key, __u32);
+	__type(value, struct flow_slot);
+} flow_slots SEC(".maps");
+
+/* Where a processor's free slots are. A program that sends is never interrupted by another one: transmission is with
+ * softirqs off (net/core/dev.c, __dev_queue_xmit()). */
+struct flow_cursor {
+	__u32 unused; /* slots that were in use at least once come before this one */
+	__u32 next;   /* place in the queue of those that user space has given back */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_cursor);
+} flow_cursors SEC(".maps");
+
+/* A flow is found by its socket when it sends, and by its port when something comes in. */
+struct flow_key {
+	__u64 here; /* struct sock *, or what here() gives */
+	__u8 peer[16];
+	__u16 peer_port;
+	__u16 reserved[3];
+};
+
+/* Where and when a datagram was counted last, in one direction. */
+struct passage {
+	__u64 time_ns;
+	__u32 device;
+	__u32 reserved;
+};
+
+struct flow {
+	struct passage passage;
+	__u64 here; /* another one means another socket at the same address */
+	__u32 owner_tgid;
+	__u32 slot;
+	__u32 generation; /* another one in the slot means that the flow is over */
+	__u32 reserved;
+};
+
+/* The longest unused are forgotten: those that are over, since each takes two entries. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+/* What has come in that belongs to no flow. An answer to it makes it the beginning of one. */
+struct arrivals {
+	struct passage passage;
+	__u64 first_ns;
+	__u64 datagrams;
+	__u64 bytes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct flow_key);
+	__type(value, struct arrivals);
+} arrivals SEC(".maps");
+
+/* What is answered later is not known to be an answer. */
+#define ANSWER_NS (10 * 1000 * 1000 * 1000ULL)
+
+/* No address of the kernel's is as small. */
+static __always_inline __u64 here(struct net *net, __u16 port)
+{
+	return (__u64)BPF_CORE_READ(net, ns.inum) << 16 | port;
+}
+
+/* Its slot, while it has it. */
+static __always_inline struct flow_slot *slot_of(struct flow *flow)
+{
+	struct flow_slot *slot = bpf_map_lookup_elem(&flow_slots, &flow->slot);
+
+	return slot && *(volatile __u32 *)&slot->generation == flow->generation ? slot : NULL;
+}
+
+static __always_inline bool passes_first(struct passage *last, struct sk_buff *skb, __u64 now)
+{
+	__u32 device = BPF_CORE_READ(skb, dev, ifindex);
+
+	if (last->device != device && now - last->time_ns < DEVICE_SILENCE_NS)
+		return false;
+	last->device = device;
+	last->time_ns = now;
+	return true;
+}
+
+/* One that this process may go on with. Who had the socket from another process goes on with that one's, while it
+ * lives. */
+static __always_inline struct flow *flow_of(struct flow_key *key, __u64 here, struct tracked_process *sender)
+{
+	struct flow *flow = bpf_map_lookup_elem(&flows, key);
+
+	if (!flow || flow->here != here)
+		return NULL;
+	if (flow->slot == NO_SLOT)
+		return flow;
+	if (!slot_of(flow))
+		return NULL;
+	if (sender && sender->identity.tgid != flow->owner_tgid && !bpf_map_lookup_elem(&processes, &flow->owner_tgid))
+		return NULL;
+	return flow;
+}
+
+/* A free slot of this processor's, or NO_SLOT. It is taken when the cursor moves on. */
+static __always_inline __u32 free_slot(struct flow_cursor *cursor)
+{
+	__u32 first = bpf_get_smp_processor_id() * FLOW_SLOTS;
+	__u32 place = first + cursor->next;
+	struct flow_slot *turn;
+
+	if (cursor->unused < FLOW_SLOTS)
+		return first + cursor->unused;
+	turn = bpf_map_lookup_elem(&flow_slots, &place);
+	return turn && turn->freed ? turn->freed - 1 : NO_SLOT;
+}
+
+static __always_inline void take_slot(struct flow_cursor *cursor)
+{
+	__u32 place = bpf_get_smp_processor_id() * FLOW_SLOTS + cursor->next;
+	struct flow_slot *turn;
+
+	if (cursor->unused < FLOW_SLOTS) {
+		cursor->unused++;
+		return;
+	}
+	turn = bpf_map_lookup_elem(&flow_slots, &place);
+	if (turn)
+		turn->freed = 0;
+	cursor->next = (cursor->next + 1) % FLOW_SLOTS;
+}
+
+/* The first datagram to this peer. Where there is no room for the flow, that is known from then on. */
+static __always_inline void open_flow(struct flow_key *key, struct datagram *datagram, __u64 here,
+				      struct identity *owner, __u64 now)
+{
+	struct flow_record record = {};
+	struct flow_key incoming = *key;
+	struct flow_cursor *cursor;
+	struct arrivals *question;
+	struct flow_slot *slot;
+	struct flow flow = {};
+	__u32 zero = 0;
+
+	cursor = bpf_map_lookup_elem(&flow_cursors, &zero);
+	if (!cursor)
+		return;
+	flow.here = here;
+	flow.owner_tgid = owner->tgid;
+	flow.slot = free_slot(cursor);
+	slot = bpf_map_lookup_elem(&flow_slots, &flow.slot);
+	if (!slot) {
+		flow.slot = NO_SLOT;
+		bpf_map_update_elem(&flows, key, &flow, BPF_ANY);
+		COUNT(untracked_connections);
+		return;
+	}
+	flow.generation = slot->generation;
+	slot->datagrams_sent = slot->datagrams_received = 0;
+	slot->bytes_sent = slot->bytes_received = 0;
+	slot->last_ns = record.header.time_ns = now;
+	/* Of two threads that send at once one opens the flow. */
+	if (bpf_map_update_elem(&flows, key, &flow, bpf_map_lookup_elem(&flows, key) ? BPF_ANY : BPF_NOEXIST))
+		return;
+
+	/* A translated port is what the peer sends to. */
+	incoming.here = (here & ~0xffffULL) | datagram->source_port;
+	question = bpf_map_lookup_elem(&arrivals, &incoming);
+	if (question && now - question->passage.time_ns < ANSWER_NS) {
+		slot->datagrams_received = question->datagrams;
+		slot->bytes_received = question->bytes;
+		record.header.time_ns = question->first_ns;
+	}
+	record.header.process = *owner;
+	record.header.kind = RECORD_FLOW;
+	record.slot = flow.slot;
+	record.generation = flow.generation;
+	record.network_namespace = here >> 16;
+	record.local_port = here;
+	record.peer_port = key->peer_port;
+	__builtin_memcpy(record.local_address, datagram->source, 16);
+	__builtin_memcpy(record.peer_address, key->peer, 16);
+	if (bpf_ringbuf_output(&records, &record, sizeof(record), wakeup())) {
+		/* Nobody would give the slot back. */
+		bpf_map_delete_elem(&flows, key);
+		COUNT(lost_records[RECORD_FLOW]);
+		return;
+	}
+	take_slot(cursor);
+	if (question) {
+		flow.passage = question->passage;
+		bpf_map_delete_elem(&arrivals, &incoming);
+	}
+	bpf_map_update_elem(&flows, &incoming, &flow, BPF_ANY);
+}
+
+/* `sender` is NULL where the current task has nothing to do with it, or is not tracked. */
+static __always_inline void count_sent(struct sk_buff *skb, struct sock *sk, struct datagram *datagram,
+				       struct tracked_process *sender)
+{
+	__u64 local = here(BPF_CORE_READ(sk, __sk_common.skc_net.net), BPF_CORE_READ(sk, __sk_common.skc_num));
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct flow_key key = {};
+	struct flow_slot *slot;
+	struct flow *flow;
+
+	key.here = (__u64)sk;
+	key.peer_port = datagram->destination_port;
+	__builtin_memcpy(key.peer, datagram->destination, 16);
+	flow = flow_of(&key, local, sender);
+	if (!flow && sender) {
+		open_flow(&key, datagram, local, &sender->identity, now);
+		flow = flow_of(&key, local, sender);
+	}
+	slot = flow ? slot_of(flow) : NULL;
+	if (!slot || !passes_first(&flow->passage, skb, now))
+		return;
+	__sync_fetch_and_add(&slot->datagrams_sent, datagram->count);
+	__sync_fetch_and_add(&slot->bytes_sent, datagram->size);
+	slot->last_ns = now;
+}
+
+static __always_inline void note_arrival(struct sk_buff *skb, struct datagram *datagram, struct flow_key *key,
+					 __u64 now)
+{
+	struct arrivals *known = bpf_map_lookup_elem(&arrivals, key);
+	struct arrivals first = {};
+
+	if (known && now - known->passage.time_ns < ANSWER_NS) {
+		if (passes_first(&known->passage, skb, now)) {
+			__sync_fetch_and_add(&known->datagrams, datagram->count);
+			__sync_fetch_and_add(&known->bytes, datagram->size);
+		}
+		return;
+	}
+	first.first_ns = now;
+	first.datagrams = datagram->count;
+	first.bytes = datagram->size;
+	passes_first(&first.passage, skb, now);
+	bpf_map_update_elem(&arrivals, key, &first, BPF_ANY);
+}
+
+static __always_inline void count_received(struct sk_buff *skb, struct datagram *datagram)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct flow_key key = {};
+	struct flow_slot *slot;
+	struct flow *flow;
+
+	key.here = here(BPF_CORE_READ(skb, dev, nd_net.net), datagram->destination_port);
+	key.peer_port = datagram->source_port;
+	__builtin_memcpy(key.peer, datagram->source, 16);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	slot = flow ? slot_of(flow) : NULL;
+	if (!slot) {
+		note_arrival(skb, datagram, &key, now);
+		return;
+	}
+	if (!passes_first(&flow->passage, skb, now))
+		return;
+	__sync_fetch_and_add(&slot->datagrams_received, datagram->count);
+	__sync_fetch_and_add(&slot->bytes_received, datagram->size);
+	slot->last_ns = now;
+}
+
+#endif

@@ -1,0 +1,64 @@
+//! Memory that is shared with the programs. Reading it takes no system call, and so no privilege.
+
+use std::{
+    io,
+    num::NonZeroUsize,
+    os::fd::AsFd,
+    ptr::NonNull,
+    sync::atomic::{AtomicU32, AtomicU64},
+};
+
+use nix::{
+    sys::mman::{MapFlags, ProtFlags, mmap, munmap},
+    unistd::{SysconfVar, sysconf},
+};
+
+/// Bytes of a page of memory.
+pub(crate) fn page_size() -> Option<NonZeroUsize> {
+    NonZeroUsize::new(sysconf(SysconfVar::PAGE_SIZE).ok()?? as usize)
+}
+
+/// The mapped array of a map.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<std::ffi::c_void>,
+    size: NonZeroUsize,
+}
+
+// SAFETY: the memory is only ever accessed through atomics, from any thread.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps so many bytes, and the rest of their last page.
+    pub(crate) fn new(fd: impl AsFd, bytes: usize) -> io::Result<Self> {
+        let page = page_size().ok_or(io::ErrorKind::Unsupported)?;
+        let size = NonZeroUsize::new(bytes.next_multiple_of(page.get())).ok_or(io::ErrorKind::InvalidInput)?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let start = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, fd, 0)? };
+        Ok(Self { start, size })
+    }
+
+    /// The number at an offset, which is within what was mapped.
+    pub(crate) fn u32_at(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(size_of::<u32>()) && offset + size_of::<u32>() <= self.size.get());
+        // SAFETY: an aligned u32 within the mapping, which lives as long as `self`.
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().wrapping_byte_add(offset).cast()) }
+    }
+
+    /// Likewise.
+    pub(crate) fn u64_at(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(size_of::<u64>()) && offset + size_of::<u64>() <= self.size.get());
+        // SAFETY: an aligned u64 within the mapping, which lives as long as `self`.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().wrapping_byte_add(offset).cast()) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, and no reference into it outlives `self`.
+        let _ = unsafe { munmap(self.start, self.size.get()) };
+    }
+}

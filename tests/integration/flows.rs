@@ -1,0 +1,307 @@
+//! UDP flows, and what they have carried.
+
+use std::net::UdpSocket;
+
+use crate::{
+    harness::{Run, trace_with},
+    trace::{KIND_CLIENT, Span},
+};
+
+/// Traces a Python script.
+fn trace_python(script: &str, arguments: &[&str]) -> Run {
+    let run = trace_with(&[], &[&["/usr/bin/env", "python3", "-c", script], arguments].concat());
+    assert_eq!(run.code(), Some(0), "{}", run.stderr);
+    run
+}
+
+/// Datagrams and bytes that were sent and received.
+fn counts(span: &Span) -> [&str; 4] {
+    ["datagrams_sent", "bytes_sent", "datagrams_received", "bytes_received"]
+        .map(|count| span.attribute(&format!("process_tracer.udp.{count}")))
+}
+
+/// A client that is connected and a server that is not, in a process each; they say what they have sent and received.
+const ECHO: &str = "\
+import os, socket, sys
+host = sys.argv[1]
+family = socket.AF_INET6 if ':' in host else socket.AF_INET
+server = socket.socket(family, socket.SOCK_DGRAM)
+server.bind((host, 0))
+count = int(sys.argv[2])
+ready, client_of = os.pipe()
+worker = os.fork()
+client = socket.socket(family, socket.SOCK_DGRAM)
+if worker == 0:
+    server.close()
+    client.connect((host, int(os.read(ready, 100))))
+    received = 0
+    for number in range(count):
+        client.send(b'x' * (number % 900))
+        received += len(client.recv(2000))
+    print('client', os.getpid(), count, count * (count - 1) // 2 if count <= 900 else sum(n % 900 for n in range(count)),
+          count, received, client.getsockname()[1], flush=True)
+    os._exit(0)
+client.close()
+os.write(client_of, str(server.getsockname()[1]).encode())
+received = 0
+for number in range(count):
+    data, peer = server.recvfrom(2000)
+    received += len(data)
+    server.sendto(b'y' * 500, peer)
+os.waitpid(worker, 0)
+print('server', os.getpid(), count, count * 500, count, received, server.getsockname()[1])
+";
+
+/// The spans of client and server of such an exchange, checked for what holds of every one.
+fn echo<'a>(run: &'a Run, host: &str) -> (&'a Span, &'a Span) {
+    run.trace.assert_complete();
+    assert_eq!(run.trace.flows().count(), 2, "{:#?}", run.trace.flows().collect::<Vec<_>>());
+    let [client, server] = ["client", "server"].map(|who| {
+        let told = run.told(who).next().unwrap();
+        let owner = run.trace.process(told[1].parse().unwrap());
+        let span = run.trace.flows().find(|span| span.parent_id == owner.span_id).unwrap();
+        assert_eq!(counts(span), told[2..6], "{who}");
+        assert_eq!((span.kind, span.status, span.attribute("network.transport")), (KIND_CLIENT, 0, "udp"));
+        assert_eq!((span.attribute("network.local.port"), span.attribute("network.local.address")), (told[6], host));
+        assert!(span.start >= owner.start && span.end > span.start && !span.has("process_tracer.unfinished"));
+        span
+    });
+    for (one, other) in [(client, server), (server, client)] {
+        assert_eq!(one.attribute("network.peer.port"), other.attribute("network.local.port"));
+        assert_eq!((one.attribute("network.peer.address"), one.attribute("server.address")), (host, host));
+        assert_eq!(one.attribute("server.port"), one.attribute("network.peer.port"));
+        assert_eq!(one.links, [(other.trace_id.clone(), other.span_id.clone())]);
+    }
+    (client, server)
+}
+
+#[test]
+fn what_a_flow_has_carried_is_what_its_ends_say() {
+    let run = trace_python(ECHO, &["127.0.0.1", "1000"]);
+    let (client, _) = echo(&run, "127.0.0.1");
+    assert_eq!(client.name, format!("udp 127.0.0.1:{}", client.attribute("server.port")));
+    assert_eq!(client.attribute("network.type"), "ipv4");
+    assert!(!client.has("network.protocol.name"));
+}
+
+#[test]
+fn ipv6_flows_are_told_apart() {
+    let run = trace_python(ECHO, &["::1", "10"]);
+    let (client, _) = echo(&run, "::1");
+    assert_eq!(client.name, format!("udp [::1]:{}", client.attribute("server.port")));
+    assert_eq!(client.attribute("network.type"), "ipv6");
+}
+
+#[test]
+fn a_v4_mapped_peer_is_ipv4() {
+    let script = "\
+import socket
+server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+server.bind(('::', 0))
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.sendto(b'question', ('127.0.0.1', server.getsockname()[1]))
+data, peer = server.recvfrom(100)
+server.sendto(b'answer', peer)
+client.recv(100)
+";
+    let run = trace_python(script, &[]);
+    run.trace.assert_complete();
+    let flows: Vec<_> = run.trace.flows().collect();
+    assert_eq!(flows.len(), 2);
+    for flow in &flows {
+        assert_eq!((flow.attribute("network.type"), flow.attribute("network.peer.address")), ("ipv4", "127.0.0.1"));
+        assert_eq!((flow.links.len(), &flow.parent_id), (1, &run.trace.root().span_id));
+    }
+    let mut told: Vec<_> = flows.iter().map(|flow| counts(flow)).collect();
+    told.sort_unstable();
+    assert_eq!(told, [["1", "6", "1", "8"], ["1", "8", "1", "6"]]);
+}
+
+#[test]
+fn every_peer_that_was_sent_to_has_a_flow_and_443_is_quic() {
+    // Nobody listens; a peer that only sends to us has none.
+    let outside = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let script = "\
+import socket, sys
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+own.bind(('127.0.0.1', 0))
+for host, port in [('127.0.0.2', 443), ('127.0.0.3', 4433), ('127.0.0.2', 443)]:
+    try:
+        own.sendto(b'hello', (host, port))
+    except ConnectionRefusedError:
+        own.sendto(b'hello', (host, port))
+print('port', own.getsockname()[1], flush=True)
+tell = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+tell.send(str(own.getsockname()[1]).encode())
+tell.recv(1)
+assert own.recv(100) == b'from outside'
+";
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let teller = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = [0; 10];
+        let length = stream.read(&mut buffer).unwrap();
+        let port: u16 = std::str::from_utf8(&buffer[..length]).unwrap().parse().unwrap();
+        outside.send_to(b"from outside", ("127.0.0.1", port)).unwrap();
+        stream.write_all(b"x").unwrap();
+    });
+    let run = trace_python(script, &[&port]);
+    teller.join().unwrap();
+    run.trace.assert_complete();
+    assert_eq!(run.trace.flows().count(), 2, "{:#?}", run.trace.flows().collect::<Vec<_>>());
+    let quic = run.trace.named("udp 127.0.0.2:443");
+    assert_eq!((counts(quic), quic.attribute("network.protocol.name")), (["2", "10", "0", "0"], "quic"));
+    let other = run.trace.named("udp 127.0.0.3:4433");
+    assert!(counts(other) == ["1", "5", "0", "0"] && !other.has("network.protocol.name"));
+}
+
+#[test]
+fn datagrams_in_pieces_and_in_batches_are_counted_as_such() {
+    // 9,000 bytes do not fit into a packet of the device's; UDP_SEGMENT (103) makes several datagrams of what is sent.
+    let script = "\
+import ctypes, fcntl, os, socket, struct
+assert ctypes.CDLL(None).unshare(0x40000000) == 0
+control = socket.socket()
+fcntl.ioctl(control, 0x8922, struct.pack('16si12x', b'lo', 1500))
+fcntl.ioctl(control, 0x8914, struct.pack('16sh14x', b'lo', 1 | 64))
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+server.bind(('127.0.0.1', 0))
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.connect(server.getsockname())
+for _ in range(3):
+    client.send(b'x' * 9000)
+    assert len(server.recv(10000)) == 9000
+client.setsockopt(17, 103, 1000)
+client.send(b'x' * 4500)
+assert [len(server.recv(10000)) for _ in range(5)] == [1000] * 4 + [500]
+server.sendto(b'y', client.getsockname())
+client.recv(10)
+";
+    let run = trace_python(script, &[]);
+    run.trace.assert_complete();
+    let mut told: Vec<_> = run.trace.flows().map(counts).collect();
+    told.sort_unstable();
+    assert_eq!(told, [["1", "1", "8", "31500"], ["8", "31500", "1", "1"]]);
+}
+
+#[test]
+fn a_socket_that_outlives_its_first_owner_has_a_flow_of_the_next() {
+    let script = "\
+import os, socket, time
+sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sink.bind(('127.0.0.1', 0))
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+own.connect(sink.getsockname())
+wait, alone = os.pipe()
+first = os.fork()
+if first == 0:
+    own.send(b'first')
+    sent, told = os.pipe()
+    second = os.fork()
+    if second == 0:
+        own.send(b'shared')
+        os.write(told, b'x')
+        os.close(alone)
+        os.read(wait, 1)
+        own.send(b'second')
+        os._exit(0)
+    os.read(sent, 1)
+    print('processes', os.getpid(), second, flush=True)
+    os._exit(0)
+os.waitpid(first, 0)
+os.close(alone)
+for expected in [b'first', b'shared', b'second']:
+    assert sink.recv(10) == expected
+";
+    let run = trace_with(&["--wait", "tree"], &["/usr/bin/env", "python3", "-c", script]);
+    run.trace.assert_complete();
+    let processes = run.told("processes").next().unwrap();
+    for (owner, expected) in [(processes[1], ["2", "11", "0", "0"]), (processes[2], ["1", "6", "0", "0"])] {
+        let owner = run.trace.process(owner.parse().unwrap());
+        let flows: Vec<_> = run.trace.flows().filter(|span| span.parent_id == owner.span_id).map(counts).collect();
+        assert_eq!(flows, [expected]);
+    }
+}
+
+#[test]
+fn a_datagram_through_devices_on_top_of_each_other_counts_once() {
+    let script = "\
+import socket, sys, time
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+own.settimeout(20)
+for number in range(20):
+    own.sendto(b'x' * 10, ('10.77.0.2', 7777))
+    if number == 0:
+        time.sleep(0.2)
+    assert len(own.recv(100)) == 10
+";
+    let server = "\
+import socket
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+own.bind(('10.77.0.2', 7777))
+for number in range(20):
+    data, peer = own.recvfrom(100)
+    own.sendto(data, peer)
+";
+    // A bridge whose one port is a pair of devices that leads into another network namespace.
+    let network = "\
+set -e
+ip link set lo up
+ip link add br0 type bridge && ip addr add 10.77.0.1/24 dev br0
+ip link add va type veth peer name vb
+ip link set va master br0 && ip link set va up && ip link set br0 up
+mkfifo \"$1/go\"
+unshare -n sh -c 'echo $$ > \"$1/pid\"; read go < \"$1/go\"; ip addr add 10.77.0.2/24 dev vb; ip link set vb up; exec python3 -c \"$2\"' sh \"$1\" \"$2\" &
+until [ -s \"$1/pid\" ]; do sleep 0.01; done
+ip link set vb netns $(cat \"$1/pid\")
+echo go > \"$1/go\"
+sleep 0.5
+python3 -c \"$3\"
+wait
+";
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let run = trace_with(&[], &["unshare", "-n", "sh", "-c", network, "sh", path, server, script]);
+    assert_eq!(run.code(), Some(0), "{}", run.stderr);
+    run.trace.assert_complete();
+    let flows: Vec<_> = run.trace.flows().collect();
+    assert_eq!(flows.len(), 2, "{flows:#?}");
+    for flow in flows {
+        assert_eq!(counts(flow), ["20", "200", "20", "200"]);
+        assert_eq!(flow.links.len(), 1);
+    }
+}
+
+#[test]
+fn flows_too_many_to_follow_are_counted() {
+    // One processor has 1,024 slots, and gets those back whose owners are dead.
+    let script = "\
+import os, socket, sys, time
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def send(peers):
+    for peer in range(peers):
+        for again in range(2):
+            try:
+                own.sendto(b'x', ('127.1.%d.%d' % (peer // 250, peer % 250 + 1), 9999))
+            except ConnectionRefusedError:
+                pass
+if os.fork() == 0:
+    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    send(1000)
+    os._exit(0)
+os.wait()
+time.sleep(1)
+send(1500)
+";
+    let python = ["taskset", "-c", "0", "python3", "-c", script];
+    let run = trace_with(&[], &python);
+    run.trace.assert_sound();
+    assert_eq!(run.trace.flows().count(), 1000 + 1024);
+    let root = run.trace.root();
+    assert_eq!(root.attribute("process_tracer.lost.untracked_connections"), (1500 - 1024).to_string());
+    assert_eq!(root.attribute("process_tracer.complete"), "false");
+    assert!(run.stderr.contains("incomplete: 476 processes or connections too many"), "{}", run.stderr);
+}
