@@ -20,3 +20,4 @@ mod reports;
 mod rotel;
 mod trace;
 mod transparency;
+mod unix;

@@ -187,14 +187,17 @@ fn assert_only_own_environments_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     }
 }
 
-/// What UDP flows carry is read without privileges; what setuid programs send is theirs.
-fn assert_only_own_flows_are_seen(ordinary: &Ordinary, flags: &[&str]) {
+/// What UDP flows carry is read without privileges; to whom setuid programs talk by UDP and unix sockets is theirs.
+fn assert_only_own_sockets_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     let send = "import socket; own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); own.bind((\"127.0.0.1\", 0)); \
-                [own.sendto(b\"to myself\", own.getsockname()) for again in range(3)]";
+                [own.sendto(b\"to myself\", own.getsockname()) for again in range(3)]; \
+                socket.socket(socket.AF_UNIX).connect_ex(\"/nowhere\")";
     let script = format!("./sudo -- python3 -c '{send}'; python3 -c '{send}'");
-    let (output, trace) = ordinary.trace(flags, &[], &script);
+    let (output, trace) = ordinary.trace(&[flags, &["--unix"]].concat(), &[], &script);
     assert!(output.status.success(), "{}", text(&output.stderr));
     trace.assert_complete();
+    let connects = trace.unix_connects().filter(|span| span.attribute("network.peer.address") == "/nowhere");
+    assert_eq!(connects.count(), 1, "{trace:#?}");
     let flow = trace.flows().next().unwrap();
     assert_eq!(trace.flows().count(), 1, "{trace:#?}");
     let owner = trace.spans.iter().find(|span| span.span_id == flow.parent_id).unwrap();
@@ -205,9 +208,9 @@ fn assert_only_own_flows_are_seen(ordinary: &Ordinary, flags: &[&str]) {
 }
 
 #[test]
-fn with_file_capabilities_and_by_way_of_sudo_only_ones_own_flows_are_seen() {
-    assert_only_own_flows_are_seen(&Ordinary::new(Some("cap_bpf,cap_perfmon=ep")).with_sudo(), &[]);
-    assert_only_own_flows_are_seen(&Ordinary::new(None).with_sudo(), &["--sudo"]);
+fn with_file_capabilities_and_by_way_of_sudo_only_ones_own_sockets_are_seen() {
+    assert_only_own_sockets_are_seen(&Ordinary::new(Some("cap_bpf,cap_perfmon=ep")).with_sudo(), &[]);
+    assert_only_own_sockets_are_seen(&Ordinary::new(None).with_sudo(), &["--sudo"]);
 }
 
 #[test]

@@ -88,6 +88,12 @@ impl Trace {
         self.spans.iter().filter(|span| span.has("process_tracer.udp.datagrams_sent"))
     }
 
+    pub fn unix_connects(&self) -> impl Iterator<Item = &Span> {
+        self.spans
+            .iter()
+            .filter(|span| span.attributes.get("network.transport").is_some_and(|transport| transport == "unix"))
+    }
+
     pub fn lookups(&self) -> impl Iterator<Item = &Span> {
         self.spans.iter().filter(|span| span.has("dns.question.name"))
     }
@@ -118,6 +124,8 @@ impl Trace {
         assert_eq!(root.attributes["process_tracer.processes"], self.processes().count().to_string());
         assert_eq!(root.attributes["process_tracer.connections"], self.connections().count().to_string());
         assert_eq!(root.attributes["process_tracer.flows"], self.flows().count().to_string());
+        let unix_connects = root.attributes.get("process_tracer.unix_connects").map_or("0", String::as_str);
+        assert_eq!(unix_connects, self.unix_connects().count().to_string());
         assert_eq!(root.attributes["process_tracer.lookups"], self.lookups().count().to_string());
     }
 

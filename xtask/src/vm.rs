@@ -25,8 +25,7 @@ const PROGRAMS: [&str; 48] = [
 ];
 
 /// The tests in which the kernel has a part.
-const TESTS: &str =
-    "connections:: expressions:: flows:: losses:: names:: privileges:: processes:: a_terminal_and_its_job_control";
+const TESTS: &str = "connections:: expressions:: flows:: losses:: names:: privileges:: processes:: unix:: a_terminal_and_its_job_control";
 
 /// One takes a collector, the other devices that are modules.
 const SKIPPED: &str = "--skip asks_the_collector --skip through_devices_on_top_of_each_other";

@@ -17,6 +17,7 @@
 
 #define SKB_GSO_UDP_L4 (1 << 17) /* include/linux/skbuff.h: several datagrams in one */
 
+#define AF_UNIX	 1
 #define AF_INET	 2
 #define AF_INET6 10
 
@@ -303,11 +304,12 @@ struct tcp_sock {
 	__u32 total_retrans;
 };
 
-/* Of a system call on x86-64: its number, and its first two arguments. */
+/* Of a system call on x86-64: its number, and its first three arguments. */
 struct pt_regs___x86 {
 	unsigned long orig_ax;
 	unsigned long di;
 	unsigned long si;
+	unsigned long dx;
 	unsigned long cs;
 };
 
@@ -321,9 +323,14 @@ struct pt_regs___arm {
 
 #pragma clang attribute pop
 
-/* The file name's address in user memory, if that system call was execve or execveat; else 0. Numbers are of 64-bit
- * calls: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h. */
-static __always_inline __u64 file_of_exec(void *registers)
+#define CALL_OTHER    0
+#define CALL_EXECVE   1
+#define CALL_EXECVEAT 2
+#define CALL_CONNECT  3
+
+/* Which system call that was, of a 64-bit program: arch/x86/entry/syscalls/syscall_64.tbl,
+ * include/uapi/asm-generic/unistd.h. */
+static __always_inline int call_of(void *registers)
 {
 	struct pt_regs___x86 *x86 = registers;
 	struct pt_regs___arm *arm = registers;
@@ -332,18 +339,35 @@ static __always_inline __u64 file_of_exec(void *registers)
 		__u64 number = BPF_CORE_READ(x86, orig_ax);
 
 		/* 32-bit programs have other numbers: arch/x86/include/asm/segment.h, __USER_CS. */
-		if ((number != 59 && number != 322) || (BPF_CORE_READ(x86, cs) & 0xffff) != 0x33)
-			return 0;
-		return number == 59 ? BPF_CORE_READ(x86, di) : BPF_CORE_READ(x86, si);
+		if ((number != 59 && number != 322 && number != 42) || (BPF_CORE_READ(x86, cs) & 0xffff) != 0x33)
+			return CALL_OTHER;
+		return number == 59 ? CALL_EXECVE : number == 322 ? CALL_EXECVEAT : CALL_CONNECT;
 	}
 	if (bpf_core_field_exists(arm->syscallno)) {
 		int number = BPF_CORE_READ(arm, syscallno);
 
 		/* arch/arm64/include/uapi/asm/ptrace.h, PSR_MODE32_BIT */
-		if ((number != 221 && number != 281) || (BPF_CORE_READ(arm, pstate) & 0x10))
-			return 0;
-		return number == 221 ? BPF_CORE_READ(arm, orig_x0) : BPF_CORE_READ(arm, regs[1]);
+		if ((number != 221 && number != 281 && number != 203) || (BPF_CORE_READ(arm, pstate) & 0x10))
+			return CALL_OTHER;
+		return number == 221 ? CALL_EXECVE : number == 281 ? CALL_EXECVEAT : CALL_CONNECT;
 	}
+	return CALL_OTHER;
+}
+
+/* The first three arguments are numbered from 0. */
+static __always_inline __u64 call_argument(void *registers, int index)
+{
+	struct pt_regs___x86 *x86 = registers;
+	struct pt_regs___arm *arm = registers;
+
+	if (bpf_core_field_exists(x86->orig_ax))
+		return index == 0   ? BPF_CORE_READ(x86, di)
+		       : index == 1 ? BPF_CORE_READ(x86, si)
+				    : BPF_CORE_READ(x86, dx);
+	if (bpf_core_field_exists(arm->syscallno))
+		return index == 0   ? BPF_CORE_READ(arm, orig_x0)
+		       : index == 1 ? BPF_CORE_READ(arm, regs[1])
+				    : BPF_CORE_READ(arm, regs[2]);
 	return 0;
 }
 

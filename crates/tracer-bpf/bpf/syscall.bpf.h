@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * Calls of exec(2) that failed. The tracepoint slows down every system call on the machine, so this is only attached
- * when it is asked for.
+ * System calls that nothing else tells of: of exec(2) those that failed, and connect(2) to unix sockets. The tracepoint
+ * slows down every system call on the machine, so this is only attached when one of the two is asked for.
  */
 #ifndef TRACER_SYSCALL_BPF_H
 #define TRACER_SYSCALL_BPF_H
 
-#define MOST_ERRNO 4095 /* include/linux/err.h, MAX_ERRNO */
+/* What the kernel restarts, nobody has seen fail: include/linux/errno.h, ERESTARTSYS. */
+#define MOST_ERRNO 511
 
 struct failed_exec_scratch {
 	struct failed_exec_record record;
@@ -20,36 +21,78 @@ struct {
 	__type(value, struct failed_exec_scratch);
 } failed_exec_scratch SEC(".maps");
 
-SEC("raw_tp/sys_exit")
-int handle_syscall_exit(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void emit_failed_exec(__u64 file, __u32 error)
 {
-	long result = ctx->args[1];
 	struct failed_exec_scratch *scratch;
-	struct tracked_process *process;
-	__u64 file, size;
 	__u32 zero = 0;
 	long length;
+	__u64 size;
 
-	if (result >= 0 || result < -MOST_ERRNO)
-		return 0;
-	file = file_of_exec((void *)ctx->args[0]);
-	if (!file)
-		return 0;
-	process = tracked_process();
-	if (!process || process->is_withheld)
-		return 0;
 	scratch = bpf_map_lookup_elem(&failed_exec_scratch, &zero);
 	if (!scratch)
-		return 0;
+		return;
 	fill_header(&scratch->record.header, (struct task_struct *)bpf_get_current_task(), RECORD_FAILED_EXEC);
-	scratch->record.error = -result;
+	scratch->record.error = error;
 	/* It may be what has failed: EFAULT. */
 	length = bpf_probe_read_user_str(scratch->file, PATH_BYTES, (void *)file);
 	size = length > 0 ? length : 0;
 	if (size > PATH_BYTES)
-		return 0;
+		return;
 	scratch->record.size = size;
 	emit(scratch, sizeof(scratch->record) + size, RECORD_FAILED_EXEC);
+}
+
+/* include/uapi/linux/un.h, struct sockaddr_un */
+#define UNIX_FAMILY_BYTES 2
+#define UNIX_PATH_BYTES	  108
+
+struct unix_connect {
+	struct unix_record record;
+	char address[UNIX_PATH_BYTES];
+};
+
+static __always_inline void emit_unix_connect(void *address, __u64 size, __u32 error)
+{
+	struct unix_connect connect = {};
+	__u16 family;
+
+	/* Without a name it is no address to connect to. */
+	if (size <= UNIX_FAMILY_BYTES || bpf_probe_read_user(&family, sizeof(family), address) || family != AF_UNIX)
+		return;
+	size -= UNIX_FAMILY_BYTES;
+	barrier_var(size);
+	if (size > UNIX_PATH_BYTES || bpf_probe_read_user(connect.address, size, address + UNIX_FAMILY_BYTES))
+		return;
+	fill_header(&connect.record.header, (struct task_struct *)bpf_get_current_task(), RECORD_UNIX);
+	connect.record.error = error;
+	connect.record.size = size;
+	emit(&connect, sizeof(connect.record) + size, RECORD_UNIX);
+}
+
+SEC("raw_tp/sys_exit")
+int handle_syscall_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	void *registers = (void *)ctx->args[0];
+	long result = ctx->args[1];
+	struct tracked_process *process;
+	struct unshared *values;
+	int call;
+
+	if (result > 0 || result < -MOST_ERRNO)
+		return 0;
+	values = unshared_values();
+	if (!values || (result == 0 && !values->tells_unix))
+		return 0;
+	call = call_of(registers);
+	if (call == CALL_OTHER || (call == CALL_CONNECT ? !values->tells_unix : !values->tells_failed_execs || !result))
+		return 0;
+	process = tracked_process();
+	if (!process || process->is_withheld)
+		return 0;
+	if (call == CALL_CONNECT)
+		emit_unix_connect((void *)call_argument(registers, 1), (__u32)call_argument(registers, 2), -result);
+	else
+		emit_failed_exec(call_argument(registers, call == CALL_EXECVE ? 0 : 1), -result);
 	return 0;
 }
 

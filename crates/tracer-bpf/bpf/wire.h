@@ -18,6 +18,7 @@
 #define RECORD_DNS	   5
 #define RECORD_FAILED_EXEC 6
 #define RECORD_FLOW	   7
+#define RECORD_UNIX	   8
 
 /* text_record.part */
 #define TEXT_FILE	 0 /* the file name handed to exec, as invoked, and a NUL */
@@ -174,6 +175,13 @@ struct failed_exec_record {
 	__u32 size;
 };
 
+/* connect(2) to a unix socket. Followed by `size` bytes: its address without the family, as it was handed over. */
+struct unix_record {
+	struct record_header header;
+	__u32 error; /* errno, 0 for none */
+	__u32 size;
+};
+
 /* Followed by `size` bytes: a DNS message. Whether it is a query or an answer stands in itself. */
 struct dns_record {
 	struct record_header header; /* process: who has asked */
@@ -218,11 +226,13 @@ struct unshared {
 	__u32 is_restricted; /* 1: this user's alone */
 	__u32 user_id;
 	__u32 group_id;
-	__u32 launcher_tgid; /* once it has launched, in the initial pid namespace */
-	__u32 root_tgid;     /* likewise of the process it launched */
-	__u32 has_sent;	     /* 1: some process has sent a datagram */
-	__u64 root_cgroup;   /* address of the node of its control group, once it has called exec */
-	__u64 socket_key;    /* random, nonzero: what takes the place of a socket's address */
+	__u32 launcher_tgid;	  /* once it has launched, in the initial pid namespace */
+	__u32 root_tgid;	  /* likewise of the process it launched */
+	__u32 has_sent;		  /* 1: some process has sent a datagram */
+	__u32 tells_failed_execs; /* 1: calls of exec that failed are reported */
+	__u32 tells_unix;	  /* 1: likewise connect() to unix sockets */
+	__u64 root_cgroup;	  /* address of the node of its control group, once it has called exec */
+	__u64 socket_key;	  /* random, nonzero: what takes the place of a socket's address */
 };
 
 /* One page shared by mmap, perhaps with an ordinary user, so no addresses of the kernel's: user space configures and
@@ -233,7 +243,7 @@ struct shared_page {
 	__u32 launcher_pid;	     /* as in its own pid namespace; 0: nothing to launch, or done */
 	__u32 launcher_namespace;    /* inode number of that pid namespace */
 	__u64 live_processes;	     /* in the table of processes */
-	__u64 lost_records[8];	     /* by record kind: the ring buffer was full */
+	__u64 lost_records[9];	     /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */
 	__u64 untracked_connections; /* the tables of connections were full, or no slot free for a flow */
 	__u64 text_faults;	     /* chunks of text that could not be read, and paths too deep to follow */

@@ -110,6 +110,13 @@ impl Decoder {
                 // No errno is larger than 4095: Linux, include/linux/err.h.
                 Event::FailedExec { at, process, parent, file, error: record.error as i32 }
             }
+            wire::RECORD_UNIX => {
+                let (record, rest): (wire::UnixRecord, _) = prefix(bytes)?;
+                let address = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
+                // As above.
+                let error = Some(record.error as i32).filter(|error| *error != 0);
+                Event::UnixConnect { at, process, parent, path: unix_path(address), error }
+            }
             kind => return Err(DecodeError::Kind(kind)),
         }))
     }
@@ -298,6 +305,18 @@ fn dns(bytes: &[u8]) -> Result<Option<Event>, DecodeError> {
     }))
 }
 
+/// A path, or `@` and a name that is none of the file system's: unix(7). A name may have any bytes; where somebody has handed
+/// over the whole structure, it ends in NULs.
+fn unix_path(address: &[u8]) -> String {
+    match address.strip_prefix(b"\0") {
+        Some(name) => {
+            let length = name.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            format!("@{}", name[..length].escape_ascii())
+        }
+        None => String::from_utf8_lossy(address.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned(),
+    }
+}
+
 fn address(address: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)).to_canonical(), port)
 }
@@ -308,7 +327,7 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [u32; 8] = [
+    const KINDS: [u32; 9] = [
         wire::RECORD_FORK,
         wire::RECORD_EXEC,
         wire::RECORD_TEXT,
@@ -317,6 +336,7 @@ mod tests {
         wire::RECORD_DNS,
         wire::RECORD_FAILED_EXEC,
         wire::RECORD_FLOW,
+        wire::RECORD_UNIX,
     ];
 
     const CHILD: Identity = Identity { tgid: 42, start: Ktime(1000) };
@@ -640,6 +660,26 @@ mod tests {
         assert_eq!((at, process, file.as_str(), error), (Ktime(2000), CHILD, "/bin/x", 2));
     }
 
+    fn unix(address: &[u8], error: u32) -> Bytes {
+        Bytes::record(8).u32(error).u32(address.len() as u32).raw(address)
+    }
+
+    #[test]
+    fn a_unix_socket_is_named_by_its_path_or_its_abstract_name() {
+        for (address, expected) in [
+            (&b"/run/x.sock\0rest"[..], "/run/x.sock"),
+            (b"relative", "relative"),
+            (b"\0/tmp/.X11-unix/X0", "@/tmp/.X11-unix/X0"),
+            (b"\0a\0b\xff\n\0\0", "@a\\x00b\\xff\\n"),
+            (b"\0\0", "@"),
+        ] {
+            let Event::UnixConnect { at, process, path, error, .. } = decode_one(&unix(address, 0)) else { panic!() };
+            assert_eq!((at, process, path.as_str(), error), (Ktime(2000), CHILD, expected, None));
+        }
+        let Event::UnixConnect { error, .. } = decode_one(&unix(b"x", 111)) else { panic!() };
+        assert_eq!(error, Some(111));
+    }
+
     #[test]
     fn every_record_cut_short_is_an_error() {
         for record in [
@@ -663,7 +703,7 @@ mod tests {
     #[test]
     fn impossible_values_are_errors() {
         let error = |bytes: &Bytes| Decoder::default().decode(&bytes.0).unwrap_err();
-        assert_eq!(error(&Bytes::record(8)), DecodeError::Kind(8));
+        assert_eq!(error(&Bytes::record(9)), DecodeError::Kind(9));
         assert_eq!(error(&text(7, 0, b"", 0)), DecodeError::Field { field: "part", value: 7 });
         assert_eq!(error(&connection(4, 0, 0)), DecodeError::Field { field: "event", value: 4 });
         assert_eq!(error(&connection(0, 2, 0)), DecodeError::Field { field: "direction", value: 2 });

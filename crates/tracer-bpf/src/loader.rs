@@ -41,8 +41,8 @@ const PROGRAMS: [(&str, &CStr); 10] = [
     ("handle_udp_receive", c"netif_receive_skb"),
 ];
 
-/// Likewise the one for failed execs.
-const FAILED_EXECS: (&str, &CStr) = ("handle_syscall_exit", c"sys_exit");
+/// Likewise the one for failed execs and unix sockets.
+const SYSTEM_CALLS: (&str, &CStr) = ("handle_syscall_exit", c"sys_exit");
 
 /// Room for what the verifier says of a program that it refuses.
 const VERIFIER_LOG: usize = 64 * 1024;
@@ -68,17 +68,19 @@ pub struct Options {
     pub viewer: Option<Viewer>,
     /// Whether failed execs are reported, which slows down every system call of every process.
     pub failed_execs: bool,
+    /// Whether connections to unix sockets are reported, likewise.
+    pub unix: bool,
 }
 
 impl Options {
     fn programs(&self) -> impl Iterator<Item = (&'static str, &'static CStr)> {
-        PROGRAMS.into_iter().chain(self.failed_execs.then_some(FAILED_EXECS))
+        PROGRAMS.into_iter().chain((self.failed_execs || self.unix).then_some(SYSTEM_CALLS))
     }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 16 * 1024 * 1024, max_processes: 64_000, viewer: None, failed_execs: false }
+        Self { ring_bytes: 16 * 1024 * 1024, max_processes: 64_000, viewer: None, failed_execs: false, unix: false }
     }
 }
 
@@ -155,7 +157,7 @@ impl Attached {
         let mut maps = create_maps(&mut object, &types, options)?;
         let programs = load_programs(&object, &types, options)?;
         drop(memlock);
-        set_unshared(take_map(&mut maps, "unshared")?, options.viewer)?;
+        set_unshared(take_map(&mut maps, "unshared")?, options)?;
         let attach = |(program, (name, tracepoint)): (&OwnedFd, (&'static str, &CStr))| {
             syscall::attach(program, tracepoint).map_err(|source| LoadError::Attach { program: name, source })
         };
@@ -196,7 +198,8 @@ impl Attached {
 // SAFETY: a struct of plain numbers without padding, as its derives prove.
 unsafe impl aya::Pod for wire::Unshared {}
 
-fn set_unshared(map: MapData, viewer: Option<Viewer>) -> Result<(), LoadError> {
+fn set_unshared(map: MapData, options: &Options) -> Result<(), LoadError> {
+    let viewer = options.viewer;
     let values = wire::Unshared {
         is_restricted: viewer.is_some().into(),
         user_id: viewer.map_or(0, |viewer| viewer.user_id),
@@ -204,6 +207,8 @@ fn set_unshared(map: MapData, viewer: Option<Viewer>) -> Result<(), LoadError> {
         launcher_tgid: 0,
         root_tgid: 0,
         has_sent: 0,
+        tells_failed_execs: options.failed_execs.into(),
+        tells_unix: options.unix.into(),
         root_cgroup: 0,
         socket_key: RandomState::new().hash_one(()),
     };

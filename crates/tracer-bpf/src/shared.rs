@@ -54,6 +54,7 @@ impl SharedPage {
             lookups: lost(wire::RECORD_DNS),
             failed_execs: lost(wire::RECORD_FAILED_EXEC),
             flows: lost(wire::RECORD_FLOW),
+            unix_connects: lost(wire::RECORD_UNIX),
             untracked_processes: count(offset_of!(wire::SharedPage, untracked_processes)),
             untracked_connections: count(offset_of!(wire::SharedPage, untracked_connections)),
             text_faults: count(offset_of!(wire::SharedPage, text_faults)),

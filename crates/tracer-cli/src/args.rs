@@ -104,6 +104,10 @@ pub(crate) struct Args {
     #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_FAILED_EXECS", hide_env_values = true)]
     pub(crate) failed_execs: bool,
 
+    /// Tell of connections to unix sockets, too; at the same price, which is paid once
+    #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_UNIX", hide_env_values = true)]
+    pub(crate) unix: bool,
+
     /// Export arguments as they are, with what looks like a password or a token in them
     #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_NO_REDACT", hide_env_values = true)]
     pub(crate) no_redact: bool,
@@ -167,5 +171,8 @@ pub(crate) enum Action {
         /// Whether failed execs are reported
         #[arg(action = ArgAction::Set)]
         failed_execs: bool,
+        /// Whether connections to unix sockets are
+        #[arg(action = ArgAction::Set)]
+        unix: bool,
     },
 }

@@ -61,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) uses_sudo: bool,
     /// Failed execs are told of.
     pub(crate) failed_execs: bool,
+    /// Connections to unix sockets are told of.
+    pub(crate) unix: bool,
     /// Arguments are exported as they are, secrets and all.
     pub(crate) is_unredacted: bool,
     pub(crate) is_strict: bool,
@@ -177,6 +179,7 @@ impl Config {
                 .unwrap_or(Options::default().max_processes),
             uses_sudo: args.sudo,
             failed_execs: args.failed_execs,
+            unix: args.unix,
             is_unredacted: args.no_redact,
             is_strict: args.strict,
             is_quiet: args.quiet,

@@ -95,8 +95,8 @@ fn act(matches: &ArgMatches, inheritance: Inheritance) -> anyhow::Result<u8> {
             return report::convert(file, &config::report_outputs(&args)?).map(|()| 0);
         }
         Some(Action::Diff { ref before, ref after }) => return report::diff(before, after).map(|()| 0),
-        Some(Action::Helper { ring_bytes, max_processes, failed_execs }) => {
-            let options = Options { ring_bytes, max_processes, failed_execs, ..Options::default() };
+        Some(Action::Helper { ring_bytes, max_processes, failed_execs, unix }) => {
+            let options = Options { ring_bytes, max_processes, failed_execs, unix, ..Options::default() };
             return sudo::help(options).map(|()| 0);
         }
         None => {}

@@ -198,6 +198,7 @@ fn attach(config: &Config) -> Result<Attached> {
         max_processes: config.max_processes,
         viewer: privileges::viewer(),
         failed_execs: config.failed_execs,
+        unix: config.unix,
     };
     match probe::check() {
         Ok(()) => load(options),
@@ -315,7 +316,8 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
         }
     }
     let Some(certificate) = tracer.certificate().filter(|_| !is_quiet) else { return };
-    let spans = certificate.processes + certificate.connections + certificate.flows + certificate.lookups;
+    let Certificate { processes, connections, flows, unix_connects, lookups, .. } = certificate;
+    let spans = processes + connections + flows + unix_connects + lookups;
     let destinations: Vec<_> = deliveries
         .iter()
         .filter(|delivery| !delivery.destination.is_empty())

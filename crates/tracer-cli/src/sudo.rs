@@ -47,7 +47,7 @@ pub(crate) fn attach(options: &Options) -> Result<Attached> {
         .arg("--")
         .args([facts.executable.as_os_str(), HELPER.as_ref()])
         .args([options.ring_bytes, options.max_processes].map(|number| number.to_string()))
-        .arg(options.failed_execs.to_string())
+        .args([options.failed_execs, options.unix].map(|is_told| is_told.to_string()))
         .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::null())
         .spawn()

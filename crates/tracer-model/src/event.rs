@@ -54,6 +54,19 @@ pub enum Event {
         /// errno.
         error: i32,
     },
+    /// A process connected a unix socket, or could not.
+    UnixConnect {
+        /// When.
+        at: Ktime,
+        /// Who.
+        process: Identity,
+        /// Its parent at that moment.
+        parent: Identity,
+        /// To what: a path as it was handed over, or `@` and the abstract name.
+        path: String,
+        /// errno of its failure, if it failed.
+        error: Option<i32>,
+    },
     /// The last thread of a process died.
     Exit {
         /// When.
@@ -418,6 +431,8 @@ pub struct Losses {
     pub failed_execs: u64,
     /// Likewise flows that began.
     pub flows: u64,
+    /// Likewise connections to unix sockets.
+    pub unix_connects: u64,
     /// Processes that the full table of processes could not take; their descendants are missing too.
     pub untracked_processes: u64,
     /// Connections, listeners and flows that the full tables could not take.
@@ -440,7 +455,7 @@ impl Losses {
     #[must_use]
     pub fn records(&self) -> u64 {
         let processes = self.forks + self.execs + self.texts + self.exits + self.failed_execs;
-        processes + self.connections + self.lookups + self.flows
+        processes + self.connections + self.lookups + self.flows + self.unix_connects
     }
 
     /// Whether nothing is missing.

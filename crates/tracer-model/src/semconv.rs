@@ -11,7 +11,7 @@ use std::{
 use crate::{
     cgroup::{container_id, pod_uid},
     event::{Direction, End, ExitStatus, Image, Usage, base_name},
-    span::{Certificate, ConnectionSpan, FlowSpan, LookupSpan, ProcessSpan, Span, Subject, Value},
+    span::{Certificate, ConnectionSpan, FlowSpan, LookupSpan, ProcessSpan, Span, Subject, UnixConnectSpan, Value},
 };
 
 /// An attribute that a span or span event may carry.
@@ -162,14 +162,14 @@ attributes! {
         "true: some of its events were lost";
     ERROR_TYPE = "error.type", "any", "string", "", "exit code, sock.sk_err, DNS", "connection_refused":
         "exit code, signal, or `connection_refused`, `timed_out`, `connection_reset`, …";
-    NETWORK_TRANSPORT = "network.transport", "connection, flow, lookup", "string", "", "sock.sk_protocol", "tcp":
-        "`tcp`; `udp` for a flow or a lookup";
+    NETWORK_TRANSPORT = "network.transport", "connection, flow, lookup, unix connect", "string", "", "sock.sk_protocol", "tcp":
+        "`tcp`; `udp` for a flow or a lookup; `unix`";
     NETWORK_PROTOCOL_NAME = "network.protocol.name", "flow", "string", "", "sock_common.skc_dport", "quic":
         "`quic`, where the other end's port is 443";
     NETWORK_TYPE = "network.type", "connection, flow, lookup", "string", "", "sock_common.skc_family", "ipv4":
         "`ipv4` (also for v4-mapped addresses) or `ipv6`";
-    NETWORK_PEER_ADDRESS = "network.peer.address", "connection, flow, lookup", "string", "", "sock_common.skc_daddr", "192.0.2.7":
-        "the other end";
+    NETWORK_PEER_ADDRESS = "network.peer.address", "connection, flow, lookup, unix connect", "string", "", "sock_common.skc_daddr, sockaddr_un", "192.0.2.7":
+        "the other end; of a unix socket the path, or `@` and its abstract name";
     NETWORK_PEER_PORT = "network.peer.port", "connection, flow, lookup", "int", "", "sock_common.skc_dport", "443":
         "the other end";
     NETWORK_LOCAL_ADDRESS = "network.local.address", "connection, flow, lookup", "string", "", "sock_common.skc_rcv_saddr", "192.0.2.1":
@@ -228,6 +228,8 @@ attributes! {
         "connection spans in the trace";
     FLOWS = "process_tracer.flows", "root", "int", "", "the model", "3":
         "UDP flow spans in the trace";
+    UNIX_CONNECTS = "process_tracer.unix_connects", "root", "int", "", "the model", "2":
+        "unix connect spans in the trace, if there are any";
     LOOKUPS = "process_tracer.lookups", "root", "int", "", "the model", "4":
         "name lookup spans in the trace";
     CPUS = "process_tracer.cpus", "root", "int", "", "sched_getaffinity(2), cgroup cpu.max", "2":
@@ -271,6 +273,8 @@ attributes! {
     LOST_FAILED_EXECS = "process_tracer.lost.failed_execs", "root", "int", "", "ring buffer", "2":
         "likewise";
     LOST_FLOWS = "process_tracer.lost.flows", "root", "int", "", "ring buffer", "2":
+        "likewise";
+    LOST_UNIX_CONNECTS = "process_tracer.lost.unix_connects", "root", "int", "", "ring buffer", "2":
         "likewise";
     LOST_RECORDS = "process_tracer.lost.records", "event `lost` of the root", "int", "", "ring buffer", "34":
         "records lost until then, since the event before";
@@ -361,6 +365,7 @@ pub fn describe(span: &Span) -> Description {
         Subject::Process(process) => describe_process(span, process),
         Subject::Connection(connection) => describe_connection(span.start, connection),
         Subject::Flow(flow) => describe_flow(flow),
+        Subject::UnixConnect(connect) => describe_unix_connect(connect),
         Subject::Lookup(lookup) => describe_lookup(lookup),
     };
     let attributes = &mut description.attributes;
@@ -591,6 +596,7 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
     }
     let losses = &certificate.losses;
     for (key, count) in [
+        (UNIX_CONNECTS, certificate.unix_connects),
         (TRUNCATED, certificate.truncated),
         (FAILED_EXPRESSIONS, certificate.failed_expressions),
         (LOST_FORKS, losses.forks),
@@ -601,6 +607,7 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
         (LOST_LOOKUPS, losses.lookups),
         (LOST_FAILED_EXECS, losses.failed_execs),
         (LOST_FLOWS, losses.flows),
+        (LOST_UNIX_CONNECTS, losses.unix_connects),
         (UNTRACKED_PROCESSES, losses.untracked_processes),
         (UNTRACKED_CONNECTIONS, losses.untracked_connections),
         (TEXT_FAULTS, losses.text_faults),
@@ -665,10 +672,7 @@ fn describe_connection(start: SystemTime, span: &ConnectionSpan) -> Description 
         attributes,
         events: established.into_iter().collect(),
         dropped_events: 0,
-        error: connection.error.map(|errno| {
-            let kind = connection_error(errno).into_owned();
-            Error { message: kind.replace('_', " "), kind }
-        }),
+        error: connection.error.map(failed_connection),
     }
 }
 
@@ -691,6 +695,19 @@ fn describe_flow(span: &FlowSpan) -> Description {
     push(&mut attributes, FLOW_BYTES_SENT, int(flow.bytes_sent));
     push(&mut attributes, FLOW_BYTES_RECEIVED, int(flow.bytes_received));
     Description { kind: Kind::Client, attributes, events: Vec::new(), dropped_events: 0, error: None }
+}
+
+fn describe_unix_connect(connect: &UnixConnectSpan) -> Description {
+    let mut attributes = Vec::with_capacity(3);
+    push(&mut attributes, NETWORK_TRANSPORT, string("unix"));
+    push(&mut attributes, NETWORK_PEER_ADDRESS, string(&connect.path));
+    let error = connect.error.map(failed_connection);
+    Description { kind: Kind::Client, attributes, events: Vec::new(), dropped_events: 0, error }
+}
+
+fn failed_connection(errno: i32) -> Error {
+    let kind = connection_error(errno).into_owned();
+    Error { message: kind.replace('_', " "), kind }
 }
 
 fn describe_lookup(lookup: &LookupSpan) -> Description {
@@ -737,6 +754,15 @@ fn describe_lookup(lookup: &LookupSpan) -> Description {
 #[must_use]
 pub fn connection_error(errno: i32) -> Cow<'static, str> {
     Cow::Borrowed(match errno {
+        1 | 13 => "permission_denied",
+        2 => "not_found",
+        4 => "interrupted",
+        // The queue of a unix socket that is not to wait is full: unix(7).
+        11 => "queue_full",
+        20 => "not_a_directory",
+        40 => "too_many_links",
+        91 => "wrong_type",
+        106 => "already_connected",
         // After the peer's FIN a reset is reported as EPIPE: net/ipv4/tcp_input.c, tcp_reset().
         32 | 104 => "connection_reset",
         99 => "address_not_available",

@@ -41,6 +41,8 @@ pub enum Subject {
     Connection(Box<ConnectionSpan>),
     /// A UDP flow.
     Flow(Box<FlowSpan>),
+    /// A call of connect for a unix socket.
+    UnixConnect(Box<UnixConnectSpan>),
     /// A name lookup.
     Lookup(Box<LookupSpan>),
 }
@@ -113,6 +115,8 @@ pub struct Certificate {
     pub connections: u64,
     /// Flow spans in the trace.
     pub flows: u64,
+    /// Spans of connections to unix sockets in the trace.
+    pub unix_connects: u64,
     /// Lookup spans in the trace.
     pub lookups: u64,
     /// Execs whose arguments or environment were longer than what is captured.
@@ -161,6 +165,15 @@ pub struct FlowSpan {
     pub host: Option<Arc<str>>,
 }
 
+/// One call of connect for a unix socket; a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixConnectSpan {
+    /// A path as it was handed over, or `@` and the abstract name.
+    pub path: String,
+    /// errno of its failure, if it failed.
+    pub error: Option<i32>,
+}
+
 /// One question to a name server, over UDP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupSpan {
@@ -203,6 +216,7 @@ impl Span {
                 Direction::Accept => format!("accept :{}", span.connection.local.port()),
             }),
             Subject::Flow(span) => Cow::Owned(format!("udp {}", named(span.host.as_deref(), span.flow.peer))),
+            Subject::UnixConnect(connect) => Cow::Owned(format!("connect {}", connect.path)),
             Subject::Lookup(lookup) => Cow::Owned(format!("lookup {}", lookup.name)),
         }
     }

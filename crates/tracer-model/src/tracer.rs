@@ -19,7 +19,7 @@ use crate::{
     lookup::{Lookups, Over},
     process::{Death, Process},
     redact::redact,
-    span::{Certificate, ConnectionSpan, FlowSpan, Gap, ProcessSpan, Span, Subject},
+    span::{Certificate, ConnectionSpan, FlowSpan, Gap, ProcessSpan, Span, Subject, UnixConnectSpan},
     time::{Anchor, Ktime},
 };
 
@@ -85,6 +85,7 @@ pub struct Tracer {
     process_count: u64,
     connection_count: u64,
     flow_count: u64,
+    unix_connect_count: u64,
     lookups: Lookups,
     lookup_count: u64,
     truncated: u64,
@@ -117,6 +118,7 @@ impl Tracer {
             process_count: 0,
             connection_count: 0,
             flow_count: 0,
+            unix_connect_count: 0,
             lookups: Lookups::default(),
             lookup_count: 0,
             truncated: 0,
@@ -145,6 +147,10 @@ impl Tracer {
                 {
                     process.fail_to_exec(at, &self.settings.anchor, file, error);
                 }
+            }
+            Event::UnixConnect { at, process, parent, path, error } => {
+                self.ensure(process, parent);
+                self.unix_connect(at, process, UnixConnectSpan { path, error });
             }
             Event::Exit { at, process, parent, status, is_oom_victim, usage } => {
                 self.exit(at, process, parent, Death { status, is_oom_victim, usage });
@@ -541,6 +547,23 @@ impl Tracer {
         });
     }
 
+    fn unix_connect(&mut self, at: Ktime, process: Identity, connect: UnixConnectSpan) {
+        self.unix_connect_count += 1;
+        let (parent_id, is_known) = self.span_of(process);
+        let at = self.settings.anchor.wall_time(at);
+        self.spans.push_back(Span {
+            trace_id: self.settings.trace_id,
+            span_id: self.ids.span_id(),
+            parent_id: Some(parent_id),
+            links: Vec::new(),
+            start: at,
+            end: at,
+            is_unfinished: false,
+            is_repaired: !is_known,
+            subject: Subject::UnixConnect(Box::new(connect)),
+        });
+    }
+
     fn end_lookup(&mut self, over: Over) {
         self.lookup_count += 1;
         let anchor = self.settings.anchor;
@@ -566,6 +589,7 @@ impl Tracer {
             processes: self.process_count,
             connections: self.connection_count,
             flows: self.flow_count,
+            unix_connects: self.unix_connect_count,
             lookups: self.lookup_count,
             truncated: self.truncated,
             failed_expressions,

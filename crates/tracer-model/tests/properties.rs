@@ -64,7 +64,10 @@ fn event() -> impl Strategy<Value = Event> {
             Event::Flow { at, id, owner, is_over, flow: flow(opened.0, local, peer) }
         },
     );
-    prop_oneof![3 => fork, 2 => exec, 2 => exit, 3 => connection, 2 => dns, 1 => failed, 2 => udp]
+    let unix = (time(), identity(), identity(), any::<bool>()).prop_map(|(at, process, parent, is_refused)| {
+        Event::UnixConnect { at, process, parent, path: "@x".to_owned(), error: is_refused.then_some(111) }
+    });
+    prop_oneof![3 => fork, 2 => exec, 2 => exit, 3 => connection, 2 => dns, 1 => failed, 2 => udp, 1 => unix]
 }
 
 fn spans_of(events: &[Event], end: Ktime, losses: Losses) -> Vec<Span> {
@@ -105,7 +108,7 @@ fn assert_consistent(spans: &[Span]) {
         .iter()
         .filter_map(|span| match &span.subject {
             Subject::Process(process) => process.certificate.as_ref(),
-            Subject::Connection(_) | Subject::Flow(_) | Subject::Lookup(_) => None,
+            _ => None,
         })
         .collect();
     assert_eq!(certificates.len(), 1);
@@ -113,7 +116,9 @@ fn assert_consistent(spans: &[Span]) {
     let flows = spans.iter().filter(|span| matches!(span.subject, Subject::Flow(_))).count() as u64;
     let certificate = certificates[0];
     assert_eq!((certificate.processes, certificate.lookups, certificate.flows), (processes, lookups, flows));
-    assert_eq!(certificate.connections, spans.len() as u64 - processes - lookups - flows);
+    let unix_connects = spans.iter().filter(|span| matches!(span.subject, Subject::UnixConnect(_))).count() as u64;
+    assert_eq!(certificate.unix_connects, unix_connects);
+    assert_eq!(certificate.connections, spans.len() as u64 - processes - lookups - flows - unix_connects);
 }
 
 /// A process ends once: its pid and start name one span.
@@ -146,6 +151,7 @@ proptest! {
                 Event::Fork { process, .. }
  | Event::Exec { process, .. }
  | Event::FailedExec { process, .. }
+ | Event::UnixConnect { process, .. }
  | Event::Exit { process, .. } => {
                     Some((process.tgid, process.start.0))
                 }
@@ -199,7 +205,7 @@ proptest! {
             .iter()
             .map(|span| match &span.subject {
                 Subject::Process(process) => (span.span_id, process.pid),
-                Subject::Connection(_) | Subject::Flow(_) | Subject::Lookup(_) => panic!("no connections were told of"),
+                _ => panic!("no connections were told of"),
             })
             .collect();
         for span in &spans {

@@ -365,11 +365,13 @@ fn every_loss_is_certified() {
         lookups: 12,
         failed_execs: 13,
         flows: 14,
+        unix_connects: 15,
         unobserved: Some("why".to_owned()),
     };
     let trace = Story::new().exit(2, 0).losses(losses).finish();
     let kinds = ["forks", "execs", "texts", "exits", "connections", "untracked_processes", "untracked_connections"];
-    let others = ["text_faults", "undecodable", "missed", "undelivered", "lookups", "failed_execs", "flows"];
+    let others =
+        ["text_faults", "undecodable", "missed", "undelivered", "lookups", "failed_execs", "flows", "unix_connects"];
     let kinds = kinds.into_iter().chain(others);
     for (kind, count) in kinds.zip(1..) {
         let key = format!("process_tracer.lost.{kind}");
@@ -728,6 +730,19 @@ fn a_flow_lasts_from_its_first_datagram_to_its_last_and_names_its_peer() {
     assert_eq!(ns(trace.span(other).end), 80);
     assert_eq!(trace.attribute("sh", "process_tracer.flows"), Some(Value::Int(2)));
     assert_eq!(trace.attribute("sh", "process_tracer.connections"), Some(Value::Int(0)));
+}
+
+#[test]
+fn a_unix_socket_is_connected_to_in_a_moment() {
+    let story = Story::new().fork(2, 3).exec(3, "/bin/x").unix_connect(3, "/run/a.sock", None);
+    let trace = story.unix_connect(3, "@b", Some(111)).exit(3, 0).exit(2, 0).finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ x exit=0\n   ├─ connect /run/a.sock\n   └─ connect @b errno=111");
+    let span = trace.span("connect /run/a.sock");
+    assert_eq!((span.start, trace.describe("connect /run/a.sock").kind), (span.end, Kind::Client));
+    assert_eq!(trace.attribute("connect @b", "network.transport"), string("unix"));
+    assert_eq!(trace.attribute("connect @b", "network.peer.address"), string("@b"));
+    assert_eq!(trace.attribute("connect @b", "error.type"), string("connection_refused"));
+    assert_eq!(trace.attribute("sh", "process_tracer.unix_connects"), Some(Value::Int(2)));
 }
 
 #[test]

@@ -155,6 +155,7 @@ fn encoded_size(span: &Span) -> usize {
     let process = match &span.subject {
         Subject::Process(process) => process,
         Subject::Connection(_) | Subject::Flow(_) => return SPAN,
+        Subject::UnixConnect(connect) => return SPAN + 2 * connect.path.len(),
         Subject::Lookup(lookup) => {
             let texts = |answer: &Answer| {
                 48 * answer.addresses.len() + answer.aliases.iter().map(|name| 16 + name.len()).sum::<usize>()

@@ -195,6 +195,12 @@ impl Story {
         self.handle(Event::FailedExec { at, process, parent, file: file.to_owned(), error })
     }
 
+    pub fn unix_connect(mut self, pid: u32, path: &str, error: Option<i32>) -> Self {
+        let at = self.tick();
+        let (process, parent) = (self.identity(pid), self.parent(pid));
+        self.handle(Event::UnixConnect { at, process, parent, path: path.to_owned(), error })
+    }
+
     /// A process asks for a name's address, or is answered.
     pub fn dns(mut self, pid: u32, id: u16, name: &str, answer: Option<&str>) -> Self {
         let at = self.tick();
@@ -326,6 +332,11 @@ impl Trace {
             Subject::Flow(span) => {
                 write!(text, " {}:{}", span.flow.datagrams_sent, span.flow.datagrams_received).unwrap();
             }
+            Subject::UnixConnect(connect) => {
+                if let Some(errno) = connect.error {
+                    write!(text, " errno={errno}").unwrap();
+                }
+            }
             Subject::Lookup(lookup) => {
                 if let Some(answer) = &lookup.answer {
                     write!(text, " {}", answer.code).unwrap();
@@ -352,14 +363,14 @@ impl Trace {
     pub fn process(&self, name: &str) -> &ProcessSpan {
         match &self.span(name).subject {
             Subject::Process(process) => process,
-            Subject::Connection(_) | Subject::Flow(_) | Subject::Lookup(_) => panic!("{name} is no process"),
+            _ => panic!("{name} is no process"),
         }
     }
 
     pub fn root(&self) -> &ProcessSpan {
         match &self.spans.last().unwrap().subject {
             Subject::Process(process) => process,
-            Subject::Connection(_) | Subject::Flow(_) | Subject::Lookup(_) => panic!("the last span is no process"),
+            _ => panic!("the last span is no process"),
         }
     }
 

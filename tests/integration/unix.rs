@@ -1,0 +1,86 @@
+//! Connections to unix sockets, if they are asked for.
+
+use tempfile::TempDir;
+
+use crate::{
+    harness::{Run, trace_with},
+    trace::{KIND_CLIENT, STATUS_ERROR},
+};
+
+/// Connects to what is there and what is not, by path and by abstract name, and fails to run a program.
+const SCRIPT: &str = "\
+import errno, os, socket, sys
+os.chdir(sys.argv[1])
+def attempt(kind, address, expected=0):
+    assert socket.socket(socket.AF_UNIX, kind).connect_ex(address) == expected, (address, expected)
+listeners = []
+for kind, address in [(socket.SOCK_STREAM, 'stream'), (socket.SOCK_SEQPACKET, '\\0' + sys.argv[1] + '\\t1'), (socket.SOCK_DGRAM, 'datagrams')]:
+    listener = socket.socket(socket.AF_UNIX, kind)
+    listener.bind(address)
+    if kind != socket.SOCK_DGRAM:
+        listener.listen()
+    listeners.append(listener)
+attempt(socket.SOCK_STREAM, sys.argv[1] + '/stream')
+attempt(socket.SOCK_SEQPACKET, '\\0' + sys.argv[1] + '\\t1')
+attempt(socket.SOCK_DGRAM, 'datagrams')
+attempt(socket.SOCK_STREAM, 'nowhere', errno.ENOENT)
+attempt(socket.SOCK_STREAM, '\\0nobody', errno.ECONNREFUSED)
+attempt(socket.SOCK_DGRAM, 'stream', errno.EPROTOTYPE)
+server = socket.create_server(('127.0.0.1', 0))
+socket.create_connection(server.getsockname())
+os.fork() == 0 and os._exit(0)
+try:
+    os.execv('/no-such', ['x'])
+except FileNotFoundError:
+    pass
+";
+
+fn trace(flags: &[&str], folder: &str) -> Run {
+    let run = trace_with(flags, &["/usr/bin/env", "python3", "-c", SCRIPT, folder]);
+    assert_eq!(run.code(), Some(0), "{}", run.stderr);
+    run.trace.assert_complete();
+    run
+}
+
+fn failed_execs(run: &Run) -> usize {
+    run.trace.spans.iter().flat_map(|span| &span.events).filter(|event| event.name == "exec_failed").count()
+}
+
+#[test]
+fn connections_to_unix_sockets_are_told_if_they_are_asked_for() {
+    let folder = TempDir::new().unwrap();
+    let run = trace(&["--unix"], folder.path().to_str().unwrap());
+    let told: Vec<_> = run
+        .trace
+        .unix_connects()
+        .map(|span| {
+            assert_eq!((span.kind, span.start, &span.parent_id), (KIND_CLIENT, span.end, &run.trace.root().span_id));
+            assert_eq!(span.name, format!("connect {}", span.attribute("network.peer.address")));
+            assert_eq!(span.status == STATUS_ERROR, span.has("error.type"));
+            (span.name.as_str(), span.attributes.get("error.type").map(String::as_str))
+        })
+        .collect();
+    let stream = format!("connect {}/stream", folder.path().display());
+    let packets = format!("connect @{}\\t1", folder.path().display());
+    let expected = [
+        (stream.as_str(), None),
+        (packets.as_str(), None),
+        ("connect datagrams", None),
+        ("connect nowhere", Some("not_found")),
+        ("connect @nobody", Some("connection_refused")),
+        ("connect stream", Some("wrong_type")),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!((run.trace.connections().count(), failed_execs(&run)), (2, 0));
+}
+
+#[test]
+fn each_option_tells_its_own() {
+    for (flags, connects, execs) in
+        [(&[][..], 0, false), (&["--failed-execs"], 0, true), (&["--failed-execs", "--unix"], 6, true)]
+    {
+        let folder = TempDir::new().unwrap();
+        let run = trace(flags, folder.path().to_str().unwrap());
+        assert_eq!((run.trace.unix_connects().count(), failed_execs(&run) > 0), (connects, execs), "{flags:?}");
+    }
+}
