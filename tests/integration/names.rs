@@ -1,8 +1,12 @@
 //! Name lookups, and the names that connections have by them.
 
+use std::{fs, process::Command};
+
+use tempfile::TempDir;
+
 use crate::{
-    harness::trace_workload,
-    trace::{KIND_CLIENT, STATUS_ERROR, Span},
+    harness::{PROCESS_TRACER, trace_workload},
+    trace::{KIND_CLIENT, STATUS_ERROR, Span, Trace},
 };
 
 #[test]
@@ -50,4 +54,40 @@ fn lookups_are_spans_and_connections_have_the_names_that_were_looked_up() {
         assert_eq!(client.attribute("server.address"), "www.test");
         assert_eq!(client.attribute("network.peer.address"), "127.0.0.1");
     }
+}
+
+#[test]
+fn names_of_the_hosts_file_are_those_that_a_process_was_given() {
+    let folder = TempDir::new().unwrap();
+    let (hosts, file) = (folder.path().join("hosts"), folder.path().join("t.jsonl"));
+    fs::write(&hosts, "127.7.7.7 db.test other.test\n").unwrap();
+    let connect = "\
+import socket, sys
+socket.socket().connect_ex(('127.7.7.7', int(sys.argv[1])))
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.7.7.7', int(sys.argv[1])))
+";
+    let traced =
+        "python3 -c \"$0\" 1 http://db.test/; python3 -c \"$0\" 2; unshare --mount python3 -c \"$0\" 3 db.test";
+    let setup = ": >> /etc/hosts; mount --bind \"$1\" /etc/hosts; exec \"$2\" -o \"$3\" -- sh -c \"$4\" \"$5\"";
+    let status = Command::new("unshare")
+        .args(["--mount", "sh", "-e", "-c", setup, "sh"])
+        .args([hosts.as_os_str(), PROCESS_TRACER.as_ref(), file.as_os_str()])
+        .args([traced, connect])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let trace = Trace::read(&file);
+    trace.assert_complete();
+    let mut names: Vec<_> = trace.connections().chain(trace.flows()).map(|span| span.name.as_str()).collect();
+    names.sort_unstable();
+    let expected = [
+        "connect 127.7.7.7:2",
+        "connect 127.7.7.7:3",
+        "connect db.test:1",
+        "udp 127.7.7.7:2",
+        "udp 127.7.7.7:3",
+        "udp db.test:1",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(trace.named("udp db.test:1").attribute("server.address"), "db.test");
 }

@@ -36,7 +36,7 @@ use crate::{
     signals::Signals,
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Undelivered},
     sudo,
-    user::{User, accounts},
+    user::{User, accounts, hosts},
 };
 
 /// Runs the command and traces it.
@@ -67,6 +67,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
         redacts: !config.is_unredacted,
         accounts: accounts(),
         cpus: thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+        hosts: hosts(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
     privileges::drop_before_launch();

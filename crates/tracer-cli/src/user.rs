@@ -1,10 +1,10 @@
-//! The user that the command runs as, if that is not ours: `--user`.
+//! The user that the command runs as, if that is not ours: `--user`; and what users, groups and hosts are called here.
 
 use std::{collections::HashMap, env, ffi::CString, fs, io, os::unix::ffi::OsStrExt, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::unistd::{Gid, Uid, geteuid, getgrouplist, setgid, setgroups, setuid};
-use tracer_model::Accounts;
+use tracer_model::{Accounts, Hosts};
 
 /// What stands for whoever has called sudo.
 const INVOKER: &str = "invoker";
@@ -33,6 +33,11 @@ pub(crate) fn accounts() -> Accounts {
         names
     };
     Accounts { users: read("/etc/passwd"), groups: read("/etc/group") }
+}
+
+/// The names of addresses on this machine, of its file alone, likewise.
+pub(crate) fn hosts() -> Hosts {
+    Hosts::new(String::from_utf8_lossy(&fs::read("/etc/hosts").unwrap_or_default()).into_owned())
 }
 
 /// Somebody with an entry in the user database.

@@ -14,7 +14,7 @@ pub(crate) struct LiveConnection {
     pub(crate) owner_id: SpanId,
     /// The span of the other end, if that is in the tree as well.
     pub(crate) other_end: Option<SpanId>,
-    /// The name that the peer's address was last found by.
+    /// The name by which the peer's address was found.
     pub(crate) host: Option<Arc<str>>,
     pub(crate) start: Ktime,
     pub(crate) established: Option<Ktime>,

@@ -10,7 +10,7 @@ pub(crate) struct LiveFlow {
     pub(crate) owner_id: SpanId,
     /// The span of the other end, if that is in the tree as well.
     pub(crate) other_end: Option<SpanId>,
-    /// The name that the peer's address was last found by.
+    /// The name by which the peer's address was found.
     pub(crate) host: Option<Arc<str>>,
     /// When the last datagram passed.
     pub(crate) last: Ktime,

@@ -9,7 +9,7 @@
 //! ```
 //! use std::time::SystemTime;
 //! use tracer_model::{
-//!     Accounts, Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer,
+//!     Accounts, Anchor, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer,
 //!     expression::Attributes,
 //! };
 //!
@@ -24,6 +24,7 @@
 //!     redacts: true,
 //!     accounts: Accounts::default(),
 //!     cpus: 2,
+//!     hosts: Hosts::default(),
 //!     version: "0.0.0".to_owned(),
 //! });
 //! let child = Identity { tgid: 2, start: Ktime(10) };
@@ -46,6 +47,7 @@ mod ended;
 pub mod event;
 pub mod expression;
 mod flow;
+mod hosts;
 mod id;
 mod lookup;
 mod process;
@@ -56,6 +58,7 @@ mod time;
 mod tracer;
 
 pub use event::{Event, ExitStatus, Identity, Losses};
+pub use hosts::Hosts;
 pub use id::{IdGenerator, ParseIdError, SpanId, TraceId};
 pub use span::{Span, Value};
 pub use time::{Anchor, Ktime};

@@ -176,8 +176,8 @@ attributes! {
         "this end";
     NETWORK_LOCAL_PORT = "network.local.port", "connection, flow, lookup", "int", "", "sock_common.skc_num", "40312":
         "this end";
-    SERVER_ADDRESS = "server.address", "connection, flow, lookup", "string", "", "DNS, sock_common", "crates.example":
-        "the end that listens: the name by which the process last found its address, else the address";
+    SERVER_ADDRESS = "server.address", "connection, flow, lookup", "string", "", "DNS, /etc/hosts, sock_common", "crates.example":
+        "the end that listens: the name by which the process last found its address, else one that both its arguments and the hosts file name, else the address";
     SERVER_PORT = "server.port", "connection, flow, lookup", "int", "", "sock_common", "443":
         "the end that listens";
     CLIENT_ADDRESS = "client.address", "accepted connection", "string", "", "sock_common.skc_daddr", "192.0.2.9":

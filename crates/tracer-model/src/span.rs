@@ -152,7 +152,7 @@ pub struct ConnectionSpan {
     pub connection: Connection,
     /// When the handshake was done, if it ever was.
     pub established: Option<SystemTime>,
-    /// The name that the peer's address was last found by.
+    /// The name by which the peer's address was found.
     pub host: Option<Arc<str>>,
 }
 
@@ -161,7 +161,7 @@ pub struct ConnectionSpan {
 pub struct FlowSpan {
     /// What was known at its end.
     pub flow: Flow,
-    /// The name that the peer's address was last found by.
+    /// The name by which the peer's address was found.
     pub host: Option<Arc<str>>,
 }
 

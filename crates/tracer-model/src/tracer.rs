@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -15,6 +16,7 @@ use crate::{
     },
     expression::{Attributes, Failure},
     flow::LiveFlow,
+    hosts::Hosts,
     id::{IdGenerator, SpanId, TraceId},
     lookup::{Lookups, Over},
     process::{Death, Process},
@@ -54,6 +56,8 @@ pub struct Settings {
     pub accounts: Accounts,
     /// Processors that the command may use at once.
     pub cpus: u32,
+    /// What addresses are called.
+    pub hosts: Hosts,
     /// The tracer's version, for the root span.
     pub version: String,
 }
@@ -361,6 +365,7 @@ impl Tracer {
         }
         let (owner_id, is_known) = self.span_of(owner);
         let is_new = !self.connections.contains_key(&id);
+        let host = if is_new { self.host_of(owner, latest.peer.ip()) } else { None };
         let ids = &mut self.ids;
         let connection = self
             .connections
@@ -373,7 +378,7 @@ impl Tracer {
             connection.is_repaired = true;
         }
         if is_new && latest.direction == Direction::Connect {
-            connection.host = self.lookups.name_of(owner, latest.peer.ip());
+            connection.host = host;
         }
         connection.update(latest);
         let ends = connection.ends();
@@ -391,6 +396,15 @@ impl Tracer {
                 }
             }
         }
+    }
+
+    /// The name by which a process has found an address: of a name server, else of the hosts file, if it was given that name.
+    fn host_of(&self, process: Identity, address: IpAddr) -> Option<Arc<str>> {
+        self.lookups.name_of(process, address).or_else(|| {
+            // In other mount namespaces there is another file.
+            let image = self.processes.get(&process)?.image.as_ref().filter(|image| image.namespaces.mount == 0)?;
+            self.settings.hosts.name_in(address, &image.arguments)
+        })
     }
 
     /// A connection between two processes of the tree has two spans, which name each other.
@@ -413,7 +427,7 @@ impl Tracer {
             (flow.last, flow.latest) = (at, latest);
         } else {
             let (owner_id, is_known) = self.span_of(owner);
-            let (span_id, host) = (self.ids.span_id(), self.lookups.name_of(owner, latest.peer.ip()));
+            let (span_id, host) = (self.ids.span_id(), self.host_of(owner, latest.peer.ip()));
             let is_repaired = !is_known;
             let flow = LiveFlow { span_id, owner_id, other_end: None, host, last: at, is_repaired, latest };
             let other = self.flow_pairs.join(flow.ends(), id).and_then(|other| self.flows.get_mut(&other));

@@ -765,6 +765,42 @@ fn the_two_ends_of_a_flow_name_each_other() {
 }
 
 #[test]
+fn a_name_of_the_hosts_file_is_one_if_the_process_was_given_it() {
+    let elsewhere = |mount| Image {
+        file: "/bin/apart".to_owned(),
+        arguments: ["apart", "db.test"].iter().collect(),
+        namespaces: Namespaces { mount, ..Namespaces::default() },
+        ..Image::default()
+    };
+    let trace = Story::without_root(&[])
+        .root(2)
+        .exec_image(2, Image { file: "/bin/sh".to_owned(), ..elsewhere(1) })
+        .fork(2, 3)
+        .exec_image(3, Image { file: "/bin/psql".to_owned(), ..elsewhere(1) })
+        .connection(3, 10, Change::Opened, connect("10.0.0.7:5432"))
+        .flow(3, 0, false, flow(70, "10.0.0.1:5000", "10.0.0.7:443"))
+        .fork(2, 4)
+        .exec_image(4, Image { file: "/bin/psql".to_owned(), arguments: Strings::default(), ..elsewhere(1) })
+        .connection(4, 20, Change::Opened, connect("10.0.0.7:1"))
+        .fork(2, 5)
+        .exec_image(5, elsewhere(2))
+        .connection(5, 30, Change::Opened, connect("10.0.0.7:2"))
+        .fork(2, 6)
+        .exec_image(6, elsewhere(1))
+        .dns(6, 1, "other.test", None)
+        .dns(6, 1, "other.test", Some("10.0.0.7"))
+        .connection(6, 40, Change::Opened, connect("10.0.0.7:3"))
+        .finish();
+    let mut names: Vec<_> =
+        trace.spans.iter().filter(|span| span.name().contains(':')).map(|span| span.name()).collect();
+    names.sort_unstable();
+    let expected =
+        ["connect 10.0.0.7:1", "connect 10.0.0.7:2", "connect db.test:5432", "connect other.test:3", "udp db.test:443"];
+    assert_eq!(names, expected);
+    assert_eq!(trace.attribute("connect db.test:5432", "server.address"), string("db.test"));
+}
+
+#[test]
 fn questions_that_nobody_answers_do_not_pile_up() {
     let mut story = Story::new();
     for id in 0..5000 {

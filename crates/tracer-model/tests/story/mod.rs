@@ -10,7 +10,8 @@ use std::{
 };
 
 use tracer_model::{
-    Accounts, Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer, Value,
+    Accounts, Anchor, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer,
+    Value,
     context::SpanContext,
     dns::{Answer, Message},
     event::{Change, Connection, ConnectionId, Direction, Flow, FlowId, Image, Strings},
@@ -46,6 +47,7 @@ pub fn settings(attributes: &[&str]) -> Settings {
             groups: HashMap::from([(5, "staff".into())]),
         },
         cpus: 2,
+        hosts: Hosts::new("10.0.0.7 db.test".to_owned()),
         version: "1.2.3".to_owned(),
     }
 }
