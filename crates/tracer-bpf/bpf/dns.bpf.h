@@ -33,13 +33,6 @@ struct {
 	__type(value, struct identity);
 } askers SEC(".maps");
 
-/* Where the destination is translated, as for the resolver in a container, a connected socket still knows it. */
-static __always_inline bool is_query(struct sock *sk, struct datagram *datagram)
-{
-	return datagram->destination_port == PORT_DNS ||
-	       BPF_CORE_READ(sk, __sk_common.skc_dport) == bpf_htons(PORT_DNS);
-}
-
 static __always_inline void emit_dns(struct sk_buff *skb, struct datagram *datagram, struct dns_scratch *scratch,
 				     struct identity *asker, __u32 local_port)
 {
@@ -80,15 +73,15 @@ static __always_inline void emit_query(struct sk_buff *skb, struct sock *sk, str
 	emit_dns(skb, datagram, scratch, asker, key.port);
 }
 
-/* False if nobody has asked for it. Where addresses are translated, it may come from another port than was asked. */
-static __always_inline bool emit_answer(struct sk_buff *skb, struct datagram *datagram)
+/* False if it is none. Where addresses are translated, an answer may come from another port than was asked. */
+static __always_inline bool emit_answer(struct sk_buff *skb, struct net *net, struct datagram *datagram)
 {
 	struct dns_scratch *scratch;
 	struct asker_key key = {};
 	struct identity *asker;
 	__u32 answer = 1;
 
-	key.network_namespace = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
+	key.network_namespace = BPF_CORE_READ(net, ns.inum);
 	key.port = datagram->destination_port;
 	asker = bpf_map_lookup_elem(&askers, &key);
 	if (!asker)

@@ -41,26 +41,25 @@ struct {
 
 /* A flow is found by its socket when it sends, and by its port when something comes in. */
 struct flow_key {
-	__u64 here; /* struct sock *, or what here() gives */
+	__u64 here; /* struct sock *, or struct net * of the port */
 	__u8 peer[16];
 	__u16 peer_port;
-	__u16 reserved[3];
+	__u16 port; /* 0 with a socket */
+	__u32 reserved;
 };
 
 /* Where and when a datagram was counted last, in one direction. */
 struct passage {
 	__u64 time_ns;
-	__u32 device;
-	__u32 reserved;
+	__u64 device; /* struct net_device * */
 };
 
 struct flow {
 	struct passage passage;
-	__u64 here; /* another one means another socket at the same address */
 	__u32 owner_tgid;
 	__u32 slot;
 	__u32 generation; /* another one in the slot means that the flow is over */
-	__u32 reserved;
+	__u32 local_port; /* another one means another socket at the same address */
 };
 
 /* The longest unused are forgotten: those that are over, since each takes two entries. */
@@ -89,12 +88,6 @@ struct {
 /* What is answered later is not known to be an answer. */
 #define ANSWER_NS (10 * 1000 * 1000 * 1000ULL)
 
-/* No address of the kernel's is as small. */
-static __always_inline __u64 here(struct net *net, __u16 port)
-{
-	return (__u64)BPF_CORE_READ(net, ns.inum) << 16 | port;
-}
-
 /* Its slot, while it has it. */
 static __always_inline struct flow_slot *slot_of(struct flow *flow)
 {
@@ -103,9 +96,9 @@ static __always_inline struct flow_slot *slot_of(struct flow *flow)
 	return slot && *(volatile __u32 *)&slot->generation == flow->generation ? slot : NULL;
 }
 
-static __always_inline bool passes_first(struct passage *last, struct sk_buff *skb, __u64 now)
+static __always_inline bool passes_first(struct passage *last, struct net_device *dev, __u64 now)
 {
-	__u32 device = BPF_CORE_READ(skb, dev, ifindex);
+	__u64 device = (__u64)dev;
 
 	if (last->device != device && now - last->time_ns < DEVICE_SILENCE_NS)
 		return false;
@@ -116,11 +109,11 @@ static __always_inline bool passes_first(struct passage *last, struct sk_buff *s
 
 /* One that this process may go on with. Who had the socket from another process goes on with that one's, while it
  * lives. */
-static __always_inline struct flow *flow_of(struct flow_key *key, __u64 here, struct tracked_process *sender)
+static __always_inline struct flow *flow_of(struct flow_key *key, __u16 local_port, struct tracked_process *sender)
 {
 	struct flow *flow = bpf_map_lookup_elem(&flows, key);
 
-	if (!flow || flow->here != here)
+	if (!flow || flow->local_port != local_port)
 		return NULL;
 	if (flow->slot == NO_SLOT)
 		return flow;
@@ -159,10 +152,17 @@ static __always_inline void take_slot(struct flow_cursor *cursor)
 	cursor->next = (cursor->next + 1) % FLOW_SLOTS;
 }
 
-/* The first datagram to this peer. Where there is no room for the flow, that is known from then on. */
-static __always_inline void open_flow(struct flow_key *key, struct datagram *datagram, __u64 here,
-				      struct identity *owner, __u64 now)
+/* The packet around a tunnel's is not the process's, but has its socket. */
+static __always_inline bool is_of_tunnel(struct sk_buff *skb)
 {
+	return BPF_CORE_READ(skb, inner_network_header) != 0;
+}
+
+/* The first datagram to this peer. Where there is no room for the flow, that is known from then on. */
+static __always_inline void open_flow(struct flow_key *key, struct datagram *datagram, struct sock *sk,
+				      __u16 local_port, struct identity *owner, __u64 now)
+{
+	struct net *net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
 	struct flow_record record = {};
 	struct flow_key incoming = *key;
 	struct flow_cursor *cursor;
@@ -174,7 +174,7 @@ static __always_inline void open_flow(struct flow_key *key, struct datagram *dat
 	cursor = bpf_map_lookup_elem(&flow_cursors, &zero);
 	if (!cursor)
 		return;
-	flow.here = here;
+	flow.local_port = local_port;
 	flow.owner_tgid = owner->tgid;
 	flow.slot = free_slot(cursor);
 	slot = bpf_map_lookup_elem(&flow_slots, &flow.slot);
@@ -193,19 +193,19 @@ static __always_inline void open_flow(struct flow_key *key, struct datagram *dat
 		return;
 
 	/* A translated port is what the peer sends to. */
-	incoming.here = (here & ~0xffffULL) | datagram->source_port;
+	incoming.here = (__u64)net;
+	incoming.port = datagram->source_port;
 	question = bpf_map_lookup_elem(&arrivals, &incoming);
-	if (question && now - question->passage.time_ns < ANSWER_NS) {
-		slot->datagrams_received = question->datagrams;
-		slot->bytes_received = question->bytes;
+	if (question && now - question->passage.time_ns >= ANSWER_NS)
+		question = NULL;
+	if (question)
 		record.header.time_ns = question->first_ns;
-	}
 	record.header.process = *owner;
 	record.header.kind = RECORD_FLOW;
 	record.slot = flow.slot;
 	record.generation = flow.generation;
-	record.network_namespace = here >> 16;
-	record.local_port = here;
+	record.network_namespace = BPF_CORE_READ(net, ns.inum);
+	record.local_port = local_port;
 	record.peer_port = key->peer_port;
 	__builtin_memcpy(record.local_address, datagram->source, 16);
 	__builtin_memcpy(record.peer_address, key->peer, 16);
@@ -216,18 +216,21 @@ static __always_inline void open_flow(struct flow_key *key, struct datagram *dat
 		return;
 	}
 	take_slot(cursor);
-	if (question) {
+	if (question)
 		flow.passage = question->passage;
+	bpf_map_update_elem(&flows, &incoming, &flow, BPF_ANY);
+	/* From here on what comes in counts in the slot. */
+	if (question) {
+		__sync_fetch_and_add(&slot->datagrams_received, question->datagrams);
+		__sync_fetch_and_add(&slot->bytes_received, question->bytes);
 		bpf_map_delete_elem(&arrivals, &incoming);
 	}
-	bpf_map_update_elem(&flows, &incoming, &flow, BPF_ANY);
 }
 
 /* `sender` is NULL where the current task has nothing to do with it, or is not tracked. */
-static __always_inline void count_sent(struct sk_buff *skb, struct sock *sk, struct datagram *datagram,
-				       struct tracked_process *sender)
+static __always_inline void count_sent(struct sk_buff *skb, struct net_device *dev, struct sock *sk, __u16 local_port,
+				       struct datagram *datagram, struct tracked_process *sender)
 {
-	__u64 local = here(BPF_CORE_READ(sk, __sk_common.skc_net.net), BPF_CORE_READ(sk, __sk_common.skc_num));
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct flow_key key = {};
 	struct flow_slot *slot;
@@ -236,27 +239,59 @@ static __always_inline void count_sent(struct sk_buff *skb, struct sock *sk, str
 	key.here = (__u64)sk;
 	key.peer_port = datagram->destination_port;
 	__builtin_memcpy(key.peer, datagram->destination, 16);
-	flow = flow_of(&key, local, sender);
-	if (!flow && sender) {
-		open_flow(&key, datagram, local, &sender->identity, now);
-		flow = flow_of(&key, local, sender);
+	flow = flow_of(&key, local_port, sender);
+	if (!flow && sender && !is_of_tunnel(skb)) {
+		open_flow(&key, datagram, sk, local_port, &sender->identity, now);
+		flow = flow_of(&key, local_port, sender);
 	}
 	slot = flow ? slot_of(flow) : NULL;
-	if (!slot || !passes_first(&flow->passage, skb, now))
+	if (!slot || !passes_first(&flow->passage, dev, now))
 		return;
 	__sync_fetch_and_add(&slot->datagrams_sent, datagram->count);
 	__sync_fetch_and_add(&slot->bytes_sent, datagram->size);
 	slot->last_ns = now;
 }
 
-static __always_inline void note_arrival(struct sk_buff *skb, struct datagram *datagram, struct flow_key *key,
-					 __u64 now)
+static __always_inline struct flow_key incoming_key(struct net *net, struct datagram *datagram)
 {
-	struct arrivals *known = bpf_map_lookup_elem(&arrivals, key);
+	struct flow_key key = {};
+
+	key.here = (__u64)net;
+	key.port = datagram->destination_port;
+	key.peer_port = datagram->source_port;
+	__builtin_memcpy(key.peer, datagram->source, 16);
+	return key;
+}
+
+/* False if it belongs to no flow. */
+static __always_inline bool count_received(struct net_device *dev, struct net *net, struct datagram *datagram)
+{
+	struct flow_key key = incoming_key(net, datagram);
+	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
+	struct flow_slot *slot = flow ? slot_of(flow) : NULL;
+	__u64 now;
+
+	if (!slot)
+		return false;
+	now = bpf_ktime_get_boot_ns();
+	if (!passes_first(&flow->passage, dev, now))
+		return true;
+	__sync_fetch_and_add(&slot->datagrams_received, datagram->count);
+	__sync_fetch_and_add(&slot->bytes_received, datagram->size);
+	slot->last_ns = now;
+	return true;
+}
+
+/* Remembers one that belongs to no flow yet. */
+static __always_inline void note_arrival(struct net_device *dev, struct net *net, struct datagram *datagram)
+{
+	struct flow_key key = incoming_key(net, datagram);
+	struct arrivals *known = bpf_map_lookup_elem(&arrivals, &key);
+	__u64 now = bpf_ktime_get_boot_ns();
 	struct arrivals first = {};
 
 	if (known && now - known->passage.time_ns < ANSWER_NS) {
-		if (passes_first(&known->passage, skb, now)) {
+		if (passes_first(&known->passage, dev, now)) {
 			__sync_fetch_and_add(&known->datagrams, datagram->count);
 			__sync_fetch_and_add(&known->bytes, datagram->size);
 		}
@@ -265,31 +300,8 @@ static __always_inline void note_arrival(struct sk_buff *skb, struct datagram *d
 	first.first_ns = now;
 	first.datagrams = datagram->count;
 	first.bytes = datagram->size;
-	passes_first(&first.passage, skb, now);
-	bpf_map_update_elem(&arrivals, key, &first, BPF_ANY);
-}
-
-static __always_inline void count_received(struct sk_buff *skb, struct datagram *datagram)
-{
-	__u64 now = bpf_ktime_get_boot_ns();
-	struct flow_key key = {};
-	struct flow_slot *slot;
-	struct flow *flow;
-
-	key.here = here(BPF_CORE_READ(skb, dev, nd_net.net), datagram->destination_port);
-	key.peer_port = datagram->source_port;
-	__builtin_memcpy(key.peer, datagram->source, 16);
-	flow = bpf_map_lookup_elem(&flows, &key);
-	slot = flow ? slot_of(flow) : NULL;
-	if (!slot) {
-		note_arrival(skb, datagram, &key, now);
-		return;
-	}
-	if (!passes_first(&flow->passage, skb, now))
-		return;
-	__sync_fetch_and_add(&slot->datagrams_received, datagram->count);
-	__sync_fetch_and_add(&slot->bytes_received, datagram->size);
-	slot->last_ns = now;
+	passes_first(&first.passage, dev, now);
+	bpf_map_update_elem(&arrivals, &key, &first, BPF_ANY);
 }
 
 #endif

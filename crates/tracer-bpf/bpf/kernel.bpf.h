@@ -250,6 +250,7 @@ struct in6_addr {
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
+	__u32 skc_portpair; /* the next two */
 	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
@@ -268,7 +269,6 @@ struct sock {
 };
 
 struct net_device {
-	int ifindex;
 	possible_net_t nd_net;
 };
 

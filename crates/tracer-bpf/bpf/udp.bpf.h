@@ -8,14 +8,23 @@
 #ifndef TRACER_UDP_BPF_H
 #define TRACER_UDP_BPF_H
 
+/* Of a socket: sock_common.skc_portpair. */
+struct port_pair {
+	__be16 peer;
+	__u16 local;
+};
+
 SEC("raw_tp/net_dev_start_xmit")
 int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct sk_buff *skb = (struct sk_buff *)ctx->args[0];
+	struct net_device *dev = (struct net_device *)ctx->args[1];
 	struct sock *sk = BPF_CORE_READ(skb, sk);
 	struct tracked_process *sender;
 	struct datagram datagram;
+	struct port_pair ports;
 	struct unshared *values;
+	void *head;
 
 	/* On its way through bridges and other namespaces a packet has no socket any more. */
 	if (!sk || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)
@@ -24,18 +33,19 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 	values = unshared_values();
 	if (!values || (!sender && !values->has_sent) || (sender && sender->is_withheld))
 		return 0;
-	/* That of a tunnel is not the process's, but has its socket. */
-	if (BPF_CORE_READ(skb, inner_network_header))
-		return 0;
-	if (!read_datagram(&datagram, skb, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header)))
+	head = BPF_CORE_READ(skb, head);
+	if (!read_datagram(&datagram, skb, head, head + BPF_CORE_READ(skb, network_header)) ||
+	    bpf_core_read(&ports, sizeof(ports), &sk->__sk_common.skc_portpair))
 		return 0;
 	if (sender && !values->has_sent)
 		values->has_sent = 1;
-	if (is_query(sk, &datagram)) {
-		if (sender)
+	/* Where the destination is translated, as for the resolver in a container, a connected socket still knows it.
+	 */
+	if (datagram.destination_port == PORT_DNS || ports.peer == bpf_htons(PORT_DNS)) {
+		if (sender && !is_of_tunnel(skb))
 			emit_query(skb, sk, &datagram, &sender->identity);
 	} else if (datagram.source_port != PORT_DNS) {
-		count_sent(skb, sk, &datagram, sender);
+		count_sent(skb, dev, sk, ports.local, &datagram, sender);
 	}
 	return 0;
 }
@@ -46,12 +56,18 @@ int handle_udp_receive(struct bpf_raw_tracepoint_args *ctx)
 	struct sk_buff *skb = (struct sk_buff *)ctx->args[0];
 	struct unshared *values = unshared_values();
 	struct datagram datagram;
+	struct net_device *dev;
+	struct net *net;
 
 	/* Not a look at any packet before somebody has sent one. */
 	if (!values || !values->has_sent)
 		return 0;
-	if (read_datagram(&datagram, skb, BPF_CORE_READ(skb, data)) && !emit_answer(skb, &datagram))
-		count_received(skb, &datagram);
+	if (!read_datagram(&datagram, skb, NULL, BPF_CORE_READ(skb, data)))
+		return 0;
+	dev = BPF_CORE_READ(skb, dev);
+	net = BPF_CORE_READ(dev, nd_net.net);
+	if (!count_received(dev, net, &datagram) && !emit_answer(skb, net, &datagram))
+		note_arrival(dev, net, &datagram);
 	return 0;
 }
 
