@@ -165,7 +165,7 @@ impl Rows {
             bytes: 0,
         };
         let (mut exit, mut signal, mut error) = (0, None, None);
-        let (mut is_oom_victim, mut address, mut port) = (false, None, 0);
+        let (mut is_oom_victim, mut address, mut path, mut port) = (false, None, None, 0);
         for attribute in &span.attributes {
             let value = &attribute.value;
             match attribute.key.as_str() {
@@ -178,7 +178,11 @@ impl Rows {
                 semconv::REPAIRED => row.is_repaired = true,
                 semconv::COMPLETE => row.is_root = true,
                 semconv::CPU_USER | semconv::CPU_SYSTEM => row.cpu += seconds(value),
-                semconv::BYTES_SENT | semconv::BYTES_RECEIVED => row.bytes += whole::<u64>(value),
+                semconv::BYTES_SENT
+                | semconv::BYTES_RECEIVED
+                | semconv::FLOW_BYTES_SENT
+                | semconv::FLOW_BYTES_RECEIVED => row.bytes += whole::<u64>(value),
+                semconv::NETWORK_PEER_ADDRESS => path = Some(value.as_str()),
                 semconv::SERVER_ADDRESS => address = Some(value.as_str()),
                 semconv::SERVER_PORT => port = whole(value),
                 semconv::PROCESS_EXIT_CODE => exit = whole(value),
@@ -204,6 +208,8 @@ impl Rows {
         if row.kind == Kind::Connection {
             row.peer = match span.span_kind {
                 opentelemetry::trace::SpanKind::Server => Some(row.name),
+                // Of a unix socket that is its path.
+                _ if port == 0 => path.map(|path| self.intern(&path)),
                 _ => address.map(|address| {
                     let is_v6 = address.contains(':');
                     self.intern(&if is_v6 { format!("[{address}]:{port}") } else { format!("{address}:{port}") })
