@@ -104,7 +104,7 @@ pub(crate) struct Args {
     #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_FAILED_EXECS", hide_env_values = true)]
     pub(crate) failed_execs: bool,
 
-    /// Tell of connections to unix sockets, too; at the same price, which is paid once
+    /// Tell of connections to unix sockets, too; that slows down every system call likewise, once for both
     #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_UNIX", hide_env_values = true)]
     pub(crate) unix: bool,
 
