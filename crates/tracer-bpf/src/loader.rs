@@ -5,8 +5,10 @@ use std::{
     ffi::{CStr, CString},
     fs,
     hash::{BuildHasher, RandomState},
-    io,
+    io, mem,
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    panic::resume_unwind,
+    thread::{self, ScopedJoinHandle},
 };
 
 use aya::{
@@ -14,7 +16,7 @@ use aya::{
     util::nr_cpus,
 };
 use aya_obj::{
-    Object, ParseError,
+    self as obj, Object, ParseError,
     btf::{BtfError, BtfFeatures, BtfRelocationError},
     relocation::EbpfRelocationError,
 };
@@ -150,11 +152,15 @@ impl Attached {
         let memlock = MemlockLimit::lift();
         let mut object = Object::parse(wire::OBJECT)?;
         let types = load_own_types(&mut object)?;
-        let vmlinux = fs::read(KERNEL_TYPES).map_err(LoadError::ReadTypes)?;
-        object.relocate_btf(&kernel_types::reduced(&vmlinux, wire::KERNEL_TYPE_NAMES)?)?;
-        drop(vmlinux);
-
-        let mut maps = create_maps(&mut object, &types, options)?;
+        // The kernel has the memory of maps to clear meanwhile.
+        let definitions = mem::take(&mut object.maps);
+        let created = thread::scope(|scope| -> Result<_, LoadError> {
+            let creation = scope.spawn(|| create_maps(definitions, &types, options));
+            let vmlinux = fs::read(KERNEL_TYPES).map_err(LoadError::ReadTypes)?;
+            object.relocate_btf(&kernel_types::reduced(&vmlinux, wire::KERNEL_TYPE_NAMES)?)?;
+            joined(creation)
+        })?;
+        let mut maps = link(&mut object, created)?;
         let programs = load_programs(&object, &types, options)?;
         drop(memlock);
         set_unshared(take_map(&mut maps, "unshared")?, options)?;
@@ -224,11 +230,16 @@ fn load_own_types(object: &mut Object) -> Result<OwnedFd, LoadError> {
     syscall::load_types(&types.to_bytes()).map_err(LoadError::LoadTypes)
 }
 
-/// Creates the maps and writes their descriptors into the programs.
-fn create_maps(object: &mut Object, types: &OwnedFd, options: &Options) -> Result<HashMap<String, MapData>, LoadError> {
+/// A map of the object, and what came of it.
+type Created = (String, obj::Map, MapData);
+
+fn create_maps(
+    definitions: HashMap<String, obj::Map>,
+    types: &OwnedFd,
+    options: &Options,
+) -> Result<Vec<Created>, LoadError> {
     let processors = nr_cpus().map_err(|(_, error)| LoadError::Processors(error))? as u32;
-    let mut created = Vec::new();
-    for (name, mut definition) in object.maps.drain() {
+    let create = |(name, mut definition): (String, obj::Map)| {
         match name.as_str() {
             "records" => definition.set_max_entries(options.ring_bytes),
             "processes" => definition.set_max_entries(options.max_processes),
@@ -237,8 +248,13 @@ fn create_maps(object: &mut Object, types: &OwnedFd, options: &Options) -> Resul
         }
         let data = MapData::create(definition.clone(), &name, Some(types.as_fd()))
             .map_err(|source| LoadError::Map { map: name.clone(), source })?;
-        created.push((name, definition, data));
-    }
+        Ok((name, definition, data))
+    };
+    definitions.into_iter().map(create).collect()
+}
+
+/// Writes the descriptors of the maps, and the functions that they call, into the programs.
+fn link(object: &mut Object, created: Vec<Created>) -> Result<HashMap<String, MapData>, LoadError> {
     let functions: HashSet<_> = object.functions.keys().map(|(section, _)| *section).collect();
     let descriptors = created.iter().map(|(name, map, data)| (name.as_str(), data.fd().as_fd().as_raw_fd(), map));
     object.relocate_maps(descriptors, &functions)?;
@@ -246,9 +262,14 @@ fn create_maps(object: &mut Object, types: &OwnedFd, options: &Options) -> Resul
     Ok(created.into_iter().map(|(name, _, data)| (name, data)).collect())
 }
 
+/// What a thread came to; its panic is ours.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
 /// In the order of [`Options::programs`].
 fn load_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<Vec<OwnedFd>, LoadError> {
-    let load = |(name, _)| {
+    let load = |(name, _): (&'static str, _)| {
         let program = object.programs.get(name).ok_or(LoadError::Missing(name))?;
         let function = object.functions.get(&program.function_key()).ok_or(LoadError::Missing(name))?;
         let program = RawTracepoint {
@@ -265,7 +286,11 @@ fn load_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<
             LoadError::Program { program: name, source, log }
         })
     };
-    options.programs().map(load).collect()
+    // The verifier takes most of the time, and looks at several programs at once.
+    thread::scope(|scope| {
+        let loading: Vec<_> = options.programs().map(|program| scope.spawn(move || load(program))).collect();
+        loading.into_iter().map(joined).collect()
+    })
 }
 
 fn take_map(maps: &mut HashMap<String, MapData>, map: &'static str) -> Result<MapData, LoadError> {
