@@ -11,6 +11,8 @@
 struct text_scratch {
 	struct text_record record;
 	char text[TEXT_CHUNK + NAME_BYTES];
+	__u64 node;  /* where on its way to the root a path is */
+	__u64 mount; /* likewise */
 };
 
 /* Used by the exec program alone, which does not nest. */
@@ -163,11 +165,15 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * The next four are global functions, which the verifier looks at once each and not once for every call and turn: that
+ * The next ones are global functions, which the verifier looks at once each and not once for every call and turn: that
  * is most of what loading takes. For the same reason the loops keep what changes from turn to turn in the scratch
- * record and read it back from there. The verifier does not follow values through map memory, so each turn looks alike.
+ * record and read it back from there: the verifier does not follow values through map memory, so each turn looks alike.
+ * And they are two, a few rounds of a few turns each, of which it follows the inner ones once.
  */
-#define READ_ONCE(field) (*(volatile __u32 *)&(field))
+#define READ_ONCE(field) (*(volatile typeof(field) *)&(field))
+
+/* Of an inner loop. */
+#define TURNS 8
 
 static __always_inline struct text_scratch *text_scratch(void)
 {
@@ -198,6 +204,31 @@ __noinline int emit_text(__u32 part)
 #define TEXT_LIMIT  (128 * 1024)
 #define TEXT_CHUNKS (TEXT_LIMIT / TEXT_CHUNK + 1)
 
+/* Emits some chunks. Gives 1 when there is no more to emit. */
+__noinline int emit_chunks(__u32 part, __u64 start, __u32 limit)
+{
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 1;
+	for (int i = 0; i < TURNS; i++) {
+		__u32 offset = READ_ONCE(scratch->record.offset);
+		__u32 chunk = TEXT_CHUNK - ((start + offset) & (TEXT_CHUNK - 1));
+
+		if (offset >= limit)
+			return 1;
+		scratch->record.size = chunk < limit - offset ? chunk : limit - offset;
+		chunk = READ_ONCE(scratch->record.size);
+		if (chunk > TEXT_CHUNK)
+			return 1;
+		/* On a fault the helper zeroes the destination. */
+		scratch->record.fault = bpf_probe_read_user(scratch->text, chunk, (void *)(start + offset)) != 0;
+		emit_text(part);
+		scratch->record.offset = offset + chunk;
+	}
+	return 0;
+}
+
 /*
  * Emits user memory from `start`, `size` bytes of it, in chunks that end with their page. Freshly written by exec, it
  * is all but always resident; a page that is not loses only itself.
@@ -210,21 +241,9 @@ __noinline int emit_user_text(__u32 part, __u64 start, __u64 size)
 	if (!scratch)
 		return 0;
 	scratch->record.offset = 0;
-	for (int i = 0; i < TEXT_CHUNKS; i++) {
-		__u32 offset = READ_ONCE(scratch->record.offset);
-		__u32 chunk = TEXT_CHUNK - ((start + offset) & (TEXT_CHUNK - 1));
-
-		if (offset >= limit)
+	for (int i = 0; i < (TEXT_CHUNKS + TURNS - 1) / TURNS; i++)
+		if (emit_chunks(part, start, limit))
 			break;
-		scratch->record.size = chunk < limit - offset ? chunk : limit - offset;
-		chunk = READ_ONCE(scratch->record.size);
-		if (chunk > TEXT_CHUNK)
-			break;
-		/* On a fault the helper zeroes the destination. */
-		scratch->record.fault = bpf_probe_read_user(scratch->text, chunk, (void *)(start + offset)) != 0;
-		emit_text(part);
-		scratch->record.offset = offset + chunk;
-	}
 	scratch->record.offset = 0;
 	scratch->record.fault = 0;
 	return 0;
@@ -240,9 +259,8 @@ static __always_inline bool is_context(const char *text)
 	return !((*(__u64 *)text ^ begin) | (*(__u32 *)(text + 8) ^ end));
 }
 
-/* TRACEPARENT is looked for among this many times as many variables. */
-#define ROUNDS	  16
-#define VARIABLES 32
+/* TRACEPARENT is looked for among so many variables. */
+#define VARIABLES 512
 
 /* Looks at some variables of an environment. Gives 1 when there is no more to look at. */
 __noinline int look_for_context(__u64 start, __u64 size)
@@ -251,7 +269,7 @@ __noinline int look_for_context(__u64 start, __u64 size)
 
 	if (!scratch)
 		return 1;
-	for (int i = 0; i < VARIABLES; i++) {
+	for (int i = 0; i < 4 * TURNS; i++) {
 		__u32 offset = READ_ONCE(scratch->record.offset);
 		long length;
 
@@ -271,15 +289,64 @@ __noinline int look_for_context(__u64 start, __u64 size)
 	return 0;
 }
 
-/* Emits the variable TRACEPARENT of an environment, if it is there. The verifier follows the inner loop
- * but once. */
+/* Emits the variable TRACEPARENT of an environment, if it is there. */
 static __always_inline void emit_context(struct text_scratch *scratch, __u64 start, __u64 size)
 {
 	scratch->record.offset = 0;
-	for (int i = 0; i < ROUNDS; i++)
+	for (int i = 0; i < VARIABLES / (4 * TURNS); i++)
 		if (look_for_context(start, size))
 			break;
 	scratch->record.offset = 0;
+}
+
+/* Takes a path some components further towards the root. Gives 1 when it is over, emitted or not. */
+__noinline int climb_path(__u32 part, __u64 root_address)
+{
+	struct path *root = (struct path *)root_address;
+	struct dentry *root_dentry = BPF_CORE_READ(root, dentry);
+	struct vfsmount *root_mount = BPF_CORE_READ(root, mnt);
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 1;
+	for (int i = 0; i < TURNS; i++) {
+		struct dentry *dentry = (struct dentry *)READ_ONCE(scratch->node);
+		struct vfsmount *vfsmount = (struct vfsmount *)READ_ONCE(scratch->mount);
+		__u32 size = READ_ONCE(scratch->record.size);
+		struct dentry *parent;
+		long length;
+
+		if (dentry == root_dentry && vfsmount == root_mount) {
+			emit_text(part);
+			return 1;
+		}
+		if (dentry == BPF_CORE_READ(vfsmount, mnt_root)) {
+			struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+			if (above == mount) { /* the root of another mount namespace */
+				emit_text(part);
+				return 1;
+			}
+			scratch->node = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+			scratch->mount = (__u64)above + bpf_core_field_offset(struct mount, mnt);
+			continue;
+		}
+		if (size >= PATH_BYTES)
+			return 1;
+		length =
+		    bpf_probe_read_kernel_str(scratch->text + size, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
+		if (length <= 0)
+			return 1;
+		scratch->record.size = size + length;
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (parent == dentry) { /* a file without a place, such as a memfd */
+			emit_text(part);
+			return 1;
+		}
+		scratch->node = (__u64)parent;
+	}
+	return 0;
 }
 
 /*
@@ -289,80 +356,60 @@ static __always_inline void emit_context(struct text_scratch *scratch, __u64 sta
 __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 {
 	struct path *path = (struct path *)path_address;
-	struct path *root = (struct path *)root_address;
-	struct dentry *dentry = BPF_CORE_READ(path, dentry);
-	struct vfsmount *vfsmount = BPF_CORE_READ(path, mnt);
-	struct dentry *root_dentry = BPF_CORE_READ(root, dentry);
 	struct text_scratch *scratch = text_scratch();
 
 	if (!scratch)
 		return 0;
 	scratch->record.size = 0;
-	for (int i = 0; i < PATH_COMPONENTS; i++) {
-		__u32 size = READ_ONCE(scratch->record.size);
-		struct dentry *parent;
-		long length;
-
-		if (dentry == root_dentry && vfsmount == BPF_CORE_READ(root, mnt)) {
-			emit_text(part);
+	scratch->node = (__u64)BPF_CORE_READ(path, dentry);
+	scratch->mount = (__u64)BPF_CORE_READ(path, mnt);
+	for (int i = 0; i < PATH_COMPONENTS / TURNS; i++)
+		if (climb_path(part, root_address))
 			return 0;
-		}
-		if (dentry == BPF_CORE_READ(vfsmount, mnt_root)) {
-			struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
-			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
-
-			if (above == mount) { /* the root of another mount namespace */
-				emit_text(part);
-				return 0;
-			}
-			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-			vfsmount = (void *)above + bpf_core_field_offset(struct mount, mnt);
-			continue;
-		}
-		if (size >= PATH_BYTES)
-			return 0;
-		length =
-		    bpf_probe_read_kernel_str(scratch->text + size, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
-		if (length <= 0)
-			return 0;
-		scratch->record.size = size + length;
-		parent = BPF_CORE_READ(dentry, d_parent);
-		if (parent == dentry) { /* a file without a place, such as a memfd */
-			emit_text(part);
-			return 0;
-		}
-		dentry = parent;
-	}
 	COUNT(text_faults); /* too deep */
 	return 0;
 }
 
-/* Likewise the path of a control group, given the address of its node. */
-__noinline int emit_cgroup(__u64 node_address)
+/* As climb_path, for the path of a control group. */
+__noinline int climb_cgroup(void)
 {
-	struct kernfs_node *node = (struct kernfs_node *)node_address;
 	struct text_scratch *scratch = text_scratch();
 
 	if (!scratch)
-		return 0;
-	scratch->record.size = 0;
-	for (int i = 0; i < PATH_COMPONENTS; i++) {
+		return 1;
+	for (int i = 0; i < TURNS; i++) {
+		struct kernfs_node *node = (struct kernfs_node *)READ_ONCE(scratch->node);
 		struct kernfs_node *parent = parent_node(node);
 		__u32 size = READ_ONCE(scratch->record.size);
 		long length;
 
 		if (!parent) {
 			emit_text(TEXT_CGROUP);
-			return 0;
+			return 1;
 		}
 		if (size >= PATH_BYTES)
-			return 0;
+			return 1;
 		length = bpf_probe_read_kernel_str(scratch->text + size, NAME_BYTES, BPF_CORE_READ(node, name));
 		if (length <= 0)
-			return 0;
+			return 1;
 		scratch->record.size = size + length;
-		node = parent;
+		scratch->node = (__u64)parent;
 	}
+	return 0;
+}
+
+/* As emit_path, for the path of a control group, given the address of its node. */
+__noinline int emit_cgroup(__u64 node_address)
+{
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 0;
+	scratch->record.size = 0;
+	scratch->node = node_address;
+	for (int i = 0; i < PATH_COMPONENTS / TURNS; i++)
+		if (climb_cgroup())
+			return 0;
 	COUNT(text_faults); /* too deep */
 	return 0;
 }
