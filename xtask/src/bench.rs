@@ -2,6 +2,7 @@
 //! machine's speed drifts, the ratio of neighbours does not.
 
 use std::{
+    fs,
     io::Read,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -17,34 +18,155 @@ use crate::{root, setup, succeed};
 /// Counted pairs of runs of each workload; one more comes first, to warm up.
 const PAIRS: usize = 7;
 
+/// Likewise of the other tracers, which take long.
+const OTHER_PAIRS: usize = 3;
+
+/// Where the table is kept.
+const TABLE: &str = "target/bench/table.md";
+
+/// What is run, bare and traced.
+struct Workload {
+    name: &'static str,
+    command: Vec<String>,
+    /// It is also run under other tracers.
+    is_compared: bool,
+}
+
 pub(crate) fn bench(tracer: &Path) -> Result<()> {
     setup::command("cc", "gcc", "gcc", "gcc")?;
-    let [noop, spawn, fork] = [compile("noop")?, compile("spawn")?, compile("fork")?];
-    let path = |path: &Path| path.display().to_string();
-    let workloads = [
-        ("start-up and teardown", vec![path(&noop)]),
-        ("spawn a no-op, 5,000 times", vec![path(&spawn), "5000".to_owned(), path(&noop)]),
-        ("fork, 5,000 times", vec![path(&fork), "5000".to_owned()]),
-        ("shell script of 500 pipelines", vec!["sh".to_owned(), "-c".to_owned(), PIPELINES.to_owned()]),
-    ];
-    println!("medians of {PAIRS} pairs, whole processes, start-up included\n");
-    println!("| workload | bare | traced | ratio | least – most |");
-    println!("| --- | ---: | ---: | ---: | ---: |");
-    for (name, command) in workloads {
-        let row = compare(tracer, &command)?;
-        println!(
-            "| {name} | {} | {} | {:.3} | {:.3} – {:.3} |",
+    setup::command("make", "make", "make", "make")?;
+    let traced =
+        [tracer.display().to_string(), "-q".to_owned(), "-o".to_owned(), "summary".to_owned(), "--".to_owned()];
+    let workloads = workloads()?;
+    let mut table = Table::default();
+    table.line(&format!(
+        "Medians of {PAIRS} pairs. *Running* is the ratio without start-up and teardown, as the first row has them.\n"
+    ))?;
+    table.line("| workload | bare | traced | ratio | running | least – most | peak |")?;
+    table.line("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")?;
+    let mut start_up = Duration::ZERO;
+    for (index, workload) in workloads.iter().enumerate() {
+        let row = compare(&traced, &workload.command, PAIRS)?;
+        let extra = row.traced.saturating_sub(row.bare);
+        let running = if index == 0 {
+            start_up = extra;
+            format!("+{}", ms(extra))
+        } else {
+            format!("{:.3}", row.traced.saturating_sub(start_up).as_secs_f64() / row.bare.as_secs_f64())
+        };
+        table.line(&format!(
+            "| {} | {} | {} | {:.3} | {running} | {:.3} – {:.3} | {} MiB |",
+            workload.name,
             ms(row.bare),
             ms(row.traced),
             row.ratio,
             row.least,
-            row.most
-        );
+            row.most,
+            row.peak
+        ))?;
     }
+    let idle = [&traced[..], &["sleep", "10"].map(str::to_owned)].concat();
+    let (_, usage) = time(&idle)?;
+    table.line(&format!("\nCPU time of all of a traced `sleep 10`, start-up included: {}.", ms(usage.cpu)))?;
+
+    let others = other_tracers();
+    table.line(&format!("\nOther tracers, medians of {OTHER_PAIRS} pairs, whole processes:\n"))?;
+    let names: Vec<_> = others.iter().map(|(name, _)| *name).collect();
+    table.line(&format!("| workload | {} |", names.join(" | ")))?;
+    table.line(&format!("| --- |{}", " ---: |".repeat(names.len())))?;
+    for workload in workloads.iter().filter(|workload| workload.is_compared) {
+        let mut cells = Vec::new();
+        for (_, command) in &others {
+            cells.push(format!("{:.2}", compare(command, &workload.command, OTHER_PAIRS)?.ratio));
+        }
+        table.line(&format!("| {} | {} |", workload.name, cells.join(" | ")))?;
+    }
+    println!("\nkept in {TABLE}");
     Ok(())
 }
 
+fn workloads() -> Result<Vec<Workload>> {
+    let [noop, spawn, fork, connect] = [compile("noop")?, compile("spawn")?, compile("fork")?, compile("connect")?];
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let path = |path: &Path| path.display().to_string();
+    let (noop, spawn) = (path(&noop), path(&spawn));
+    let workload = |name, command| Workload { name, command, is_compared: false };
+    let compared = |name, command| Workload { name, command, is_compared: true };
+    Ok(vec![
+        workload("start-up and teardown", words(&[&noop])),
+        compared("spawn a static no-op, 5,000 times", words(&[&spawn, "5000", &noop])),
+        workload("the same with an argument of 127 KiB, 2,000 times", words(&[&spawn, "2000", &noop, "130048"])),
+        workload("fork, 5,000 times", words(&[&path(&fork), "5000"])),
+        compared("shell script of 500 pipelines", words(&["sh", "-c", PIPELINES])),
+        compared("make -j2 of 60 C files", words(&["make", "-s", "-B", "-j2", "-C", &path(&c_project()?)])),
+        workload("cargo build of a small crate", words(&["sh", "-c", &small_crate()?])),
+        compared("connect to a local server, 10,000 times", words(&[&path(&connect), "10000"])),
+    ])
+}
+
 const PIPELINES: &str = "i=0; while [ $i -lt 500 ]; do echo $i | cat | cat >/dev/null; i=$((i+1)); done";
+
+/// C files that take the compiler some time, and a makefile.
+fn c_project() -> Result<PathBuf> {
+    let folder = root().join("target/bench/project");
+    fs::create_dir_all(&folder)?;
+    let names: Vec<_> = (0..60).map(|number| format!("part{number}")).collect();
+    for name in &names {
+        let mut text = "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n".to_owned();
+        for number in 0..60 {
+            text += &format!(
+                "int {name}_{number}(const char *s, int n)\n{{\n\tint sum = {number};\n\tfor (int i = 0; i < n; i++)\n\t\tsum += s[i] * i ^ abs(sum - {number});\n\tprintf(\"%d %zu\\n\", sum, strlen(s));\n\treturn sum;\n}}\n"
+            );
+        }
+        fs::write(folder.join(format!("{name}.c")), text)?;
+    }
+    let objects: Vec<_> = names.iter().map(|name| format!("{name}.o")).collect();
+    let makefile = format!("CFLAGS = -O1\nlibparts.a: {}\n\t$(AR) rcs $@ $^\n", objects.join(" "));
+    fs::write(folder.join("Makefile"), makefile)?;
+    Ok(folder)
+}
+
+/// A crate without dependencies; a command that builds it again.
+fn small_crate() -> Result<String> {
+    let folder = root().join("target/bench/crate");
+    fs::create_dir_all(folder.join("src"))?;
+    fs::write(folder.join("src/main.rs"), "fn main() {\n    println!(\"{:?}\", std::env::args());\n}\n")?;
+    let manifest = "[package]\nname = \"small\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n";
+    fs::write(folder.join("Cargo.toml"), manifest)?;
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    Ok(format!("cd '{}' && touch src/main.rs && '{cargo}' build --quiet --offline", folder.display()))
+}
+
+/// Those that are installed, as what stands before the command.
+fn other_tracers() -> Vec<(&'static str, Vec<String>)> {
+    let tracers: [(&str, &[&str]); 3] = [
+        ("strace -f", &["strace", "-f", "--seccomp-bpf", "-e", "trace=process,network", "-o", "/dev/null"]),
+        ("perf trace", &["perf", "trace", "-e", "execve,clone,exit_group,connect", "-o", "/dev/null", "--"]),
+        ("tracexec", &["tracexec", "log", "-o", "/dev/null", "--"]),
+    ];
+    let works = |command: &&(&str, &[&str])| {
+        Command::new(command.1[0])
+            .args(&command.1[1..])
+            .arg("true")
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    let words = |(name, command): &(&'static str, &[&str])| (*name, command.iter().map(ToString::to_string).collect());
+    tracers.iter().filter(works).map(words).collect()
+}
+
+/// A table that is shown as it comes, and kept.
+#[derive(Default)]
+struct Table(String);
+
+impl Table {
+    fn line(&mut self, line: &str) -> Result<()> {
+        println!("{line}");
+        self.0 += line;
+        self.0.push('\n');
+        Ok(fs::write(root().join(TABLE), &self.0)?)
+    }
+}
 
 /// Medians, and the range of the ratios.
 struct Row {
@@ -53,25 +175,28 @@ struct Row {
     ratio: f64,
     least: f64,
     most: f64,
+    /// The most memory that any process of the traced runs has taken, MiB.
+    peak: i64,
 }
 
-fn compare(tracer: &Path, command: &[String]) -> Result<Row> {
-    let bare = || time(Command::new(&command[0]).args(&command[1..]));
-    let traced = || time(Command::new(tracer).args(["-o", "summary", "--"]).args(command));
-    bare()?;
-    traced()?;
-    let mut pairs = Vec::new();
-    for _ in 0..PAIRS {
-        pairs.push((bare()?, traced()?));
+fn compare(tracer: &[String], command: &[String], count: usize) -> Result<Row> {
+    let traced = [tracer, command].concat();
+    let (_, _) = (time(command)?, time(&traced)?);
+    let (mut pairs, mut peak) = (Vec::new(), 0);
+    for _ in 0..count {
+        let (bare, (traced, usage)) = (time(command)?.0, time(&traced)?);
+        pairs.push((bare, traced));
+        peak = peak.max(usage.peak);
     }
     let ratios = sorted(pairs.iter().map(|(bare, traced)| traced.as_secs_f64() / bare.as_secs_f64()));
-    let middle = PAIRS / 2;
+    let middle = count / 2;
     Ok(Row {
         bare: sorted(pairs.iter().map(|pair| pair.0))[middle],
         traced: sorted(pairs.iter().map(|pair| pair.1))[middle],
         ratio: ratios[middle],
         least: ratios[0],
-        most: ratios[PAIRS - 1],
+        most: ratios[count - 1],
+        peak,
     })
 }
 
@@ -82,7 +207,7 @@ pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
     let [noop, storm] = [compile("noop")?, compile("storm")?];
     let forkers = std::thread::available_parallelism()?.get() + 2;
     let nowhere = root().join("target/bench/nowhere.jsonl");
-    let _ = std::fs::remove_file(&nowhere);
+    let _ = fs::remove_file(&nowhere);
     symlink("/dev/null", &nowhere)?;
     let mut command = Command::new(tracer);
     // The expression has all environments read.
@@ -93,7 +218,7 @@ pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
     let (pid, mut stdout, mut stderr) = (child.id(), String::new(), String::new());
     child.stdout.context("no stdout")?.read_to_string(&mut stdout)?;
     child.stderr.context("no stderr")?.read_to_string(&mut stderr)?;
-    let (status, memory) = wait(pid)?;
+    let (status, taken) = wait(pid)?;
     let elapsed = start.elapsed().as_secs_f64();
     print!("{stderr}");
     if status != 0 {
@@ -101,14 +226,23 @@ pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
     }
     let runs: u64 = stdout.trim().parse()?;
     println!(
-        "{forkers} forkers, {runs} runs in {elapsed:.1} s, so {} spans expected; {memory} MiB",
-        runs + forkers as u64 + 1
+        "{forkers} forkers, {runs} runs in {elapsed:.1} s, so {} spans expected; {} MiB",
+        runs + forkers as u64 + 1,
+        taken.peak
     );
     Ok(())
 }
 
-/// Waits for a child; gives its wait status and the most memory it has taken, in MiB.
-fn wait(pid: u32) -> Result<(i32, i64)> {
+/// What a process and all it has waited for took.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    /// Of the largest of them, MiB.
+    peak: i64,
+    cpu: Duration,
+}
+
+/// Waits for a child; gives its wait status and what it has taken.
+fn wait(pid: u32) -> Result<(i32, Taken)> {
     let mut status = 0;
     // SAFETY: a structure of plain numbers.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -117,7 +251,9 @@ fn wait(pid: u32) -> Result<(i32, i64)> {
     if waited < 0 {
         return Err(std::io::Error::last_os_error().into());
     }
-    Ok((status, usage.ru_maxrss / 1024))
+    let duration =
+        |time: libc::timeval| Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64);
+    Ok((status, Taken { peak: usage.ru_maxrss / 1024, cpu: duration(usage.ru_utime) + duration(usage.ru_stime) }))
 }
 
 fn sorted<T: PartialOrd>(values: impl Iterator<Item = T>) -> Vec<T> {
@@ -126,15 +262,18 @@ fn sorted<T: PartialOrd>(values: impl Iterator<Item = T>) -> Vec<T> {
     values
 }
 
-fn time(command: &mut Command) -> Result<Duration> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+/// Runs a command: how long it took, and what.
+fn time(command: &[String]) -> Result<(Duration, Taken)> {
+    let mut process = Command::new(&command[0]);
+    process.args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
-    let status = command.status()?;
+    let child = process.spawn().with_context(|| format!("cannot run {}", command[0]))?;
+    let (status, taken) = wait(child.id())?;
     let elapsed = start.elapsed();
-    if !status.success() {
-        bail!("{command:?}: {status}");
+    if status != 0 {
+        bail!("{command:?}: wait status {status}");
     }
-    Ok(elapsed)
+    Ok((elapsed, taken))
 }
 
 fn ms(duration: Duration) -> String {
@@ -143,7 +282,7 @@ fn ms(duration: Duration) -> String {
 
 fn compile(name: &str) -> Result<PathBuf> {
     let folder = root().join("target/bench");
-    std::fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder)?;
     let binary = folder.join(name);
     let source = root().join(format!("xtask/workloads/{name}.c"));
     succeed(Command::new("cc").args(["-O2", "-static", "-o"]).arg(&binary).arg(source))?;
