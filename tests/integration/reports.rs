@@ -211,6 +211,60 @@ fn what_is_no_trace_is_told_by_its_line() {
 }
 
 #[test]
+fn of_a_file_that_was_cut_off_there_is_a_report_of_what_is_there() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    assert!(process_tracer().arg("-o").arg(&file).args(["--", "true"]).status().unwrap().success());
+    let mut text = fs::read_to_string(&file).unwrap();
+    text.push_str("{\"resourceSpans\":[{");
+    fs::write(&file, text).unwrap();
+    let output = Command::new(PROCESS_TRACER).arg("report").arg(&file).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.contains("ends in the middle of line 2"), "{stderr}");
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("true\n"), "{output:?}");
+}
+
+#[test]
+fn of_several_traces_in_a_file_one_is_chosen() {
+    let folder = TempDir::new().unwrap();
+    let (one, other) = ("1".repeat(32), "2".repeat(32));
+    let mut both = String::new();
+    for (id, command) in [(&one, "true"), (&other, "false")] {
+        let file = folder.path().join("t.jsonl");
+        process_tracer().arg("-o").arg(&file).args(["-t", id, "--", command]).status().unwrap();
+        both += &fs::read_to_string(&file).unwrap();
+    }
+    let file = folder.path().join("both.jsonl");
+    fs::write(&file, both).unwrap();
+    let report = |flags: &[&str]| {
+        // Variables are for runs.
+        let mut command = Command::new(PROCESS_TRACER);
+        let output =
+            command.env("PROCESS_TRACER_OUTPUT", "otlp").arg("report").arg(&file).args(flags).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, told) = report(&[]);
+    assert!(code == Some(125) && told.contains("has 2 traces") && told.contains(&format!("{one}, {other}")), "{told}");
+    let (code, told) = report(&["-t", &other]);
+    assert!(code == Some(0) && told.starts_with("false\n  exit 1 after "), "{told}");
+    let (code, told) = report(&["-t", &"3".repeat(32)]);
+    assert!(code == Some(125) && told.contains("has no spans of trace 3333"), "{told}");
+}
+
+#[test]
+fn a_command_that_cannot_run_leaves_no_file() {
+    let folder = TempDir::new().unwrap();
+    let page = folder.path().join("t.html");
+    let status = process_tracer().arg("-o").arg(&page).args(["--", "/no/such/command"]).status().unwrap();
+    assert_eq!((status.code(), fs::read_dir(folder.path()).unwrap().count()), (Some(127), 0));
+    // A link of one's own that leads nowhere yet is followed.
+    let (link, target) = (folder.path().join("link.json"), folder.path().join("target.json"));
+    symlink("target.json", &link).unwrap();
+    assert!(process_tracer().arg("-o").arg(&link).args(["--", "true"]).status().unwrap().success());
+    assert!(target.is_file() && link.is_symlink());
+}
+
+#[test]
 fn two_traces_are_compared() {
     let folder = TempDir::new().unwrap();
     let trace = |name: &str, seconds: &str| {
@@ -236,7 +290,11 @@ fn the_page_of_a_ci_job_gets_the_summary() {
     command.env("GITHUB_STEP_SUMMARY", &file).args(["-o", "tree", "--", "sh", "-c", "true; exit 1"]);
     assert_eq!(command.output().unwrap().status.code(), Some(1));
     let text = fs::read_to_string(&file).unwrap();
-    assert!(text.starts_with("before\n### `sh -c 'true; exit 1'`\n\n❌ exit 1 after "), "{text}");
+    assert!(text.starts_with("before\n\n### `sh -c 'true; exit 1'`\n\n❌ exit 1 after "), "{text}");
+    let mut command = process_tracer();
+    let output = command.env("GITHUB_STEP_SUMMARY", "/dev/full").args(["--", "true"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.contains("was not appended to '/dev/full'"), "{stderr}");
 }
 
 /// One request, and what came back: its status, and all of its body, which for events is until the run ended.

@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// FILE.html to look at in a browser, FILE.pftrace for Perfetto, FILE.json of Chrome's trace events, FILE.folded or
     /// FILE.cpu.folded for flame graphs of wall or CPU time; repeatable (in the variable: separated by commas) [default: otlp
     /// if an OTLP endpoint is configured, else summary]
-    #[arg(short, long, value_name = "DEST", env = "PROCESS_TRACER_OUTPUT", hide_env_values = true, global = true)]
+    #[arg(short, long, value_name = "DEST", env = "PROCESS_TRACER_OUTPUT", hide_env_values = true)]
     pub(crate) output: Vec<String>,
 
     /// Serve the page of the trace while the command runs, at an address that is told first; a port, or ADDRESS:PORT
@@ -151,6 +151,12 @@ pub(crate) enum Action {
         /// The trace
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// `summary` or `tree`, on stdout, or a file by its name, as for a run; repeatable [default: summary]
+        #[arg(short, long, value_name = "DEST")]
+        output: Vec<String>,
+        /// Which trace, if the file has several
+        #[arg(short, long, value_name = "HEX32")]
+        trace_id: Option<String>,
     },
     /// Say what takes longer in one saved trace than in another, by name and by place in the tree
     Diff {

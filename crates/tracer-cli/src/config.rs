@@ -242,11 +242,14 @@ impl Settings<'_> {
     }
 }
 
+/// A trace id, for a run or of a saved trace.
+pub(crate) fn trace_id(value: &str) -> Result<TraceId> {
+    value.parse().with_context(|| format!("'{value}'"))
+}
+
 fn trace_context(settings: &Settings<'_>, args: &Args) -> Result<(Option<TraceId>, Option<SpanId>)> {
     let quote = |value: &str| format!("'{value}'");
-    let trace_id = settings.read_option("trace_id", args.trace_id.as_ref(), |value| {
-        value.parse::<TraceId>().with_context(|| quote(value))
-    })?;
+    let trace_id = settings.read_option("trace_id", args.trace_id.as_ref(), trace_id)?;
     let parent_id = settings.read_option("parent_id", args.parent_id.as_ref(), |value| {
         value.parse::<SpanId>().with_context(|| quote(value))
     })?;
@@ -295,8 +298,8 @@ fn attributes(settings: &Settings<'_>, values: &[String]) -> Result<Attributes> 
 }
 
 /// The outputs that flags name for `process-tracer report`; the summary, if none.
-pub(crate) fn report_outputs(args: &Args) -> Result<Vec<Output>> {
-    let outputs: Vec<_> = args.output.iter().map(|value| output(value).context("--output")).collect::<Result<_>>()?;
+pub(crate) fn report_outputs(flags: &[String]) -> Result<Vec<Output>> {
+    let outputs: Vec<_> = flags.iter().map(|value| output(value).context("--output")).collect::<Result<_>>()?;
     Ok(if outputs.is_empty() { vec![Output::Text(Text::Summary)] } else { outputs })
 }
 

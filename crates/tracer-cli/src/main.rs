@@ -91,8 +91,9 @@ fn act(matches: &ArgMatches, inheritance: Inheritance) -> anyhow::Result<u8> {
         Some(Action::Send { ref files, keep }) => {
             return send::send(files, keep, &config::collector(&args, matches)?.0);
         }
-        Some(Action::Report { ref file }) => {
-            return report::convert(file, &config::report_outputs(&args)?).map(|()| 0);
+        Some(Action::Report { ref file, ref output, ref trace_id }) => {
+            let trace_id = trace_id.as_deref().map(config::trace_id).transpose()?;
+            return report::convert(file, trace_id, &config::report_outputs(output)?).map(|()| 0);
         }
         Some(Action::Diff { ref before, ref after }) => return report::diff(before, after).map(|()| 0),
         Some(Action::Helper { ring_bytes, max_processes, failed_execs, unix }) => {

@@ -88,6 +88,9 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
         Err(error) => {
             let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
             console::say(format_args!("cannot run '{program}': {}", reason(&error)));
+            // They clear away what they have begun.
+            intake.close(Duration::ZERO);
+            sinks.join();
             return Ok(Outcome::NotInvoked { is_found: error.kind() != io::ErrorKind::NotFound });
         }
     };

@@ -19,25 +19,38 @@ impl Tree {
     /// `None` without any span.
     pub(super) fn grow(rows: &[Row]) -> Option<Self> {
         let index: HashMap<SpanId, usize> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
+        // By pid, in order of their start.
         let mut by_pid: HashMap<u32, Vec<usize>> = HashMap::new();
         for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.kind == Kind::Process) {
             by_pid.entry(row.pid).or_default().push(index);
         }
+        for incarnations in by_pid.values_mut() {
+            incarnations.sort_by_key(|row| rows[*row].start);
+        }
         let has_parent = |row: &Row| row.parent != SpanId::INVALID && index.contains_key(&row.parent);
-        // In a file that is not ours: what began first and hangs under nothing.
-        let root = rows
-            .iter()
-            .position(|row| row.is_root)
-            .or_else(|| (0..rows.len()).filter(|row| !has_parent(&rows[*row])).min_by_key(|row| rows[*row].start))?;
+        // Of several runs in one trace the longest. In a file that is not ours: what began first and hangs under nothing.
+        let root = (0..rows.len())
+            .filter(|row| rows[*row].is_root)
+            .rev()
+            .max_by_key(|row| rows[*row].duration())
+            .or_else(|| (0..rows.len()).filter(|row| !has_parent(&rows[*row])).min_by_key(|row| rows[*row].start))
+            .or_else(|| (0..rows.len()).min_by_key(|row| rows[*row].start))?;
         // Where the environment named the parent, whoever forked it is known by its pid.
         let forked_by = |child: &Row| {
-            let mut alive = by_pid.get(&child.parent_pid).into_iter().flatten().copied();
-            alive.rfind(|row| rows[*row].start <= child.start && child.start <= rows[*row].end)
+            let incarnations = by_pid.get(&child.parent_pid)?;
+            let earlier = incarnations.partition_point(|row| rows[*row].start < child.start);
+            let last = *incarnations.get(earlier.checked_sub(1)?)?;
+            (child.start <= rows[last].end).then_some(last)
         };
+        let parent = |(child, row): (usize, &Row)| {
+            let parent = index.get(&row.parent).copied().or_else(|| forked_by(row));
+            parent.filter(|parent| *parent != child).unwrap_or(root)
+        };
+        let mut parents: Vec<usize> = rows.iter().enumerate().map(parent).collect();
+        break_circles(&mut parents, root);
         let mut children: Vec<Vec<u32>> = vec![Vec::new(); rows.len()];
-        for (child, row) in rows.iter().enumerate().filter(|(child, _)| *child != root) {
-            let parent = index.get(&row.parent).copied().or_else(|| forked_by(row)).filter(|parent| *parent != child);
-            children[parent.unwrap_or(root)].push(child as u32);
+        for (child, parent) in parents.into_iter().enumerate().filter(|(child, _)| *child != root) {
+            children[parent].push(child as u32);
         }
         for siblings in &mut children {
             siblings.sort_by_key(|sibling| rows[*sibling as usize].start);
@@ -132,19 +145,40 @@ impl Tree {
         places
     }
 
-    /// The process that all the failing came from, and those above it, from the root: at each step the child that failed
-    /// last. Empty if the root did not fail.
+    /// The process that the failing came from, as far as that can be told, and those above it, from the root. Empty if the
+    /// root did not fail.
+    ///
+    /// At each step it is a child that failed: one with the exit status that its parent has, too, rather than others; one that
+    /// failed by itself rather than one that was killed, as others are when the first has failed; the last of those.
     pub(super) fn cause(&self, rows: &[Row]) -> Vec<usize> {
         let has_failed = |row: &Row| row.failure.is_some() && row.kind == Kind::Process;
         let mut chain = Vec::new();
         let mut next = Some(self.root).filter(|root| has_failed(&rows[*root]));
         while let Some(row) = next {
             chain.push(row);
-            let failed =
-                self.children_of(rows, row).filter(|(_, child)| has_failed(child) && child.end <= rows[row].end);
-            next = failed.max_by_key(|(_, child)| child.end).map(|(child, _)| child);
+            let parent = &rows[row];
+            let failed = self.children_of(rows, row).filter(|(_, child)| has_failed(child) && child.end <= parent.end);
+            next = failed
+                .max_by_key(|(_, child)| (child.failure == parent.failure, !child.is_killed, child.end))
+                .map(|(child, _)| child);
         }
         chain
+    }
+}
+
+/// Where parents go round in a circle, one of them hangs under the root instead.
+fn break_circles(parents: &mut [usize], root: usize) {
+    // By which walk each was reached first.
+    let mut reached = vec![0; parents.len()];
+    for walk in 0..parents.len() {
+        let mut row = walk;
+        while row != root && reached[row] == 0 {
+            reached[row] = walk + 1;
+            row = parents[row];
+        }
+        if row != root && reached[row] == walk + 1 {
+            parents[row] = root;
+        }
     }
 }
 
@@ -156,7 +190,7 @@ pub(super) struct Stretch {
     pub(super) end: u64,
 }
 
-/// Chains of names, as a tree.
+/// Chains of names, as a tree: to have one is cheap, to spell it out takes as long as it is.
 pub(super) struct Places {
     /// The place of each row.
     pub(super) of_row: Vec<u32>,
@@ -195,10 +229,10 @@ pub(super) struct Group {
 impl Group {
     fn add(&mut self, row: &Row, own: u64) {
         self.failed += u64::from(row.failure.is_some());
-        self.own += own;
-        self.cpu += row.cpu;
-        self.bytes += row.bytes;
-        self.total += row.duration();
+        self.own = self.own.saturating_add(own);
+        self.cpu = self.cpu.saturating_add(row.cpu);
+        self.bytes = self.bytes.saturating_add(row.bytes);
+        self.total = self.total.saturating_add(row.duration());
         self.durations.push(row.duration());
     }
 
@@ -324,6 +358,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_killed_since_another_failed_is_not_the_cause() {
+        let story = story("sh", 0, 100)
+            .exits(3)
+            .starts("a", 5, 20, |a| a.exits(3))
+            .starts("b", 6, 50, |b| b.dies())
+            .starts("false", 60, 5, |last| last.exits(1));
+        let rows = story.rows();
+        let tree = Tree::grow(&rows.rows).unwrap();
+        let names: Vec<_> = tree.cause(&rows.rows).iter().map(|row| rows.text(rows.rows[*row].name)).collect();
+        assert_eq!(names, ["sh", "a"]);
+    }
+
+    #[test]
     fn quantiles_are_by_nearest_rank() {
         let group = Group { durations: (1..=20).collect(), ..Group::default() };
         assert_eq!([0.5, 0.95, 1.0].map(|part| group.quantile(part)), [10, 19, 20]);
@@ -337,6 +384,10 @@ mod tests {
         // b under a, a under b.
         rows.rows[1].parent = ids[0];
         let tree = Tree::grow(&rows.rows).unwrap();
-        assert_eq!((tree.order.len(), tree.critical_path(&rows.rows).len()), (1, 1));
+        assert_eq!(tree.order.len(), 3, "none is lost");
+        assert_eq!(
+            tree.critical_path(&rows.rows).iter().map(|stretch| stretch.end - stretch.start).sum::<u64>(),
+            10_000_000
+        );
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use tracer_model::TraceId;
 
 use super::{Teller, Writer, read::read};
 use crate::config::Output;
@@ -15,7 +16,7 @@ use crate::config::Output;
 /// # Errors
 ///
 /// What cannot be read or written.
-pub(crate) fn convert(file: &Path, outputs: &[Output]) -> Result<()> {
+pub(crate) fn convert(file: &Path, trace: Option<TraceId>, outputs: &[Output]) -> Result<()> {
     let mut tellers: Vec<Teller> = Vec::new();
     let mut writers: Vec<(&PathBuf, Writer)> = Vec::new();
     for output in outputs {
@@ -27,7 +28,7 @@ pub(crate) fn convert(file: &Path, outputs: &[Output]) -> Result<()> {
             }
         }
     }
-    let resource = read(file, |span| {
+    let resource = read(file, trace, |span| {
         for teller in &mut tellers {
             teller.add(span);
         }

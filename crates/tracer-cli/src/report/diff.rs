@@ -1,8 +1,9 @@
 //! `process-tracer diff`: what of one trace takes longer in another.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt::Write as _,
+    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write as _},
     path::Path,
 };
@@ -22,8 +23,32 @@ struct Side {
     wall: u64,
     cpu: u64,
     processes: usize,
-    by_name: HashMap<Vec<String>, Group>,
-    by_place: HashMap<Vec<String>, Group>,
+    by_name: HashMap<u64, Part>,
+    by_place: HashMap<u64, Part>,
+}
+
+/// Processes of one name, or at one place: known by a hash of all the names, of which only the last are kept.
+#[derive(Clone, Default)]
+struct Part {
+    names: Vec<String>,
+    group: Group,
+}
+
+/// Names of a place that are shown.
+const NAMES: usize = 24;
+
+impl Part {
+    fn new(names: impl Iterator<Item = String>, group: Group) -> (u64, Self) {
+        let (mut hasher, mut last) = (DefaultHasher::new(), VecDeque::new());
+        for name in names {
+            name.hash(&mut hasher);
+            last.push_back(name);
+            if last.len() > NAMES {
+                last.pop_front();
+            }
+        }
+        (hasher.finish(), Self { names: last.into(), group })
+    }
 }
 
 /// Says on stdout what became slower and what faster.
@@ -34,7 +59,7 @@ struct Side {
 pub(crate) fn diff(before: &Path, after: &Path) -> Result<()> {
     let [before, after] = [before, after].map(|path| {
         let mut rows = Rows::default();
-        read(path, |span| {
+        read(path, None, |span| {
             rows.add(span);
             Ok(())
         })?;
@@ -55,12 +80,12 @@ impl Side {
         let processes = || rows.rows.iter().filter(|row| is_process(row.kind));
         Some(Self {
             wall: rows.rows[tree.root].duration(),
-            cpu: processes().map(|row| row.cpu).sum(),
+            cpu: processes().fold(0, |sum, row| sum.saturating_add(row.cpu)),
             processes: processes().count(),
-            by_name: by_name.into_iter().map(|(name, group)| (vec![text(name)], group)).collect(),
+            by_name: by_name.into_iter().map(|(name, group)| Part::new(vec![text(name)].into_iter(), group)).collect(),
             by_place: by_place
                 .into_iter()
-                .map(|(place, group)| (places.names(place).into_iter().map(text).collect(), group))
+                .map(|(place, group)| Part::new(places.names(place).into_iter().map(text), group))
                 .collect(),
         })
     }
@@ -99,17 +124,16 @@ fn compare(before: &Side, after: &Side, style: &Style) -> String {
 }
 
 /// Those first whose own time changed most.
-fn table(
-    title: &str,
-    before: &HashMap<Vec<String>, Group>,
-    after: &HashMap<Vec<String>, Group>,
-    style: &Style,
-    text: &mut String,
-) {
+fn table(title: &str, before: &HashMap<u64, Part>, after: &HashMap<u64, Part>, style: &Style, text: &mut String) {
     let none = Group::default();
     let keys = before.keys().chain(after.keys().filter(|key| !before.contains_key(*key)));
-    let mut changes: Vec<_> =
-        keys.map(|key| (key, before.get(key).unwrap_or(&none), after.get(key).unwrap_or(&none))).collect();
+    let mut changes: Vec<_> = keys
+        .map(|key| {
+            let (one, other) = (before.get(key), after.get(key));
+            let names = one.or(other).map(|part| part.names.as_slice()).unwrap_or_default();
+            (names, one.map_or(&none, |part| &part.group), other.map_or(&none, |part| &part.group))
+        })
+        .collect();
     changes.retain(|(_, before, after)| (before.own, before.count()) != (after.own, after.count()));
     let size = |before: &Group, after: &Group| before.own.abs_diff(after.own);
     changes.sort_by(|(key, before, after), (other_key, other_before, other_after)| {

@@ -87,68 +87,78 @@ impl Page {
 
 impl Report for Page {
     fn add(&mut self, span: &SpanData) -> io::Result<()> {
-        self.rows.add(span);
-        let Some(row) = self.rows.rows.last() else { return Ok(()) };
+        let Some(row) = self.rows.add(span).map(|index| &self.rows.rows[index]) else { return Ok(()) };
         self.columns.add(span, row, row.failure.map(|failure| self.rows.text(failure)));
         if self.columns.len() == BATCH { self.flush() } else { Ok(()) }
     }
 
     fn finish(mut self: Box<Self>, resource: &Resource) -> io::Result<()> {
         self.flush()?;
-        let trace = about(&self.rows, &self.columns, resource_json(resource));
+        let trace = about(&self.rows, &self.columns, resource);
         self.element("id=\"trace\"", &trace)?;
         self.to.flush()
     }
 }
 
-/// What there is to say of the trace as a whole.
-pub(super) fn about(rows: &Rows, columns: &Columns, resource: Map<String, Value>) -> Value {
+/// What there is to say of a trace that is over.
+pub(super) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Value {
     let tree = Tree::grow(&rows.rows);
-    let root = tree.as_ref().map(|tree| &rows.rows[tree.root]);
-    let critical: Vec<_> = tree.iter().flat_map(|tree| tree.critical_path(&rows.rows)).collect();
-    let origin = columns.origin.unwrap_or_default();
-    let critical: Vec<_> = critical
-        .into_iter()
+    let end = tree.as_ref().map_or(0, |tree| rows.rows[tree.root].end);
+    let critical = tree.iter().flat_map(|tree| tree.critical_path(&rows.rows));
+    let critical = critical
         .filter_map(|stretch| Some((columns.known(rows.rows[stretch.row].id)?, stretch.start, stretch.end)))
-        .map(|(number, start, end)| json!([number, start as i64 - origin as i64, end as i64 - origin as i64]))
-        .collect();
+        .map(|(number, start, end)| json!([number, columns.since(start), columns.since(end)]));
     let count = |kind| rows.rows.iter().filter(|row| row.kind == kind).count();
-    let about = &rows.about;
+    let counts = (count(Kind::Process), count(Kind::Connection));
+    let mut about = about_now(&rows.about, columns, counts, end, resource);
+    about["critical"] = critical.collect();
+    about["complete"] = rows.about.is_complete.into();
+    about["problems"] = problems(rows).into();
+    about
+}
+
+/// Likewise of one that is not, at that time; how many processes and connections there are.
+pub(super) fn about_now(
+    about: &About,
+    columns: &Columns,
+    (processes, connections): (usize, usize),
+    now: u64,
+    resource: &Resource,
+) -> Value {
+    let resource: Map<_, _> = resource.iter().map(|(key, value)| (key.to_string(), json_value(value))).collect();
     json!({
         "trace_id": about.trace_id,
         "command": command_line(&about.arguments).unwrap_or_default(),
-        "started": origin / 1_000_000,
-        "elapsed": root.map_or(0, |root| root.end.saturating_sub(origin)),
+        "started": columns.origin() / 1_000_000,
+        "elapsed": columns.since(now),
         "cores": about.cpus,
         "host": resource.get("host.name"),
         "version": about.version,
-        "complete": about.is_complete,
-        "problems": problems(about),
-        "processes": count(Kind::Process),
-        "connections": count(Kind::Connection),
+        "complete": true,
+        "problems": [],
+        "processes": processes,
+        "connections": connections,
         "resource": resource,
-        "critical": critical,
+        "critical": [],
     })
 }
 
 /// What is missing, in words.
-fn problems(about: &About) -> Vec<String> {
+fn problems(rows: &Rows) -> Vec<String> {
+    let about = &rows.about;
+    let left_out = (rows.left_out > 0).then(|| format!("{} spans were too many for this page", rows.left_out));
     let losses = about.losses.iter().map(|(key, count)| {
         let key = key.trim_start_matches("process_tracer.").replace(['.', '_'], " ");
         format!("{key}: {count}")
     });
-    losses.chain(about.unobserved.clone()).collect()
-}
-
-pub(super) fn resource_json(resource: &Resource) -> Map<String, Value> {
-    resource.iter().map(|(key, value)| (key.to_string(), json_value(value))).collect()
+    losses.chain(about.unobserved.clone()).chain(left_out).collect()
 }
 
 /// Spans, column by column.
 #[derive(Default)]
 pub(super) struct Columns {
     /// When the first one that came began, nanoseconds since the epoch.
-    pub(super) origin: Option<u64>,
+    origin: Option<u64>,
     numbers: HashMap<SpanId, usize>,
     strings: Strings,
     number: Vec<usize>,
@@ -203,8 +213,17 @@ const ROOT: u8 = 16;
 
 impl Columns {
     /// Counts time from then on, nanoseconds since the epoch; else it is from the first span.
-    pub(super) fn since(origin: u64) -> Self {
+    pub(super) fn counting_from(origin: u64) -> Self {
         Self { origin: Some(origin), ..Self::default() }
+    }
+
+    fn origin(&self) -> u64 {
+        self.origin.unwrap_or_default()
+    }
+
+    /// That time, as the page has it.
+    fn since(&self, time: u64) -> i64 {
+        (time as i64).saturating_sub(self.origin() as i64)
     }
 
     fn len(&self) -> usize {
@@ -225,8 +244,7 @@ impl Columns {
     }
 
     pub(super) fn add(&mut self, span: &SpanData, row: &Row, failure: Option<&str>) {
-        let origin = *self.origin.get_or_insert(row.start);
-        let since = |time: u64| time as i64 - origin as i64;
+        self.origin.get_or_insert(row.start);
         let at = self.len();
         let number = self.span_number(row.id);
         self.number.push(number);
@@ -242,7 +260,7 @@ impl Columns {
         let name = self.strings.number(&span.name);
         self.name.push(name);
         self.id.push(row.id.to_string());
-        self.start.push(since(row.start));
+        self.start.push(self.since(row.start));
         self.duration.push(row.duration());
         let flags = [
             (row.failure.is_some(), FAILED),
@@ -260,13 +278,14 @@ impl Columns {
         }
         let is_plain = span.events.events.len() == 1 && span.events.events[0].name == tracer_model::semconv::EXEC_EVENT;
         if !span.events.events.is_empty() && !is_plain {
-            let events = span.events.events.iter().map(|event| {
+            let event = |event: &opentelemetry::trace::Event| {
                 let attributes: Map<_, _> =
                     event.attributes.iter().map(|kv| (kv.key.to_string(), json_value(&kv.value))).collect();
-                json!({"name": event.name, "time": since(nanoseconds(event.timestamp)), "attributes": attributes})
-            });
+                json!({"name": event.name, "time": self.since(nanoseconds(event.timestamp)), "attributes": attributes})
+            };
+            let events = span.events.events.iter().map(event).collect();
             self.events.0.push(at);
-            self.events.1.push(events.collect());
+            self.events.1.push(events);
         }
         if !span.links.links.is_empty() {
             let links: Vec<_> = span.links.iter().map(|link| self.span_number(link.span_context.span_id())).collect();

@@ -7,7 +7,7 @@ use std::{
     collections::HashSet,
     convert::Infallible,
     fs,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime},
@@ -28,14 +28,14 @@ use axum::{
 use futures_util::stream::{self, Stream};
 use opentelemetry::{KeyValue, SpanId, Value as OtelValue};
 use opentelemetry_sdk::{Resource, trace::SpanData};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
-use tracer_model::semconv;
+use tracer_model::{Span, semconv};
 
 use super::{
     TOLD,
-    html::{Columns, about, page, resource_json},
-    row::{About, Rows, nanoseconds},
+    html::{Columns, about, about_now, page},
+    row::{About, Kind, Row, Rows, nanoseconds},
 };
 use crate::privileges;
 
@@ -52,7 +52,22 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 struct Lock {
     token: String,
-    hosts: Vec<String>,
+    address: SocketAddr,
+}
+
+impl Lock {
+    /// Whether a request came by our own name: an address, which no name service can point elsewhere, or `localhost`.
+    fn admits_host(&self, host: &str) -> bool {
+        // Clients leave out the port that is HTTP's.
+        let is_port = |port: &str| port.parse() == Ok(self.address.port());
+        let (name, has_port) = match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => (name, is_port(port)),
+            _ => (host, self.address.port() == 80),
+        };
+        let address: Option<IpAddr> = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
+        let is_ours = |address: IpAddr| self.address.ip().is_unspecified() || address == self.address.ip();
+        has_port && (name.eq_ignore_ascii_case("localhost") || address.is_some_and(is_ours))
+    }
 }
 
 /// A server of the page.
@@ -63,13 +78,17 @@ pub(crate) struct Live {
     desk: Arc<Desk>,
 }
 
+/// Makes the SDK's span of one of ours.
+pub(crate) type Convert = dyn Fn(&Span) -> SpanData + Send + Sync;
+
 /// Where spans come in and messages go out.
 struct Desk {
     state: Mutex<Told>,
     /// How many messages there are, and whether there will be more.
     progress: watch::Sender<(usize, bool)>,
-    /// Of running processes, as they were last heard of.
-    running: Mutex<Vec<SpanData>>,
+    /// Of running processes, as they were last heard of. Whoever shows them only swaps it, and never waits for a copy.
+    running: Mutex<Arc<Vec<Span>>>,
+    convert: Box<Convert>,
     root: SpanId,
     resource: Resource,
 }
@@ -81,7 +100,8 @@ struct Told {
     ended: HashSet<SpanId>,
     messages: Vec<Message>,
     bytes: usize,
-    left_out: u64,
+    /// Processes and connections that have ended.
+    counts: (usize, usize),
     /// What is told of running processes and of the whole, until the next time.
     pulse: Option<(Arc<str>, Arc<str>)>,
     pulses: u64,
@@ -99,21 +119,26 @@ impl Live {
     /// # Errors
     ///
     /// If the address is in use, or not ours.
-    pub(crate) fn open(address: SocketAddr, token: &str, root: [u8; 8], resource: &Resource) -> Result<Self> {
+    pub(crate) fn open(
+        address: SocketAddr,
+        token: &str,
+        root: [u8; 8],
+        resource: &Resource,
+        convert: Box<Convert>,
+    ) -> Result<Self> {
         let listen = || -> std::io::Result<_> {
             let listener = TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
             Ok((listener.local_addr()?, listener))
         };
         let (address, listener) = listen().with_context(|| format!("cannot serve the live page at {address}"))?;
-        let hosts = vec![address.to_string(), format!("localhost:{}", address.port())];
         let told = Told {
-            columns: Columns::since(nanoseconds(SystemTime::now())),
+            columns: Columns::counting_from(nanoseconds(SystemTime::now())),
             rows: Rows::with_limit(TOLD),
             ended: HashSet::new(),
             messages: Vec::new(),
             bytes: 0,
-            left_out: 0,
+            counts: (0, 0),
             pulse: None,
             pulses: 0,
         };
@@ -121,16 +146,22 @@ impl Live {
             state: Mutex::new(told),
             progress: watch::Sender::new((0, false)),
             running: Mutex::default(),
+            convert,
             root: SpanId::from_bytes(root),
             resource: resource.clone(),
         };
-        let lock = Lock { token: token.to_owned(), hosts };
+        let lock = Lock { token: token.to_owned(), address };
         Ok(Self { listener: Some(listener), server: None, lock, desk: Arc::new(desk) })
     }
 
     /// Where it is.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/?token={}", self.lock.hosts[0], self.lock.token)
+        let mut address = self.lock.address;
+        if address.ip().is_unspecified() {
+            // What others have to put there, they know better.
+            address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        format!("http://{address}/?token={}", self.lock.token)
     }
 
     /// Serves it in a thread of its own.
@@ -168,14 +199,15 @@ impl Live {
     }
 
     /// Takes in spans that have ended.
-    pub(crate) fn add(&self, spans: &[SpanData]) {
-        self.desk.told().add(spans, self.desk.root);
+    pub(crate) fn add(&self, spans: &[Arc<Span>]) {
+        let spans: Vec<_> = spans.iter().map(|span| (self.desk.convert)(span)).collect();
+        self.desk.told().add(&spans, self.desk.root);
         self.desk.tell(false);
     }
 
     /// Nothing more will come; waits for those who look to have got all of it, for a moment.
     pub(crate) fn finish(&self) {
-        self.desk.running().clear();
+        self.watch().show(Arc::default());
         self.desk.told().end(&self.desk.resource);
         self.desk.tell(true);
         let started = Instant::now();
@@ -203,8 +235,9 @@ impl Watch {
     }
 
     /// What runs now.
-    pub(crate) fn show(&self, running: Vec<SpanData>) {
-        *self.0.running() = running;
+    pub(crate) fn show(&self, running: Arc<Vec<Span>>) {
+        // What was there is given up when nobody waits for the lock any more.
+        let _former = std::mem::replace(&mut *self.0.running(), running);
     }
 }
 
@@ -213,7 +246,7 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn running(&self) -> MutexGuard<'_, Vec<SpanData>> {
+    fn running(&self) -> MutexGuard<'_, Arc<Vec<Span>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -232,20 +265,26 @@ impl Desk {
 impl Told {
     fn add(&mut self, spans: &[SpanData], root: SpanId) {
         for span in spans {
+            let row = self.rows.read(span);
             if self.bytes > KEPT {
-                self.left_out += 1;
+                self.rows.left_out += 1;
                 continue;
             }
-            self.ended.insert(span.span_context.span_id());
-            self.rows.add(span);
-            if let Some(row) = self.rows.rows.last_mut() {
-                row.is_root = row.id == root;
-                let failure = row.failure;
-                let row = row.clone();
-                self.columns.add(span, &row, failure.map(|failure| self.rows.text(failure)));
+            self.ended.insert(row.id);
+            match row.kind {
+                Kind::Process => self.counts.0 += 1,
+                Kind::Connection => self.counts.1 += 1,
+                _ => {}
             }
+            self.write(span, Row { is_root: row.id == root, ..row.clone() });
+            self.rows.keep(row, span);
         }
         self.flush();
+    }
+
+    fn write(&mut self, span: &SpanData, row: Row) {
+        let failure = row.failure.map(|failure| self.rows.text(failure));
+        self.columns.add(span, &row, failure);
     }
 
     fn flush(&mut self) {
@@ -261,21 +300,21 @@ impl Told {
     }
 
     /// Tells of what runs. Only the newest of it counts, so it is not kept, but for its strings, which later ones refer to.
-    fn pulse(&mut self, running: Vec<SpanData>, root: SpanId, resource: &Resource) {
-        let mut rows = Rows::default();
-        // What has ended since it was seen running stays ended.
-        let alive = running.into_iter().filter(|span| !self.ended.contains(&span.span_context.span_id()));
-        for mut span in alive {
-            if span.span_context.span_id() == root && self.rows.about.trace_id.is_empty() {
+    fn pulse(&mut self, running: &[SpanData], root: SpanId, resource: &Resource) {
+        // What has ended since it was seen running stays ended. When no more is kept, neither are these.
+        let has_room = self.bytes <= KEPT;
+        let mut alive = 0;
+        for span in running {
+            if !has_room || self.ended.contains(&span.span_context.span_id()) {
+                continue;
+            }
+            let row = self.rows.read(span);
+            if row.id == root && self.rows.about.trace_id.is_empty() {
                 let cpus = thread::available_parallelism().map_or(0, |cpus| cpus.get() as u64);
-                self.rows.about = About { cpus, ..About::of(&span) };
+                self.rows.about = About { cpus, ..About::of(span) };
             }
-            with_current_usage(&mut span);
-            rows.add(&span);
-            if let Some(row) = rows.rows.last_mut() {
-                row.is_root = row.id == root;
-                self.columns.add(&span, row, None);
-            }
+            alive += 1;
+            self.write(span, Row { is_root: row.id == root, ..row });
         }
         let mut batch = self.columns.take();
         let strings = batch["strings"].take();
@@ -285,29 +324,15 @@ impl Told {
             self.push("spans", only.to_string());
         }
         batch["strings"] = json!([]);
-        let trace = self.trace(resource, rows.rows.len());
+        let counts = (self.counts.0 + alive, self.counts.1);
+        let trace = about_now(&self.rows.about, &self.columns, counts, nanoseconds(SystemTime::now()), resource);
         self.pulse = Some((batch.to_string().into(), trace.to_string().into()));
         self.pulses += 1;
     }
 
-    /// What there is to say of the whole so far.
-    fn trace(&self, resource: &Resource, running: usize) -> Value {
-        let mut trace = about(&self.rows, &self.columns, resource_json(resource));
-        let origin = self.columns.origin.unwrap_or_default();
-        trace["elapsed"] = nanoseconds(SystemTime::now()).saturating_sub(origin).into();
-        trace["critical"] = json!([]);
-        trace["complete"] = true.into();
-        trace["problems"] = json!([]);
-        trace["processes"] = (trace["processes"].as_u64().unwrap_or_default() + running as u64).into();
-        trace
-    }
-
     fn end(&mut self, resource: &Resource) {
         self.flush();
-        let mut trace = about(&self.rows, &self.columns, resource_json(resource));
-        if self.left_out > 0 {
-            trace["problems"] = json!([format!("{} spans were too many for this page", self.left_out)]);
-        }
+        let trace = about(&self.rows, &self.columns, resource);
         self.pulse = None;
         self.push("trace", trace.to_string());
     }
@@ -321,8 +346,10 @@ async fn pulse(desk: Arc<Desk>) {
         if desk.is_idle() || desk.progress.borrow().1 {
             continue;
         }
-        let running = desk.running().clone();
-        desk.told().pulse(running, desk.root, &desk.resource);
+        let running = Arc::clone(&*desk.running());
+        let mut running: Vec<_> = running.iter().map(|span| (desk.convert)(span)).collect();
+        running.iter_mut().for_each(with_current_usage);
+        desk.told().pulse(&running, desk.root, &desk.resource);
         desk.tell(false);
     }
 }
@@ -336,7 +363,7 @@ async fn admit(
     next: Next,
 ) -> Response {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let is_ours = lock.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host));
+    let is_ours = lock.admits_host(host);
     let has_token = query.iter().any(|(name, value)| name == "token" && *value == lock.token);
     if !is_ours || !has_token {
         return (StatusCode::FORBIDDEN, "the address that process-tracer gave has a token; this one is another\n")
@@ -438,4 +465,35 @@ fn with_current_usage(span: &mut SpanData) {
 /// Whether pids are the same to us as to the programs: its inode number is the kernel's, PROC_PID_INIT_INO.
 fn is_initial_pid_namespace() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_names_are_admitted() {
+        let admits = |address: &str, host: &str| {
+            Lock { token: String::new(), address: address.parse().unwrap() }.admits_host(host)
+        };
+        for (address, host) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("127.0.0.1:8080", "LOCALHOST:8080"),
+            ("127.0.0.1:80", "127.0.0.1"),
+            ("0.0.0.0:8080", "192.0.2.7:8080"),
+            ("[::1]:8080", "[::1]:8080"),
+            ("[::]:80", "[2001:db8::1]"),
+        ] {
+            assert!(admits(address, host), "{address} {host}");
+        }
+        for (address, host) in [
+            ("127.0.0.1:8080", "evil.example:8080"),
+            ("127.0.0.1:8080", "127.0.0.1"),
+            ("127.0.0.1:8080", "127.0.0.2:8080"),
+            ("0.0.0.0:8080", "evil.example:8080"),
+            ("127.0.0.1:8080", ""),
+        ] {
+            assert!(!admits(address, host), "{address} {host}");
+        }
+    }
 }

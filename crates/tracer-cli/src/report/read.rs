@@ -1,13 +1,14 @@
 //! Saved traces: files of OTLP/JSON lines, ours or anybody's.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{BufRead, BufReader, Read},
     path::Path,
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use opentelemetry::{
     Array, InstrumentationScope, KeyValue, StringValue, Value,
     trace::{Event, Link, SpanContext, SpanKind, Status, TraceFlags, TraceState},
@@ -21,20 +22,26 @@ use opentelemetry_sdk::{
     trace::{SpanData, SpanEvents, SpanLinks},
 };
 
-use crate::console::Progress;
+use tracer_model::TraceId;
 
-/// Reads a file line by line, and hands on each span. Gives the resource of the first of them.
+use crate::console::{self, Progress};
+
+/// Reads a file line by line, and hands on each span of a trace, or of the only one. Gives the resource of the first of them.
 ///
 /// # Errors
 ///
-/// What is not OTLP/JSON, by its line; and a file without any span.
-pub(super) fn read(path: &Path, mut take: impl FnMut(&SpanData) -> Result<()>) -> Result<Resource> {
+/// What is not OTLP/JSON, by its line, but for a last line that was cut off; a file without any span, or with several traces.
+pub(super) fn read(
+    path: &Path,
+    trace: Option<TraceId>,
+    mut take: impl FnMut(&SpanData) -> Result<()>,
+) -> Result<Resource> {
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("cannot read '{shown}'"))?;
     let total = file.metadata().map_or(0, |metadata| metadata.len());
     let mut reader = BufReader::new(file);
     let (mut line, mut number, mut done) = (Vec::new(), 0_u64, 0);
-    let (mut progress, mut first) = (Progress::default(), None);
+    let (mut progress, mut first, mut traces) = (Progress::default(), None, HashSet::new());
     loop {
         line.clear();
         let size = reader.by_ref().read_until(b'\n', &mut line).with_context(|| format!("cannot read '{shown}'"))?;
@@ -46,21 +53,46 @@ pub(super) fn read(path: &Path, mut take: impl FnMut(&SpanData) -> Result<()>) -
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let data: TracesData = serde_json::from_slice(&line)
-            .with_context(|| format!("'{shown}', line {number}: not OTLP/JSON, as -o FILE.jsonl writes it"))?;
+        let data: TracesData = match serde_json::from_slice(&line) {
+            Ok(data) => data,
+            // What was written last when a run was killed or a disk was full.
+            Err(error) if error.is_eof() && !line.ends_with(b"\n") && first.is_some() => {
+                console::warn(format_args!("'{shown}' ends in the middle of line {number}, which is left out"));
+                break;
+            }
+            Err(error) => {
+                let what = format!("'{shown}', line {number}: not OTLP/JSON, as -o FILE.jsonl writes it");
+                return Err(error).context(what);
+            }
+        };
         for group in data.resource_spans {
-            first.get_or_insert_with(|| {
-                let attributes = group.resource.map(|resource| resource.attributes).unwrap_or_default();
-                Resource::builder_empty().with_attributes(attributes.into_iter().map(key_value)).build()
-            });
+            let attributes = group.resource.map(|resource| resource.attributes).unwrap_or_default();
             for span in group.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-                take(&span_data(span))?;
+                let span = span_data(span);
+                let id = span.span_context.trace_id();
+                traces.insert(id);
+                if trace.is_some_and(|trace| trace.0 != id.to_bytes()) {
+                    continue;
+                }
+                if first.is_none() {
+                    let attributes = attributes.iter().cloned().map(key_value);
+                    first = Some(Resource::builder_empty().with_attributes(attributes).build());
+                }
+                take(&span)?;
             }
         }
         progress.show(format_args!("{shown}: {done} of {total} bytes read"));
     }
     progress.end();
-    first.with_context(|| format!("'{shown}' has no spans"))
+    let mut ids: Vec<_> = traces.iter().map(ToString::to_string).collect();
+    ids.sort();
+    match trace {
+        None if ids.len() > 1 => {
+            bail!("'{shown}' has {} traces; choose one, by report --trace-id ID: {}", ids.len(), ids.join(", "))
+        }
+        Some(trace) if first.is_none() => bail!("'{shown}' has no spans of trace {trace}, but of {}", ids.join(", ")),
+        _ => first.with_context(|| format!("'{shown}' has no spans")),
+    }
 }
 
 /// As the SDK has it. What is malformed in it counts as missing.

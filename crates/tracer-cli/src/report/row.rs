@@ -29,6 +29,8 @@ pub(crate) struct Row {
     pub(crate) is_root: bool,
     pub(crate) is_unfinished: bool,
     pub(crate) is_fork: bool,
+    /// By a signal that is sent to end it.
+    pub(crate) is_killed: bool,
     pub(crate) is_repaired: bool,
     pub(crate) name: Label,
     /// Why it failed.
@@ -107,6 +109,7 @@ impl About {
 pub(crate) struct Rows {
     pub(crate) rows: Vec<Row>,
     pub(crate) about: About,
+    longest_root: Option<u64>,
     limit: usize,
     /// Spans that were beyond the limit.
     pub(crate) left_out: u64,
@@ -119,6 +122,9 @@ pub(crate) struct Rows {
 /// Processes that failed and of which it is kept how they were called.
 const CALLS: usize = 1000;
 
+/// Of the arguments of each, so many bytes.
+const CALL_BYTES: usize = 4096;
+
 impl Default for Rows {
     fn default() -> Self {
         Self::with_limit(usize::MAX)
@@ -126,11 +132,12 @@ impl Default for Rows {
 }
 
 impl Rows {
-    /// Keeps so many spans, and the root.
+    /// Keeps so many spans that are no processes, twice as many processes, and the root.
     pub(crate) fn with_limit(limit: usize) -> Self {
         Self {
             rows: Vec::new(),
             about: About::default(),
+            longest_root: None,
             limit,
             left_out: 0,
             strings: Vec::new(),
@@ -139,13 +146,14 @@ impl Rows {
         }
     }
 
-    /// Takes in a span.
-    pub(crate) fn add(&mut self, span: &SpanData) {
-        let is_root = || span.attributes.iter().any(|attribute| attribute.key.as_str() == semconv::COMPLETE);
-        if self.rows.len() >= self.limit && !is_root() {
-            self.left_out += 1;
-            return;
-        }
+    /// Takes in a span; gives its index, if it is kept.
+    pub(crate) fn add(&mut self, span: &SpanData) -> Option<usize> {
+        let row = self.read(span);
+        self.keep(row, span)
+    }
+
+    /// What there is to know of a span, which is not kept.
+    pub(crate) fn read(&mut self, span: &SpanData) -> Row {
         let mut row = Row {
             id: span.span_context.span_id(),
             parent: span.parent_span_id,
@@ -153,6 +161,7 @@ impl Rows {
             is_root: false,
             is_unfinished: false,
             is_fork: false,
+            is_killed: false,
             is_repaired: false,
             name: self.intern(&span.name),
             failure: None,
@@ -177,11 +186,11 @@ impl Rows {
                 semconv::UNFINISHED => row.is_unfinished = true,
                 semconv::REPAIRED => row.is_repaired = true,
                 semconv::COMPLETE => row.is_root = true,
-                semconv::CPU_USER | semconv::CPU_SYSTEM => row.cpu += seconds(value),
+                semconv::CPU_USER | semconv::CPU_SYSTEM => row.cpu = row.cpu.saturating_add(seconds(value)),
                 semconv::BYTES_SENT
                 | semconv::BYTES_RECEIVED
                 | semconv::FLOW_BYTES_SENT
-                | semconv::FLOW_BYTES_RECEIVED => row.bytes += whole::<u64>(value),
+                | semconv::FLOW_BYTES_RECEIVED => row.bytes = row.bytes.saturating_add(whole(value)),
                 semconv::NETWORK_PEER_ADDRESS => path = Some(value.as_str()),
                 semconv::SERVER_ADDRESS => address = Some(value.as_str()),
                 semconv::SERVER_PORT => port = whole(value),
@@ -193,6 +202,7 @@ impl Rows {
             }
         }
         if matches!(span.status, Status::Error { .. }) {
+            row.is_killed = matches!(signal.as_deref(), Some("SIGTERM" | "SIGKILL" | "SIGINT" | "SIGHUP" | "SIGPIPE"));
             let failure = match (row.kind, signal, error) {
                 (Kind::Process, Some(signal), _) if is_oom_victim => format!("{signal}, out of memory"),
                 (Kind::Process, Some(signal), _) => signal.into_owned(),
@@ -201,9 +211,6 @@ impl Rows {
                 _ => "failed".to_owned(),
             };
             row.failure = Some(self.intern(&failure));
-            if row.kind == Kind::Process && self.calls.len() < CALLS {
-                self.calls.insert(self.rows.len(), call(span));
-            }
         }
         if row.kind == Kind::Connection {
             row.peer = match span.span_kind {
@@ -216,10 +223,28 @@ impl Rows {
                 }),
             };
         }
-        if row.is_root {
+        // Of several the longest, which is the root of the tree.
+        row
+    }
+
+    /// Keeps what was read of a span; gives its index, if there is room.
+    pub(crate) fn keep(&mut self, row: Row, span: &SpanData) -> Option<usize> {
+        // What hangs under a process is the first to be left out.
+        let limit = if row.kind == Kind::Process { self.limit.saturating_mul(2) } else { self.limit };
+        if self.rows.len() >= limit && !row.is_root {
+            self.left_out += 1;
+            return None;
+        }
+        // Of several roots the longest counts, as for the tree.
+        if row.is_root && self.longest_root.is_none_or(|longest| row.duration() > longest) {
+            self.longest_root = Some(row.duration());
             self.about = About::of(span);
         }
+        if row.failure.is_some() && row.kind == Kind::Process && self.calls.len() < CALLS {
+            self.calls.insert(self.rows.len(), call(span));
+        }
         self.rows.push(row);
+        Some(self.rows.len() - 1)
     }
 
     pub(crate) fn text(&self, text: Label) -> &str {
@@ -249,7 +274,15 @@ fn call(span: &SpanData) -> Call {
         match (attribute.key.as_str(), &attribute.value) {
             (semconv::PROCESS_WORKING_DIRECTORY, value) => call.directory = value.as_str().into_owned(),
             (semconv::PROCESS_COMMAND_ARGS, Value::Array(opentelemetry::Array::String(arguments))) => {
-                call.arguments = arguments.iter().map(ToString::to_string).collect();
+                let mut room = CALL_BYTES;
+                let fits = |argument: &&opentelemetry::StringValue| {
+                    room = room.saturating_sub(argument.as_str().len() + 1);
+                    room > 0
+                };
+                call.arguments = arguments.iter().take_while(fits).map(ToString::to_string).collect();
+                if call.arguments.len() < arguments.len() {
+                    call.arguments.push("...".to_owned());
+                }
             }
             _ => {}
         }

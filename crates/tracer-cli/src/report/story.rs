@@ -25,6 +25,7 @@ pub(super) struct Story {
     start: u64,
     length: u64,
     exit: i64,
+    is_killed: bool,
     cpu: u64,
     is_fork: bool,
     arguments: Vec<String>,
@@ -38,6 +39,7 @@ pub(super) fn story(name: &str, start: u64, length: u64) -> Story {
         start,
         length,
         exit: 0,
+        is_killed: false,
         cpu: 0,
         is_fork: false,
         arguments: vec![name.to_owned()],
@@ -54,6 +56,11 @@ impl Story {
 
     pub(super) fn exits(self, exit: i64) -> Self {
         Self { exit, ..self }
+    }
+
+    /// By SIGTERM.
+    pub(super) fn dies(self) -> Self {
+        Self { exit: 143, is_killed: true, ..self }
     }
 
     pub(super) fn cpu(self, milliseconds: u64) -> Self {
@@ -115,6 +122,9 @@ impl Story {
             KeyValue::new(semconv::PROCESS_EXIT_CODE, self.exit),
             KeyValue::new(semconv::CPU_USER, self.cpu as f64 / 1e3),
         ];
+        if self.is_killed {
+            attributes.push(KeyValue::new(semconv::EXIT_SIGNAL, "SIGTERM"));
+        }
         if self.is_fork {
             attributes.push(KeyValue::new(semconv::FORK, true));
         }

@@ -1,9 +1,9 @@
 //! The summary: what took the time, and what failed, in at most a screenful; and the same as Markdown.
 
-use std::{collections::HashMap, fmt::Write};
+use std::{cmp::Reverse, collections::HashMap, fmt::Write};
 
 use super::{
-    analysis::{Group, Tree, costliest, peers},
+    analysis::{Group, Places, Tree, costliest, peers},
     row::{Call, Kind, Label, Rows},
     style::{Style, align, bytes, duration, pad, share},
     tree,
@@ -23,7 +23,8 @@ struct Summary<'a> {
     connections: usize,
     failed: usize,
     /// By chains of names, their time.
-    critical: Vec<(Vec<Label>, u64)>,
+    critical: Vec<(u32, u64)>,
+    places: Places,
     costliest: Vec<(Label, Group)>,
     peers: Vec<(Label, Group)>,
     /// The processes from the root to where the failing began.
@@ -39,17 +40,18 @@ impl<'a> Summary<'a> {
         for stretch in tree.critical_path(&rows.rows) {
             *on_path.entry(places.of_row[stretch.row]).or_default() += stretch.end - stretch.start;
         }
-        let mut critical: Vec<_> = on_path.into_iter().map(|(place, time)| (places.names(place), time)).collect();
-        critical.sort_by(|(names, time), (other_names, other)| other.cmp(time).then(names.cmp(other_names)));
+        let mut critical: Vec<_> = on_path.into_iter().collect();
+        critical.sort_by_key(|(place, time)| (Reverse(*time), *place));
         let of_kind = |kind| rows.rows.iter().filter(move |row| row.kind == kind);
         Some(Self {
             rows,
             wall: rows.rows[tree.root].duration(),
-            cpu: of_kind(Kind::Process).map(|row| row.cpu).sum(),
+            cpu: of_kind(Kind::Process).fold(0, |sum, row| sum.saturating_add(row.cpu)),
             processes: of_kind(Kind::Process).count(),
             connections: of_kind(Kind::Connection).count(),
             failed: of_kind(Kind::Process).filter(|row| row.failure.is_some()).count(),
             critical,
+            places,
             costliest: costliest(rows, &own),
             peers: peers(rows, &own),
             cause: tree.cause(&rows.rows),
@@ -82,7 +84,7 @@ impl<'a> Summary<'a> {
         if cpus == 0 {
             return format!("CPU time {used}: {busy:.2} processors busy on average");
         }
-        let idle = duration((wall * cpus).saturating_sub(self.cpu), style);
+        let idle = duration(wall.saturating_mul(cpus).saturating_sub(self.cpu), style);
         format!("CPU time {used}: {busy:.2} of {cpus} processors busy on average, {idle} of theirs unused")
     }
 
@@ -137,8 +139,9 @@ fn critical(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut Strin
     let _ = writeln!(text, "\n{}", style.dim(&format!("{title} {:>9} {:>8}", "time", "share")));
     let room = style.width.saturating_sub(23);
     let shown = fitting(summary.critical.len(), limit);
-    for (names, time) in &summary.critical[..shown] {
-        let chain = pad(&style.cut_start(&summary.chain(names, style), room), room);
+    for (place, time) in &summary.critical[..shown] {
+        let names = summary.places.names(*place);
+        let chain = pad(&style.cut_start(&summary.chain(&names, style), room), room);
         let _ = writeln!(text, "  {chain} {} {:>8}", align(&duration(*time, style), 9), share(*time, summary.wall));
     }
     let rest = &summary.critical[shown..];
@@ -223,16 +226,22 @@ fn failure(summary: &Summary<'_>, style: &Style) -> String {
     let Some((names, reason, call)) = summary.failure() else { return text };
     let reason = style.show(summary.rows.text(reason));
     let chain = style.cut_start(&summary.chain(&names, style), style.width.saturating_sub(reason.len() + 4));
-    let _ = writeln!(text, "\n{}", style.dim("failed first"));
+    let _ = writeln!(text, "\n{}", style.dim("where it failed"));
     let _ = writeln!(text, "  {chain}  {}", style.red(&reason));
-    if let Some(call) = call
-        && let Some(line) = command_line(&call.arguments)
-    {
-        let directory = command_line(std::slice::from_ref(&call.directory)).filter(|_| !call.directory.is_empty());
-        let line = directory.map_or(line.clone(), |directory| format!("(cd {directory} && {line})"));
+    if let Some(line) = call.and_then(to_paste) {
         let _ = writeln!(text, "  {}", style.cut_end(&style.show(&line), style.width * COMMAND_LINES - 2));
     }
     text
+}
+
+/// What a shell does the same by.
+fn to_paste(call: &Call) -> Option<String> {
+    let line = command_line(&call.arguments)?;
+    if call.directory.is_empty() {
+        return Some(line);
+    }
+    let directory = command_line(std::slice::from_ref(&call.directory))?;
+    Some(format!("(cd {directory} && {line})"))
 }
 
 /// How many to show, so that what is left out never is a single one.
@@ -268,15 +277,16 @@ pub(super) fn markdown(rows: &Rows, text: &mut String) {
     let _ = writeln!(text, "{mark}{}; {}\n", summary.verdict(&style), summary.parallelism(&style));
     if let Some((names, reason, call)) = summary.failure() {
         let chain = summary.chain(&names, &style);
-        let _ = writeln!(text, "Failed first: {} {}\n", code(&chain), style.show(rows.text(reason)));
-        if let Some((call, line)) = call.and_then(|call| Some((call, command_line(&call.arguments)?))) {
-            let line = style.show(&format!("(cd {} && {line})", call.directory));
+        let _ = writeln!(text, "Where it failed: {} {}\n", code(&chain), style.show(rows.text(reason)));
+        if let Some(line) = call.and_then(to_paste) {
+            let line = style.show(&line);
             let _ = writeln!(text, "{}\n", code(&style.cut_end(&line, 1000)));
         }
     }
     let _ = writeln!(text, "| critical path | time | share |\n| --- | ---: | ---: |");
-    for (names, time) in summary.critical.iter().take(8) {
-        let chain = code(&style.cut_start(&summary.chain(names, &style), 120));
+    for (place, time) in summary.critical.iter().take(8) {
+        let names = summary.places.names(*place);
+        let chain = code(&style.cut_start(&summary.chain(&names, &style), 120));
         let _ = writeln!(text, "| {chain} | {} | {} |", duration(*time, &style), share(*time, summary.wall));
     }
     let _ = writeln!(text, "\n| costliest | count | own time | CPU | p50 | p95 | max | failed |");
@@ -360,7 +370,7 @@ costliest         count own time      CPU      p50      p95      max
 connections                           count      time       max     bytes
   cache.example:443                      30    3.00 s    100 ms  60.0 KiB
 
-failed first
+where it failed
   make › sh › link  exit 1
   (cd /src && link)
 ";
@@ -401,7 +411,7 @@ failed first
         markdown(&story.rows(), &mut text);
         assert!(text.starts_with("### `make -j2 'CC=gcc 12'`\n\n❌ exit 2 after 10.0 s"), "{text}");
         assert!(text.contains("| ``a\\|b`c<i>`` | 1 |"), "{text}");
-        assert!(text.contains("Failed first: `make › sh › link` exit 1"), "{text}");
+        assert!(text.contains("Where it failed: `make › sh › link` exit 1"), "{text}");
     }
 
     #[test]

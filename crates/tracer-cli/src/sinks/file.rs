@@ -93,7 +93,11 @@ impl Draft {
             Ok(metadata) if metadata.is_symlink() && !is_ours(metadata.uid()) => {
                 bail!("it is a symbolic link of another user");
             }
-            Ok(metadata) if metadata.is_symlink() => path = fs::canonicalize(&path)?,
+            Ok(metadata) if metadata.is_symlink() => {
+                // One that leads nowhere yet is followed once.
+                let next = path.parent().unwrap_or(Path::new(".")).join(fs::read_link(&path)?);
+                path = fs::canonicalize(&path).unwrap_or(next);
+            }
             _ => {}
         }
         match fs::symlink_metadata(&path) {

@@ -14,15 +14,15 @@ use crate::{
 
 pub(super) struct LiveSink {
     live: Live,
-    converter: Converter,
 }
 
 impl LiveSink {
     /// Begins to listen, and says where.
     pub(super) fn open(address: SocketAddr, token: &str, root: SpanId, resource: &Resource) -> Result<Self> {
-        let live = Live::open(address, token, root.0, resource)?;
+        let converter = Converter::from_environment();
+        let live = Live::open(address, token, root.0, resource, Box::new(move |span| converter.span_data(span)))?;
         console::say(format_args!("the trace so far is at {}", live.url()));
-        Ok(Self { live, converter: Converter::from_environment() })
+        Ok(Self { live })
     }
 }
 
@@ -37,7 +37,6 @@ impl Sink for LiveSink {
     }
 
     fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
-        let spans: Vec<_> = spans.iter().map(|span| self.converter.span_data(span)).collect();
         self.live.add(&spans);
         Undelivered::default()
     }

@@ -33,7 +33,7 @@ use crate::{
     report::Watch,
 };
 
-use self::{otel::Converter, queue::Queue, spool::Spool};
+use self::{queue::Queue, spool::Spool};
 
 /// A destination of spans.
 pub(crate) trait Sink: Send {
@@ -224,10 +224,9 @@ impl Intake {
 
     /// Shows what runs to those who look.
     pub(crate) fn show(&self, running: impl Iterator<Item = Span>) {
-        let converter = Converter::from_environment();
-        let running: Vec<_> = running.map(|span| converter.span_data(&span)).collect();
+        let running = Arc::new(running.collect());
         for watch in &self.watches {
-            watch.show(running.clone());
+            watch.show(Arc::clone(&running));
         }
     }
 

@@ -3,16 +3,21 @@
 use std::{
     fs::OpenOptions,
     io::{self, Write, stderr},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::Result;
+use nix::libc;
 use opentelemetry_sdk::Resource;
 use tracer_model::Span;
 
 use super::{Closing, Sink, Undelivered, otel::Converter, queue::Queue};
-use crate::report::{Format, TOLD, Teller, Text, Writer};
+use crate::{
+    console,
+    report::{Format, TOLD, Teller, Text, Writer},
+};
 
 /// A text for whoever has called us.
 pub(super) struct TextSink {
@@ -48,10 +53,21 @@ impl Sink for TextSink {
     fn close(self: Box<Self>) -> Closing {
         let text = self.teller.tell(&stderr());
         let Some(file) = self.file else { return Closing { text: Some(text), ..Closing::default() } };
-        let append = || OpenOptions::new().append(true).create(true).open(&file)?.write_all(text.as_bytes());
-        let problem = append().err().map(|error: io::Error| format!("cannot write '{}': {error}", file.display()));
-        Closing { problem, ..Closing::default() }
+        if let Err(error) = append(&file, &text) {
+            console::warn(format_args!("the summary was not appended to '{}': {error}", file.display()));
+        }
+        Closing::default()
     }
+}
+
+/// Appends a paragraph. A pipe that nobody reads would not let us go.
+fn append(file: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.append(true).create(true).custom_flags(libc::O_NONBLOCK).open(file)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    file.write_all(format!("\n{text}").as_bytes())
 }
 
 /// A file in some viewer's format.
@@ -61,6 +77,7 @@ pub(super) struct ReportSink {
     converter: Converter,
     /// Until something went wrong.
     writer: Result<Writer, String>,
+    has_spans: bool,
 }
 
 impl ReportSink {
@@ -70,6 +87,7 @@ impl ReportSink {
             resource: resource.clone(),
             converter: Converter::from_environment(),
             writer: Ok(Writer::create(format, path)?),
+            has_spans: false,
         })
     }
 }
@@ -80,6 +98,7 @@ impl Sink for ReportSink {
     }
 
     fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
+        self.has_spans = true;
         for (index, span) in spans.iter().enumerate() {
             let Ok(writer) = &mut self.writer else {
                 return Undelivered { lost: (spans.len() - index) as u64, ..Undelivered::default() };
@@ -92,6 +111,10 @@ impl Sink for ReportSink {
     }
 
     fn close(self: Box<Self>) -> Closing {
+        if !self.has_spans {
+            // The command was not run: what was there before stays.
+            return Closing::default();
+        }
         let problem = self.writer.and_then(|writer| writer.finish(&self.resource).map_err(|error| error.to_string()));
         Closing { is_void: problem.is_err(), problem: problem.err(), ..Closing::default() }
     }
