@@ -135,9 +135,10 @@ pub(super) fn left_out(rows: &Rows, text: &mut String) {
 }
 
 fn critical(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut String) {
-    let title = pad("critical path: what the end waited for", style.width.saturating_sub(21));
+    // Figures far away from what they are about are hard to read.
+    let room = style.width.saturating_sub(23).min(100);
+    let title = pad("critical path: what the end waited for", room + 2);
     let _ = writeln!(text, "\n{}", style.dim(&format!("{title} {:>9} {:>8}", "time", "share")));
-    let room = style.width.saturating_sub(23);
     let shown = fitting(summary.critical.len(), limit);
     for (place, time) in &summary.critical[..shown] {
         let names = summary.places.names(*place);
