@@ -3,8 +3,8 @@
 use std::net::UdpSocket;
 
 use crate::{
-    harness::{Run, trace_with},
-    trace::{KIND_CLIENT, Span},
+    harness::{PROCESS_TRACER, Run, trace_with},
+    trace::{KIND_CLIENT, Span, Trace},
 };
 
 /// Traces a Python script.
@@ -304,4 +304,49 @@ send(1500)
     assert_eq!(root.attribute("process_tracer.lost.untracked_connections"), (1500 - 1024).to_string());
     assert_eq!(root.attribute("process_tracer.complete"), "false");
     assert!(run.stderr.contains("incomplete: 476 processes or connections too many"), "{}", run.stderr);
+}
+
+#[test]
+fn what_waits_in_a_queue_is_not_of_who_runs_when_it_leaves() {
+    // A process that is not traced sends datagrams and queries that wait, while traced ones run.
+    let script = "\
+import os, socket, sys, time
+if sys.argv[1] == 'send':
+    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    query = b'\\0\\7\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\7foreign\\4test\\0\\0\\1\\0\\1'
+    while os.getppid() != 1:
+        for port in [53, 4444]:
+            try:
+                own.sendto(query, ('127.0.0.1', port))
+            except OSError:
+                pass
+        time.sleep(0.001)
+else:
+    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    own.sendto(b'own', ('127.0.0.1', 5555))
+    end = time.monotonic() + 2
+    for processor in os.sched_getaffinity(0):
+        if os.fork() == 0:
+            os.sched_setaffinity(0, [processor])
+            while time.monotonic() < end:
+                pass
+            os._exit(0)
+";
+    let network = "\
+set -e
+ip link set lo up
+tc qdisc add dev lo root tbf rate 200kbit burst 1600 latency 400ms
+python3 -c \"$3\" send &
+\"$1\" -o \"$2\" -- python3 -c \"$3\" spin
+kill $!
+";
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-n", "sh", "-c", network, "sh", PROCESS_TRACER]).arg(&file).arg(script);
+    assert!(command.status().unwrap().success());
+    let trace = Trace::read(&file);
+    trace.assert_complete();
+    let names: Vec<_> = trace.flows().chain(trace.lookups()).map(|span| span.name.as_str()).collect();
+    assert_eq!(names, ["udp 127.0.0.1:5555"]);
 }

@@ -5,8 +5,9 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
+    net::UdpSocket,
     os::{
-        fd::FromRawFd,
+        fd::{FromRawFd, OwnedFd},
         unix::fs::{MetadataExt, PermissionsExt},
     },
     path::PathBuf,
@@ -207,10 +208,28 @@ fn assert_only_own_sockets_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     }
 }
 
+/// The socket of another user who has handed it on.
+fn assert_sockets_of_others_are_not_seen(ordinary: &Ordinary, flags: &[&str]) {
+    let foreign = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let send = "import socket; query = bytes.fromhex(\"00070100000100000000000003666f7804746573740000010001\"); \
+ other = socket.socket(fileno=0); own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); \
+                [each.sendto(query, (\"127.0.0.1\", port)) for each, port in ((other, 53), (other, 4444), (own, 5555))]";
+    let mut command = ordinary.command(ordinary.path("process-tracer"));
+    command.args(flags).args(["-o", "t.jsonl", "--", "python3", "-c", send]).stdin(OwnedFd::from(foreign));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let trace = Trace::read(&ordinary.path("t.jsonl"));
+    trace.assert_complete();
+    let flows: Vec<_> = trace.flows().map(|span| span.name.as_str()).collect();
+    assert_eq!((flows, trace.lookups().count()), (vec!["udp 127.0.0.1:5555"], 0));
+}
+
 #[test]
 fn with_file_capabilities_and_by_way_of_sudo_only_ones_own_sockets_are_seen() {
     assert_only_own_sockets_are_seen(&Ordinary::new(Some("cap_bpf,cap_perfmon=ep")).with_sudo(), &[]);
     assert_only_own_sockets_are_seen(&Ordinary::new(None).with_sudo(), &["--sudo"]);
+    assert_sockets_of_others_are_not_seen(&Ordinary::new(Some("cap_bpf,cap_perfmon=ep")), &[]);
+    assert_sockets_of_others_are_not_seen(&Ordinary::new(None).with_sudo(), &["--sudo"]);
 }
 
 #[test]
@@ -336,7 +355,7 @@ fn exists((kind, id): (&str, u32)) -> bool {
         return false;
     }
     // SAFETY: the kernel has just opened it for us.
-    drop(unsafe { std::os::fd::OwnedFd::from_raw_fd(descriptor as i32) });
+    drop(unsafe { OwnedFd::from_raw_fd(descriptor as i32) });
     true
 }
 

@@ -228,7 +228,7 @@ static __always_inline void open_flow(struct flow_key *key, struct datagram *dat
 }
 
 /* `sender` is NULL where the current task has nothing to do with it, or is not tracked. */
-static __always_inline void count_sent(struct sk_buff *skb, struct net_device *dev, struct sock *sk, __u16 local_port,
+static __always_inline void count_sent(struct sk_buff *skb, struct sock *sk, __u16 local_port,
 				       struct datagram *datagram, struct tracked_process *sender)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
@@ -245,7 +245,7 @@ static __always_inline void count_sent(struct sk_buff *skb, struct net_device *d
 		flow = flow_of(&key, local_port, sender);
 	}
 	slot = flow ? slot_of(flow) : NULL;
-	if (!slot || !passes_first(&flow->passage, dev, now))
+	if (!slot || !passes_first(&flow->passage, BPF_CORE_READ(skb, dev), now))
 		return;
 	__sync_fetch_and_add(&slot->datagrams_sent, datagram->count);
 	__sync_fetch_and_add(&slot->bytes_sent, datagram->size);

@@ -266,6 +266,7 @@ struct sock {
 	int sk_err;
 	__u16 sk_protocol;
 	__u8 sk_shutdown;
+	kuid_t sk_uid;
 };
 
 struct net_device {

@@ -2,7 +2,8 @@
 /*
  * UDP of the tracked processes, on its way: flows, and what is said to name servers.
  *
- * A datagram leaves in its process's own context, from a socket. One that comes in does so in softirq, where the
+ * A datagram is handed to a device in its process's own context, from a socket; who is running when the device's queue
+ * lets it go has nothing to do with it. One that comes in does so in softirq, where the
  * current task has nothing to do with it, before any address translation is undone: it is known by the ports.
  */
 #ifndef TRACER_UDP_BPF_H
@@ -14,11 +15,16 @@ struct port_pair {
 	__u16 local;
 };
 
-SEC("raw_tp/net_dev_start_xmit")
+/* Whoever hands a socket to a process of the restricted user has not shown them what passes it. */
+static __always_inline bool may_look_at_socket(struct sock *sk, struct unshared *policy)
+{
+	return !policy->is_restricted || BPF_CORE_READ(sk, sk_uid.val) == policy->user_id;
+}
+
+SEC("raw_tp/net_dev_queue")
 int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct sk_buff *skb = (struct sk_buff *)ctx->args[0];
-	struct net_device *dev = (struct net_device *)ctx->args[1];
 	struct sock *sk = BPF_CORE_READ(skb, sk);
 	struct tracked_process *sender;
 	struct datagram datagram;
@@ -37,6 +43,8 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 	if (!read_datagram(&datagram, skb, head, head + BPF_CORE_READ(skb, network_header)) ||
 	    bpf_core_read(&ports, sizeof(ports), &sk->__sk_common.skc_portpair))
 		return 0;
+	if (sender && !may_look_at_socket(sk, values))
+		sender = NULL;
 	if (sender && !values->has_sent)
 		values->has_sent = 1;
 	/* Where the destination is translated, as for the resolver in a container, a connected socket still knows it.
@@ -45,7 +53,7 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 		if (sender && !is_of_tunnel(skb))
 			emit_query(skb, sk, &datagram, &sender->identity);
 	} else if (datagram.source_port != PORT_DNS) {
-		count_sent(skb, dev, sk, ports.local, &datagram, sender);
+		count_sent(skb, sk, ports.local, &datagram, sender);
 	}
 	return 0;
 }

@@ -39,7 +39,7 @@ const PROGRAMS: [(&str, &CStr); 10] = [
     ("handle_tcp_state", c"inet_sock_set_state"),
     ("handle_tcp_read", c"tcp_rcv_space_adjust"),
     ("handle_tcp_destroy", c"tcp_destroy_sock"),
-    ("handle_udp_send", c"net_dev_start_xmit"),
+    ("handle_udp_send", c"net_dev_queue"),
     ("handle_udp_receive", c"netif_receive_skb"),
 ];
 

@@ -198,17 +198,17 @@ attributes! {
         "from the SYN to the end of the handshake, seconds";
     CLOSED_BY = "process_tracer.tcp.closed_by", "connection", "string", "", "tracepoint inet_sock_set_state", "remote":
         "which end closed first: `local` or `remote`; not of one that failed";
-    DATAGRAMS_SENT = "process_tracer.udp.datagrams_sent", "flow", "int", "", "tracepoint net_dev_start_xmit", "14":
+    DATAGRAMS_SENT = "process_tracer.udp.datagrams_sent", "flow", "int", "", "tracepoint net_dev_queue", "14":
         "datagrams sent";
     DATAGRAMS_RECEIVED = "process_tracer.udp.datagrams_received", "flow", "int", "", "tracepoint netif_receive_skb", "40":
         "datagrams that came in, read or not";
-    FLOW_BYTES_SENT = "process_tracer.udp.bytes_sent", "flow", "int", "By", "tracepoint net_dev_start_xmit", "8200":
+    FLOW_BYTES_SENT = "process_tracer.udp.bytes_sent", "flow", "int", "By", "tracepoint net_dev_queue", "8200":
         "their payload";
     FLOW_BYTES_RECEIVED = "process_tracer.udp.bytes_received", "flow", "int", "By", "tracepoint netif_receive_skb", "46100":
         "their payload";
-    DNS_QUESTION_NAME = "dns.question.name", "lookup", "string", "", "tracepoint net_dev_start_xmit", "crates.example":
+    DNS_QUESTION_NAME = "dns.question.name", "lookup", "string", "", "tracepoint net_dev_queue", "crates.example":
         "the name that was looked up, over UDP";
-    DNS_QUESTION_TYPE = "process_tracer.dns.question.type", "lookup", "string", "", "tracepoint net_dev_start_xmit", "AAAA":
+    DNS_QUESTION_TYPE = "process_tracer.dns.question.type", "lookup", "string", "", "tracepoint net_dev_queue", "AAAA":
         "the type of record asked for: `A`, `AAAA`, …";
     DNS_ANSWERS = "dns.answers", "lookup", "string[]", "", "tracepoint netif_receive_skb", "[\"192.0.2.7\"]":
         "the addresses found";
@@ -216,7 +216,7 @@ attributes! {
         "other names on the way to them: CNAME records";
     DNS_RESPONSE_CODE = "process_tracer.dns.response_code", "lookup", "string", "", "tracepoint netif_receive_skb", "NXDOMAIN":
         "`NOERROR`, `NXDOMAIN`, `SERVFAIL`, …";
-    DNS_ATTEMPTS = "process_tracer.dns.attempts", "lookup", "int", "", "tracepoint net_dev_start_xmit", "2":
+    DNS_ATTEMPTS = "process_tracer.dns.attempts", "lookup", "int", "", "tracepoint net_dev_queue", "2":
         "how often the name server was asked, if more than once";
     DNS_TRUNCATED = "process_tracer.dns.truncated", "lookup", "boolean", "", "tracepoint netif_receive_skb", "true":
         "true: the answer was too large for a datagram; what followed over TCP is a connection";
