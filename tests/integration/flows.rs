@@ -350,3 +350,39 @@ kill $!
     let names: Vec<_> = trace.flows().chain(trace.lookups()).map(|span| span.name.as_str()).collect();
     assert_eq!(names, ["udp 127.0.0.1:5555"]);
 }
+
+#[test]
+fn a_socket_at_the_address_of_a_closed_one_has_a_flow_of_its_own() {
+    let script = "\
+import os, socket, time
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sink.bind(('127.0.0.1', 0))
+first = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+first.bind(('127.0.0.1', 0))
+port = first.getsockname()[1]
+def send(own, times):
+    for again in range(times):
+        own.sendto(b'x', sink.getsockname())
+    own.close()
+    # Until the kernel gives the memory to the next one.
+    time.sleep(0.1)
+send(first, 3)
+for child in range(8):
+    if os.fork() == 0:
+        own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        own.bind(('127.0.0.1', port))
+        send(own, 5)
+        os._exit(0)
+    os.wait()
+";
+    let run = trace_python(script, &[]);
+    run.trace.assert_complete();
+    let mut told: Vec<_> = run.trace.flows().map(|span| (counts(span)[0], span.parent_id.as_str())).collect();
+    told.sort_unstable();
+    let root = run.trace.root().span_id.as_str();
+    assert_eq!((told.len(), told[0]), (9, ("3", root)));
+    assert!(told[1..].iter().all(|(sent, owner)| *sent == "5" && *owner != root), "{told:?}");
+    told.dedup_by_key(|(_, owner)| *owner);
+    assert_eq!(told.len(), 9);
+}

@@ -59,7 +59,9 @@ struct flow {
 	__u32 owner_tgid;
 	__u32 slot;
 	__u32 generation; /* another one in the slot means that the flow is over */
-	__u32 local_port; /* another one means another socket at the same address */
+	__u32 inode;	  /* of the socket: another one means another socket at the same address */
+	__u32 local_port; /* which a socket may change */
+	__u32 reserved;
 };
 
 /* The longest unused are forgotten: those that are over, since each takes two entries. */
@@ -109,11 +111,13 @@ static __always_inline bool passes_first(struct passage *last, struct net_device
 
 /* One that this process may go on with. Who had the socket from another process goes on with that one's, while it
  * lives. */
-static __always_inline struct flow *flow_of(struct flow_key *key, __u16 local_port, struct tracked_process *sender)
+static __always_inline struct flow *flow_of(struct flow_key *key, __u32 inode, __u16 local_port,
+					    struct tracked_process *sender)
 {
 	struct flow *flow = bpf_map_lookup_elem(&flows, key);
 
-	if (!flow || flow->local_port != local_port)
+	/* What a closed socket has left behind still has its address. */
+	if (!flow || (inode && (flow->inode != inode || flow->local_port != local_port)))
 		return NULL;
 	if (flow->slot == NO_SLOT)
 		return flow;
@@ -159,7 +163,7 @@ static __always_inline bool is_of_tunnel(struct sk_buff *skb)
 }
 
 /* The first datagram to this peer. Where there is no room for the flow, that is known from then on. */
-static __always_inline void open_flow(struct flow_key *key, struct datagram *datagram, struct sock *sk,
+static __always_inline void open_flow(struct flow_key *key, struct datagram *datagram, struct sock *sk, __u32 inode,
 				      __u16 local_port, struct identity *owner, __u64 now)
 {
 	struct net *net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
@@ -174,6 +178,7 @@ static __always_inline void open_flow(struct flow_key *key, struct datagram *dat
 	cursor = bpf_map_lookup_elem(&flow_cursors, &zero);
 	if (!cursor)
 		return;
+	flow.inode = inode;
 	flow.local_port = local_port;
 	flow.owner_tgid = owner->tgid;
 	flow.slot = free_slot(cursor);
@@ -232,6 +237,7 @@ static __always_inline void count_sent(struct sk_buff *skb, struct sock *sk, __u
 				       struct datagram *datagram, struct tracked_process *sender)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
+	__u32 inode = socket_inode(sk);
 	struct flow_key key = {};
 	struct flow_slot *slot;
 	struct flow *flow;
@@ -239,10 +245,10 @@ static __always_inline void count_sent(struct sk_buff *skb, struct sock *sk, __u
 	key.here = (__u64)sk;
 	key.peer_port = datagram->destination_port;
 	__builtin_memcpy(key.peer, datagram->destination, 16);
-	flow = flow_of(&key, local_port, sender);
-	if (!flow && sender && !is_of_tunnel(skb)) {
-		open_flow(&key, datagram, sk, local_port, &sender->identity, now);
-		flow = flow_of(&key, local_port, sender);
+	flow = flow_of(&key, inode, local_port, sender);
+	if (!flow && sender && inode && !is_of_tunnel(skb)) {
+		open_flow(&key, datagram, sk, inode, local_port, &sender->identity, now);
+		flow = flow_of(&key, inode, local_port, sender);
 	}
 	slot = flow ? slot_of(flow) : NULL;
 	if (!slot || !passes_first(&flow->passage, BPF_CORE_READ(skb, dev), now))

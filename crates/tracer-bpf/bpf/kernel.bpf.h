@@ -261,8 +261,22 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
+struct inode {
+	unsigned long i_ino;
+};
+
+struct socket {
+	unsigned long flags;
+};
+
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket;
 	int sk_err;
 	__u16 sk_protocol;
 	__u8 sk_shutdown;
@@ -391,6 +405,15 @@ static __always_inline __u32 victim_tgid(__u64 argument)
 	if (argument < 1 << 22)
 		return argument;
 	return BPF_CORE_READ((struct task_struct *)argument, tgid);
+}
+
+/* The inode number of a socket's file, which another socket at the same address does not have; 0 if it is closed. */
+static __always_inline __u32 socket_inode(struct sock *sk)
+{
+	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+	struct socket_alloc *alloc = (void *)socket - bpf_core_field_offset(struct socket_alloc, socket);
+
+	return socket ? BPF_CORE_READ(alloc, vfs_inode.i_ino) : 0;
 }
 
 static __always_inline struct kernfs_node *parent_node(struct kernfs_node *node)
