@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{PROCESS_TRACER, trace_workload},
+    harness::{PROCESS_TRACER, trace_with, trace_workload},
     trace::{KIND_CLIENT, STATUS_ERROR, Span, Trace},
 };
 
@@ -90,4 +90,42 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.7.7.7', int(
     ];
     assert_eq!(names, expected);
     assert_eq!(trace.named("udp db.test:1").attribute("server.address"), "db.test");
+}
+
+#[test]
+fn an_answer_is_one_while_its_asker_lives() {
+    // A forged answer, which names 127.7.7.7, to whoever has asked before, then to who has the port after that; and what only
+    // looks like another query.
+    let script = "\
+import os, socket, sys
+def message(name, flags, answers):
+    record = b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\x7f\\7\\7\\7' * answers
+    return b'\\0\\7' + bytes([flags, 0, 0, 1, 0, answers, 0, 0, 0, 0, len(name)]) + name + b'\\4test\\0\\0\\1\\0\\1' + record
+def bound(address):
+    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    own.bind(address)
+    return own
+server = bound(('127.0.53.78', 53))
+reader, writer = os.pipe()
+if os.fork() == 0:
+    own = bound(('127.0.0.1', 0))
+    own.sendto(message(b'asked', 1, 0), server.getsockname())
+    server.sendto(message(b'incoming', 1, 0), own.getsockname())
+    server.sendto(message(b'asked', 0x81, 0), own.getsockname())
+    for again in range(2):
+        own.recv(100)
+    os.write(writer, str(own.getsockname()[1]).encode())
+    os._exit(0)
+os.wait()
+after = bound(('127.0.0.1', int(os.read(reader, 10))))
+server.sendto(message(b'forged', 0x81, 1), after.getsockname())
+after.recv(100)
+socket.socket().connect_ex(('127.7.7.7', 1))
+";
+    let run = trace_with(&[], &["python3", "-c", script]);
+    assert_eq!(run.code(), Some(0), "{}", run.stderr);
+    run.trace.assert_complete();
+    let names: Vec<_> = run.trace.lookups().chain(run.trace.connections()).map(|span| span.name.as_str()).collect();
+    assert_eq!(names, ["lookup asked.test", "connect 127.7.7.7:1"]);
 }

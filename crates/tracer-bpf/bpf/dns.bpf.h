@@ -7,6 +7,10 @@
 #define PORT_DNS    53
 #define DNS_MESSAGE 4096 /* captured of one; answers of more than 1232 bytes are rare, and come over TCP */
 
+/* Of the header's third byte (RFC 1035, 4.1.1): an answer, not a query. */
+#define DNS_FLAGS    2
+#define DNS_RESPONSE 0x80
+
 /* One for each direction: the answer's program may interrupt the query's. */
 struct dns_scratch {
 	struct dns_record record;
@@ -25,7 +29,7 @@ struct asker_key {
 	__u32 port;
 };
 
-/* Who has asked from which port. The longest unused are forgotten. */
+/* Who has asked from which port. The longest unused are forgotten; the dead when something comes in for them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -34,7 +38,7 @@ struct {
 } askers SEC(".maps");
 
 static __always_inline void emit_dns(struct sk_buff *skb, struct datagram *datagram, struct dns_scratch *scratch,
-				     struct identity *asker, __u32 local_port)
+				     struct identity *asker, __u32 local_port, bool is_answer)
 {
 	void *end = BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
 	__u64 size = datagram->size;
@@ -45,6 +49,9 @@ static __always_inline void emit_dns(struct sk_buff *skb, struct datagram *datag
 	if (size > DNS_MESSAGE || datagram->payload + size > end)
 		return;
 	if (size == 0 || bpf_probe_read_kernel(scratch->message, size, datagram->payload))
+		return;
+	/* The port may hear anything. */
+	if (is_answer && (size <= DNS_FLAGS || !(scratch->message[DNS_FLAGS] & DNS_RESPONSE)))
 		return;
 	scratch->record.header.time_ns = bpf_ktime_get_boot_ns();
 	scratch->record.header.process = *asker;
@@ -70,7 +77,7 @@ static __always_inline void emit_query(struct sk_buff *skb, struct sock *sk, str
 	bpf_map_update_elem(&askers, &key, asker, BPF_ANY);
 	__builtin_memcpy(scratch->record.local_address, datagram->source, 16);
 	__builtin_memcpy(scratch->record.peer_address, datagram->destination, 16);
-	emit_dns(skb, datagram, scratch, asker, key.port);
+	emit_dns(skb, datagram, scratch, asker, key.port, false);
 }
 
 /* False if it is none. Where addresses are translated, an answer may come from another port than was asked. */
@@ -78,6 +85,7 @@ static __always_inline bool emit_answer(struct sk_buff *skb, struct net *net, st
 {
 	struct dns_scratch *scratch;
 	struct asker_key key = {};
+	struct tracked_process *process;
 	struct identity *asker;
 	__u32 answer = 1;
 
@@ -86,12 +94,18 @@ static __always_inline bool emit_answer(struct sk_buff *skb, struct net *net, st
 	asker = bpf_map_lookup_elem(&askers, &key);
 	if (!asker)
 		return false;
+	/* Who has the port after the asker has asked nobody. */
+	process = bpf_map_lookup_elem(&processes, &asker->tgid);
+	if (!process || process->identity.start_ns != asker->start_ns || process->is_withheld) {
+		bpf_map_delete_elem(&askers, &key);
+		return false;
+	}
 	scratch = bpf_map_lookup_elem(&dns_scratches, &answer);
 	if (!scratch)
 		return false;
 	__builtin_memcpy(scratch->record.local_address, datagram->destination, 16);
 	__builtin_memcpy(scratch->record.peer_address, datagram->source, 16);
-	emit_dns(skb, datagram, scratch, asker, key.port);
+	emit_dns(skb, datagram, scratch, asker, key.port, true);
 	return datagram->source_port == PORT_DNS;
 }
 
