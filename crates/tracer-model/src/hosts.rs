@@ -4,7 +4,7 @@ use std::{
     cell::OnceCell,
     collections::{HashMap, HashSet},
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use crate::event::Strings;
@@ -13,47 +13,74 @@ use crate::event::Strings;
 #[derive(Debug, Default)]
 pub struct Hosts {
     text: String,
-    /// In lower case.
-    names: OnceCell<HashMap<IpAddr, HashSet<String>>>,
+    table: OnceCell<Table>,
 }
+
+/// Names are in lower case.
+#[derive(Debug, Default)]
+struct Table {
+    of_addresses: HashMap<IpAddr, HashSet<Arc<str>>>,
+    all: HashSet<Arc<str>>,
+    /// Bytes of the longest.
+    longest: usize,
+}
+
+/// Which names of the hosts file the arguments of one image name. They are looked at once: arguments may be long, and
+/// connections many.
+#[derive(Debug, Default)]
+pub(crate) struct NamedHosts(OnceLock<Box<[Arc<str>]>>);
 
 impl Hosts {
     /// Of the file's text, in the form of hosts(5).
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self { text, names: OnceCell::new() }
+        Self { text, table: OnceCell::new() }
     }
 
     /// The name of an address that a process was given among its arguments: by that it has found it, unless it was given several.
-    pub(crate) fn name_in(&self, address: IpAddr, arguments: &Strings) -> Option<Arc<str>> {
-        let names = self.names.get_or_init(|| read(&self.text)).get(&address)?;
-        let mut found: Option<String> = None;
-        // The first one is what the program is called.
-        for argument in arguments.iter().skip(1) {
-            for name in hosts_in(&argument).filter(|name| names.contains(name)) {
-                if found.as_ref().is_some_and(|found| *found != name) {
-                    return None;
-                }
-                found = Some(name);
+    pub(crate) fn name_in(&self, address: IpAddr, arguments: &Strings, named: &NamedHosts) -> Option<Arc<str>> {
+        let table = self.table.get_or_init(|| Table::read(&self.text));
+        let names = table.of_addresses.get(&address)?;
+        let mut found = named.0.get_or_init(|| table.named_in(arguments)).iter().filter(|name| names.contains(*name));
+        found.next().filter(|_| found.next().is_none()).cloned()
+    }
+}
+
+impl Table {
+    fn read(text: &str) -> Self {
+        let mut table = Self::default();
+        for line in text.lines() {
+            let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+            let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else { continue };
+            let names = table.of_addresses.entry(address.to_canonical()).or_default();
+            for name in words.map(|word| Arc::<str>::from(word.to_ascii_lowercase())) {
+                table.longest = table.longest.max(name.len());
+                table.all.insert(Arc::clone(&name));
+                names.insert(name);
             }
         }
-        found.map(Into::into)
+        table
     }
-}
 
-fn read(text: &str) -> HashMap<IpAddr, HashSet<String>> {
-    let mut names: HashMap<IpAddr, HashSet<String>> = HashMap::new();
-    for line in text.lines() {
-        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-        if let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) {
-            names.entry(address.to_canonical()).or_default().extend(words.map(str::to_ascii_lowercase));
+    /// Each once.
+    fn named_in(&self, arguments: &Strings) -> Box<[Arc<str>]> {
+        let mut found = HashSet::new();
+        let mut lower = String::new();
+        // The first one is what the program is called.
+        for argument in arguments.iter().skip(1) {
+            for word in hosts_in(&argument).filter(|word| word.len() <= self.longest) {
+                lower.clear();
+                lower.push_str(word);
+                lower.make_ascii_lowercase();
+                found.extend(self.all.get(lower.as_str()).cloned());
+            }
         }
+        found.into_iter().collect()
     }
-    names
 }
 
-/// The words of a text that may be hosts, in lower case: neither parts of longer names nor folders of a path.
-fn hosts_in(text: &str) -> impl Iterator<Item = String> {
+/// The words of a text that may be hosts: neither parts of longer names nor folders of a path.
+fn hosts_in(text: &str) -> impl Iterator<Item = &str> {
     let is_part = |character: char| character.is_alphanumeric() || "-._".contains(character);
     let words = text.split(move |character| !is_part(character));
     words.filter_map(move |word| {
@@ -61,7 +88,7 @@ fn hosts_in(text: &str) -> impl Iterator<Item = String> {
         let before = &text[..word.as_ptr() as usize - text.as_ptr() as usize];
         let is_of_path = before.ends_with('/') && !before.ends_with("//");
         let word = word.strip_suffix('.').unwrap_or(word);
-        (!word.is_empty() && !is_of_path).then(|| word.to_ascii_lowercase())
+        (!word.is_empty() && !is_of_path).then_some(word)
     })
 }
 
@@ -82,7 +109,9 @@ nonsense
 
     fn name(address: &str, arguments: &[&str]) -> Option<String> {
         let arguments: Strings = ["db"].iter().chain(arguments).collect();
-        Hosts::new(HOSTS.to_owned()).name_in(address.parse().unwrap(), &arguments).map(|name| name.to_string())
+        Hosts::new(HOSTS.to_owned())
+            .name_in(address.parse().unwrap(), &arguments, &NamedHosts::default())
+            .map(|name| name.to_string())
     }
 
     #[test]
@@ -128,6 +157,22 @@ nonsense
         }
         assert_eq!(name("10.0.0.9", &["db"]), None);
         assert_eq!(name("fe80::2", &["scoped"]), None);
+    }
+
+    #[test]
+    fn the_arguments_of_an_image_are_looked_at_once() {
+        let (hosts, named) = (Hosts::new(HOSTS.to_owned()), NamedHosts::default());
+        let name_in = |address: &str, arguments: &[&str]| {
+            hosts.name_in(address.parse().unwrap(), &arguments.iter().collect(), &named).map(|name| name.to_string())
+        };
+        // Not at all where there is nothing to find.
+        assert_eq!(name_in("10.0.0.9", &["x", "db", "six"]), None);
+        assert_eq!(name_in("10.0.0.1", &["x", "db", "six"]).as_deref(), Some("db"));
+        for _ in 0..2 {
+            assert_eq!(name_in("fe80::1", &[]).as_deref(), Some("six"));
+            assert_eq!(name_in("10.0.0.1", &["x", "primary"]).as_deref(), Some("db"));
+        }
+        assert_eq!(name_in("127.0.0.1", &["x", "localhost"]), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     context::SpanContext,
     event::{ExitStatus, Identity, Image, Usage, base_name},
+    hosts::NamedHosts,
     id::SpanId,
     span::{Execution, FailedExec, ProcessSpan, Value},
     time::{Anchor, Ktime},
@@ -29,6 +30,8 @@ pub(crate) struct Process {
     /// Its fork has been seen; what stands above is not a guess.
     pub(crate) is_forked: bool,
     pub(crate) image: Option<Arc<Image>>,
+    /// By that image's arguments.
+    pub(crate) named_hosts: Arc<NamedHosts>,
     pub(crate) attributes: Arc<[(String, Value)]>,
     /// The span that its environment names.
     pub(crate) context: Option<SpanContext>,
@@ -45,6 +48,7 @@ pub(crate) struct Process {
 /// What a process has of its parent.
 pub(crate) struct Inheritance {
     image: Option<Arc<Image>>,
+    named_hosts: Arc<NamedHosts>,
     attributes: Arc<[(String, Value)]>,
     context: Option<SpanContext>,
 }
@@ -67,6 +71,7 @@ impl Process {
             is_repaired: false,
             is_forked: false,
             image: None,
+            named_hosts: Arc::default(),
             attributes: Arc::new([]),
             context: None,
             inherited_context: None,
@@ -83,12 +88,18 @@ impl Process {
         self.inherited_context = parent.context;
         if self.image.is_none() {
             (self.image, self.attributes, self.context) = (parent.image, parent.attributes, parent.context);
+            self.named_hosts = parent.named_hosts;
         }
     }
 
     /// What its children inherit.
     pub(crate) fn inheritance(&self) -> Inheritance {
-        Inheritance { image: self.image.clone(), attributes: Arc::clone(&self.attributes), context: self.context }
+        Inheritance {
+            image: self.image.clone(),
+            named_hosts: Arc::clone(&self.named_hosts),
+            attributes: Arc::clone(&self.attributes),
+            context: self.context,
+        }
     }
 
     /// The span that somebody between it and its parent has put it under: its environment names another one than its parent's.
@@ -112,6 +123,7 @@ impl Process {
             self.dropped_executions += 1;
         }
         self.image = Some(image);
+        self.named_hosts = Arc::default();
         true
     }
 

@@ -402,8 +402,9 @@ impl Tracer {
     fn host_of(&self, process: Identity, address: IpAddr) -> Option<Arc<str>> {
         self.lookups.name_of(process, address).or_else(|| {
             // In other mount namespaces there is another file.
-            let image = self.processes.get(&process)?.image.as_ref().filter(|image| image.namespaces.mount == 0)?;
-            self.settings.hosts.name_in(address, &image.arguments)
+            let process = self.processes.get(&process)?;
+            let image = process.image.as_ref().filter(|image| image.namespaces.mount == 0)?;
+            self.settings.hosts.name_in(address, &image.arguments, &process.named_hosts)
         })
     }
 
