@@ -90,17 +90,32 @@ fn files_of_a_run_and_of_its_saved_trace_are_the_same() {
     assert!(trace.spans.len() > 10);
 }
 
+/// Has the page looked at in a browser; what was told of it.
+fn look_at(page: &Path) -> String {
+    let chromium = env::var_os("CHROMIUM").expect("CHROMIUM names the browser; `cargo xtask test` sets it");
+    let output = Command::new(python()).arg(script("page.py")).arg(chromium).arg(page).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!told.contains("skipped"), "{told}");
+    told
+}
+
 #[test]
 fn the_page_shows_what_the_trace_has() {
     let folder = TempDir::new().unwrap();
     let trace = run_with_all(folder.path());
-    let chromium = env::var_os("CHROMIUM").expect("CHROMIUM names the browser; `cargo xtask test` sets it");
-    let output =
-        Command::new(python()).arg(script("page.py")).arg(chromium).arg(folder.path().join("t.html")).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!told.contains("skipped"), "{told}");
+    let told = look_at(&folder.path().join("t.html"));
     assert!(told.contains(&format!("{} spans", trace.spans.len())), "{told}");
+}
+
+#[test]
+fn a_page_of_100_000_spans_does_all_of_that() {
+    let folder = TempDir::new().unwrap();
+    let page = folder.path().join("large.html");
+    let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/page");
+    let made = Command::new(python()).arg(script("synthetic_report.py")).arg("100000").arg(&page).arg(parts).status();
+    assert!(made.unwrap().success());
+    assert!(look_at(&page).contains("100000 spans"));
 }
 
 #[test]

@@ -117,7 +117,7 @@ class Build:
             start + 4 * MS,
             main,
             cpu=main * 0.97,
-            args=[f"/usr/lib/gcc/{cc1}", "-quiet", source, "-o", f"/tmp/cc{file}.s"],
+            args=[f"/usr/lib/gcc/{cc1}", "-quiet", source, "-o", f"/var/tmp/cc{file}.s"],
             error=error,
             cwd=cwd,
         )
@@ -128,7 +128,7 @@ class Build:
                 start + 4 * MS + main,
                 work - main,
                 cpu=(work - main) * 0.8,
-                args=["as", "-o", target, f"/tmp/cc{file}.s"],
+                args=["as", "-o", target, f"/var/tmp/cc{file}.s"],
                 cwd=cwd,
             )
         self.slots[slot] = start + work + 8 * MS
