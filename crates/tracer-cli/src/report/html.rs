@@ -134,7 +134,7 @@ pub(super) fn about_now(
         "cores": about.cpus,
         "host": resource.get("host.name"),
         "version": about.version,
-        "complete": true,
+        "complete": null,
         "problems": [],
         "processes": processes,
         "connections": connections,

@@ -64,7 +64,9 @@ class Head {
                   ? `incomplete: ${problems.length} problems`
                   : "incomplete",
             )
-          : about.complete && html.span({ class: "chip good", title: "Nothing is known to be missing" }, "complete"),
+          : about.complete &&
+            !trace.live &&
+            html.span({ class: "chip good", title: "Nothing is known to be missing" }, "complete"),
       ].filter(Boolean),
     );
     page
