@@ -229,7 +229,7 @@ impl HttpsServer {
     fn start(certificates: &Certificates) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/integration/https_collector.py");
         let port_file = certificates.folder.path().join("port");
-        let process = std::process::Command::new("python3")
+        let process = std::process::Command::new(crate::harness::python())
             .arg(script)
             .arg(certificates.folder.path())
             .stdin(Stdio::null())

@@ -120,7 +120,7 @@ fn a_reset_is_an_error_of_the_one_who_got_it() {
 
 /// Traces a Python script with `port` as its argument.
 fn trace_python(script: &str, port: u16) -> Run {
-    crate::harness::trace_with(&[], &["/usr/bin/env", "python3", "-c", script, &port.to_string()])
+    crate::harness::trace_python(&[], script, &[&port.to_string()])
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use std::net::UdpSocket;
 
 use crate::{
-    harness::{PROCESS_TRACER, Run, trace_with},
+    harness::{self, PROCESS_TRACER, Run, python, trace_with},
     trace::{KIND_CLIENT, Span, Trace},
 };
 
 /// Traces a Python script.
 fn trace_python(script: &str, arguments: &[&str]) -> Run {
-    let run = trace_with(&[], &[&["/usr/bin/env", "python3", "-c", script], arguments].concat());
+    let run = harness::trace_python(&[], script, arguments);
     assert_eq!(run.code(), Some(0), "{}", run.stderr);
     run
 }
@@ -216,7 +216,7 @@ os.close(alone)
 for expected in [b'first', b'shared', b'second']:
     assert sink.recv(10) == expected
 ";
-    let run = trace_with(&["--wait", "tree"], &["/usr/bin/env", "python3", "-c", script]);
+    let run = harness::trace_python(&["--wait", "tree"], script, &[]);
     run.trace.assert_complete();
     let processes = run.told("processes").next().unwrap();
     for (owner, expected) in [(processes[1], ["2", "11", "0", "0"]), (processes[2], ["1", "6", "0", "0"])] {
@@ -296,7 +296,7 @@ os.wait()
 time.sleep(1)
 send(1500)
 ";
-    let python = ["taskset", "-c", "0", "python3", "-c", script];
+    let python = ["taskset", "-c", "0", python(), "-c", script];
     let run = trace_with(&[], &python);
     run.trace.assert_sound();
     assert_eq!(run.trace.flows().count(), 1000 + 1024);

@@ -30,6 +30,16 @@ pub fn workload() -> &'static Path {
     })
 }
 
+/// The Python of the search path itself, as what stands there may be a version manager's script that does much of its own.
+pub fn python() -> &'static str {
+    static EXECUTABLE: OnceLock<String> = OnceLock::new();
+    EXECUTABLE.get_or_init(|| {
+        let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+        assert!(output.status.success(), "python3: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    })
+}
+
 /// process-tracer with none of the variables that would configure it.
 pub fn process_tracer() -> Command {
     let mut command = Command::new(PROCESS_TRACER);
@@ -79,6 +89,11 @@ pub fn trace_workload(arguments: &[&str]) -> Run {
     let workload = workload().to_str().unwrap();
     let command: Vec<&str> = std::iter::once(workload).chain(arguments.iter().copied()).collect();
     trace_with(&[], &command)
+}
+
+/// Traces a Python script that begins alike for anyone: without a look into the home of whoever runs it.
+pub fn trace_python(flags: &[&str], script: &str, arguments: &[&str]) -> Run {
+    trace_with(flags, &[&[python(), "-IS", "-c", script], arguments].concat())
 }
 
 /// Traces a shell script.

@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{PROCESS_TRACER, trace_with, trace_workload},
+    harness::{PROCESS_TRACER, trace_python, trace_with, trace_workload},
     trace::{KIND_CLIENT, STATUS_ERROR, Span, Trace},
 };
 
@@ -123,7 +123,7 @@ server.sendto(message(b'forged', 0x81, 1), after.getsockname())
 after.recv(100)
 socket.socket().connect_ex(('127.7.7.7', 1))
 ";
-    let run = trace_with(&[], &["python3", "-c", script]);
+    let run = trace_python(&[], script, &[]);
     assert_eq!(run.code(), Some(0), "{}", run.stderr);
     run.trace.assert_complete();
     let names: Vec<_> = run.trace.lookups().chain(run.trace.connections()).map(|span| span.name.as_str()).collect();

@@ -211,7 +211,7 @@ fn a_script_is_named_as_invoked_and_mapped_as_its_interpreter() {
 #[test]
 fn a_file_without_a_place_is_named_as_the_kernel_names_it() {
     let script = "import os\nm = os.memfd_create('parcel')\nos.write(m, open('/bin/true', 'rb').read())\nos.execve(m, ['x'], {})";
-    let run = crate::harness::trace_with(&[], &["/usr/bin/env", "python3", "-c", script]);
+    let run = crate::harness::trace_python(&[], script, &[]);
     run.trace.assert_complete();
     let root = run.trace.root();
     assert_eq!((root.name.as_str(), root.attribute("process.executable.path")), ("memfd:parcel", "/memfd:parcel"));
@@ -353,8 +353,9 @@ fn a_process_that_dies_for_memory_is_told_from_others() {
     let _ = std::fs::write(group.join(limits[1]), "20M");
     let eat = "x = bytearray(200 << 20); print(len(x))";
     let script = format!(
-        "sh -c 'echo $$ > {0}/cgroup.procs; exec python3 -c \"{eat}\"'; sh -c 'kill -9 $$'; true",
-        group.display()
+        "sh -c 'echo $$ > {0}/cgroup.procs; exec {1} -c \"{eat}\"'; sh -c 'kill -9 $$'; true",
+        group.display(),
+        crate::harness::python()
     );
     let run = trace_script(&[], &script);
     remove_group(&group);

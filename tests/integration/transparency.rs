@@ -150,7 +150,7 @@ fn a_wrapped_command_is_as_a_bare_one() {
 fn a_terminal_and_its_job_control_work_as_without_us() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/integration/terminal.py");
     let [bare, wrapped] = [&[][..], &[PROCESS_TRACER, "-q", "--"]].map(|prefix| {
-        let output = Command::new("python3").arg(script).args(prefix).output().unwrap();
+        let output = Command::new(crate::harness::python()).arg(script).args(prefix).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     });
     assert_eq!(bare.lines().count(), 14, "{bare}");

@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Run, trace_with},
+    harness::{Run, trace_python},
     trace::{KIND_CLIENT, STATUS_ERROR},
 };
 
@@ -36,7 +36,7 @@ except FileNotFoundError:
 ";
 
 fn trace(flags: &[&str], folder: &str) -> Run {
-    let run = trace_with(flags, &["/usr/bin/env", "python3", "-c", SCRIPT, folder]);
+    let run = trace_python(flags, SCRIPT, &[folder]);
     assert_eq!(run.code(), Some(0), "{}", run.stderr);
     run.trace.assert_complete();
     run
