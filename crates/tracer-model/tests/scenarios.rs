@@ -779,6 +779,10 @@ fn a_name_of_the_hosts_file_is_one_if_the_process_was_given_it() {
         .exec_image(3, Image { file: "/bin/psql".to_owned(), ..elsewhere(1) })
         .connection(3, 10, Change::Opened, connect("10.0.0.7:5432"))
         .flow(3, 0, false, flow(70, "10.0.0.1:5000", "10.0.0.7:443"))
+        .fork(3, 7)
+        .exec_image(3, Image { file: "/bin/psql".to_owned(), arguments: Strings::default(), ..elsewhere(1) })
+        .connection(3, 50, Change::Opened, connect("10.0.0.7:4"))
+        .connection(7, 60, Change::Opened, connect("10.0.0.7:5"))
         .fork(2, 4)
         .exec_image(4, Image { file: "/bin/psql".to_owned(), arguments: Strings::default(), ..elsewhere(1) })
         .connection(4, 20, Change::Opened, connect("10.0.0.7:1"))
@@ -794,8 +798,15 @@ fn a_name_of_the_hosts_file_is_one_if_the_process_was_given_it() {
     let mut names: Vec<_> =
         trace.spans.iter().filter(|span| span.name().contains(':')).map(|span| span.name()).collect();
     names.sort_unstable();
-    let expected =
-        ["connect 10.0.0.7:1", "connect 10.0.0.7:2", "connect db.test:5432", "connect other.test:3", "udp db.test:443"];
+    let expected = [
+        "connect 10.0.0.7:1",
+        "connect 10.0.0.7:2",
+        "connect 10.0.0.7:4",
+        "connect db.test:5",
+        "connect db.test:5432",
+        "connect other.test:3",
+        "udp db.test:443",
+    ];
     assert_eq!(names, expected);
     assert_eq!(trace.attribute("connect db.test:5432", "server.address"), string("db.test"));
 }
