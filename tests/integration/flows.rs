@@ -386,3 +386,35 @@ for child in range(8):
     told.dedup_by_key(|(_, owner)| *owner);
     assert_eq!(told.len(), 9);
 }
+
+#[test]
+fn what_waits_for_a_neighbour_is_not_of_who_makes_it_known() {
+    let wait = "\
+import socket, sys
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+own.sendto(b'x', ('10.78.0.2', 4444))
+own.sendto(b'\\0\\7\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\7foreign\\4test\\0\\0\\1\\0\\1', ('10.78.0.2', 53))
+print('sent', flush=True)
+sys.stdin.read()
+";
+    let send = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'own', ('127.0.0.1', 5555))";
+    let network = "\
+set -e
+ip link set lo up
+ip link add va type veth peer name vb && ip addr add 10.78.0.1/24 dev va && ip link set va up && ip link set vb up
+mkfifo \"$3/sent\" \"$3/stay\"
+python3 -c \"$4\" < \"$3/stay\" > \"$3/sent\" &
+exec 3> \"$3/stay\"
+read sent < \"$3/sent\"
+\"$1\" -o \"$2\" -- sh -c 'python3 -c \"$0\"; ip neigh replace 10.78.0.2 lladdr 02:00:00:00:00:01 dev va' \"$5\"
+";
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-n", "sh", "-c", network, "sh", PROCESS_TRACER]).arg(&file).arg(folder.path()).args([wait, send]);
+    assert!(command.status().unwrap().success());
+    let trace = Trace::read(&file);
+    trace.assert_complete();
+    let names: Vec<_> = trace.flows().chain(trace.lookups()).map(|span| span.name.as_str()).collect();
+    assert_eq!(names, ["udp 127.0.0.1:5555"]);
+}

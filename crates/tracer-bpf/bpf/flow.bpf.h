@@ -162,6 +162,45 @@ static __always_inline bool is_of_tunnel(struct sk_buff *skb)
 	return BPF_CORE_READ(skb, inner_network_header) != 0;
 }
 
+/* Descriptors that are looked through for a socket. */
+#define DESCRIPTORS 256
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64[DESCRIPTORS]);
+} descriptors SEC(".maps");
+
+/*
+ * Whether the current task may be who sends by this socket. A datagram that has waited until its neighbour's address
+ * was known is sent by whoever happens to run then, who has no descriptor of it. Of who has too many to look at all of
+ * them that is not known.
+ */
+__noinline int may_have_socket(__u64 sk_address)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 file = (__u64)BPF_CORE_READ((struct sock *)sk_address, sk_socket, file);
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	__u32 zero = 0, count = BPF_CORE_READ(table, max_fds);
+	__u64 *files = bpf_map_lookup_elem(&descriptors, &zero);
+
+	if (!files || !file)
+		return 0;
+	/* It has room for 64 at least: fs/file.c, NR_OPEN_DEFAULT. */
+	if (count > DESCRIPTORS)
+		count = DESCRIPTORS;
+	if (bpf_probe_read_kernel(files, count * sizeof(*files), BPF_CORE_READ(table, fd)))
+		return 0;
+	for (__u32 i = 0; i < DESCRIPTORS; i++) {
+		if (i >= count)
+			return 0;
+		if (files[i] == file)
+			return 1;
+	}
+	return BPF_CORE_READ(table, max_fds) > DESCRIPTORS;
+}
+
 /* The first datagram to this peer. Where there is no room for the flow, that is known from then on. */
 static __always_inline void open_flow(struct flow_key *key, struct datagram *datagram, struct sock *sk, __u32 inode,
 				      __u16 local_port, struct identity *owner, __u64 now)
@@ -246,7 +285,7 @@ static __always_inline void count_sent(struct sk_buff *skb, struct sock *sk, __u
 	key.peer_port = datagram->destination_port;
 	__builtin_memcpy(key.peer, datagram->destination, 16);
 	flow = flow_of(&key, inode, local_port, sender);
-	if (!flow && sender && inode && !is_of_tunnel(skb)) {
+	if (!flow && sender && inode && !is_of_tunnel(skb) && may_have_socket((__u64)sk)) {
 		open_flow(&key, datagram, sk, inode, local_port, &sender->identity, now);
 		flow = flow_of(&key, inode, local_port, sender);
 	}

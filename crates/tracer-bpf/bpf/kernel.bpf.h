@@ -62,6 +62,15 @@ struct file {
 	struct path f_path;
 };
 
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
 struct fs_struct {
 	struct path root;
 	struct path pwd;
@@ -216,6 +225,7 @@ struct task_struct {
 	__u64 start_boottime;
 	const struct cred *cred;
 	struct fs_struct *fs;
+	struct files_struct *files;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 	struct nsproxy *nsproxy;
@@ -266,7 +276,7 @@ struct inode {
 };
 
 struct socket {
-	unsigned long flags;
+	struct file *file;
 };
 
 struct socket_alloc {

@@ -50,7 +50,7 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 	/* Where the destination is translated, as for the resolver in a container, a connected socket still knows it.
 	 */
 	if (datagram.destination_port == PORT_DNS || ports.peer == bpf_htons(PORT_DNS)) {
-		if (sender && !is_of_tunnel(skb))
+		if (sender && !is_of_tunnel(skb) && may_have_socket((__u64)sk))
 			emit_query(skb, sk, &datagram, &sender->identity);
 	} else if (datagram.source_port != PORT_DNS) {
 		count_sent(skb, sk, ports.local, &datagram, sender);
