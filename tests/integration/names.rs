@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{PROCESS_TRACER, trace_python, trace_with, trace_workload},
+    harness::{PROCESS_TRACER, trace_python, trace_workload},
     trace::{KIND_CLIENT, STATUS_ERROR, Span, Trace},
 };
 
@@ -128,4 +128,93 @@ socket.socket().connect_ex(('127.7.7.7', 1))
     run.trace.assert_complete();
     let names: Vec<_> = run.trace.lookups().chain(run.trace.connections()).map(|span| span.name.as_str()).collect();
     assert_eq!(names, ["lookup asked.test", "connect 127.7.7.7:1"]);
+}
+
+/// A name server over TCP that answers with 127.9.0.0 and following, in two halves and with a pause between them what is longer than a page,
+/// and clients that ask it in the ways that there are.
+const OVER_TCP: &str = "\
+import os, socket, struct, threading, time
+listener = socket.create_server(('127.0.53.79', 53))
+def exactly(connection, size):
+    data = b''
+    while len(data) < size:
+        data += connection.recv(size - len(data))
+    return data
+def serve(connection):
+    while True:
+        query = exactly(connection, struct.unpack('!H', exactly(connection, 2))[0])
+        long = query[13:14] == b'l'
+        records = 300 if long else 1
+        answer = query[:2] + b'\\x81\\x80\\0\\1' + struct.pack('!H', records) + query[8:]
+        for number in range(records):
+            answer += b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\x7f\\x09' + struct.pack('!H', number)
+        answer = struct.pack('!H', len(answer)) + answer
+        connection.sendall(answer[:2500])
+        long and time.sleep(0.1)
+        connection.sendall(answer[2500:])
+def query(name):
+    message = b'\\0' + name[:1] + b'\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0' + bytes([len(name)]) + name + b'\\4test\\0\\0\\1\\0\\1'
+    return struct.pack('!H', len(message)) + message
+def connected():
+    own = socket.create_connection(('127.0.53.79', 53))
+    threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
+    return own
+def asked(connection):
+    return exactly(connection, struct.unpack('!H', exactly(connection, 2))[0])
+one = connected()
+for name in [b'first', b'second']:
+    one.sendall(query(name))
+    asked(one)
+apart = connected()
+apart.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+apart.sendmsg([query(b'vector')[:2], query(b'vector')[2:]])
+length, buffer = bytearray(2), bytearray(4096)
+apart.recvmsg_into([length, buffer])
+os.writev(apart.fileno(), [query(b'words')])
+os.readv(apart.fileno(), [length, buffer])
+os.write(apart.fileno(), query(b'apart')[:2])
+os.write(apart.fileno(), query(b'apart')[2:])
+time.sleep(0.1)
+os.read(apart.fileno(), 4096)
+apart.send(query(b'long'))
+size, whole = 2 + 27 + 300 * 16, bytearray(8192)
+assert apart.recv_into(whole, size, socket.MSG_WAITALL) == size
+many = connected()
+many.send(query(b'many') + query(b'other'))
+time.sleep(0.1)
+assert many.recv_into(whole, 10, socket.MSG_PEEK) == 10
+assert many.recv_into(whole) == 91
+many.send(query(b'never'))
+socket.socket().connect_ex(('127.9.0.0', 1))
+";
+
+#[test]
+fn lookups_over_tcp_are_told_like_others() {
+    let run = trace_python(&[], OVER_TCP, &[]);
+    assert_eq!(run.code(), Some(0), "{}", run.stderr);
+    run.trace.assert_complete();
+    let root = run.trace.root();
+    let names = ["first", "second", "vector", "words", "apart", "long", "many", "other", "never"];
+    assert_eq!(run.trace.lookups().count(), names.len());
+    for name in names {
+        let span = run.trace.named(&format!("lookup {name}.test"));
+        assert_eq!((&span.parent_id, span.kind), (&root.span_id, KIND_CLIENT));
+        for (key, value) in
+            [("network.transport", "tcp"), ("network.peer.address", "127.0.53.79"), ("network.peer.port", "53")]
+        {
+            assert_eq!(span.attribute(key), value, "{span:#?}");
+        }
+        if name == "never" {
+            assert_eq!((span.attribute("error.type"), span.status), ("no_answer", STATUS_ERROR));
+            continue;
+        }
+        let addresses: Vec<_> = (0..if name == "long" { 300 } else { 1 })
+            .map(|number| format!("127.9.{}.{}", number / 256, number % 256))
+            .collect();
+        assert_eq!(span.attribute("dns.answers"), format!("[{}]", addresses.join(", ")), "{span:#?}");
+        assert!(span.end > span.start && !span.has("process_tracer.dns.attempts"), "{span:#?}");
+    }
+    let long = run.trace.named("lookup long.test");
+    assert!(long.end - long.start >= 100_000_000);
+    assert_eq!(run.trace.named("connect other.test:1").attribute("server.address"), "other.test");
 }

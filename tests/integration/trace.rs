@@ -79,9 +79,10 @@ impl Trace {
     }
 
     pub fn connections(&self) -> impl Iterator<Item = &Span> {
-        self.spans
-            .iter()
-            .filter(|span| span.attributes.get("network.transport").is_some_and(|transport| transport == "tcp"))
+        self.spans.iter().filter(|span| {
+            span.attributes.get("network.transport").is_some_and(|transport| transport == "tcp")
+                && !span.has("dns.question.name")
+        })
     }
 
     pub fn flows(&self) -> impl Iterator<Item = &Span> {

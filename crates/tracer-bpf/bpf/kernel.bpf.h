@@ -284,8 +284,13 @@ struct socket_alloc {
 	struct inode vfs_inode;
 };
 
+typedef struct {
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	struct socket *sk_socket;
 	int sk_err;
 	__u16 sk_protocol;
@@ -319,6 +324,10 @@ struct inet_sock {
 };
 
 struct tcp_sock {
+	__u64 bytes_acked;
+	__u32 snd_una;
+	__u32 rcv_nxt;
+	__u32 copied_seq;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
 	__u64 bytes_received;
@@ -347,6 +356,11 @@ struct pt_regs___arm {
 };
 
 #pragma clang attribute pop
+
+/* The helpers that there are: include/uapi/linux/bpf.h */
+enum bpf_func_id___known {
+	BPF_FUNC_task_pt_regs___known, /* since Linux 5.15 */
+};
 
 #define CALL_OTHER    0
 #define CALL_EXECVE   1
@@ -394,6 +408,53 @@ static __always_inline __u64 call_argument(void *registers, int index)
 		       : index == 1 ? BPF_CORE_READ(arm, regs[1])
 				    : BPF_CORE_READ(arm, regs[2]);
 	return 0;
+}
+
+#define TRANSFER_NONE	 0
+#define TRANSFER_BUFFER	 1 /* read(2), recvfrom(2) */
+#define TRANSFER_VECTOR	 2 /* readv(2) */
+#define TRANSFER_MESSAGE 3 /* recvmsg(2) */
+
+/* Where a system call that reads, or one that writes, has the bytes: in its second argument. */
+static __always_inline int transfer_of(void *registers, bool is_read)
+{
+	struct pt_regs___x86 *x86 = registers;
+	struct pt_regs___arm *arm = registers;
+
+	if (bpf_core_field_exists(x86->orig_ax)) {
+		if ((BPF_CORE_READ(x86, cs) & 0xffff) != 0x33)
+			return TRANSFER_NONE;
+		switch (BPF_CORE_READ(x86, orig_ax) + (is_read ? 0x1000 : 0)) {
+		case 0x1000 + 0:
+		case 0x1000 + 45:
+		case 1:
+		case 44:
+			return TRANSFER_BUFFER;
+		case 0x1000 + 19:
+		case 20:
+			return TRANSFER_VECTOR;
+		case 0x1000 + 47:
+		case 46:
+			return TRANSFER_MESSAGE;
+		}
+	} else if (bpf_core_field_exists(arm->syscallno)) {
+		if (BPF_CORE_READ(arm, pstate) & 0x10)
+			return TRANSFER_NONE;
+		switch (BPF_CORE_READ(arm, syscallno) + (is_read ? 0x1000 : 0)) {
+		case 0x1000 + 63:
+		case 0x1000 + 207:
+		case 64:
+		case 206:
+			return TRANSFER_BUFFER;
+		case 0x1000 + 65:
+		case 66:
+			return TRANSFER_VECTOR;
+		case 0x1000 + 212:
+		case 211:
+			return TRANSFER_MESSAGE;
+		}
+	}
+	return TRANSFER_NONE;
 }
 
 static __always_inline unsigned long mm_flags(struct mm_struct *mm)

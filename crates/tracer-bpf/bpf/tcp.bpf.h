@@ -9,15 +9,15 @@
 #ifndef TRACER_TCP_BPF_H
 #define TRACER_TCP_BPF_H
 
-#define IPPROTO_TCP 6
-
 struct connection {
 	struct identity owner;
 	__u64 opened_ns;
-	__u16 direction;
-	__u16 closed_by; /* whose FIN or RST came first so far */
-	__u16 is_owned;	 /* the owner has used it; before that it is the listener */
-	__u16 is_established;
+	__u8 direction;
+	__u8 closed_by; /* whose FIN or RST came first so far */
+	__u8 is_owned;	/* the owner has used it; before that it is the listener */
+	__u8 is_established;
+	__u8 is_dns; /* connected to a name server */
+	__u8 reserved[3];
 };
 
 struct listener_key {
@@ -53,18 +53,6 @@ struct {
 	__type(value, struct listener_key);
 } listening SEC(".maps");
 
-static __always_inline void read_local_address(__u8 *address, struct sock *sk)
-{
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
-		bpf_core_read(address, 16, &sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
-	} else {
-		__be32 local = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
-
-		address[10] = address[11] = 0xff;
-		__builtin_memcpy(address + 12, &local, sizeof(local));
-	}
-}
-
 static __always_inline struct listener_key listener_key(struct sock *sk)
 {
 	struct listener_key key = {};
@@ -93,21 +81,6 @@ static __always_inline struct listener *find_listener(struct sock *sk)
 	return bpf_map_lookup_elem(&listeners, &key);
 }
 
-static __always_inline void read_addresses(struct connection_record *record, struct sock *sk)
-{
-	record->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	record->peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	read_local_address(record->local_address, sk);
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
-		BPF_CORE_READ_INTO(&record->peer_address, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
-	} else {
-		__be32 peer = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-
-		record->peer_address[10] = record->peer_address[11] = 0xff;
-		__builtin_memcpy(record->peer_address + 12, &peer, sizeof(peer));
-	}
-}
-
 /*
  * Payload as the owner sees it. Sent: what it wrote, whether acknowledged yet or not. bytes_sent counts payload alone,
  * so no correction for SYN and FIN; bytes_received counts the peer's FIN.
@@ -130,19 +103,6 @@ static __always_inline void read_counters(struct connection_record *record, stru
 	record->variance_us = BPF_CORE_READ(tp, mdev_us) >> 2;	 /* in quarters */
 }
 
-/* One-to-one, and nobody without the key gets from the one to the other: the finaliser of MurmurHash3. */
-static __always_inline __u64 disguised(__u64 address)
-{
-	struct unshared *values = unshared_values();
-
-	if (!values)
-		return 0;
-	address ^= values->socket_key;
-	address = (address ^ address >> 33) * 0xff51afd7ed558ccdULL;
-	address = (address ^ address >> 33) * 0xc4ceb9fe1a85ec53ULL;
-	return address ^ address >> 33 ^ values->socket_key;
-}
-
 static __always_inline void emit_connection(struct sock *sk, struct connection *connection, __u32 event, __u32 error)
 {
 	struct connection_record record = {};
@@ -157,7 +117,10 @@ static __always_inline void emit_connection(struct sock *sk, struct connection *
 	record.direction = connection->direction;
 	record.error = error;
 	record.closed_by = error ? CLOSED_BY_NOBODY : connection->closed_by;
-	read_addresses(&record, sk);
+	record.local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	record.peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	read_local_address(record.local_address, sk);
+	read_peer_address(record.peer_address, sk);
 	read_counters(&record, sk);
 	emit(&record, sizeof(record), RECORD_CONNECTION);
 }
@@ -171,6 +134,9 @@ static __always_inline void open_connection(struct sock *sk, struct identity *ow
 	connection.opened_ns = bpf_ktime_get_boot_ns();
 	connection.direction = direction;
 	connection.is_owned = direction == DIRECTION_CONNECT;
+	connection.is_dns = direction == DIRECTION_CONNECT && is_of_name_server(sk);
+	if (connection.is_dns)
+		forget_dns_streams(key);
 	if (bpf_map_update_elem(&connections, &key, &connection, BPF_ANY))
 		COUNT(untracked_connections);
 	else if (direction == DIRECTION_CONNECT)
@@ -310,21 +276,26 @@ int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* A read, by the process that does it: the true owner of an accepted connection. */
+/* A read, by the process that does it: the true owner of an accepted connection, and who gets a name server's answer.
+ */
 SEC("raw_tp/tcp_rcv_space_adjust")
 int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct sock *sk = (struct sock *)ctx->args[0];
-	struct identity *reader = tracked_current();
+	struct tracked_process *reader = tracked_process();
 	struct connection *connection;
 	__u64 key = (__u64)sk;
 
 	if (!reader)
 		return 0;
 	connection = bpf_map_lookup_elem(&connections, &key);
-	if (!connection || connection->is_owned)
+	if (!connection)
 		return 0;
-	connection->owner = *reader;
+	if (connection->is_dns)
+		tell_dns(sk, reader, true);
+	if (connection->is_owned)
+		return 0;
+	connection->owner = reader->identity;
 	connection->is_owned = 1;
 	emit_connection(sk, connection, CONNECTION_OWNED, 0);
 	return 0;

@@ -14,10 +14,12 @@
 #include "maps.bpf.h"
 #include "process.bpf.h"
 #include "signal.bpf.h"
-#include "tcp.bpf.h"
+#include "socket.bpf.h"
 #include "datagram.bpf.h"
 #include "flow.bpf.h"
 #include "dns.bpf.h"
+#include "dns_stream.bpf.h"
+#include "tcp.bpf.h"
 #include "udp.bpf.h"
 #include "syscall.bpf.h"
 

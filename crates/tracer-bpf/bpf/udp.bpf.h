@@ -21,6 +21,21 @@ static __always_inline bool may_look_at_socket(struct sock *sk, struct unshared 
 	return !policy->is_restricted || BPF_CORE_READ(sk, sk_uid.val) == policy->user_id;
 }
 
+/* Over TCP. Whoever has locked the socket sends, or puts aside what comes in: so it is the current task's call. */
+static __always_inline void tell_query(struct sock *sk)
+{
+	struct connection *connection;
+	struct tracked_process *sender;
+	__u64 key = (__u64)sk;
+
+	if (!is_of_name_server(sk) || !BPF_CORE_READ(sk, sk_lock.owned))
+		return;
+	connection = bpf_map_lookup_elem(&connections, &key);
+	sender = tracked_process();
+	if (sender && connection && connection->is_dns && connection->is_established)
+		tell_dns(sk, sender, false);
+}
+
 SEC("raw_tp/net_dev_queue")
 int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -30,10 +45,16 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 	struct datagram datagram;
 	struct port_pair ports;
 	struct unshared *values;
+	__u16 protocol;
 	void *head;
 
 	/* On its way through bridges and other namespaces a packet has no socket any more. */
-	if (!sk || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)
+	if (!sk)
+		return 0;
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (protocol == IPPROTO_TCP)
+		tell_query(sk);
+	if (protocol != IPPROTO_UDP)
 		return 0;
 	sender = tracked_process();
 	values = unshared_values();

@@ -182,9 +182,13 @@ struct unix_record {
 	__u32 size;
 };
 
-/* Followed by `size` bytes: a DNS message. Whether it is a query or an answer stands in itself. */
+/* Followed by `size` bytes: a datagram, or a piece of what has passed a TCP connection. */
 struct dns_record {
 	struct record_header header; /* process: who has asked */
+	__u64 socket;		     /* 0: a datagram; otherwise as of a connection */
+	__u64 offset;		     /* of the first byte in its direction of the connection */
+	__u32 is_answer;	     /* that direction: 1: from the name server */
+	__u32 passed;		     /* bytes, of which this is the beginning */
 	__u16 local_port;	     /* host order */
 	__u16 peer_port;	     /* host order; of the name server as the process knows it */
 	__u32 size;

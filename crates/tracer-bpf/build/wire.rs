@@ -29,7 +29,8 @@ pub(crate) fn type_names(header: &str) -> Vec<&str> {
 }
 
 fn declared(line: &str) -> Option<&str> {
-    let structure = line.strip_prefix("struct ").and_then(|rest| rest.strip_suffix(" {"));
+    let named = line.strip_prefix("struct ").or_else(|| line.strip_prefix("enum "));
+    let structure = named.and_then(|rest| rest.strip_suffix(" {"));
     structure.or_else(|| line.strip_prefix("} ")?.strip_suffix(';'))
 }
 

@@ -10,11 +10,17 @@ use tracer_model::{
     Event, ExitStatus, Identity, Ktime,
     context::SpanContext,
     dns::Message,
-    event::{Change, Connection, ConnectionId, Direction, End, Flow, FlowId, Image, Namespaces, Strings, Usage},
+    event::{
+        Change, Connection, ConnectionId, Direction, End, Flow, FlowId, Image, Namespaces, Strings, Transport, Usage,
+    },
 };
 use zerocopy::FromBytes;
 
-use crate::{mapping::page_size, wire};
+use crate::{
+    dns_stream::{self, Piece, Streams},
+    mapping::page_size,
+    wire,
+};
 
 /// Why bytes are not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,17 +41,18 @@ pub enum DecodeError {
     },
 }
 
-/// Turns records into events. It holds the text of an exec until the exec itself comes.
+/// Turns records into events. It holds the text of an exec until the exec itself comes, and messages that have come in part.
 #[derive(Debug)]
 pub struct Decoder {
     texts: HashMap<Identity, Text>,
+    streams: Streams,
     page_bytes: u64,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
         let page_bytes = page_size().map_or(4096, |size| size.get() as u64);
-        Self { texts: HashMap::new(), page_bytes }
+        Self { texts: HashMap::new(), streams: Streams::default(), page_bytes }
     }
 }
 
@@ -67,24 +74,24 @@ struct Part {
 }
 
 impl Decoder {
-    /// Decodes one record. `None`: text, of which more follows.
+    /// Decodes one record, and hands on what it tells: nothing, if it is text of which more follows; of what has passed between a
+    /// process and a name server, every message that is over with it.
     ///
     /// # Errors
     ///
     /// If the bytes are not a record.
-    pub fn decode(&mut self, bytes: &[u8]) -> Result<Option<Event>, DecodeError> {
+    pub fn decode(&mut self, bytes: &[u8], mut handle: impl FnMut(Event)) -> Result<(), DecodeError> {
         let header: wire::RecordHeader = prefix(bytes)?.0;
         let at = Ktime(header.time_ns);
         let process = identity(header.process);
         let parent = identity(header.parent);
-        Ok(Some(match header.kind {
+        handle(match header.kind {
             wire::RECORD_FORK => {
                 let (fork, _): (wire::ForkRecord, _) = prefix(bytes)?;
                 Event::Fork { process, parent, is_root: fork.is_root != 0 }
             }
             wire::RECORD_TEXT => {
-                self.text(process, bytes)?;
-                return Ok(None);
+                return self.text(process, bytes);
             }
             wire::RECORD_EXEC => {
                 let (exec, _): (wire::ExecRecord, _) = prefix(bytes)?;
@@ -101,7 +108,7 @@ impl Decoder {
                 Event::Exit { at, process, parent, status, is_oom_victim, usage }
             }
             wire::RECORD_CONNECTION => connection(&prefix(bytes)?.0)?,
-            wire::RECORD_DNS => return dns(bytes),
+            wire::RECORD_DNS => return self.dns(bytes, handle),
             wire::RECORD_FLOW => flow(&prefix(bytes)?.0),
             wire::RECORD_FAILED_EXEC => {
                 let (record, rest): (wire::FailedExecRecord, _) = prefix(bytes)?;
@@ -118,7 +125,8 @@ impl Decoder {
                 Event::UnixConnect { at, process, parent, path: unix_path(address), error }
             }
             kind => return Err(DecodeError::Kind(kind)),
-        }))
+        });
+        Ok(())
     }
 
     fn text(&mut self, process: Identity, bytes: &[u8]) -> Result<(), DecodeError> {
@@ -140,6 +148,34 @@ impl Decoder {
         part.is_broken |= record.fault != 0 || record.offset as usize != part.bytes.len();
         if !part.is_broken {
             part.bytes.extend_from_slice(chunk);
+        }
+        Ok(())
+    }
+
+    /// What goes to or from a name server's port may be no DNS.
+    fn dns(&mut self, bytes: &[u8], mut handle: impl FnMut(Event)) -> Result<(), DecodeError> {
+        let (record, rest): (wire::DnsRecord, _) = prefix(bytes)?;
+        let bytes = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
+        let (at, asker) = (Ktime(record.header.time_ns), identity(record.header.process));
+        let transport = if record.socket == 0 { Transport::Udp } else { Transport::Tcp };
+        let tell = |message| {
+            handle(Event::Dns {
+                at,
+                asker,
+                transport,
+                local: address(record.local_address, record.local_port),
+                server: address(record.peer_address, record.peer_port),
+                message,
+            });
+        };
+        if record.socket == 0 {
+            Message::parse(bytes).map(tell);
+        } else {
+            let is_answer = record.is_answer != 0;
+            let direction =
+                dns_stream::Direction { asker, socket: record.socket, local_port: record.local_port, is_answer };
+            let piece = Piece { offset: record.offset, size: record.passed.into(), bytes };
+            self.streams.handle(direction, piece, at, tell);
         }
         Ok(())
     }
@@ -292,19 +328,6 @@ fn flow(record: &wire::FlowRecord) -> Event {
     }
 }
 
-/// `None`: what went to or from a name server's port is not DNS.
-fn dns(bytes: &[u8]) -> Result<Option<Event>, DecodeError> {
-    let (record, rest): (wire::DnsRecord, _) = prefix(bytes)?;
-    let message = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
-    Ok(Message::parse(message).map(|message| Event::Dns {
-        at: Ktime(record.header.time_ns),
-        asker: identity(record.header.process),
-        local: address(record.local_address, record.local_port),
-        server: address(record.peer_address, record.peer_port),
-        message,
-    }))
-}
-
 /// A path, or `@` and a name that is none of the file system's: unix(7). A name may have any bytes; where somebody has handed
 /// over the whole structure, it ends in NULs.
 fn unix_path(address: &[u8]) -> String {
@@ -326,6 +349,12 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
+
+    /// What a record tells that tells one thing at most.
+    fn decode(decoder: &mut Decoder, record: &[u8]) -> Result<Option<Event>, DecodeError> {
+        let mut told = None;
+        decoder.decode(record, |event| assert!(told.replace(event).is_none())).map(|()| told)
+    }
 
     const KINDS: [u32; 9] = [
         wire::RECORD_FORK,
@@ -432,14 +461,14 @@ mod tests {
     }
 
     fn decode_one(bytes: &Bytes) -> Event {
-        Decoder::default().decode(&bytes.0).unwrap().unwrap()
+        decode(&mut Decoder::default(), &bytes.0).unwrap().unwrap()
     }
 
     fn decode_image(records: &[Bytes]) -> (Image, Option<Strings>) {
         let mut decoder = Decoder::default();
         let mut image = None;
         for record in records {
-            if let Some(Event::Exec { image: decoded, environment, .. }) = decoder.decode(&record.0).unwrap() {
+            if let Some(Event::Exec { image: decoded, environment, .. }) = decode(&mut decoder, &record.0).unwrap() {
                 image = Some((Arc::unwrap_or_clone(decoded), environment));
             }
         }
@@ -515,8 +544,9 @@ mod tests {
         let variable = format!("TRACEPARENT={context}\0");
         for (part, bytes) in [(6, variable.clone()), (4, format!("A=1\0{variable}B=2\0"))] {
             let mut decoder = Decoder::default();
-            assert!(decoder.decode(&text(part, 0, bytes.as_bytes(), 0).0).unwrap().is_none());
-            let Some(Event::Exec { context: decoded, environment, .. }) = decoder.decode(&exec(0).0).unwrap() else {
+            assert!(decode(&mut decoder, &text(part, 0, bytes.as_bytes(), 0).0).unwrap().is_none());
+            let Some(Event::Exec { context: decoded, environment, .. }) = decode(&mut decoder, &exec(0).0).unwrap()
+            else {
                 panic!()
             };
             assert_eq!((decoded, environment.is_some()), (context.parse().ok(), part == 4));
@@ -568,8 +598,8 @@ mod tests {
     #[test]
     fn a_dead_process_leaves_no_text() {
         let mut decoder = Decoder::default();
-        assert!(decoder.decode(&text(0, 0, b"x\0", 0).0).unwrap().is_none());
-        assert!(decoder.decode(&exit(0).0).unwrap().is_some());
+        assert!(decode(&mut decoder, &text(0, 0, b"x\0", 0).0).unwrap().is_none());
+        assert!(decode(&mut decoder, &exit(0).0).unwrap().is_some());
         assert!(decoder.texts.is_empty());
     }
 
@@ -609,7 +639,7 @@ mod tests {
 
     fn dns(message: &[u8]) -> Bytes {
         let mapped = |last| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, last];
-        let record = Bytes::record(5).u16(40000).u16(53).u32(message.len() as u32);
+        let record = Bytes::record(5).u64(0).u64(0).u32(0).u32(0).u16(40000).u16(53).u32(message.len() as u32);
         record.raw(&mapped(1)).raw(&mapped(53)).raw(message)
     }
 
@@ -618,11 +648,11 @@ mod tests {
 
     #[test]
     fn a_dns_message_is_told_whole() {
-        let Event::Dns { at, asker, local, server, message } = decode_one(&dns(QUERY)) else { panic!() };
-        assert_eq!((at, asker), (Ktime(2000), CHILD));
+        let Event::Dns { at, asker, transport, local, server, message } = decode_one(&dns(QUERY)) else { panic!() };
+        assert_eq!((at, asker, transport), (Ktime(2000), CHILD, Transport::Udp));
         assert_eq!((local.to_string().as_str(), server.to_string().as_str()), ("127.0.0.1:40000", "127.0.0.53:53"));
         assert_eq!((message.id, message.name.as_str(), message.kind.as_str(), message.answer), (7, "x", "A", None));
-        assert!(Decoder::default().decode(&dns(b"no DNS").0).unwrap().is_none());
+        assert!(decode(&mut Decoder::default(), &dns(b"no DNS").0).unwrap().is_none());
     }
 
     fn flow() -> Bytes {
@@ -693,16 +723,16 @@ mod tests {
             flow(),
         ] {
             for length in 0..record.0.len() {
-                let result = Decoder::default().decode(&record.0[..length]);
+                let result = decode(&mut Decoder::default(), &record.0[..length]);
                 assert_eq!(result.unwrap_err(), DecodeError::Short(length));
             }
-            assert!(Decoder::default().decode(&record.0).is_ok());
+            assert!(decode(&mut Decoder::default(), &record.0).is_ok());
         }
     }
 
     #[test]
     fn impossible_values_are_errors() {
-        let error = |bytes: &Bytes| Decoder::default().decode(&bytes.0).unwrap_err();
+        let error = |bytes: &Bytes| decode(&mut Decoder::default(), &bytes.0).unwrap_err();
         assert_eq!(error(&Bytes::record(9)), DecodeError::Kind(9));
         assert_eq!(error(&text(7, 0, b"", 0)), DecodeError::Field { field: "part", value: 7 });
         assert_eq!(error(&connection(4, 0, 0)), DecodeError::Field { field: "event", value: 4 });
@@ -714,7 +744,7 @@ mod tests {
     fn text_whose_execs_were_lost_does_not_pile_up() {
         let mut decoder = Decoder::default();
         for tgid in 0..3000_u32 {
-            assert!(decoder.decode(&text(0, 0, b"x\0", 0).of(tgid).0).unwrap().is_none());
+            assert!(decode(&mut decoder, &text(0, 0, b"x\0", 0).of(tgid).0).unwrap().is_none());
             assert!(decoder.texts.len() <= TEXTS);
         }
     }
@@ -723,12 +753,12 @@ mod tests {
     fn an_exec_under_way_outlives_what_piled_up() {
         let mut decoder = Decoder::default();
         for tgid in 100..100 + TEXTS as u32 - 1 {
-            assert!(decoder.decode(&text(0, 0, b"x\0", 0).of(tgid).0).unwrap().is_none());
+            assert!(decode(&mut decoder, &text(0, 0, b"x\0", 0).of(tgid).0).unwrap().is_none());
         }
         for record in [text(0, 0, b"/bin/a\0", 0), text(3, 0, b"a\0", 0), text(0, 0, b"x\0", 0).of(99)] {
-            assert!(decoder.decode(&record.at(3000).0).unwrap().is_none());
+            assert!(decode(&mut decoder, &record.at(3000).0).unwrap().is_none());
         }
-        let Some(Event::Exec { image, .. }) = decoder.decode(&exec(2).at(3000).0).unwrap() else { panic!() };
+        let Some(Event::Exec { image, .. }) = decode(&mut decoder, &exec(2).at(3000).0).unwrap() else { panic!() };
         assert_eq!((image.file.as_str(), image.arguments.bytes.as_slice()), ("/bin/a", &b"a\0"[..]));
     }
 
@@ -737,7 +767,7 @@ mod tests {
         fn arbitrary_bytes_do_not_panic(records in vec(vec(any::<u8>(), 0..300), 0..20)) {
             let mut decoder = Decoder::default();
             for record in records {
-                let _ = decoder.decode(&record);
+                let _ = decode(&mut decoder, &record);
             }
         }
 
@@ -750,7 +780,7 @@ mod tests {
                 let record = Bytes::record(kind).raw(&rest);
                 let mut bytes = record.0;
                 bytes[8..24].copy_from_slice(&identity);
-                let _ = decoder.decode(&bytes);
+                let _ = decode(&mut decoder, &bytes);
             }
         }
 
@@ -764,11 +794,11 @@ mod tests {
             for ((index, chunk), fate) in whole.chunks(size).enumerate().zip(&fates) {
                 let fault = u32::from(*fate == Fate::Faulty);
                 if *fate != Fate::Lost {
-                    prop_assert!(decoder.decode(&text(3, (index * size) as u32, chunk, fault).0).unwrap().is_none());
+                    prop_assert!(decode(&mut decoder, &text(3, (index * size) as u32, chunk, fault).0).unwrap().is_none());
                 }
             }
             let arrived = fates.iter().position(|fate| *fate != Fate::Sent).unwrap_or(fates.len()) * size;
-            let decoded = decoder.decode(&exec(whole.len() as u64).0).unwrap();
+            let decoded = decode(&mut decoder, &exec(whole.len() as u64).0).unwrap();
             let Some(Event::Exec { image, .. }) = decoded else { panic!() };
             prop_assert_eq!(&image.arguments.bytes, &whole[..arrived.min(whole.len())]);
             prop_assert_eq!(image.arguments.is_truncated(), arrived < whole.len());

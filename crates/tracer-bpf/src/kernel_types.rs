@@ -49,6 +49,9 @@ const KINDS: u32 = 19;
 const TYPE: usize = 12;
 /// Of `struct btf_member`: name_off, type, offset.
 const MEMBER: usize = 12;
+/// Of `struct btf_enum`: name_off, val; of `struct btf_enum64`: name_off, val_lo32, val_hi32.
+const ENUMERATOR: usize = 8;
+const ENUMERATOR64: usize = 12;
 
 /// All of a kernel's types.
 struct Source<'a> {
@@ -84,7 +87,7 @@ impl<'a> Source<'a> {
         for id in 1..self.offsets.len() {
             let at = self.offsets[id];
             let kind = kind_of(u32_at(self.types, at + 4)?);
-            if matches!(kind, KIND_STRUCT | KIND_UNION | KIND_TYPEDEF) {
+            if matches!(kind, KIND_STRUCT | KIND_UNION | KIND_TYPEDEF | KIND_ENUM) {
                 let name = self.string(u32_at(self.types, at)?)?;
                 if names.iter().any(|wanted| wanted.as_bytes() == name) {
                     self.copy(id as u32, &mut target)?;
@@ -125,10 +128,12 @@ impl<'a> Source<'a> {
             }
             // What it points to is another matter.
             KIND_PTR => set_u32(&mut record, 8, 0),
-            KIND_ENUM | KIND_ENUM64 => {
-                // Its values are of no interest.
-                record.truncate(TYPE);
-                set_u32(&mut record, 4, info & !0xffff);
+            kind @ (KIND_ENUM | KIND_ENUM64) => {
+                let size = if kind == KIND_ENUM { ENUMERATOR } else { ENUMERATOR64 };
+                for at in (TYPE..record.len()).step_by(size) {
+                    let name = target.string(self.string(u32_at(&record, at)?)?);
+                    set_u32(&mut record, at, name);
+                }
             }
             // Nothing else lies within a struct but modifiers and names of types.
             KIND_FUNC_PROTO | KIND_VAR | KIND_DATASEC | KIND_DECL_TAG => return None,

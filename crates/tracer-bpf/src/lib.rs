@@ -6,6 +6,7 @@
 
 mod capture;
 mod decode;
+mod dns_stream;
 mod flows;
 mod kernel_types;
 mod loader;

@@ -329,6 +329,9 @@ mod tests {
 
     /// As of Linux 5.8, include/uapi/linux/bpf.h: bpf_csum_level, and the ring buffer.
     const LAST_HELPER: i32 = 135;
+    /// bpf_get_current_task_btf and bpf_task_pt_regs, which DNS over TCP takes where they are; elsewhere the verifier never comes
+    /// there.
+    const NEWER_HELPERS: [i32; 2] = [158, 175];
     const LAST_MAP_TYPE: u32 = bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32;
 
     /// include/uapi/linux/bpf.h: a call of a helper (not of a function of ours, which has a source register), and
@@ -350,7 +353,10 @@ mod tests {
             }
         }
         assert!(helpers.contains(&130), "no bpf_ringbuf_output in {helpers:?}");
-        assert!(helpers.iter().all(|helper| (1..=LAST_HELPER).contains(helper)), "{helpers:?}");
+        assert!(
+            helpers.iter().all(|helper| (1..=LAST_HELPER).contains(helper) || NEWER_HELPERS.contains(helper)),
+            "{helpers:?}"
+        );
         assert!(object.maps.values().all(|map| map.map_type() <= LAST_MAP_TYPE));
         assert_eq!(object.programs.len(), PROGRAMS.len() + 1);
     }

@@ -25,14 +25,11 @@ impl Stream {
         let mut records = 0;
         while let Some(record) = self.ring.next() {
             records += 1;
-            match self.decoder.decode(&record) {
-                Ok(Some(event)) => {
-                    self.flows.note(&event);
-                    handle(event);
-                }
-                Ok(None) => {}
-                Err(_) => self.undecodable += 1,
-            }
+            let decoded = self.decoder.decode(&record, |event| {
+                self.flows.note(&event);
+                handle(event);
+            });
+            self.undecodable += u64::from(decoded.is_err());
         }
         self.flows.look(now, handle);
         records

@@ -114,6 +114,8 @@ pub enum Event {
         at: Ktime,
         /// Who has asked.
         asker: Identity,
+        /// By which way.
+        transport: Transport,
         /// From where. Never a v4-mapped address.
         local: SocketAddr,
         /// The name server.
@@ -307,6 +309,14 @@ pub enum Change {
     Owned,
     /// Closed by its owner, or failed: see [`Connection::error`].
     Closed,
+}
+
+/// What carries a question to a name server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Transport {
+    Udp,
+    Tcp,
 }
 
 /// Who began a connection.

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     dns::{Answer, Message},
-    event::Identity,
+    event::{Identity, Transport},
     span::LookupSpan,
     time::Ktime,
 };
@@ -23,6 +23,7 @@ const NAMES: usize = 16_384;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     asker: Identity,
+    transport: Transport,
     port: u16,
     id: u16,
     kind: String,
@@ -51,11 +52,12 @@ impl Lookups {
         &mut self,
         at: Ktime,
         asker: Identity,
+        transport: Transport,
         local: SocketAddr,
         server: SocketAddr,
         message: Message,
     ) -> Option<Over> {
-        let key = Key { asker, port: local.port(), id: message.id, kind: message.kind.clone() };
+        let key = Key { asker, transport, port: local.port(), id: message.id, kind: message.kind.clone() };
         let Some(answer) = message.answer else {
             let known = self.pending.get_mut(&key).filter(|known| known.span.name == message.name);
             if let Some(known) = known {
@@ -64,7 +66,7 @@ impl Lookups {
                 return None;
             }
             let (name, kind) = (message.name, message.kind);
-            let span = LookupSpan { name, kind, local, server, attempts: 1, answer: None };
+            let span = LookupSpan { name, kind, transport, local, server, attempts: 1, answer: None };
             // Another one with the same key is not answered any more.
             let former = self.pending.insert(key, Over { asker, start: at, end: at, span });
             return former.or_else(|| self.oldest());

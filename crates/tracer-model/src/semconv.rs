@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     cgroup::{container_id, pod_uid},
-    event::{Direction, End, ExitStatus, Image, Usage, base_name},
+    event::{Direction, End, ExitStatus, Image, Transport, Usage, base_name},
     span::{Certificate, ConnectionSpan, FlowSpan, LookupSpan, ProcessSpan, Span, Subject, UnixConnectSpan, Value},
 };
 
@@ -206,20 +206,20 @@ attributes! {
         "their payload";
     FLOW_BYTES_RECEIVED = "process_tracer.udp.bytes_received", "flow", "int", "By", "tracepoint netif_receive_skb", "46100":
         "their payload";
-    DNS_QUESTION_NAME = "dns.question.name", "lookup", "string", "", "tracepoint net_dev_queue", "crates.example":
-        "the name that was looked up, over UDP";
-    DNS_QUESTION_TYPE = "process_tracer.dns.question.type", "lookup", "string", "", "tracepoint net_dev_queue", "AAAA":
+    DNS_QUESTION_NAME = "dns.question.name", "lookup", "string", "", "DNS", "crates.example":
+        "the name that was looked up";
+    DNS_QUESTION_TYPE = "process_tracer.dns.question.type", "lookup", "string", "", "DNS", "AAAA":
         "the type of record asked for: `A`, `AAAA`, …";
-    DNS_ANSWERS = "dns.answers", "lookup", "string[]", "", "tracepoint netif_receive_skb", "[\"192.0.2.7\"]":
+    DNS_ANSWERS = "dns.answers", "lookup", "string[]", "", "DNS", "[\"192.0.2.7\"]":
         "the addresses found";
-    DNS_ALIASES = "process_tracer.dns.aliases", "lookup", "string[]", "", "tracepoint netif_receive_skb", "[\"cdn.example\"]":
+    DNS_ALIASES = "process_tracer.dns.aliases", "lookup", "string[]", "", "DNS", "[\"cdn.example\"]":
         "other names on the way to them: CNAME records";
-    DNS_RESPONSE_CODE = "process_tracer.dns.response_code", "lookup", "string", "", "tracepoint netif_receive_skb", "NXDOMAIN":
+    DNS_RESPONSE_CODE = "process_tracer.dns.response_code", "lookup", "string", "", "DNS", "NXDOMAIN":
         "`NOERROR`, `NXDOMAIN`, `SERVFAIL`, …";
-    DNS_ATTEMPTS = "process_tracer.dns.attempts", "lookup", "int", "", "tracepoint net_dev_queue", "2":
+    DNS_ATTEMPTS = "process_tracer.dns.attempts", "lookup", "int", "", "DNS", "2":
         "how often the name server was asked, if more than once";
-    DNS_TRUNCATED = "process_tracer.dns.truncated", "lookup", "boolean", "", "tracepoint netif_receive_skb", "true":
-        "true: the answer was too large for a datagram; what followed over TCP is a connection";
+    DNS_TRUNCATED = "process_tracer.dns.truncated", "lookup", "boolean", "", "DNS", "true":
+        "true: the answer was too large for a datagram; what followed over TCP is a lookup of its own";
     COMPLETE = "process_tracer.complete", "root", "boolean", "", "the model", "true":
         "nothing is known to be missing from this trace";
     PROCESSES = "process_tracer.processes", "root", "int", "", "the model", "825":
@@ -714,7 +714,11 @@ fn describe_lookup(lookup: &LookupSpan) -> Description {
     let mut attributes = Vec::with_capacity(12);
     push(&mut attributes, DNS_QUESTION_NAME, string(&lookup.name));
     push(&mut attributes, DNS_QUESTION_TYPE, string(&lookup.kind));
-    push(&mut attributes, NETWORK_TRANSPORT, string("udp"));
+    let transport = match lookup.transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+    };
+    push(&mut attributes, NETWORK_TRANSPORT, string(transport));
     push(&mut attributes, NETWORK_TYPE, string(if lookup.server.is_ipv4() { "ipv4" } else { "ipv6" }));
     endpoint(&mut attributes, NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, lookup.server);
     endpoint(&mut attributes, NETWORK_LOCAL_ADDRESS, NETWORK_LOCAL_PORT, lookup.local);

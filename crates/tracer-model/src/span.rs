@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::SystemTime};
 use crate::{
     context::SpanContext,
     dns::Answer,
-    event::{Connection, Direction, ExitStatus, Flow, Image, Losses, Strings, Usage},
+    event::{Connection, Direction, ExitStatus, Flow, Image, Losses, Strings, Transport, Usage},
     id::{SpanId, TraceId},
 };
 
@@ -174,13 +174,15 @@ pub struct UnixConnectSpan {
     pub error: Option<i32>,
 }
 
-/// One question to a name server, over UDP.
+/// One question to a name server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupSpan {
     /// The name asked for.
     pub name: String,
     /// The type of record.
     pub kind: String,
+    /// By which way it went.
+    pub transport: Transport,
     /// Our end.
     pub local: SocketAddr,
     /// The name server.

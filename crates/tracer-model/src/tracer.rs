@@ -159,8 +159,8 @@ impl Tracer {
             Event::Exit { at, process, parent, status, is_oom_victim, usage } => {
                 self.exit(at, process, parent, Death { status, is_oom_victim, usage });
             }
-            Event::Dns { at, asker, local, server, message } => {
-                if let Some(over) = self.lookups.handle(at, asker, local, server, message) {
+            Event::Dns { at, asker, transport, local, server, message } => {
+                if let Some(over) = self.lookups.handle(at, asker, transport, local, server, message) {
                     self.end_lookup(over);
                 }
             }

@@ -14,7 +14,7 @@ use tracer_model::{
     Value,
     context::SpanContext,
     dns::{Answer, Message},
-    event::{Change, Connection, ConnectionId, Direction, Flow, FlowId, Image, Strings},
+    event::{Change, Connection, ConnectionId, Direction, Flow, FlowId, Image, Strings, Transport},
     expression::{Attribute, Attributes},
     semconv::{ATTRIBUTES, Description, describe},
     span::{ProcessSpan, Subject},
@@ -260,6 +260,7 @@ pub fn dns(at: Ktime, asker: Identity, id: u16, name: &str, answer: Option<&str>
     Event::Dns {
         at,
         asker,
+        transport: Transport::Udp,
         local: "10.0.0.1:5353".parse().unwrap(),
         server: "10.0.0.2:53".parse().unwrap(),
         message: Message { id, name: name.to_owned(), kind: "A".to_owned(), answer },

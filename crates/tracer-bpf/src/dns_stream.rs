@@ -1,0 +1,160 @@
+//! What passes a TCP connection to a name server, cut into the messages it consists of: RFC 1035, 4.2.2.
+
+use std::collections::HashMap;
+
+use tracer_model::{Identity, Ktime, dns::Message};
+
+/// Connections and directions that are remembered. More than these are the leavings of those that have ended.
+const STREAMS: usize = 1024;
+
+/// In front of each message stands how long it is.
+const LENGTH: usize = 2;
+
+/// Of a connection, by its socket, one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Direction {
+    pub(crate) asker: Identity,
+    pub(crate) socket: u64,
+    pub(crate) local_port: u16,
+    pub(crate) is_answer: bool,
+}
+
+/// Streams that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Streams(HashMap<Direction, Stream>);
+
+/// One that is under way. Pieces of it may be missing.
+#[derive(Debug, Default)]
+struct Stream {
+    /// Where the message that comes next, or has come in part, begins with its length.
+    start: u64,
+    /// The beginning of it, up to the first byte that is missing.
+    bytes: Vec<u8>,
+    /// When something last came.
+    at: Ktime,
+}
+
+/// Some of what has passed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece<'a> {
+    /// Of the first byte.
+    pub(crate) offset: u64,
+    /// How many bytes they were.
+    pub(crate) size: u64,
+    /// The beginning of them.
+    pub(crate) bytes: &'a [u8],
+}
+
+impl Streams {
+    /// Takes in a piece, and hands on the messages that are over with it.
+    pub(crate) fn handle(&mut self, direction: Direction, piece: Piece<'_>, at: Ktime, handle: impl FnMut(Message)) {
+        if piece.offset == 0 {
+            // Another connection, whose socket has the same number.
+            self.0.remove(&direction);
+        }
+        if self.0.len() >= STREAMS && !self.0.contains_key(&direction) {
+            let oldest = self.0.iter().min_by_key(|(_, stream)| stream.at).map(|(direction, _)| *direction);
+            oldest.and_then(|oldest| self.0.remove(&oldest));
+        }
+        let stream = self.0.entry(direction).or_default();
+        stream.at = at;
+        stream.handle(piece, handle);
+    }
+}
+
+impl Stream {
+    fn handle(&mut self, piece: Piece<'_>, mut handle: impl FnMut(Message)) {
+        loop {
+            self.take(piece, LENGTH);
+            // Without its length it is not known where the next message begins either.
+            let [high, low, ..] = self.bytes[..] else { return };
+            let size = LENGTH + usize::from(u16::from_be_bytes([high, low]));
+            self.take(piece, size);
+            let end = self.start + size as u64;
+            if piece.offset.saturating_add(piece.size) < end {
+                return;
+            }
+            // What is missing at its end leaves the names in it that come before.
+            Message::parse(&self.bytes[LENGTH..]).map(&mut handle);
+            *self = Self { start: end, bytes: Vec::new(), ..*self };
+        }
+    }
+
+    /// Appends what continues the message, until `size` bytes of it are there.
+    fn take(&mut self, piece: Piece<'_>, size: usize) {
+        let known = self.bytes.len();
+        let skipped = (self.start + known as u64).checked_sub(piece.offset);
+        let fresh = skipped.and_then(|skipped| piece.bytes.get(skipped as usize..)).unwrap_or_default();
+        self.bytes.extend_from_slice(&fresh[..fresh.len().min(size.saturating_sub(known))]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    const DIRECTION: Direction =
+        Direction { asker: Identity { tgid: 1, start: Ktime(1) }, socket: 7, local_port: 40000, is_answer: true };
+
+    /// Questions for `a.`, `b.` and so on, each with its length.
+    fn stream(count: u8) -> Vec<u8> {
+        let question = |name| [b"\0\x13\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01", &[name][..], b"\0\0\x01\0\x01"].concat();
+        (b'a'..b'a' + count).flat_map(question).collect()
+    }
+
+    fn names(pieces: &[Piece<'_>]) -> Vec<String> {
+        let (mut streams, mut names) = (Streams::default(), Vec::new());
+        for piece in pieces {
+            streams.handle(DIRECTION, *piece, Ktime(0), |message| names.push(message.name));
+        }
+        names
+    }
+
+    fn piece(bytes: &[u8], offset: usize) -> Piece<'_> {
+        Piece { offset: offset as u64, size: bytes.len() as u64, bytes }
+    }
+
+    #[test]
+    fn a_missing_piece_costs_its_own_message() {
+        let all = stream(3);
+        // The second is not there but for its length.
+        assert_eq!(names(&[piece(&all[..23], 0), piece(&all[42..], 42)]), ["a", "c"]);
+        // Nothing tells how long it is.
+        assert_eq!(names(&[piece(&all[..22], 0), piece(&all[42..], 42)]), ["a"]);
+        // More has passed than could be told.
+        assert_eq!(names(&[Piece { size: 63, ..piece(&all[..23], 0) }]), ["a"]);
+        assert_eq!(names(&[Piece { size: 63, ..piece(&all[..42], 0) }]), ["a", "b"]);
+    }
+
+    #[test]
+    fn streams_that_have_ended_are_forgotten() {
+        let mut streams = Streams::default();
+        for socket in 0..3000 {
+            streams.handle(Direction { socket, ..DIRECTION }, piece(b"\0", 0), Ktime(socket), |_| {});
+        }
+        assert_eq!(streams.0.len(), STREAMS);
+        assert!(streams.0.keys().all(|direction| direction.socket >= 3000 - STREAMS as u64));
+        let all = stream(2);
+        assert_eq!(names(&[piece(&all[..30], 0), piece(&all, 0)]), ["a", "a", "b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn however_it_is_cut_the_messages_are_the_same(mut cuts in vec(0..=63_usize, 0..20)) {
+            let all = stream(3);
+            cuts.extend([0, 63]);
+            cuts.sort_unstable();
+            let pieces: Vec<_> = cuts.windows(2).filter(|cut| cut[0] < cut[1]).map(|cut| piece(&all[cut[0]..cut[1]], cut[0])).collect();
+            prop_assert_eq!(names(&pieces), ["a", "b", "c"]);
+        }
+
+        #[test]
+        fn arbitrary_pieces_do_not_panic(pieces in vec((0..100_000_u64, any::<u64>(), vec(any::<u8>(), 0..70)), 0..20)) {
+            let pieces: Vec<_> =
+                pieces.iter().map(|(offset, size, bytes)| Piece { offset: *offset, size: *size, bytes }).collect();
+            let _ = names(&pieces);
+        }
+    }
+}
