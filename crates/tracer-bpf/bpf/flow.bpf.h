@@ -187,6 +187,9 @@ __noinline int may_have_socket(__u64 sk_address)
 
 	if (!files || !file)
 		return 0;
+	/* It may have sockets without descriptors. */
+	if (bpf_core_field_exists(task->io_uring) && BPF_CORE_READ(task, io_uring))
+		return 1;
 	/* It has room for 64 at least: fs/file.c, NR_OPEN_DEFAULT. */
 	if (count > DESCRIPTORS)
 		count = DESCRIPTORS;
