@@ -84,8 +84,8 @@ pub(crate) type Convert = dyn Fn(&Span) -> SpanData + Send + Sync;
 /// Where spans come in and messages go out.
 struct Desk {
     state: Mutex<Told>,
-    /// How many messages there are, and whether there will be more.
-    progress: watch::Sender<(usize, bool)>,
+    /// Changes with each message; true: there will be no more.
+    progress: watch::Sender<bool>,
     /// Of running processes, as they were last heard of. Whoever shows them only swaps it, and never waits for a copy.
     running: Mutex<Arc<Vec<Span>>>,
     convert: Box<Convert>,
@@ -144,7 +144,7 @@ impl Live {
         };
         let desk = Desk {
             state: Mutex::new(told),
-            progress: watch::Sender::new((0, false)),
+            progress: watch::Sender::new(false),
             running: Mutex::default(),
             convert,
             root: SpanId::from_bytes(root),
@@ -181,7 +181,7 @@ impl Live {
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
                 let mut progress = desk.progress.subscribe();
                 let over = async move {
-                    let _ = progress.wait_for(|(_, is_over)| *is_over).await;
+                    let _ = progress.wait_for(|is_over| *is_over).await;
                 };
                 tokio::spawn(pulse(desk));
                 // What goes wrong with it is nothing that the command should suffer from.
@@ -257,8 +257,7 @@ impl Desk {
 
     /// Wakes whoever waits for messages.
     fn tell(&self, is_over: bool) {
-        let count = self.told().messages.len();
-        self.progress.send_modify(|(told, was_over)| (*told, *was_over) = (count, is_over || *was_over));
+        self.progress.send_modify(|was_over| *was_over |= is_over);
     }
 }
 
@@ -340,15 +339,18 @@ impl Told {
 
 /// Tells of what runs, as long as anybody looks.
 async fn pulse(desk: Arc<Desk>) {
+    let has_our_pids = is_initial_pid_namespace();
     let mut clock = tokio::time::interval(PULSE);
     loop {
         clock.tick().await;
-        if desk.is_idle() || desk.progress.borrow().1 {
+        if desk.is_idle() || *desk.progress.borrow() {
             continue;
         }
         let running = Arc::clone(&*desk.running());
         let mut running: Vec<_> = running.iter().map(|span| (desk.convert)(span)).collect();
-        running.iter_mut().for_each(with_current_usage);
+        if has_our_pids {
+            running.iter_mut().for_each(with_current_usage);
+        }
         desk.told().pulse(&running, desk.root, &desk.resource);
         desk.tell(false);
     }
@@ -391,7 +393,7 @@ fn reset() -> Event {
 /// How far one page has got.
 struct Listener {
     desk: Arc<Desk>,
-    progress: watch::Receiver<(usize, bool)>,
+    progress: watch::Receiver<bool>,
     next: usize,
     pulses: u64,
     /// To be sent next, the last first.
@@ -404,7 +406,7 @@ impl Listener {
             if let Some(event) = self.pending.pop() {
                 return Some((Ok(event), self));
             }
-            let (_, is_over) = *self.progress.borrow_and_update();
+            let is_over = *self.progress.borrow_and_update();
             let (message, pulse) = {
                 let told = self.desk.told();
                 let message = told.messages.get(self.next).cloned();
@@ -441,15 +443,12 @@ impl Listener {
     }
 }
 
-/// Adds what the kernel says of a running process, if the pid means the same to us: proc_pid_stat(5).
+/// Adds what the kernel says of a running process: proc_pid_stat(5).
 fn with_current_usage(span: &mut SpanData) {
     let pid = span.attributes.iter().find_map(|attribute| match (attribute.key.as_str(), &attribute.value) {
         (semconv::PROCESS_PID, OtelValue::I64(pid)) => Some(*pid),
         _ => None,
     });
-    if !is_initial_pid_namespace() {
-        return;
-    }
     let Some(stat) = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok()) else { return };
     // Its name may hold anything; after it come fields from the third on.
     let Some((_, fields)) = stat.rsplit_once(')') else { return };

@@ -223,7 +223,6 @@ impl Rows {
                 }),
             };
         }
-        // Of several the longest, which is the root of the tree.
         row
     }
 
