@@ -2,15 +2,19 @@
 
 use std::{
     fs, io,
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
 };
 
-use aya::maps::{Map, MapData, MapError, RingBuf};
+use aya::maps::{MapData, MapError};
 use tracer_model::Losses;
 
 use crate::{
     flows::{Flows, Slots},
     loader::Attached,
+    ring::Ring,
     shared::SharedPage,
     stream::Stream,
     syscall,
@@ -27,6 +31,8 @@ pub enum CaptureError {
     Map(#[from] MapError),
     #[error("cannot map the shared page: {0}")]
     SharedPage(io::Error),
+    #[error("cannot map the ring buffer: {0}")]
+    Ring(io::Error),
     #[error("cannot map the slots of flows: {0}")]
     FlowSlots(io::Error),
     #[error("cannot read /proc/self/ns/pid: {0}")]
@@ -38,6 +44,7 @@ pub enum CaptureError {
 pub struct Capture {
     shared: SharedPage,
     namespace: u32,
+    wakeup_bytes: u32,
     programs: Vec<OwnedFd>,
     /// Open as long as the programs are to run.
     _links: Vec<OwnedFd>,
@@ -55,17 +62,32 @@ impl Capture {
         let slots = MapData::from_fd(attached.flow_slots)?;
         let slots = Slots::map(slots.fd(), slots.info()?.max_entries()).map_err(CaptureError::FlowSlots)?;
         let ring = MapData::from_fd(attached.records)?;
-        shared.configure(environment, ring.info()?.max_entries() / WAKEUP_PART);
-        let ring = RingBuf::try_from(Map::RingBuf(ring))?;
+        let size = ring.info()?.max_entries();
+        shared.configure(environment);
+        let ring =
+            ring.fd().as_fd().try_clone_to_owned().and_then(|fd| Ring::map(fd, size)).map_err(CaptureError::Ring)?;
         // Inode numbers of namespaces are 32 bits wide: include/linux/ns_common.h.
         let namespace = namespace as u32;
-        let capture = Self { shared, namespace, programs: attached.programs, _links: attached.links };
+        let capture = Self {
+            shared,
+            namespace,
+            wakeup_bytes: size / WAKEUP_PART,
+            programs: attached.programs,
+            _links: attached.links,
+        };
+        capture.wake_for_any(false);
         Ok((capture, Stream::new(ring, Flows::new(slots))))
     }
 
     /// Makes the next fork of the calling process the root of the trace.
     pub fn arm(&self) {
         self.shared.arm(std::process::id(), self.namespace);
+    }
+
+    /// From now on any record makes the stream readable, or only many of them do. Those that have come in before are to be
+    /// drained.
+    pub fn wake_for_any(&self, any: bool) {
+        self.shared.wake_at(if any { 0 } else { self.wakeup_bytes });
     }
 
     /// Processes of the tree that are alive.

@@ -12,6 +12,7 @@ mod kernel_types;
 mod loader;
 mod mapping;
 pub mod probe;
+mod ring;
 mod shared;
 mod stream;
 mod syscall;

@@ -5,6 +5,7 @@ use std::{
     num::NonZeroUsize,
     os::fd::AsFd,
     ptr::NonNull,
+    slice,
     sync::atomic::{AtomicU32, AtomicU64},
 };
 
@@ -16,6 +17,13 @@ use nix::{
 /// Bytes of a page of memory.
 pub(crate) fn page_size() -> Option<NonZeroUsize> {
     NonZeroUsize::new(sysconf(SysconfVar::PAGE_SIZE).ok()?? as usize)
+}
+
+/// What may be done to mapped memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Access {
+    Read,
+    Write,
 }
 
 /// The mapped array of a map.
@@ -33,12 +41,37 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps so many bytes, and the rest of their last page.
     pub(crate) fn new(fd: impl AsFd, bytes: usize) -> io::Result<Self> {
+        Self::at(fd, 0, bytes as u64, Access::Write)
+    }
+
+    /// Likewise, from an offset that is a multiple of a page.
+    pub(crate) fn at(fd: impl AsFd, offset: u64, bytes: u64, access: Access) -> io::Result<Self> {
         let page = page_size().ok_or(io::ErrorKind::Unsupported)?;
+        let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
         let size = NonZeroUsize::new(bytes.next_multiple_of(page.get())).ok_or(io::ErrorKind::InvalidInput)?;
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let protection = match access {
+            Access::Read => ProtFlags::PROT_READ,
+            Access::Write => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+        };
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let start = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, fd, 0)? };
+        let start = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, fd, offset as i64)? };
         Ok(Self { start, size })
+    }
+
+    /// How many bytes are mapped.
+    pub(crate) fn size(&self) -> usize {
+        self.size.get()
+    }
+
+    /// So many bytes at an offset.
+    ///
+    /// # Safety
+    ///
+    /// Nobody writes to them meanwhile.
+    pub(crate) unsafe fn bytes(&self, offset: usize, length: usize) -> &[u8] {
+        assert!(offset.checked_add(length).is_some_and(|end| end <= self.size.get()));
+        // SAFETY: within the mapping, which lives as long as `self`; what it holds does not change.
+        unsafe { slice::from_raw_parts(self.start.as_ptr().wrapping_byte_add(offset).cast(), length) }
     }
 
     /// The number at an offset, which is within what was mapped.

@@ -15,9 +15,13 @@ impl SharedPage {
         Ok(Self(Mapping::new(fd, size_of::<wire::SharedPage>())?))
     }
 
-    /// Says what is captured, and how many unread bytes wake the reader.
-    pub(crate) fn configure(&self, environment: bool, wakeup_bytes: u32) {
+    /// Says what is captured.
+    pub(crate) fn configure(&self, environment: bool) {
         self.0.u32_at(offset_of!(wire::SharedPage, capture_environment)).store(environment.into(), Ordering::Relaxed);
+    }
+
+    /// Says how many unread bytes wake the reader.
+    pub(crate) fn wake_at(&self, wakeup_bytes: u32) {
         self.0.u32_at(offset_of!(wire::SharedPage, wakeup_bytes)).store(wakeup_bytes, Ordering::Relaxed);
     }
 

@@ -2,37 +2,38 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use aya::maps::{MapData, RingBuf};
 use tracer_model::{Event, Ktime};
 
-use crate::{decode::Decoder, flows::Flows};
+use crate::{decode::Decoder, flows::Flows, ring::Ring};
 
 /// What the programs report. Readable (poll) when much has come in; otherwise to be drained from time to time.
 pub struct Stream {
-    ring: RingBuf<MapData>,
+    ring: Ring,
     decoder: Decoder,
     flows: Flows,
     undecodable: u64,
 }
 
 impl Stream {
-    pub(crate) fn new(ring: RingBuf<MapData>, flows: Flows) -> Self {
+    pub(crate) fn new(ring: Ring, flows: Flows) -> Self {
         Self { ring, decoder: Decoder::default(), flows, undecodable: 0 }
     }
 
     /// Hands on what has come in until `now`, and says how many records that was.
     pub fn drain(&mut self, now: Ktime, mut handle: impl FnMut(Event)) -> usize {
-        let mut records = 0;
-        while let Some(record) = self.ring.next() {
-            records += 1;
-            let decoded = self.decoder.decode(&record, |event| {
+        let read = self.ring.read(|record| {
+            let decoded = self.decoder.decode(record, |event| {
                 self.flows.note(&event);
                 handle(event);
             });
             self.undecodable += u64::from(decoded.is_err());
-        }
+        });
         self.flows.look(now, handle);
-        records
+        read.unwrap_or_else(|_| {
+            // The certificate must not say that all was read.
+            self.undecodable += 1;
+            0
+        })
     }
 
     /// Hands on the last of what flows have carried, when all else is drained.

@@ -22,6 +22,10 @@ use crate::{privileges, sinks::Intake};
 /// How often the ring buffer is looked at, milliseconds. The programs wake us when there is much in it.
 const INTERVAL_MS: u16 = 200;
 
+/// After so many looks at nothing we let ourselves be woken by whatever comes, and look but rarely, for what tells nobody.
+const PATIENCE: u32 = 5;
+const IDLE_MS: u16 = 10_000;
+
 /// How often it is told what runs, if somebody looks, and how much of it.
 const GLANCE: Duration = Duration::from_secs(1);
 const SHOWN: usize = 5000;
@@ -75,17 +79,20 @@ fn drain(
     stop: &EventFd,
     intake: &Intake,
 ) -> (Tracer, Stream) {
-    let (mut known, mut shown) = (0, Instant::now());
+    let (mut known, mut shown, mut quiet) = (0, Instant::now(), 0);
     loop {
         let mut ready = [PollFd::new(stream.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+        let is_idle = quiet > PATIENCE && !intake.may_be_watched();
         // Whatever woke us, or nothing: look.
-        let _ = poll(&mut ready, PollTimeout::from(INTERVAL_MS));
+        let _ = poll(&mut ready, PollTimeout::from(if is_idle { IDLE_MS } else { INTERVAL_MS }));
         let is_last = ready[1].any().unwrap_or(false);
         let mut handle = |event| {
             tracer.handle(event);
             hand_on(&mut tracer, intake);
         };
-        let _ = stream.drain(now(), &mut handle);
+        quiet = if stream.drain(now(), &mut handle) == 0 { quiet.saturating_add(1) } else { 0 };
+        // One more look comes before we rely on being woken.
+        capture.wake_for_any(quiet >= PATIENCE);
         if is_last {
             stream.finish(handle);
         }

@@ -217,6 +217,11 @@ impl Intake {
         }
     }
 
+    /// Whether somebody may come to look at what runs.
+    pub(crate) fn may_be_watched(&self) -> bool {
+        !self.watches.is_empty()
+    }
+
     /// Whether somebody looks at what runs.
     pub(crate) fn is_watched(&self) -> bool {
         self.watches.iter().any(|watch| !watch.is_idle())

@@ -49,7 +49,8 @@ impl Queue {
         }
         state.bytes += size;
         state.spans.push_back(span);
-        if state.bytes >= BATCH {
+        // The first wakes who has nothing to do.
+        if state.bytes >= BATCH || state.spans.len() == 1 {
             self.changed.notify_one();
         }
     }
@@ -58,6 +59,8 @@ impl Queue {
     pub(crate) fn take(&self) -> Option<Vec<Arc<Span>>> {
         let mut state = self.lock();
         loop {
+            let is_idle = |state: &mut State| state.deadline.is_none() && state.spans.is_empty();
+            state = self.changed.wait_while(state, is_idle).unwrap_or_else(PoisonError::into_inner);
             let not_yet = |state: &mut State| state.deadline.is_none() && state.bytes < BATCH;
             state = self.changed.wait_timeout_while(state, LINGER, not_yet).unwrap_or_else(PoisonError::into_inner).0;
             if !state.spans.is_empty() {

@@ -1,0 +1,212 @@
+//! The ring buffer's reader: Documentation/bpf/ringbuf.rst, kernel/bpf/ringbuf.c.
+//!
+//! It maps a part of the buffer at a time. All of it, twice in a row as usual, would count as so much memory of ours: the kernel
+//! enters every page when it is mapped.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::atomic::Ordering,
+};
+
+use crate::mapping::{Access, Mapping, page_size};
+
+/// How much is mapped at once, bytes.
+const WINDOW: u64 = 1 << 20;
+
+/// include/uapi/linux/bpf.h: the length of a record, and in front of it these flags.
+const BUSY: u32 = 1 << 31;
+const DISCARD: u32 = 1 << 30;
+const HEADER: u64 = 8;
+
+/// The only reader of a ring buffer.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    fd: OwnedFd,
+    /// Bytes of data: a power of two.
+    size: u64,
+    page: u64,
+    /// How far we have read, which the programs wait for; we alone write it.
+    consumer: Mapping,
+    /// How far records are there, or reserved.
+    producer: Mapping,
+    window: Window,
+}
+
+/// A mapped part of the data.
+#[derive(Debug)]
+struct Window {
+    start: u64,
+    mapping: Mapping,
+}
+
+impl Ring {
+    /// `size` is the number of entries that the map was made with.
+    pub(crate) fn map(fd: OwnedFd, size: u32) -> io::Result<Self> {
+        let page = page_size().ok_or(io::ErrorKind::Unsupported)?.get() as u64;
+        let size = u64::from(size);
+        Ok(Self {
+            consumer: Mapping::at(&fd, 0, page, Access::Write)?,
+            producer: Mapping::at(&fd, page, page, Access::Read)?,
+            window: Window::open(&fd, page, size, 0, 0)?,
+            fd,
+            size,
+            page,
+        })
+    }
+
+    /// Hands on the records that have come in, and says how many they were. After an error the rest is still there.
+    pub(crate) fn read(&mut self, mut handle: impl FnMut(&[u8])) -> io::Result<usize> {
+        let mut position = self.consumer.u64_at(0).load(Ordering::Relaxed);
+        let mut count = 0;
+        while position < self.producer.u64_at(0).load(Ordering::Acquire) {
+            let start = position & (self.size - 1);
+            self.show(start, HEADER)?;
+            let header = self.window.mapping.u32_at((start - self.window.start) as usize).load(Ordering::Acquire);
+            if header & BUSY != 0 {
+                break;
+            }
+            let length = u64::from(header & !DISCARD);
+            if header & DISCARD == 0 {
+                self.show(start, HEADER + length)?;
+                // SAFETY: nobody writes to a record that is complete, until we have moved on behind it.
+                handle(unsafe {
+                    self.window.mapping.bytes((start + HEADER - self.window.start) as usize, length as usize)
+                });
+                count += 1;
+            }
+            position += (HEADER + length).next_multiple_of(HEADER);
+            self.consumer.u64_at(0).store(position, Ordering::Release);
+        }
+        Ok(count)
+    }
+
+    /// Makes sure that these bytes are mapped.
+    fn show(&mut self, start: u64, length: u64) -> io::Result<()> {
+        if start < self.window.start || start + length > self.window.start + self.window.mapping.size() as u64 {
+            self.window = Window::open(&self.fd, self.page, self.size, start, length)?;
+        }
+        Ok(())
+    }
+}
+
+impl Window {
+    fn open(fd: &OwnedFd, page: u64, size: u64, start: u64, length: u64) -> io::Result<Self> {
+        let start = start & !(page - 1);
+        // Behind its end the data begins once more, so that what goes over it lies in one piece.
+        let length = WINDOW.min(2 * size - start).max(length + page);
+        Ok(Self { start, mapping: Mapping::at(fd, 2 * page + start, length, Access::Read)? })
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::unix::fs::FileExt};
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// A file that is laid out as the kernel lays out the memory, and what the programs do to it.
+    struct Buffer {
+        file: File,
+        page: u64,
+        size: u64,
+        reserved: u64,
+    }
+
+    impl Buffer {
+        fn new(size: u64) -> Self {
+            let file = tempfile::tempfile().unwrap();
+            let page = page_size().unwrap().get() as u64;
+            file.set_len(2 * page + 2 * size).unwrap();
+            Self { file, page, size, reserved: 0 }
+        }
+
+        fn reader(&self) -> Ring {
+            Ring::map(self.file.try_clone().unwrap().into(), self.size as u32).unwrap()
+        }
+
+        /// Writes to both places where it is seen.
+        fn write(&self, position: u64, bytes: &[u8]) {
+            let start = position & (self.size - 1);
+            let (before, behind) = bytes.split_at(bytes.len().min((self.size - start) as usize));
+            for turn in [0, self.size] {
+                self.file.write_all_at(before, 2 * self.page + turn + start).unwrap();
+                self.file.write_all_at(behind, 2 * self.page + turn).unwrap();
+            }
+        }
+
+        fn commit(&self, position: u64, header: u32) {
+            self.write(position, &header.to_ne_bytes());
+        }
+
+        /// Gives where it is.
+        fn reserve(&mut self, record: &[u8]) -> u64 {
+            let position = self.reserved;
+            self.commit(position, record.len() as u32 | BUSY);
+            self.write(position + HEADER, record);
+            self.reserved += (HEADER + record.len() as u64).next_multiple_of(HEADER);
+            self.file.write_all_at(&self.reserved.to_ne_bytes(), self.page).unwrap();
+            position
+        }
+
+        fn consumed(&self) -> u64 {
+            let mut bytes = [0; 8];
+            self.file.read_exact_at(&mut bytes, 0).unwrap();
+            u64::from_ne_bytes(bytes)
+        }
+    }
+
+    fn read(ring: &mut Ring) -> Vec<Vec<u8>> {
+        let mut records = Vec::new();
+        assert_eq!(ring.read(|record| records.push(record.to_vec())).unwrap(), records.len());
+        records
+    }
+
+    #[test]
+    fn what_is_not_complete_is_waited_for_and_what_is_discarded_passed_over() {
+        let mut buffer = Buffer::new(4096);
+        let mut ring = buffer.reader();
+        let [first, second, third] = [b"first", b"other", b"third"].map(|record| buffer.reserve(record));
+        buffer.commit(second, 5 | DISCARD);
+        buffer.commit(third, 5);
+        assert!(read(&mut ring).is_empty() && buffer.consumed() == 0);
+        buffer.commit(first, 5);
+        assert_eq!(read(&mut ring), [b"first", b"third"]);
+        assert_eq!(buffer.consumed(), buffer.reserved);
+    }
+
+    #[test]
+    fn a_window_moves_over_a_large_buffer() {
+        let mut buffer = Buffer::new(4 * WINDOW);
+        let mut ring = buffer.reader();
+        for round in 0..200_u64 {
+            let record: Vec<u8> = round.to_ne_bytes().into_iter().cycle().take(30_000 + round as usize).collect();
+            let position = buffer.reserve(&record);
+            buffer.commit(position, record.len() as u32);
+            assert_eq!(read(&mut ring), [record]);
+        }
+        assert!(buffer.reserved > buffer.size && ring.window.mapping.size() as u64 <= WINDOW);
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_as_they_were_written(lengths in vec(0..3000_usize, 1..40)) {
+            let mut buffer = Buffer::new(4096);
+            let mut ring = buffer.reader();
+            for (number, length) in lengths.into_iter().enumerate() {
+                let record = vec![number as u8; length];
+                let position = buffer.reserve(&record);
+                buffer.commit(position, length as u32);
+                prop_assert_eq!(read(&mut ring), [record]);
+            }
+        }
+    }
+}
