@@ -19,15 +19,18 @@ impl Tree {
     /// `None` without any span.
     pub(super) fn grow(rows: &[Row]) -> Option<Self> {
         let index: HashMap<SpanId, usize> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
-        // By pid, in order of their start.
-        let mut by_pid: HashMap<u32, Vec<usize>> = HashMap::new();
+        let has_parent = |row: &Row| row.parent != SpanId::INVALID && index.contains_key(&row.parent);
+        // By pid, in order of their start, who may have forked a process whose parent is no span of ours: few, most of the time.
+        let orphans = rows.iter().filter(|row| !has_parent(row));
+        let mut by_pid: HashMap<u32, Vec<usize>> = orphans.map(|row| (row.parent_pid, Vec::new())).collect();
         for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.kind == Kind::Process) {
-            by_pid.entry(row.pid).or_default().push(index);
+            if let Some(incarnations) = by_pid.get_mut(&row.pid) {
+                incarnations.push(index);
+            }
         }
         for incarnations in by_pid.values_mut() {
             incarnations.sort_by_key(|row| rows[*row].start);
         }
-        let has_parent = |row: &Row| row.parent != SpanId::INVALID && index.contains_key(&row.parent);
         // Of several runs in one trace the longest. In a file that is not ours: what began first and hangs under nothing.
         let root = (0..rows.len())
             .filter(|row| rows[*row].is_root)
