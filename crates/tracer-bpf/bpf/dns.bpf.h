@@ -11,11 +11,7 @@
 #define DNS_FLAGS    2
 #define DNS_RESPONSE 0x80
 
-/* One for each way, as the answer's program may interrupt the others. */
-#define DNS_QUERY  0
-#define DNS_ANSWER 1
-#define DNS_STREAM 2
-#define DNS_WAYS   3
+/* One for each direction: the answer's program may interrupt the query's. */
 
 struct dns_scratch {
 	struct dns_record record;
@@ -24,7 +20,7 @@ struct dns_scratch {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, DNS_WAYS);
+	__uint(max_entries, 2);
 	__type(key, __u32);
 	__type(value, struct dns_scratch);
 } dns_scratches SEC(".maps");
@@ -72,7 +68,7 @@ static __always_inline void emit_query(struct sk_buff *skb, struct sock *sk, str
 {
 	struct dns_scratch *scratch;
 	struct asker_key key = {};
-	__u32 query = DNS_QUERY;
+	__u32 query = 0;
 
 	scratch = bpf_map_lookup_elem(&dns_scratches, &query);
 	if (!scratch)
@@ -92,7 +88,7 @@ static __always_inline bool emit_answer(struct sk_buff *skb, struct net *net, st
 	struct asker_key key = {};
 	struct tracked_process *process;
 	struct identity *asker;
-	__u32 answer = DNS_ANSWER;
+	__u32 answer = 1;
 
 	key.network_namespace = BPF_CORE_READ(net, ns.inum);
 	key.port = datagram->destination_port;

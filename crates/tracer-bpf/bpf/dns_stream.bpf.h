@@ -44,6 +44,23 @@ struct message_header {
 	__u64 count;
 };
 
+/* What is at hand of one system call: more than the stack has room for. */
+struct transfer {
+	struct dns_record record;
+	char message[DNS_MESSAGE];
+	struct dns_stream_key key;
+	struct dns_stream stream;
+	struct piece pieces[PIECES];
+	struct message_header header;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct transfer);
+} transfers SEC(".maps");
+
 static __always_inline bool is_of_name_server(struct sock *sk)
 {
 	return BPF_CORE_READ(sk, __sk_common.skc_dport) == bpf_htons(PORT_DNS);
@@ -60,31 +77,28 @@ static __always_inline void forget_dns_streams(__u64 socket)
 }
 
 /* Gives how many bytes there are at most, 0 if that is not known. */
-static __always_inline __u64 read_pieces(struct piece *pieces, void *registers, bool is_read)
+static __always_inline __u64 read_pieces(struct transfer *transfer, void *registers, bool is_read)
 {
-	int transfer = transfer_of(registers, is_read);
-	__u64 vector = call_argument(registers, 1);
-	__u64 count = call_argument(registers, 2);
+	struct piece *pieces = transfer->pieces;
+	struct message_header *header = &transfer->header;
+	int kind = transfer_of(registers, is_read);
 	__u64 size = 0;
 
-	if (transfer == TRANSFER_NONE)
+	__builtin_memset(pieces, 0, sizeof(transfer->pieces));
+	header->vector = transfer->stream.argument;
+	header->count = transfer->stream.size;
+	if (kind == TRANSFER_NONE)
 		return 0;
-	if (transfer == TRANSFER_BUFFER) {
-		pieces[0].address = vector;
-		pieces[0].size = count;
-		return count;
+	if (kind == TRANSFER_BUFFER) {
+		pieces[0].address = transfer->stream.argument;
+		pieces[0].size = transfer->stream.size;
+		return pieces[0].size;
 	}
-	if (transfer == TRANSFER_MESSAGE) {
-		struct message_header header;
-
-		if (bpf_probe_read_user(&header, sizeof(header), (void *)vector))
-			return 0;
-		vector = header.vector;
-		count = header.count;
-	}
+	if (kind == TRANSFER_MESSAGE && bpf_probe_read_user(header, sizeof(*header), (void *)transfer->stream.argument))
+		return 0;
 	for (__u32 i = 0; i < PIECES; i++) {
-		if (i >= count ||
-		    bpf_probe_read_user(&pieces[i], sizeof(pieces[i]), (void *)vector + i * sizeof(*pieces)))
+		if (i >= header->count ||
+		    bpf_probe_read_user(&pieces[i], sizeof(pieces[i]), (void *)header->vector + i * sizeof(*pieces)))
 			break;
 		size += pieces[i].size;
 	}
@@ -92,16 +106,16 @@ static __always_inline __u64 read_pieces(struct piece *pieces, void *registers, 
 }
 
 /* Of a piece that is longer than any answer worth telling there is only the beginning. */
-static __always_inline void emit_piece(struct dns_scratch *scratch, __u64 address, __u64 size)
+static __always_inline void emit_piece(struct transfer *transfer, __u64 address, __u64 size)
 {
-	scratch->record.passed = size;
+	transfer->record.passed = size;
 	if (size > DNS_MESSAGE)
 		size = DNS_MESSAGE;
 	barrier_var(size);
-	if (size > DNS_MESSAGE || bpf_probe_read_user(scratch->message, size, (void *)address))
+	if (size > DNS_MESSAGE || bpf_probe_read_user(transfer->message, size, (void *)address))
 		return;
-	scratch->record.size = size;
-	emit(scratch, sizeof(scratch->record) + size, RECORD_DNS);
+	transfer->record.size = size;
+	emit(transfer, sizeof(transfer->record) + size, RECORD_DNS);
 }
 
 /* How many payload bytes have passed. */
@@ -114,60 +128,68 @@ static __always_inline __u64 position_of(struct tcp_sock *tp, bool is_answer)
 }
 
 /* Of the socket that the current task's system call has locked. */
-static __always_inline void tell_dns(struct sock *sk, struct tracked_process *process, bool is_answer)
+__noinline int tell_transfer(__u64 socket, __u32 is_answer)
 {
-	struct dns_stream_key key = {.socket = (__u64)sk, .is_answer = is_answer};
-	struct dns_stream stream = {.thread = bpf_get_current_pid_tgid()}, *known;
-	struct piece pieces[PIECES] = {};
-	struct dns_scratch *scratch;
+	struct tracked_process *process = tracked_process();
+	struct sock *sk = (struct sock *)socket;
+	struct transfer *transfer;
+	struct dns_stream *stream, *known;
+	struct dns_record *record;
 	__u64 size, room, skipped;
-	__u32 place = DNS_STREAM;
+	__u32 zero = 0;
 	void *registers;
 
 	/* Before Linux 5.15 there is no way to the registers. */
 	if (!bpf_core_enum_value_exists(enum bpf_func_id___known, BPF_FUNC_task_pt_regs___known))
-		return;
+		return 0;
 	registers = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	scratch = bpf_map_lookup_elem(&dns_scratches, &place);
-	if (!scratch)
-		return;
-	known = bpf_map_lookup_elem(&dns_streams, &key);
-	stream.end = position_of((struct tcp_sock *)sk, is_answer);
-	scratch->record.offset = known ? known->end : 0;
+	transfer = bpf_map_lookup_elem(&transfers, &zero);
+	if (!transfer || !process)
+		return 0;
+	record = &transfer->record;
+	stream = &transfer->stream;
+	transfer->key.socket = socket;
+	transfer->key.is_answer = is_answer;
+	known = bpf_map_lookup_elem(&dns_streams, &transfer->key);
+	stream->end = position_of((struct tcp_sock *)sk, is_answer);
+	record->offset = known ? known->end : 0;
 	/* Sent again, or looked at without being taken. */
-	if (stream.end <= scratch->record.offset)
-		return;
-	size = stream.end - scratch->record.offset;
-	stream.argument = call_argument(registers, 1);
-	stream.size = call_argument(registers, 2);
-	room = read_pieces(pieces, registers, is_answer);
-	if (known && known->thread == stream.thread && known->argument == stream.argument &&
-	    known->size == stream.size && known->done + size <= room)
-		stream.done = known->done;
-	skipped = stream.done;
-	stream.done += size;
-	bpf_map_update_elem(&dns_streams, &key, &stream, BPF_ANY);
+	if (stream->end <= record->offset)
+		return 0;
+	size = stream->end - record->offset;
+	stream->thread = bpf_get_current_pid_tgid();
+	stream->argument = call_argument(registers, 1);
+	stream->size = call_argument(registers, 2);
+	room = read_pieces(transfer, registers, is_answer);
+	skipped = 0;
+	if (known && known->thread == stream->thread && known->argument == stream->argument &&
+	    known->size == stream->size && known->done + size <= room)
+		skipped = known->done;
+	stream->done = skipped + size;
+	bpf_map_update_elem(&dns_streams, &transfer->key, stream, BPF_ANY);
 	if (process->is_withheld)
-		return;
+		return 0;
 	/* What was put off, and sent later by nobody's call, is not in these buffers. */
 	if (size > room) {
 		if (is_answer)
-			return;
-		scratch->record.offset += size - room;
+			return 0;
+		record->offset += size - room;
 		size = room;
 	}
 
-	scratch->record.header.time_ns = bpf_ktime_get_boot_ns();
-	scratch->record.header.process = process->identity;
-	scratch->record.header.kind = RECORD_DNS;
-	scratch->record.socket = disguised((__u64)sk);
-	scratch->record.is_answer = is_answer;
-	scratch->record.local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	scratch->record.peer_port = PORT_DNS;
-	read_local_address(scratch->record.local_address, sk);
-	read_peer_address(scratch->record.peer_address, sk);
+	record->header.time_ns = bpf_ktime_get_boot_ns();
+	record->header.process = process->identity;
+	record->header.kind = RECORD_DNS;
+	record->socket = disguised(socket);
+	record->is_answer = is_answer;
+	record->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	record->peer_port = PORT_DNS;
+	__builtin_memset(record->local_address, 0, 16);
+	__builtin_memset(record->peer_address, 0, 16);
+	read_local_address(record->local_address, sk);
+	read_peer_address(record->peer_address, sk);
 	for (__u32 i = 0; i < PIECES && size; i++) {
-		struct piece *piece = &pieces[i];
+		struct piece *piece = &transfer->pieces[i];
 		__u64 left = piece->size - skipped;
 
 		if (skipped >= piece->size) {
@@ -176,11 +198,12 @@ static __always_inline void tell_dns(struct sock *sk, struct tracked_process *pr
 		}
 		if (left > size)
 			left = size;
-		emit_piece(scratch, piece->address + skipped, left);
-		scratch->record.offset += left;
+		emit_piece(transfer, piece->address + skipped, left);
+		record->offset += left;
 		size -= left;
 		skipped = 0;
 	}
+	return 0;
 }
 
 #endif

@@ -292,7 +292,7 @@ int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 	if (!connection)
 		return 0;
 	if (connection->is_dns)
-		tell_dns(sk, reader, true);
+		tell_transfer(key, 1);
 	if (connection->is_owned)
 		return 0;
 	connection->owner = reader->identity;

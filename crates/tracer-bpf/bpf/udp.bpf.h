@@ -25,15 +25,13 @@ static __always_inline bool may_look_at_socket(struct sock *sk, struct unshared 
 static __always_inline void tell_query(struct sock *sk)
 {
 	struct connection *connection;
-	struct tracked_process *sender;
 	__u64 key = (__u64)sk;
 
 	if (!is_of_name_server(sk) || !BPF_CORE_READ(sk, sk_lock.owned))
 		return;
 	connection = bpf_map_lookup_elem(&connections, &key);
-	sender = tracked_process();
-	if (sender && connection && connection->is_dns && connection->is_established)
-		tell_dns(sk, sender, false);
+	if (connection && connection->is_dns && connection->is_established)
+		tell_transfer(key, 0);
 }
 
 SEC("raw_tp/net_dev_queue")

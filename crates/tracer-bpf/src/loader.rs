@@ -46,8 +46,8 @@ const PROGRAMS: [(&str, &CStr); 10] = [
 /// Likewise the one for failed execs and unix sockets.
 const SYSTEM_CALLS: (&str, &CStr) = ("handle_syscall_exit", c"sys_exit");
 
-/// Room for what the verifier says of a program that it refuses.
-const VERIFIER_LOG: usize = 64 * 1024;
+/// Room for what the verifier says of a program that it refuses: what matters comes last. Linux before 5.15 takes no more.
+const VERIFIER_LOG: usize = (16 << 20) - 1;
 
 /// A user who may look at their own processes only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
