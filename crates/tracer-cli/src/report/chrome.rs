@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn each_process_is_a_thread_and_each_fork_an_arrow() {
         let story = story("make", 0, 100).starts("cc", 10, 50, |cc| cc.connects("cache", 80, 20, 5, 7));
-        let text = written(&story, |to| Box::new(Events::begin(to).unwrap()));
+        let text = written(&story.spans(), |to| Box::new(Events::begin(to).unwrap()));
         let trace: Value = serde_json::from_slice(&text).unwrap();
         let events = trace["traceEvents"].as_array().unwrap();
         let phases = |phase: &str| events.iter().filter(|event| event["ph"] == phase).count();

@@ -69,9 +69,9 @@ mod tests {
             .cpu(7)
             .starts("sh", 10, 50, |sh| sh.forks().starts("c;c", 20, 30, |cc| cc.cpu(25)))
             .starts("make", 70, 10, |make| make.forks().cpu(1));
-        let wall = written(&story, |to| Box::new(Stacks::new(to, Weight::Wall)));
+        let wall = written(&story.spans(), |to| Box::new(Stacks::new(to, Weight::Wall)));
         assert_eq!(String::from_utf8(wall).unwrap(), "make 50000\nmake;sh 20000\nmake;sh;c_c 30000\n");
-        let cpu = written(&story, |to| Box::new(Stacks::new(to, Weight::Cpu)));
+        let cpu = written(&story.spans(), |to| Box::new(Stacks::new(to, Weight::Cpu)));
         assert_eq!(String::from_utf8(cpu).unwrap(), "make 8000\nmake;sh 0\nmake;sh;c_c 25000\n");
     }
 }

@@ -32,6 +32,16 @@ struct TrackDescriptor {
     name: Option<String>,
     #[prost(uint64, optional, tag = "5")]
     parent_uuid: Option<u64>,
+    #[prost(enumeration = "SiblingMergeBehavior", optional, tag = "15")]
+    sibling_merge_behavior: Option<i32>,
+}
+
+/// What becomes of tracks of one parent that have the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+enum SiblingMergeBehavior {
+    /// They become one, if no value is given.
+    Unspecified = 0,
+    None = 2,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -104,11 +114,20 @@ impl Tracks {
 
 impl Report for Tracks {
     fn add(&mut self, span: &SpanData) -> io::Result<()> {
-        let (id, parent) = (number(span.span_context.span_id()), span.parent_span_id);
+        let id = number(span.span_context.span_id());
         let pid = span.attributes.iter().find(|attribute| attribute.key.as_str() == semconv::PROCESS_PID);
         let name = pid.map_or_else(|| span.name.to_string(), |pid| format!("{} {}", span.name, pid.value.as_str()));
+        // A process whose parent is another program's span is linked to the one that forked it.
+        let trace = span.span_context.trace_id();
+        let forked_by = span.links.iter().find(|link| pid.is_some() && link.span_context.trace_id() == trace);
+        let parent = forked_by.map_or(span.parent_span_id, |link| link.span_context.span_id());
         let parent = Some(number(parent)).filter(|_| parent != SpanId::INVALID && !span.parent_span_is_remote);
-        let track = TrackDescriptor { uuid: Some(id), name: Some(name), parent_uuid: parent };
+        let track = TrackDescriptor {
+            uuid: Some(id),
+            name: Some(name),
+            parent_uuid: parent,
+            sibling_merge_behavior: Some(SiblingMergeBehavior::None as i32),
+        };
         self.write(Packet { track_descriptor: Some(track), ..Packet::default() })?;
 
         let (start, end) = (nanoseconds(span.start_time), nanoseconds(span.end_time));
@@ -129,7 +148,7 @@ impl Report for Tracks {
             self.event(start, fork)?;
             slice.terminating_flow_ids.push(id);
         }
-        for link in span.links.iter() {
+        for link in span.links.iter().filter(|_| pid.is_none()) {
             let flow = id.min(number(link.span_context.span_id()));
             match span.span_kind {
                 SpanKind::Server => slice.terminating_flow_ids.push(flow),
@@ -177,5 +196,39 @@ fn annotated(value: &Value) -> DebugAnnotation {
             array(values.iter().map(|value| annotated(&Value::String(value.clone()))).collect())
         }
         other => DebugAnnotation { string_value: Some(other.as_str().into_owned()), ..none() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::Link;
+
+    use super::*;
+    use crate::report::story::{story, written};
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Trace {
+        #[prost(message, repeated, tag = "1")]
+        packets: Vec<Packet>,
+    }
+
+    #[test]
+    fn a_process_under_another_programs_span_is_below_the_one_that_forked_it() {
+        let mut spans = story("make", 0, 100).starts("cc", 10, 50, |cc| cc).spans();
+        let forked_by = spans[1].span_context.clone();
+        let make = number(forked_by.span_id());
+        spans[0].parent_span_id = SpanId::from(0xab);
+        spans[0].links.links.push(Link::with_context(forked_by));
+        let trace = Trace::decode(&*written(&spans, |to| Box::new(Tracks::begin(to)))).unwrap();
+        let tracks: Vec<_> = trace.packets.iter().filter_map(|packet| packet.track_descriptor.as_ref()).collect();
+        assert_eq!((tracks[0].parent_uuid, tracks[1].parent_uuid), (Some(make), None));
+        let arrows: Vec<_> = trace
+            .packets
+            .iter()
+            .filter_map(|packet| packet.track_event.as_ref())
+            .filter(|event| !event.flow_ids.is_empty())
+            .map(|event| (event.name.as_deref(), event.track_uuid))
+            .collect();
+        assert_eq!(arrows, [(Some("fork"), Some(make))]);
     }
 }

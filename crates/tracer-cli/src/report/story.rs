@@ -159,12 +159,12 @@ fn span(id: SpanId, parent: SpanId, name: String, start: u64, length: u64) -> Sp
     }
 }
 
-/// What a report makes of it.
-pub(super) fn written(story: &Story, begin: impl FnOnce(Box<dyn Write + Send>) -> Box<dyn Report>) -> Vec<u8> {
+/// What a report makes of them.
+pub(super) fn written(spans: &[SpanData], begin: impl FnOnce(Box<dyn Write + Send>) -> Box<dyn Report>) -> Vec<u8> {
     let text = Shared::default();
     let mut report = begin(Box::new(text.clone()));
-    for span in story.spans() {
-        report.add(&span).unwrap();
+    for span in spans {
+        report.add(span).unwrap();
     }
     report.finish(&Resource::builder_empty().build()).unwrap();
     std::mem::take(&mut text.0.lock().unwrap())
