@@ -1,7 +1,7 @@
 //! Traces as people and other viewers get them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap},
     env, fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
@@ -17,25 +17,37 @@ use tempfile::TempDir;
 
 use crate::{
     harness::{PROCESS_TRACER, process_tracer},
-    trace::Trace,
+    trace::{KIND_CLIENT, Span, Trace},
 };
 
-/// Processes in each other, one that fails, one that is only forked, and both ends of a connection.
+/// Processes in each other, one that fails, one that is only forked, and one below another program's span; both ends of three
+/// connections to one address, two of them at a time, and of a flow.
 const SCRIPT: &str = r#"
 (:; true; sleep 0.05)
 sh -c 'sh -c "exit 3"; exit 2'
+TRACEPARENT=${TRACEPARENT%-*-*}-00000000000000ab-01 sh -c 'true; true'
 python3 - <<'END'
 import socket, os
 server = socket.create_server(("127.0.0.1", 0))
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagrams.bind(("127.0.0.1", 0))
 if os.fork() == 0:
-    client = socket.create_connection(server.getsockname())
-    client.sendall(b"x" * 1000)
-    client.recv(1)
+    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asking.sendto(b"x", datagrams.getsockname())
+    asking.recv(1)
+    for count in (2, 1):
+        clients = [socket.create_connection(server.getsockname()) for _ in range(count)]
+        for client in clients:
+            client.sendall(b"x" * 1000)
+            client.recv(1)
+            client.close()
     os._exit(0)
-end, _ = server.accept()
-end.recv(1000)
-end.sendall(b"y")
-end.close()
+datagrams.sendto(b"y", datagrams.recvfrom(1)[1])
+for count in (2, 1):
+    for end in [server.accept()[0] for _ in range(count)]:
+        end.recv(1000)
+        end.sendall(b"y")
+        end.close()
 os.wait()
 END
 exit 4
@@ -118,50 +130,133 @@ fn a_page_of_100_000_spans_does_all_of_that() {
     assert!(look_at(&page).contains("100000 spans"));
 }
 
-#[test]
-fn perfetto_reads_the_tree_of_tracks_and_the_arrows() {
-    let folder = TempDir::new().unwrap();
-    let trace = run_with_all(folder.path());
-    let output =
-        Command::new(python()).arg(script("perfetto_tracks.py")).arg(folder.path().join("t.pftrace")).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let read: Value = serde_json::from_slice(&output.stdout).unwrap();
-    for span in &trace.spans {
-        let parent = if span.parent_id.is_empty() { "0000000000000000" } else { &span.parent_id };
-        assert_eq!(read["tracks"][&span.span_id]["parent"], parent, "{span:?}");
-        if !span.has("process.pid") || span.parent_id.is_empty() {
-            continue;
+/// The span of the process that a span is of, or that forked its process: not another program's, which an environment may name.
+fn above(span: &Span) -> &str {
+    if span.has("process.pid") && !span.links.is_empty() { &span.links[0].1 } else { &span.parent_id }
+}
+
+/// What Perfetto's own engine has of a file.
+struct InPerfetto {
+    tracks: HashMap<u64, Value>,
+    slices: HashMap<u64, Value>,
+    /// Ids of slices.
+    arrows: Vec<(u64, u64)>,
+}
+
+impl InPerfetto {
+    /// An error is whatever the engine finds wrong.
+    fn read(file: &Path) -> Result<Self, String> {
+        let output = Command::new(python()).arg(script("perfetto_sql.py")).arg(file).output().unwrap();
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
-        assert_eq!(read["arrows"]["from"][&span.span_id], span.parent_id.as_str());
-        assert_eq!(read["arrows"]["to"][&span.span_id], span.span_id.as_str());
+        let read: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let items = |what: &str| read[what].as_array().unwrap().iter();
+        let number = |value: &Value| value.as_u64().unwrap();
+        let endless = items("slices").filter(|slice| slice["dur"].as_i64() < Some(0)).count();
+        if endless > 0 || items("errors").len() > 0 {
+            return Err(format!("{}, {endless} slices without an end", read["errors"]));
+        }
+        let by_id = |what| items(what).map(|item| (number(&item["id"]), item.clone())).collect();
+        let arrows = items("arrows").map(|arrow| (number(&arrow["from"]), number(&arrow["to"]))).collect();
+        Ok(Self { tracks: by_id("tracks"), slices: by_id("slices"), arrows })
     }
-    let slices = read["slices"].as_array().unwrap();
-    assert_eq!(slices.len(), trace.spans.len());
-    let names = |name: &str| slices.iter().filter(|slice| slice["name"] == name).count();
-    assert_eq!(names("sleep"), trace.spans.iter().filter(|span| span.name == "sleep").count());
-    let ends: Vec<_> = trace.connections().collect();
-    let [one, other] = ends.as_slice() else { panic!("a connection has two ends: {ends:?}") };
-    let arrow = one.span_id.as_str().min(&other.span_id);
-    let at = |kind: &str| read["arrows"][kind][arrow].as_str().unwrap().to_owned();
-    assert_eq!(BTreeSet::from([at("from"), at("to")]), BTreeSet::from([one.span_id.clone(), other.span_id.clone()]));
+
+    fn track(&self, slice: &Value) -> &Value {
+        &self.tracks[&slice["track"].as_u64().unwrap()]
+    }
+
+    /// Slices by the ids of their spans.
+    fn spans(&self) -> HashMap<&str, &Value> {
+        self.slices.values().filter_map(|slice| Some((slice["span"].as_str()?, slice))).collect()
+    }
+
+    /// Makes sure that it has just the spans of a trace, with times since `zero`, and arrows where they belong.
+    fn assert_has(&self, trace: &Trace, zero: u64) {
+        let slices = self.spans();
+        assert_eq!(slices.len(), trace.spans.len());
+        assert_eq!(self.slices.values().filter(|slice| slice["span"].is_string()).count(), trace.spans.len());
+        for span in &trace.spans {
+            let slice = slices[span.span_id.as_str()];
+            assert_eq!(slice["name"], span.name);
+            assert!(slice["parent"].is_null(), "{slice} is inside another");
+            assert_eq!((&slice["ts"], &slice["dur"]), (&(span.start - zero).into(), &(span.end - span.start).into()));
+        }
+        let forks = trace.processes().map(|span| (above(span), span)).filter(|(above, _)| !above.is_empty());
+        let forks = forks.map(|(above, span)| (above, span.span_id.as_str()));
+        let ends = trace.spans.iter().filter(|span| !span.has("process.pid") && !span.links.is_empty());
+        let ends = ends.map(|span| [span, trace.spans.iter().find(|other| other.span_id == span.links[0].1).unwrap()]);
+        let connections = ends.map(|mut ends| {
+            ends.sort_by_key(|end| end.start);
+            (ends[0].span_id.as_str(), ends[1].span_id.as_str())
+        });
+        let expected: BTreeSet<_> = forks.chain(connections).collect();
+        let arrows: BTreeSet<_> = self.arrows.iter().map(|arrow| self.ends(*arrow)).collect();
+        assert_eq!((arrows, self.arrows.len()), (expected.clone(), expected.len()));
+    }
+
+    /// The spans that an arrow leads from and to.
+    fn ends<'a>(&'a self, (from, to): (u64, u64)) -> (&'a str, &'a str) {
+        let (mut from, to) = (&self.slices[&from], &self.slices[&to]);
+        if from["name"] == "fork" {
+            assert_eq!(from["ts"], to["ts"]);
+            from = &self.slices[&from["parent"].as_u64().unwrap()];
+        }
+        let id = |slice: &'a Value| slice["span"].as_str().unwrap_or_else(|| panic!("{slice} is no span's"));
+        (id(from), id(to))
+    }
 }
 
 #[test]
-fn chromes_events_are_a_thread_for_each_process() {
+fn perfetto_has_each_span_on_its_own_track_below_that_of_its_parent() {
     let folder = TempDir::new().unwrap();
     let trace = run_with_all(folder.path());
-    let read: Value = serde_json::from_str(&fs::read_to_string(folder.path().join("t.json")).unwrap()).unwrap();
-    let mut threads: BTreeMap<String, String> = BTreeMap::new();
-    for event in read["traceEvents"].as_array().unwrap() {
-        if event["ph"] == "X" {
-            threads.insert(event["tid"].to_string(), event["name"].as_str().unwrap().to_owned());
+    let read = InPerfetto::read(&folder.path().join("t.pftrace")).unwrap();
+    read.assert_has(&trace, 0);
+    let slices = read.spans();
+    for span in &trace.spans {
+        let track = read.track(slices[span.span_id.as_str()]);
+        let parent = track["parent"].as_u64().map_or("", |parent| read.tracks[&parent]["uuid"].as_str().unwrap());
+        assert_eq!((&track["uuid"], parent), (&span.span_id.as_str().into(), above(span)), "{span:?}");
+    }
+    assert_eq!(read.tracks.len(), trace.spans.len());
+    let connects: Vec<_> = trace.connections().filter(|span| span.kind == KIND_CLIENT).collect();
+    assert!(trace.flows().any(|span| !span.links.is_empty()));
+    assert!(trace.processes().any(|span| above(span) != span.parent_id));
+    assert!(connects.len() == 3 && connects.iter().all(|span| span.name == connects[0].name), "{connects:?}");
+}
+
+#[test]
+fn perfetto_has_chromes_events_to_the_nanosecond() {
+    let folder = TempDir::new().unwrap();
+    let trace = run_with_all(folder.path());
+    let file = folder.path().join("t.json");
+    let text: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let read = InPerfetto::read(&file).unwrap();
+    read.assert_has(&trace, text["otherData"]["zero_unix_seconds"].as_u64().unwrap() * 1_000_000_000);
+    let slices = read.spans();
+    let track = |span: &Span| read.track(slices[span.span_id.as_str()]);
+    for span in &trace.spans {
+        assert_eq!(track(span)["process"], trace.root().name);
+        let thread = track(span)["tid"].as_u64().map(|tid| tid.to_string());
+        assert_eq!(thread.as_ref(), span.attributes.get("process.pid"), "{span:?}");
+    }
+}
+
+#[test]
+fn perfetto_notices_what_is_broken() {
+    let folder = TempDir::new().unwrap();
+    run_with_all(folder.path());
+    let broken = folder.path().join("broken");
+    for file in ["t.pftrace", "t.json"] {
+        let whole = fs::read(folder.path().join(file)).unwrap();
+        let mut flipped = whole.clone();
+        flipped[0] ^= 0xff;
+        for bytes in [&flipped, &whole[..whole.len() - 2]] {
+            fs::write(&broken, bytes).unwrap();
+            assert!(InPerfetto::read(&broken).is_err(), "{file}, {} of {} bytes", bytes.len(), whole.len());
         }
     }
-    let processes = trace.processes().map(|span| (span.attribute("process.pid").to_owned(), span.name.clone()));
-    assert_eq!(threads, processes.collect());
-    let arrows =
-        |phase: &str| read["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == phase).count();
-    assert_eq!((arrows("s"), arrows("f")), (threads.len() - 1, threads.len() - 1), "a fork each, but of the root");
 }
 
 #[test]

