@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, sync::LazyLock};
 
-use regex::{Captures, Regex};
+use regex::{Captures, Regex, RegexSet};
 
 use crate::event::{Strings, base_name};
 
@@ -41,8 +41,11 @@ const HARMLESS_ENDINGS: [&str; 20] = [
     "policy", "id", "prompt", "ttl", "provider", "helper", "expiry",
 ];
 
-/// Programs with options of their own for secrets: the option, and which part of its value is one.
-const OF_PROGRAMS: [(&str, &str, Value); 22] = [
+/// A program, an option of it, and which part of the option's value is a secret.
+type Rule = (&'static str, &'static str, Value);
+
+/// Programs with options of their own for secrets.
+const OF_PROGRAMS: [Rule; 22] = [
     ("mysql", "-p", Value::Attached),
     ("mysqldump", "-p", Value::Attached),
     ("mysqladmin", "-p", Value::Attached),
@@ -97,20 +100,19 @@ const PATTERNS: [&str; 6] = [
     r"(?s)(?P<keep>-----BEGIN [A-Z ]*PRIVATE KEY-----).*",
 ];
 
-static SECRETS: LazyLock<Vec<Regex>> =
-    LazyLock::new(|| PATTERNS.iter().flat_map(|pattern| Regex::new(pattern)).collect());
+/// `NAME=VALUE` within text, such as a shell's script or a URL, and `--NAME VALUE`: secrets if their names are.
+const NAMED: [&str; 2] = [
+    r#"(?P<name>[A-Za-z][A-Za-z0-9_.-]*)=(?P<value>'[^']*'|"[^"]*"|[^\s'"&;|()]+)"#,
+    r#"(?P<name>--[A-Za-z][A-Za-z0-9_-]*)\s+(?P<value>'[^']*'|"[^"]*"|[^\s'"&;|()-][^\s'"&;|()]*)"#,
+];
 
-/// `NAME=VALUE` within text, such as a shell's script or a URL.
-static ASSIGNMENT: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"(?P<name>[A-Za-z][A-Za-z0-9_.-]*)=(?P<value>'[^']*'|"[^"]*"|[^\s'"&;|()]+)"#).ok());
-
-/// `--NAME VALUE` within text, such as a shell's script.
-static OPTION: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(
-        r#"(?P<name>--[A-Za-z][A-Za-z0-9_-]*)(?P<space>\s+)(?P<value>'[^']*'|"[^"]*"|[^\s'"&;|()-][^\s'"&;|()]*)"#,
-    )
-    .ok()
+/// All of them, each by itself and together: most arguments match none, which takes one look.
+static ANY: LazyLock<Option<(RegexSet, Vec<Regex>)>> = LazyLock::new(|| {
+    let all = PATTERNS.iter().chain(&NAMED);
+    Some((RegexSet::new(all.clone()).ok()?, all.map(|pattern| Regex::new(pattern)).collect::<Result<_, _>>().ok()?))
 });
+
+static SECRET_NAME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(&SECRET_NAMES.join("|")).ok());
 
 /// The arguments without secrets; `None` if there are none in them.
 #[must_use]
@@ -118,6 +120,7 @@ pub fn redact(arguments: &Strings) -> Option<Strings> {
     let given: Vec<_> = arguments.iter().collect();
     let program = given.first().map(|program| base_name(program)).unwrap_or_default();
     let is_login = given.iter().any(|argument| argument == "login");
+    let rules: Vec<_> = OF_PROGRAMS.iter().filter(|(name, ..)| *name == program).collect();
     let mut redacted: Option<Vec<String>> = None;
     let mut of_next = None;
     for (index, argument) in given.iter().enumerate() {
@@ -126,7 +129,7 @@ pub fn redact(arguments: &Strings) -> Option<Strings> {
             Some(value) => hide(value, argument),
             None if index == 0 => None,
             None => {
-                let (changed, next) = option(program, is_login, argument);
+                let (changed, next) = option(program, &rules, is_login, argument);
                 of_next = next;
                 changed.or_else(|| match text(argument) {
                     Cow::Owned(text) => Some(text),
@@ -146,11 +149,9 @@ pub fn redact(arguments: &Strings) -> Option<Strings> {
 }
 
 /// The argument without the secret that its name promises, and what the next one is.
-fn option(program: &str, is_login: bool, argument: &str) -> (Option<String>, Option<Value>) {
-    let of_program = OF_PROGRAMS.iter().find(|(name, option, value)| {
-        *name == program && argument.starts_with(option) && (*value != Value::OfLogin || is_login)
-    });
-    if let Some((_, option, value)) = of_program {
+fn option(program: &str, rules: &[&Rule], is_login: bool, argument: &str) -> (Option<String>, Option<Value>) {
+    let is_meant = |(_, option, value): &Rule| argument.starts_with(option) && (*value != Value::OfLogin || is_login);
+    if let Some((_, option, value)) = rules.iter().find(|rule| is_meant(rule)) {
         let rest = &argument[option.len()..];
         if rest.is_empty() {
             return (None, Some(*value).filter(|value| *value != Value::Attached));
@@ -197,23 +198,20 @@ fn hide(value: Value, text: &str) -> Option<String> {
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
-    for secret in SECRETS.iter() {
-        if let Cow::Owned(changed) = secret.replace_all(&text, |found: &Captures<'_>| {
+    let Some((any, each)) = ANY.as_ref() else { return text };
+    for index in any.matches(&text) {
+        let without = |found: &Captures<'_>| {
             let group = |name| found.name(name).map_or("", |found| found.as_str());
-            format!("{}{REDACTED}{}", group("keep"), group("end"))
-        }) {
-            text = Cow::Owned(changed);
-        }
-    }
-    for (pattern, between) in [(&ASSIGNMENT, "="), (&OPTION, " ")] {
-        let Some(pattern) = pattern.as_ref() else { continue };
-        if let Cow::Owned(changed) = pattern.replace_all(&text, |found: &Captures<'_>| {
-            if is_secret(&found["name"]) {
-                format!("{}{between}{REDACTED}", &found["name"])
-            } else {
-                found[0].to_owned()
+            match found.name("value") {
+                Some(_) if !is_secret(group("name")) => found[0].to_owned(),
+                Some(value) => {
+                    let whole = found.get_match();
+                    format!("{}{REDACTED}", &whole.as_str()[..value.start() - whole.start()])
+                }
+                None => format!("{}{REDACTED}{}", group("keep"), group("end")),
             }
-        }) {
+        };
+        if let Cow::Owned(changed) = each[index].replace_all(&text, without) {
             text = Cow::Owned(changed);
         }
     }
@@ -222,11 +220,13 @@ pub fn text(text: &str) -> Cow<'_, str> {
 
 fn is_secret(name: &str) -> bool {
     let plain: String = name.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
-    let last = name.rsplit(['-', '_', '.']).next().unwrap_or_default().to_ascii_lowercase();
-    if HARMLESS_ENDINGS.contains(&last.as_str()) || name.to_ascii_lowercase().starts_with("--no-") {
+    let is_found = SECRET_NAME.as_ref().is_some_and(|secret| secret.is_match(&plain));
+    if !is_found && !SECRET_WORDS.contains(&plain.as_str()) {
         return false;
     }
-    SECRET_WORDS.contains(&plain.as_str()) || SECRET_NAMES.iter().any(|secret| plain.contains(secret))
+    let last = name.rsplit(['-', '_', '.']).next().unwrap_or_default();
+    let is_harmless = HARMLESS_ENDINGS.iter().any(|ending| last.eq_ignore_ascii_case(ending));
+    !is_harmless && !name.to_ascii_lowercase().starts_with("--no-")
 }
 
 #[cfg(test)]
@@ -240,8 +240,7 @@ mod tests {
 
     #[test]
     fn every_pattern_is_one() {
-        assert_eq!(SECRETS.len(), PATTERNS.len());
-        assert!(ASSIGNMENT.is_some() && OPTION.is_some());
+        assert!(ANY.is_some() && SECRET_NAME.is_some());
     }
 
     #[test]
