@@ -143,7 +143,7 @@ fn a_wide_tree_is_as_wide() {
 
 #[test]
 fn what_outlives_the_command_is_unfinished() {
-    let run = trace_workload(&["background", "3000"]);
+    let run = trace_workload(&["background", "10000"]);
     run.trace.assert_complete();
     assert_eq!(assert_children_as_told(&run), 1);
     let child = run.trace.process(pid(run.told("child").next().unwrap()[1]));

@@ -52,6 +52,9 @@ struct transfer {
 	struct dns_stream stream;
 	struct piece pieces[PIECES];
 	struct message_header header;
+	__u64 room;    /* bytes in the pieces */
+	__u64 skipped; /* of them, at the beginning */
+	__u64 size;    /* to be told after that */
 };
 
 struct {
@@ -76,46 +79,106 @@ static __always_inline void forget_dns_streams(__u64 socket)
 	bpf_map_delete_elem(&dns_streams, &key);
 }
 
-/* Gives how many bytes there are at most, 0 if that is not known. */
-static __always_inline __u64 read_pieces(struct transfer *transfer, void *registers, bool is_read)
+static __always_inline struct transfer *current_transfer(void)
 {
-	struct piece *pieces = transfer->pieces;
-	struct message_header *header = &transfer->header;
-	int kind = transfer_of(registers, is_read);
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&transfers, &zero);
+}
+
+/* Before Linux 5.15 there is no way to them. */
+static __always_inline void *current_registers(void)
+{
+	if (!bpf_core_enum_value_exists(enum bpf_func_id___known, BPF_FUNC_task_pt_regs___known))
+		return NULL;
+	return (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
+/* The functions are apart for the verifier, which follows each of them once. */
+__noinline int current_transfer_kind(__u32 is_read)
+{
+	void *registers = current_registers();
+
+	return registers ? transfer_of(registers, is_read) : TRANSFER_NONE;
+}
+
+/* Finds out where the bytes are, if that is to be known. */
+__noinline int find_pieces(__u32 is_read)
+{
+	struct transfer *transfer = current_transfer();
+	int kind = current_transfer_kind(is_read);
+	struct message_header *header;
 	__u64 size = 0;
 
-	__builtin_memset(pieces, 0, sizeof(transfer->pieces));
+	if (!transfer)
+		return 0;
+	header = &transfer->header;
 	header->vector = transfer->stream.argument;
 	header->count = transfer->stream.size;
+	__builtin_memset(transfer->pieces, 0, sizeof(transfer->pieces));
+	transfer->room = 0;
 	if (kind == TRANSFER_NONE)
 		return 0;
 	if (kind == TRANSFER_BUFFER) {
-		pieces[0].address = transfer->stream.argument;
-		pieces[0].size = transfer->stream.size;
-		return pieces[0].size;
+		transfer->pieces[0].address = transfer->stream.argument;
+		transfer->pieces[0].size = transfer->room = transfer->stream.size;
+		return 0;
 	}
 	if (kind == TRANSFER_MESSAGE && bpf_probe_read_user(header, sizeof(*header), (void *)transfer->stream.argument))
 		return 0;
 	for (__u32 i = 0; i < PIECES; i++) {
+		struct piece *piece = &transfer->pieces[i];
+
 		if (i >= header->count ||
-		    bpf_probe_read_user(&pieces[i], sizeof(pieces[i]), (void *)header->vector + i * sizeof(*pieces)))
+		    bpf_probe_read_user(piece, sizeof(*piece), (void *)header->vector + i * sizeof(*piece)))
 			break;
-		size += pieces[i].size;
+		size += piece->size;
 	}
-	return size;
+	transfer->room = size;
+	return 0;
 }
 
 /* Of a piece that is longer than any answer worth telling there is only the beginning. */
-static __always_inline void emit_piece(struct transfer *transfer, __u64 address, __u64 size)
+__noinline int emit_piece(__u64 address, __u64 size)
 {
+	struct transfer *transfer = current_transfer();
+	__u64 told = size < DNS_MESSAGE ? size : DNS_MESSAGE;
+
+	if (!transfer)
+		return 0;
 	transfer->record.passed = size;
-	if (size > DNS_MESSAGE)
-		size = DNS_MESSAGE;
-	barrier_var(size);
-	if (size > DNS_MESSAGE || bpf_probe_read_user(transfer->message, size, (void *)address))
-		return;
-	transfer->record.size = size;
-	emit(transfer, sizeof(transfer->record) + size, RECORD_DNS);
+	barrier_var(told);
+	if (told > DNS_MESSAGE || bpf_probe_read_user(transfer->message, told, (void *)address))
+		return 0;
+	transfer->record.size = told;
+	emit(transfer, sizeof(transfer->record) + told, RECORD_DNS);
+	return 0;
+}
+
+__noinline int emit_pieces(void)
+{
+	struct transfer *transfer = current_transfer();
+
+	if (!transfer)
+		return 0;
+	for (__u32 i = 0; i < PIECES; i++) {
+		struct piece *piece = &transfer->pieces[i];
+		__u64 left = piece->size - transfer->skipped;
+
+		if (transfer->skipped >= piece->size) {
+			transfer->skipped -= piece->size;
+			continue;
+		}
+		if (left > transfer->size)
+			left = transfer->size;
+		if (!left)
+			break;
+		emit_piece(piece->address + transfer->skipped, left);
+		transfer->record.offset += left;
+		transfer->size -= left;
+		transfer->skipped = 0;
+	}
+	return 0;
 }
 
 /* How many payload bytes have passed. */
@@ -131,20 +194,14 @@ static __always_inline __u64 position_of(struct tcp_sock *tp, bool is_answer)
 __noinline int tell_transfer(__u64 socket, __u32 is_answer)
 {
 	struct tracked_process *process = tracked_process();
+	struct transfer *transfer = current_transfer();
 	struct sock *sk = (struct sock *)socket;
-	struct transfer *transfer;
 	struct dns_stream *stream, *known;
 	struct dns_record *record;
-	__u64 size, room, skipped;
-	__u32 zero = 0;
-	void *registers;
+	__u64 done = 0;
+	void *registers = current_registers();
 
-	/* Before Linux 5.15 there is no way to the registers. */
-	if (!bpf_core_enum_value_exists(enum bpf_func_id___known, BPF_FUNC_task_pt_regs___known))
-		return 0;
-	registers = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	transfer = bpf_map_lookup_elem(&transfers, &zero);
-	if (!transfer || !process)
+	if (!transfer || !process || !registers)
 		return 0;
 	record = &transfer->record;
 	stream = &transfer->stream;
@@ -156,25 +213,25 @@ __noinline int tell_transfer(__u64 socket, __u32 is_answer)
 	/* Sent again, or looked at without being taken. */
 	if (stream->end <= record->offset)
 		return 0;
-	size = stream->end - record->offset;
+	transfer->size = stream->end - record->offset;
 	stream->thread = bpf_get_current_pid_tgid();
 	stream->argument = call_argument(registers, 1);
 	stream->size = call_argument(registers, 2);
-	room = read_pieces(transfer, registers, is_answer);
-	skipped = 0;
+	find_pieces(is_answer);
 	if (known && known->thread == stream->thread && known->argument == stream->argument &&
-	    known->size == stream->size && known->done + size <= room)
-		skipped = known->done;
-	stream->done = skipped + size;
+	    known->size == stream->size && known->done + transfer->size <= transfer->room)
+		done = known->done;
+	transfer->skipped = done;
+	stream->done = done + transfer->size;
 	bpf_map_update_elem(&dns_streams, &transfer->key, stream, BPF_ANY);
 	if (process->is_withheld)
 		return 0;
 	/* What was put off, and sent later by nobody's call, is not in these buffers. */
-	if (size > room) {
+	if (transfer->size > transfer->room) {
 		if (is_answer)
 			return 0;
-		record->offset += size - room;
-		size = room;
+		record->offset += transfer->size - transfer->room;
+		transfer->size = transfer->room;
 	}
 
 	record->header.time_ns = bpf_ktime_get_boot_ns();
@@ -188,21 +245,7 @@ __noinline int tell_transfer(__u64 socket, __u32 is_answer)
 	__builtin_memset(record->peer_address, 0, 16);
 	read_local_address(record->local_address, sk);
 	read_peer_address(record->peer_address, sk);
-	for (__u32 i = 0; i < PIECES && size; i++) {
-		struct piece *piece = &transfer->pieces[i];
-		__u64 left = piece->size - skipped;
-
-		if (skipped >= piece->size) {
-			skipped -= piece->size;
-			continue;
-		}
-		if (left > size)
-			left = size;
-		emit_piece(transfer, piece->address + skipped, left);
-		record->offset += left;
-		size -= left;
-		skipped = 0;
-	}
+	emit_pieces();
 	return 0;
 }
 

@@ -162,15 +162,33 @@ static __always_inline bool is_of_tunnel(struct sk_buff *skb)
 	return BPF_CORE_READ(skb, inner_network_header) != 0;
 }
 
-/* Descriptors that are looked through for a socket. */
-#define DESCRIPTORS 256
+/* Descriptors that are looked through for a socket, so many at a time. */
+#define DESCRIPTORS	    256
+#define DESCRIPTORS_AT_ONCE 32
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64[DESCRIPTORS]);
+	__type(value, __u64[DESCRIPTORS_AT_ONCE]);
 } descriptors SEC(".maps");
+
+/* Without a branch for each, which the verifier would follow. */
+__noinline int has_file(__u64 table, __u64 file)
+{
+	__u64 differs = 1;
+	__u32 zero = 0;
+	__u64 *files = bpf_map_lookup_elem(&descriptors, &zero);
+
+	if (!files || bpf_probe_read_kernel(files, DESCRIPTORS_AT_ONCE * sizeof(*files), (void *)table))
+		return 0;
+	for (__u32 i = 0; i < DESCRIPTORS_AT_ONCE; i++) {
+		__u64 difference = files[i] ^ file;
+
+		differs &= (difference | -difference) >> 63;
+	}
+	return !differs;
+}
 
 /*
  * Whether the current task may be who sends by this socket. A datagram that has waited until its neighbour's address
@@ -182,26 +200,22 @@ __noinline int may_have_socket(__u64 sk_address)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__u64 file = (__u64)BPF_CORE_READ((struct sock *)sk_address, sk_socket, file);
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	__u32 zero = 0, count = BPF_CORE_READ(table, max_fds);
-	__u64 *files = bpf_map_lookup_elem(&descriptors, &zero);
+	__u64 files = (__u64)BPF_CORE_READ(table, fd);
+	__u32 count = BPF_CORE_READ(table, max_fds);
 
-	if (!files || !file)
+	if (!file)
 		return 0;
 	/* It may have sockets without descriptors. */
 	if (bpf_core_field_exists(task->io_uring) && BPF_CORE_READ(task, io_uring))
 		return 1;
-	/* It has room for 64 at least: fs/file.c, NR_OPEN_DEFAULT. */
-	if (count > DESCRIPTORS)
-		count = DESCRIPTORS;
-	if (bpf_probe_read_kernel(files, count * sizeof(*files), BPF_CORE_READ(table, fd)))
-		return 0;
-	for (__u32 i = 0; i < DESCRIPTORS; i++) {
+	/* Their number is a multiple of 64: fs/file.c, alloc_fdtable(). */
+	for (__u32 i = 0; i < DESCRIPTORS; i += DESCRIPTORS_AT_ONCE) {
 		if (i >= count)
 			return 0;
-		if (files[i] == file)
+		if (has_file(files + i * sizeof(file), file))
 			return 1;
 	}
-	return BPF_CORE_READ(table, max_fds) > DESCRIPTORS;
+	return count > DESCRIPTORS;
 }
 
 /* The first datagram to this peer. Where there is no room for the flow, that is known from then on. */
