@@ -22,8 +22,9 @@ pub enum TypesError {
 
 /// The types of these names, and what lies within them.
 pub(crate) fn reduced(vmlinux: &[u8], names: &[&str]) -> Result<Btf, TypesError> {
-    let source = Source::parse(vmlinux).ok_or(TypesError::Malformed)?;
-    let bytes = source.reduce(names).ok_or(TypesError::Malformed)?;
+    let wanted = Wanted::new(names);
+    let source = Source::parse(vmlinux, &wanted).ok_or(TypesError::Malformed)?;
+    let bytes = source.reduce().ok_or(TypesError::Malformed)?;
     Ok(Btf::parse(&bytes, Endianness::default())?)
 }
 
@@ -58,11 +59,46 @@ struct Source<'a> {
     types: &'a [u8],
     strings: &'a [u8],
     /// Where each type begins, by id; type 0 is void, and begins nowhere.
-    offsets: Vec<usize>,
+    offsets: Vec<u32>,
+    /// Ids of the types that are wanted.
+    wanted: Vec<u32>,
+}
+
+/// The names that are looked for. Most others are told from them by their beginning.
+struct Wanted<'a> {
+    names: &'a [&'a str],
+    /// A bit for each beginning that one of them has, or another with it.
+    beginnings: [u64; 64],
+}
+
+impl<'a> Wanted<'a> {
+    fn new(names: &'a [&'a str]) -> Self {
+        // Behind a shorter name there is more than its NUL.
+        let mut beginnings = if names.iter().all(|name| name.len() >= 3) { [0; 64] } else { [u64::MAX; 64] };
+        for name in names {
+            let bytes: Vec<u8> = name.bytes().chain([0; 4]).take(4).collect();
+            let bit = Self::bit(u32_at(&bytes, 0).unwrap_or_default());
+            beginnings[bit / 64] |= 1 << (bit % 64);
+        }
+        Self { names, beginnings }
+    }
+
+    /// Of the four bytes that a name begins with, and perhaps ends.
+    fn bit(beginning: u32) -> usize {
+        (beginning.wrapping_mul(0x9e37_79b1) >> 20) as usize
+    }
+
+    /// Whether it is the name that stands there.
+    fn has(&self, strings: &[u8], offset: u32) -> bool {
+        let Some(name) = strings.get(offset as usize..) else { return false };
+        let bit = Self::bit(u32_at(name, 0).unwrap_or_default());
+        let is = |wanted: &&str| name.strip_prefix(wanted.as_bytes()).is_some_and(|rest| rest.first() == Some(&0));
+        self.beginnings[bit / 64] & 1 << (bit % 64) != 0 && self.names.iter().any(is)
+    }
 }
 
 impl<'a> Source<'a> {
-    fn parse(bytes: &'a [u8]) -> Option<Self> {
+    fn parse(bytes: &'a [u8], wanted: &Wanted<'_>) -> Option<Self> {
         let magic = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
         let header = u32_at(bytes, 4)? as usize;
         if magic != MAGIC || header < HEADER {
@@ -73,26 +109,27 @@ impl<'a> Source<'a> {
             bytes.get(start..start.checked_add(u32_at(bytes, at + 4)? as usize)?)
         };
         let (types, strings) = (section(8)?, section(16)?);
-        let mut offsets = vec![0];
+        // There are 20 bytes to a type, or a little more.
+        let mut offsets = Vec::with_capacity(types.len() / 20);
+        offsets.push(0);
+        let mut found = Vec::new();
         let mut at = 0;
         while at < types.len() {
-            offsets.push(at);
-            at += size_of_type(u32_at(types, at + 4)?)?;
+            let info = u32_at(types, at + 4)?;
+            let may_be_wanted = matches!(kind_of(info), KIND_STRUCT | KIND_UNION | KIND_TYPEDEF | KIND_ENUM);
+            if may_be_wanted && wanted.has(strings, u32_at(types, at)?) {
+                found.push(offsets.len() as u32);
+            }
+            offsets.push(at as u32);
+            at += size_of_type(info)?;
         }
-        Some(Self { types, strings, offsets })
+        Some(Self { types, strings, offsets, wanted: found })
     }
 
-    fn reduce(&self, names: &[&str]) -> Option<Vec<u8>> {
+    fn reduce(&self) -> Option<Vec<u8>> {
         let mut target = Target { types: Vec::new(), strings: vec![0], ids: HashMap::new() };
-        for id in 1..self.offsets.len() {
-            let at = self.offsets[id];
-            let kind = kind_of(u32_at(self.types, at + 4)?);
-            if matches!(kind, KIND_STRUCT | KIND_UNION | KIND_TYPEDEF | KIND_ENUM) {
-                let name = self.string(u32_at(self.types, at)?)?;
-                if names.iter().any(|wanted| wanted.as_bytes() == name) {
-                    self.copy(id as u32, &mut target)?;
-                }
-            }
+        for id in &self.wanted {
+            self.copy(*id, &mut target)?;
         }
         Some(target.into_bytes())
     }
@@ -105,7 +142,7 @@ impl<'a> Source<'a> {
         if let Some(known) = target.ids.get(&id) {
             return Some(*known);
         }
-        let at = *self.offsets.get(id as usize)?;
+        let at = *self.offsets.get(id as usize)? as usize;
         let info = u32_at(self.types, at + 4)?;
         let mut record = self.types.get(at..at + size_of_type(info)?)?.to_vec();
         let name = target.string(self.string(u32_at(&record, 0)?)?);
@@ -269,9 +306,10 @@ mod tests {
     #[test]
     fn the_running_kernels_types_are_reduced_to_few() {
         let vmlinux = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
-        let source = Source::parse(&vmlinux).unwrap();
-        let reduced = source.reduce(&["task_struct", "sock"]).unwrap();
-        let few = Source::parse(&reduced).unwrap();
+        let wanted = Wanted::new(&["task_struct", "sock"]);
+        let source = Source::parse(&vmlinux, &wanted).unwrap();
+        let reduced = source.reduce().unwrap();
+        let few = Source::parse(&reduced, &wanted).unwrap();
         assert!(few.offsets.len() * 20 < source.offsets.len(), "{} of {}", few.offsets.len(), source.offsets.len());
         assert!(
             super::reduced(&vmlinux, &["task_struct"])

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     ffi::{CStr, CString},
-    fs,
+    fs::{self, File},
     hash::{BuildHasher, RandomState},
     io, mem,
     os::fd::{AsFd, AsRawFd, OwnedFd},
@@ -17,9 +17,10 @@ use aya::{
 };
 use aya_obj::{
     self as obj, Object, ParseError,
-    btf::{BtfError, BtfFeatures, BtfRelocationError},
+    btf::{Btf, BtfError, BtfFeatures, BtfRelocationError},
     relocation::EbpfRelocationError,
 };
+use memmap2::MmapOptions;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use crate::{
@@ -156,8 +157,7 @@ impl Attached {
         let definitions = mem::take(&mut object.maps);
         let created = thread::scope(|scope| -> Result<_, LoadError> {
             let creation = scope.spawn(|| create_maps(definitions, &types, options));
-            let vmlinux = fs::read(KERNEL_TYPES).map_err(LoadError::ReadTypes)?;
-            object.relocate_btf(&kernel_types::reduced(&vmlinux, wire::KERNEL_TYPE_NAMES)?)?;
+            object.relocate_btf(&kernel_types()?)?;
             joined(creation)
         })?;
         let mut maps = link(&mut object, created)?;
@@ -220,6 +220,17 @@ fn set_unshared(map: MapData, options: &Options) -> Result<(), LoadError> {
     };
     let set = |map| Array::try_from(Map::Array(map))?.set(0, values, 0);
     set(map).map_err(|source| LoadError::Map { map: "unshared".to_owned(), source })
+}
+
+/// The kernel's types, as far as we need them. Linux since 6.16 has them mapped; reading takes a call for every page.
+fn kernel_types() -> Result<Btf, LoadError> {
+    let file = File::open(KERNEL_TYPES).map_err(LoadError::ReadTypes)?;
+    // SAFETY: what the kernel has there does not change.
+    if let Ok(vmlinux) = unsafe { MmapOptions::new().map_copy_read_only(&file) } {
+        return Ok(kernel_types::reduced(&vmlinux, wire::KERNEL_TYPE_NAMES)?);
+    }
+    let vmlinux = fs::read(KERNEL_TYPES).map_err(LoadError::ReadTypes)?;
+    Ok(kernel_types::reduced(&vmlinux, wire::KERNEL_TYPE_NAMES)?)
 }
 
 /// Loads the object's own types, reduced to what Linux 5.8 understands; later kernels understand that as well.

@@ -15,7 +15,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 use tracer_bpf::{Capture, Stream};
-use tracer_model::{Ktime, Losses, Tracer, event::Usage};
+use tracer_model::{Ktime, Losses, Tracer, event::Usage, redact};
 
 use crate::{privileges, sinks::Intake};
 
@@ -48,6 +48,8 @@ impl Drain {
             let (capture, intake) = (Arc::clone(&capture), intake.clone());
             move || {
                 privileges::drop_in_thread();
+                // While the command starts.
+                redact::prepare();
                 drain(stream, &capture, tracer, &stop, &intake)
             }
         });

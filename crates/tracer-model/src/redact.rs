@@ -125,6 +125,11 @@ static TRACE: LazyLock<Option<bytes::Regex>> = LazyLock::new(|| {
 
 static SECRET_NAME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(&SECRET_NAMES.join("|")).ok());
 
+/// Gets ready, which takes a millisecond and would otherwise be done at the first call.
+pub fn prepare() {
+    LazyLock::force(&TRACE);
+}
+
 /// The arguments without secrets; `None` if there are none in them.
 #[must_use]
 pub fn redact(arguments: &Strings) -> Option<Strings> {
