@@ -5,9 +5,10 @@ use std::{
     ffi::{CStr, CString},
     fs::{self, File},
     hash::{BuildHasher, RandomState},
-    io, mem,
+    io, iter, mem,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     panic::resume_unwind,
+    sync::{Mutex, PoisonError},
     thread::{self, ScopedJoinHandle},
 };
 
@@ -154,11 +155,13 @@ impl Attached {
         let mut object = Object::parse(wire::OBJECT)?;
         let types = load_own_types(&mut object)?;
         // The kernel has the memory of maps to clear meanwhile.
-        let definitions = mem::take(&mut object.maps);
+        let definitions = Definitions::of(mem::take(&mut object.maps), options)?;
         let created = thread::scope(|scope| -> Result<_, LoadError> {
-            let creation = scope.spawn(|| create_maps(definitions, &types, options));
+            let creation = scope.spawn(|| definitions.create(&types));
             object.relocate_btf(&kernel_types()?)?;
-            joined(creation)
+            let mut created = definitions.create(&types)?;
+            created.extend(joined(creation)?);
+            Ok(created)
         })?;
         let mut maps = link(&mut object, created)?;
         let programs = load_programs(&object, &types, options)?;
@@ -244,24 +247,35 @@ fn load_own_types(object: &mut Object) -> Result<OwnedFd, LoadError> {
 /// A map of the object, and what came of it.
 type Created = (String, obj::Map, MapData);
 
-fn create_maps(
-    definitions: HashMap<String, obj::Map>,
-    types: &OwnedFd,
-    options: &Options,
-) -> Result<Vec<Created>, LoadError> {
-    let processors = nr_cpus().map_err(|(_, error)| LoadError::Processors(error))? as u32;
-    let create = |(name, mut definition): (String, obj::Map)| {
-        match name.as_str() {
-            "records" => definition.set_max_entries(options.ring_bytes),
-            "processes" => definition.set_max_entries(options.max_processes),
-            "flow_slots" => definition.set_max_entries(wire::FLOW_SLOTS.saturating_mul(processors)),
-            _ => {}
+/// The maps that are still to be made, the largest last.
+struct Definitions(Mutex<Vec<(String, obj::Map)>>);
+
+impl Definitions {
+    fn of(maps: HashMap<String, obj::Map>, options: &Options) -> Result<Self, LoadError> {
+        let processors = nr_cpus().map_err(|(_, error)| LoadError::Processors(error))? as u32;
+        let mut maps: Vec<_> = maps.into_iter().collect();
+        for (name, map) in &mut maps {
+            match name.as_str() {
+                "records" => map.set_max_entries(options.ring_bytes),
+                "processes" => map.set_max_entries(options.max_processes),
+                "flow_slots" => map.set_max_entries(wire::FLOW_SLOTS.saturating_mul(processors)),
+                _ => {}
+            }
         }
-        let data = MapData::create(definition.clone(), &name, Some(types.as_fd()))
-            .map_err(|source| LoadError::Map { map: name.clone(), source })?;
-        Ok((name, definition, data))
-    };
-    definitions.into_iter().map(create).collect()
+        maps.sort_by_key(|(_, map)| u64::from(map.max_entries()) * u64::from(map.key_size() + map.value_size()).max(1));
+        Ok(Self(Mutex::new(maps)))
+    }
+
+    /// Makes one after the other, as others may at the same time.
+    fn create(&self, types: &OwnedFd) -> Result<Vec<Created>, LoadError> {
+        let next = || self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let create = |(name, map): (String, obj::Map)| {
+            let data = MapData::create(map.clone(), &name, Some(types.as_fd()))
+                .map_err(|source| LoadError::Map { map: name.clone(), source })?;
+            Ok((name, map, data))
+        };
+        iter::from_fn(next).map(create).collect()
+    }
 }
 
 /// Writes the descriptors of the maps, and the functions that they call, into the programs.
