@@ -182,6 +182,7 @@ __noinline int has_file(__u64 table, __u64 file)
 
 	if (!files || bpf_probe_read_kernel(files, DESCRIPTORS_AT_ONCE * sizeof(*files), (void *)table))
 		return 0;
+#pragma unroll
 	for (__u32 i = 0; i < DESCRIPTORS_AT_ONCE; i++) {
 		__u64 difference = files[i] ^ file;
 

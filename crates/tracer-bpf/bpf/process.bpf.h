@@ -173,7 +173,7 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 #define READ_ONCE(field) (*(volatile typeof(field) *)&(field))
 
 /* Of an inner loop. */
-#define TURNS 8
+#define TURNS 4
 
 static __always_inline struct text_scratch *text_scratch(void)
 {
