@@ -13,10 +13,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::libc;
 
-use crate::{root, setup, succeed};
+use crate::{instructions, root, setup, succeed};
 
 /// Counted pairs of runs of each workload; one more comes first, to warm up.
-const PAIRS: usize = 7;
+pub(crate) const PAIRS: usize = 7;
 
 /// Likewise of the other tracers, which take long.
 const OTHER_PAIRS: usize = 3;
@@ -32,7 +32,10 @@ struct Workload {
     is_compared: bool,
 }
 
-pub(crate) fn bench(tracer: &Path) -> Result<()> {
+pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
+    if pairs == 0 {
+        bail!("--pairs takes a number from 1");
+    }
     setup::command("cc", "gcc", "gcc", "gcc")?;
     setup::command("make", "make", "make", "make")?;
     let traced =
@@ -40,13 +43,13 @@ pub(crate) fn bench(tracer: &Path) -> Result<()> {
     let workloads = workloads()?;
     let mut table = Table::default();
     table.line(&format!(
-        "Medians of {PAIRS} pairs. *Running* is the ratio without start-up and teardown, as the first row has them.\n"
+        "Medians of {pairs} pairs. *Running* is the ratio without start-up and teardown, as the first row has them.\n"
     ))?;
     table.line("| workload | bare | traced | ratio | running | least – most | peak |")?;
     table.line("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")?;
     let mut start_up = Duration::ZERO;
     for (index, workload) in workloads.iter().enumerate() {
-        let row = compare(&traced, &workload.command, PAIRS)?;
+        let row = compare(&traced, &workload.command, pairs)?;
         let extra = row.traced.saturating_sub(row.bare);
         let running = if index == 0 {
             start_up = extra;
@@ -69,15 +72,23 @@ pub(crate) fn bench(tracer: &Path) -> Result<()> {
     let (_, usage) = time(&idle)?;
     table.line(&format!("\nCPU time of all of a traced `sleep 10`, start-up included: {}.", ms(usage.cpu)))?;
 
+    table.line("\nInstructions of user space, counted by callgrind:\n")?;
+    table.line("| what | instructions |")?;
+    table.line("| --- | ---: |")?;
+    for line in instructions::count()? {
+        table.line(&line)?;
+    }
+
     let others = other_tracers();
-    table.line(&format!("\nOther tracers, medians of {OTHER_PAIRS} pairs, whole processes:\n"))?;
+    let other_pairs = OTHER_PAIRS.min(pairs);
+    table.line(&format!("\nOther tracers, medians of {other_pairs} pairs, whole processes:\n"))?;
     let names: Vec<_> = others.iter().map(|(name, _)| *name).collect();
     table.line(&format!("| workload | {} |", names.join(" | ")))?;
     table.line(&format!("| --- |{}", " ---: |".repeat(names.len())))?;
     for workload in workloads.iter().filter(|workload| workload.is_compared) {
         let mut cells = Vec::new();
         for (_, command) in &others {
-            cells.push(format!("{:.2}", compare(command, &workload.command, OTHER_PAIRS)?.ratio));
+            cells.push(format!("{:.2}", compare(command, &workload.command, other_pairs)?.ratio));
         }
         table.line(&format!("| {} | {} |", workload.name, cells.join(" | ")))?;
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout)]
 
 mod bench;
+mod instructions;
 mod setup;
 mod vm;
 
@@ -20,7 +21,7 @@ usage: cargo xtask TASK
   run [OPTIONS] -- COMMAND   build process-tracer and trace COMMAND with it
   test [ARGS]                all tests: unit, property, real kernel, real collector; ARGS go to cargo test
   vmtest [--kernel K]        the kernel part of the tests in Debian's kernels 6.1, 6.12 or all, in virtual machines
-  bench                      what tracing costs, as ratios against the bare command
+  bench [--pairs N]          what tracing costs, as ratios against the bare command
   bench storm                60 seconds of processes as fast as they come: what is lost
   bench million              a million of them
   setcap [BINARY]            give the release build, or BINARY, the capabilities it needs, for ordinary users
@@ -39,10 +40,11 @@ fn main() -> Result<ExitCode> {
         "test" => test(&rest)?,
         "vmtest" => vm::test(&rest)?,
         "bench" => match rest.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            [] => bench::bench(&build()?)?,
+            [] => bench::bench(&build()?, bench::PAIRS)?,
+            ["--pairs", pairs] => bench::bench(&build()?, pairs.parse().context("--pairs takes a number")?)?,
             ["storm"] => bench::storm(&build()?, 60, u64::MAX / 2)?,
             ["million"] => bench::storm(&build()?, 3600, 1_000_000)?,
-            _ => bail!("usage: cargo xtask bench [storm|million]"),
+            _ => bail!("usage: cargo xtask bench [--pairs N | storm | million]"),
         },
         "setcap" => setcap(rest.first().map(PathBuf::from))?,
         "setup" => {

@@ -1,0 +1,57 @@
+//! How many instructions user space takes for its work, counted by callgrind: the same on a busy machine, so that a change shows.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{cargo, root, setup};
+
+/// What is counted: the benches by package and name, which of theirs runs the function, and what it is divided by.
+const COUNTED: [(&str, &str, &str, &str, u64, &str); 3] = [
+    ("decoding", "tracer-bpf", "records", "decode", 30_000, "event"),
+    ("the model", "tracer-bpf", "records", "model", 30_000, "event"),
+    ("the exporter", "tracer-cli", "export", "encode", 2000, "span"),
+];
+
+/// Gives the lines of a table.
+pub(crate) fn count() -> Result<Vec<String>> {
+    setup::command("valgrind", "valgrind", "valgrind", "valgrind")?;
+    let mut lines = Vec::new();
+    for (what, package, bench, function, number, unit) in COUNTED {
+        let binary = build(package, bench)?;
+        // Criterion runs the one of that very name once.
+        let output = Command::new("valgrind")
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(format!("--toggle-collect=*counted_{function}*"))
+            .arg(&binary)
+            .args(["--bench", "--test", "--exact"])
+            .arg(format!("{bench}/{function}"))
+            .stdout(Stdio::null())
+            .output()
+            .context("cannot run valgrind")?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Processes that it starts are counted by themselves, and before it.
+        let collected =
+            text.lines().rev().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
+        let Some(collected) = collected.filter(|collected| *collected > 0 && output.status.success()) else {
+            bail!("callgrind has not counted {what}: {text}");
+        };
+        lines.push(format!("| {what} | {} per {unit} |", collected / number));
+    }
+    Ok(lines)
+}
+
+fn build(package: &str, bench: &str) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["bench", "--quiet", "--locked", "--no-run", "--package", package, "--bench", bench]);
+    let output = build.arg("--message-format=json").stderr(Stdio::inherit()).output()?;
+    let messages = String::from_utf8(output.stdout)?;
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut of_target = messages.filter(|message| message["target"]["name"] == bench);
+    let executable = of_target.find_map(|message| Some(root().join(message["executable"].as_str()?)));
+    executable.with_context(|| format!("{build:?} has built no executable"))
+}
