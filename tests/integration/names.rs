@@ -140,18 +140,20 @@ def exactly(connection, size):
     while len(data) < size:
         data += connection.recv(size - len(data))
     return data
+def answer(query, numbers):
+    text = query[:2] + b'\\x81\\x80\\0\\1' + struct.pack('!H', len(numbers)) + query[8:]
+    for number in numbers:
+        text += b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\x7f\\x09' + struct.pack('!H', number)
+    return struct.pack('!H', len(text)) + text
 def serve(connection):
     while True:
         query = exactly(connection, struct.unpack('!H', exactly(connection, 2))[0])
         long = query[13:14] == b'l'
         records = 300 if long else 1
-        answer = query[:2] + b'\\x81\\x80\\0\\1' + struct.pack('!H', records) + query[8:]
-        for number in range(records):
-            answer += b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\x7f\\x09' + struct.pack('!H', number)
-        answer = struct.pack('!H', len(answer)) + answer
-        connection.sendall(answer[:2500])
+        told = answer(query, range(records))
+        connection.sendall(told[:2500])
         long and time.sleep(0.1)
-        connection.sendall(answer[2500:])
+        connection.sendall(told[2500:])
 def query(name):
     message = b'\\0' + name[:1] + b'\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0' + bytes([len(name)]) + name + b'\\4test\\0\\0\\1\\0\\1'
     return struct.pack('!H', len(message)) + message
@@ -185,6 +187,32 @@ time.sleep(0.1)
 assert many.recv_into(whole, 10, socket.MSG_PEEK) == 10
 assert many.recv_into(whole) == 91
 many.send(query(b'never'))
+own = connected()
+for name in [b'again', b'twice']:
+    own.send(query(name))
+    time.sleep(0.1)
+    own.recv_into(whole)
+    # What lies behind an answer is none, nor what is thrown away.
+    whole[45:90] = answer(query(b'x' + name)[2:], [99])
+own.send(query(b'gone'))
+time.sleep(0.1)
+whole[:44] = answer(query(b'gone')[2:], [99])
+own.recv_into(whole, 4096, socket.MSG_TRUNC)
+own.send(query(b'held')[:2], socket.MSG_MORE)
+own.send(query(b'held')[2:])
+asked(own)
+os.writev(own.fileno(), [part for name in [b'one', b'two', b'three'] for part in (query(name)[:2], query(name)[2:])])
+for name in range(3):
+    asked(own)
+own.send(query(b'behind'))
+asked(own)
+if os.fork() == 0:
+    own.send(query(b'child'))
+    asked(own)
+    os._exit(0)
+os.wait()
+own.send(query(b'zombie'))
+asked(own)
 socket.socket().connect_ex(('127.9.0.0', 1))
 ";
 
@@ -194,17 +222,23 @@ fn lookups_over_tcp_are_told_like_others() {
     assert_eq!(run.code(), Some(0), "{}", run.stderr);
     run.trace.assert_complete();
     let root = run.trace.root();
-    let names = ["first", "second", "vector", "words", "apart", "long", "many", "other", "never"];
-    assert_eq!(run.trace.lookups().count(), names.len());
+    // Of six pieces the last is not looked at.
+    let names = [
+        "first", "second", "vector", "words", "apart", "long", "many", "other", "never", "again", "twice", "gone",
+        "held", "one", "two", "behind", "child", "zombie",
+    ];
+    let told: Vec<_> = run.trace.lookups().map(|span| span.name.as_str()).collect();
+    assert_eq!(told.len(), names.len(), "{told:?}");
     for name in names {
         let span = run.trace.named(&format!("lookup {name}.test"));
-        assert_eq!((&span.parent_id, span.kind), (&root.span_id, KIND_CLIENT));
+        assert_eq!(span.kind, KIND_CLIENT);
+        assert_eq!(span.parent_id == root.span_id, name != "child");
         for (key, value) in
             [("network.transport", "tcp"), ("network.peer.address", "127.0.53.79"), ("network.peer.port", "53")]
         {
             assert_eq!(span.attribute(key), value, "{span:#?}");
         }
-        if name == "never" {
+        if ["never", "gone"].contains(&name) {
             assert_eq!((span.attribute("error.type"), span.status), ("no_answer", STATUS_ERROR));
             continue;
         }
@@ -216,5 +250,5 @@ fn lookups_over_tcp_are_told_like_others() {
     }
     let long = run.trace.named("lookup long.test");
     assert!(long.end - long.start >= 100_000_000);
-    assert_eq!(run.trace.named("connect other.test:1").attribute("server.address"), "other.test");
+    assert_eq!(run.trace.named("connect zombie.test:1").attribute("server.address"), "zombie.test");
 }

@@ -19,6 +19,7 @@ struct dns_stream {
 	__u64 argument; /* the second */
 	__u64 size;	/* the third */
 	__u64 done;	/* bytes by this call */
+	__u64 goes_on;	/* 1: the call has not come to its end with that */
 };
 
 struct {
@@ -102,27 +103,55 @@ __noinline int current_transfer_kind(__u32 is_read)
 	return registers ? transfer_of(registers, is_read) : TRANSFER_NONE;
 }
 
-/* Finds out where the bytes are, if that is to be known. */
-__noinline int find_pieces(__u32 is_read)
+/* Whether that is the file of a descriptor. */
+static __always_inline bool is_file_of(struct sock *sk, __u32 descriptor)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file *file = NULL, *own = BPF_CORE_READ(sk, sk_socket, file);
+
+	if (descriptor >= BPF_CORE_READ(table, max_fds))
+		return false;
+	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + descriptor);
+	return own && file == own;
+}
+
+/* include/linux/socket.h */
+#define MSG_TRUNC   0x20
+#define MSG_WAITALL 0x100
+
+/* Finds out where the bytes are, if that is to be known, and gives the flags of the call. Another one may be under way
+ * while the kernel does something for the socket. */
+__noinline int find_pieces(__u64 socket, __u32 is_read)
 {
 	struct transfer *transfer = current_transfer();
 	int kind = current_transfer_kind(is_read);
+	void *registers = current_registers();
 	struct message_header *header;
 	__u64 size = 0;
+	int flags = 0;
 
-	if (!transfer)
+	if (!transfer || !registers)
 		return 0;
 	header = &transfer->header;
 	header->vector = transfer->stream.argument;
 	header->count = transfer->stream.size;
 	__builtin_memset(transfer->pieces, 0, sizeof(transfer->pieces));
 	transfer->room = 0;
-	if (kind == TRANSFER_NONE)
+	if (kind == TRANSFER_NONE || !is_file_of((struct sock *)socket, call_argument(registers, 0)))
 		return 0;
-	if (kind == TRANSFER_BUFFER) {
+	if (kind == TRANSFER_FLAGS)
+		flags = call_argument(registers, 3);
+	else if (kind == TRANSFER_MESSAGE)
+		flags = call_argument(registers, 2);
+	/* Nothing comes into the buffer then. */
+	if (is_read && (flags & MSG_TRUNC))
+		return 0;
+	if (kind == TRANSFER_BUFFER || kind == TRANSFER_FLAGS) {
+		header->count = 1;
 		transfer->pieces[0].address = transfer->stream.argument;
 		transfer->pieces[0].size = transfer->room = transfer->stream.size;
-		return 0;
+		return flags;
 	}
 	if (kind == TRANSFER_MESSAGE && bpf_probe_read_user(header, sizeof(*header), (void *)transfer->stream.argument))
 		return 0;
@@ -135,7 +164,7 @@ __noinline int find_pieces(__u32 is_read)
 		size += piece->size;
 	}
 	transfer->room = size;
-	return 0;
+	return flags;
 }
 
 /* Of a piece that is longer than any answer worth telling there is only the beginning. */
@@ -196,10 +225,12 @@ __noinline int tell_transfer(__u64 socket, __u32 is_answer)
 	struct tracked_process *process = tracked_process();
 	struct transfer *transfer = current_transfer();
 	struct sock *sk = (struct sock *)socket;
+	struct tcp_sock *tp = (struct tcp_sock *)socket;
 	struct dns_stream *stream, *known;
 	struct dns_record *record;
 	__u64 done = 0;
 	void *registers = current_registers();
+	int flags;
 
 	if (!transfer || !process || !registers)
 		return 0;
@@ -208,7 +239,7 @@ __noinline int tell_transfer(__u64 socket, __u32 is_answer)
 	transfer->key.socket = socket;
 	transfer->key.is_answer = is_answer;
 	known = bpf_map_lookup_elem(&dns_streams, &transfer->key);
-	stream->end = position_of((struct tcp_sock *)sk, is_answer);
+	stream->end = position_of(tp, is_answer);
 	record->offset = known ? known->end : 0;
 	/* Sent again, or looked at without being taken. */
 	if (stream->end <= record->offset)
@@ -217,21 +248,32 @@ __noinline int tell_transfer(__u64 socket, __u32 is_answer)
 	stream->thread = bpf_get_current_pid_tgid();
 	stream->argument = call_argument(registers, 1);
 	stream->size = call_argument(registers, 2);
-	find_pieces(is_answer);
-	if (known && known->thread == stream->thread && known->argument == stream->argument &&
+	flags = find_pieces(socket, is_answer);
+	if (known && known->goes_on && known->thread == stream->thread && known->argument == stream->argument &&
 	    known->size == stream->size && known->done + transfer->size <= transfer->room)
 		done = known->done;
 	transfer->skipped = done;
 	stream->done = done + transfer->size;
+	stream->goes_on = stream->done < transfer->room;
+	/* A read ends with what there is, unless it is to wait for more: net/ipv4/tcp.c, tcp_recvmsg_locked(). */
+	if (is_answer && !(flags & MSG_WAITALL) && BPF_CORE_READ(tp, rcv_nxt) == BPF_CORE_READ(tp, copied_seq) &&
+	    !BPF_CORE_READ(sk, sk_backlog.tail) && stream->done >= BPF_CORE_READ(sk, sk_rcvlowat))
+		stream->goes_on = 0;
 	bpf_map_update_elem(&dns_streams, &transfer->key, stream, BPF_ANY);
 	if (process->is_withheld)
 		return 0;
-	/* What was put off, and sent later by nobody's call, is not in these buffers. */
-	if (transfer->size > transfer->room) {
-		if (is_answer)
+	if (is_answer && transfer->size > transfer->room)
+		return 0;
+	if (!is_answer) {
+		/* No question is as long; and of a long write only a part may be there. */
+		if (transfer->room > DNS_MESSAGE)
 			return 0;
-		record->offset += transfer->size - transfer->room;
-		transfer->size = transfer->room;
+		if (transfer->size > transfer->room) {
+			/* What was put off, and sent later by nobody's call, comes before what is in these buffers. */
+			if (transfer->header.count <= PIECES)
+				record->offset += transfer->size - transfer->room;
+			transfer->size = transfer->room;
+		}
 	}
 
 	record->header.time_ns = bpf_ktime_get_boot_ns();

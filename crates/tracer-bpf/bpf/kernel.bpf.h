@@ -292,6 +292,10 @@ typedef struct {
 struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
+	struct {
+		struct sk_buff *tail;
+	} sk_backlog;
+	int sk_rcvlowat;
 	struct socket *sk_socket;
 	int sk_err;
 	__u16 sk_protocol;
@@ -339,12 +343,13 @@ struct tcp_sock {
 	__u32 total_retrans;
 };
 
-/* Of a system call on x86-64: its number, and its first three arguments. */
+/* Of a system call on x86-64: its number, and its first four arguments. */
 struct pt_regs___x86 {
 	unsigned long orig_ax;
 	unsigned long di;
 	unsigned long si;
 	unsigned long dx;
+	unsigned long r10;
 	unsigned long cs;
 };
 
@@ -394,7 +399,7 @@ static __always_inline int call_of(void *registers)
 	return CALL_OTHER;
 }
 
-/* The first three arguments are numbered from 0. */
+/* The first four arguments are numbered from 0. */
 static __always_inline __u64 call_argument(void *registers, int index)
 {
 	struct pt_regs___x86 *x86 = registers;
@@ -403,18 +408,21 @@ static __always_inline __u64 call_argument(void *registers, int index)
 	if (bpf_core_field_exists(x86->orig_ax))
 		return index == 0   ? BPF_CORE_READ(x86, di)
 		       : index == 1 ? BPF_CORE_READ(x86, si)
-				    : BPF_CORE_READ(x86, dx);
+		       : index == 2 ? BPF_CORE_READ(x86, dx)
+				    : BPF_CORE_READ(x86, r10);
 	if (bpf_core_field_exists(arm->syscallno))
 		return index == 0   ? BPF_CORE_READ(arm, orig_x0)
 		       : index == 1 ? BPF_CORE_READ(arm, regs[1])
-				    : BPF_CORE_READ(arm, regs[2]);
+		       : index == 2 ? BPF_CORE_READ(arm, regs[2])
+				    : BPF_CORE_READ(arm, regs[3]);
 	return 0;
 }
 
 #define TRANSFER_NONE	 0
-#define TRANSFER_BUFFER	 1 /* read(2), recvfrom(2) */
-#define TRANSFER_VECTOR	 2 /* readv(2) */
-#define TRANSFER_MESSAGE 3 /* recvmsg(2) */
+#define TRANSFER_BUFFER	 1 /* read(2) */
+#define TRANSFER_FLAGS	 2 /* recvfrom(2): likewise, with flags as its fourth argument */
+#define TRANSFER_VECTOR	 3 /* readv(2) */
+#define TRANSFER_MESSAGE 4 /* recvmsg(2), with flags as its third argument */
 
 /* Where a system call that reads, or one that writes, has the bytes: in its second argument. */
 static __always_inline int transfer_of(void *registers, bool is_read)
@@ -427,10 +435,11 @@ static __always_inline int transfer_of(void *registers, bool is_read)
 			return TRANSFER_NONE;
 		switch (BPF_CORE_READ(x86, orig_ax) + (is_read ? 0x1000 : 0)) {
 		case 0x1000 + 0:
-		case 0x1000 + 45:
 		case 1:
-		case 44:
 			return TRANSFER_BUFFER;
+		case 0x1000 + 45:
+		case 44:
+			return TRANSFER_FLAGS;
 		case 0x1000 + 19:
 		case 20:
 			return TRANSFER_VECTOR;
@@ -443,10 +452,11 @@ static __always_inline int transfer_of(void *registers, bool is_read)
 			return TRANSFER_NONE;
 		switch (BPF_CORE_READ(arm, syscallno) + (is_read ? 0x1000 : 0)) {
 		case 0x1000 + 63:
-		case 0x1000 + 207:
 		case 64:
-		case 206:
 			return TRANSFER_BUFFER;
+		case 0x1000 + 207:
+		case 206:
+			return TRANSFER_FLAGS;
 		case 0x1000 + 65:
 		case 66:
 			return TRANSFER_VECTOR;

@@ -150,6 +150,8 @@ static __always_inline void close_connection(struct sock *sk, struct connection 
 
 	if (bpf_map_delete_elem(&connections, &key))
 		return;
+	if (closed.is_dns)
+		forget_dns_streams(key);
 	if (closed.direction == DIRECTION_ACCEPT && !closed.is_established)
 		return; /* a handshake that came to nothing, which no process has seen */
 	emit_connection(sk, &closed, CONNECTION_CLOSED, error);

@@ -30,7 +30,7 @@ static __always_inline void tell_query(struct sock *sk)
 	if (!is_of_name_server(sk) || !BPF_CORE_READ(sk, sk_lock.owned))
 		return;
 	connection = bpf_map_lookup_elem(&connections, &key);
-	if (connection && connection->is_dns && connection->is_established)
+	if (connection && connection->is_dns)
 		tell_transfer(key, 0);
 }
 

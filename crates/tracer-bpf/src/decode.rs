@@ -158,7 +158,7 @@ impl Decoder {
         let bytes = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
         let (at, asker) = (Ktime(record.header.time_ns), identity(record.header.process));
         let transport = if record.socket == 0 { Transport::Udp } else { Transport::Tcp };
-        let tell = |message| {
+        let mut tell = |message| {
             handle(Event::Dns {
                 at,
                 asker,
@@ -172,10 +172,15 @@ impl Decoder {
             Message::parse(bytes).map(tell);
         } else {
             let is_answer = record.is_answer != 0;
-            let direction =
-                dns_stream::Direction { asker, socket: record.socket, local_port: record.local_port, is_answer };
+            let direction = dns_stream::Direction { socket: record.socket, local_port: record.local_port, is_answer };
             let piece = Piece { offset: record.offset, size: record.passed.into(), bytes };
-            self.streams.handle(direction, piece, at, tell);
+            // Whoever only looks like a name server may say anything.
+            let of_direction = |message: Message| {
+                if message.answer.is_some() == is_answer {
+                    tell(message);
+                }
+            };
+            self.streams.handle(direction, piece, at, of_direction);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tracer_model::{Identity, Ktime, dns::Message};
+use tracer_model::{Ktime, dns::Message};
 
 /// Connections and directions that are remembered. More than these are the leavings of those that have ended.
 const STREAMS: usize = 1024;
@@ -13,7 +13,6 @@ const LENGTH: usize = 2;
 /// Of a connection, by its socket, one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Direction {
-    pub(crate) asker: Identity,
     pub(crate) socket: u64,
     pub(crate) local_port: u16,
     pub(crate) is_answer: bool,
@@ -64,6 +63,7 @@ impl Streams {
 
 impl Stream {
     fn handle(&mut self, piece: Piece<'_>, mut handle: impl FnMut(Message)) {
+        self.resume(piece);
         loop {
             self.take(piece, LENGTH);
             // Without its length it is not known where the next message begins either.
@@ -77,6 +77,22 @@ impl Stream {
             // What is missing at its end leaves the names in it that come before.
             Message::parse(&self.bytes[LENGTH..]).map(&mut handle);
             *self = Self { start: end, bytes: Vec::new(), ..*self };
+        }
+    }
+
+    /// Where the length is missing, begins anew with a piece that is a message, with its length or without, or a length alone.
+    fn resume(&mut self, piece: Piece<'_>) {
+        if !self.bytes.is_empty() || piece.offset <= self.start {
+            return;
+        }
+        let is_framed = piece.bytes.first_chunk().is_some_and(|length| {
+            usize::from(u16::from_be_bytes(*length)) + LENGTH == piece.bytes.len()
+                && Message::parse(&piece.bytes[LENGTH..]).is_some()
+        });
+        if is_framed || piece.size == LENGTH as u64 {
+            self.start = piece.offset;
+        } else if piece.offset == self.start + LENGTH as u64 && Message::parse(piece.bytes).is_some() {
+            self.bytes.extend((piece.bytes.len() as u16).to_be_bytes());
         }
     }
 
@@ -95,8 +111,7 @@ mod tests {
 
     use super::*;
 
-    const DIRECTION: Direction =
-        Direction { asker: Identity { tgid: 1, start: Ktime(1) }, socket: 7, local_port: 40000, is_answer: true };
+    const DIRECTION: Direction = Direction { socket: 7, local_port: 40000, is_answer: true };
 
     /// Questions for `a.`, `b.` and so on, each with its length.
     fn stream(count: u8) -> Vec<u8> {
@@ -121,8 +136,11 @@ mod tests {
         let all = stream(3);
         // The second is not there but for its length.
         assert_eq!(names(&[piece(&all[..23], 0), piece(&all[42..], 42)]), ["a", "c"]);
-        // Nothing tells how long it is.
+        // Nothing tells how long it is, or nearly nothing.
+        assert_eq!(names(&[piece(&all[..21], 0), piece(&all[43..], 43)]), ["a"]);
         assert_eq!(names(&[piece(&all[..22], 0), piece(&all[42..], 42)]), ["a"]);
+        assert_eq!(names(&[piece(&all[..21], 0), piece(&all[42..], 42)]), ["a", "c"]);
+        assert_eq!(names(&[piece(&all[..21], 0), piece(&all[23..42], 23), piece(&all[42..], 42)]), ["a", "b", "c"]);
         // More has passed than could be told.
         assert_eq!(names(&[Piece { size: 63, ..piece(&all[..23], 0) }]), ["a"]);
         assert_eq!(names(&[Piece { size: 63, ..piece(&all[..42], 0) }]), ["a", "b"]);

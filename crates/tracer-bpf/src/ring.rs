@@ -6,7 +6,7 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use crate::mapping::{Access, Mapping, page_size};
@@ -30,7 +30,7 @@ pub(crate) struct Ring {
     consumer: Mapping,
     /// How far records are there, or reserved.
     producer: Mapping,
-    window: Window,
+    window: Option<Window>,
 }
 
 /// A mapped part of the data.
@@ -48,7 +48,7 @@ impl Ring {
         Ok(Self {
             consumer: Mapping::at(&fd, 0, page, Access::Write)?,
             producer: Mapping::at(&fd, page, page, Access::Read)?,
-            window: Window::open(&fd, page, size, 0, 0)?,
+            window: None,
             fd,
             size,
             page,
@@ -61,18 +61,15 @@ impl Ring {
         let mut count = 0;
         while position < self.producer.u64_at(0).load(Ordering::Acquire) {
             let start = position & (self.size - 1);
-            self.show(start, HEADER)?;
-            let header = self.window.mapping.u32_at((start - self.window.start) as usize).load(Ordering::Acquire);
+            let header = self.window(start, HEADER)?.length(start).load(Ordering::Acquire);
             if header & BUSY != 0 {
                 break;
             }
             let length = u64::from(header & !DISCARD);
             if header & DISCARD == 0 {
-                self.show(start, HEADER + length)?;
+                let window = self.window(start, HEADER + length)?;
                 // SAFETY: nobody writes to a record that is complete, until we have moved on behind it.
-                handle(unsafe {
-                    self.window.mapping.bytes((start + HEADER - self.window.start) as usize, length as usize)
-                });
+                handle(unsafe { window.mapping.bytes((start + HEADER - window.start) as usize, length as usize) });
                 count += 1;
             }
             position += (HEADER + length).next_multiple_of(HEADER);
@@ -81,16 +78,24 @@ impl Ring {
         Ok(count)
     }
 
-    /// Makes sure that these bytes are mapped.
-    fn show(&mut self, start: u64, length: u64) -> io::Result<()> {
-        if start < self.window.start || start + length > self.window.start + self.window.mapping.size() as u64 {
-            self.window = Window::open(&self.fd, self.page, self.size, start, length)?;
-        }
-        Ok(())
+    /// A window that has these bytes.
+    fn window(&mut self, start: u64, length: u64) -> io::Result<&Window> {
+        let has_it =
+            |window: &Window| window.start <= start && start + length <= window.start + window.mapping.size() as u64;
+        let window = match self.window.take().filter(has_it) {
+            Some(window) => window,
+            None => Window::open(&self.fd, self.page, self.size, start, length)?,
+        };
+        Ok(self.window.insert(window))
     }
 }
 
 impl Window {
+    /// Of the record that begins there.
+    fn length(&self, start: u64) -> &AtomicU32 {
+        self.mapping.u32_at((start - self.start) as usize)
+    }
+
     fn open(fd: &OwnedFd, page: u64, size: u64, start: u64, length: u64) -> io::Result<Self> {
         let start = start & !(page - 1);
         // Behind its end the data begins once more, so that what goes over it lies in one piece.
@@ -193,7 +198,7 @@ mod tests {
             buffer.commit(position, record.len() as u32);
             assert_eq!(read(&mut ring), [record]);
         }
-        assert!(buffer.reserved > buffer.size && ring.window.mapping.size() as u64 <= WINDOW);
+        assert!(buffer.reserved > buffer.size && ring.window.unwrap().mapping.size() as u64 <= WINDOW);
     }
 
     proptest! {

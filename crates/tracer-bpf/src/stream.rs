@@ -1,6 +1,9 @@
 //! The ring buffer, drained into events.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use tracer_model::{Event, Ktime};
 
@@ -12,15 +15,20 @@ pub struct Stream {
     decoder: Decoder,
     flows: Flows,
     undecodable: u64,
+    is_stuck: bool,
 }
 
 impl Stream {
     pub(crate) fn new(ring: Ring, flows: Flows) -> Self {
-        Self { ring, decoder: Decoder::default(), flows, undecodable: 0 }
+        Self { ring, decoder: Decoder::default(), flows, undecodable: 0, is_stuck: false }
     }
 
     /// Hands on what has come in until `now`, and says how many records that was.
-    pub fn drain(&mut self, now: Ktime, mut handle: impl FnMut(Event)) -> usize {
+    ///
+    /// # Errors
+    ///
+    /// If the memory cannot be mapped: what has come in is still there, and the stream readable.
+    pub fn drain(&mut self, now: Ktime, mut handle: impl FnMut(Event)) -> io::Result<usize> {
         let read = self.ring.read(|record| {
             let decoded = self.decoder.decode(record, |event| {
                 self.flows.note(&event);
@@ -29,11 +37,8 @@ impl Stream {
             self.undecodable += u64::from(decoded.is_err());
         });
         self.flows.look(now, handle);
-        read.unwrap_or_else(|_| {
-            // The certificate must not say that all was read.
-            self.undecodable += 1;
-            0
-        })
+        self.is_stuck = read.is_err();
+        read
     }
 
     /// Hands on the last of what flows have carried, when all else is drained.
@@ -41,10 +46,10 @@ impl Stream {
         self.flows.finish(handle);
     }
 
-    /// Records so far that were not understood.
+    /// Records so far that were not understood; one more, if there are some that could not be read.
     #[must_use]
     pub fn undecodable(&self) -> u64 {
-        self.undecodable
+        self.undecodable + u64::from(self.is_stuck)
     }
 }
 

@@ -92,7 +92,12 @@ fn drain(
             tracer.handle(event);
             hand_on(&mut tracer, intake);
         };
-        quiet = if stream.drain(now(), &mut handle) == 0 { quiet.saturating_add(1) } else { 0 };
+        match stream.drain(now(), &mut handle) {
+            Ok(0) => quiet = quiet.saturating_add(1),
+            Ok(_) => quiet = 0,
+            // It is readable all the time.
+            Err(_) => thread::sleep(Duration::from_millis(INTERVAL_MS.into())),
+        }
         // One more look comes before we rely on being woken.
         capture.wake_for_any(quiet >= PATIENCE);
         if is_last {

@@ -212,7 +212,7 @@ fn attach(config: &Config) -> Result<Attached> {
 }
 
 /// Loads them with as much room as the kernel gives.
-fn load(mut options: Options) -> Result<Attached> {
+pub(crate) fn load(mut options: Options) -> Result<Attached> {
     loop {
         match Attached::load(&options) {
             Err(error @ LoadError::Map { .. }) if options.ring_bytes > LEAST_RING => {

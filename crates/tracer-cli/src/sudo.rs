@@ -24,7 +24,7 @@ use tracer_bpf::{
     probe::{self, HANDING_OVER_FLOOR},
 };
 
-use crate::user::invoker;
+use crate::{run, user::invoker};
 
 /// The subcommand that is the helper.
 pub(crate) const HELPER: &str = "attach-for-sudo";
@@ -94,7 +94,7 @@ pub(crate) fn help(options: Options) -> Result<()> {
     let viewer = (!user.is_root()).then(|| Viewer { user_id: user.as_raw(), group_id: group.as_raw() });
     let attached = probe::check()
         .map_err(|obstacle| format!("{obstacle}; {}", obstacle.remedy()))
-        .and_then(|()| Attached::load(&Options { viewer, ..options }).map_err(|error| error.to_string()));
+        .and_then(|()| run::load(Options { viewer, ..options }).map_err(|error| format!("{error:#}")));
     let send = |bytes: &[u8], parts: &[ControlMessage<'_>]| {
         sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], parts, MsgFlags::empty(), None)
     };

@@ -72,6 +72,10 @@ impl Lookups {
             return former.or_else(|| self.oldest());
         };
         self.learn(asker, &message.name, &answer);
+        // Of two questions with the same number the first is given up.
+        if !self.pending.get(&key).is_some_and(|over| over.span.name.eq_ignore_ascii_case(&message.name)) {
+            return None;
+        }
         let over = self.pending.remove(&key)?;
         Some(Over { end: at, span: LookupSpan { answer: Some(answer), ..over.span }, ..over })
     }

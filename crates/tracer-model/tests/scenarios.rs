@@ -684,6 +684,19 @@ fn a_lookup_lasts_from_the_question_to_the_answer_and_names_what_is_connected_to
 }
 
 #[test]
+fn an_answer_is_that_to_the_name_that_was_asked_for() {
+    let trace = Story::new()
+        .dns(2, 1, "a.test", None)
+        .dns(2, 1, "b.test", None)
+        .dns(2, 1, "A.test", Some("10.0.0.9"))
+        .dns(2, 1, "B.test", Some("10.0.0.8"))
+        .exit(2, 0)
+        .finish();
+    assert_eq!(trace.tree(), "sh exit=0\n├─ lookup a.test\n└─ lookup b.test NOERROR");
+    assert_eq!(trace.attribute("lookup b.test", "dns.answers"), Some(Value::Strings(vec!["10.0.0.8".into()])));
+}
+
+#[test]
 fn a_flow_lasts_from_its_first_datagram_to_its_last_and_names_its_peer() {
     let quic = flow(60, "10.0.0.1:40000", "10.0.0.9:443");
     let story = Story::new()
