@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -49,13 +50,13 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     table.line("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")?;
     let mut start_up = Duration::ZERO;
     for (index, workload) in workloads.iter().enumerate() {
-        let row = compare(&traced, &workload.command, pairs)?;
+        let row = compare(&traced, &workload.command, pairs, start_up)?;
         let extra = row.traced.saturating_sub(row.bare);
         let running = if index == 0 {
             start_up = extra;
             format!("+{}", ms(extra))
         } else {
-            format!("{:.3}", row.traced.saturating_sub(start_up).as_secs_f64() / row.bare.as_secs_f64())
+            format!("{:.3}", row.running)
         };
         table.line(&format!(
             "| {} | {} | {} | {:.3} | {running} | {:.3} – {:.3} | {} MiB |",
@@ -68,9 +69,8 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
             row.peak
         ))?;
     }
-    let idle = [&traced[..], &["sleep", "10"].map(str::to_owned)].concat();
-    let (_, usage) = time(&idle)?;
-    table.line(&format!("\nCPU time of all of a traced `sleep 10`, start-up included: {}.", ms(usage.cpu)))?;
+    table
+        .line(&format!("\nCPU time of our own in a minute in which nothing happens: {}.", ms(idle_minute(&traced)?)))?;
 
     table.line("\nInstructions of user space, counted by callgrind:\n")?;
     table.line("| what | instructions |")?;
@@ -80,7 +80,7 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     }
 
     let others = other_tracers();
-    let other_pairs = OTHER_PAIRS.min(pairs);
+    let other_pairs = OTHER_PAIRS.min(pairs.div_ceil(3));
     table.line(&format!("\nOther tracers, medians of {other_pairs} pairs, whole processes:\n"))?;
     let names: Vec<_> = others.iter().map(|(name, _)| *name).collect();
     table.line(&format!("| workload | {} |", names.join(" | ")))?;
@@ -88,7 +88,7 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     for workload in workloads.iter().filter(|workload| workload.is_compared) {
         let mut cells = Vec::new();
         for (_, command) in &others {
-            cells.push(format!("{:.2}", compare(command, &workload.command, other_pairs)?.ratio));
+            cells.push(format!("{:.2}", compare(command, &workload.command, other_pairs, Duration::ZERO)?.ratio));
         }
         table.line(&format!("| {} | {} |", workload.name, cells.join(" | ")))?;
     }
@@ -148,6 +148,28 @@ fn small_crate() -> Result<String> {
     Ok(format!("cd '{}' && touch src/main.rs && '{cargo}' build --quiet --offline", folder.display()))
 }
 
+/// CPU time that tracing takes while the command sleeps: ten seconds of that, times six.
+fn idle_minute(tracer: &[String]) -> Result<Duration> {
+    let mut command = Command::new(&tracer[0]);
+    command.args(&tracer[1..]).args(["sleep", "14"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn()?;
+    let taken = || -> Result<Duration> {
+        let mut sum = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", child.id()))? {
+            // Documentation/scheduler/sched-stats.rst: nanoseconds on a processor come first.
+            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+            sum += text.split_whitespace().next().context("an empty schedstat")?.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(sum))
+    };
+    sleep(Duration::from_secs(3));
+    let before = taken()?;
+    sleep(Duration::from_secs(10));
+    let after = taken()?;
+    wait(child.id())?;
+    Ok((after - before) * 6)
+}
+
 /// Those that are installed, as what stands before the command.
 fn other_tracers() -> Vec<(&'static str, Vec<String>)> {
     let tracers: [(&str, &[&str]); 3] = [
@@ -184,27 +206,32 @@ struct Row {
     bare: Duration,
     traced: Duration,
     ratio: f64,
+    /// Likewise without start-up and teardown.
+    running: f64,
     least: f64,
     most: f64,
     /// The most memory that any process of the traced runs has taken, MiB.
     peak: i64,
 }
 
-fn compare(tracer: &[String], command: &[String], count: usize) -> Result<Row> {
+fn compare(tracer: &[String], command: &[String], count: usize, start_up: Duration) -> Result<Row> {
     let traced = [tracer, command].concat();
     let (_, _) = (time(command)?, time(&traced)?);
     let (mut pairs, mut peak) = (Vec::new(), 0);
     for _ in 0..count {
-        let (bare, (traced, usage)) = (time(command)?.0, time(&traced)?);
+        let (bare, (traced, memory)) = (time(command)?.0, time(&traced)?);
         pairs.push((bare, traced));
-        peak = peak.max(usage.peak);
+        peak = peak.max(memory);
     }
-    let ratios = sorted(pairs.iter().map(|(bare, traced)| traced.as_secs_f64() / bare.as_secs_f64()));
+    let ratio = |(bare, traced): &(Duration, Duration)| traced.as_secs_f64() / bare.as_secs_f64();
+    let running = |(bare, traced): &(Duration, Duration)| ratio(&(*bare, traced.saturating_sub(start_up)));
+    let ratios = sorted(pairs.iter().map(ratio));
     let middle = count / 2;
     Ok(Row {
         bare: sorted(pairs.iter().map(|pair| pair.0))[middle],
         traced: sorted(pairs.iter().map(|pair| pair.1))[middle],
         ratio: ratios[middle],
+        running: sorted(pairs.iter().map(running))[middle],
         least: ratios[0],
         most: ratios[count - 1],
         peak,
@@ -229,7 +256,7 @@ pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
     let (pid, mut stdout, mut stderr) = (child.id(), String::new(), String::new());
     child.stdout.context("no stdout")?.read_to_string(&mut stdout)?;
     child.stderr.context("no stderr")?.read_to_string(&mut stderr)?;
-    let (status, taken) = wait(pid)?;
+    let (status, peak) = wait(pid)?;
     let elapsed = start.elapsed().as_secs_f64();
     print!("{stderr}");
     if status != 0 {
@@ -239,21 +266,13 @@ pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
     println!(
         "{forkers} forkers, {runs} runs in {elapsed:.1} s, so {} spans expected; {} MiB",
         runs + forkers as u64 + 1,
-        taken.peak
+        peak
     );
     Ok(())
 }
 
-/// What a process and all it has waited for took.
-#[derive(Clone, Copy, Debug)]
-struct Taken {
-    /// Of the largest of them, MiB.
-    peak: i64,
-    cpu: Duration,
-}
-
-/// Waits for a child; gives its wait status and what it has taken.
-fn wait(pid: u32) -> Result<(i32, Taken)> {
+/// Waits for a child; gives its wait status, and the memory that the largest of it and all it has waited for has taken, MiB.
+fn wait(pid: u32) -> Result<(i32, i64)> {
     let mut status = 0;
     // SAFETY: a structure of plain numbers.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -262,9 +281,7 @@ fn wait(pid: u32) -> Result<(i32, Taken)> {
     if waited < 0 {
         return Err(std::io::Error::last_os_error().into());
     }
-    let duration =
-        |time: libc::timeval| Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64);
-    Ok((status, Taken { peak: usage.ru_maxrss / 1024, cpu: duration(usage.ru_utime) + duration(usage.ru_stime) }))
+    Ok((status, usage.ru_maxrss / 1024))
 }
 
 fn sorted<T: PartialOrd>(values: impl Iterator<Item = T>) -> Vec<T> {
@@ -273,18 +290,18 @@ fn sorted<T: PartialOrd>(values: impl Iterator<Item = T>) -> Vec<T> {
     values
 }
 
-/// Runs a command: how long it took, and what.
-fn time(command: &[String]) -> Result<(Duration, Taken)> {
+/// Runs a command: how long it took, and how much memory.
+fn time(command: &[String]) -> Result<(Duration, i64)> {
     let mut process = Command::new(&command[0]);
     process.args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
     let child = process.spawn().with_context(|| format!("cannot run {}", command[0]))?;
-    let (status, taken) = wait(child.id())?;
+    let (status, peak) = wait(child.id())?;
     let elapsed = start.elapsed();
     if status != 0 {
         bail!("{command:?}: wait status {status}");
     }
-    Ok((elapsed, taken))
+    Ok((elapsed, peak))
 }
 
 fn ms(duration: Duration) -> String {
