@@ -219,36 +219,44 @@ static __always_inline __u64 position_of(struct tcp_sock *tp, bool is_answer)
 	return BPF_CORE_READ(tp, bytes_acked) - 1 + (BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una));
 }
 
-/* Of the socket that the current task's system call has locked. */
-__noinline int tell_transfer(__u64 socket, __u32 is_answer)
+/* Looks how far the stream has got; gives 0 if it has not. */
+__noinline int begin_transfer(__u64 socket, __u32 is_answer)
 {
-	struct tracked_process *process = tracked_process();
 	struct transfer *transfer = current_transfer();
-	struct sock *sk = (struct sock *)socket;
 	struct tcp_sock *tp = (struct tcp_sock *)socket;
-	struct dns_stream *stream, *known;
-	struct dns_record *record;
-	__u64 done = 0;
 	void *registers = current_registers();
-	int flags;
+	struct dns_stream *known;
 
-	if (!transfer || !process || !registers)
+	if (!transfer || !registers)
 		return 0;
-	record = &transfer->record;
-	stream = &transfer->stream;
 	transfer->key.socket = socket;
 	transfer->key.is_answer = is_answer;
 	known = bpf_map_lookup_elem(&dns_streams, &transfer->key);
-	stream->end = position_of(tp, is_answer);
-	record->offset = known ? known->end : 0;
+	transfer->stream.end = position_of(tp, is_answer);
+	transfer->record.offset = known ? known->end : 0;
 	/* Sent again, or looked at without being taken. */
-	if (stream->end <= record->offset)
+	if (transfer->stream.end <= transfer->record.offset)
 		return 0;
-	transfer->size = stream->end - record->offset;
-	stream->thread = bpf_get_current_pid_tgid();
-	stream->argument = call_argument(registers, 1);
-	stream->size = call_argument(registers, 2);
-	flags = find_pieces(socket, is_answer);
+	transfer->size = transfer->stream.end - transfer->record.offset;
+	transfer->stream.thread = bpf_get_current_pid_tgid();
+	transfer->stream.argument = call_argument(registers, 1);
+	transfer->stream.size = call_argument(registers, 2);
+	return 1;
+}
+
+/* Notes it. Gives 0 if nothing can be told of it. */
+__noinline int end_transfer(__u64 socket, __u32 is_answer, __u32 flags)
+{
+	struct transfer *transfer = current_transfer();
+	struct tcp_sock *tp = (struct tcp_sock *)socket;
+	struct sock *sk = (struct sock *)socket;
+	struct dns_stream *stream, *known;
+	__u64 done = 0;
+
+	if (!transfer)
+		return 0;
+	stream = &transfer->stream;
+	known = bpf_map_lookup_elem(&dns_streams, &transfer->key);
 	if (known && known->goes_on && known->thread == stream->thread && known->argument == stream->argument &&
 	    known->size == stream->size && known->done + transfer->size <= transfer->room)
 		done = known->done;
@@ -260,22 +268,28 @@ __noinline int tell_transfer(__u64 socket, __u32 is_answer)
 	    !BPF_CORE_READ(sk, sk_backlog.tail) && stream->done >= BPF_CORE_READ(sk, sk_rcvlowat))
 		stream->goes_on = 0;
 	bpf_map_update_elem(&dns_streams, &transfer->key, stream, BPF_ANY);
-	if (process->is_withheld)
+	if (transfer->size <= transfer->room)
+		return is_answer || transfer->room <= DNS_MESSAGE;
+	/* No question is as long as that; and of a long write only a part may be there. */
+	if (is_answer || transfer->room > DNS_MESSAGE)
 		return 0;
-	if (is_answer && transfer->size > transfer->room)
-		return 0;
-	if (!is_answer) {
-		/* No question is as long; and of a long write only a part may be there. */
-		if (transfer->room > DNS_MESSAGE)
-			return 0;
-		if (transfer->size > transfer->room) {
-			/* What was put off, and sent later by nobody's call, comes before what is in these buffers. */
-			if (transfer->header.count <= PIECES)
-				record->offset += transfer->size - transfer->room;
-			transfer->size = transfer->room;
-		}
-	}
+	/* What was put off, and sent later by nobody's call, comes before what is in these buffers. */
+	if (transfer->header.count <= PIECES)
+		transfer->record.offset += transfer->size - transfer->room;
+	transfer->size = transfer->room;
+	return 1;
+}
 
+__noinline int fill_transfer(__u64 socket, __u32 is_answer)
+{
+	struct tracked_process *process = tracked_process();
+	struct transfer *transfer = current_transfer();
+	struct sock *sk = (struct sock *)socket;
+	struct dns_record *record;
+
+	if (!transfer || !process || process->is_withheld)
+		return 0;
+	record = &transfer->record;
 	record->header.time_ns = bpf_ktime_get_boot_ns();
 	record->header.process = process->identity;
 	record->header.kind = RECORD_DNS;
@@ -287,8 +301,20 @@ __noinline int tell_transfer(__u64 socket, __u32 is_answer)
 	__builtin_memset(record->peer_address, 0, 16);
 	read_local_address(record->local_address, sk);
 	read_peer_address(record->peer_address, sk);
-	emit_pieces();
-	return 0;
+	return 1;
+}
+
+/* Of the socket that the current task's system call has locked. One after the other: all that are under way at once
+ * share 512 bytes of stack. */
+static __always_inline void tell_transfer(__u64 socket, __u32 is_answer)
+{
+	int flags;
+
+	if (!tracked_process() || !begin_transfer(socket, is_answer))
+		return;
+	flags = find_pieces(socket, is_answer);
+	if (end_transfer(socket, is_answer, flags) && fill_transfer(socket, is_answer))
+		emit_pieces();
 }
 
 #endif

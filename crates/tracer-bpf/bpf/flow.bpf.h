@@ -173,22 +173,17 @@ struct {
 	__type(value, __u64[DESCRIPTORS_AT_ONCE]);
 } descriptors SEC(".maps");
 
-/* Without a branch for each, which the verifier would follow. */
 __noinline int has_file(__u64 table, __u64 file)
 {
-	__u64 differs = 1;
 	__u32 zero = 0;
 	__u64 *files = bpf_map_lookup_elem(&descriptors, &zero);
 
 	if (!files || bpf_probe_read_kernel(files, DESCRIPTORS_AT_ONCE * sizeof(*files), (void *)table))
 		return 0;
-#pragma unroll
-	for (__u32 i = 0; i < DESCRIPTORS_AT_ONCE; i++) {
-		__u64 difference = files[i] ^ file;
-
-		differs &= (difference | -difference) >> 63;
-	}
-	return !differs;
+	for (__u32 i = 0; i < DESCRIPTORS_AT_ONCE; i++)
+		if (files[i] == file)
+			return 1;
+	return 0;
 }
 
 /*
