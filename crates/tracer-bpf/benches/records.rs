@@ -22,7 +22,7 @@ const COMPILER: [(u32, &str); 5] = [
     (wire::TEXT_DIRECTORY, "src\0redis\0someone\0home\0"),
     (
         wire::TEXT_ARGUMENTS,
-        "cc1\0-quiet\0-I../deps/hiredis\0-I../deps/lua/src\0-O2\0-Wall\0-W\0-std=c11\0-dumpbase\0server.c\0-o\0/tmp/ccAbCdEf.s\0",
+        "cc1\0-quiet\0-I../deps/hiredis\0-I../deps/lua/src\0-O2\0-Wall\0-W\0-std=c11\0-dumpbase\0server.c\0-o\0server.s\0",
     ),
     (wire::TEXT_CGROUP, "session-2.scope\0user-1000.slice\0user.slice\0"),
 ];

@@ -61,7 +61,7 @@ fn spans() -> Vec<Span> {
         let at = Ktime(u64::from(number) * 1000 + 2);
         let process = Identity { tgid: 100 + number, start: at };
         let arguments =
-            ["cc1", "-quiet", "-I../deps/hiredis", "-O2", "-Wall", "-std=c11", "server.c", "-o", "/tmp/ccAbCdEf.s"];
+            ["cc1", "-quiet", "-I../deps/hiredis", "-O2", "-Wall", "-std=c11", "server.c", "-o", "server.s"];
         let image = Image {
             file: "/usr/lib/gcc/x86_64-linux-gnu/12/cc1".to_owned(),
             executable: Some("/usr/lib/gcc/x86_64-linux-gnu/12/cc1".to_owned()),
