@@ -56,8 +56,8 @@ static __always_inline struct shared_page *shared_page(void)
 #define COUNT(field) ADD(field, 1)
 
 /*
- * The reader wakes by itself several times a second; it is woken when there is much to read. Waking it for each record
- * would put its time slices between those of the traced processes.
+ * The reader wakes by itself several times a second; it is woken when there is much to read, or anything after a time
+ * without. Waking it for each record would put its time slices between those of the traced processes.
  */
 static __always_inline __u64 wakeup(void)
 {

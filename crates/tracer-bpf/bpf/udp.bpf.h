@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * UDP of the tracked processes, on its way: flows, and what is said to name servers.
+ * What the tracked processes send and get, on its way: UDP flows, what is said to name servers over UDP, and what is
+ * asked of them over TCP.
  *
  * A datagram is handed to a device in its process's own context, from a socket; who is running when the device's queue
- * lets it go has nothing to do with it. One that comes in does so in softirq, where the
- * current task has nothing to do with it, before any address translation is undone: it is known by the ports.
+ * lets it go has nothing to do with it. One that comes in does so in softirq, where the current task has nothing to do
+ * with it, before any address translation is undone: it is known by the ports.
  */
 #ifndef TRACER_UDP_BPF_H
 #define TRACER_UDP_BPF_H

@@ -8,12 +8,12 @@ use std::{
     time::SystemTime,
 };
 
-use opentelemetry::{Array, SpanId, Value as OtelValue};
+use opentelemetry::{SpanId, Value as OtelValue};
 use opentelemetry_sdk::{Resource, trace::SpanData};
 use serde_json::{Map, Value, json};
 use tracer_model::semconv;
 
-use super::{Report, row::nanoseconds};
+use super::{Report, json_value, row::nanoseconds};
 
 pub(super) struct Events {
     to: Box<dyn Write + Send>,
@@ -166,21 +166,6 @@ fn arguments(span: &SpanData) -> Value {
         arguments.insert("parent_span_id".to_owned(), span.parent_span_id.to_string().into());
     }
     arguments.into()
-}
-
-/// An attribute's value as JSON.
-pub(super) fn json_value(value: &OtelValue) -> Value {
-    match value {
-        OtelValue::Bool(value) => Value::from(*value),
-        OtelValue::I64(value) => Value::from(*value),
-        OtelValue::F64(value) => Value::from(*value),
-        OtelValue::String(value) => Value::from(value.as_str()),
-        OtelValue::Array(Array::Bool(values)) => Value::from(values.clone()),
-        OtelValue::Array(Array::I64(values)) => Value::from(values.clone()),
-        OtelValue::Array(Array::F64(values)) => Value::from(values.clone()),
-        OtelValue::Array(Array::String(values)) => values.iter().map(|value| Value::from(value.as_str())).collect(),
-        other => Value::from(other.to_string()),
-    }
 }
 
 #[cfg(test)]

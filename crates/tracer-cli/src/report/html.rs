@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Report,
     analysis::Tree,
-    chrome::json_value,
+    json_value,
     row::{About, Kind, Row, Rows, nanoseconds},
     summary::command_line,
 };
