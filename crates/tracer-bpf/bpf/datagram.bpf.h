@@ -25,6 +25,8 @@ struct fragment_header {
 	__be16 offset;
 };
 
+#define HEADERS (IPV6_HEADER + UDP_HEADER)
+
 /* One, or several that the kernel treats as one: generic segmentation offload. */
 struct datagram {
 	__u8 source[16]; /* IPv4 as v4-mapped */
@@ -32,11 +34,26 @@ struct datagram {
 	__u16 source_port; /* host order */
 	__u16 destination_port;
 	__u32 count;
-	__u64 size; /* payload, bytes */
-	void *payload;
+	__u64 size;    /* payload, bytes */
+	__u64 payload; /* its address */
+	__u8 headers[HEADERS];
 };
 
-#define HEADERS (IPV6_HEADER + UDP_HEADER)
+#define OUTGOING 0
+#define INCOMING 1
+
+/* One for each direction: what comes in may interrupt what goes out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct datagram);
+} datagrams SEC(".maps");
+
+static __always_inline struct datagram *current_datagram(__u32 direction)
+{
+	return bpf_map_lookup_elem(&datagrams, &direction);
+}
 
 /* Reads the addresses of an IP packet. Gives how far into it its UDP header is, 0 if it has none: of a fragmented
  * datagram the first part has it. */
@@ -67,39 +84,44 @@ static __always_inline __u32 read_ip(struct datagram *datagram, const __u8 *ip)
 	return 0;
 }
 
-/* False if that is not the beginning of a datagram. Every read takes a call, so there are few: `head` is the packet's,
- * NULL if it has not been read. */
-static __always_inline bool read_datagram(struct datagram *datagram, struct sk_buff *skb, void *head, void *packet)
+/* Gives 0 if `packet`, or what stands at the network header if that is 0, is not the beginning of a datagram. Every
+ * read takes a call, so there are few. */
+__noinline int read_datagram(__u64 skb_address, __u64 packet, __u32 direction)
 {
+	struct sk_buff *skb = (struct sk_buff *)skb_address;
+	struct datagram *datagram = current_datagram(direction);
+	__u64 head = (__u64)BPF_CORE_READ(skb, head);
 	struct skb_shared_info *shared;
 	struct udp_header header;
-	__u8 headers[HEADERS];
 	__u32 udp, size;
 
+	if (!datagram)
+		return 0;
+	packet = packet ?: head + BPF_CORE_READ(skb, network_header);
 	__builtin_memset(datagram, 0, sizeof(*datagram));
-	if (bpf_probe_read_kernel(headers, sizeof(headers), packet))
-		return false;
-	udp = read_ip(datagram, headers);
+	if (bpf_probe_read_kernel(datagram->headers, HEADERS, (void *)packet))
+		return 0;
+	udp = read_ip(datagram, datagram->headers);
 	if (!udp)
-		return false;
+		return 0;
 	if (udp == IPV4_HEADER)
-		__builtin_memcpy(&header, headers + IPV4_HEADER, sizeof(header));
+		__builtin_memcpy(&header, datagram->headers + IPV4_HEADER, sizeof(header));
 	else if (udp == IPV6_HEADER)
-		__builtin_memcpy(&header, headers + IPV6_HEADER, sizeof(header));
-	else if (bpf_probe_read_kernel(&header, sizeof(header), packet + udp))
-		return false;
+		__builtin_memcpy(&header, datagram->headers + IPV6_HEADER, sizeof(header));
+	else if (bpf_probe_read_kernel(&header, sizeof(header), (void *)packet + udp))
+		return 0;
 	datagram->source_port = bpf_ntohs(header.source);
 	datagram->destination_port = bpf_ntohs(header.destination);
 	if (bpf_ntohs(header.length) < UDP_HEADER)
-		return false;
+		return 0;
 	datagram->size = bpf_ntohs(header.length) - UDP_HEADER;
 	datagram->payload = packet + udp + UDP_HEADER;
 	datagram->count = 1;
-	shared = (struct skb_shared_info *)((head ?: BPF_CORE_READ(skb, head)) + BPF_CORE_READ(skb, end));
+	shared = (struct skb_shared_info *)(head + BPF_CORE_READ(skb, end));
 	size = BPF_CORE_READ(shared, gso_size);
 	if (size && (BPF_CORE_READ(shared, gso_type) & SKB_GSO_UDP_L4))
 		datagram->count = ((__u32)datagram->size + size - 1) / size;
-	return true;
+	return 1;
 }
 
 #endif

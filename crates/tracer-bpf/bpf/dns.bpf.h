@@ -4,7 +4,6 @@
 #ifndef TRACER_DNS_BPF_H
 #define TRACER_DNS_BPF_H
 
-#define PORT_DNS    53
 #define DNS_MESSAGE 4096 /* captured of one; longer answers are rare */
 
 /* Of the header's third byte (RFC 1035, 4.1.1): an answer, not a query. */
@@ -38,75 +37,83 @@ struct {
 	__type(value, struct identity);
 } askers SEC(".maps");
 
-static __always_inline void emit_dns(struct sk_buff *skb, struct datagram *datagram, struct dns_scratch *scratch,
-				     struct identity *asker, __u32 local_port, bool is_answer)
+/* `skb` has the payload of the datagram of that direction. */
+__noinline int emit_dns(__u64 skb_address, __u32 direction, __u64 asker_start, __u32 asker_tgid)
 {
-	void *end = BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
-	__u64 size = datagram->size;
+	struct sk_buff *skb = (struct sk_buff *)skb_address;
+	__u64 end = (__u64)BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
+	struct dns_scratch *scratch = bpf_map_lookup_elem(&dns_scratches, &direction);
+	struct datagram *datagram = current_datagram(direction);
+	__u64 size;
 
+	if (!scratch || !datagram)
+		return 0;
+	size = datagram->size;
 	/* For the verifier: what is compared below is what is passed on. */
 	barrier_var(size);
 	/* What does not lie in one piece is somewhere else. */
-	if (size > DNS_MESSAGE || datagram->payload + size > end)
-		return;
-	if (size == 0 || bpf_probe_read_kernel(scratch->message, size, datagram->payload))
-		return;
-	/* The port may hear anything. */
-	if (is_answer && (size <= DNS_FLAGS || !(scratch->message[DNS_FLAGS] & DNS_RESPONSE)))
-		return;
+	if (size == 0 || size > DNS_MESSAGE || datagram->payload + size > end ||
+	    bpf_probe_read_kernel(scratch->message, size, (void *)datagram->payload))
+		return 0;
 	scratch->record.header.time_ns = bpf_ktime_get_boot_ns();
-	scratch->record.header.process = *asker;
+	scratch->record.header.process.start_ns = asker_start;
+	scratch->record.header.process.tgid = asker_tgid;
 	scratch->record.header.kind = RECORD_DNS;
-	scratch->record.local_port = local_port;
 	scratch->record.peer_port = PORT_DNS;
 	scratch->record.size = size;
+	if (direction == INCOMING) {
+		/* The port may hear anything. */
+		if (size <= DNS_FLAGS || !(scratch->message[DNS_FLAGS] & DNS_RESPONSE))
+			return 0;
+		scratch->record.local_port = datagram->destination_port;
+		__builtin_memcpy(scratch->record.local_address, datagram->destination, 16);
+		__builtin_memcpy(scratch->record.peer_address, datagram->source, 16);
+	} else {
+		scratch->record.local_port = datagram->source_port;
+		__builtin_memcpy(scratch->record.local_address, datagram->source, 16);
+		__builtin_memcpy(scratch->record.peer_address, datagram->destination, 16);
+	}
 	emit(scratch, sizeof(scratch->record) + size, RECORD_DNS);
+	return 0;
 }
 
-static __always_inline void emit_query(struct sk_buff *skb, struct sock *sk, struct datagram *datagram,
-				       struct identity *asker)
+/* By the current task, if it may be who has sent it. */
+__noinline int emit_query(__u64 skb, __u64 socket)
 {
-	struct dns_scratch *scratch;
+	struct datagram *datagram = current_datagram(OUTGOING);
+	struct tracked_process *asker = tracked_process();
 	struct asker_key key = {};
-	__u32 query = 0;
 
-	scratch = bpf_map_lookup_elem(&dns_scratches, &query);
-	if (!scratch)
-		return;
-	key.network_namespace = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (!datagram || !asker || is_of_tunnel(skb) || !may_have_socket(socket))
+		return 0;
+	key.network_namespace = network_namespace(BPF_CORE_READ((struct sock *)socket, __sk_common.skc_net.net));
 	key.port = datagram->source_port;
-	bpf_map_update_elem(&askers, &key, asker, BPF_ANY);
-	__builtin_memcpy(scratch->record.local_address, datagram->source, 16);
-	__builtin_memcpy(scratch->record.peer_address, datagram->destination, 16);
-	emit_dns(skb, datagram, scratch, asker, key.port, false);
+	bpf_map_update_elem(&askers, &key, &asker->identity, BPF_ANY);
+	return emit_dns(skb, OUTGOING, asker->identity.start_ns, asker->identity.tgid);
 }
 
-/* False if it is none. Where addresses are translated, an answer may come from another port than was asked. */
-static __always_inline bool emit_answer(struct sk_buff *skb, struct net *net, struct datagram *datagram)
+/* Gives 0 if it is none. Where addresses are translated, an answer may come from another port than was asked. */
+__noinline int emit_answer(__u64 skb, __u64 net)
 {
-	struct dns_scratch *scratch;
-	struct asker_key key = {};
+	struct datagram *datagram = current_datagram(INCOMING);
 	struct tracked_process *process;
+	struct asker_key key = {};
 	struct identity *asker;
-	__u32 answer = 1;
 
-	key.network_namespace = BPF_CORE_READ(net, ns.inum);
+	if (!datagram)
+		return 0;
+	key.network_namespace = network_namespace((struct net *)net);
 	key.port = datagram->destination_port;
 	asker = bpf_map_lookup_elem(&askers, &key);
 	if (!asker)
-		return false;
+		return 0;
 	/* Who has the port after the asker has asked nobody. */
 	process = bpf_map_lookup_elem(&processes, &asker->tgid);
 	if (!process || process->identity.start_ns != asker->start_ns || process->is_withheld) {
 		bpf_map_delete_elem(&askers, &key);
-		return false;
+		return 0;
 	}
-	scratch = bpf_map_lookup_elem(&dns_scratches, &answer);
-	if (!scratch)
-		return false;
-	__builtin_memcpy(scratch->record.local_address, datagram->destination, 16);
-	__builtin_memcpy(scratch->record.peer_address, datagram->source, 16);
-	emit_dns(skb, datagram, scratch, asker, key.port, true);
+	emit_dns(skb, INCOMING, asker->start_ns, asker->tgid);
 	return datagram->source_port == PORT_DNS;
 }
 

@@ -71,13 +71,14 @@ static __always_inline bool is_of_name_server(struct sock *sk)
 }
 
 /* What is at that address now is another socket. */
-static __always_inline void forget_dns_streams(__u64 socket)
+__noinline int forget_dns_streams(__u64 socket)
 {
 	struct dns_stream_key key = {.socket = socket};
 
 	bpf_map_delete_elem(&dns_streams, &key);
 	key.is_answer = 1;
 	bpf_map_delete_elem(&dns_streams, &key);
+	return 0;
 }
 
 static __always_inline struct transfer *current_transfer(void)
@@ -284,8 +285,9 @@ __noinline int fill_transfer(__u64 socket, __u32 is_answer)
 {
 	struct tracked_process *process = tracked_process();
 	struct transfer *transfer = current_transfer();
-	struct sock *sk = (struct sock *)socket;
 	struct dns_record *record;
+	struct sock_common *sk;
+	struct sock_room room;
 
 	if (!transfer || !process || process->is_withheld)
 		return 0;
@@ -295,12 +297,12 @@ __noinline int fill_transfer(__u64 socket, __u32 is_answer)
 	record->header.kind = RECORD_DNS;
 	record->socket = disguised(socket);
 	record->is_answer = is_answer;
-	record->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	sk = read_common(&room, (struct sock *)socket);
+	record->local_port = sk->skc_num;
 	record->peer_port = PORT_DNS;
 	__builtin_memset(record->local_address, 0, 16);
 	__builtin_memset(record->peer_address, 0, 16);
-	read_local_address(record->local_address, sk);
-	read_peer_address(record->peer_address, sk);
+	fill_addresses(record->local_address, record->peer_address, sk);
 	return 1;
 }
 

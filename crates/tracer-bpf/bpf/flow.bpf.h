@@ -157,9 +157,9 @@ static __always_inline void take_slot(struct flow_cursor *cursor)
 }
 
 /* The packet around a tunnel's is not the process's, but has its socket. */
-static __always_inline bool is_of_tunnel(struct sk_buff *skb)
+static __always_inline bool is_of_tunnel(__u64 skb)
 {
-	return BPF_CORE_READ(skb, inner_network_header) != 0;
+	return BPF_CORE_READ((struct sk_buff *)skb, inner_network_header) != 0;
 }
 
 /* Descriptors that are looked through for a socket, so many at a time. */
@@ -214,64 +214,87 @@ __noinline int may_have_socket(__u64 sk_address)
 	return count > DESCRIPTORS;
 }
 
-/* The first datagram to this peer. Where there is no room for the flow, that is known from then on. */
-static __always_inline void open_flow(struct flow_key *key, struct datagram *datagram, struct sock *sk, __u32 inode,
-				      __u16 local_port, struct identity *owner, __u64 now)
+/* Of what a socket sends. */
+static __always_inline void fill_outgoing_key(struct flow_key *key, __u64 socket, struct datagram *datagram)
 {
-	struct net *net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
-	struct flow_record record = {};
-	struct flow_key incoming = *key;
+	key->here = socket;
+	key->peer_port = datagram->destination_port;
+	__builtin_memcpy(key->peer, datagram->destination, 16);
+}
+
+/* Of what a port of a network namespace is sent. */
+static __always_inline void fill_incoming_key(struct flow_key *key, __u64 net, struct datagram *datagram)
+{
+	key->here = net;
+	key->port = datagram->destination_port;
+	key->peer_port = datagram->source_port;
+	__builtin_memcpy(key->peer, datagram->source, 16);
+}
+
+/* The beginning of a flow, or of what a socket sends to this peer after another process has had it: by the current
+ * task. Gives 0 if there is no room for it. */
+__noinline int open_flow(__u64 socket, __u32 local_port)
+{
+	struct datagram *datagram = current_datagram(OUTGOING);
+	struct net *net = BPF_CORE_READ((struct sock *)socket, __sk_common.skc_net.net);
+	struct tracked_process *owner = tracked_process();
+	struct flow_key key = {}, incoming = {};
+	__u64 now = bpf_ktime_get_boot_ns();
 	struct flow_cursor *cursor;
+	struct flow_record *record;
 	struct arrivals *question;
 	struct flow_slot *slot;
 	struct flow flow = {};
 	__u32 zero = 0;
 
 	cursor = bpf_map_lookup_elem(&flow_cursors, &zero);
-	if (!cursor)
-		return;
-	flow.inode = inode;
+	if (!cursor || !datagram || !owner)
+		return 0;
+	fill_outgoing_key(&key, socket, datagram);
+	flow.inode = socket_inode((struct sock *)socket);
 	flow.local_port = local_port;
-	flow.owner_tgid = owner->tgid;
+	flow.owner_tgid = owner->identity.tgid;
 	flow.slot = free_slot(cursor);
 	slot = bpf_map_lookup_elem(&flow_slots, &flow.slot);
 	if (!slot) {
 		flow.slot = NO_SLOT;
-		bpf_map_update_elem(&flows, key, &flow, BPF_ANY);
+		bpf_map_update_elem(&flows, &key, &flow, BPF_ANY);
 		COUNT(untracked_connections);
-		return;
+		return 0;
 	}
 	flow.generation = slot->generation;
 	slot->datagrams_sent = slot->datagrams_received = 0;
 	slot->bytes_sent = slot->bytes_received = 0;
-	slot->last_ns = record.header.time_ns = now;
+	slot->last_ns = now;
 	/* Of two threads that send at once one opens the flow. */
-	if (bpf_map_update_elem(&flows, key, &flow, bpf_map_lookup_elem(&flows, key) ? BPF_ANY : BPF_NOEXIST))
-		return;
+	if (bpf_map_update_elem(&flows, &key, &flow, bpf_map_lookup_elem(&flows, &key) ? BPF_ANY : BPF_NOEXIST))
+		return 1;
+	record = RESERVE(struct flow_record, RECORD_FLOW);
+	if (!record) {
+		/* Nobody would give the slot back. */
+		bpf_map_delete_elem(&flows, &key);
+		return 0;
+	}
 
 	/* A translated port is what the peer sends to. */
 	incoming.here = (__u64)net;
 	incoming.port = datagram->source_port;
+	incoming.peer_port = key.peer_port;
+	__builtin_memcpy(incoming.peer, key.peer, 16);
 	question = bpf_map_lookup_elem(&arrivals, &incoming);
 	if (question && now - question->passage.time_ns >= ANSWER_NS)
 		question = NULL;
-	if (question)
-		record.header.time_ns = question->first_ns;
-	record.header.process = *owner;
-	record.header.kind = RECORD_FLOW;
-	record.slot = flow.slot;
-	record.generation = flow.generation;
-	record.network_namespace = BPF_CORE_READ(net, ns.inum);
-	record.local_port = local_port;
-	record.peer_port = key->peer_port;
-	__builtin_memcpy(record.local_address, datagram->source, 16);
-	__builtin_memcpy(record.peer_address, key->peer, 16);
-	if (bpf_ringbuf_output(&records, &record, sizeof(record), wakeup())) {
-		/* Nobody would give the slot back. */
-		bpf_map_delete_elem(&flows, key);
-		COUNT(lost_records[RECORD_FLOW]);
-		return;
-	}
+	record->header.time_ns = question ? question->first_ns : now;
+	record->header.process = owner->identity;
+	record->header.kind = RECORD_FLOW;
+	record->slot = flow.slot;
+	record->generation = flow.generation;
+	record->network_namespace = network_namespace(net);
+	record->local_port = local_port;
+	record->peer_port = key.peer_port;
+	__builtin_memcpy(record->local_address, datagram->source, 16);
+	__builtin_memcpy(record->peer_address, key.peer, 16);
+	submit(record);
 	take_slot(cursor);
 	if (question)
 		flow.passage = question->passage;
@@ -282,84 +305,86 @@ static __always_inline void open_flow(struct flow_key *key, struct datagram *dat
 		__sync_fetch_and_add(&slot->bytes_received, question->bytes);
 		bpf_map_delete_elem(&arrivals, &incoming);
 	}
+	return 1;
 }
 
-/* `sender` is NULL where the current task has nothing to do with it, or is not tracked. */
-static __always_inline void count_sent(struct sk_buff *skb, struct sock *sk, __u16 local_port,
-				       struct datagram *datagram, struct tracked_process *sender)
+/* What a socket sends: by the current task, or by something that has nothing to do with it, or is not tracked. */
+__noinline int count_sent(__u64 skb, __u64 socket, __u32 local_port, __u32 is_by_current)
 {
+	struct tracked_process *sender = is_by_current ? tracked_process() : NULL;
+	struct datagram *datagram = current_datagram(OUTGOING);
+	__u32 inode = socket_inode((struct sock *)socket);
 	__u64 now = bpf_ktime_get_boot_ns();
-	__u32 inode = socket_inode(sk);
 	struct flow_key key = {};
 	struct flow_slot *slot;
 	struct flow *flow;
 
-	key.here = (__u64)sk;
-	key.peer_port = datagram->destination_port;
-	__builtin_memcpy(key.peer, datagram->destination, 16);
+	if (!datagram || datagram->source_port == PORT_DNS)
+		return 0;
+	fill_outgoing_key(&key, socket, datagram);
 	flow = flow_of(&key, inode, local_port, sender);
-	if (!flow && sender && inode && !is_of_tunnel(skb) && may_have_socket((__u64)sk)) {
-		open_flow(&key, datagram, sk, inode, local_port, &sender->identity, now);
-		flow = flow_of(&key, inode, local_port, sender);
-	}
+	if (!flow && sender && inode && !is_of_tunnel(skb) && may_have_socket(socket) && open_flow(socket, local_port))
+		flow = bpf_map_lookup_elem(&flows, &key);
 	slot = flow ? slot_of(flow) : NULL;
-	if (!slot || !passes_first(&flow->passage, BPF_CORE_READ(skb, dev), now))
-		return;
+	if (!slot || !passes_first(&flow->passage, BPF_CORE_READ((struct sk_buff *)skb, dev), now))
+		return 0;
 	__sync_fetch_and_add(&slot->datagrams_sent, datagram->count);
 	__sync_fetch_and_add(&slot->bytes_sent, datagram->size);
 	slot->last_ns = now;
+	return 0;
 }
 
-static __always_inline struct flow_key incoming_key(struct net *net, struct datagram *datagram)
+/* Gives 0 if it belongs to no flow. */
+__noinline int count_received(__u64 dev, __u64 net)
 {
+	struct datagram *datagram = current_datagram(INCOMING);
 	struct flow_key key = {};
-
-	key.here = (__u64)net;
-	key.port = datagram->destination_port;
-	key.peer_port = datagram->source_port;
-	__builtin_memcpy(key.peer, datagram->source, 16);
-	return key;
-}
-
-/* False if it belongs to no flow. */
-static __always_inline bool count_received(struct net_device *dev, struct net *net, struct datagram *datagram)
-{
-	struct flow_key key = incoming_key(net, datagram);
-	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
-	struct flow_slot *slot = flow ? slot_of(flow) : NULL;
+	struct flow_slot *slot;
+	struct flow *flow;
 	__u64 now;
 
+	if (!datagram)
+		return 0;
+	fill_incoming_key(&key, net, datagram);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	slot = flow ? slot_of(flow) : NULL;
 	if (!slot)
-		return false;
+		return 0;
 	now = bpf_ktime_get_boot_ns();
-	if (!passes_first(&flow->passage, dev, now))
-		return true;
+	if (!passes_first(&flow->passage, (struct net_device *)dev, now))
+		return 1;
 	__sync_fetch_and_add(&slot->datagrams_received, datagram->count);
 	__sync_fetch_and_add(&slot->bytes_received, datagram->size);
 	slot->last_ns = now;
-	return true;
+	return 1;
 }
 
 /* Remembers one that belongs to no flow yet. */
-static __always_inline void note_arrival(struct net_device *dev, struct net *net, struct datagram *datagram)
+__noinline int note_arrival(__u64 dev, __u64 net)
 {
-	struct flow_key key = incoming_key(net, datagram);
-	struct arrivals *known = bpf_map_lookup_elem(&arrivals, &key);
+	struct datagram *datagram = current_datagram(INCOMING);
 	__u64 now = bpf_ktime_get_boot_ns();
-	struct arrivals first = {};
+	struct arrivals *known, first = {};
+	struct flow_key key = {};
 
+	if (!datagram)
+		return 0;
+	fill_incoming_key(&key, net, datagram);
+	known = bpf_map_lookup_elem(&arrivals, &key);
 	if (known && now - known->passage.time_ns < ANSWER_NS) {
-		if (passes_first(&known->passage, dev, now)) {
+		if (passes_first(&known->passage, (struct net_device *)dev, now)) {
 			__sync_fetch_and_add(&known->datagrams, datagram->count);
 			__sync_fetch_and_add(&known->bytes, datagram->size);
 		}
-		return;
+		return 0;
 	}
 	first.first_ns = now;
 	first.datagrams = datagram->count;
 	first.bytes = datagram->size;
-	passes_first(&first.passage, dev, now);
+	first.passage.time_ns = now;
+	first.passage.device = dev;
 	bpf_map_update_elem(&arrivals, &key, &first, BPF_ANY);
+	return 0;
 }
 
 #endif

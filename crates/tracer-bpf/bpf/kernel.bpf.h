@@ -122,6 +122,7 @@ struct signal_struct {
 	unsigned int flags;
 	struct pid *pids[4];
 	void *tty;
+	void *oom_mm; /* of a process that the kernel has chosen when memory ran out */
 	__u64 utime;
 	__u64 stime;
 	unsigned long nvcsw;
@@ -478,15 +479,6 @@ static __always_inline unsigned long mm_flags(struct mm_struct *mm)
 	else
 		bpf_core_read(&flags, sizeof(flags), &mm->flags);
 	return flags;
-}
-
-/* The victim of trace_mark_victim(): before Linux 6.9 the argument is a pid, since then the task. No pid is as large as
- * an address of the kernel's. */
-static __always_inline __u32 victim_tgid(__u64 argument)
-{
-	if (argument < 1 << 22)
-		return argument;
-	return BPF_CORE_READ((struct task_struct *)argument, tgid);
 }
 
 /* The inode number of a socket's file, which another socket at the same address does not have; 0 if it is closed. */

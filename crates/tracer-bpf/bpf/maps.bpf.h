@@ -12,48 +12,18 @@ struct {
 /* By tgid every live process of the tree. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64000);
+	__uint(max_entries, 16384);
 	__type(key, __u32);
 	__type(value, struct tracked_process);
 } processes SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct shared_page);
-} shared SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct unshared);
-} unshared SEC(".maps");
-
-static __always_inline struct unshared *unshared_values(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&unshared, &zero);
-}
-
-static __always_inline struct shared_page *shared_page(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&shared, &zero);
-}
+/* Each a map of its own with one value, which needs not be looked up. */
+struct shared_page shared SEC(".bss.shared");
+struct unshared unshared SEC(".bss.unshared");
 
 /* The ring buffer's reader sees the counters without a system call. */
-#define ADD(field, number)                                                                                             \
-	do {                                                                                                           \
-		struct shared_page *page_ = shared_page();                                                             \
-		if (page_)                                                                                             \
-			__sync_fetch_and_add(&page_->field, number);                                                   \
-	} while (0)
-#define COUNT(field) ADD(field, 1)
+#define ADD(field, number) __sync_fetch_and_add(&shared.field, number)
+#define COUNT(field)	   ADD(field, 1)
 
 /*
  * The reader wakes by itself several times a second; it is woken when there is much to read, or anything after a time
@@ -61,11 +31,27 @@ static __always_inline struct shared_page *shared_page(void)
  */
 static __always_inline __u64 wakeup(void)
 {
-	struct shared_page *page = shared_page();
+	__u64 unread = bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA);
 
-	if (page && bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= page->wakeup_bytes)
-		return BPF_RB_FORCE_WAKEUP;
-	return BPF_RB_NO_WAKEUP;
+	/* Not a comparison, since the verifier follows both ways of every branch to the end. */
+	return BPF_RB_NO_WAKEUP +
+	       (((__u64)shared.wakeup_bytes - 1 - unread) >> 63) * (BPF_RB_FORCE_WAKEUP - BPF_RB_NO_WAKEUP);
+}
+
+/* Room for a record of fixed size, zeroed, or null; it is to be submitted. */
+#define RESERVE(type, kind)                                                                                            \
+	({                                                                                                             \
+		type *record_ = bpf_ringbuf_reserve(&records, sizeof(type), 0);                                        \
+		if (record_)                                                                                           \
+			__builtin_memset(record_, 0, sizeof(type));                                                    \
+		else                                                                                                   \
+			COUNT(lost_records[kind]);                                                                     \
+		record_;                                                                                               \
+	})
+
+static __always_inline void submit(void *record)
+{
+	bpf_ringbuf_submit(record, wakeup());
 }
 
 static __always_inline void emit(void *record, __u64 size, __u32 kind)

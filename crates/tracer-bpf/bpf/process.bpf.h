@@ -23,13 +23,11 @@ struct {
 	__type(value, struct text_scratch);
 } scratch SEC(".maps");
 
-static __always_inline struct identity identity_of(struct task_struct *task)
+static __always_inline void read_identity(struct identity *identity, struct task_struct *task)
 {
-	struct identity identity = {};
-
-	identity.tgid = BPF_CORE_READ(task, tgid);
-	identity.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
-	return identity;
+	BPF_CORE_READ_INTO(&identity->tgid, task, tgid);
+	BPF_CORE_READ_INTO(&identity->start_ns, task, group_leader, start_boottime);
+	identity->reserved = 0;
 }
 
 /* The most recent dead: their sockets are closed after their exit has been reported. */
@@ -73,8 +71,8 @@ static __always_inline struct identity *tracked_or_exiting_current(void)
 static __always_inline void fill_header(struct record_header *header, struct task_struct *task, __u32 kind)
 {
 	header->time_ns = bpf_ktime_get_boot_ns();
-	header->process = identity_of(task);
-	header->parent = identity_of(BPF_CORE_READ(task, real_parent));
+	read_identity(&header->process, task);
+	read_identity(&header->parent, BPF_CORE_READ(task, real_parent));
 	header->kind = kind;
 }
 
@@ -82,19 +80,15 @@ static __always_inline void fill_header(struct record_header *header, struct tas
 static __always_inline bool may_look_at(struct task_struct *task, struct mm_struct *mm)
 {
 	const struct cred *cred = BPF_CORE_READ(task, cred);
-	struct unshared *policy = unshared_values();
-	__u32 user, group;
+	__u32 user = unshared.user_id, group = unshared.group_id;
 
-	if (!policy)
-		return false;
-	if (!policy->is_restricted)
+	if (!unshared.is_restricted)
 		return true;
-	user = policy->user_id;
-	group = policy->group_id;
-	return BPF_CORE_READ(cred, uid.val) == user && BPF_CORE_READ(cred, euid.val) == user &&
-	       BPF_CORE_READ(cred, suid.val) == user && BPF_CORE_READ(cred, gid.val) == group &&
-	       BPF_CORE_READ(cred, egid.val) == group && BPF_CORE_READ(cred, sgid.val) == group &&
-	       !permitted_capabilities(cred) && (mm_flags(mm) & MMF_DUMPABLE_MASK) == SUID_DUMP_USER;
+	/* What differs, in one condition, since the verifier follows both ways of each. */
+	return !((BPF_CORE_READ(cred, uid.val) ^ user) | (BPF_CORE_READ(cred, euid.val) ^ user) |
+		 (BPF_CORE_READ(cred, suid.val) ^ user) | (BPF_CORE_READ(cred, gid.val) ^ group) |
+		 (BPF_CORE_READ(cred, egid.val) ^ group) | (BPF_CORE_READ(cred, sgid.val) ^ group) |
+		 permitted_capabilities(cred) | ((mm_flags(mm) & MMF_DUMPABLE_MASK) ^ SUID_DUMP_USER));
 }
 
 /*
@@ -103,25 +97,23 @@ static __always_inline bool may_look_at(struct task_struct *task, struct mm_stru
  */
 static __always_inline bool is_launch(struct task_struct *parent, __u32 parent_tgid, __u32 child_tgid)
 {
-	struct shared_page *page = shared_page();
-	struct unshared *policy = unshared_values();
 	struct upid upid;
 	struct pid *pid;
 	unsigned int level;
 
-	if (!page || !page->launcher_pid || !policy)
+	if (!shared.launcher_pid)
 		return false;
 	pid = BPF_CORE_READ(parent, group_leader, thread_pid);
 	level = BPF_CORE_READ(pid, level);
 	if (bpf_core_read(&upid, sizeof(upid), &pid->numbers[level]))
 		return false;
-	if (upid.nr != page->launcher_pid || BPF_CORE_READ(upid.ns, ns.inum) != page->launcher_namespace)
+	if (upid.nr != shared.launcher_pid || BPF_CORE_READ(upid.ns, ns.inum) != shared.launcher_namespace)
 		return false;
-	if (policy->is_restricted && BPF_CORE_READ(parent, cred, uid.val) != policy->user_id)
+	if (unshared.is_restricted && BPF_CORE_READ(parent, cred, uid.val) != unshared.user_id)
 		return false;
-	page->launcher_pid = 0;
-	policy->launcher_tgid = parent_tgid;
-	policy->root_tgid = child_tgid;
+	shared.launcher_pid = 0;
+	unshared.launcher_tgid = parent_tgid;
+	unshared.root_tgid = child_tgid;
 	return true;
 }
 
@@ -131,9 +123,9 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 	struct task_struct *parent = (struct task_struct *)ctx->args[0];
 	struct task_struct *child = (struct task_struct *)ctx->args[1];
 	struct tracked_process process = {}, *known;
-	struct fork_record record = {};
 	__u32 tgid = BPF_CORE_READ(child, tgid);
-	__u32 parent_tgid;
+	__u32 parent_tgid, is_root = 0;
+	struct fork_record *record;
 
 	if (BPF_CORE_READ(child, pid) != tgid) { /* a thread */
 		known = bpf_map_lookup_elem(&processes, &tgid);
@@ -148,19 +140,23 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 	} else {
 		if (!is_launch(parent, parent_tgid, tgid))
 			return 0;
-		record.is_root = 1;
+		is_root = 1;
 	}
-	record.header.time_ns = bpf_ktime_get_boot_ns();
-	record.header.process = identity_of(child);
-	record.header.parent = identity_of(parent); /* the forking process, also under CLONE_PARENT */
-	record.header.kind = RECORD_FORK;
-	process.identity = record.header.process;
+	read_identity(&process.identity, child);
 	if (bpf_map_update_elem(&processes, &tgid, &process, BPF_ANY)) {
 		COUNT(untracked_processes);
 		return 0;
 	}
 	COUNT(live_processes);
-	emit(&record, sizeof(record), RECORD_FORK);
+	record = RESERVE(struct fork_record, RECORD_FORK);
+	if (!record)
+		return 0;
+	record->header.time_ns = bpf_ktime_get_boot_ns();
+	record->header.process = process.identity;
+	read_identity(&record->header.parent, parent); /* the forking process, also under CLONE_PARENT */
+	record->header.kind = RECORD_FORK;
+	record->is_root = is_root;
+	submit(record);
 	return 0;
 }
 
@@ -259,17 +255,14 @@ static __always_inline bool is_context(const char *text)
 	return !((*(__u64 *)text ^ begin) | (*(__u32 *)(text + 8) ^ end));
 }
 
-/* TRACEPARENT is looked for among so many variables. */
-#define VARIABLES 512
-
-/* Looks at some variables of an environment. Gives 1 when there is no more to look at. */
+/* Looks at some variables of an environment for TRACEPARENT. Gives 1 when there is no more to look at. */
 __noinline int look_for_context(__u64 start, __u64 size)
 {
 	struct text_scratch *scratch = text_scratch();
 
 	if (!scratch)
 		return 1;
-	for (int i = 0; i < 4 * TURNS; i++) {
+	for (int i = 0; i < 2 * TURNS; i++) {
 		__u32 offset = READ_ONCE(scratch->record.offset);
 		long length;
 
@@ -289,14 +282,33 @@ __noinline int look_for_context(__u64 start, __u64 size)
 	return 0;
 }
 
-/* Emits the variable TRACEPARENT of an environment, if it is there. */
-static __always_inline void emit_context(struct text_scratch *scratch, __u64 start, __u64 size)
+/* Likewise. */
+__noinline int look_further_for_context(__u64 start, __u64 size)
 {
-	scratch->record.offset = 0;
-	for (int i = 0; i < VARIABLES / (4 * TURNS); i++)
+	for (int i = 0; i < 2 * TURNS; i++)
 		if (look_for_context(start, size))
+			return 1;
+	return 0;
+}
+
+/* It is looked for among so many. */
+#define VARIABLES 512
+
+/* Emits an environment: all of it, or the variable TRACEPARENT if it is there. */
+__noinline int emit_environment(__u64 start, __u64 size)
+{
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 0;
+	if (shared.capture_environment)
+		return emit_user_text(TEXT_ENVIRONMENT, start, size);
+	scratch->record.offset = 0;
+	for (int i = 0; i < VARIABLES / (4 * TURNS * TURNS); i++)
+		if (look_further_for_context(start, size))
 			break;
 	scratch->record.offset = 0;
+	return 0;
 }
 
 /* Takes a path some components further towards the root. Gives 1 when it is over, emitted or not. */
@@ -414,12 +426,7 @@ __noinline int emit_cgroup(__u64 node_address)
 	return 0;
 }
 
-static __always_inline __u32 leader_pid(struct task_struct *task, int type)
-{
-	return BPF_CORE_READ(task, signal, pids[type], numbers[0].nr);
-}
-
-static __always_inline void fill_namespaces(struct exec_record *record, struct task_struct *task)
+static __always_inline void read_namespaces(struct exec_record *record, struct task_struct *task)
 {
 	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
 	unsigned int level = BPF_CORE_READ(pid, level);
@@ -427,88 +434,86 @@ static __always_inline void fill_namespaces(struct exec_record *record, struct t
 
 	bpf_core_read(&upid, sizeof(upid), &pid->numbers[level]);
 	record->vpid = upid.nr;
-	record->namespaces.pid = BPF_CORE_READ(upid.ns, ns.inum);
-	record->namespaces.mount = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
-	record->namespaces.network = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
-	record->namespaces.user = BPF_CORE_READ(task, cred, user_ns, ns.inum);
+	BPF_CORE_READ_INTO(&record->namespaces.pid, upid.ns, ns.inum);
+	BPF_CORE_READ_INTO(&record->namespaces.mount, task, nsproxy, mnt_ns, ns.inum);
+	BPF_CORE_READ_INTO(&record->namespaces.network, task, nsproxy, net_ns, ns.inum);
+	BPF_CORE_READ_INTO(&record->namespaces.user, task, cred, user_ns, ns.inum);
 }
 
 /* That of niceness 0: include/linux/sched/prio.h, DEFAULT_PRIO. */
 #define STATIC_PRIORITY 120
+
+/* What the record says besides its texts, from whose header it has its own. */
+static __always_inline void emit_exec(struct record_header *header, struct task_struct *task,
+				      struct linux_binprm *binprm, bool is_withheld)
+{
+	struct exec_record *record = RESERVE(struct exec_record, RECORD_EXEC);
+	struct mm_struct *mm;
+
+	if (!record)
+		return;
+	mm = BPF_CORE_READ(task, mm);
+	record->header = *header;
+	record->header.kind = RECORD_EXEC;
+	record->arguments_size = BPF_CORE_READ(mm, arg_end) - BPF_CORE_READ(mm, arg_start);
+	if (!is_withheld)
+		record->environment_size = BPF_CORE_READ(mm, env_end) - BPF_CORE_READ(mm, env_start);
+	BPF_CORE_READ_INTO(&record->argument_count, binprm, argc);
+	BPF_CORE_READ_INTO(&record->user_id, task, cred, euid.val);
+	BPF_CORE_READ_INTO(&record->real_user_id, task, cred, uid.val);
+	BPF_CORE_READ_INTO(&record->group_id, task, cred, egid.val);
+	BPF_CORE_READ_INTO(&record->real_group_id, task, cred, gid.val);
+	BPF_CORE_READ_INTO(&record->group_leader_pid, task, signal, pids[PIDTYPE_PGID], numbers[0].nr);
+	BPF_CORE_READ_INTO(&record->session_leader_pid, task, signal, pids[PIDTYPE_SID], numbers[0].nr);
+	record->nice = BPF_CORE_READ(task, static_prio) - STATIC_PRIORITY + 20;
+	record->is_script = BPF_CORE_READ(binprm, interp) != BPF_CORE_READ(binprm, filename);
+	record->is_interactive = BPF_CORE_READ(task, signal, tty) != NULL;
+	read_namespaces(record, task);
+	submit(record);
+}
 
 SEC("raw_tp/sched_process_exec")
 int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (struct task_struct *)ctx->args[0];
 	struct linux_binprm *binprm = (struct linux_binprm *)ctx->args[2];
-	struct exec_record record = {};
-	struct tracked_process *process;
-	struct text_scratch *text;
-	struct shared_page *page;
-	struct unshared *root;
+	struct tracked_process *process = tracked_process();
+	struct text_scratch *text = text_scratch();
+	__u64 arguments, environment, cgroup;
 	struct fs_struct *fs;
 	struct mm_struct *mm;
-	struct file *executable;
-	__u64 arg_start, env_start, cgroup;
+	struct file *file;
+	bool is_withheld;
 	long length;
 
-	process = tracked_process();
-	if (!process)
-		return 0;
-	text = text_scratch();
-	if (!text)
+	if (!process || !text)
 		return 0;
 	mm = BPF_CORE_READ(task, mm);
-	fs = BPF_CORE_READ(task, fs);
-	arg_start = BPF_CORE_READ(mm, arg_start);
-	env_start = BPF_CORE_READ(mm, env_start);
-
-	fill_header(&record.header, task, RECORD_EXEC);
-	record.arguments_size = BPF_CORE_READ(mm, arg_end) - arg_start;
-	record.environment_size = BPF_CORE_READ(mm, env_end) - env_start;
-	record.argument_count = BPF_CORE_READ(binprm, argc);
-	record.user_id = BPF_CORE_READ(task, cred, euid.val);
-	record.real_user_id = BPF_CORE_READ(task, cred, uid.val);
-	record.group_id = BPF_CORE_READ(task, cred, egid.val);
-	record.real_group_id = BPF_CORE_READ(task, cred, gid.val);
-	record.nice = BPF_CORE_READ(task, static_prio) - STATIC_PRIORITY + 20;
-	record.is_script = BPF_CORE_READ(binprm, interp) != BPF_CORE_READ(binprm, filename);
-	fill_namespaces(&record, task);
-	record.group_leader_pid = leader_pid(task, PIDTYPE_PGID);
-	record.session_leader_pid = leader_pid(task, PIDTYPE_SID);
-	record.is_interactive = BPF_CORE_READ(task, signal, tty) != NULL;
-
-	text->record.header = record.header;
-	text->record.header.kind = RECORD_TEXT;
-	process->is_withheld = !may_look_at(task, mm);
-	if (process->is_withheld) {
-		/* What everybody may know of it: proc_pid_comm(5). */
-		record.environment_size = 0;
-		length = bpf_probe_read_kernel_str(text->text, sizeof(task->comm), &task->comm);
-	} else {
-		length = bpf_probe_read_kernel_str(text->text, PATH_BYTES, BPF_CORE_READ(binprm, filename));
-	}
+	fill_header(&text->record.header, task, RECORD_TEXT);
+	is_withheld = !may_look_at(task, mm);
+	process->is_withheld = is_withheld;
+	/* What everybody may know of it: proc_pid_comm(5). */
+	length = is_withheld ? bpf_probe_read_kernel_str(text->text, sizeof(task->comm), &task->comm)
+			     : bpf_probe_read_kernel_str(text->text, PATH_BYTES, BPF_CORE_READ(binprm, filename));
 	text->record.size = length > 0 ? length : 0;
 	emit_text(TEXT_FILE);
-	if (!process->is_withheld) {
-		executable = BPF_CORE_READ(mm, exe_file);
-		emit_path(TEXT_EXECUTABLE, (__u64)&executable->f_path, (__u64)&fs->root);
-		emit_path(TEXT_DIRECTORY, (__u64)&fs->pwd, (__u64)&fs->root);
-	}
-	emit_user_text(TEXT_ARGUMENTS, arg_start, record.arguments_size);
-	root = unshared_values();
+	arguments = BPF_CORE_READ(mm, arg_start);
+	emit_user_text(TEXT_ARGUMENTS, arguments, BPF_CORE_READ(mm, arg_end) - arguments);
 	cgroup = (__u64)BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
-	if (root && cgroup && cgroup != root->root_cgroup) {
+	if (cgroup && cgroup != unshared.root_cgroup) {
 		emit_cgroup(cgroup);
-		if (record.header.process.tgid == root->root_tgid)
-			root->root_cgroup = cgroup;
+		if (process->identity.tgid == unshared.root_tgid)
+			unshared.root_cgroup = cgroup;
 	}
-	page = shared_page();
-	if (page && page->capture_environment && !process->is_withheld)
-		emit_user_text(TEXT_ENVIRONMENT, env_start, record.environment_size);
-	else if (!process->is_withheld)
-		emit_context(text, env_start, record.environment_size);
-	emit(&record, sizeof(record), RECORD_EXEC);
+	if (!is_withheld) {
+		fs = BPF_CORE_READ(task, fs);
+		file = BPF_CORE_READ(mm, exe_file);
+		emit_path(TEXT_EXECUTABLE, (__u64)&file->f_path, (__u64)&fs->root);
+		emit_path(TEXT_DIRECTORY, (__u64)&fs->pwd, (__u64)&fs->root);
+		environment = BPF_CORE_READ(mm, env_start);
+		emit_environment(environment, BPF_CORE_READ(mm, env_end) - environment);
+	}
+	emit_exec(&text->record.header, task, binprm, is_withheld);
 	return 0;
 }
 
@@ -522,8 +527,25 @@ static __always_inline __u32 wait_status(struct task_struct *task)
 	return BPF_CORE_READ(task, group_leader, exit_code);
 }
 
-/* More threads than this are not there any more when the last one dies, but for those that die with it. */
-#define DYING_THREADS 32
+struct exit_scratch {
+	struct exit_record record;
+	__u64 node; /* where in the list of threads we are */
+};
+
+/* Used by the exit program alone, which does not nest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct exit_scratch);
+} exit_scratches SEC(".maps");
+
+static __always_inline struct exit_scratch *exit_scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&exit_scratches, &zero);
+}
 
 static __always_inline void add_io(struct io *io, struct task_struct *thread)
 {
@@ -535,25 +557,21 @@ static __always_inline void add_io(struct io *io, struct task_struct *thread)
 	io->written_bytes += BPF_CORE_READ(thread, ioac.write_bytes);
 }
 
-/* The reaped threads' part stands in the signal structure, that of the others with each: kernel/exit.c,
- * __exit_signal(). */
-static __always_inline void fill_usage(struct usage *usage, struct task_struct *task)
+/* Adds what some more threads have used. Gives 1 when there is none left. */
+__noinline int add_threads(__u64 head)
 {
-	struct signal_struct *signal = BPF_CORE_READ(task, signal);
-	struct list_head *head = (void *)signal + bpf_core_field_offset(struct signal_struct, thread_head);
-	struct list_head *node = BPF_CORE_READ(head, next);
+	struct exit_scratch *scratch = exit_scratch();
+	struct usage *usage;
 
-	usage->runtime_ns = BPF_CORE_READ(signal, sum_sched_runtime);
-	usage->user_ns = BPF_CORE_READ(signal, utime);
-	usage->system_ns = BPF_CORE_READ(signal, stime);
-	usage->peak_resident_pages = BPF_CORE_READ(signal, maxrss);
-	usage->minor_faults = BPF_CORE_READ(signal, min_flt);
-	usage->major_faults = BPF_CORE_READ(signal, maj_flt);
-	usage->voluntary_switches = BPF_CORE_READ(signal, nvcsw);
-	usage->involuntary_switches = BPF_CORE_READ(signal, nivcsw);
-	for (int i = 0; i < DYING_THREADS && node != head; i++) {
+	if (!scratch)
+		return 1;
+	usage = &scratch->record.usage;
+	for (int i = 0; i < TURNS; i++) {
+		struct list_head *node = (struct list_head *)READ_ONCE(scratch->node);
 		struct task_struct *thread = (void *)node - bpf_core_field_offset(struct task_struct, thread_node);
 
+		if ((__u64)node == head)
+			return 1;
 		usage->runtime_ns += BPF_CORE_READ(thread, se.sum_exec_runtime);
 		usage->user_ns += BPF_CORE_READ(thread, utime);
 		usage->system_ns += BPF_CORE_READ(thread, stime);
@@ -561,8 +579,34 @@ static __always_inline void fill_usage(struct usage *usage, struct task_struct *
 		usage->major_faults += BPF_CORE_READ(thread, maj_flt);
 		usage->voluntary_switches += BPF_CORE_READ(thread, nvcsw);
 		usage->involuntary_switches += BPF_CORE_READ(thread, nivcsw);
-		node = BPF_CORE_READ(node, next);
+		BPF_CORE_READ_INTO(&scratch->node, node, next);
 	}
+	return 0;
+}
+
+/* More threads than this are not there any more when the last one dies, but for those that die with it. */
+#define DYING_THREADS 32
+
+/* The reaped threads' part stands in the signal structure, that of the others with each: kernel/exit.c,
+ * __exit_signal(). */
+static __always_inline void fill_usage(struct exit_scratch *scratch, struct task_struct *task)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct list_head *head = (void *)signal + bpf_core_field_offset(struct signal_struct, thread_head);
+	struct usage *usage = &scratch->record.usage;
+
+	BPF_CORE_READ_INTO(&usage->runtime_ns, signal, sum_sched_runtime);
+	BPF_CORE_READ_INTO(&usage->user_ns, signal, utime);
+	BPF_CORE_READ_INTO(&usage->system_ns, signal, stime);
+	BPF_CORE_READ_INTO(&usage->peak_resident_pages, signal, maxrss);
+	BPF_CORE_READ_INTO(&usage->minor_faults, signal, min_flt);
+	BPF_CORE_READ_INTO(&usage->major_faults, signal, maj_flt);
+	BPF_CORE_READ_INTO(&usage->voluntary_switches, signal, nvcsw);
+	BPF_CORE_READ_INTO(&usage->involuntary_switches, signal, nivcsw);
+	BPF_CORE_READ_INTO(&scratch->node, head, next);
+	for (int i = 0; i < DYING_THREADS / TURNS; i++)
+		if (add_threads((__u64)head))
+			break;
 }
 
 /* Fires for each thread, the leader perhaps first; the process is dead when none is left alive. */
@@ -570,12 +614,13 @@ SEC("raw_tp/sched_process_exit")
 int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (struct task_struct *)ctx->args[0];
-	struct exit_record record = {};
-	__u32 tgid = BPF_CORE_READ(task, tgid);
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	__u32 tgid = BPF_CORE_READ(task, tgid);
 	struct tracked_process *process = bpf_map_lookup_elem(&processes, &tgid);
+	struct exit_scratch *scratch = exit_scratch();
+	struct exit_record *record;
 
-	if (!process)
+	if (!process || !scratch)
 		return 0;
 	if (BPF_CORE_READ(task, signal, live.counter) > 0) {
 		/* The signal structure's sum of this would hold that of children, too. */
@@ -583,35 +628,25 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 			add_io(&process->dead_threads_io, task);
 		return 0;
 	}
-	record.threads = process->threads;
-	record.is_oom_victim = process->is_oom_victim;
+	record = &scratch->record;
+	record->threads = process->threads;
+	record->is_oom_victim = BPF_CORE_READ(task, signal, oom_mm) != NULL;
+	__builtin_memset(&record->usage.io, 0, sizeof(record->usage.io));
 	if (!process->is_withheld) {
-		record.usage.io = process->dead_threads_io;
-		add_io(&record.usage.io, leader);
+		record->usage.io = process->dead_threads_io;
+		add_io(&record->usage.io, leader);
 		if (task != leader)
-			add_io(&record.usage.io, task);
+			add_io(&record->usage.io, task);
 	}
 	/* Two threads dying at once both get here: one of them takes the entry out. */
 	if (bpf_map_delete_elem(&processes, &tgid))
 		return 0;
-	fill_header(&record.header, task, RECORD_EXIT);
-	bpf_map_update_elem(&exiting, &tgid, &record.header.process, BPF_ANY);
-	record.status = wait_status(task);
-	fill_usage(&record.usage, task);
-	emit(&record, sizeof(record), RECORD_EXIT);
+	fill_header(&record->header, task, RECORD_EXIT);
+	bpf_map_update_elem(&exiting, &tgid, &record->header.process, BPF_ANY);
+	record->status = wait_status(task);
+	fill_usage(scratch, task);
+	emit(record, sizeof(*record), RECORD_EXIT);
 	ADD(live_processes, -1);
-	return 0;
-}
-
-/* Before it is killed. */
-SEC("raw_tp/mark_victim")
-int handle_victim(struct bpf_raw_tracepoint_args *ctx)
-{
-	__u32 tgid = victim_tgid(ctx->args[0]);
-	struct tracked_process *process = bpf_map_lookup_elem(&processes, &tgid);
-
-	if (process)
-		process->is_oom_victim = 1;
 	return 0;
 }
 

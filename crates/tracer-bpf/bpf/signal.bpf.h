@@ -25,18 +25,16 @@ SEC("raw_tp/signal_generate")
 int handle_signal(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *receiver = (struct task_struct *)ctx->args[2];
-	struct shared_page *page = shared_page();
-	struct unshared *pair = unshared_values();
 	__u64 sender = bpf_get_current_pid_tgid(), now;
 	struct sent_signal *last;
 	__u32 signal = ctx->args[0], tgid;
 
-	if (!page || !pair || !pair->root_tgid)
+	if (!unshared.root_tgid)
 		return 0;
 	tgid = BPF_CORE_READ(receiver, tgid);
-	if (tgid != pair->root_tgid && tgid != pair->launcher_tgid)
+	if (tgid != unshared.root_tgid && tgid != unshared.launcher_tgid)
 		return 0;
-	if (sender >> 32 == pair->launcher_tgid)
+	if (sender >> 32 == unshared.launcher_tgid)
 		return 0; /* passed on by ourselves */
 	last = bpf_map_lookup_elem(&sent_signals, &signal);
 	if (!last)
@@ -45,7 +43,7 @@ int handle_signal(struct bpf_raw_tracepoint_args *ctx)
 	if (last->sender == sender && last->receiver != tgid && now - last->time_ns < PAIR_NS) {
 		last->sender = 0;
 		if (signal < SIGNALS)
-			__sync_fetch_and_add(&page->paired_signals[signal], 1);
+			COUNT(paired_signals[signal]);
 		return 0;
 	}
 	last->time_ns = now;

@@ -5,41 +5,53 @@
 
 #define IPPROTO_TCP 6
 
-static __always_inline void read_local_address(__u8 *address, struct sock *sk)
-{
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
-		bpf_core_read(address, 16, &sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
-	} else {
-		__be32 local = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+#define PORT_DNS 53
 
+/* Room for the struct sock_common that any socket begins with. It is read in one go, since every read takes a call. */
+struct sock_room {
+	__u64 words[24];
+};
+
+static __always_inline struct sock_common *read_common(struct sock_room *room, struct sock *sk)
+{
+	bpf_core_read(room, sizeof(*room), &sk->__sk_common);
+	return (struct sock_common *)room;
+}
+
+static __always_inline void fill_local_address(__u8 *address, struct sock_common *common)
+{
+	if (common->skc_family == AF_INET6) {
+		__builtin_memcpy(address, &common->skc_v6_rcv_saddr, 16);
+	} else {
 		address[10] = address[11] = 0xff;
-		__builtin_memcpy(address + 12, &local, sizeof(local));
+		__builtin_memcpy(address + 12, &common->skc_rcv_saddr, 4);
 	}
 }
 
-static __always_inline void read_peer_address(__u8 *address, struct sock *sk)
+static __always_inline void fill_addresses(__u8 *local, __u8 *peer, struct sock_common *common)
 {
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
-		bpf_core_read(address, 16, &sk->__sk_common.skc_v6_daddr.in6_u.u6_addr8);
+	if (common->skc_family == AF_INET6) {
+		__builtin_memcpy(local, &common->skc_v6_rcv_saddr, 16);
+		__builtin_memcpy(peer, &common->skc_v6_daddr, 16);
 	} else {
-		__be32 peer = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-
-		address[10] = address[11] = 0xff;
-		__builtin_memcpy(address + 12, &peer, sizeof(peer));
+		local[10] = local[11] = peer[10] = peer[11] = 0xff;
+		__builtin_memcpy(local + 12, &common->skc_rcv_saddr, 4);
+		__builtin_memcpy(peer + 12, &common->skc_daddr, 4);
 	}
+}
+
+static __always_inline __u32 network_namespace(struct net *net)
+{
+	return BPF_CORE_READ(net, ns.inum);
 }
 
 /* One-to-one, and nobody without the key gets from the one to the other: the finaliser of MurmurHash3. */
 static __always_inline __u64 disguised(__u64 address)
 {
-	struct unshared *values = unshared_values();
-
-	if (!values)
-		return 0;
-	address ^= values->socket_key;
+	address ^= unshared.socket_key;
 	address = (address ^ address >> 33) * 0xff51afd7ed558ccdULL;
 	address = (address ^ address >> 33) * 0xc4ceb9fe1a85ec53ULL;
-	return address ^ address >> 33 ^ values->socket_key;
+	return address ^ address >> 33 ^ unshared.socket_key;
 }
 
 #endif

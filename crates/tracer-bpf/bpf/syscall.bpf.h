@@ -75,16 +75,15 @@ int handle_syscall_exit(struct bpf_raw_tracepoint_args *ctx)
 	void *registers = (void *)ctx->args[0];
 	long result = ctx->args[1];
 	struct tracked_process *process;
-	struct unshared *values;
 	int call;
 
 	if (result > 0 || result < -MOST_ERRNO)
 		return 0;
-	values = unshared_values();
-	if (!values || (result == 0 && !values->tells_unix))
+	if (result == 0 && !unshared.tells_unix)
 		return 0;
 	call = call_of(registers);
-	if (call == CALL_OTHER || (call == CALL_CONNECT ? !values->tells_unix : !values->tells_failed_execs || !result))
+	if (call == CALL_OTHER ||
+	    (call == CALL_CONNECT ? !unshared.tells_unix : !unshared.tells_failed_execs || !result))
 		return 0;
 	process = tracked_process();
 	if (!process || process->is_withheld)

@@ -33,7 +33,7 @@ struct listener {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 32768);
 	__type(key, __u64); /* struct sock * */
 	__type(value, struct connection);
 } connections SEC(".maps");
@@ -53,22 +53,24 @@ struct {
 	__type(value, struct listener_key);
 } listening SEC(".maps");
 
-static __always_inline struct listener_key listener_key(struct sock *sk)
+static __always_inline void fill_listener_key(struct listener_key *key, struct sock *sk)
 {
-	struct listener_key key = {};
+	struct sock_room room;
+	struct sock_common *common = read_common(&room, sk);
 
-	key.network_namespace = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	key.port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	read_local_address(key.address, sk);
-	return key;
+	key->network_namespace = network_namespace(common->skc_net.net);
+	key->port = common->skc_num;
+	fill_local_address(key->address, common);
 }
 
 /* Who listens where this new connection came in: at its very address, at any IPv4 one, or at any at all. */
 static __always_inline struct listener *find_listener(struct sock *sk)
 {
-	struct listener_key key = listener_key(sk);
-	struct listener *known = bpf_map_lookup_elem(&listeners, &key);
+	struct listener_key key = {};
+	struct listener *known;
 
+	fill_listener_key(&key, sk);
+	known = bpf_map_lookup_elem(&listeners, &key);
 	if (known)
 		return known;
 	__builtin_memset(key.address + 12, 0, 4);
@@ -85,113 +87,145 @@ static __always_inline struct listener *find_listener(struct sock *sk)
  * Payload as the owner sees it. Sent: what it wrote, whether acknowledged yet or not. bytes_sent counts payload alone,
  * so no correction for SYN and FIN; bytes_received counts the peer's FIN.
  */
-static __always_inline void read_counters(struct connection_record *record, struct sock *sk)
+static __always_inline void read_counters(struct connection_record *record, struct sock *sk, struct sock_common *common)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u32 unsent = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_nxt);
 
 	/* A dissolved socket has begun a new sequence. */
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+	if (common->skc_state == TCP_CLOSE)
 		unsent = 0;
 
 	record->bytes_sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans) + unsent;
-	record->bytes_received = BPF_CORE_READ(tp, bytes_received);
-	if (record->bytes_received && (BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE)))
+	BPF_CORE_READ_INTO(&record->bytes_received, tp, bytes_received);
+	if (record->bytes_received && (common->skc_flags & (1UL << SOCK_DONE)))
 		record->bytes_received--;
-	record->retransmits = BPF_CORE_READ(tp, total_retrans);
+	BPF_CORE_READ_INTO(&record->retransmits, tp, total_retrans);
 	record->round_trip_us = BPF_CORE_READ(tp, srtt_us) >> 3; /* kept in eighths */
 	record->variance_us = BPF_CORE_READ(tp, mdev_us) >> 2;	 /* in quarters */
 }
 
-static __always_inline void emit_connection(struct sock *sk, struct connection *connection, __u32 event, __u32 error)
-{
-	struct connection_record record = {};
+/* The next ones are functions apart, since the verifier looks at such once each. */
 
-	record.header.time_ns = event == CONNECTION_OPENED ? connection->opened_ns : bpf_ktime_get_boot_ns();
-	record.header.process = connection->owner;
-	record.header.kind = RECORD_CONNECTION;
-	record.socket = disguised((__u64)sk);
-	record.opened_ns = connection->opened_ns;
-	record.event = event;
-	record.network_namespace = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	record.direction = connection->direction;
-	record.error = error;
-	record.closed_by = error ? CLOSED_BY_NOBODY : connection->closed_by;
-	record.local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	record.peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	read_local_address(record.local_address, sk);
-	read_peer_address(record.peer_address, sk);
-	read_counters(&record, sk);
-	emit(&record, sizeof(record), RECORD_CONNECTION);
+__noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
+{
+	struct connection *connection = bpf_map_lookup_elem(&connections, &socket);
+	struct sock *sk = (struct sock *)socket;
+	struct connection_record *record;
+	struct sock_common *common;
+	struct sock_room room;
+
+	if (!connection)
+		return 0;
+	record = RESERVE(struct connection_record, RECORD_CONNECTION);
+	if (!record)
+		return 0;
+	common = read_common(&room, sk);
+	record->header.process = connection->owner;
+	record->header.kind = RECORD_CONNECTION;
+	record->socket = disguised(socket);
+	record->opened_ns = connection->opened_ns;
+	record->event = event;
+	record->network_namespace = network_namespace(common->skc_net.net);
+	record->direction = connection->direction;
+	record->error = error;
+	record->closed_by = connection->closed_by;
+	record->local_port = common->skc_num;
+	record->peer_port = bpf_ntohs(common->skc_dport);
+	fill_addresses(record->local_address, record->peer_address, common);
+	record->header.time_ns = bpf_ktime_get_boot_ns();
+	if (event == CONNECTION_CLOSED)
+		read_counters(record, sk, common);
+	submit(record);
+	return 0;
 }
 
-static __always_inline void open_connection(struct sock *sk, struct identity *owner, __u32 direction)
+/* By a process, `owner_start` and `owner_tgid`. */
+__noinline int open_connection(__u64 socket, __u64 owner_start, __u32 owner_tgid, __u32 direction)
 {
 	struct connection connection = {};
-	__u64 key = (__u64)sk;
 
-	connection.owner = *owner;
+	connection.owner.start_ns = owner_start;
+	connection.owner.tgid = owner_tgid;
 	connection.opened_ns = bpf_ktime_get_boot_ns();
 	connection.direction = direction;
 	connection.is_owned = direction == DIRECTION_CONNECT;
-	connection.is_dns = direction == DIRECTION_CONNECT && is_of_name_server(sk);
-	if (connection.is_dns)
-		forget_dns_streams(key);
-	if (bpf_map_update_elem(&connections, &key, &connection, BPF_ANY))
+	connection.is_dns = direction == DIRECTION_CONNECT && is_of_name_server((struct sock *)socket);
+	if (connection.is_dns) {
+		unshared.has_dns_streams = 1;
+		forget_dns_streams(socket);
+	}
+	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY))
 		COUNT(untracked_connections);
 	else if (direction == DIRECTION_CONNECT)
-		emit_connection(sk, &connection, CONNECTION_OPENED, 0);
+		emit_connection(socket, CONNECTION_OPENED, 0);
+	return 0;
 }
 
-static __always_inline void close_connection(struct sock *sk, struct connection *connection, __u32 error)
+__noinline int close_connection(__u64 socket, __u32 error)
 {
-	struct connection closed = *connection;
-	__u64 key = (__u64)sk;
+	struct connection *connection = bpf_map_lookup_elem(&connections, &socket);
 
-	if (bpf_map_delete_elem(&connections, &key))
-		return;
-	if (closed.is_dns)
-		forget_dns_streams(key);
-	if (closed.direction == DIRECTION_ACCEPT && !closed.is_established)
-		return; /* a handshake that came to nothing, which no process has seen */
-	emit_connection(sk, &closed, CONNECTION_CLOSED, error);
+	if (!connection)
+		return 0;
+	if (connection->is_dns)
+		forget_dns_streams(socket);
+	if (error)
+		connection->closed_by = CLOSED_BY_NOBODY;
+	/* Otherwise a handshake that came to nothing, which no process has seen. */
+	if (connection->direction == DIRECTION_CONNECT || connection->is_established)
+		emit_connection(socket, CONNECTION_CLOSED, error);
+	bpf_map_delete_elem(&connections, &socket);
+	return 0;
 }
 
-static __always_inline void start_listening(struct sock *sk)
+/* Of a socket that listens. */
+__noinline int accept_connection(__u64 socket)
 {
-	struct listener_key key = listener_key(sk);
+	struct listener *known = find_listener((struct sock *)socket);
+
+	if (known)
+		open_connection(socket, known->owner.start_ns, known->owner.tgid, DIRECTION_ACCEPT);
+	return 0;
+}
+
+__noinline int start_listening(__u64 socket)
+{
 	struct identity *owner = tracked_current();
 	struct listener *known, listener = {};
-	__u64 socket = (__u64)sk;
+	struct listener_key key = {};
 
+	if (!owner)
+		return 0;
+	fill_listener_key(&key, (struct sock *)socket);
 	/* listen() without bind() gets its port only later. */
-	if (!owner || !key.port)
-		return;
+	if (!key.port)
+		return 0;
 	if (bpf_map_update_elem(&listening, &socket, &key, BPF_ANY)) {
 		COUNT(untracked_connections);
-		return;
+		return 0;
 	}
 	known = bpf_map_lookup_elem(&listeners, &key);
 	if (known) {
 		known->owner = *owner;
 		__sync_fetch_and_add(&known->sockets, 1);
-		return;
+		return 0;
 	}
 	listener.owner = *owner;
 	listener.sockets = 1;
 	if (bpf_map_update_elem(&listeners, &key, &listener, BPF_ANY))
 		COUNT(untracked_connections);
+	return 0;
 }
 
-static __always_inline void stop_listening(struct sock *sk)
+__noinline int stop_listening(__u64 socket)
 {
-	__u64 socket = (__u64)sk;
 	struct listener_key *key = bpf_map_lookup_elem(&listening, &socket);
 	struct listener_key copy;
 	struct listener *known;
 
 	if (!key)
-		return;
+		return 0;
 	copy = *key;
 	bpf_map_delete_elem(&listening, &socket);
 	known = bpf_map_lookup_elem(&listeners, &copy);
@@ -199,6 +233,7 @@ static __always_inline void stop_listening(struct sock *sk)
 		__sync_fetch_and_add(&known->sockets, -1);
 	else if (known)
 		bpf_map_delete_elem(&listeners, &copy);
+	return 0;
 }
 
 /*
@@ -234,46 +269,35 @@ int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 		struct identity *owner = tracked_current();
 
 		if (owner)
-			open_connection(sk, owner, DIRECTION_CONNECT);
+			open_connection(key, owner->start_ns, owner->tgid, DIRECTION_CONNECT);
 		return 0;
 	}
-	if (new_state == TCP_LISTEN) {
-		start_listening(sk);
-		return 0;
-	}
-	if (old_state == TCP_LISTEN) {
-		struct listener *known;
-
-		if (new_state == TCP_CLOSE) {
-			stop_listening(sk);
-			return 0;
-		}
-		known = find_listener(sk);
-		if (known && new_state == TCP_SYN_RECV)
-			open_connection(sk, &known->owner, DIRECTION_ACCEPT);
-		return 0;
-	}
+	if (new_state == TCP_LISTEN)
+		return start_listening(key);
+	if (old_state == TCP_LISTEN && new_state == TCP_CLOSE)
+		return stop_listening(key);
+	if (old_state == TCP_LISTEN)
+		return new_state == TCP_SYN_RECV ? accept_connection(key) : 0;
 
 	connection = bpf_map_lookup_elem(&connections, &key);
 	if (!connection)
 		return 0;
 	if (new_state == TCP_ESTABLISHED) {
 		connection->is_established = 1;
-		emit_connection(sk, connection, CONNECTION_ESTABLISHED, 0);
-		return 0;
+		return emit_connection(key, CONNECTION_ESTABLISHED, 0);
 	}
 	if (old_state == TCP_ESTABLISHED)
 		connection->closed_by = new_state == TCP_CLOSE_WAIT ? CLOSED_BY_PEER : CLOSED_BY_OWNER;
 	error = new_state == TCP_CLOSE ? BPF_CORE_READ(sk, sk_err) : 0;
-	if (error) {
-		close_connection(sk, connection, error);
-	} else if (closed_by_owner(sk, old_state, new_state)) {
+	if (error)
+		return close_connection(key, error);
+	if (closed_by_owner(sk, old_state, new_state)) {
 		struct identity *user = tracked_or_exiting_current();
 
 		/* Never read from: whoever closes it had it. */
 		if (!connection->is_owned && user)
 			connection->owner = *user;
-		close_connection(sk, connection, 0);
+		close_connection(key, 0);
 	}
 	return 0;
 }
@@ -283,10 +307,9 @@ int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tp/tcp_rcv_space_adjust")
 int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct sock *sk = (struct sock *)ctx->args[0];
 	struct tracked_process *reader = tracked_process();
+	__u64 key = ctx->args[0];
 	struct connection *connection;
-	__u64 key = (__u64)sk;
 
 	if (!reader)
 		return 0;
@@ -299,8 +322,7 @@ int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	connection->owner = reader->identity;
 	connection->is_owned = 1;
-	emit_connection(sk, connection, CONNECTION_OWNED, 0);
-	return 0;
+	return emit_connection(key, CONNECTION_OWNED, 0);
 }
 
 /* The socket is gone, whatever happened before: nothing stays in the table. */
@@ -309,10 +331,9 @@ int handle_tcp_destroy(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct sock *sk = (struct sock *)ctx->args[0];
 	__u64 key = (__u64)sk;
-	struct connection *connection = bpf_map_lookup_elem(&connections, &key);
 
-	if (connection)
-		close_connection(sk, connection, BPF_CORE_READ(sk, sk_err));
+	if (bpf_map_lookup_elem(&connections, &key))
+		close_connection(key, BPF_CORE_READ(sk, sk_err));
 	return 0;
 }
 

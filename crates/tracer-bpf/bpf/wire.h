@@ -70,8 +70,6 @@ struct tracked_process {
 	struct io dead_threads_io; /* the first thread's not included */
 	__u32 threads;		   /* that it has created */
 	__u32 is_withheld;	   /* 1: the restricted user may not look at it */
-	__u32 is_oom_victim;	   /* 1: the kernel has chosen it when memory ran out */
-	__u32 reserved;
 };
 
 struct record_header {
@@ -151,7 +149,7 @@ struct connection_record {
 	struct record_header header; /* process: the owner */
 	__u64 socket;		     /* made of its address; with opened_ns: identity of the connection */
 	__u64 opened_ns;
-	__u64 bytes_sent;
+	__u64 bytes_sent; /* this and the next four when it is closed, else 0 */
 	__u64 bytes_received;
 	__u32 retransmits;   /* segments */
 	__u32 round_trip_us; /* smoothed */
@@ -235,8 +233,10 @@ struct unshared {
 	__u32 has_sent;		  /* 1: some process has sent a datagram */
 	__u32 tells_failed_execs; /* 1: calls of exec that failed are reported */
 	__u32 tells_unix;	  /* 1: likewise connect() to unix sockets */
-	__u64 root_cgroup;	  /* address of the node of its control group, once it has called exec */
-	__u64 socket_key;	  /* random, nonzero: what takes the place of a socket's address */
+	__u32 has_dns_streams;	  /* 1: some process has connected to a name server over TCP */
+	__u32 reserved;
+	__u64 root_cgroup; /* address of the node of its control group, once it has called exec */
+	__u64 socket_key;  /* random, nonzero: what takes the place of a socket's address */
 };
 
 /* One page shared by mmap, perhaps with an ordinary user, so no addresses of the kernel's: user space configures and

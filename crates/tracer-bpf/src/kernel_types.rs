@@ -54,12 +54,15 @@ const MEMBER: usize = 12;
 const ENUMERATOR: usize = 8;
 const ENUMERATOR64: usize = 12;
 
+/// Types are records of different size. To find one by its id takes a walk from the nearest mark.
+const MARKED: u32 = 64;
+
 /// All of a kernel's types.
 struct Source<'a> {
     types: &'a [u8],
     strings: &'a [u8],
-    /// Where each type begins, by id; type 0 is void, and begins nowhere.
-    offsets: Vec<u32>,
+    /// Where every [`MARKED`]th type begins, by its id divided by that.
+    marks: Vec<usize>,
     /// Ids of the types that are wanted.
     wanted: Vec<u32>,
 }
@@ -109,21 +112,30 @@ impl<'a> Source<'a> {
             bytes.get(start..start.checked_add(u32_at(bytes, at + 4)? as usize)?)
         };
         let (types, strings) = (section(8)?, section(16)?);
-        // There are 20 bytes to a type, or a little more.
-        let mut offsets = Vec::with_capacity(types.len() / 20);
-        offsets.push(0);
-        let mut found = Vec::new();
-        let mut at = 0;
+        // Type 0 is void, and begins nowhere.
+        let (mut marks, mut found) = (vec![0], Vec::new());
+        let (mut id, mut at) = (1, 0);
         while at < types.len() {
+            if id % MARKED == 0 {
+                marks.push(at);
+            }
             let info = u32_at(types, at + 4)?;
             let may_be_wanted = matches!(kind_of(info), KIND_STRUCT | KIND_UNION | KIND_TYPEDEF | KIND_ENUM);
             if may_be_wanted && wanted.has(strings, u32_at(types, at)?) {
-                found.push(offsets.len() as u32);
+                found.push(id);
             }
-            offsets.push(at as u32);
             at += size_of_type(info)?;
+            id += 1;
         }
-        Some(Self { types, strings, offsets, wanted: found })
+        Some(Self { types, strings, marks, wanted: found })
+    }
+
+    /// Where that type begins.
+    fn offset(&self, id: u32) -> Option<usize> {
+        let mark = *self.marks.get((id / MARKED) as usize)?;
+        // Type 1 is the first that begins somewhere.
+        let steps = if id < MARKED { id.checked_sub(1)? } else { id % MARKED };
+        (0..steps).try_fold(mark, |at, _| Some(at + size_of_type(u32_at(self.types, at + 4)?)?))
     }
 
     fn reduce(&self) -> Option<Vec<u8>> {
@@ -142,7 +154,7 @@ impl<'a> Source<'a> {
         if let Some(known) = target.ids.get(&id) {
             return Some(*known);
         }
-        let at = *self.offsets.get(id as usize)? as usize;
+        let at = self.offset(id)?;
         let info = u32_at(self.types, at + 4)?;
         let mut record = self.types.get(at..at + size_of_type(info)?)?.to_vec();
         let name = target.string(self.string(u32_at(&record, 0)?)?);
@@ -310,7 +322,7 @@ mod tests {
         let source = Source::parse(&vmlinux, &wanted).unwrap();
         let reduced = source.reduce().unwrap();
         let few = Source::parse(&reduced, &wanted).unwrap();
-        assert!(few.offsets.len() * 20 < source.offsets.len(), "{} of {}", few.offsets.len(), source.offsets.len());
+        assert!(few.marks.len() * 20 < source.marks.len(), "{} of {}", few.marks.len(), source.marks.len());
         assert!(
             super::reduced(&vmlinux, &["task_struct"])
                 .unwrap()

@@ -6,6 +6,7 @@ use std::{
     fs::{self, File},
     hash::{BuildHasher, RandomState},
     io, iter, mem,
+    num::NonZero,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     panic::resume_unwind,
     sync::{Mutex, PoisonError},
@@ -19,6 +20,7 @@ use aya::{
 use aya_obj::{
     self as obj, Object, ParseError,
     btf::{Btf, BtfError, BtfFeatures, BtfRelocationError},
+    generated::BPF_F_MMAPABLE,
     relocation::EbpfRelocationError,
 };
 use memmap2::MmapOptions;
@@ -32,11 +34,10 @@ use crate::{
 };
 
 /// Each program and the tracepoint it belongs to.
-const PROGRAMS: [(&str, &CStr); 10] = [
+const PROGRAMS: [(&str, &CStr); 9] = [
     ("handle_fork", c"sched_process_fork"),
     ("handle_exec", c"sched_process_exec"),
     ("handle_exit", c"sched_process_exit"),
-    ("handle_victim", c"mark_victim"),
     ("handle_signal", c"signal_generate"),
     ("handle_tcp_state", c"inet_sock_set_state"),
     ("handle_tcp_read", c"tcp_rcv_space_adjust"),
@@ -47,6 +48,10 @@ const PROGRAMS: [(&str, &CStr); 10] = [
 
 /// Likewise the one for failed execs and unix sockets.
 const SYSTEM_CALLS: (&str, &CStr) = ("handle_syscall_exit", c"sys_exit");
+
+/// Maps of one value each: variables of the programs, named after their sections.
+const SHARED: &str = ".bss.shared";
+const UNSHARED: &str = ".bss.unshared";
 
 /// Room for what the verifier says of a program that it refuses: what matters comes last. Linux before 5.15 takes no more.
 const VERIFIER_LOG: usize = (16 << 20) - 1;
@@ -84,7 +89,7 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 16 * 1024 * 1024, max_processes: 64_000, viewer: None, failed_execs: false, unix: false }
+        Self { ring_bytes: 16 * 1024 * 1024, max_processes: 16_384, viewer: None, failed_execs: false, unix: false }
     }
 }
 
@@ -155,29 +160,27 @@ impl Attached {
         let mut object = Object::parse(wire::OBJECT)?;
         let types = load_own_types(&mut object)?;
         // The kernel has the memory of maps to clear meanwhile.
-        let definitions = Definitions::of(mem::take(&mut object.maps), options)?;
+        let definitions = definitions(mem::take(&mut object.maps), options)?;
+        let create = |definition| create(definition, &types);
         let created = thread::scope(|scope| -> Result<_, LoadError> {
-            let creation = scope.spawn(|| definitions.create(&types));
+            let creation = scope.spawn(|| definitions.work_off(create));
             object.relocate_btf(&kernel_types()?)?;
-            let mut created = definitions.create(&types)?;
+            let mut created = definitions.work_off(create)?;
             created.extend(joined(creation)?);
             Ok(created)
         })?;
         let mut maps = link(&mut object, created)?;
-        let programs = load_programs(&object, &types, options)?;
+        let mut unshared = Map::Array(take_map(&mut maps, UNSHARED)?);
+        set_unshared(&mut unshared, options).map_err(|source| LoadError::Map { map: UNSHARED.to_owned(), source })?;
+        let (programs, links) = run_programs(&object, &types, options)?;
         drop(memlock);
-        set_unshared(take_map(&mut maps, "unshared")?, options)?;
-        let attach = |(program, (name, tracepoint)): (&OwnedFd, (&'static str, &CStr))| {
-            syscall::attach(program, tracepoint).map_err(|source| LoadError::Attach { program: name, source })
-        };
-        let links = programs.iter().zip(options.programs()).map(attach).collect::<Result<_, _>>()?;
         let mut descriptor = |map| {
             let data: MapData = take_map(&mut maps, map)?;
             data.fd().as_fd().try_clone_to_owned().map_err(LoadError::Descriptor)
         };
         Ok(Self {
             records: descriptor("records")?,
-            shared: descriptor("shared")?,
+            shared: descriptor(SHARED)?,
             flow_slots: descriptor("flow_slots")?,
             programs,
             links,
@@ -207,7 +210,7 @@ impl Attached {
 // SAFETY: a struct of plain numbers without padding, as its derives prove.
 unsafe impl aya::Pod for wire::Unshared {}
 
-fn set_unshared(map: MapData, options: &Options) -> Result<(), LoadError> {
+fn set_unshared(map: &mut Map, options: &Options) -> Result<(), MapError> {
     let viewer = options.viewer;
     let values = wire::Unshared {
         is_restricted: viewer.is_some().into(),
@@ -218,11 +221,12 @@ fn set_unshared(map: MapData, options: &Options) -> Result<(), LoadError> {
         has_sent: 0,
         tells_failed_execs: options.failed_execs.into(),
         tells_unix: options.unix.into(),
+        has_dns_streams: 0,
+        reserved: 0,
         root_cgroup: 0,
         socket_key: RandomState::new().hash_one(()),
     };
-    let set = |map| Array::try_from(Map::Array(map))?.set(0, values, 0);
-    set(map).map_err(|source| LoadError::Map { map: "unshared".to_owned(), source })
+    Array::try_from(map)?.set(0, values, 0)
 }
 
 /// The kernel's types, as far as we need them. Linux since 6.16 has them mapped; reading takes a call for every page.
@@ -244,47 +248,57 @@ fn load_own_types(object: &mut Object) -> Result<OwnedFd, LoadError> {
     syscall::load_types(&types.to_bytes()).map_err(LoadError::LoadTypes)
 }
 
-/// A map of the object, and what came of it.
-type Created = (String, obj::Map, MapData);
+/// What is to be done, by whoever has time.
+struct Queue<T>(Mutex<Vec<T>>);
 
-/// The maps that are still to be made, the largest last.
-struct Definitions(Mutex<Vec<(String, obj::Map)>>);
-
-impl Definitions {
-    fn of(maps: HashMap<String, obj::Map>, options: &Options) -> Result<Self, LoadError> {
-        let processors = nr_cpus().map_err(|(_, error)| LoadError::Processors(error))? as u32;
-        let mut maps: Vec<_> = maps.into_iter().collect();
-        for (name, map) in &mut maps {
-            match name.as_str() {
-                "records" => map.set_max_entries(options.ring_bytes),
-                "processes" => map.set_max_entries(options.max_processes),
-                "flow_slots" => map.set_max_entries(wire::FLOW_SLOTS.saturating_mul(processors)),
-                _ => {}
-            }
-        }
-        maps.sort_by_key(|(_, map)| u64::from(map.max_entries()) * u64::from(map.key_size() + map.value_size()).max(1));
-        Ok(Self(Mutex::new(maps)))
+impl<T> Queue<T> {
+    /// What takes longest comes first, so that nobody is left waiting for it.
+    fn new(mut items: Vec<T>, cost: impl Fn(&T) -> u64) -> Self {
+        items.sort_by_key(cost);
+        Self(Mutex::new(items))
     }
 
-    /// Makes one after the other, as others may at the same time.
-    fn create(&self, types: &OwnedFd) -> Result<Vec<Created>, LoadError> {
+    /// Does one after the other, as others may at the same time.
+    fn work_off<R>(&self, mut work: impl FnMut(T) -> Result<R, LoadError>) -> Result<Vec<R>, LoadError> {
         let next = || self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let create = |(name, map): (String, obj::Map)| {
-            let data = MapData::create(map.clone(), &name, Some(types.as_fd()))
-                .map_err(|source| LoadError::Map { map: name.clone(), source })?;
-            Ok((name, map, data))
-        };
-        iter::from_fn(next).map(create).collect()
+        iter::from_fn(next).map(&mut work).collect()
+    }
+}
+
+/// A map of the object, by name.
+type Definition = (String, obj::Map);
+
+/// The maps that are to be made.
+fn definitions(maps: HashMap<String, obj::Map>, options: &Options) -> Result<Queue<Definition>, LoadError> {
+    let processors = nr_cpus().map_err(|(_, error)| LoadError::Processors(error))? as u32;
+    let mut maps: Vec<_> = maps.into_iter().collect();
+    for (name, map) in &mut maps {
+        match (name.as_str(), map) {
+            ("records", map) => map.set_max_entries(options.ring_bytes),
+            ("processes", map) => map.set_max_entries(options.max_processes),
+            ("flow_slots", map) => map.set_max_entries(wire::FLOW_SLOTS.saturating_mul(processors)),
+            (SHARED, obj::Map::Legacy(map)) => map.def.map_flags |= BPF_F_MMAPABLE,
+            _ => {}
+        }
+    }
+    let size = |map: &obj::Map| u64::from(map.max_entries()) * u64::from(map.key_size() + map.value_size()).max(1);
+    Ok(Queue::new(maps, |(_, map)| size(map)))
+}
+
+fn create((name, map): Definition, types: &OwnedFd) -> Result<(Definition, MapData), LoadError> {
+    match MapData::create(map.clone(), &name, Some(types.as_fd())) {
+        Ok(data) => Ok(((name, map), data)),
+        Err(source) => Err(LoadError::Map { map: name, source }),
     }
 }
 
 /// Writes the descriptors of the maps, and the functions that they call, into the programs.
-fn link(object: &mut Object, created: Vec<Created>) -> Result<HashMap<String, MapData>, LoadError> {
+fn link(object: &mut Object, created: Vec<(Definition, MapData)>) -> Result<HashMap<String, MapData>, LoadError> {
     let functions: HashSet<_> = object.functions.keys().map(|(section, _)| *section).collect();
-    let descriptors = created.iter().map(|(name, map, data)| (name.as_str(), data.fd().as_fd().as_raw_fd(), map));
+    let descriptors = created.iter().map(|((name, map), data)| (name.as_str(), data.fd().as_fd().as_raw_fd(), map));
     object.relocate_maps(descriptors, &functions)?;
     object.relocate_calls(&functions)?;
-    Ok(created.into_iter().map(|(name, _, data)| (name, data)).collect())
+    Ok(created.into_iter().map(|((name, _), data)| (name, data)).collect())
 }
 
 /// What a thread came to; its panic is ours.
@@ -292,29 +306,50 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// In the order of [`Options::programs`].
-fn load_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<Vec<OwnedFd>, LoadError> {
-    let load = |(name, _): (&'static str, _)| {
-        let program = object.programs.get(name).ok_or(LoadError::Missing(name))?;
-        let function = object.functions.get(&program.function_key()).ok_or(LoadError::Missing(name))?;
-        let program = RawTracepoint {
-            name,
-            license: &CString::from(program.license.as_c_str()),
-            instructions: &function.instructions,
-            functions: &function.func_info.func_info,
-            types,
-        };
-        program.load(&mut []).map_err(|source| {
-            let mut log = vec![0; VERIFIER_LOG];
-            let _ = program.load(&mut log);
-            let log = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy().into_owned();
-            LoadError::Program { program: name, source, log }
-        })
+/// Loads the programs and attaches them, each as soon as it is there.
+fn run_programs(
+    object: &Object,
+    types: &OwnedFd,
+    options: &Options,
+) -> Result<(Vec<OwnedFd>, Vec<OwnedFd>), LoadError> {
+    let function = |name: &str| object.functions.get(&object.programs.get(name)?.function_key());
+    let programs = options.programs().collect();
+    let programs =
+        Queue::new(programs, |(name, _)| function(name).map_or(0, |function| function.instructions.len() as u64));
+    let run = |(name, tracepoint): (&'static str, &CStr)| {
+        let program = load(object, name, types)?;
+        let link =
+            syscall::attach(&program, tracepoint).map_err(|source| LoadError::Attach { program: name, source })?;
+        Ok((program, link))
     };
     // The verifier takes most of the time, and looks at several programs at once.
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
-        let loading: Vec<_> = options.programs().map(|program| scope.spawn(move || load(program))).collect();
-        loading.into_iter().map(joined).collect()
+        let others: Vec<_> =
+            (1..processors.min(PROGRAMS.len())).map(|_| scope.spawn(|| programs.work_off(run))).collect();
+        let mut running = programs.work_off(run)?;
+        for other in others {
+            running.extend(joined(other)?);
+        }
+        Ok(running.into_iter().unzip())
+    })
+}
+
+fn load(object: &Object, name: &'static str, types: &OwnedFd) -> Result<OwnedFd, LoadError> {
+    let program = object.programs.get(name).ok_or(LoadError::Missing(name))?;
+    let function = object.functions.get(&program.function_key()).ok_or(LoadError::Missing(name))?;
+    let program = RawTracepoint {
+        name,
+        license: &CString::from(program.license.as_c_str()),
+        instructions: &function.instructions,
+        functions: &function.func_info.func_info,
+        types,
+    };
+    program.load(&mut []).map_err(|source| {
+        let mut log = vec![0; VERIFIER_LOG];
+        let _ = program.load(&mut log);
+        let log = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy().into_owned();
+        LoadError::Program { program: name, source, log }
     })
 }
 

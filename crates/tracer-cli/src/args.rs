@@ -96,7 +96,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", env = "PROCESS_TRACER_BUFFER_SIZE", hide_env_values = true)]
     pub(crate) buffer_size: Option<String>,
 
-    /// Live processes that can be followed at once [default: 64000]
+    /// Live processes that can be followed at once [default: 16384]
     #[arg(long, value_name = "NUMBER", env = "PROCESS_TRACER_MAX_PROCESSES", hide_env_values = true)]
     pub(crate) max_processes: Option<String>,
 

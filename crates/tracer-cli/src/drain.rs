@@ -61,8 +61,8 @@ impl Drain {
         &self.capture
     }
 
-    /// Takes in what is left and ends the trace.
-    pub(crate) fn finish(self, tree: Usage) -> Result<Tracer> {
+    /// Takes in what is left and ends the trace. To drop the capture takes the kernel longer than all of this.
+    pub(crate) fn finish(self, tree: Usage) -> Result<(Tracer, Arc<Capture>)> {
         self.stop.write(1)?;
         let (mut tracer, stream) = self.thread.join().map_err(|_| anyhow!("the draining thread panicked"))?;
         let losses =
@@ -70,7 +70,7 @@ impl Drain {
         tracer.set_tree_usage(tree);
         tracer.finish(now(), losses);
         hand_on(&mut tracer, &self.intake);
-        Ok(tracer)
+        Ok((tracer, self.capture))
     }
 }
 

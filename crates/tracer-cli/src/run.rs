@@ -103,8 +103,10 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     signals.forget();
     let root = Root { identity: Identity { tgid: child.id(), start: started }, command, outcome, usage };
     match watch.finish(&root, &intake) {
-        Ok(tracer) => {
+        Ok((tracer, capture)) => {
             intake.close(config.flush_timeout);
+            // While the sinks deliver what is left.
+            drop(capture);
             listen_to_impatience(signals, intake);
             report(&tracer, trace_id, &sinks.join(), config.is_quiet);
         }
@@ -165,14 +167,14 @@ impl Watch {
         }
     }
 
-    /// Ends the trace.
-    fn finish(self, root: &Root<'_>, intake: &Intake) -> Result<Tracer> {
+    /// Ends the trace. Gives the programs as well, if there are any, still running.
+    fn finish(self, root: &Root<'_>, intake: &Intake) -> Result<(Tracer, Option<Arc<Capture>>)> {
         match self {
-            Self::Tree(drain) => drain.finish(root.usage),
+            Self::Tree(drain) => drain.finish(root.usage).map(|(tracer, capture)| (tracer, Some(capture))),
             Self::Root(mut tracer, unobserved) => {
                 root.trace(&mut tracer, unobserved);
                 drain::hand_on(&mut tracer, intake);
-                Ok(*tracer)
+                Ok((*tracer, None))
             }
         }
     }

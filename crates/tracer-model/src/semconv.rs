@@ -122,7 +122,7 @@ attributes! {
         "the signal that killed it";
     EXIT_CORE_DUMPED = "process_tracer.exit.core_dumped", "process", "boolean", "", "signal_struct.group_exit_code", "true":
         "whether it dumped core";
-    EXIT_OOM = "process_tracer.exit.oom_killed", "process", "boolean", "", "tracepoint mark_victim", "true":
+    EXIT_OOM = "process_tracer.exit.oom_killed", "process", "boolean", "", "signal_struct.oom_mm", "true":
         "true: the kernel killed it since memory had run out";
     CPU_USER = "process_tracer.cpu.user_time", "process", "double", "s", "signal_struct.utime, .sum_sched_runtime", "1.25":
         "CPU time in user mode, all its threads, seconds; to the last tick of the scheduler";
@@ -363,7 +363,7 @@ pub struct Error {
 pub fn describe(span: &Span) -> Description {
     let mut description = match &span.subject {
         Subject::Process(process) => describe_process(span, process),
-        Subject::Connection(connection) => describe_connection(span.start, connection),
+        Subject::Connection(connection) => describe_connection(span, connection),
         Subject::Flow(flow) => describe_flow(flow),
         Subject::UnixConnect(connect) => describe_unix_connect(connect),
         Subject::Lookup(lookup) => describe_lookup(lookup),
@@ -624,8 +624,8 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
     }
 }
 
-fn describe_connection(start: SystemTime, span: &ConnectionSpan) -> Description {
-    let connection = &span.connection;
+fn describe_connection(span: &Span, subject: &ConnectionSpan) -> Description {
+    let connection = &subject.connection;
     let mut attributes = Vec::with_capacity(12);
     push(&mut attributes, NETWORK_TRANSPORT, string("tcp"));
     let network_type = if connection.peer.is_ipv4() { "ipv4" } else { "ipv6" };
@@ -635,21 +635,24 @@ fn describe_connection(start: SystemTime, span: &ConnectionSpan) -> Description 
         endpoint(&mut attributes, NETWORK_LOCAL_ADDRESS, NETWORK_LOCAL_PORT, connection.local);
     }
     match connection.direction {
-        Direction::Connect => server(&mut attributes, span.host.as_deref(), connection.peer),
+        Direction::Connect => server(&mut attributes, subject.host.as_deref(), connection.peer),
         Direction::Accept => {
             endpoint(&mut attributes, SERVER_ADDRESS, SERVER_PORT, connection.local);
             endpoint(&mut attributes, CLIENT_ADDRESS, CLIENT_PORT, connection.peer);
         }
     }
-    push(&mut attributes, BYTES_SENT, int(connection.bytes_sent));
-    push(&mut attributes, BYTES_RECEIVED, int(connection.bytes_received));
-    push(&mut attributes, RETRANSMITS, int(connection.retransmits));
+    // An open one's counters are not known.
+    if !span.is_unfinished {
+        push(&mut attributes, BYTES_SENT, int(connection.bytes_sent));
+        push(&mut attributes, BYTES_RECEIVED, int(connection.bytes_received));
+        push(&mut attributes, RETRANSMITS, int(connection.retransmits));
+    }
     if connection.round_trip_us > 0 {
         push(&mut attributes, ROUND_TRIP_TIME, Value::Float(f64::from(connection.round_trip_us) / 1e6));
         push(&mut attributes, ROUND_TRIP_VARIANCE, Value::Float(f64::from(connection.round_trip_variance_us) / 1e6));
     }
-    if let (Some(established), Direction::Connect) = (span.established, connection.direction) {
-        let time = established.duration_since(start).unwrap_or_default();
+    if let (Some(established), Direction::Connect) = (subject.established, connection.direction) {
+        let time = established.duration_since(span.start).unwrap_or_default();
         push(&mut attributes, CONNECT_TIME, Value::Float(time.as_secs_f64()));
     }
     if let Some(end) = connection.closed_by {
@@ -666,7 +669,7 @@ fn describe_connection(start: SystemTime, span: &ConnectionSpan) -> Description 
         Direction::Connect => Kind::Client,
         Direction::Accept => Kind::Server,
     };
-    let established = span.established.map(|at| SpanEvent { name: ESTABLISHED_EVENT, at, attributes: Vec::new() });
+    let established = subject.established.map(|at| SpanEvent { name: ESTABLISHED_EVENT, at, attributes: Vec::new() });
     Description {
         kind,
         attributes,

@@ -282,6 +282,11 @@ fn what_is_alive_at_the_end_is_unfinished() {
     assert_eq!(ns(trace.span("connect 10.0.0.9:80").end), trace.end);
     assert_eq!(trace.describe("connect 10.0.0.9:80").error, None);
     assert_eq!(trace.attribute("connect 10.0.0.9:80", "process_tracer.unfinished"), Some(Value::Bool(true)));
+    // Only its end would tell.
+    for counter in ["bytes_sent", "bytes_received", "retransmits"] {
+        let key = format!("process_tracer.tcp.{counter}");
+        assert_eq!(trace.attribute("connect 10.0.0.9:80", &key), None, "{key}");
+    }
     assert_eq!(trace.attribute("sh", "process_tracer.complete"), Some(Value::Bool(true)));
 }
 
