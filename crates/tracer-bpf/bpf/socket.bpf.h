@@ -9,7 +9,7 @@
 
 /* Room for the struct sock_common that any socket begins with. It is read in one go, since every read takes a call. */
 struct sock_room {
-	__u64 words[24];
+	__u64 words[17];
 };
 
 static __always_inline struct sock_common *read_common(struct sock_room *room, struct sock *sk)

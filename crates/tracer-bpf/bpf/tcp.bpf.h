@@ -140,7 +140,7 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 	return 0;
 }
 
-/* By a process, `owner_start` and `owner_tgid`. */
+/* By a process, `owner_start` and `owner_tgid`. Gives 0 if there is no room for it. */
 __noinline int open_connection(__u64 socket, __u64 owner_start, __u32 owner_tgid, __u32 direction)
 {
 	struct connection connection = {};
@@ -155,11 +155,11 @@ __noinline int open_connection(__u64 socket, __u64 owner_start, __u32 owner_tgid
 		unshared.has_dns_streams = 1;
 		forget_dns_streams(socket);
 	}
-	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY))
+	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY)) {
 		COUNT(untracked_connections);
-	else if (direction == DIRECTION_CONNECT)
-		emit_connection(socket, CONNECTION_OPENED, 0);
-	return 0;
+		return 0;
+	}
+	return 1;
 }
 
 __noinline int close_connection(__u64 socket, __u32 error)
@@ -268,8 +268,8 @@ int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	if (new_state == TCP_SYN_SENT) {
 		struct identity *owner = tracked_current();
 
-		if (owner)
-			open_connection(key, owner->start_ns, owner->tgid, DIRECTION_CONNECT);
+		if (owner && open_connection(key, owner->start_ns, owner->tgid, DIRECTION_CONNECT))
+			emit_connection(key, CONNECTION_OPENED, 0);
 		return 0;
 	}
 	if (new_state == TCP_LISTEN)

@@ -1,6 +1,6 @@
 //! What a trace says as a whole: who started whom, where the time went, what failed first.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, iter};
 
 use opentelemetry::SpanId;
 
@@ -9,8 +9,10 @@ use super::row::{Kind, Label, Row, Rows};
 /// Rows that hang under one another.
 pub(super) struct Tree {
     pub(super) root: usize,
-    /// Of each row, in order of their start.
-    pub(super) children: Vec<Vec<u32>>,
+    /// All rows but the root, by parent, and those of one parent in order of their start.
+    children: Vec<u32>,
+    /// Of each row, where its children begin among these; those of the next row come after them.
+    begins: Vec<u32>,
     /// All rows that hang under the root, parents before children.
     order: Vec<u32>,
 }
@@ -51,24 +53,31 @@ impl Tree {
         };
         let mut parents: Vec<usize> = rows.iter().enumerate().map(parent).collect();
         break_circles(&mut parents, root);
-        let mut children: Vec<Vec<u32>> = vec![Vec::new(); rows.len()];
-        for (child, parent) in parents.into_iter().enumerate().filter(|(child, _)| *child != root) {
-            children[parent].push(child as u32);
+        let mut children: Vec<u32> = (0..rows.len() as u32).filter(|row| *row as usize != root).collect();
+        children.sort_by_key(|child| (parents[*child as usize], rows[*child as usize].start));
+        let mut begins = vec![0; rows.len() + 1];
+        for child in &children {
+            begins[parents[*child as usize] + 1] += 1;
         }
-        for siblings in &mut children {
-            siblings.sort_by_key(|sibling| rows[*sibling as usize].start);
+        for row in 0..rows.len() {
+            begins[row + 1] += begins[row];
         }
-        let mut order = Vec::with_capacity(rows.len());
+        let mut tree = Self { root, children, begins, order: Vec::with_capacity(rows.len()) };
         let mut open = vec![root as u32];
         while let Some(row) = open.pop() {
-            order.push(row);
-            open.extend(children[row as usize].iter().rev());
+            tree.order.push(row);
+            open.extend(tree.children(row as usize).iter().rev());
         }
-        Some(Self { root, children, order })
+        Some(tree)
+    }
+
+    /// The rows that hang under that one, in order of their start.
+    pub(super) fn children(&self, row: usize) -> &[u32] {
+        &self.children[self.begins[row] as usize..self.begins[row + 1] as usize]
     }
 
     fn children_of<'a>(&'a self, rows: &'a [Row], row: usize) -> impl DoubleEndedIterator<Item = (usize, &'a Row)> {
-        self.children[row].iter().map(|child| (*child as usize, &rows[*child as usize]))
+        self.children(row).iter().map(|child| (*child as usize, &rows[*child as usize]))
     }
 
     /// Of each row, the time that none of the processes it started was alive, nanoseconds.
@@ -85,44 +94,35 @@ impl Tree {
         rows.iter().enumerate().map(own).collect()
     }
 
-    /// What the end of the whole waited for: each stretch of the root's time, in order, and the process it belongs to.
+    /// What the end of the whole waited for: each stretch of the root's time, and the process it belongs to, from the end
+    /// backwards.
     ///
-    /// From the end backwards: at each moment, the child that ended last before it was what its parent waited for.
-    pub(super) fn critical_path(&self, rows: &[Row]) -> Vec<Stretch> {
-        let mut path = Vec::new();
+    /// At each moment, the child that ended last before it was what its parent waited for.
+    pub(super) fn critical_path<'a>(&'a self, rows: &'a [Row]) -> impl Iterator<Item = Stretch> + 'a {
         // Each process, its children still to be looked at, from the last to end, and up to where its time is told.
         let by_end = |row: usize| {
-            let mut children: Vec<usize> = self
-                .children_of(rows, row)
-                .filter(|(_, child)| child.kind == Kind::Process)
-                .map(|(index, _)| index)
-                .collect();
-            children.sort_by_key(|child| rows[*child].end);
+            let is_process = |child: &u32| rows[*child as usize].kind == Kind::Process;
+            let mut children: Vec<u32> = self.children(row).iter().copied().filter(is_process).collect();
+            children.sort_by_key(|child| rows[*child as usize].end);
             children
         };
         let mut open = vec![(self.root, by_end(self.root), rows[self.root].end)];
-        while let Some((row, children, until)) = open.last_mut() {
-            let (row, start) = (*row, rows[*row].start);
-            let mut tell = |from: u64, to: u64| {
-                if from < to {
-                    path.push(Stretch { row, start: from, end: to });
-                }
+        let next = move || {
+            let (row, children, until) = open.last_mut()?;
+            let (row, start, end) = (*row, rows[*row].start, *until);
+            let Some(child) = children.pop() else {
+                open.pop();
+                return Some(Stretch { row, start, end });
             };
-            match children.pop() {
-                Some(child) if rows[child].end > *until || rows[child].start < start => {}
-                Some(child) => {
-                    tell(rows[child].end, *until);
-                    *until = rows[child].start;
-                    open.push((child, by_end(child), rows[child].end));
-                }
-                None => {
-                    tell(start, *until);
-                    open.pop();
-                }
+            let child = child as usize;
+            if rows[child].end > end || rows[child].start < start {
+                return Some(Stretch { row, start: end, end });
             }
-        }
-        path.reverse();
-        path
+            *until = rows[child].start;
+            open.push((child, by_end(child), rows[child].end));
+            Some(Stretch { row, start: rows[child].end, end })
+        };
+        iter::from_fn(next).filter(|stretch| stretch.start < stretch.end)
     }
 
     /// Of each row, the names from the root to it; what only forked and kept its parent's name is not told again.
@@ -141,7 +141,7 @@ impl Tree {
                 }),
             };
             places.of_row[row] = place;
-            for child in &self.children[row] {
+            for child in self.children(row) {
                 parents[*child as usize] = Some(place);
             }
         }
@@ -294,9 +294,12 @@ mod tests {
         let tree = Tree::grow(&rows.rows).unwrap();
         let origin = rows.rows[tree.root].start;
         let ms = |time: u64| (time - origin) / 1_000_000;
-        let stretches = tree.critical_path(&rows.rows);
         let name = |row: usize| rows.text(rows.rows[row].name).to_owned();
-        stretches.iter().map(|stretch| (name(stretch.row), ms(stretch.start), ms(stretch.end))).collect()
+        let stretches = tree.critical_path(&rows.rows);
+        let mut path: Vec<_> =
+            stretches.map(|stretch| (name(stretch.row), ms(stretch.start), ms(stretch.end))).collect();
+        path.reverse();
+        path
     }
 
     fn stretch(name: &str, start: u64, end: u64) -> (String, u64, u64) {
@@ -388,9 +391,6 @@ mod tests {
         rows.rows[1].parent = ids[0];
         let tree = Tree::grow(&rows.rows).unwrap();
         assert_eq!(tree.order.len(), 3, "none is lost");
-        assert_eq!(
-            tree.critical_path(&rows.rows).iter().map(|stretch| stretch.end - stretch.start).sum::<u64>(),
-            10_000_000
-        );
+        assert_eq!(tree.critical_path(&rows.rows).map(|stretch| stretch.end - stretch.start).sum::<u64>(), 10_000_000);
     }
 }

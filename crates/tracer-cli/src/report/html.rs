@@ -105,13 +105,15 @@ pub(super) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Valu
     let tree = Tree::grow(&rows.rows);
     let end = tree.as_ref().map_or(0, |tree| rows.rows[tree.root].end);
     let critical = tree.iter().flat_map(|tree| tree.critical_path(&rows.rows));
-    let critical = critical
+    let mut critical: Vec<_> = critical
         .filter_map(|stretch| Some((columns.known(rows.rows[stretch.row].id)?, stretch.start, stretch.end)))
-        .map(|(number, start, end)| json!([number, columns.since(start), columns.since(end)]));
+        .map(|(number, start, end)| json!([number, columns.since(start), columns.since(end)]))
+        .collect();
+    critical.reverse();
     let count = |kind| rows.rows.iter().filter(|row| row.kind == kind).count();
     let counts = (count(Kind::Process), count(Kind::Connection));
     let mut about = about_now(&rows.about, columns, counts, end, resource);
-    about["critical"] = critical.collect();
+    about["critical"] = critical.into();
     about["complete"] = rows.about.is_complete.into();
     about["problems"] = problems(rows).into();
     about

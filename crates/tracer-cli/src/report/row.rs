@@ -1,14 +1,14 @@
 //! What a report needs of a span, small enough to keep a great many of them.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::SystemTime};
 
 use opentelemetry::{SpanId, Value, trace::Status};
 use opentelemetry_sdk::trace::SpanData;
 use tracer_model::semconv;
 
-/// A string in [`Rows::strings`].
+/// A string in [`Rows::strings`]: its place, counted from 1, so that no label takes no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Label(pub(crate) u32);
+pub(crate) struct Label(NonZeroU32);
 
 /// What a span is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,7 +247,7 @@ impl Rows {
     }
 
     pub(crate) fn text(&self, text: Label) -> &str {
-        &self.strings[text.0 as usize]
+        &self.strings[text.0.get() as usize - 1]
     }
 
     /// How a process was called, if it failed.
@@ -259,11 +259,11 @@ impl Rows {
         if let Some(known) = self.known.get(text) {
             return *known;
         }
-        let index = Label(u32::try_from(self.strings.len()).unwrap_or(u32::MAX));
         let text: Arc<str> = text.into();
         self.strings.push(Arc::clone(&text));
-        self.known.insert(text, index);
-        index
+        let label = Label(NonZeroU32::MIN.saturating_add(self.known.len() as u32));
+        self.known.insert(text, label);
+        label
     }
 }
 

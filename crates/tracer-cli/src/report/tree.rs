@@ -100,7 +100,7 @@ impl Lines {
         // Each node still to be filled, with the spans that it stands for.
         let mut open = vec![(0, vec![tree.root])];
         while let Some((node, spans)) = open.pop() {
-            let below = spans.iter().flat_map(|span| tree.children[*span].iter().map(|child| *child as usize));
+            let below = spans.iter().flat_map(|span| tree.children(*span).iter().map(|child| *child as usize));
             let groups = if is_folded { by_name(below, rows) } else { below.map(|span| vec![span]).collect() };
             for group in groups {
                 let mut members = group.iter().map(|span| Line::new(rows, *span));
