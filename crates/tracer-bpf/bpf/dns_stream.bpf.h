@@ -24,7 +24,7 @@ struct dns_stream {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
+	__uint(max_entries, DNS_STREAMS);
 	__type(key, struct dns_stream_key);
 	__type(value, struct dns_stream);
 } dns_streams SEC(".maps");
@@ -96,7 +96,6 @@ static __always_inline void *current_registers(void)
 	return (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
 }
 
-/* The functions are apart for the verifier, which follows each of them once. */
 __noinline int current_transfer_kind(__u32 is_read)
 {
 	void *registers = current_registers();

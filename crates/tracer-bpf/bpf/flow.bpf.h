@@ -109,23 +109,18 @@ static __always_inline bool passes_first(struct passage *last, struct net_device
 	return true;
 }
 
-/* One that this process may go on with. Who had the socket from another process goes on with that one's, while it
- * lives. */
-static __always_inline struct flow *flow_of(struct flow_key *key, __u32 inode, __u16 local_port,
-					    struct tracked_process *sender)
+/* Whether the process `sender` may go on with it, or nobody in particular: 0. Who had the socket from another process
+ * goes on with that one's, while it lives. */
+static __always_inline bool goes_on(struct flow *flow, __u32 inode, __u16 local_port, __u32 sender)
 {
-	struct flow *flow = bpf_map_lookup_elem(&flows, key);
-
 	/* What a closed socket has left behind still has its address. */
-	if (!flow || (inode && (flow->inode != inode || flow->local_port != local_port)))
-		return NULL;
+	if (inode && (flow->inode != inode || flow->local_port != local_port))
+		return false;
 	if (flow->slot == NO_SLOT)
-		return flow;
+		return true;
 	if (!slot_of(flow))
-		return NULL;
-	if (sender && sender->identity.tgid != flow->owner_tgid && !bpf_map_lookup_elem(&processes, &flow->owner_tgid))
-		return NULL;
-	return flow;
+		return false;
+	return !sender || sender == flow->owner_tgid || bpf_map_lookup_elem(&processes, &flow->owner_tgid);
 }
 
 /* A free slot of this processor's, or NO_SLOT. It is taken when the cursor moves on. */
@@ -308,25 +303,32 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	return 1;
 }
 
-/* What a socket sends: by the current task, or by something that has nothing to do with it, or is not tracked. */
-__noinline int count_sent(__u64 skb, __u64 socket, __u32 local_port, __u32 is_by_current)
+/* What a socket sends: by the process `sender`, which is current, or if that is 0 by something that has nothing to do
+ * with it, or is not tracked. */
+__noinline int count_sent(__u64 skb, __u64 socket, __u32 local_port, __u32 sender)
 {
-	struct tracked_process *sender = is_by_current ? tracked_process() : NULL;
 	struct datagram *datagram = current_datagram(OUTGOING);
 	__u32 inode = socket_inode((struct sock *)socket);
-	__u64 now = bpf_ktime_get_boot_ns();
 	struct flow_key key = {};
 	struct flow_slot *slot;
 	struct flow *flow;
+	__u64 now;
 
 	if (!datagram || datagram->source_port == PORT_DNS)
 		return 0;
 	fill_outgoing_key(&key, socket, datagram);
-	flow = flow_of(&key, inode, local_port, sender);
-	if (!flow && sender && inode && !is_of_tunnel(skb) && may_have_socket(socket) && open_flow(socket, local_port))
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow || !goes_on(flow, inode, local_port, sender)) {
+		if (!sender || !inode || is_of_tunnel(skb) || !may_have_socket(socket) ||
+		    !open_flow(socket, local_port))
+			return 0;
 		flow = bpf_map_lookup_elem(&flows, &key);
+	}
 	slot = flow ? slot_of(flow) : NULL;
-	if (!slot || !passes_first(&flow->passage, BPF_CORE_READ((struct sk_buff *)skb, dev), now))
+	if (!slot)
+		return 0;
+	now = bpf_ktime_get_boot_ns();
+	if (!passes_first(&flow->passage, BPF_CORE_READ((struct sk_buff *)skb, dev), now))
 		return 0;
 	__sync_fetch_and_add(&slot->datagrams_sent, datagram->count);
 	__sync_fetch_and_add(&slot->bytes_sent, datagram->size);

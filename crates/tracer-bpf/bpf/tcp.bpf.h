@@ -105,8 +105,6 @@ static __always_inline void read_counters(struct connection_record *record, stru
 	record->variance_us = BPF_CORE_READ(tp, mdev_us) >> 2;	 /* in quarters */
 }
 
-/* The next ones are functions apart, since the verifier looks at such once each. */
-
 __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 {
 	struct connection *connection = bpf_map_lookup_elem(&connections, &socket);

@@ -11,8 +11,10 @@
 
 #include "wire.h"
 #include "kernel.bpf.h"
+#include "verifier.bpf.h"
 #include "maps.bpf.h"
 #include "process.bpf.h"
+#include "exec.bpf.h"
 #include "signal.bpf.h"
 #include "socket.bpf.h"
 #include "datagram.bpf.h"

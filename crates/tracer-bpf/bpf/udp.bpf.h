@@ -44,7 +44,7 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 	struct tracked_process *sender;
 	struct datagram *datagram;
 	struct port_pair ports;
-	__u32 is_by_current;
+	__u32 sender_tgid;
 	__u16 protocol;
 
 	/* On its way through bridges and other namespaces a packet has no socket any more. */
@@ -61,14 +61,14 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 	    !read_datagram((__u64)skb, 0, OUTGOING) ||
 	    bpf_core_read(&ports, sizeof(ports), &sk->__sk_common.skc_portpair))
 		return 0;
-	is_by_current = sender && may_look_at_socket(sk);
-	if (is_by_current && !unshared.has_sent)
+	sender_tgid = sender && may_look_at_socket(sk) ? sender->identity.tgid : 0;
+	if (sender_tgid && !unshared.has_sent)
 		unshared.has_sent = 1;
 	/* Where the destination is translated, as for the resolver in a container, a connected socket still knows it.
 	 */
 	if (datagram->destination_port == PORT_DNS || ports.peer == bpf_htons(PORT_DNS))
-		return is_by_current ? emit_query((__u64)skb, (__u64)sk) : 0;
-	return count_sent((__u64)skb, (__u64)sk, ports.local, is_by_current);
+		return sender_tgid ? emit_query((__u64)skb, (__u64)sk) : 0;
+	return count_sent((__u64)skb, (__u64)sk, ports.local, sender_tgid);
 }
 
 SEC("raw_tp/netif_receive_skb")

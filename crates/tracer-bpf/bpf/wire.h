@@ -206,6 +206,10 @@ struct flow_record {
 	__u8 peer_address[16];
 };
 
+/* Connections to name servers that are remembered, each direction for itself. More than these are the leavings of those
+ * that have ended. */
+#define DNS_STREAMS 1024
+
 /* Slots of each processor, which alone takes from them. */
 #define FLOW_SLOTS 1024
 

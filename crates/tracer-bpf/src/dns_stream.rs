@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use tracer_model::{Ktime, dns::Message};
 
-/// Connections and directions that are remembered. More than these are the leavings of those that have ended.
-const STREAMS: usize = 1024;
+use crate::wire;
 
 /// In front of each message stands how long it is.
 const LENGTH: usize = 2;
@@ -51,7 +50,7 @@ impl Streams {
             // Another connection, whose socket has the same number.
             self.0.remove(&direction);
         }
-        if self.0.len() >= STREAMS && !self.0.contains_key(&direction) {
+        if self.0.len() >= wire::DNS_STREAMS as usize && !self.0.contains_key(&direction) {
             let oldest = self.0.iter().min_by_key(|(_, stream)| stream.at).map(|(direction, _)| *direction);
             oldest.and_then(|oldest| self.0.remove(&oldest));
         }
@@ -152,8 +151,8 @@ mod tests {
         for socket in 0..3000 {
             streams.handle(Direction { socket, ..DIRECTION }, piece(b"\0", 0), Ktime(socket), |_| {});
         }
-        assert_eq!(streams.0.len(), STREAMS);
-        assert!(streams.0.keys().all(|direction| direction.socket >= 3000 - STREAMS as u64));
+        assert_eq!(streams.0.len(), wire::DNS_STREAMS as usize);
+        assert!(streams.0.keys().all(|direction| direction.socket >= 3000 - u64::from(wire::DNS_STREAMS)));
         let all = stream(2);
         assert_eq!(names(&[piece(&all[..30], 0), piece(&all, 0)]), ["a", "a", "b"]);
     }

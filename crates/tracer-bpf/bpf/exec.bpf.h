@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
+/* exec of the tracked processes: what they run, and where, with which arguments and environment. */
+#ifndef TRACER_EXEC_BPF_H
+#define TRACER_EXEC_BPF_H
+
+/* A path that is deeper or longer than this is left out. */
+#define PATH_COMPONENTS 64
+#define PATH_BYTES	4096
+#define NAME_BYTES	256 /* NAME_MAX and a NUL */
+
+struct text_scratch {
+	struct text_record record;
+	char text[TEXT_CHUNK + NAME_BYTES];
+	__u64 node;  /* where on its way to the root a path is */
+	__u64 mount; /* likewise */
+};
+
+/* Used by the exec program alone, which does not nest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct text_scratch);
+} scratch SEC(".maps");
+
+static __always_inline struct text_scratch *text_scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&scratch, &zero);
+}
+
+/* Whether the kernel would let the restricted user look at it through /proc: kernel/ptrace.c, ptrace_may_access(). */
+static __always_inline bool may_look_at(struct task_struct *task, struct mm_struct *mm)
+{
+	const struct cred *cred = BPF_CORE_READ(task, cred);
+	__u32 user = unshared.user_id, group = unshared.group_id;
+
+	if (!unshared.is_restricted)
+		return true;
+	/* What differs, in one condition, since the verifier follows both ways of each. */
+	return !((BPF_CORE_READ(cred, uid.val) ^ user) | (BPF_CORE_READ(cred, euid.val) ^ user) |
+		 (BPF_CORE_READ(cred, suid.val) ^ user) | (BPF_CORE_READ(cred, gid.val) ^ group) |
+		 (BPF_CORE_READ(cred, egid.val) ^ group) | (BPF_CORE_READ(cred, sgid.val) ^ group) |
+		 permitted_capabilities(cred) | ((mm_flags(mm) & MMF_DUMPABLE_MASK) ^ SUID_DUMP_USER));
+}
+
+/* Emits the scratch record with the `record.size` bytes of text that stand in it. */
+__noinline int emit_text(__u32 part)
+{
+	struct text_scratch *scratch = text_scratch();
+	__u32 size;
+
+	if (!scratch)
+		return 0;
+	size = READ_ONCE(scratch->record.size);
+	if (size > TEXT_CHUNK)
+		return 0;
+	scratch->record.part = part;
+	if (scratch->record.fault)
+		COUNT(text_faults);
+	emit(scratch, sizeof(scratch->record) + size, RECORD_TEXT);
+	return 0;
+}
+
+/* A part of TEXT_LIMIT bytes touches at most one page more than it fills. */
+#define TEXT_LIMIT  (128 * 1024)
+#define TEXT_CHUNKS (TEXT_LIMIT / TEXT_CHUNK + 1)
+
+/* Emits some chunks. Gives 1 when there is no more to emit. */
+__noinline int emit_chunks(__u32 part, __u64 start, __u32 limit)
+{
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 1;
+	for (int i = 0; i < TURNS; i++) {
+		__u32 offset = READ_ONCE(scratch->record.offset);
+		__u32 chunk = TEXT_CHUNK - ((start + offset) & (TEXT_CHUNK - 1));
+
+		if (offset >= limit)
+			return 1;
+		scratch->record.size = chunk < limit - offset ? chunk : limit - offset;
+		chunk = READ_ONCE(scratch->record.size);
+		if (chunk > TEXT_CHUNK)
+			return 1;
+		/* On a fault the helper zeroes the destination. */
+		scratch->record.fault = bpf_probe_read_user(scratch->text, chunk, (void *)(start + offset)) != 0;
+		emit_text(part);
+		scratch->record.offset = offset + chunk;
+	}
+	return 0;
+}
+
+/*
+ * Emits user memory from `start`, `size` bytes of it, in chunks that end with their page. Freshly written by exec, it
+ * is all but always resident; a page that is not loses only itself.
+ */
+__noinline int emit_user_text(__u32 part, __u64 start, __u64 size)
+{
+	struct text_scratch *scratch = text_scratch();
+	__u32 limit = size < TEXT_LIMIT ? size : TEXT_LIMIT;
+
+	if (!scratch)
+		return 0;
+	scratch->record.offset = 0;
+	for (int i = 0; i < (TEXT_CHUNKS + TURNS - 1) / TURNS; i++)
+		if (emit_chunks(part, start, limit))
+			break;
+	scratch->record.offset = 0;
+	scratch->record.fault = 0;
+	return 0;
+}
+
+/* In one comparison, since the verifier follows each branch of each turn; a string would be data of the object's own,
+ * which BPF has as a map. */
+static __always_inline bool is_context(const char *text)
+{
+	const __u64 begin = bpf_cpu_to_be64(0x5452414345504152); /* TRACEPAR */
+	const __u32 end = bpf_htonl(0x454e543d);		 /* ENT= */
+
+	return !((*(__u64 *)text ^ begin) | (*(__u32 *)(text + 8) ^ end));
+}
+
+/* Looks at some variables of an environment for TRACEPARENT. Gives 1 when there is no more to look at. */
+__noinline int look_for_context(__u64 start, __u64 size)
+{
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 1;
+	for (int i = 0; i < 2 * TURNS; i++) {
+		__u32 offset = READ_ONCE(scratch->record.offset);
+		long length;
+
+		if (offset >= size)
+			return 1;
+		length = bpf_probe_read_user_str(scratch->text, TEXT_CHUNK, (void *)(start + offset));
+		if (length <= 0)
+			return 1;
+		if (is_context(scratch->text)) {
+			scratch->record.offset = 0;
+			scratch->record.size = length;
+			emit_text(TEXT_CONTEXT);
+			return 1;
+		}
+		scratch->record.offset = offset + length;
+	}
+	return 0;
+}
+
+/* Likewise. */
+__noinline int look_further_for_context(__u64 start, __u64 size)
+{
+	for (int i = 0; i < 2 * TURNS; i++)
+		if (look_for_context(start, size))
+			return 1;
+	return 0;
+}
+
+/* It is looked for among so many. */
+#define VARIABLES 512
+
+/* Emits an environment: all of it, or the variable TRACEPARENT if it is there. */
+__noinline int emit_environment(__u64 start, __u64 size)
+{
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 0;
+	if (shared.capture_environment)
+		return emit_user_text(TEXT_ENVIRONMENT, start, size);
+	scratch->record.offset = 0;
+	for (int i = 0; i < VARIABLES / (4 * TURNS * TURNS); i++)
+		if (look_further_for_context(start, size))
+			break;
+	scratch->record.offset = 0;
+	return 0;
+}
+
+/* Takes a path some components further towards the root. Gives 1 when it is over, emitted or not. */
+__noinline int climb_path(__u32 part, __u64 root_address)
+{
+	struct path *root = (struct path *)root_address;
+	struct dentry *root_dentry = BPF_CORE_READ(root, dentry);
+	struct vfsmount *root_mount = BPF_CORE_READ(root, mnt);
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 1;
+	for (int i = 0; i < TURNS; i++) {
+		struct dentry *dentry = (struct dentry *)READ_ONCE(scratch->node);
+		struct vfsmount *vfsmount = (struct vfsmount *)READ_ONCE(scratch->mount);
+		__u32 size = READ_ONCE(scratch->record.size);
+		struct dentry *parent;
+		long length;
+
+		if (dentry == root_dentry && vfsmount == root_mount) {
+			emit_text(part);
+			return 1;
+		}
+		if (dentry == BPF_CORE_READ(vfsmount, mnt_root)) {
+			struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+			if (above == mount) { /* the root of another mount namespace */
+				emit_text(part);
+				return 1;
+			}
+			scratch->node = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+			scratch->mount = (__u64)above + bpf_core_field_offset(struct mount, mnt);
+			continue;
+		}
+		if (size >= PATH_BYTES)
+			return 1;
+		length =
+		    bpf_probe_read_kernel_str(scratch->text + size, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
+		if (length <= 0)
+			return 1;
+		scratch->record.size = size + length;
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (parent == dentry) { /* a file without a place, such as a memfd */
+			emit_text(part);
+			return 1;
+		}
+		scratch->node = (__u64)parent;
+	}
+	return 0;
+}
+
+/*
+ * Emits a path as its components from leaf to root, each with its NUL; user space turns it round. The addresses are of
+ * two struct path. A path that cannot be followed to the root is left out.
+ */
+__noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
+{
+	struct path *path = (struct path *)path_address;
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 0;
+	scratch->record.size = 0;
+	scratch->node = (__u64)BPF_CORE_READ(path, dentry);
+	scratch->mount = (__u64)BPF_CORE_READ(path, mnt);
+	for (int i = 0; i < PATH_COMPONENTS / TURNS; i++)
+		if (climb_path(part, root_address))
+			return 0;
+	COUNT(text_faults); /* too deep */
+	return 0;
+}
+
+/* As climb_path, for the path of a control group. */
+__noinline int climb_cgroup(void)
+{
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 1;
+	for (int i = 0; i < TURNS; i++) {
+		struct kernfs_node *node = (struct kernfs_node *)READ_ONCE(scratch->node);
+		struct kernfs_node *parent = parent_node(node);
+		__u32 size = READ_ONCE(scratch->record.size);
+		long length;
+
+		if (!parent) {
+			emit_text(TEXT_CGROUP);
+			return 1;
+		}
+		if (size >= PATH_BYTES)
+			return 1;
+		length = bpf_probe_read_kernel_str(scratch->text + size, NAME_BYTES, BPF_CORE_READ(node, name));
+		if (length <= 0)
+			return 1;
+		scratch->record.size = size + length;
+		scratch->node = (__u64)parent;
+	}
+	return 0;
+}
+
+/* As emit_path, for the path of a control group, given the address of its node. */
+__noinline int emit_cgroup(__u64 node_address)
+{
+	struct text_scratch *scratch = text_scratch();
+
+	if (!scratch)
+		return 0;
+	scratch->record.size = 0;
+	scratch->node = node_address;
+	for (int i = 0; i < PATH_COMPONENTS / TURNS; i++)
+		if (climb_cgroup())
+			return 0;
+	COUNT(text_faults); /* too deep */
+	return 0;
+}
+
+static __always_inline void read_namespaces(struct exec_record *record, struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
+	unsigned int level = BPF_CORE_READ(pid, level);
+	struct upid upid = {};
+
+	bpf_core_read(&upid, sizeof(upid), &pid->numbers[level]);
+	record->vpid = upid.nr;
+	BPF_CORE_READ_INTO(&record->namespaces.pid, upid.ns, ns.inum);
+	BPF_CORE_READ_INTO(&record->namespaces.mount, task, nsproxy, mnt_ns, ns.inum);
+	BPF_CORE_READ_INTO(&record->namespaces.network, task, nsproxy, net_ns, ns.inum);
+	BPF_CORE_READ_INTO(&record->namespaces.user, task, cred, user_ns, ns.inum);
+}
+
+/* That of niceness 0: include/linux/sched/prio.h, DEFAULT_PRIO. */
+#define STATIC_PRIORITY 120
+
+/* What the record says besides its texts, from whose header it has its own. */
+static __always_inline void emit_exec(struct record_header *header, struct task_struct *task,
+				      struct linux_binprm *binprm, bool is_withheld)
+{
+	struct exec_record *record = RESERVE(struct exec_record, RECORD_EXEC);
+	struct mm_struct *mm;
+
+	if (!record)
+		return;
+	mm = BPF_CORE_READ(task, mm);
+	record->header = *header;
+	record->header.kind = RECORD_EXEC;
+	record->arguments_size = BPF_CORE_READ(mm, arg_end) - BPF_CORE_READ(mm, arg_start);
+	if (!is_withheld)
+		record->environment_size = BPF_CORE_READ(mm, env_end) - BPF_CORE_READ(mm, env_start);
+	BPF_CORE_READ_INTO(&record->argument_count, binprm, argc);
+	BPF_CORE_READ_INTO(&record->user_id, task, cred, euid.val);
+	BPF_CORE_READ_INTO(&record->real_user_id, task, cred, uid.val);
+	BPF_CORE_READ_INTO(&record->group_id, task, cred, egid.val);
+	BPF_CORE_READ_INTO(&record->real_group_id, task, cred, gid.val);
+	BPF_CORE_READ_INTO(&record->group_leader_pid, task, signal, pids[PIDTYPE_PGID], numbers[0].nr);
+	BPF_CORE_READ_INTO(&record->session_leader_pid, task, signal, pids[PIDTYPE_SID], numbers[0].nr);
+	record->nice = BPF_CORE_READ(task, static_prio) - STATIC_PRIORITY + 20;
+	record->is_script = BPF_CORE_READ(binprm, interp) != BPF_CORE_READ(binprm, filename);
+	record->is_interactive = BPF_CORE_READ(task, signal, tty) != NULL;
+	read_namespaces(record, task);
+	submit(record);
+}
+
+SEC("raw_tp/sched_process_exec")
+int handle_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx->args[0];
+	struct linux_binprm *binprm = (struct linux_binprm *)ctx->args[2];
+	struct tracked_process *process = tracked_process();
+	struct text_scratch *text = text_scratch();
+	__u64 arguments, environment, cgroup;
+	struct fs_struct *fs;
+	struct mm_struct *mm;
+	struct file *file;
+	bool is_withheld;
+	long length;
+
+	if (!process || !text)
+		return 0;
+	mm = BPF_CORE_READ(task, mm);
+	fill_header(&text->record.header, task, RECORD_TEXT);
+	is_withheld = !may_look_at(task, mm);
+	process->is_withheld = is_withheld;
+	/* What everybody may know of it: proc_pid_comm(5). */
+	length = is_withheld ? bpf_probe_read_kernel_str(text->text, sizeof(task->comm), &task->comm)
+			     : bpf_probe_read_kernel_str(text->text, PATH_BYTES, BPF_CORE_READ(binprm, filename));
+	text->record.size = length > 0 ? length : 0;
+	emit_text(TEXT_FILE);
+	arguments = BPF_CORE_READ(mm, arg_start);
+	emit_user_text(TEXT_ARGUMENTS, arguments, BPF_CORE_READ(mm, arg_end) - arguments);
+	cgroup = (__u64)BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
+	if (cgroup && cgroup != unshared.root_cgroup) {
+		emit_cgroup(cgroup);
+		if (process->identity.tgid == unshared.root_tgid)
+			unshared.root_cgroup = cgroup;
+	}
+	if (!is_withheld) {
+		fs = BPF_CORE_READ(task, fs);
+		file = BPF_CORE_READ(mm, exe_file);
+		emit_path(TEXT_EXECUTABLE, (__u64)&file->f_path, (__u64)&fs->root);
+		emit_path(TEXT_DIRECTORY, (__u64)&fs->pwd, (__u64)&fs->root);
+		environment = BPF_CORE_READ(mm, env_start);
+		emit_environment(environment, BPF_CORE_READ(mm, env_end) - environment);
+	}
+	emit_exec(&text->record.header, task, binprm, is_withheld);
+	return 0;
+}
+
+#endif
