@@ -381,3 +381,18 @@ fn waiting_for_the_tree_can_be_ended() {
     assert!(trace.spans.iter().any(|span| span.name == "sleep" && span.has("process_tracer.unfinished")));
     nix::sys::signal::kill(sleeper, nix::sys::signal::Signal::SIGKILL).unwrap();
 }
+
+#[test]
+fn verbose_says_what_tracing_itself_took() {
+    let run = trace_script(&["-v"], "exit 3");
+    let lines: Vec<_> = run.stderr.lines().filter_map(|line| line.strip_prefix("process-tracer: ")).collect();
+    let attached = lines.iter().find_map(|line| line.strip_prefix("eBPF programs attached in ")).expect(&run.stderr);
+    let (whole, steps) = attached.split_once(": ").unwrap();
+    let ms = |text: &str| text.strip_suffix(" ms").unwrap().parse::<f64>().unwrap();
+    let names = ["object ", "types and maps ", "programs "];
+    let steps: f64 = steps.split(", ").zip(names).map(|(step, name)| ms(step.strip_prefix(name).unwrap())).sum();
+    assert!(steps > 0.0 && steps < ms(whole) + 0.2, "{attached}");
+    let ended = lines.iter().find_map(|line| line.strip_suffix(" after the command had ended")).expect(&run.stderr);
+    assert!(ms(ended) > 0.0);
+    assert_eq!(run.output.status.code(), Some(3));
+}

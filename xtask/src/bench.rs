@@ -69,6 +69,13 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
             row.peak
         ))?;
     }
+    table.line("\nStart-up and teardown, medians of 31 runs:\n")?;
+    table.line("| what | time |")?;
+    table.line("| --- | ---: |")?;
+    for (what, time) in start_up_steps(tracer, &workloads[0].command)? {
+        table.line(&format!("| {what} | {} |", ms(time)))?;
+    }
+
     table
         .line(&format!("\nCPU time of our own in a minute in which nothing happens: {}.", ms(idle_minute(&traced)?)))?;
 
@@ -146,6 +153,33 @@ fn small_crate() -> Result<String> {
     fs::write(folder.join("Cargo.toml"), manifest)?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     Ok(format!("cd '{}' && touch src/main.rs && '{cargo}' build --quiet --offline", folder.display()))
+}
+
+/// Where the time goes around a command that does nothing: as `-v` tells it, and what is left of the whole.
+fn start_up_steps(tracer: &Path, command: &[String]) -> Result<Vec<(&'static str, Duration)>> {
+    const STEPS: [(&str, &str); 4] = [
+        ("object ", "reading the eBPF object, loading its types"),
+        ("types and maps ", "making maps, and fitting programs to the kernel's types"),
+        ("programs ", "having programs verified, attaching them"),
+        ("process-tracer: ", "after the command: the last records, the sinks, detaching"),
+    ];
+    let traced = [&[tracer.display().to_string(), "-vo".into(), "summary".into(), "--".into()], command].concat();
+    let mut runs: [Vec<Duration>; STEPS.len() + 1] = Default::default();
+    for _ in 0..31 {
+        let start = Instant::now();
+        let output = Command::new(&traced[0]).args(&traced[1..]).stdin(Stdio::null()).output()?;
+        let mut rest = start.elapsed();
+        let told = String::from_utf8(output.stderr)?;
+        for ((name, _), times) in STEPS.iter().zip(&mut runs) {
+            let after = told.split(name).skip(1).find_map(|after| after.split_once(" ms")?.0.parse::<f64>().ok());
+            let time = after.with_context(|| format!("-v does not tell of '{name}': {told}"))?;
+            times.push(Duration::from_secs_f64(time / 1e3));
+            rest = rest.saturating_sub(Duration::from_secs_f64(time / 1e3));
+        }
+        runs[STEPS.len()].push(rest);
+    }
+    let names = STEPS.iter().map(|(_, what)| *what).chain(["the rest: our start and exit, the command's"]);
+    Ok(names.zip(runs).map(|(what, times)| (what, sorted(times.into_iter())[15])).collect())
 }
 
 /// CPU time that tracing takes while the command sleeps: ten seconds of that, times six.

@@ -11,6 +11,7 @@ use std::{
     panic::resume_unwind,
     sync::{Mutex, PoisonError},
     thread::{self, ScopedJoinHandle},
+    time::{Duration, Instant},
 };
 
 use aya::{
@@ -93,6 +94,17 @@ impl Default for Options {
     }
 }
 
+/// What it took to load and attach, step by step.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// To read the eBPF object, and load its own types.
+    pub object: Duration,
+    /// To make the maps, and fit the programs to the kernel's types meanwhile.
+    pub maps: Duration,
+    /// To have the programs verified, and attach them.
+    pub programs: Duration,
+}
+
 /// Why the programs are not running.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -141,6 +153,7 @@ pub struct Attached {
     /// None, if another process has attached them.
     pub(crate) programs: Vec<OwnedFd>,
     pub(crate) links: Vec<OwnedFd>,
+    timing: Option<Timing>,
 }
 
 impl Attached {
@@ -156,9 +169,11 @@ impl Attached {
     ///
     /// What the kernel refused; [`crate::probe::check`] tells beforehand what can be told.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
+        let begun = Instant::now();
         let memlock = MemlockLimit::lift();
         let mut object = Object::parse(wire::OBJECT)?;
         let types = load_own_types(&mut object)?;
+        let object_there = Instant::now();
         // The kernel has the memory of maps to clear meanwhile.
         let definitions = definitions(mem::take(&mut object.maps), options)?;
         let create = |definition| create(definition, &types);
@@ -172,7 +187,10 @@ impl Attached {
         let mut maps = link(&mut object, created)?;
         let mut unshared = Map::Array(take_map(&mut maps, UNSHARED)?);
         set_unshared(&mut unshared, options).map_err(|source| LoadError::Map { map: UNSHARED.to_owned(), source })?;
+        let maps_there = Instant::now();
         let (programs, links) = run_programs(&object, &types, options)?;
+        let timing =
+            Timing { object: object_there - begun, maps: maps_there - object_there, programs: maps_there.elapsed() };
         drop(memlock);
         let mut descriptor = |map| {
             let data: MapData = take_map(&mut maps, map)?;
@@ -184,7 +202,14 @@ impl Attached {
             flow_slots: descriptor("flow_slots")?,
             programs,
             links,
+            timing: Some(timing),
         })
+    }
+
+    /// `None`, if another process has attached them.
+    #[must_use]
+    pub fn timing(&self) -> Option<Timing> {
+        self.timing
     }
 
     /// To be handed to another process, and there to [`Attached::from_descriptors`]: the maps and the links. Not the programs,
@@ -203,7 +228,7 @@ impl Attached {
         }
         let links = descriptors.split_off(Self::MAPS);
         let [records, shared, flow_slots] = <[OwnedFd; Self::MAPS]>::try_from(descriptors).ok()?;
-        Some(Self { records, shared, flow_slots, programs: Vec::new(), links })
+        Some(Self { records, shared, flow_slots, programs: Vec::new(), links, timing: None })
     }
 }
 

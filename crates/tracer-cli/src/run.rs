@@ -7,14 +7,14 @@ use std::{
     os::unix::ffi::OsStrExt,
     sync::Arc,
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::{getegid, geteuid, getgid, getuid};
 use rand::{TryRng, rngs::SysRng};
 use tracer_bpf::{
-    Attached, Capture, LoadError, Options, Stream,
+    Attached, Capture, LoadError, Options, Stream, Timing,
     probe::{self, Obstacle},
 };
 use tracer_model::{
@@ -101,6 +101,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
         signals.wait_until(|| watch.live_processes() == 0);
     }
     signals.forget();
+    let ended = Instant::now();
     let root = Root { identity: Identity { tgid: child.id(), start: started }, command, outcome, usage };
     match watch.finish(&root, &intake) {
         Ok((tracer, capture)) => {
@@ -111,6 +112,9 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
             report(&tracer, trace_id, &sinks.join(), config.is_quiet);
         }
         Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
+    }
+    if config.is_verbose {
+        console::say(format_args!("{} after the command had ended", ms(ended.elapsed())));
     }
     Ok(outcome)
 }
@@ -182,13 +186,17 @@ impl Watch {
 
 /// Loads and attaches the programs. If that cannot be, a warning says what is missing, or with `--strict` an error.
 fn start_capture(environment: bool, config: &Config) -> Result<Result<(Capture, Stream), String>> {
-    let started = drain::now();
-    let capture = attach(config).and_then(|attached| Ok(Capture::start(attached, environment)?));
+    let started = Instant::now();
+    let attached = attach(config);
+    let timing = attached.as_ref().ok().and_then(Attached::timing);
+    let capture = attached.and_then(|attached| Ok(Capture::start(attached, environment)?));
     let capture = capture.map_err(|error| format!("{error:#}"));
     match &capture {
         Ok(_) if config.is_verbose => {
-            let ms = (drain::now().0 - started.0) / 1_000_000;
-            console::say(format_args!("eBPF programs attached in {ms} ms"));
+            let steps = timing.map_or(String::new(), |Timing { object, maps, programs }| {
+                format!(": object {}, types and maps {}, programs {}", ms(object), ms(maps), ms(programs))
+            });
+            console::say(format_args!("eBPF programs attached in {}{steps}", ms(started.elapsed())));
         }
         Ok(_) => {}
         Err(reason) if config.is_strict => bail!("the command is not started, as --strict asks: {reason}"),
@@ -367,6 +375,10 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
         reasons.push("not all delivered".to_owned());
     }
     Cow::Owned(format!("incomplete: {}", reasons.join(", ")))
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
 }
 
 fn counted(count: u64, noun: &str) -> String {
