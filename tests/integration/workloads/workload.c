@@ -456,22 +456,30 @@ static int resets(char **arguments)
 	int port, unused, count = number(arguments);
 	int listener = listen_on(AF_INET, &port);
 	struct linger abort = {.l_onoff = 1};
-	pid_t client = fork();
+	int connected[2];
+	char byte = 0;
+	pid_t client;
 
+	/* A connection that is reset before connect() has returned is one that failed. */
+	check(pipe(connected) == 0, "pipe");
+	client = fork();
 	if (client == 0) {
 		for (int i = 0; i < count; i++) {
 			int fd = connect_to("127.0.0.1", port, &unused);
-			char byte;
 
 			check(fd >= 0, "connect");
+			check(write(connected[1], &byte, 1) == 1, "write");
 			check(read(fd, &byte, 1) == -1 && errno == ECONNRESET, "reset");
 			close(fd);
 		}
 		_exit(0);
 	}
+	close(connected[1]);
 	for (int i = 0; i < count; i++) {
-		int fd = accept(listener, NULL, NULL);
+		int fd;
 
+		check(read(connected[0], &byte, 1) == 1, "read");
+		fd = accept(listener, NULL, NULL);
 		check(fd >= 0, "accept");
 		usleep(10000);
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
