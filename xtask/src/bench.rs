@@ -19,6 +19,9 @@ use crate::{instructions, root, setup, succeed};
 /// Counted pairs of runs of each workload; one more comes first, to warm up.
 pub(crate) const PAIRS: usize = 7;
 
+/// Likewise of the command that does nothing.
+const STARTS: usize = 31;
+
 /// Likewise of the other tracers, which take long.
 const OTHER_PAIRS: usize = 3;
 
@@ -44,13 +47,14 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     let workloads = workloads()?;
     let mut table = Table::default();
     table.line(&format!(
-        "Medians of {pairs} pairs. *Running* is the ratio without start-up and teardown, as the first row has them.\n"
+        "Medians of {pairs} pairs, in the first row of {STARTS}. *Running* is the ratio without start-up and teardown, as the first row has them.\n"
     ))?;
     table.line("| workload | bare | traced | ratio | running | least – most | peak |")?;
     table.line("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")?;
     let mut start_up = Duration::ZERO;
     for (index, workload) in workloads.iter().enumerate() {
-        let row = compare(&traced, &workload.command, pairs, start_up)?;
+        let count = if index == 0 { STARTS } else { pairs };
+        let row = compare(&traced, &workload.command, count, start_up)?;
         let extra = row.traced.saturating_sub(row.bare);
         let running = if index == 0 {
             start_up = extra;
@@ -69,7 +73,7 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
             row.peak
         ))?;
     }
-    table.line("\nStart-up and teardown, medians of 31 runs:\n")?;
+    table.line(&format!("\nStart-up and teardown, medians of {STARTS} runs:\n"))?;
     table.line("| what | time |")?;
     table.line("| --- | ---: |")?;
     for (what, time) in start_up_steps(tracer, &workloads[0].command)? {
@@ -165,7 +169,7 @@ fn start_up_steps(tracer: &Path, command: &[String]) -> Result<Vec<(&'static str
     ];
     let traced = [&[tracer.display().to_string(), "-vo".into(), "summary".into(), "--".into()], command].concat();
     let mut runs: [Vec<Duration>; STEPS.len() + 1] = Default::default();
-    for _ in 0..31 {
+    for _ in 0..STARTS {
         let start = Instant::now();
         let output = Command::new(&traced[0]).args(&traced[1..]).stdin(Stdio::null()).output()?;
         let mut rest = start.elapsed();
@@ -179,7 +183,7 @@ fn start_up_steps(tracer: &Path, command: &[String]) -> Result<Vec<(&'static str
         runs[STEPS.len()].push(rest);
     }
     let names = STEPS.iter().map(|(_, what)| *what).chain(["the rest: our start and exit, the command's"]);
-    Ok(names.zip(runs).map(|(what, times)| (what, sorted(times.into_iter())[15])).collect())
+    Ok(names.zip(runs).map(|(what, times)| (what, sorted(times.into_iter())[STARTS / 2])).collect())
 }
 
 /// CPU time that tracing takes while the command sleeps: ten seconds of that, times six.

@@ -149,7 +149,7 @@ __noinline int look_for_context(__u64 start, __u64 size)
 	return 0;
 }
 
-/* Likewise. */
+/* Likewise, at more of them. */
 __noinline int look_further_for_context(__u64 start, __u64 size)
 {
 	for (int i = 0; i < 2 * TURNS; i++)

@@ -17,7 +17,7 @@ struct {
 	__type(value, struct tracked_process);
 } processes SEC(".maps");
 
-/* Each a map of its own with one value, which needs not be looked up. */
+/* Each a map of its own with one value, so that nothing has to be looked up. */
 struct shared_page shared SEC(".bss.shared");
 struct unshared unshared SEC(".bss.unshared");
 
