@@ -62,23 +62,20 @@ static __always_inline __u32 read_ip(struct datagram *datagram, const __u8 *ip)
 	if (ip[0] >> 4 == 4 && ip[9] == IPPROTO_UDP) {
 		if ((ip[6] << 8 | ip[7]) & IPV4_OFFSET)
 			return 0;
-		datagram->source[10] = datagram->source[11] = 0xff;
-		datagram->destination[10] = datagram->destination[11] = 0xff;
-		__builtin_memcpy(datagram->source + 12, ip + 12, 4);
-		__builtin_memcpy(datagram->destination + 12, ip + 16, 4);
+		map_address(datagram->source, ip + 12);
+		map_address(datagram->destination, ip + 16);
 		return (ip[0] & 0xf) * 4;
 	}
 	if (ip[0] >> 4 != 6)
 		return 0;
-	__builtin_memcpy(datagram->source, ip + 8, 16);
-	__builtin_memcpy(datagram->destination, ip + 24, 16);
+	copy_address(datagram->source, ip + 8);
+	copy_address(datagram->destination, ip + 24);
 	if (ip[6] == IPPROTO_UDP)
 		return IPV6_HEADER;
 	if (ip[6] == IPPROTO_FRAGMENT) {
-		struct fragment_header fragment;
+		const struct fragment_header *fragment = (void *)ip + IPV6_HEADER;
 
-		__builtin_memcpy(&fragment, ip + IPV6_HEADER, sizeof(fragment));
-		if (fragment.next == IPPROTO_UDP && !(bpf_ntohs(fragment.offset) & IPV6_OFFSET))
+		if (fragment->next == IPPROTO_UDP && !(bpf_ntohs(fragment->offset) & IPV6_OFFSET))
 			return IPV6_HEADER + FRAGMENT_HEADER;
 	}
 	return 0;
@@ -98,16 +95,15 @@ __noinline int read_datagram(__u64 skb_address, __u64 packet, __u32 direction)
 	if (!datagram)
 		return 0;
 	packet = packet ?: head + BPF_CORE_READ(skb, network_header);
-	__builtin_memset(datagram, 0, sizeof(*datagram));
 	if (bpf_probe_read_kernel(datagram->headers, HEADERS, (void *)packet))
 		return 0;
 	udp = read_ip(datagram, datagram->headers);
 	if (!udp)
 		return 0;
 	if (udp == IPV4_HEADER)
-		__builtin_memcpy(&header, datagram->headers + IPV4_HEADER, sizeof(header));
+		header = *(struct udp_header *)(datagram->headers + IPV4_HEADER);
 	else if (udp == IPV6_HEADER)
-		__builtin_memcpy(&header, datagram->headers + IPV6_HEADER, sizeof(header));
+		header = *(struct udp_header *)(datagram->headers + IPV6_HEADER);
 	else if (bpf_probe_read_kernel(&header, sizeof(header), (void *)packet + udp))
 		return 0;
 	datagram->source_port = bpf_ntohs(header.source);

@@ -66,12 +66,12 @@ __noinline int emit_dns(__u64 skb_address, __u32 direction, __u64 asker_start, _
 		if (size <= DNS_FLAGS || !(scratch->message[DNS_FLAGS] & DNS_RESPONSE))
 			return 0;
 		scratch->record.local_port = datagram->destination_port;
-		__builtin_memcpy(scratch->record.local_address, datagram->destination, 16);
-		__builtin_memcpy(scratch->record.peer_address, datagram->source, 16);
+		copy_address(scratch->record.local_address, datagram->destination);
+		copy_address(scratch->record.peer_address, datagram->source);
 	} else {
 		scratch->record.local_port = datagram->source_port;
-		__builtin_memcpy(scratch->record.local_address, datagram->source, 16);
-		__builtin_memcpy(scratch->record.peer_address, datagram->destination, 16);
+		copy_address(scratch->record.local_address, datagram->source);
+		copy_address(scratch->record.peer_address, datagram->destination);
 	}
 	emit(scratch, sizeof(scratch->record) + size, RECORD_DNS);
 	return 0;

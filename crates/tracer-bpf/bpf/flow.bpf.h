@@ -214,7 +214,7 @@ static __always_inline void fill_outgoing_key(struct flow_key *key, __u64 socket
 {
 	key->here = socket;
 	key->peer_port = datagram->destination_port;
-	__builtin_memcpy(key->peer, datagram->destination, 16);
+	copy_address(key->peer, datagram->destination);
 }
 
 /* Of what a port of a network namespace is sent. */
@@ -223,7 +223,7 @@ static __always_inline void fill_incoming_key(struct flow_key *key, __u64 net, s
 	key->here = net;
 	key->port = datagram->destination_port;
 	key->peer_port = datagram->source_port;
-	__builtin_memcpy(key->peer, datagram->source, 16);
+	copy_address(key->peer, datagram->source);
 }
 
 /* The beginning of a flow, or of what a socket sends to this peer after another process has had it: by the current
@@ -275,7 +275,7 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	incoming.here = (__u64)net;
 	incoming.port = datagram->source_port;
 	incoming.peer_port = key.peer_port;
-	__builtin_memcpy(incoming.peer, key.peer, 16);
+	copy_address(incoming.peer, key.peer);
 	question = bpf_map_lookup_elem(&arrivals, &incoming);
 	if (question && now - question->passage.time_ns >= ANSWER_NS)
 		question = NULL;
@@ -287,8 +287,8 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	record->network_namespace = network_namespace(net);
 	record->local_port = local_port;
 	record->peer_port = key.peer_port;
-	__builtin_memcpy(record->local_address, datagram->source, 16);
-	__builtin_memcpy(record->peer_address, key.peer, 16);
+	copy_address(record->local_address, datagram->source);
+	copy_address(record->peer_address, key.peer);
 	submit(record);
 	take_slot(cursor);
 	if (question)

@@ -7,6 +7,25 @@
 
 #define PORT_DNS 53
 
+/* Addresses have 16 bytes, at multiples of four. Where clang does not know that, it copies them byte by byte. */
+static __always_inline void copy_address(void *to, const void *from)
+{
+	__u32 *words = to;
+
+	for (int i = 0; i < 4; i++)
+		words[i] = ((const __u32 *)from)[i];
+}
+
+/* An IPv4 address as v4-mapped. */
+static __always_inline void map_address(void *to, const void *from)
+{
+	__u32 *words = to;
+
+	words[0] = words[1] = 0;
+	words[2] = bpf_htonl(0xffff);
+	words[3] = *(const __u32 *)from;
+}
+
 /* Room for the struct sock_common that any socket begins with. It is read in one go, since every read takes a call. */
 struct sock_room {
 	__u64 words[17];
@@ -20,23 +39,20 @@ static __always_inline struct sock_common *read_common(struct sock_room *room, s
 
 static __always_inline void fill_local_address(__u8 *address, struct sock_common *common)
 {
-	if (common->skc_family == AF_INET6) {
-		__builtin_memcpy(address, &common->skc_v6_rcv_saddr, 16);
-	} else {
-		address[10] = address[11] = 0xff;
-		__builtin_memcpy(address + 12, &common->skc_rcv_saddr, 4);
-	}
+	if (common->skc_family == AF_INET6)
+		copy_address(address, &common->skc_v6_rcv_saddr);
+	else
+		map_address(address, &common->skc_rcv_saddr);
 }
 
 static __always_inline void fill_addresses(__u8 *local, __u8 *peer, struct sock_common *common)
 {
 	if (common->skc_family == AF_INET6) {
-		__builtin_memcpy(local, &common->skc_v6_rcv_saddr, 16);
-		__builtin_memcpy(peer, &common->skc_v6_daddr, 16);
+		copy_address(local, &common->skc_v6_rcv_saddr);
+		copy_address(peer, &common->skc_v6_daddr);
 	} else {
-		local[10] = local[11] = peer[10] = peer[11] = 0xff;
-		__builtin_memcpy(local + 12, &common->skc_rcv_saddr, 4);
-		__builtin_memcpy(peer + 12, &common->skc_daddr, 4);
+		map_address(local, &common->skc_rcv_saddr);
+		map_address(peer, &common->skc_daddr);
 	}
 }
 

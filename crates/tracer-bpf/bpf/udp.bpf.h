@@ -75,15 +75,16 @@ SEC("raw_tp/netif_receive_skb")
 int handle_udp_receive(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct sk_buff *skb = (struct sk_buff *)ctx->args[0];
-	__u64 dev, net;
+	struct net_device *dev;
+	__u64 net;
 
 	/* Not a look at any packet before somebody has sent one. */
 	if (!unshared.has_sent || !read_datagram((__u64)skb, (__u64)BPF_CORE_READ(skb, data), INCOMING))
 		return 0;
-	dev = (__u64)BPF_CORE_READ(skb, dev);
-	net = (__u64)BPF_CORE_READ(skb, dev, nd_net.net);
-	if (!count_received(dev, net) && !emit_answer((__u64)skb, net))
-		note_arrival(dev, net);
+	dev = BPF_CORE_READ(skb, dev);
+	net = (__u64)BPF_CORE_READ(dev, nd_net.net);
+	if (!count_received((__u64)dev, net) && !emit_answer((__u64)skb, net))
+		note_arrival((__u64)dev, net);
 	return 0;
 }
 
