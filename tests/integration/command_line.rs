@@ -392,7 +392,7 @@ fn verbose_says_what_tracing_itself_took() {
     let names = ["object ", "types and maps ", "programs "];
     let steps: f64 = steps.split(", ").zip(names).map(|(step, name)| ms(step.strip_prefix(name).unwrap())).sum();
     assert!(steps > 0.0 && steps < ms(whole) + 0.2, "{attached}");
-    let ended = lines.iter().find_map(|line| line.strip_suffix(" after the command had ended")).expect(&run.stderr);
+    let ended = lines.iter().find_map(|line| line.strip_suffix(" to finish the trace")).expect(&run.stderr);
     assert!(ms(ended) > 0.0);
     assert_eq!(run.output.status.code(), Some(3));
 }

@@ -42,18 +42,8 @@ struct datagram {
 #define OUTGOING 0
 #define INCOMING 1
 
-/* One for each direction: what comes in may interrupt what goes out. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, struct datagram);
-} datagrams SEC(".maps");
-
-static __always_inline struct datagram *current_datagram(__u32 direction)
-{
-	return bpf_map_lookup_elem(&datagrams, &direction);
-}
+/* One for each direction. */
+PER_PROCESSOR(current_datagram, struct datagram, 2)
 
 /* Reads the addresses of an IP packet. Gives how far into it its UDP header is, 0 if it has none: of a fragmented
  * datagram the first part has it. */
@@ -88,7 +78,7 @@ __noinline int read_datagram(__u64 skb_address, __u64 packet, __u32 direction)
 	struct sk_buff *skb = (struct sk_buff *)skb_address;
 	struct datagram *datagram = current_datagram(direction);
 	__u64 head = (__u64)BPF_CORE_READ(skb, head);
-	struct skb_shared_info *shared;
+	struct skb_shared_info *info;
 	struct udp_header header;
 	__u32 udp, size;
 
@@ -113,9 +103,9 @@ __noinline int read_datagram(__u64 skb_address, __u64 packet, __u32 direction)
 	datagram->size = bpf_ntohs(header.length) - UDP_HEADER;
 	datagram->payload = packet + udp + UDP_HEADER;
 	datagram->count = 1;
-	shared = (struct skb_shared_info *)(head + BPF_CORE_READ(skb, end));
-	size = BPF_CORE_READ(shared, gso_size);
-	if (size && (BPF_CORE_READ(shared, gso_type) & SKB_GSO_UDP_L4))
+	info = (struct skb_shared_info *)(head + BPF_CORE_READ(skb, end));
+	size = BPF_CORE_READ(info, gso_size);
+	if (size && (BPF_CORE_READ(info, gso_type) & SKB_GSO_UDP_L4))
 		datagram->count = ((__u32)datagram->size + size - 1) / size;
 	return 1;
 }

@@ -10,19 +10,13 @@
 #define DNS_FLAGS    2
 #define DNS_RESPONSE 0x80
 
-/* One for each direction: the answer's program may interrupt the query's. */
-
+/* One for each direction. */
 struct dns_scratch {
 	struct dns_record record;
 	char message[DNS_MESSAGE];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, struct dns_scratch);
-} dns_scratches SEC(".maps");
+PER_PROCESSOR(dns_scratch, struct dns_scratch, 2)
 
 struct asker_key {
 	__u32 network_namespace;
@@ -42,7 +36,7 @@ __noinline int emit_dns(__u64 skb_address, __u32 direction, __u64 asker_start, _
 {
 	struct sk_buff *skb = (struct sk_buff *)skb_address;
 	__u64 end = (__u64)BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
-	struct dns_scratch *scratch = bpf_map_lookup_elem(&dns_scratches, &direction);
+	struct dns_scratch *scratch = dns_scratch(direction);
 	struct datagram *datagram = current_datagram(direction);
 	__u64 size;
 

@@ -58,12 +58,7 @@ struct transfer {
 	__u64 size;    /* to be told after that */
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct transfer);
-} transfers SEC(".maps");
+PER_PROCESSOR(current_transfer, struct transfer, 1)
 
 static __always_inline bool is_of_name_server(struct sock *sk)
 {
@@ -79,13 +74,6 @@ __noinline int forget_dns_streams(__u64 socket)
 	key.is_answer = 1;
 	bpf_map_delete_elem(&dns_streams, &key);
 	return 0;
-}
-
-static __always_inline struct transfer *current_transfer(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&transfers, &zero);
 }
 
 /* Before Linux 5.15 there is no way to them. */
@@ -124,7 +112,7 @@ static __always_inline bool is_file_of(struct sock *sk, __u32 descriptor)
  * while the kernel does something for the socket. */
 __noinline int find_pieces(__u64 socket, __u32 is_read)
 {
-	struct transfer *transfer = current_transfer();
+	struct transfer *transfer = current_transfer(0);
 	int kind = current_transfer_kind(is_read);
 	void *registers = current_registers();
 	struct message_header *header;
@@ -170,7 +158,7 @@ __noinline int find_pieces(__u64 socket, __u32 is_read)
 /* Of a piece that is longer than any answer worth telling there is only the beginning. */
 __noinline int emit_piece(__u64 address, __u64 size)
 {
-	struct transfer *transfer = current_transfer();
+	struct transfer *transfer = current_transfer(0);
 	__u64 told = size < DNS_MESSAGE ? size : DNS_MESSAGE;
 
 	if (!transfer)
@@ -186,7 +174,7 @@ __noinline int emit_piece(__u64 address, __u64 size)
 
 __noinline int emit_pieces(void)
 {
-	struct transfer *transfer = current_transfer();
+	struct transfer *transfer = current_transfer(0);
 
 	if (!transfer)
 		return 0;
@@ -222,7 +210,7 @@ static __always_inline __u64 position_of(struct tcp_sock *tp, bool is_answer)
 /* Looks how far the stream has got; gives 0 if it has not. */
 __noinline int begin_transfer(__u64 socket, __u32 is_answer)
 {
-	struct transfer *transfer = current_transfer();
+	struct transfer *transfer = current_transfer(0);
 	struct tcp_sock *tp = (struct tcp_sock *)socket;
 	void *registers = current_registers();
 	struct dns_stream *known;
@@ -247,7 +235,7 @@ __noinline int begin_transfer(__u64 socket, __u32 is_answer)
 /* Notes it. Gives 0 if nothing can be told of it. */
 __noinline int end_transfer(__u64 socket, __u32 is_answer, __u32 flags)
 {
-	struct transfer *transfer = current_transfer();
+	struct transfer *transfer = current_transfer(0);
 	struct tcp_sock *tp = (struct tcp_sock *)socket;
 	struct sock *sk = (struct sock *)socket;
 	struct dns_stream *stream, *known;
@@ -283,7 +271,7 @@ __noinline int end_transfer(__u64 socket, __u32 is_answer, __u32 flags)
 __noinline int fill_transfer(__u64 socket, __u32 is_answer)
 {
 	struct tracked_process *process = tracked_process();
-	struct transfer *transfer = current_transfer();
+	struct transfer *transfer = current_transfer(0);
 	struct dns_record *record;
 	struct sock_common *sk;
 	struct sock_room room;

@@ -13,22 +13,11 @@ struct text_scratch {
 	char text[TEXT_CHUNK + NAME_BYTES];
 	__u64 node;  /* where on its way to the root a path is */
 	__u64 mount; /* likewise */
+	struct exec_record exec;
 };
 
 /* Used by the exec program alone, which does not nest. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct text_scratch);
-} scratch SEC(".maps");
-
-static __always_inline struct text_scratch *text_scratch(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&scratch, &zero);
-}
+PER_PROCESSOR(text_scratch, struct text_scratch, 1)
 
 /* Whether the kernel would let the restricted user look at it through /proc: kernel/ptrace.c, ptrace_may_access(). */
 static __always_inline bool may_look_at(struct task_struct *task, struct mm_struct *mm)
@@ -48,7 +37,7 @@ static __always_inline bool may_look_at(struct task_struct *task, struct mm_stru
 /* Emits the scratch record with the `record.size` bytes of text that stand in it. */
 __noinline int emit_text(__u32 part)
 {
-	struct text_scratch *scratch = text_scratch();
+	struct text_scratch *scratch = text_scratch(0);
 	__u32 size;
 
 	if (!scratch)
@@ -70,7 +59,7 @@ __noinline int emit_text(__u32 part)
 /* Emits some chunks. Gives 1 when there is no more to emit. */
 __noinline int emit_chunks(__u32 part, __u64 start, __u32 limit)
 {
-	struct text_scratch *scratch = text_scratch();
+	struct text_scratch *scratch = text_scratch(0);
 
 	if (!scratch)
 		return 1;
@@ -98,7 +87,7 @@ __noinline int emit_chunks(__u32 part, __u64 start, __u32 limit)
  */
 __noinline int emit_user_text(__u32 part, __u64 start, __u64 size)
 {
-	struct text_scratch *scratch = text_scratch();
+	struct text_scratch *scratch = text_scratch(0);
 	__u32 limit = size < TEXT_LIMIT ? size : TEXT_LIMIT;
 
 	if (!scratch)
@@ -125,7 +114,7 @@ static __always_inline bool is_context(const char *text)
 /* Looks at some variables of an environment for TRACEPARENT. Gives 1 when there is no more to look at. */
 __noinline int look_for_context(__u64 start, __u64 size)
 {
-	struct text_scratch *scratch = text_scratch();
+	struct text_scratch *scratch = text_scratch(0);
 
 	if (!scratch)
 		return 1;
@@ -164,7 +153,7 @@ __noinline int look_further_for_context(__u64 start, __u64 size)
 /* Emits an environment: all of it, or the variable TRACEPARENT if it is there. */
 __noinline int emit_environment(__u64 start, __u64 size)
 {
-	struct text_scratch *scratch = text_scratch();
+	struct text_scratch *scratch = text_scratch(0);
 
 	if (!scratch)
 		return 0;
@@ -184,7 +173,7 @@ __noinline int climb_path(__u32 part, __u64 root_address)
 	struct path *root = (struct path *)root_address;
 	struct dentry *root_dentry = BPF_CORE_READ(root, dentry);
 	struct vfsmount *root_mount = BPF_CORE_READ(root, mnt);
-	struct text_scratch *scratch = text_scratch();
+	struct text_scratch *scratch = text_scratch(0);
 
 	if (!scratch)
 		return 1;
@@ -235,7 +224,7 @@ __noinline int climb_path(__u32 part, __u64 root_address)
 __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 {
 	struct path *path = (struct path *)path_address;
-	struct text_scratch *scratch = text_scratch();
+	struct text_scratch *scratch = text_scratch(0);
 
 	if (!scratch)
 		return 0;
@@ -252,7 +241,7 @@ __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 /* As climb_path, for the path of a control group. */
 __noinline int climb_cgroup(void)
 {
-	struct text_scratch *scratch = text_scratch();
+	struct text_scratch *scratch = text_scratch(0);
 
 	if (!scratch)
 		return 1;
@@ -280,7 +269,7 @@ __noinline int climb_cgroup(void)
 /* As emit_path, for the path of a control group, given the address of its node. */
 __noinline int emit_cgroup(__u64 node_address)
 {
-	struct text_scratch *scratch = text_scratch();
+	struct text_scratch *scratch = text_scratch(0);
 
 	if (!scratch)
 		return 0;
@@ -311,18 +300,16 @@ static __always_inline void read_namespaces(struct exec_record *record, struct t
 #define STATIC_PRIORITY 120
 
 /* What the record says besides its texts, from whose header it has its own. */
-static __always_inline void emit_exec(struct record_header *header, struct task_struct *task,
-				      struct linux_binprm *binprm, bool is_withheld)
+static __always_inline void emit_exec(struct text_scratch *text, struct task_struct *task, struct linux_binprm *binprm,
+				      bool is_withheld)
 {
-	struct exec_record *record = RESERVE(struct exec_record, RECORD_EXEC);
-	struct mm_struct *mm;
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	struct exec_record *record = &text->exec;
 
-	if (!record)
-		return;
-	mm = BPF_CORE_READ(task, mm);
-	record->header = *header;
+	record->header = text->record.header;
 	record->header.kind = RECORD_EXEC;
 	record->arguments_size = BPF_CORE_READ(mm, arg_end) - BPF_CORE_READ(mm, arg_start);
+	record->environment_size = 0;
 	if (!is_withheld)
 		record->environment_size = BPF_CORE_READ(mm, env_end) - BPF_CORE_READ(mm, env_start);
 	BPF_CORE_READ_INTO(&record->argument_count, binprm, argc);
@@ -336,7 +323,7 @@ static __always_inline void emit_exec(struct record_header *header, struct task_
 	record->is_script = BPF_CORE_READ(binprm, interp) != BPF_CORE_READ(binprm, filename);
 	record->is_interactive = BPF_CORE_READ(task, signal, tty) != NULL;
 	read_namespaces(record, task);
-	submit(record);
+	emit(record, sizeof(*record), RECORD_EXEC);
 }
 
 SEC("raw_tp/sched_process_exec")
@@ -345,7 +332,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct task_struct *task = (struct task_struct *)ctx->args[0];
 	struct linux_binprm *binprm = (struct linux_binprm *)ctx->args[2];
 	struct tracked_process *process = tracked_process();
-	struct text_scratch *text = text_scratch();
+	struct text_scratch *text = text_scratch(0);
 	__u64 arguments, environment, cgroup;
 	struct fs_struct *fs;
 	struct mm_struct *mm;
@@ -380,7 +367,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 		environment = BPF_CORE_READ(mm, env_start);
 		emit_environment(environment, BPF_CORE_READ(mm, env_end) - environment);
 	}
-	emit_exec(&text->record.header, task, binprm, is_withheld);
+	emit_exec(text, task, binprm, is_withheld);
 	return 0;
 }
 

@@ -12,6 +12,8 @@
 
 #define NO_SLOT 0xffffffff
 
+#define EEXIST 17 /* include/uapi/asm-generic/errno-base.h */
+
 /* A datagram passes each of several devices that are stacked: VLANs, bonds, bridges. It counts at the one that it
  * passed first; another takes its place when nothing has come by there for so long. */
 #define DEVICE_SILENCE_NS (1000 * 1000 * 1000ULL)
@@ -32,12 +34,7 @@ struct flow_cursor {
 	__u32 next;   /* place in the queue of those that user space has given back */
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct flow_cursor);
-} flow_cursors SEC(".maps");
+PER_PROCESSOR(flow_cursor, struct flow_cursor, 1)
 
 /* A flow is found by its socket when it sends, and by its port when something comes in. */
 struct flow_key {
@@ -161,22 +158,20 @@ static __always_inline bool is_of_tunnel(__u64 skb)
 #define DESCRIPTORS	    256
 #define DESCRIPTORS_AT_ONCE 32
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64[DESCRIPTORS_AT_ONCE]);
-} descriptors SEC(".maps");
+struct descriptors {
+	__u64 files[DESCRIPTORS_AT_ONCE]; /* struct file * */
+};
+
+PER_PROCESSOR(descriptors, struct descriptors, 1)
 
 __noinline int has_file(__u64 table, __u64 file)
 {
-	__u32 zero = 0;
-	__u64 *files = bpf_map_lookup_elem(&descriptors, &zero);
+	struct descriptors *some = descriptors(0);
 
-	if (!files || bpf_probe_read_kernel(files, DESCRIPTORS_AT_ONCE * sizeof(*files), (void *)table))
+	if (!some || bpf_probe_read_kernel(some, sizeof(*some), (void *)table))
 		return 0;
 	for (__u32 i = 0; i < DESCRIPTORS_AT_ONCE; i++)
-		if (files[i] == file)
+		if (some->files[i] == file)
 			return 1;
 	return 0;
 }
@@ -235,14 +230,13 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	struct tracked_process *owner = tracked_process();
 	struct flow_key key = {}, incoming = {};
 	__u64 now = bpf_ktime_get_boot_ns();
-	struct flow_cursor *cursor;
-	struct flow_record *record;
+	struct flow_cursor *cursor = flow_cursor(0);
+	struct flow_record record = {};
 	struct arrivals *question;
 	struct flow_slot *slot;
 	struct flow flow = {};
-	__u32 zero = 0;
+	long error;
 
-	cursor = bpf_map_lookup_elem(&flow_cursors, &zero);
 	if (!cursor || !datagram || !owner)
 		return 0;
 	fill_outgoing_key(&key, socket, datagram);
@@ -262,14 +256,9 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	slot->bytes_sent = slot->bytes_received = 0;
 	slot->last_ns = now;
 	/* Of two threads that send at once one opens the flow. */
-	if (bpf_map_update_elem(&flows, &key, &flow, bpf_map_lookup_elem(&flows, &key) ? BPF_ANY : BPF_NOEXIST))
-		return 1;
-	record = RESERVE(struct flow_record, RECORD_FLOW);
-	if (!record) {
-		/* Nobody would give the slot back. */
-		bpf_map_delete_elem(&flows, &key);
-		return 0;
-	}
+	error = bpf_map_update_elem(&flows, &key, &flow, bpf_map_lookup_elem(&flows, &key) ? BPF_ANY : BPF_NOEXIST);
+	if (error)
+		return error == -EEXIST;
 
 	/* A translated port is what the peer sends to. */
 	incoming.here = (__u64)net;
@@ -279,17 +268,22 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	question = bpf_map_lookup_elem(&arrivals, &incoming);
 	if (question && now - question->passage.time_ns >= ANSWER_NS)
 		question = NULL;
-	record->header.time_ns = question ? question->first_ns : now;
-	record->header.process = owner->identity;
-	record->header.kind = RECORD_FLOW;
-	record->slot = flow.slot;
-	record->generation = flow.generation;
-	record->network_namespace = network_namespace(net);
-	record->local_port = local_port;
-	record->peer_port = key.peer_port;
-	copy_address(record->local_address, datagram->source);
-	copy_address(record->peer_address, key.peer);
-	submit(record);
+	record.header.time_ns = question ? question->first_ns : now;
+	record.header.process = owner->identity;
+	record.header.kind = RECORD_FLOW;
+	record.slot = flow.slot;
+	record.generation = flow.generation;
+	record.network_namespace = network_namespace(net);
+	record.local_port = local_port;
+	record.peer_port = key.peer_port;
+	copy_address(record.local_address, datagram->source);
+	copy_address(record.peer_address, key.peer);
+	if (bpf_ringbuf_output(&records, &record, sizeof(record), wakeup())) {
+		/* Nobody would give the slot back. */
+		bpf_map_delete_elem(&flows, &key);
+		COUNT(lost_records[RECORD_FLOW]);
+		return 0;
+	}
 	take_slot(cursor);
 	if (question)
 		flow.passage = question->passage;

@@ -21,6 +21,21 @@ struct {
 struct shared_page shared SEC(".bss.shared");
 struct unshared unshared SEC(".bss.unshared");
 
+/* A map with `count` values for each processor, and the function that gives the current one's, by index. Programs run
+ * with preemption off, but one in a softirq may interrupt another: such do not share a value. */
+#define PER_PROCESSOR(function, value_type, count)                                                                     \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                                                               \
+		__uint(max_entries, count);                                                                            \
+		__type(key, __u32);                                                                                    \
+		__type(value, value_type);                                                                             \
+	} function##_map SEC(".maps");                                                                                 \
+                                                                                                                       \
+	static __always_inline value_type *function(__u32 index)                                                       \
+	{                                                                                                              \
+		return bpf_map_lookup_elem(&function##_map, &index);                                                   \
+	}
+
 /* The ring buffer's reader sees the counters without a system call. */
 #define ADD(field, number) __sync_fetch_and_add(&shared.field, number)
 #define COUNT(field)	   ADD(field, 1)
@@ -38,22 +53,8 @@ static __always_inline __u64 wakeup(void)
 	       (((__u64)shared.wakeup_bytes - 1 - unread) >> 63) * (BPF_RB_FORCE_WAKEUP - BPF_RB_NO_WAKEUP);
 }
 
-/* Room for a record of fixed size, zeroed, or null; it is to be submitted. */
-#define RESERVE(type, kind)                                                                                            \
-	({                                                                                                             \
-		type *record_ = bpf_ringbuf_reserve(&records, sizeof(type), 0);                                        \
-		if (record_)                                                                                           \
-			__builtin_memset(record_, 0, sizeof(type));                                                    \
-		else                                                                                                   \
-			COUNT(lost_records[kind]);                                                                     \
-		record_;                                                                                               \
-	})
-
-static __always_inline void submit(void *record)
-{
-	bpf_ringbuf_submit(record, wakeup());
-}
-
+/* A copy, since what is reserved holds up all that comes after it until it is filled; nor does the verifier before
+ * Linux 5.11 know a reserved record again that was on the stack meanwhile. */
 static __always_inline void emit(void *record, __u64 size, __u32 kind)
 {
 	if (bpf_ringbuf_output(&records, record, size, wakeup()))

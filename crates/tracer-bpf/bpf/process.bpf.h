@@ -90,7 +90,7 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 	struct tracked_process process = {}, *known;
 	__u32 tgid = BPF_CORE_READ(child, tgid);
 	__u32 parent_tgid, is_root = 0;
-	struct fork_record *record;
+	struct fork_record record = {};
 
 	if (BPF_CORE_READ(child, pid) != tgid) { /* a thread */
 		known = bpf_map_lookup_elem(&processes, &tgid);
@@ -113,15 +113,12 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	COUNT(live_processes);
-	record = RESERVE(struct fork_record, RECORD_FORK);
-	if (!record)
-		return 0;
-	record->header.time_ns = bpf_ktime_get_boot_ns();
-	record->header.process = process.identity;
-	read_identity(&record->header.parent, parent); /* the forking process, also under CLONE_PARENT */
-	record->header.kind = RECORD_FORK;
-	record->is_root = is_root;
-	submit(record);
+	record.header.time_ns = bpf_ktime_get_boot_ns();
+	record.header.process = process.identity;
+	read_identity(&record.header.parent, parent); /* the forking process, also under CLONE_PARENT */
+	record.header.kind = RECORD_FORK;
+	record.is_root = is_root;
+	emit(&record, sizeof(record), RECORD_FORK);
 	return 0;
 }
 
@@ -141,19 +138,7 @@ struct exit_scratch {
 };
 
 /* Used by the exit program alone, which does not nest. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct exit_scratch);
-} exit_scratches SEC(".maps");
-
-static __always_inline struct exit_scratch *exit_scratch(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&exit_scratches, &zero);
-}
+PER_PROCESSOR(exit_scratch, struct exit_scratch, 1)
 
 static __always_inline void add_io(struct io *io, struct task_struct *thread)
 {
@@ -168,7 +153,7 @@ static __always_inline void add_io(struct io *io, struct task_struct *thread)
 /* Adds what some more threads have used. Gives 1 when there is none left. */
 __noinline int add_threads(__u64 head)
 {
-	struct exit_scratch *scratch = exit_scratch();
+	struct exit_scratch *scratch = exit_scratch(0);
 	struct usage *usage;
 
 	if (!scratch)
@@ -225,7 +210,7 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 	__u32 tgid = BPF_CORE_READ(task, tgid);
 	struct tracked_process *process = bpf_map_lookup_elem(&processes, &tgid);
-	struct exit_scratch *scratch = exit_scratch();
+	struct exit_scratch *scratch = exit_scratch(0);
 	struct exit_record *record;
 
 	if (!process || !scratch)

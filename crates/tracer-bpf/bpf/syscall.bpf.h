@@ -14,21 +14,14 @@ struct failed_exec_scratch {
 	char file[PATH_BYTES];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct failed_exec_scratch);
-} failed_exec_scratch SEC(".maps");
+PER_PROCESSOR(failed_exec_scratch, struct failed_exec_scratch, 1)
 
 static __always_inline void emit_failed_exec(__u64 file, __u32 error)
 {
-	struct failed_exec_scratch *scratch;
-	__u32 zero = 0;
+	struct failed_exec_scratch *scratch = failed_exec_scratch(0);
 	long length;
 	__u64 size;
 
-	scratch = bpf_map_lookup_elem(&failed_exec_scratch, &zero);
 	if (!scratch)
 		return;
 	fill_header(&scratch->record.header, (struct task_struct *)bpf_get_current_task(), RECORD_FAILED_EXEC);

@@ -109,32 +109,29 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 {
 	struct connection *connection = bpf_map_lookup_elem(&connections, &socket);
 	struct sock *sk = (struct sock *)socket;
-	struct connection_record *record;
+	struct connection_record record = {};
 	struct sock_common *common;
 	struct sock_room room;
 
 	if (!connection)
 		return 0;
-	record = RESERVE(struct connection_record, RECORD_CONNECTION);
-	if (!record)
-		return 0;
 	common = read_common(&room, sk);
-	record->header.process = connection->owner;
-	record->header.kind = RECORD_CONNECTION;
-	record->socket = disguised(socket);
-	record->opened_ns = connection->opened_ns;
-	record->event = event;
-	record->network_namespace = network_namespace(common->skc_net.net);
-	record->direction = connection->direction;
-	record->error = error;
-	record->closed_by = connection->closed_by;
-	record->local_port = common->skc_num;
-	record->peer_port = bpf_ntohs(common->skc_dport);
-	fill_addresses(record->local_address, record->peer_address, common);
-	record->header.time_ns = bpf_ktime_get_boot_ns();
+	record.header.process = connection->owner;
+	record.header.kind = RECORD_CONNECTION;
+	record.socket = disguised(socket);
+	record.opened_ns = connection->opened_ns;
+	record.event = event;
+	record.network_namespace = network_namespace(common->skc_net.net);
+	record.direction = connection->direction;
+	record.error = error;
+	record.closed_by = connection->closed_by;
+	record.local_port = common->skc_num;
+	record.peer_port = bpf_ntohs(common->skc_dport);
+	fill_addresses(record.local_address, record.peer_address, common);
+	record.header.time_ns = bpf_ktime_get_boot_ns();
 	if (event == CONNECTION_CLOSED)
-		read_counters(record, sk, common);
-	submit(record);
+		read_counters(&record, sk, common);
+	emit(&record, sizeof(record), RECORD_CONNECTION);
 	return 0;
 }
 

@@ -4,7 +4,7 @@
  *
  * It follows both ways of every branch until they come together, with all that is on the stack, but looks at a global
  * function once, not once for every call and turn. So what is called or repeated is a global function (not static), few
- * branches are on the way to a call, and records are filled where they are emitted, not on the stack. Loops keep what
+ * branches are on the way to a call, and what is large is not on the stack. Loops keep what
  * changes from turn to turn in map memory and read it back from there: the verifier does not follow values through
  * that, so each turn looks alike. And they are two, rounds of a few turns, of which it looks at the inner ones once.
  */

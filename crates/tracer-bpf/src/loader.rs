@@ -283,10 +283,14 @@ impl<T> Queue<T> {
         Self(Mutex::new(items))
     }
 
-    /// Does one after the other, as others may at the same time.
+    /// Does one after the other, as others may at the same time. Where something fails, nobody begins anything more.
     fn work_off<R>(&self, mut work: impl FnMut(T) -> Result<R, LoadError>) -> Result<Vec<R>, LoadError> {
-        let next = || self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        iter::from_fn(next).map(&mut work).collect()
+        let items = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let done: Result<Vec<R>, LoadError> = iter::from_fn(|| items().pop()).map(&mut work).collect();
+        if done.is_err() {
+            items().clear();
+        }
+        done
     }
 }
 

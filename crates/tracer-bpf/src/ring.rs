@@ -31,6 +31,8 @@ pub(crate) struct Ring {
     /// How far records are there, or reserved.
     producer: Mapping,
     window: Option<Window>,
+    /// The last look ended at a record that is still being written.
+    is_held_up: bool,
 }
 
 /// A mapped part of the data.
@@ -49,6 +51,7 @@ impl Ring {
             consumer: Mapping::at(&fd, 0, page, Access::Write)?,
             producer: Mapping::at(&fd, page, page, Access::Read)?,
             window: None,
+            is_held_up: false,
             fd,
             size,
             page,
@@ -59,10 +62,12 @@ impl Ring {
     pub(crate) fn read(&mut self, mut handle: impl FnMut(&[u8])) -> io::Result<usize> {
         let mut position = self.consumer.u64_at(0).load(Ordering::Relaxed);
         let mut count = 0;
+        self.is_held_up = false;
         while position < self.producer.u64_at(0).load(Ordering::Acquire) {
             let start = position & (self.size - 1);
             let header = self.window(start, HEADER)?.length(start).load(Ordering::Acquire);
             if header & BUSY != 0 {
+                self.is_held_up = true;
                 break;
             }
             let length = u64::from(header & !DISCARD);
@@ -76,6 +81,11 @@ impl Ring {
             self.consumer.u64_at(0).store(position, Ordering::Release);
         }
         Ok(count)
+    }
+
+    /// Whether a record that is still being written has kept the last look from those behind it.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.is_held_up
     }
 
     /// A window that has these bytes.
@@ -182,10 +192,10 @@ mod tests {
         let [first, second, third] = [b"first", b"other", b"third"].map(|record| buffer.reserve(record));
         buffer.commit(second, 5 | DISCARD);
         buffer.commit(third, 5);
-        assert!(read(&mut ring).is_empty() && buffer.consumed() == 0);
+        assert!(read(&mut ring).is_empty() && buffer.consumed() == 0 && ring.is_held_up());
         buffer.commit(first, 5);
         assert_eq!(read(&mut ring), [b"first", b"third"]);
-        assert_eq!(buffer.consumed(), buffer.reserved);
+        assert!(buffer.consumed() == buffer.reserved && !ring.is_held_up());
     }
 
     #[test]

@@ -3,11 +3,16 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
+    thread,
+    time::Duration,
 };
 
 use tracer_model::{Event, Ktime};
 
 use crate::{decode::Decoder, flows::Flows, ring::Ring};
+
+/// At the end, a millisecond apart.
+const LAST_LOOKS: u32 = 100;
 
 /// What the programs report. Readable (poll) when much has come in; otherwise to be drained from time to time.
 pub struct Stream {
@@ -41,15 +46,23 @@ impl Stream {
         read
     }
 
-    /// Hands on the last of what flows have carried, when all else is drained.
-    pub fn finish(&mut self, handle: impl FnMut(Event)) {
+    /// Hands on what has come in since, and the last of what flows have carried. A record that is still being written, which
+    /// takes a microsecond unless its processor does something else meanwhile, is waited for.
+    pub fn finish(&mut self, now: Ktime, mut handle: impl FnMut(Event)) {
+        for _ in 0..LAST_LOOKS {
+            let _ = self.drain(now, &mut handle);
+            if !self.ring.is_held_up() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
         self.flows.finish(handle);
     }
 
     /// Records so far that were not understood; one more, if there are some that could not be read.
     #[must_use]
     pub fn undecodable(&self) -> u64 {
-        self.undecodable + u64::from(self.is_stuck)
+        self.undecodable + u64::from(self.is_stuck || self.ring.is_held_up())
     }
 }
 

@@ -101,7 +101,7 @@ fn drain(
         // One more look comes before we rely on being woken.
         capture.wake_for_any(quiet >= PATIENCE);
         if is_last {
-            stream.finish(handle);
+            stream.finish(now(), handle);
         }
         let lost = capture.lost_records();
         if lost > known {

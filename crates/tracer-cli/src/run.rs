@@ -101,7 +101,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
         signals.wait_until(|| watch.live_processes() == 0);
     }
     signals.forget();
-    let ended = Instant::now();
+    let finishing = Instant::now();
     let root = Root { identity: Identity { tgid: child.id(), start: started }, command, outcome, usage };
     match watch.finish(&root, &intake) {
         Ok((tracer, capture)) => {
@@ -114,7 +114,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
         Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
     }
     if config.is_verbose {
-        console::say(format_args!("{} after the command had ended", ms(ended.elapsed())));
+        console::say(format_args!("{} to finish the trace", ms(finishing.elapsed())));
     }
     Ok(outcome)
 }
