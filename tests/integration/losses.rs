@@ -12,7 +12,7 @@ use nix::{
 use tempfile::TempDir;
 
 use crate::{
-    harness::{process_tracer, trace_script, trace_with, workload},
+    harness::{process_tracer, trace_script, trace_with, trace_workload, workload},
     trace::Trace,
 };
 
@@ -149,4 +149,13 @@ fn arguments_that_are_cut_are_told() {
     assert_eq!(count(&run.trace, "process_tracer.truncated"), 1);
     assert_eq!(run.trace.root().attribute("process_tracer.args.size"), (200_000 + "/bin/true".len() + 3).to_string());
     assert_eq!(run.trace.root().attribute("process_tracer.complete"), "false");
+}
+
+#[test]
+fn what_a_softirq_does_within_a_program_is_not_missed() {
+    let run = trace_workload(&["timeouts", "200"]);
+    assert_eq!(run.code(), Some(0), "{}", run.stderr);
+    run.trace.assert_complete();
+    let errors = run.trace.connections().filter(|span| span.has("error.type")).map(|span| span.attribute("error.type"));
+    assert_eq!(errors.filter(|error| *error == "timed_out").count(), 200);
 }

@@ -247,30 +247,13 @@ static __always_inline bool closed_by_owner(struct sock *sk, int old_state, int 
 	return old_state == new_state || new_state == TCP_FIN_WAIT1 || new_state == TCP_LAST_ACK;
 }
 
-SEC("raw_tp/inet_sock_set_state")
-int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
+/* Of a socket that a process has made before. */
+static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int new_state)
 {
-	struct sock *sk = (struct sock *)ctx->args[0];
-	int old_state = ctx->args[1];
-	int new_state = ctx->args[2];
 	__u64 key = (__u64)sk;
 	struct connection *connection;
 	__u32 error;
 
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
-		return 0;
-
-	if (new_state == TCP_SYN_SENT) {
-		struct identity *owner = tracked_current();
-
-		if (owner && open_connection(key, owner->start_ns, owner->tgid, DIRECTION_CONNECT))
-			emit_connection(key, CONNECTION_OPENED, 0);
-		return 0;
-	}
-	if (new_state == TCP_LISTEN)
-		return start_listening(key);
-	if (old_state == TCP_LISTEN && new_state == TCP_CLOSE)
-		return stop_listening(key);
 	if (old_state == TCP_LISTEN)
 		return new_state == TCP_SYN_RECV ? accept_connection(key) : 0;
 
@@ -295,6 +278,60 @@ int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 		close_connection(key, 0);
 	}
 	return 0;
+}
+
+/*
+ * A process that changes the state of its socket has locked it, and may be interrupted by a softirq, which changes the
+ * states of others. The kernel does not run a program again within itself, so it calls two, one after the other: what
+ * the first one could not see to, since it has been interrupted, the second one does.
+ */
+
+/* 1: the first one has seen to what the softirq is at. */
+PER_PROCESSOR(is_seen_to, __u32, 1)
+
+SEC("raw_tp/inet_sock_set_state")
+int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock *sk = (struct sock *)ctx->args[0];
+	int old_state = ctx->args[1];
+	int new_state = ctx->args[2];
+	__u32 *seen_to = is_seen_to(0);
+	__u64 key = (__u64)sk;
+
+	if (seen_to)
+		WRITE_ONCE(*seen_to, !BPF_CORE_READ(sk, sk_lock.owned));
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+
+	if (new_state == TCP_SYN_SENT) {
+		struct identity *owner = tracked_current();
+
+		if (owner && open_connection(key, owner->start_ns, owner->tgid, DIRECTION_CONNECT))
+			emit_connection(key, CONNECTION_OPENED, 0);
+		return 0;
+	}
+	if (new_state == TCP_LISTEN)
+		return start_listening(key);
+	if (old_state == TCP_LISTEN && new_state == TCP_CLOSE)
+		return stop_listening(key);
+	return follow_tcp_state(sk, old_state, new_state);
+}
+
+/* None of what only a process does. */
+SEC("raw_tp/inet_sock_set_state")
+int handle_nested_tcp_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock *sk = (struct sock *)ctx->args[0];
+	__u32 *seen_to = is_seen_to(0);
+
+	if (!seen_to || BPF_CORE_READ(sk, sk_lock.owned))
+		return 0;
+	if (READ_ONCE(*seen_to)) {
+		WRITE_ONCE(*seen_to, 0);
+		return 0;
+	}
+	COUNT(nested_runs);
+	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP ? follow_tcp_state(sk, ctx->args[1], ctx->args[2]) : 0;
 }
 
 /* A read, by the process that does it: the true owner of an accepted connection, and who gets a name server's answer.

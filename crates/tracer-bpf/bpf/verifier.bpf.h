@@ -11,7 +11,8 @@
 #ifndef TRACER_VERIFIER_BPF_H
 #define TRACER_VERIFIER_BPF_H
 
-#define READ_ONCE(field) (*(volatile typeof(field) *)&(field))
+#define READ_ONCE(field)	 (*(volatile typeof(field) *)&(field))
+#define WRITE_ONCE(field, value) (READ_ONCE(field) = (value))
 
 /* Of an inner loop. */
 #define TURNS 4

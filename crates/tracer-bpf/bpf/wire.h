@@ -255,6 +255,7 @@ struct shared_page {
 	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */
 	__u64 untracked_connections; /* the tables of connections were full, or no slot free for a flow */
 	__u64 text_faults;	     /* chunks of text that could not be read, and paths too deep to follow */
+	__u64 nested_runs;	     /* of programs that stand in for one that the kernel would not run within itself */
 	__u32 paired_signals[65];    /* by number: sent to the launcher and to the root by the same hand */
 	__u32 reserved;
 };

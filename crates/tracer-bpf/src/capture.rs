@@ -113,7 +113,7 @@ impl Capture {
     #[must_use]
     pub fn losses(&self) -> Losses {
         // Asking takes no privilege on the kernels that have something to tell.
-        let missed = self.programs.iter().filter_map(|program| syscall::missed_runs(program).ok()).sum();
-        Losses { missed, ..self.shared.losses() }
+        let missed: u64 = self.programs.iter().filter_map(|program| syscall::missed_runs(program).ok()).sum();
+        Losses { missed: missed.saturating_sub(self.shared.nested_runs()), ..self.shared.losses() }
     }
 }

@@ -34,13 +34,17 @@ use crate::{
     wire,
 };
 
-/// Each program and the tracepoint it belongs to.
-const PROGRAMS: [(&str, &CStr); 9] = [
+/// A program and the tracepoint it belongs to.
+type Attachment = (&'static str, &'static CStr);
+
+/// Those of one tracepoint stand together, in the order in which the kernel is to call them.
+const PROGRAMS: [Attachment; 10] = [
     ("handle_fork", c"sched_process_fork"),
     ("handle_exec", c"sched_process_exec"),
     ("handle_exit", c"sched_process_exit"),
     ("handle_signal", c"signal_generate"),
     ("handle_tcp_state", c"inet_sock_set_state"),
+    (NESTED, c"inet_sock_set_state"),
     ("handle_tcp_read", c"tcp_rcv_space_adjust"),
     ("handle_tcp_destroy", c"tcp_destroy_sock"),
     ("handle_udp_send", c"net_dev_queue"),
@@ -48,7 +52,10 @@ const PROGRAMS: [(&str, &CStr); 9] = [
 ];
 
 /// Likewise the one for failed execs and unix sockets.
-const SYSTEM_CALLS: (&str, &CStr) = ("handle_syscall_exit", c"sys_exit");
+const SYSTEM_CALLS: [Attachment; 1] = [("handle_syscall_exit", c"sys_exit")];
+
+/// The one that stands in for another. A run of its own that the kernel does not make is none that is missing.
+const NESTED: &str = "handle_nested_tcp_state";
 
 /// Maps of one value each: variables of the programs, named after their sections.
 const SHARED: &str = ".bss.shared";
@@ -83,8 +90,10 @@ pub struct Options {
 }
 
 impl Options {
-    fn programs(&self) -> impl Iterator<Item = (&'static str, &'static CStr)> {
-        PROGRAMS.into_iter().chain((self.failed_execs || self.unix).then_some(SYSTEM_CALLS))
+    /// Those of each tracepoint.
+    fn programs(&self) -> impl Iterator<Item = &'static [Attachment]> {
+        let for_options: &[_] = if self.failed_execs || self.unix { &SYSTEM_CALLS } else { &[] };
+        [&PROGRAMS, for_options].into_iter().flat_map(|programs| programs.chunk_by(|left, right| left.1 == right.1))
     }
 }
 
@@ -150,7 +159,7 @@ pub struct Attached {
     pub(crate) records: OwnedFd,
     pub(crate) shared: OwnedFd,
     pub(crate) flow_slots: OwnedFd,
-    /// None, if another process has attached them.
+    /// Those whose runs count; none, if another process has attached them.
     pub(crate) programs: Vec<OwnedFd>,
     pub(crate) links: Vec<OwnedFd>,
     timing: Option<Timing>,
@@ -158,7 +167,7 @@ pub struct Attached {
 
 impl Attached {
     /// How many descriptors there are at most.
-    pub const DESCRIPTORS: usize = Self::MAPS + PROGRAMS.len() + 1;
+    pub const DESCRIPTORS: usize = Self::MAPS + PROGRAMS.len() + SYSTEM_CALLS.len();
 
     /// How many of these are maps.
     const MAPS: usize = 3;
@@ -223,7 +232,7 @@ impl Attached {
     /// The inverse of [`Attached::into_descriptors`]; `None` if their number is none that it gives.
     #[must_use]
     pub fn from_descriptors(mut descriptors: Vec<OwnedFd>) -> Option<Self> {
-        if !(Self::DESCRIPTORS - 1..=Self::DESCRIPTORS).contains(&descriptors.len()) {
+        if !(Self::DESCRIPTORS - SYSTEM_CALLS.len()..=Self::DESCRIPTORS).contains(&descriptors.len()) {
             return None;
         }
         let links = descriptors.split_off(Self::MAPS);
@@ -335,22 +344,22 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Loads the programs and attaches them, each as soon as it is there.
+/// Loads the programs and attaches them, each as soon as it is there. Gives those whose runs count, and all links.
 fn run_programs(
     object: &Object,
     types: &OwnedFd,
     options: &Options,
 ) -> Result<(Vec<OwnedFd>, Vec<OwnedFd>), LoadError> {
     let function = |name: &str| object.functions.get(&object.programs.get(name)?.function_key());
-    let programs = options.programs().collect();
-    let programs =
-        Queue::new(programs, |(name, _)| function(name).map_or(0, |function| function.instructions.len() as u64));
-    let run = |(name, tracepoint): (&'static str, &CStr)| {
+    let size = |(name, _): &Attachment| function(name).map_or(0, |function| function.instructions.len() as u64);
+    let programs = Queue::new(options.programs().collect(), |programs| programs.iter().map(size).sum());
+    let run = |&(name, tracepoint): &Attachment| {
         let program = load(object, name, types)?;
         let link =
             syscall::attach(&program, tracepoint).map_err(|source| LoadError::Attach { program: name, source })?;
-        Ok((program, link))
+        Ok(((name != NESTED).then_some(program), link))
     };
+    let run = |programs: &[Attachment]| programs.iter().map(run).collect::<Result<Vec<_>, _>>();
     // The verifier takes most of the time, and looks at several programs at once.
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
@@ -360,7 +369,9 @@ fn run_programs(
         for other in others {
             running.extend(joined(other)?);
         }
-        Ok(running.into_iter().unzip())
+        // Closed from first to last. What is taken away from behind another program the kernel need not wait for.
+        let (programs, links): (Vec<_>, Vec<_>) = running.into_iter().flatten().rev().unzip();
+        Ok((programs.into_iter().flatten().collect(), links))
     })
 }
 
@@ -449,6 +460,6 @@ mod tests {
             "{helpers:?}"
         );
         assert!(object.maps.values().all(|map| map.map_type() <= LAST_MAP_TYPE));
-        assert_eq!(object.programs.len(), PROGRAMS.len() + 1);
+        assert_eq!(object.programs.len(), PROGRAMS.len() + SYSTEM_CALLS.len());
     }
 }

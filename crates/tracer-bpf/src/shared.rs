@@ -33,7 +33,7 @@ impl SharedPage {
 
     /// Processes of the tree that are alive.
     pub(crate) fn live_processes(&self) -> u64 {
-        self.0.u64_at(offset_of!(wire::SharedPage, live_processes)).load(Ordering::Relaxed)
+        self.count(offset_of!(wire::SharedPage, live_processes))
     }
 
     /// How often a signal was sent to the launcher and to the root by the same hand.
@@ -45,9 +45,14 @@ impl SharedPage {
         self.0.u32_at(offset).load(Ordering::Relaxed)
     }
 
+    /// How often a program has stood in for one that the kernel has not run.
+    pub(crate) fn nested_runs(&self) -> u64 {
+        self.count(offset_of!(wire::SharedPage, nested_runs))
+    }
+
     /// What the programs could not report so far.
     pub(crate) fn losses(&self) -> Losses {
-        let count = |offset| self.0.u64_at(offset).load(Ordering::Relaxed);
+        let count = |offset| self.count(offset);
         let lost = |kind| count(offset_of!(wire::SharedPage, lost_records) + kind as usize * size_of::<u64>());
         Losses {
             forks: lost(wire::RECORD_FORK),
@@ -64,5 +69,9 @@ impl SharedPage {
             text_faults: count(offset_of!(wire::SharedPage, text_faults)),
             ..Losses::default()
         }
+    }
+
+    fn count(&self, offset: usize) -> u64 {
+        self.0.u64_at(offset).load(Ordering::Relaxed)
     }
 }

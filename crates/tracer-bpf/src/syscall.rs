@@ -61,8 +61,8 @@ pub(crate) fn attach(program: &impl AsFd, tracepoint: &CStr) -> io::Result<Owned
     bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attributes)
 }
 
-/// How often the kernel has not run a program since it was running on that processor already. Before Linux 6.2 it is run
-/// all the same.
+/// How often the kernel has not run a program since it was running on that processor already. Kernels older than 6.1 run
+/// it all the same.
 pub(crate) fn missed_runs(program: &impl AsFd) -> io::Result<u64> {
     // SAFETY: a struct of plain numbers.
     let mut info: bpf_prog_info = unsafe { mem::zeroed() };

@@ -8,7 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -306,7 +309,8 @@ static struct sockaddr_in name_server(void)
 	return address;
 }
 
-/* A name server by the first letter of a name: 'n' does not exist, 's' gets no answer, anything else is an alias of 127.0.0.1. */
+/* A name server by the first letter of a name: 'n' does not exist, 's' gets no answer, anything else is an alias of
+ * 127.0.0.1. */
 static void serve_names(int fd)
 {
 	static const char rest[] = "\xc0\x0c\0\5\0\1\0\0\0\x3c\0\x0c\5alias\4test\0"
@@ -363,7 +367,8 @@ static void look_up(const char *name, int connected, int times)
 	close(fd);
 }
 
-/* Names are looked up, then connected to: by the process that has asked, by another one, and one that was not asked for. */
+/* Names are looked up, then connected to: by the process that has asked, by another one, and one that was not asked
+ * for. */
 static int names(char **arguments)
 {
 	struct sockaddr_in address = name_server();
@@ -489,6 +494,44 @@ static int resets(char **arguments)
 	return 0;
 }
 
+static long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* N connections that time out, one after the other: timers do that, in softirqs, while the processor that has these is
+ * at nothing but changing the state of another socket. */
+static int timeouts(char **arguments)
+{
+	int port, unused, opened = 0, timed_out = 0, count = number(arguments), patience_ms = 1;
+	int listener = listen_on(AF_INET, &port), other = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct pollfd waiting[count];
+	cpu_set_t processor;
+
+	CPU_ZERO(&processor);
+	CPU_SET(sched_getcpu(), &processor);
+	check(sched_setaffinity(0, sizeof(processor), &processor) == 0, "sched_setaffinity");
+	/* Room for one connection; those who ask for more are not answered. */
+	check(listen(listener, 0) == 0 && connect_to("127.0.0.1", port, &unused) >= 0, "connect");
+	inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
+	for (long begun = now_ms(); timed_out < count; timed_out = poll(waiting, opened, 0)) {
+		if (opened < count && now_ms() - begun > opened * 8) {
+			int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+			setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof(patience_ms));
+			check(connect(fd, (struct sockaddr *)&address, sizeof(address)) == -1, "connect");
+			waiting[opened++] = (struct pollfd){.fd = fd};
+		}
+		for (int i = 0; i < 200; i++)
+			check(listen(other, 1) == 0 && shutdown(other, SHUT_RDWR) == 0, "listen");
+	}
+	return 0;
+}
+
 static int exit_with(char **arguments)
 {
 	return number(arguments);
@@ -517,7 +560,8 @@ static void *burn(void *until_us)
 	return NULL;
 }
 
-/* Uses CPU time in four threads, memory, and a file, has a child that does, too, and tells what the kernel says of itself. */
+/* Uses CPU time in four threads, memory, and a file, has a child that does, too, and tells what the kernel says of
+ * itself. */
 static int use(char **arguments)
 {
 	const size_t size = 40 << 20;
@@ -569,6 +613,7 @@ static const struct {
     {"names", names},
     {"talk", talk},
     {"resets", resets},
+    {"timeouts", timeouts},
     {"exit", exit_with},
     {"long-argument", long_argument},
     {"use", use},
