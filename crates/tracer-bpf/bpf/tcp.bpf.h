@@ -324,12 +324,15 @@ int handle_nested_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	struct sock *sk = (struct sock *)ctx->args[0];
 	__u32 *seen_to = is_seen_to(0);
 
-	if (!seen_to || BPF_CORE_READ(sk, sk_lock.owned))
+	if (!seen_to)
 		return 0;
 	if (READ_ONCE(*seen_to)) {
 		WRITE_ONCE(*seen_to, 0);
 		return 0;
 	}
+	/* Nothing is missed of what a process does. */
+	if (BPF_CORE_READ(sk, sk_lock.owned))
+		return 0;
 	COUNT(nested_runs);
 	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP ? follow_tcp_state(sk, ctx->args[1], ctx->args[2]) : 0;
 }
