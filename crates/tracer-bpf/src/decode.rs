@@ -1,11 +1,11 @@
 //! Bytes of the ring buffer → [`Event`]. Total: any byte string gives an event, nothing yet, or an error.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
+use hashbrown::HashMap;
 use tracer_model::{
     Event, ExitStatus, Identity, Ktime,
     context::SpanContext,
@@ -220,9 +220,10 @@ fn usage(exit: &wire::ExitRecord, page_bytes: u64) -> Usage {
 
 fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>, Option<SpanContext>) {
     let [file, executable, directory, arguments, environment, cgroup, context] = text.parts;
-    let file = file.map(|part| part.bytes).unwrap_or_default();
+    let mut file = file.map(|part| part.bytes).unwrap_or_default();
+    file.pop_if(|last| *last == 0);
     let image = Image {
-        file: String::from_utf8_lossy(file.strip_suffix(b"\0").unwrap_or(&file)).into_owned(),
+        file: lossy(file),
         executable: executable.and_then(path),
         directory: directory.and_then(path),
         arguments: Strings { bytes: arguments.unwrap_or_default().bytes, size: exec.arguments_size },
@@ -265,7 +266,12 @@ fn path(part: Part) -> Option<String> {
         path.push(b'/');
         path.extend_from_slice(component);
     }
-    Some(String::from_utf8_lossy(&path).into_owned())
+    Some(lossy(path))
+}
+
+/// Without a copy, where it is UTF-8.
+fn lossy(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn connection(record: &wire::ConnectionRecord) -> Result<Event, DecodeError> {

@@ -1,7 +1,6 @@
 //! What passes a TCP connection to a name server, cut into the messages it consists of: RFC 1035, 4.2.2.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use tracer_model::{Ktime, dns::Message};
 
 use crate::wire;

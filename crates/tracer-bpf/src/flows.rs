@@ -3,13 +3,13 @@
 //! A flow that is over is read only when the next look is taken, so that no program is still counting then.
 
 use std::{
-    collections::HashMap,
     io,
     mem::{self, offset_of},
     os::fd::AsFd,
     sync::atomic::Ordering,
 };
 
+use hashbrown::HashMap;
 use tracer_model::{
     Event, Identity, Ktime,
     event::{Flow, FlowId},

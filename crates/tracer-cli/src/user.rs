@@ -1,6 +1,6 @@
 //! The user that the command runs as, if that is not ours: `--user`; and what users, groups and hosts are called here.
 
-use std::{collections::HashMap, env, ffi::CString, fs, io, os::unix::ffi::OsStrExt, sync::Arc};
+use std::{collections::BTreeMap, env, ffi::CString, fs, io, os::unix::ffi::OsStrExt, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::unistd::{Gid, Uid, geteuid, getgrouplist, setgid, setgroups, setuid};
@@ -19,10 +19,10 @@ pub(crate) fn invoker() -> Option<(Uid, Gid)> {
 /// and go over the network.
 pub(crate) fn accounts() -> Accounts {
     // Both passwd(5) and group(5) begin with NAME:PASSWORD:ID.
-    let read = |path| -> HashMap<u32, Arc<str>> {
+    let read = |path| -> BTreeMap<u32, Arc<str>> {
         let text = fs::read(path).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let mut names = HashMap::new();
+        let mut names = BTreeMap::new();
         for line in text.lines() {
             let mut fields = line.split(':');
             if let (Some(name), Some(Ok(id))) = (fields.next(), fields.nth(1).map(str::parse)) {

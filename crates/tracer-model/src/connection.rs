@@ -1,6 +1,8 @@
 //! A live TCP connection, and how the two ends of one find each other.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
+
+use hashbrown::HashMap;
 
 use crate::{
     event::{Change, Connection, ConnectionId},

@@ -1,9 +1,8 @@
 //! The most recent dead, so that a late event does not bring one back to life.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    hash::Hash,
-};
+use std::{collections::VecDeque, hash::Hash};
+
+use hashbrown::HashMap;
 
 /// How many are remembered. Events are late by microseconds, so this is generous.
 const REMEMBERED: usize = 4096;

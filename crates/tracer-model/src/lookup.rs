@@ -1,10 +1,11 @@
 //! Name lookups: which are under way, and which names they have given to addresses.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
+
+use hashbrown::HashMap;
 
 use crate::{
     dns::{Answer, Message},

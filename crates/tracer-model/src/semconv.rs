@@ -387,7 +387,7 @@ pub fn describe(span: &Span) -> Description {
 }
 
 fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
-    let mut attributes = Vec::with_capacity(16);
+    let mut attributes = Vec::with_capacity(40);
     push(&mut attributes, PROCESS_PID, int(process.pid));
     push(&mut attributes, PROCESS_PARENT_PID, int(process.parent_pid));
     push(&mut attributes, PROCESS_CREATION_TIME, Value::String(rfc3339(span.start)));
@@ -626,7 +626,7 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
 
 fn describe_connection(span: &Span, subject: &ConnectionSpan) -> Description {
     let connection = &subject.connection;
-    let mut attributes = Vec::with_capacity(12);
+    let mut attributes = Vec::with_capacity(20);
     push(&mut attributes, NETWORK_TRANSPORT, string("tcp"));
     let network_type = if connection.peer.is_ipv4() { "ipv4" } else { "ipv6" };
     push(&mut attributes, NETWORK_TYPE, string(network_type));
@@ -684,7 +684,7 @@ const PORT_QUIC: u16 = 443;
 
 fn describe_flow(span: &FlowSpan) -> Description {
     let flow = &span.flow;
-    let mut attributes = Vec::with_capacity(13);
+    let mut attributes = Vec::with_capacity(16);
     push(&mut attributes, NETWORK_TRANSPORT, string("udp"));
     if flow.peer.port() == PORT_QUIC {
         push(&mut attributes, NETWORK_PROTOCOL_NAME, string("quic"));
@@ -714,7 +714,7 @@ fn failed_connection(errno: i32) -> Error {
 }
 
 fn describe_lookup(lookup: &LookupSpan) -> Description {
-    let mut attributes = Vec::with_capacity(12);
+    let mut attributes = Vec::with_capacity(20);
     push(&mut attributes, DNS_QUESTION_NAME, string(&lookup.name));
     push(&mut attributes, DNS_QUESTION_TYPE, string(&lookup.kind));
     let transport = match lookup.transport {

@@ -1,10 +1,12 @@
 //! The state machine: events in, spans out.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::IpAddr,
     sync::Arc,
 };
+
+use hashbrown::HashMap;
 
 use crate::{
     connection::{Ends, LiveConnection, Pairs},
@@ -29,8 +31,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Accounts {
-    pub users: HashMap<u32, Arc<str>>,
-    pub groups: HashMap<u32, Arc<str>>,
+    pub users: BTreeMap<u32, Arc<str>>,
+    pub groups: BTreeMap<u32, Arc<str>>,
 }
 
 /// What a trace is made with.

@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt::Write,
     net::SocketAddr,
     sync::Arc,
@@ -43,8 +43,8 @@ pub fn settings(attributes: &[&str]) -> Settings {
         attributes,
         redacts: true,
         accounts: Accounts {
-            users: HashMap::from([(0, "root".into()), (1000, "someone".into())]),
-            groups: HashMap::from([(5, "staff".into())]),
+            users: BTreeMap::from([(0, "root".into()), (1000, "someone".into())]),
+            groups: BTreeMap::from([(5, "staff".into())]),
         },
         cpus: 2,
         hosts: Hosts::new("10.0.0.7 db.test".to_owned()),
@@ -56,8 +56,8 @@ pub fn settings(attributes: &[&str]) -> Settings {
 pub struct Story {
     tracer: Tracer,
     now: u64,
-    starts: HashMap<u32, u64>,
-    parents: HashMap<u32, Identity>,
+    starts: BTreeMap<u32, u64>,
+    parents: BTreeMap<u32, Identity>,
     environment: Vec<String>,
     losses: Losses,
 }
@@ -76,8 +76,8 @@ impl Story {
         Self {
             tracer: tracer(attributes),
             now: 0,
-            starts: HashMap::new(),
-            parents: HashMap::new(),
+            starts: BTreeMap::new(),
+            parents: BTreeMap::new(),
             environment: Vec::new(),
             losses: Losses::default(),
         }
