@@ -125,20 +125,22 @@ fn processes_too_many_to_follow_are_counted() {
 
 #[test]
 fn a_working_directory_too_deep_to_follow_is_counted() {
-    let folder = TempDir::new().unwrap();
-    let script = format!(
-        "cd {}; i=0; while [ $i -lt 80 ]; do mkdir d; cd d; i=$((i+1)); done; exec /bin/true",
-        folder.path().display()
-    );
-    let run = trace_script(&[], &script);
-    run.trace.assert_sound();
-    let root = run.trace.root();
-    assert!(
-        count(&run.trace, "process_tracer.lost.text_faults") > 0 && !root.has("process.working_directory"),
-        "{root:#?}"
-    );
-    assert_eq!(root.attribute("process_tracer.complete"), "false");
-    assert!(root.has("process.user.id"));
+    // Too many components; too many bytes; neither.
+    for (name, depth) in [("d".to_owned(), 80), ("x".repeat(200), 40), ("x".repeat(200), 20)] {
+        let folder = TempDir::new().unwrap();
+        let script = format!(
+            "cd {}; i=0; while [ $i -lt {depth} ]; do mkdir {name}; cd -P {name}; i=$((i+1)); done; exec /bin/true",
+            folder.path().display()
+        );
+        let run = trace_script(&[], &script);
+        run.trace.assert_sound();
+        let root = run.trace.root();
+        let is_lost = depth != 20;
+        assert_eq!(count(&run.trace, "process_tracer.lost.text_faults") > 0, is_lost, "{root:#?}");
+        assert_eq!(root.has("process.working_directory"), !is_lost);
+        assert_eq!(root.attribute("process_tracer.complete"), (!is_lost).to_string());
+        assert!(root.has("process.user.id"));
+    }
 }
 
 #[test]

@@ -130,6 +130,33 @@ socket.socket().connect_ex(('127.7.7.7', 1))
     assert_eq!(names, ["lookup asked.test", "connect 127.7.7.7:1"]);
 }
 
+#[test]
+fn of_long_answers_is_told_what_can_be_read() {
+    // Answers of so many addresses: the first one is longer than what is captured, the last one lies in several pieces.
+    let script = "\
+import os, socket, struct
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(('127.0.53.80', 53))
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for name, count in (b'long', 300), (b'longer', 3000):
+    query = b'\\0\\7\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0' + bytes([len(name)]) + name + b'\\4test\\0\\0\\1\\0\\1'
+    own.sendto(query, server.getsockname())
+    told = query[:2] + b'\\x81\\x80\\0\\1' + struct.pack('!H', count) + query[8:]
+    for number in range(count):
+        told += b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\x7f\\x09' + struct.pack('!H', number)
+    server.sendto(told, own.getsockname())
+    own.recv(65536)
+";
+    let run = trace_python(&[], script, &[]);
+    assert_eq!(run.code(), Some(0), "{}", run.stderr);
+    run.trace.assert_complete();
+    let long = run.trace.named("lookup long.test");
+    assert_eq!(long.attribute("process_tracer.dns.response_code"), "NOERROR");
+    assert!(long.attribute("dns.answers").starts_with("[127.9.0.0, 127.9.0.1, "), "{long:#?}");
+    let longer = run.trace.named("lookup longer.test");
+    assert!(longer.status == 0 && !longer.has("error.type"), "{longer:#?}");
+}
+
 /// A name server over TCP that answers with 127.9.0.0 and following, in two halves and with a pause between them what is longer than a page,
 /// and clients that ask it in the ways that there are.
 const OVER_TCP: &str = "\

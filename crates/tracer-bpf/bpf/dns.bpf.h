@@ -4,7 +4,8 @@
 #ifndef TRACER_DNS_BPF_H
 #define TRACER_DNS_BPF_H
 
-#define DNS_MESSAGE 4096 /* captured of one; longer answers are rare */
+#define DNS_MESSAGE 4096 /* captured of one; longer answers are rare, and cut */
+#define DNS_HEADER  12
 
 /* Of the header's third byte (RFC 1035, 4.1.1): an answer, not a query. */
 #define DNS_FLAGS    2
@@ -35,19 +36,25 @@ struct {
 __noinline int emit_dns(__u64 skb_address, __u32 direction, __u64 asker_start, __u32 asker_tgid)
 {
 	struct sk_buff *skb = (struct sk_buff *)skb_address;
-	__u64 end = (__u64)BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
+	__s64 end = (__u64)BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
 	struct dns_scratch *scratch = dns_scratch(direction);
 	struct datagram *datagram = current_datagram(direction);
-	__u64 size;
+	__s64 size;
 
 	if (!scratch || !datagram)
 		return 0;
-	size = datagram->size;
+	scratch->record.is_answer = direction == INCOMING && datagram->source_port == PORT_DNS;
+	/* The rest of a fragmented one, or what a device has put elsewhere, does not lie here. */
+	size = end - (__s64)datagram->payload;
+	size = size < (__s64)datagram->size ? size : (__s64)datagram->size;
+	size = size < DNS_MESSAGE ? size : DNS_MESSAGE;
+	size = size < DNS_HEADER ? 0 : size;
 	/* For the verifier: what is compared below is what is passed on. */
 	barrier_var(size);
-	/* What does not lie in one piece is somewhere else. */
-	if (size == 0 || size > DNS_MESSAGE || datagram->payload + size > end ||
-	    bpf_probe_read_kernel(scratch->message, size, (void *)datagram->payload))
+	if (size < 0 || size > DNS_MESSAGE || bpf_probe_read_kernel(scratch->message, size, (void *)datagram->payload))
+		return 0;
+	/* That there was an answer is to be told even so. */
+	if (!size && !scratch->record.is_answer)
 		return 0;
 	scratch->record.header.time_ns = bpf_ktime_get_boot_ns();
 	scratch->record.header.process.start_ns = asker_start;
@@ -57,7 +64,7 @@ __noinline int emit_dns(__u64 skb_address, __u32 direction, __u64 asker_start, _
 	scratch->record.size = size;
 	if (direction == INCOMING) {
 		/* The port may hear anything. */
-		if (size <= DNS_FLAGS || !(scratch->message[DNS_FLAGS] & DNS_RESPONSE))
+		if (size && !(scratch->message[DNS_FLAGS] & DNS_RESPONSE))
 			return 0;
 		scratch->record.local_port = datagram->destination_port;
 		copy_address(scratch->record.local_address, datagram->destination);

@@ -43,11 +43,11 @@ __noinline int emit_text(__u32 part)
 	if (!scratch)
 		return 0;
 	size = READ_ONCE(scratch->record.size);
+	if (size > TEXT_CHUNK || scratch->record.fault)
+		COUNT(text_faults);
 	if (size > TEXT_CHUNK)
 		return 0;
 	scratch->record.part = part;
-	if (scratch->record.fault)
-		COUNT(text_faults);
 	emit(scratch, sizeof(scratch->record) + size, RECORD_TEXT);
 	return 0;
 }
@@ -167,7 +167,7 @@ __noinline int emit_environment(__u64 start, __u64 size)
 	return 0;
 }
 
-/* Takes a path some components further towards the root. Gives 1 when it is over, emitted or not. */
+/* Takes a path some components further towards the root. Gives 1 when it has been emitted. */
 __noinline int climb_path(__u32 part, __u64 root_address)
 {
 	struct path *root = (struct path *)root_address;
@@ -201,11 +201,11 @@ __noinline int climb_path(__u32 part, __u64 root_address)
 			continue;
 		}
 		if (size >= PATH_BYTES)
-			return 1;
+			return 0;
 		length =
 		    bpf_probe_read_kernel_str(scratch->text + size, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
 		if (length <= 0)
-			return 1;
+			return 0;
 		scratch->record.size = size + length;
 		parent = BPF_CORE_READ(dentry, d_parent);
 		if (parent == dentry) { /* a file without a place, such as a memfd */
@@ -234,7 +234,7 @@ __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 	for (int i = 0; i < PATH_COMPONENTS / TURNS; i++)
 		if (climb_path(part, root_address))
 			return 0;
-	COUNT(text_faults); /* too deep */
+	COUNT(text_faults); /* too deep, or too long */
 	return 0;
 }
 
@@ -256,10 +256,10 @@ __noinline int climb_cgroup(void)
 			return 1;
 		}
 		if (size >= PATH_BYTES)
-			return 1;
+			return 0;
 		length = bpf_probe_read_kernel_str(scratch->text + size, NAME_BYTES, BPF_CORE_READ(node, name));
 		if (length <= 0)
-			return 1;
+			return 0;
 		scratch->record.size = size + length;
 		scratch->node = (__u64)parent;
 	}
@@ -278,7 +278,7 @@ __noinline int emit_cgroup(__u64 node_address)
 	for (int i = 0; i < PATH_COMPONENTS / TURNS; i++)
 		if (climb_cgroup())
 			return 0;
-	COUNT(text_faults); /* too deep */
+	COUNT(text_faults); /* too deep, or too long */
 	return 0;
 }
 

@@ -282,12 +282,19 @@ static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int 
 
 /*
  * A process that changes the state of its socket has locked it, and may be interrupted by a softirq, which changes the
- * states of others. The kernel does not run a program again within itself, so it calls two, one after the other: what
- * the first one could not see to, since it has been interrupted, the second one does.
+ * states of others; or it keeps softirqs off as well. Since Linux 6.1 the kernel does not run a program again within
+ * itself, so it calls two, one after the other: what the first one could not see to, since it has been interrupted, the
+ * second one does.
  */
 
-/* 1: the first one has seen to what the softirq is at. */
-PER_PROCESSOR(is_seen_to, __u32, 1)
+/* The change in a softirq that the first one has seen to, and the second one has not come to yet. */
+PER_PROCESSOR(seen_to, __u64, 1)
+
+/* The beginning of a kernel address is all ones. */
+static __always_inline __u64 change_of(struct bpf_raw_tracepoint_args *ctx)
+{
+	return ctx->args[0] ^ ctx->args[1] << 56 ^ ctx->args[2] << 48;
+}
 
 SEC("raw_tp/inet_sock_set_state")
 int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
@@ -295,11 +302,11 @@ int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	struct sock *sk = (struct sock *)ctx->args[0];
 	int old_state = ctx->args[1];
 	int new_state = ctx->args[2];
-	__u32 *seen_to = is_seen_to(0);
 	__u64 key = (__u64)sk;
+	__u64 *seen = seen_to(0);
 
-	if (seen_to)
-		WRITE_ONCE(*seen_to, !BPF_CORE_READ(sk, sk_lock.owned));
+	if (seen)
+		WRITE_ONCE(*seen, BPF_CORE_READ(sk, sk_lock.owned) ? 0 : change_of(ctx));
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 
@@ -322,15 +329,14 @@ SEC("raw_tp/inet_sock_set_state")
 int handle_nested_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct sock *sk = (struct sock *)ctx->args[0];
-	__u32 *seen_to = is_seen_to(0);
+	__u64 *seen = seen_to(0);
 
-	if (!seen_to)
+	if (!seen)
 		return 0;
-	if (READ_ONCE(*seen_to)) {
-		WRITE_ONCE(*seen_to, 0);
+	if (READ_ONCE(*seen) == change_of(ctx)) {
+		WRITE_ONCE(*seen, 0);
 		return 0;
 	}
-	/* Nothing is missed of what a process does. */
 	if (BPF_CORE_READ(sk, sk_lock.owned))
 		return 0;
 	COUNT(nested_runs);
@@ -343,13 +349,17 @@ SEC("raw_tp/tcp_rcv_space_adjust")
 int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct tracked_process *reader = tracked_process();
-	__u64 key = ctx->args[0];
+	struct sock *sk = (struct sock *)ctx->args[0];
+	__u64 key = (__u64)sk;
 	struct connection *connection;
 
 	if (!reader)
 		return 0;
 	connection = bpf_map_lookup_elem(&connections, &key);
-	if (!connection)
+	if (!connection || (connection->is_owned && !connection->is_dns))
+		return 0;
+	/* What the kernel itself reads in a softirq, it reads for nobody. */
+	if (!BPF_CORE_READ(sk, sk_lock.owned))
 		return 0;
 	if (connection->is_dns)
 		tell_transfer(key, 1);

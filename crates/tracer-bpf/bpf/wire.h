@@ -185,7 +185,7 @@ struct dns_record {
 	struct record_header header; /* process: who has asked */
 	__u64 socket;		     /* 0: a datagram; otherwise as of a connection */
 	__u64 offset;		     /* of the first byte in its direction of the connection */
-	__u32 is_answer;	     /* that direction: 1: from the name server */
+	__u32 is_answer;	     /* that direction: 1: from the name server, of a datagram: from its port */
 	__u32 passed;		     /* bytes, of which this is the beginning */
 	__u16 local_port;	     /* host order */
 	__u16 peer_port;	     /* host order; of the name server as the process knows it */
@@ -254,7 +254,7 @@ struct shared_page {
 	__u64 lost_records[9];	     /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */
 	__u64 untracked_connections; /* the tables of connections were full, or no slot free for a flow */
-	__u64 text_faults;	     /* chunks of text that could not be read, and paths too deep to follow */
+	__u64 text_faults;	     /* chunks of text that could not be read, and paths too deep or long */
 	__u64 nested_runs;	     /* of programs that stand in for one that the kernel would not run within itself */
 	__u32 paired_signals[65];    /* by number: sent to the launcher and to the root by the same hand */
 	__u32 reserved;

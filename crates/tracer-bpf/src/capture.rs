@@ -13,7 +13,7 @@ use tracer_model::Losses;
 
 use crate::{
     flows::{Flows, Slots},
-    loader::Attached,
+    loader::{Attached, Programs},
     ring::Ring,
     shared::SharedPage,
     stream::Stream,
@@ -45,7 +45,9 @@ pub struct Capture {
     shared: SharedPage,
     namespace: u32,
     wakeup_bytes: u32,
-    programs: Vec<OwnedFd>,
+    programs: Programs,
+    /// [`Self::missed`] when the launch was armed.
+    missed_before: u64,
     /// Open as long as the programs are to run.
     _links: Vec<OwnedFd>,
 }
@@ -73,6 +75,7 @@ impl Capture {
             namespace,
             wakeup_bytes: size / WAKEUP_PART,
             programs: attached.programs,
+            missed_before: 0,
             _links: attached.links,
         };
         capture.wake_for_any(false);
@@ -80,7 +83,8 @@ impl Capture {
     }
 
     /// Makes the next fork of the calling process the root of the trace.
-    pub fn arm(&self) {
+    pub fn arm(&mut self) {
+        self.missed_before = self.missed();
         self.shared.arm(std::process::id(), self.namespace);
     }
 
@@ -112,8 +116,15 @@ impl Capture {
     /// What could not be reported so far.
     #[must_use]
     pub fn losses(&self) -> Losses {
+        Losses { missed: self.missed().saturating_sub(self.missed_before), ..self.shared.losses() }
+    }
+
+    /// Runs that the kernel has not made, and no program in the place of another. One that is made meanwhile counts.
+    fn missed(&self) -> u64 {
+        let nested = self.shared.nested_runs();
         // Asking takes no privilege on the kernels that have something to tell.
-        let missed: u64 = self.programs.iter().filter_map(|program| syscall::missed_runs(program).ok()).sum();
-        Losses { missed: missed.saturating_sub(self.shared.nested_runs()), ..self.shared.losses() }
+        let missed = |program: &OwnedFd| syscall::missed_runs(program).unwrap_or_default();
+        let counted: u64 = self.programs.counted.iter().map(missed).sum();
+        counted + self.programs.tcp_state.as_ref().map_or(0, missed).saturating_sub(nested)
     }
 }

@@ -168,16 +168,19 @@ impl Decoder {
                 message,
             });
         };
+        let is_answer = record.is_answer != 0;
         if record.socket == 0 {
-            Message::parse(bytes).map(tell);
+            let message = Message::parse(bytes);
+            if message.is_some() || is_answer {
+                tell(message);
+            }
         } else {
-            let is_answer = record.is_answer != 0;
             let direction = dns_stream::Direction { socket: record.socket, local_port: record.local_port, is_answer };
             let piece = Piece { offset: record.offset, size: record.passed.into(), bytes };
             // Whoever only looks like a name server may say anything.
             let of_direction = |message: Message| {
                 if message.answer.is_some() == is_answer {
-                    tell(message);
+                    tell(Some(message));
                 }
             };
             self.streams.handle(direction, piece, at, of_direction);
@@ -648,9 +651,9 @@ mod tests {
         }
     }
 
-    fn dns(message: &[u8]) -> Bytes {
+    fn dns(is_answer: u32, message: &[u8]) -> Bytes {
         let mapped = |last| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, last];
-        let record = Bytes::record(5).u64(0).u64(0).u32(0).u32(0).u16(40000).u16(53).u32(message.len() as u32);
+        let record = Bytes::record(5).u64(0).u64(0).u32(is_answer).u32(0).u16(40000).u16(53).u32(message.len() as u32);
         record.raw(&mapped(1)).raw(&mapped(53)).raw(message)
     }
 
@@ -659,11 +662,13 @@ mod tests {
 
     #[test]
     fn a_dns_message_is_told_whole() {
-        let Event::Dns { at, asker, transport, local, server, message } = decode_one(&dns(QUERY)) else { panic!() };
+        let Event::Dns { at, asker, transport, local, server, message } = decode_one(&dns(0, QUERY)) else { panic!() };
         assert_eq!((at, asker, transport), (Ktime(2000), CHILD, Transport::Udp));
         assert_eq!((local.to_string().as_str(), server.to_string().as_str()), ("127.0.0.1:40000", "127.0.0.53:53"));
+        let message = message.unwrap();
         assert_eq!((message.id, message.name.as_str(), message.kind.as_str(), message.answer), (7, "x", "A", None));
-        assert!(decode(&mut Decoder::default(), &dns(b"no DNS").0).unwrap().is_none());
+        assert!(decode(&mut Decoder::default(), &dns(0, b"no DNS").0).unwrap().is_none());
+        assert!(matches!(decode_one(&dns(1, b"")), Event::Dns { message: None, .. }));
     }
 
     fn flow() -> Bytes {
@@ -729,7 +734,7 @@ mod tests {
             text(3, 0, b"abc", 0),
             exit(0),
             connection(0, 0, 0),
-            dns(QUERY),
+            dns(0, QUERY),
             failed_exec(b"x"),
             flow(),
         ] {

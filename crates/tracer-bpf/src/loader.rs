@@ -10,7 +10,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
     panic::resume_unwind,
     sync::{Mutex, PoisonError},
-    thread::{self, ScopedJoinHandle},
+    thread::{self, Scope, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -43,9 +43,9 @@ const PROGRAMS: [Attachment; 10] = [
     ("handle_exec", c"sched_process_exec"),
     ("handle_exit", c"sched_process_exit"),
     ("handle_signal", c"signal_generate"),
-    ("handle_tcp_state", c"inet_sock_set_state"),
+    (TCP_STATE, c"inet_sock_set_state"),
     (NESTED, c"inet_sock_set_state"),
-    ("handle_tcp_read", c"tcp_rcv_space_adjust"),
+    (TCP_READ, c"tcp_rcv_space_adjust"),
     ("handle_tcp_destroy", c"tcp_destroy_sock"),
     ("handle_udp_send", c"net_dev_queue"),
     ("handle_udp_receive", c"netif_receive_skb"),
@@ -54,8 +54,12 @@ const PROGRAMS: [Attachment; 10] = [
 /// Likewise the one for failed execs and unix sockets.
 const SYSTEM_CALLS: [Attachment; 1] = [("handle_syscall_exit", c"sys_exit")];
 
-/// The one that stands in for another. A run of its own that the kernel does not make is none that is missing.
+/// The one that another stands in for, and that other.
+const TCP_STATE: &str = "handle_tcp_state";
 const NESTED: &str = "handle_nested_tcp_state";
+
+/// What a process does itself is never missed: of this one nothing is that matters.
+const TCP_READ: &str = "handle_tcp_read";
 
 /// Maps of one value each: variables of the programs, named after their sections.
 const SHARED: &str = ".bss.shared";
@@ -159,10 +163,29 @@ pub struct Attached {
     pub(crate) records: OwnedFd,
     pub(crate) shared: OwnedFd,
     pub(crate) flow_slots: OwnedFd,
-    /// Those whose runs count; none, if another process has attached them.
-    pub(crate) programs: Vec<OwnedFd>,
+    /// None, if another process has attached them.
+    pub(crate) programs: Programs,
     pub(crate) links: Vec<OwnedFd>,
     timing: Option<Timing>,
+}
+
+/// Those that the kernel may have something to tell of.
+#[derive(Debug, Default)]
+pub(crate) struct Programs {
+    /// Each run that the kernel does not make is one that is missing.
+    pub(crate) counted: Vec<OwnedFd>,
+    /// Likewise, but for those that the other one makes.
+    pub(crate) tcp_state: Option<OwnedFd>,
+}
+
+impl Programs {
+    fn add(&mut self, name: &str, program: OwnedFd) {
+        match name {
+            TCP_STATE => self.tcp_state = Some(program),
+            NESTED | TCP_READ => {}
+            _ => self.counted.push(program),
+        }
+    }
 }
 
 impl Attached {
@@ -187,10 +210,12 @@ impl Attached {
         let definitions = definitions(mem::take(&mut object.maps), options)?;
         let create = |definition| create(definition, &types);
         let created = thread::scope(|scope| -> Result<_, LoadError> {
-            let creation = scope.spawn(|| definitions.work_off(create));
+            let creation = helper(scope, || definitions.work_off(create));
             object.relocate_btf(&kernel_types()?)?;
             let mut created = definitions.work_off(create)?;
-            created.extend(joined(creation)?);
+            if let Some(creation) = creation {
+                created.extend(joined(creation)?);
+            }
             Ok(created)
         })?;
         let mut maps = link(&mut object, created)?;
@@ -237,7 +262,7 @@ impl Attached {
         }
         let links = descriptors.split_off(Self::MAPS);
         let [records, shared, flow_slots] = <[OwnedFd; Self::MAPS]>::try_from(descriptors).ok()?;
-        Some(Self { records, shared, flow_slots, programs: Vec::new(), links, timing: None })
+        Some(Self { records, shared, flow_slots, programs: Programs::default(), links, timing: None })
     }
 }
 
@@ -339,40 +364,51 @@ fn link(object: &mut Object, created: Vec<(Definition, MapData)>) -> Result<Hash
     Ok(created.into_iter().map(|((name, _), data)| (name, data)).collect())
 }
 
+/// A thread that takes part, unless there are too many already.
+fn helper<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Option<ScopedJoinHandle<'scope, T>> {
+    thread::Builder::new().spawn_scoped(scope, work).ok()
+}
+
 /// What a thread came to; its panic is ours.
 fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Loads the programs and attaches them, each as soon as it is there. Gives those whose runs count, and all links.
-fn run_programs(
-    object: &Object,
-    types: &OwnedFd,
-    options: &Options,
-) -> Result<(Vec<OwnedFd>, Vec<OwnedFd>), LoadError> {
+/// Loads the programs and attaches them, those of a tracepoint as soon as they are there. Gives them and their links.
+fn run_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<(Programs, Vec<OwnedFd>), LoadError> {
     let function = |name: &str| object.functions.get(&object.programs.get(name)?.function_key());
     let size = |(name, _): &Attachment| function(name).map_or(0, |function| function.instructions.len() as u64);
-    let programs = Queue::new(options.programs().collect(), |programs| programs.iter().map(size).sum());
-    let run = |&(name, tracepoint): &Attachment| {
-        let program = load(object, name, types)?;
-        let link =
-            syscall::attach(&program, tracepoint).map_err(|source| LoadError::Attach { program: name, source })?;
-        Ok(((name != NESTED).then_some(program), link))
+    let queue = Queue::new(options.programs().collect(), |programs| programs.iter().map(size).sum());
+    // One alone, while another one takes long to load, would miss what is that one's.
+    let run = |attachments: &'static [Attachment]| {
+        let loaded = attachments.iter().map(|&(name, _)| load(object, name, types)).collect::<Result<Vec<_>, _>>()?;
+        let attach = |(&(name, tracepoint), program): (&'static Attachment, OwnedFd)| {
+            let link = syscall::attach(&program, tracepoint);
+            link.map(|link| (name, program, link)).map_err(|source| LoadError::Attach { program: name, source })
+        };
+        attachments.iter().zip(loaded).map(attach).collect::<Result<Vec<_>, _>>()
     };
-    let run = |programs: &[Attachment]| programs.iter().map(run).collect::<Result<Vec<_>, _>>();
     // The verifier takes most of the time, and looks at several programs at once.
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    thread::scope(|scope| {
+    let running = thread::scope(|scope| {
         let others: Vec<_> =
-            (1..processors.min(PROGRAMS.len())).map(|_| scope.spawn(|| programs.work_off(run))).collect();
-        let mut running = programs.work_off(run)?;
+            (1..processors.min(PROGRAMS.len())).map_while(|_| helper(scope, || queue.work_off(run))).collect();
+        let mut running = queue.work_off(run)?;
         for other in others {
             running.extend(joined(other)?);
         }
-        // Closed from first to last. What is taken away from behind another program the kernel need not wait for.
-        let (programs, links): (Vec<_>, Vec<_>) = running.into_iter().flatten().rev().unzip();
-        Ok((programs.into_iter().flatten().collect(), links))
-    })
+        Ok::<_, LoadError>(running)
+    })?;
+    let (mut programs, mut links) = (Programs::default(), Vec::new());
+    // Closed from first to last. What is taken away from behind another program the kernel need not wait for.
+    for (name, program, link) in running.into_iter().flatten().rev() {
+        programs.add(name, program);
+        links.push(link);
+    }
+    Ok((programs, links))
 }
 
 fn load(object: &Object, name: &'static str, types: &OwnedFd) -> Result<OwnedFd, LoadError> {

@@ -147,7 +147,7 @@ impl Watch {
     /// Begins to watch: the next fork is the command.
     fn start(capture: Result<(Capture, Stream), String>, tracer: Tracer, intake: Intake) -> Result<Self> {
         match capture {
-            Ok((capture, stream)) => {
+            Ok((mut capture, stream)) => {
                 capture.arm();
                 Ok(Self::Tree(Drain::start(capture, stream, tracer, intake)?))
             }

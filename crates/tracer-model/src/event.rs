@@ -120,8 +120,8 @@ pub enum Event {
         local: SocketAddr,
         /// The name server.
         server: SocketAddr,
-        /// What was said.
-        message: Message,
+        /// What was said; `None`: an answer that could not be read.
+        message: Option<Message>,
     },
 }
 

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use crate::{
     dns::{Answer, Message},
     event::{Identity, Transport},
-    span::LookupSpan,
+    span::{LookupSpan, Reply},
     time::Ktime,
 };
 
@@ -56,8 +56,9 @@ impl Lookups {
         transport: Transport,
         local: SocketAddr,
         server: SocketAddr,
-        message: Message,
+        message: Option<Message>,
     ) -> Option<Over> {
+        let Some(message) = message else { return self.end_unread(at, asker, transport, local) };
         let key = Key { asker, transport, port: local.port(), id: message.id, kind: message.kind.clone() };
         let Some(answer) = message.answer else {
             let known = self.pending.get_mut(&key).filter(|known| known.span.name == message.name);
@@ -67,7 +68,7 @@ impl Lookups {
                 return None;
             }
             let (name, kind) = (message.name, message.kind);
-            let span = LookupSpan { name, kind, transport, local, server, attempts: 1, answer: None };
+            let span = LookupSpan { name, kind, transport, local, server, attempts: 1, reply: Reply::None };
             // Another one with the same key is not answered any more.
             let former = self.pending.insert(key, Over { asker, start: at, end: at, span });
             return former.or_else(|| self.oldest());
@@ -78,7 +79,16 @@ impl Lookups {
             return None;
         }
         let over = self.pending.remove(&key)?;
-        Some(Over { end: at, span: LookupSpan { answer: Some(answer), ..over.span }, ..over })
+        Some(Over { end: at, span: LookupSpan { reply: Reply::Answer(answer), ..over.span }, ..over })
+    }
+
+    /// Of what was asked from there, the oldest has an answer.
+    fn end_unread(&mut self, at: Ktime, asker: Identity, transport: Transport, local: SocketAddr) -> Option<Over> {
+        let is_from_there = |key: &Key| (key.asker, key.transport, key.port) == (asker, transport, local.port());
+        let pending = self.pending.iter().filter(|(key, _)| is_from_there(key));
+        let key = pending.min_by_key(|(_, over)| over.start).map(|(key, _)| key.clone())?;
+        let over = self.pending.remove(&key)?;
+        Some(Over { end: at, span: LookupSpan { reply: Reply::Unread, ..over.span }, ..over })
     }
 
     /// Takes out the oldest, if there are too many.

@@ -11,7 +11,9 @@ use std::{
 use crate::{
     cgroup::{container_id, pod_uid},
     event::{Direction, End, ExitStatus, Image, Transport, Usage, base_name},
-    span::{Certificate, ConnectionSpan, FlowSpan, LookupSpan, ProcessSpan, Span, Subject, UnixConnectSpan, Value},
+    span::{
+        Certificate, ConnectionSpan, FlowSpan, LookupSpan, ProcessSpan, Reply, Span, Subject, UnixConnectSpan, Value,
+    },
 };
 
 /// An attribute that a span or span event may carry.
@@ -283,7 +285,7 @@ attributes! {
     UNTRACKED_CONNECTIONS = "process_tracer.lost.untracked_connections", "root", "int", "", "eBPF map", "1":
         "connections and flows too many to follow at once";
     TEXT_FAULTS = "process_tracer.lost.text_faults", "root", "int", "", "bpf_probe_read_user", "1":
-        "pieces of text that could not be read, and paths too deep to follow";
+        "pieces of text that could not be read, and paths too deep or too long to follow";
     MISSED = "process_tracer.lost.missed", "root", "int", "", "bpf_prog_info.recursion_misses", "1":
         "events that the kernel did not report";
     UNDECODABLE = "process_tracer.lost.undecodable", "root", "int", "", "ring buffer", "1":
@@ -730,8 +732,8 @@ fn describe_lookup(lookup: &LookupSpan) -> Description {
         push(&mut attributes, DNS_ATTEMPTS, int(lookup.attempts));
     }
     let mut error = None;
-    match &lookup.answer {
-        Some(answer) => {
+    match &lookup.reply {
+        Reply::Answer(answer) => {
             push(&mut attributes, DNS_RESPONSE_CODE, string(&answer.code));
             push(
                 &mut attributes,
@@ -752,7 +754,8 @@ fn describe_lookup(lookup: &LookupSpan) -> Description {
                 });
             }
         }
-        None => error = Some(Error { kind: "no_answer".to_owned(), message: "no answer".to_owned() }),
+        Reply::Unread => {}
+        Reply::None => error = Some(Error { kind: "no_answer".to_owned(), message: "no answer".to_owned() }),
     }
     Description { kind: Kind::Client, attributes, events: Vec::new(), dropped_events: 0, error }
 }

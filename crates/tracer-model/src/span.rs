@@ -189,8 +189,19 @@ pub struct LookupSpan {
     pub server: SocketAddr,
     /// How often it was asked.
     pub attempts: u32,
-    /// What it said, if anything.
-    pub answer: Option<Answer>,
+    /// What it said.
+    pub reply: Reply,
+}
+
+/// What has come of a question to a name server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Nothing.
+    None,
+    /// Something that could not be read.
+    Unread,
+    /// This.
+    Answer(Answer),
 }
 
 /// An attribute's value, of OpenTelemetry's types.

@@ -702,6 +702,22 @@ fn an_answer_is_that_to_the_name_that_was_asked_for() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_read_is_none_that_is_missing() {
+    let trace = Story::new()
+        .dns(2, 1, "a.test", None)
+        .dns(2, 2, "b.test", None)
+        .unread_answer(2)
+        .unread_answer(3)
+        .exit(2, 0)
+        .finish();
+    assert_eq!(trace.attribute("lookup a.test", "error.type"), None);
+    assert_eq!(trace.attribute("lookup a.test", "process_tracer.dns.response_code"), None);
+    let lookup = trace.span("lookup a.test");
+    assert_eq!((ns(lookup.start), ns(lookup.end)), (30, 50));
+    assert_eq!(trace.attribute("lookup b.test", "error.type"), string("no_answer"));
+}
+
+#[test]
 fn a_flow_lasts_from_its_first_datagram_to_its_last_and_names_its_peer() {
     let quic = flow(60, "10.0.0.1:40000", "10.0.0.9:443");
     let story = Story::new()

@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracer_model::{Span, Value, dns::Answer, span::Subject};
+use tracer_model::{
+    Span, Value,
+    dns::Answer,
+    span::{Reply, Subject},
+};
 
 use super::Undelivered;
 
@@ -163,7 +167,8 @@ fn encoded_size(span: &Span) -> usize {
             let texts = |answer: &Answer| {
                 48 * answer.addresses.len() + answer.aliases.iter().map(|name| 16 + name.len()).sum::<usize>()
             };
-            return SPAN + 2 * lookup.name.len() + lookup.answer.as_ref().map_or(0, texts);
+            let reply = if let Reply::Answer(answer) = &lookup.reply { texts(answer) } else { 0 };
+            return SPAN + 2 * lookup.name.len() + reply;
         }
     };
     // Every argument costs a tag and a length besides its bytes.

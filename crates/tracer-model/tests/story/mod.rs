@@ -17,7 +17,7 @@ use tracer_model::{
     event::{Change, Connection, ConnectionId, Direction, Flow, FlowId, Image, Strings, Transport},
     expression::{Attribute, Attributes},
     semconv::{ATTRIBUTES, Description, describe},
-    span::{ProcessSpan, Subject},
+    span::{ProcessSpan, Reply, Subject},
 };
 
 pub const ROOT_SPAN: SpanId = SpanId([0xaa; 8]);
@@ -210,6 +210,15 @@ impl Story {
         self.handle(dns(at, asker, id, name, answer))
     }
 
+    /// It is answered, in a way that cannot be read.
+    pub fn unread_answer(mut self, pid: u32) -> Self {
+        let Event::Dns { at, asker, transport, local, server, .. } = dns(self.tick(), self.identity(pid), 0, "", None)
+        else {
+            unreachable!()
+        };
+        self.handle(Event::Dns { at, asker, transport, local, server, message: None })
+    }
+
     pub fn losses(mut self, losses: Losses) -> Self {
         self.losses = losses;
         self
@@ -263,7 +272,7 @@ pub fn dns(at: Ktime, asker: Identity, id: u16, name: &str, answer: Option<&str>
         transport: Transport::Udp,
         local: "10.0.0.1:5353".parse().unwrap(),
         server: "10.0.0.2:53".parse().unwrap(),
-        message: Message { id, name: name.to_owned(), kind: "A".to_owned(), answer },
+        message: Some(Message { id, name: name.to_owned(), kind: "A".to_owned(), answer }),
     }
 }
 
@@ -341,7 +350,7 @@ impl Trace {
                 }
             }
             Subject::Lookup(lookup) => {
-                if let Some(answer) = &lookup.answer {
+                if let Reply::Answer(answer) = &lookup.reply {
                     write!(text, " {}", answer.code).unwrap();
                 }
             }
