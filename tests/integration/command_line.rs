@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     os::unix::fs::{PermissionsExt, chown, lchown, symlink},
     process::Output,
 };
@@ -95,6 +96,23 @@ fn a_variable_that_names_what_cannot_be_written_breaks_no_job() {
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert!(has_run && stderr.contains("warning: an output is left out: cannot write '/no/such/"), "{stderr}");
     assert!(stderr.contains("touch"), "the other output is kept: {stderr}");
+
+    // Nor beside what flags name.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let cases: [(&[&str], _, _); 2] = [
+        (&["-o", "summary"], "PROCESS_TRACER_LIVE", port.as_str()),
+        (
+            &["--endpoint", "http://127.0.0.1:9", "--flush-timeout", "0", "--spool", "none"],
+            "PROCESS_TRACER_OUTPUT",
+            "/no/such/folder/t.jsonl",
+        ),
+    ];
+    for (flags, name, value) in cases {
+        let (output, stderr, has_run) = run(flags, &[(name, value)]);
+        assert!(output.status.success() && has_run, "{name}: {stderr}");
+        assert!(stderr.contains("warning: an output is left out: "), "{name}: {stderr}");
+    }
 
     let mut command = process_tracer();
     let not_utf8 = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff");

@@ -8,13 +8,19 @@ use std::{
     net::UdpSocket,
     os::{
         fd::{FromRawFd, OwnedFd},
-        unix::fs::{MetadataExt, PermissionsExt},
+        unix::{
+            fs::{MetadataExt, PermissionsExt},
+            process::CommandExt,
+        },
     },
     path::PathBuf,
     process::{Command, Output, Stdio},
 };
 
-use nix::libc;
+use nix::{
+    libc,
+    sys::resource::{Resource, setrlimit},
+};
 use tempfile::TempDir;
 
 use crate::{
@@ -24,6 +30,9 @@ use crate::{
 };
 
 const NOBODY: u32 = 65534;
+
+/// What tracing takes.
+const CAPABILITIES: &str = "cap_bpf,cap_perfmon=ep";
 
 /// Where an ordinary user can reach programs of ours, and what they may do.
 struct Ordinary {
@@ -135,8 +144,7 @@ fn the_command_runs_as_another_user_with_all_that_goes_with_it() {
 
 #[test]
 fn file_capabilities_are_enough_and_the_command_gets_none() {
-    let (output, trace) =
-        Ordinary::new(Some("cap_bpf,cap_perfmon=ep")).trace(&[], &[], "/bin/true; grep Cap /proc/self/status");
+    let (output, trace) = Ordinary::new(Some(CAPABILITIES)).trace(&[], &[], "/bin/true; grep Cap /proc/self/status");
     let stdout = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
@@ -148,7 +156,7 @@ fn file_capabilities_are_enough_and_the_command_gets_none() {
 
 #[test]
 fn file_capabilities_cost_the_command_none_of_its_variables() {
-    let ordinary = Ordinary::new(Some("cap_bpf,cap_perfmon=ep"));
+    let ordinary = Ordinary::new(Some(CAPABILITIES));
     // Those that the dynamic linker takes out for a program with capabilities, among others and in this order.
     let given = "Z=1\nTMPDIR=/var/tmp\nLD_LIBRARY_PATH=/nowhere\nA=2\nGCONV_PATH=/no where\nEMPTY=\nRES_OPTIONS=a=b\n";
     let show = |wrap: &[&str]| {
@@ -167,6 +175,28 @@ fn file_capabilities_cost_the_command_none_of_its_variables() {
 }
 
 /// A setuid program, and what it runs, are traced; but their environment, which the kernel does not show to that user, is not.
+#[test]
+fn few_processes_that_a_user_may_have_are_enough() {
+    // Nobody else's, since all that a user has are counted.
+    const USER: u32 = 61_213;
+    let ordinary = Ordinary::new(Some(CAPABILITIES));
+    let run = |limit| {
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()]);
+        command.arg(ordinary.path("process-tracer")).args(["-o", "summary", "--", "sh", "-c", "exit 7"]);
+        // SAFETY: a system call is all it makes.
+        unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_NPROC, limit, limit)?)) };
+        let output = command.output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    for limit in 1..8 {
+        let (status, stderr) = run(limit);
+        // Where there is none left for the command it would fail without us as well, or with one or two more.
+        let is_invoked = status == Some(7) || limit < 5 && status == Some(126);
+        assert!(is_invoked && !stderr.contains("bug"), "{limit}: {status:?} {stderr}");
+    }
+}
+
 fn assert_only_own_environments_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     let flags = [flags, &["-a", "word=env[\"WORD\"]"]].concat();
     let (output, trace) = ordinary.trace(&flags, &[("WORD", "secret")], "./sudo -- id -u; /bin/true");
@@ -226,15 +256,15 @@ fn assert_sockets_of_others_are_not_seen(ordinary: &Ordinary, flags: &[&str]) {
 
 #[test]
 fn with_file_capabilities_and_by_way_of_sudo_only_ones_own_sockets_are_seen() {
-    assert_only_own_sockets_are_seen(&Ordinary::new(Some("cap_bpf,cap_perfmon=ep")).with_sudo(), &[]);
+    assert_only_own_sockets_are_seen(&Ordinary::new(Some(CAPABILITIES)).with_sudo(), &[]);
     assert_only_own_sockets_are_seen(&Ordinary::new(None).with_sudo(), &["--sudo"]);
-    assert_sockets_of_others_are_not_seen(&Ordinary::new(Some("cap_bpf,cap_perfmon=ep")), &[]);
+    assert_sockets_of_others_are_not_seen(&Ordinary::new(Some(CAPABILITIES)), &[]);
     assert_sockets_of_others_are_not_seen(&Ordinary::new(None).with_sudo(), &["--sudo"]);
 }
 
 #[test]
 fn with_file_capabilities_only_ones_own_environments_are_seen() {
-    assert_only_own_environments_are_seen(&Ordinary::new(Some("cap_bpf,cap_perfmon=ep")).with_sudo(), &[]);
+    assert_only_own_environments_are_seen(&Ordinary::new(Some(CAPABILITIES)).with_sudo(), &[]);
 }
 
 #[test]
@@ -410,7 +440,7 @@ fn the_doctor_says_whether_tracing_would_work_and_what_to_do() {
     assert_eq!(stdout.matches("remedy: ").count(), 3, "{stdout}");
     assert!(stdout.contains("sudo setcap cap_bpf,cap_perfmon=ep /var/tmp/"), "{stdout}");
 
-    let ordinary = Ordinary::new(Some("cap_bpf,cap_perfmon=ep"));
+    let ordinary = Ordinary::new(Some(CAPABILITIES));
     let output = ordinary.command("./process-tracer").arg("doctor").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
 }

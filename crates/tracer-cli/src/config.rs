@@ -41,9 +41,7 @@ pub(crate) struct Config {
     pub(crate) trace_id: Option<TraceId>,
     pub(crate) parent_id: Option<SpanId>,
     pub(crate) attributes: Attributes,
-    pub(crate) outputs: Vec<Output>,
-    /// No flag names them: one that cannot be opened is no reason to fail.
-    pub(crate) is_output_optional: bool,
+    pub(crate) destinations: Vec<Destination>,
     pub(crate) otlp: Otlp,
     /// `None`: by OpenTelemetry's variables.
     pub(crate) service_name: Option<String>,
@@ -92,6 +90,14 @@ pub(crate) enum Output {
     Report(Format, PathBuf),
     /// The page while the command runs.
     Live(SocketAddr),
+}
+
+/// Where this one goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    pub(crate) output: Output,
+    /// No flag asks for it: that it cannot be opened is no reason to fail.
+    pub(crate) is_optional: bool,
 }
 
 /// How to reach a collector.
@@ -155,14 +161,14 @@ impl Config {
         let settings = Settings { matches };
         let (trace_id, parent_id) = trace_context(&settings, &args)?;
         let (outputs, otlp) = outputs(&settings, &args)?;
-        let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let destination = |output| Destination { is_optional: !settings.has_flag_for(&output, &args), output };
+        let destinations = outputs.into_iter().map(destination).collect();
         let user = user(&args)?;
         Ok(Self {
             trace_id,
             parent_id,
             attributes: attributes(&settings, &args.attribute)?,
-            outputs,
-            is_output_optional: !is_flag("output") && !is_flag("endpoint"),
+            destinations,
             otlp,
             service_name: args.service_name.filter(|name| !name.is_empty()),
             user,
@@ -202,6 +208,20 @@ struct Settings<'a> {
 }
 
 impl Settings<'_> {
+    fn is_flag(&self, flag: &str) -> bool {
+        self.matches.value_source(flag) == Some(ValueSource::CommandLine)
+    }
+
+    /// Whether a flag asks for that output, not just a variable.
+    fn has_flag_for(&self, output: &Output, args: &Args) -> bool {
+        let is_named = || args.output.iter().any(|value| self::output(value).is_ok_and(|named| named == *output));
+        match output {
+            Output::Live(_) => self.is_flag("live"),
+            Output::Otlp if self.is_flag("endpoint") => true,
+            _ => self.is_flag("output") && is_named(),
+        }
+    }
+
     fn is_from_environment(&self, flag: &str) -> bool {
         self.matches.value_source(flag) == Some(ValueSource::EnvVariable)
     }

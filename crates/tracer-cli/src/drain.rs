@@ -3,7 +3,7 @@
 
 use std::{
     os::fd::AsFd,
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -33,16 +33,20 @@ const SHOWN: usize = 5000;
 /// The running thread.
 #[derive(Debug)]
 pub(crate) struct Drain {
-    thread: JoinHandle<(Tracer, Stream)>,
+    thread: JoinHandle<Result<(Tracer, Stream)>>,
+    /// What the thread works with.
+    work: mpsc::Sender<(Tracer, Stream)>,
     stop: Arc<EventFd>,
     capture: Arc<Capture>,
     intake: Intake,
 }
 
 impl Drain {
-    pub(crate) fn start(capture: Capture, stream: Stream, tracer: Tracer, intake: Intake) -> Result<Self> {
+    /// A thread that does nothing yet.
+    pub(crate) fn start(capture: Capture, intake: Intake) -> Result<Self> {
         let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let capture = Arc::new(capture);
+        let (work, given) = mpsc::channel();
         let thread = thread::Builder::new().name("drain".to_owned()).spawn({
             let stop = Arc::clone(&stop);
             let (capture, intake) = (Arc::clone(&capture), intake.clone());
@@ -50,10 +54,17 @@ impl Drain {
                 privileges::drop_in_thread();
                 // While the command starts.
                 redact::prepare();
-                drain(stream, &capture, tracer, &stop, &intake)
+                let (tracer, stream) = given.recv()?;
+                Ok(drain(stream, &capture, tracer, &stop, &intake))
             }
         });
-        Ok(Self { thread: thread.context("cannot start a thread")?, stop, capture, intake })
+        Ok(Self { thread: thread.context("cannot start a thread")?, work, stop, capture, intake })
+    }
+
+    /// Begins to drain.
+    pub(crate) fn begin(&self, tracer: Tracer, stream: Stream) {
+        // Whether it is still there turns out when it has ended.
+        let _ = self.work.send((tracer, stream));
     }
 
     /// What the programs say besides events.
@@ -64,7 +75,7 @@ impl Drain {
     /// Takes in what is left and ends the trace. To drop the capture takes the kernel longer than all of this.
     pub(crate) fn finish(self, tree: Usage) -> Result<(Tracer, Arc<Capture>)> {
         self.stop.write(1)?;
-        let (mut tracer, stream) = self.thread.join().map_err(|_| anyhow!("the draining thread panicked"))?;
+        let (mut tracer, stream) = self.thread.join().map_err(|_| anyhow!("the draining thread panicked"))??;
         let losses =
             Losses { undecodable: stream.undecodable(), undelivered: self.intake.lost(), ..self.capture.losses() };
         tracer.set_tree_usage(tree);

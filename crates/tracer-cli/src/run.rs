@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use nix::unistd::{getegid, geteuid, getgid, getuid};
 use rand::{TryRng, rngs::SysRng};
 use tracer_bpf::{
@@ -52,7 +52,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     let spool = config.spool.as_ref().map(|folder| folder.join(format!("{trace_id}-{root_span_id}.jsonl")));
     let token = format!("{:032x}", u128::from_le_bytes(seed()?));
     let facts = RunFacts { resource: &resource, spool: spool.as_deref(), root: root_span_id, token: &token };
-    let sinks = OpenSinks::open(&config.outputs, config.is_output_optional, &config.otlp, &facts)?;
+    let sinks = OpenSinks::open(&config.destinations, &config.otlp, &facts)?;
     let attributes = std::mem::take(&mut config.attributes);
     let command = &config.command;
     let capture = start_capture(attributes.need_environment(), &config)?;
@@ -78,9 +78,9 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     }
 
     let signals = Signals::hold().context("cannot hold back signals")?;
-    let sinks = sinks.start()?;
+    let sinks = sinks.start();
     let intake = sinks.intake();
-    let watch = Watch::start(capture, tracer, intake.clone())?;
+    let watch = Watch::start(capture, tracer, &intake, &config)?;
 
     let started = drain::now();
     let child = match launch::launch(command, inheritance, config.user.clone()) {
@@ -145,14 +145,25 @@ enum Watch {
 
 impl Watch {
     /// Begins to watch: the next fork is the command.
-    fn start(capture: Result<(Capture, Stream), String>, tracer: Tracer, intake: Intake) -> Result<Self> {
-        match capture {
-            Ok((mut capture, stream)) => {
-                capture.arm();
-                Ok(Self::Tree(Drain::start(capture, stream, tracer, intake)?))
+    fn start(
+        capture: Result<(Capture, Stream), String>,
+        tracer: Tracer,
+        intake: &Intake,
+        config: &Config,
+    ) -> Result<Self> {
+        let drain = |(mut capture, stream): (Capture, Stream)| {
+            capture.arm();
+            Ok((Drain::start(capture, intake.clone())?, stream))
+        };
+        let reason = match capture.map(drain) {
+            Ok(Ok((drain, stream))) => {
+                drain.begin(tracer, stream);
+                return Ok(Self::Tree(drain));
             }
-            Err(unobserved) => Ok(Self::Root(Box::new(tracer), unobserved)),
-        }
+            Ok(Err(error)) => unobserved(&error, config)?,
+            Err(reason) => reason,
+        };
+        Ok(Self::Root(Box::new(tracer), reason))
     }
 
     /// Processes of the tree that are alive, as far as we can tell.
@@ -190,19 +201,25 @@ fn start_capture(environment: bool, config: &Config) -> Result<Result<(Capture, 
     let attached = attach(config);
     let timing = attached.as_ref().ok().and_then(Attached::timing);
     let capture = attached.and_then(|attached| Ok(Capture::start(attached, environment)?));
-    let capture = capture.map_err(|error| format!("{error:#}"));
-    match &capture {
-        Ok(_) if config.is_verbose => {
-            let steps = timing.map_or(String::new(), |Timing { object, maps, programs }| {
-                format!(": object {}, types and maps {}, programs {}", ms(object), ms(maps), ms(programs))
-            });
-            console::say(format_args!("eBPF programs attached in {}{steps}", ms(started.elapsed())));
-        }
-        Ok(_) => {}
-        Err(reason) if config.is_strict => bail!("the command is not started, as --strict asks: {reason}"),
-        Err(reason) => console::warn(format_args!("only the command itself is traced, not what it starts: {reason}")),
+    if capture.is_ok() && config.is_verbose {
+        let steps = timing.map_or(String::new(), |Timing { object, maps, programs }| {
+            format!(": object {}, types and maps {}, programs {}", ms(object), ms(maps), ms(programs))
+        });
+        console::say(format_args!("eBPF programs attached in {}{steps}", ms(started.elapsed())));
     }
-    Ok(capture)
+    match capture {
+        Ok(capture) => Ok(Ok(capture)),
+        Err(error) => Ok(Err(unobserved(&error, config)?)),
+    }
+}
+
+/// What the command starts cannot be seen: says so and gives the reason, or with `--strict` an error.
+fn unobserved(error: &Error, config: &Config) -> Result<String> {
+    if config.is_strict {
+        bail!("the command is not started, as --strict asks: {error:#}");
+    }
+    console::warn(format_args!("only the command itself is traced, not what it starts: {error:#}"));
+    Ok(format!("{error:#}"))
 }
 
 /// Loads and attaches the programs, by way of sudo if that is wanted and we need it.

@@ -23,12 +23,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use opentelemetry_sdk::Resource;
 use tracer_model::{Span, SpanId};
 
 use crate::{
-    config::{Otlp, Output},
+    config::{Destination, Otlp, Output},
     console, privileges,
     report::Watch,
 };
@@ -116,8 +116,8 @@ impl OpenSinks {
     ///
     /// # Errors
     ///
-    /// What cannot be opened; a warning if the outputs are optional.
-    pub(crate) fn open(outputs: &[Output], is_optional: bool, otlp: &Otlp, run: &RunFacts<'_>) -> Result<Self> {
+    /// What cannot be opened; a warning if it is optional.
+    pub(crate) fn open(destinations: &[Destination], otlp: &Otlp, run: &RunFacts<'_>) -> Result<Self> {
         let resource = run.resource;
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
@@ -133,18 +133,18 @@ impl OpenSinks {
             })
         };
         let mut sinks = Vec::new();
-        for output in outputs {
+        for Destination { output, is_optional } in destinations {
             match open(output) {
                 Ok(sink) => sinks.push(sink),
-                Err(error) if is_optional => console::warn(format_args!("an output is left out: {error:#}")),
+                Err(error) if *is_optional => leave_out(&error),
                 Err(error) => return Err(error),
             }
         }
         Ok(Self(sinks))
     }
 
-    /// Starts their threads.
-    pub(crate) fn start(self) -> Result<Sinks> {
+    /// Starts their threads. Where there are too many already, one is left out: the command is to run all the same.
+    pub(crate) fn start(self) -> Sinks {
         let mut watches = Vec::new();
         let mut start = |mut sink: Box<dyn Sink>| {
             watches.extend(sink.start()?);
@@ -161,9 +161,19 @@ impl OpenSinks {
             thread.context("cannot start a thread")?;
             Ok(Running { destination, queue, closing })
         };
-        let running = self.0.into_iter().map(&mut start).collect::<Result<_>>()?;
-        Ok(Sinks { running, watches })
+        let mut running = Vec::new();
+        for sink in self.0 {
+            match start(sink) {
+                Ok(sink) => running.push(sink),
+                Err(error) => leave_out(&error),
+            }
+        }
+        Sinks { running, watches }
     }
+}
+
+fn leave_out(error: &Error) {
+    console::warn(format_args!("an output is left out: {error:#}"));
 }
 
 /// Feeds a sink from its queue, to the end. A panic, which is a bug, costs what it was given and what comes after.
@@ -328,7 +338,7 @@ mod tests {
 
     /// What comes of such a sink that is given one span and later two.
     fn deliver(second: fn() -> Undelivered) -> Delivery {
-        let sinks = OpenSinks(vec![Box::new(Fickle(second))]).start().unwrap();
+        let sinks = OpenSinks(vec![Box::new(Fickle(second))]).start();
         let (intake, span) = (sinks.intake(), Arc::new(queue::tests::span(10)));
         intake.push(&span);
         while sinks.running[0].queue.delivered() == 0 {
