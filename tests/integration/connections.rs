@@ -164,9 +164,10 @@ client.recv(5)
 #[test]
 fn a_connection_that_nobody_accepted_has_sent_nothing() {
     let script = "\
-import socket, sys
+import select, socket
 listener = socket.create_server(('127.0.0.1', 0))
 client = socket.create_connection(listener.getsockname())
+select.select([listener], [], [])
 listener.close()
 ";
     let run = trace_python(script, 0);

@@ -239,9 +239,10 @@ for number in range(20):
     assert len(own.recv(100)) == 10
 ";
     let server = "\
-import socket
+import socket, sys
 own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 own.bind(('10.77.0.2', 7777))
+open(sys.argv[1] + '/bound', 'w')
 for number in range(20):
     data, peer = own.recvfrom(100)
     own.sendto(data, peer)
@@ -254,11 +255,11 @@ ip link add br0 type bridge && ip addr add 10.77.0.1/24 dev br0
 ip link add va type veth peer name vb
 ip link set va master br0 && ip link set va up && ip link set br0 up
 mkfifo \"$1/go\"
-unshare -n sh -c 'echo $$ > \"$1/pid\"; read go < \"$1/go\"; ip addr add 10.77.0.2/24 dev vb; ip link set vb up; exec python3 -c \"$2\"' sh \"$1\" \"$2\" &
+unshare -n sh -c 'echo $$ > \"$1/pid\"; read go < \"$1/go\"; ip addr add 10.77.0.2/24 dev vb; ip link set vb up; exec python3 -c \"$2\" \"$1\"' sh \"$1\" \"$2\" &
 until [ -s \"$1/pid\" ]; do sleep 0.01; done
 ip link set vb netns $(cat \"$1/pid\")
 echo go > \"$1/go\"
-sleep 0.5
+until [ -e \"$1/bound\" ]; do sleep 0.01; done
 python3 -c \"$3\"
 wait
 ";
@@ -293,7 +294,7 @@ if os.fork() == 0:
     send(1000)
     os._exit(0)
 os.wait()
-time.sleep(1)
+time.sleep(3)
 send(1500)
 ";
     let python = ["taskset", "-c", "0", python(), "-c", script];

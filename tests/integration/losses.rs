@@ -110,7 +110,7 @@ fn flows_that_are_lost_are_told() {
 
 #[test]
 fn processes_too_many_to_follow_are_counted() {
-    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1 & done; wait";
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 3 & done; wait";
     let run = trace_script(&["--max-processes", "5"], script);
     run.trace.assert_sound();
     assert_eq!(run.trace.spans.len(), 5, "{:#?}", run.trace);

@@ -92,7 +92,7 @@ def main():
     shell.expect("sleep 50")
     time.sleep(0.3)
     shell.type("\x1a")
-    print("Ctrl-Z again:", shell.expect(r"\[1\]\+\s+(\w+)").group(1))
+    print("Ctrl-Z again:", shell.expect(r"\[1\]\+\s+(\w+)", again="\x1a").group(1))
     shell.type("bg; sleep 0.3; jobs\n")
     print("bg:", shell.expect(r"\[1\]\+?\s+(Running)").group(1))
     shell.type("kill %1; wait %1\n")
@@ -101,7 +101,7 @@ def main():
     print("killed:", shell.status())
 
     # A command that counts what it is sent: each once.
-    count = "import signal,time\\nn=[0,0]\\ndef f(s,_): n[s==28]+=1\\nsignal.signal(2,f);signal.signal(28,f)\\nprint(\"ready\",flush=True)\\nend=time.time()+1.5\\nwhile time.time()<end: time.sleep(0.05)\\nprint(\"counted\",*n)"
+    count = "import signal,time\\nn=[0,0]\\ndef f(s,_): n[s==28]+=1\\nsignal.signal(2,f);signal.signal(28,f)\\nprint(\"ready\",flush=True)\\nend=time.time()+4\\nwhile time.time()<end: time.sleep(0.05)\\nprint(\"counted\",*n)"
     shell.type(f"{PREFIX} python3 -c $'{count}'\n".replace('\\"', '"'))
     shell.expect(r"[\r\n]ready")
     shell.type("\x03")

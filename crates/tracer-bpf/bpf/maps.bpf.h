@@ -22,7 +22,7 @@ struct shared_page shared SEC(".bss.shared");
 struct unshared unshared SEC(".bss.unshared");
 
 /* A map with `count` values for each processor, and the function that gives the current one's, by index. Programs run
- * with preemption off, but one in a softirq may interrupt another: such do not share a value. */
+ * with preemption off, but one in a softirq may interrupt another: what such have in common they expect to change. */
 #define PER_PROCESSOR(function, value_type, count)                                                                     \
 	struct {                                                                                                       \
 		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                                                               \
