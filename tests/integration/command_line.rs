@@ -363,7 +363,7 @@ fn what_runs_in_the_background_runs_on_and_is_waited_for_if_asked() {
     for (flags, is_waited_for) in [(&[][..], false), (&["--wait", "tree"], true)] {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("mark");
-        let script = format!("(sleep 1; touch {}) >/dev/null 2>&1 & exit 3", mark.display());
+        let script = format!("(sleep 3; touch {}) >/dev/null 2>&1 & exit 3", mark.display());
         let run = trace_script(flags, &script);
         assert_eq!((run.code(), mark.exists()), (Some(3), is_waited_for), "{}", run.stderr);
         run.trace.assert_complete();
@@ -390,7 +390,7 @@ fn waiting_for_the_tree_can_be_ended() {
     std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
     let sleeper = nix::unistd::Pid::from_raw(line.trim().parse().unwrap());
     // Long enough for the command to have ended; if not, the signal ends it, with another status.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(std::time::Duration::from_secs(2));
     let pid = nix::unistd::Pid::from_raw(child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(3));

@@ -237,7 +237,7 @@ fn send(file: &Path, endpoint: &str) -> (Option<i32>, String) {
 }
 
 /// More than a second, so that spans are sent while the command runs, too.
-const LONG: &str = "for i in 1 2 3 4 5 6 7 8; do /bin/true; sleep 0.2; done";
+const LONG: &str = "for i in 1 2 3 4 5 6 7 8; do /bin/true; sleep 0.4; done";
 const SHORT: &str = "/bin/true; /bin/true";
 
 #[test]

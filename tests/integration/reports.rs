@@ -283,8 +283,13 @@ fn a_report_is_there_only_when_it_is_whole() {
     fs::write(&page, "of yesterday").unwrap();
     let mut run =
         process_tracer().arg("-o").arg(&page).args(["--", "sleep", "60"]).stderr(Stdio::piped()).spawn().unwrap();
-    thread::sleep(Duration::from_millis(500));
-    let sleeper = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap();
+    let sleeper = loop {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap();
+        if !children.is_empty() {
+            break children;
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
     run.kill().unwrap();
     run.wait().unwrap();
     assert!(Command::new("kill").arg(sleeper.trim()).status().unwrap().success());
@@ -418,7 +423,7 @@ fn the_live_page_tells_what_runs_and_then_everything() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     let mut command = process_tracer();
-    command.args(["--live", "-o"]).arg(&file).args(["--", "sh", "-c", "true; sh -c 'sleep 3; true'; exit 6"]);
+    command.args(["--live", "-o"]).arg(&file).args(["--", "sh", "-c", "true; sh -c 'sleep 5; true'; exit 6"]);
     let mut run = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(run.stderr.take().unwrap());
     let mut line = String::new();
