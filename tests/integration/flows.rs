@@ -259,7 +259,7 @@ unshare -n sh -c 'echo $$ > \"$1/pid\"; read go < \"$1/go\"; ip addr add 10.77.0
 until [ -s \"$1/pid\" ]; do sleep 0.01; done
 ip link set vb netns $(cat \"$1/pid\")
 echo go > \"$1/go\"
-until [ -e \"$1/bound\" ]; do sleep 0.01; done
+until [ -e \"$1/bound\" ] || ! kill -0 $!; do sleep 0.01; done
 python3 -c \"$3\"
 wait
 ";

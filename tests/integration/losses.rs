@@ -126,7 +126,7 @@ fn processes_too_many_to_follow_are_counted() {
 #[test]
 fn a_working_directory_too_deep_to_follow_is_counted() {
     // Too many components; too many bytes; neither.
-    for (name, depth) in [("d".to_owned(), 80), ("x".repeat(200), 40), ("x".repeat(200), 20)] {
+    for (name, depth) in [("d".to_owned(), 80), ("x".repeat(200), 40), ("x".repeat(200), 15)] {
         let folder = TempDir::new().unwrap();
         let script = format!(
             "cd {}; i=0; while [ $i -lt {depth} ]; do mkdir {name}; cd -P {name}; i=$((i+1)); done; exec /bin/true",
@@ -135,7 +135,7 @@ fn a_working_directory_too_deep_to_follow_is_counted() {
         let run = trace_script(&[], &script);
         run.trace.assert_sound();
         let root = run.trace.root();
-        let is_lost = depth != 20;
+        let is_lost = depth != 15;
         assert_eq!(count(&run.trace, "process_tracer.lost.text_faults") > 0, is_lost, "{root:#?}");
         assert_eq!(root.has("process.working_directory"), !is_lost);
         assert_eq!(root.attribute("process_tracer.complete"), (!is_lost).to_string());

@@ -288,6 +288,7 @@ fn a_report_is_there_only_when_it_is_whole() {
         if !children.is_empty() {
             break children;
         }
+        assert!(run.try_wait().unwrap().is_none());
         thread::sleep(Duration::from_millis(10));
     };
     run.kill().unwrap();

@@ -41,7 +41,7 @@ __noinline int emit_dns(__u64 skb_address, __u32 direction, __u64 asker_start, _
 	struct datagram *datagram = current_datagram(direction);
 	__s64 size;
 
-	if (!scratch || !datagram)
+	if (!scratch || !datagram || datagram->size < DNS_HEADER)
 		return 0;
 	scratch->record.is_answer = direction == INCOMING && datagram->source_port == PORT_DNS;
 	/* The rest of a fragmented one, or what a device has put elsewhere, does not lie here. */

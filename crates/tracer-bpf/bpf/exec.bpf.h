@@ -234,7 +234,7 @@ __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 	for (int i = 0; i < PATH_COMPONENTS / TURNS; i++)
 		if (climb_path(part, root_address))
 			return 0;
-	COUNT(text_faults); /* too deep, or too long */
+	COUNT(text_faults); /* too deep, too long, or not to be read */
 	return 0;
 }
 
@@ -278,7 +278,7 @@ __noinline int emit_cgroup(__u64 node_address)
 	for (int i = 0; i < PATH_COMPONENTS / TURNS; i++)
 		if (climb_cgroup())
 			return 0;
-	COUNT(text_faults); /* too deep, or too long */
+	COUNT(text_faults); /* too deep, too long, or not to be read */
 	return 0;
 }
 

@@ -290,7 +290,8 @@ static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int 
 /* The change in a softirq that the first one has seen to, and the second one has not come to yet. */
 PER_PROCESSOR(seen_to, __u64, 1)
 
-/* The beginning of a kernel address is all ones. */
+/* Told from every other one, and not 0: the uppermost 16 bits of kernel addresses are all alike, and the first one is
+ * set. */
 static __always_inline __u64 change_of(struct bpf_raw_tracepoint_args *ctx)
 {
 	return ctx->args[0] ^ ctx->args[1] << 56 ^ ctx->args[2] << 48;

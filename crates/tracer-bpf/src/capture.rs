@@ -84,7 +84,9 @@ impl Capture {
 
     /// Makes the next fork of the calling process the root of the trace.
     pub fn arm(&mut self) {
-        self.missed_before = self.missed();
+        // Likewise one that is made meanwhile.
+        let (counted, tcp_state) = self.missed_by_kernel();
+        self.missed_before = counted + tcp_state.saturating_sub(self.shared.nested_runs());
         self.shared.arm(std::process::id(), self.namespace);
     }
 
@@ -122,9 +124,14 @@ impl Capture {
     /// Runs that the kernel has not made, and no program in the place of another. One that is made meanwhile counts.
     fn missed(&self) -> u64 {
         let nested = self.shared.nested_runs();
+        let (counted, tcp_state) = self.missed_by_kernel();
+        counted + tcp_state.saturating_sub(nested)
+    }
+
+    /// Of the program that another one stands in for apart.
+    fn missed_by_kernel(&self) -> (u64, u64) {
         // Asking takes no privilege on the kernels that have something to tell.
         let missed = |program: &OwnedFd| syscall::missed_runs(program).unwrap_or_default();
-        let counted: u64 = self.programs.counted.iter().map(missed).sum();
-        counted + self.programs.tcp_state.as_ref().map_or(0, missed).saturating_sub(nested)
+        (self.programs.counted.iter().map(missed).sum(), self.programs.tcp_state.as_ref().map_or(0, missed))
     }
 }

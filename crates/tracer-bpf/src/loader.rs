@@ -163,13 +163,13 @@ pub struct Attached {
     pub(crate) records: OwnedFd,
     pub(crate) shared: OwnedFd,
     pub(crate) flow_slots: OwnedFd,
-    /// None, if another process has attached them.
+    /// Empty, if another process has attached them.
     pub(crate) programs: Programs,
     pub(crate) links: Vec<OwnedFd>,
     timing: Option<Timing>,
 }
 
-/// Those that the kernel may have something to tell of.
+/// Programs that the kernel is asked at the end how often it has not run them.
 #[derive(Debug, Default)]
 pub(crate) struct Programs {
     /// Each run that the kernel does not make is one that is missing.

@@ -41,7 +41,7 @@ pub(crate) struct Config {
     pub(crate) trace_id: Option<TraceId>,
     pub(crate) parent_id: Option<SpanId>,
     pub(crate) attributes: Attributes,
-    pub(crate) destinations: Vec<Destination>,
+    pub(crate) outputs: Vec<Wanted>,
     pub(crate) otlp: Otlp,
     /// `None`: by OpenTelemetry's variables.
     pub(crate) service_name: Option<String>,
@@ -92,9 +92,9 @@ pub(crate) enum Output {
     Live(SocketAddr),
 }
 
-/// Where this one goes.
+/// An output, and how much it is wanted.
 #[derive(Clone, Debug)]
-pub(crate) struct Destination {
+pub(crate) struct Wanted {
     pub(crate) output: Output,
     /// No flag asks for it: that it cannot be opened is no reason to fail.
     pub(crate) is_optional: bool,
@@ -161,14 +161,14 @@ impl Config {
         let settings = Settings { matches };
         let (trace_id, parent_id) = trace_context(&settings, &args)?;
         let (outputs, otlp) = outputs(&settings, &args)?;
-        let destination = |output| Destination { is_optional: !settings.has_flag_for(&output, &args), output };
-        let destinations = outputs.into_iter().map(destination).collect();
+        let wanted = |output| Wanted { is_optional: !settings.has_flag_for(&output, &args), output };
+        let outputs = outputs.into_iter().map(wanted).collect();
         let user = user(&args)?;
         Ok(Self {
             trace_id,
             parent_id,
             attributes: attributes(&settings, &args.attribute)?,
-            destinations,
+            outputs,
             otlp,
             service_name: args.service_name.filter(|name| !name.is_empty()),
             user,

@@ -34,16 +34,20 @@ const SHOWN: usize = 5000;
 #[derive(Debug)]
 pub(crate) struct Drain {
     thread: JoinHandle<Result<(Tracer, Stream)>>,
-    /// What the thread works with.
-    work: mpsc::Sender<(Tracer, Stream)>,
     stop: Arc<EventFd>,
     capture: Arc<Capture>,
     intake: Intake,
 }
 
-impl Drain {
-    /// A thread that does nothing yet.
-    pub(crate) fn start(capture: Capture, intake: Intake) -> Result<Self> {
+/// The thread before it has something to do.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    drain: Drain,
+    work: mpsc::Sender<Tracer>,
+}
+
+impl Waiting {
+    pub(crate) fn start(capture: Capture, stream: Stream, intake: Intake) -> Result<Self> {
         let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let capture = Arc::new(capture);
         let (work, given) = mpsc::channel();
@@ -54,19 +58,21 @@ impl Drain {
                 privileges::drop_in_thread();
                 // While the command starts.
                 redact::prepare();
-                let (tracer, stream) = given.recv()?;
-                Ok(drain(stream, &capture, tracer, &stop, &intake))
+                Ok(drain(stream, &capture, given.recv()?, &stop, &intake))
             }
         });
-        Ok(Self { thread: thread.context("cannot start a thread")?, work, stop, capture, intake })
+        let thread = thread.context("cannot start a thread")?;
+        Ok(Self { drain: Drain { thread, stop, capture, intake }, work })
     }
 
-    /// Begins to drain.
-    pub(crate) fn begin(&self, tracer: Tracer, stream: Stream) {
-        // Whether it is still there turns out when it has ended.
-        let _ = self.work.send((tracer, stream));
+    pub(crate) fn begin(self, tracer: Tracer) -> Drain {
+        // If it is not there any more, that turns out when it is joined.
+        let _ = self.work.send(tracer);
+        self.drain
     }
+}
 
+impl Drain {
     /// What the programs say besides events.
     pub(crate) fn capture(&self) -> &Capture {
         &self.capture

@@ -34,7 +34,7 @@ use crate::{
     privileges,
     resource::resource,
     signals::Signals,
-    sinks::{Delivery, Intake, OpenSinks, RunFacts, Undelivered},
+    sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sudo,
     user::{User, accounts, hosts},
 };
@@ -52,7 +52,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     let spool = config.spool.as_ref().map(|folder| folder.join(format!("{trace_id}-{root_span_id}.jsonl")));
     let token = format!("{:032x}", u128::from_le_bytes(seed()?));
     let facts = RunFacts { resource: &resource, spool: spool.as_deref(), root: root_span_id, token: &token };
-    let sinks = OpenSinks::open(&config.destinations, &config.otlp, &facts)?;
+    let sinks = OpenSinks::open(&config.outputs, &config.otlp, &facts)?;
     let attributes = std::mem::take(&mut config.attributes);
     let command = &config.command;
     let capture = start_capture(attributes.need_environment(), &config)?;
@@ -80,7 +80,18 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     let signals = Signals::hold().context("cannot hold back signals")?;
     let sinks = sinks.start();
     let intake = sinks.intake();
-    let watch = Watch::start(capture, tracer, &intake, &config)?;
+    // They clear away what they have begun.
+    let give_up = |sinks: Sinks| {
+        intake.close(Duration::ZERO);
+        sinks.join();
+    };
+    let watch = match Watch::start(capture, tracer, &intake, &config) {
+        Ok(watch) => watch,
+        Err(error) => {
+            give_up(sinks);
+            return Err(error);
+        }
+    };
 
     let started = drain::now();
     let child = match launch::launch(command, inheritance, config.user.clone()) {
@@ -88,9 +99,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
         Err(error) => {
             let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
             console::say(format_args!("cannot run '{program}': {}", reason(&error)));
-            // They clear away what they have begun.
-            intake.close(Duration::ZERO);
-            sinks.join();
+            give_up(sinks);
             return Ok(Outcome::NotInvoked { is_found: error.kind() != io::ErrorKind::NotFound });
         }
     };
@@ -151,15 +160,12 @@ impl Watch {
         intake: &Intake,
         config: &Config,
     ) -> Result<Self> {
-        let drain = |(mut capture, stream): (Capture, Stream)| {
+        let start = |(mut capture, stream): (Capture, Stream)| {
             capture.arm();
-            Ok((Drain::start(capture, intake.clone())?, stream))
+            drain::Waiting::start(capture, stream, intake.clone())
         };
-        let reason = match capture.map(drain) {
-            Ok(Ok((drain, stream))) => {
-                drain.begin(tracer, stream);
-                return Ok(Self::Tree(drain));
-            }
+        let reason = match capture.map(start) {
+            Ok(Ok(waiting)) => return Ok(Self::Tree(waiting.begin(tracer))),
             Ok(Err(error)) => unobserved(&error, config)?,
             Err(reason) => reason,
         };

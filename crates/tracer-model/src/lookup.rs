@@ -58,12 +58,16 @@ impl Lookups {
         server: SocketAddr,
         message: Option<Message>,
     ) -> Option<Over> {
-        let Some(message) = message else { return self.end_unread(at, asker, transport, local) };
+        let Some(message) = message else {
+            self.take_unread(at, asker, transport, local);
+            return None;
+        };
         let key = Key { asker, transport, port: local.port(), id: message.id, kind: message.kind.clone() };
         let Some(answer) = message.answer else {
             let known = self.pending.get_mut(&key).filter(|known| known.span.name == message.name);
             if let Some(known) = known {
                 known.span.attempts += 1;
+                known.span.reply = Reply::None;
                 known.end = at;
                 return None;
             }
@@ -82,13 +86,14 @@ impl Lookups {
         Some(Over { end: at, span: LookupSpan { reply: Reply::Answer(answer), ..over.span }, ..over })
     }
 
-    /// Of what was asked from there, the oldest has an answer.
-    fn end_unread(&mut self, at: Ktime, asker: Identity, transport: Transport, local: SocketAddr) -> Option<Over> {
-        let is_from_there = |key: &Key| (key.asker, key.transport, key.port) == (asker, transport, local.port());
-        let pending = self.pending.iter().filter(|(key, _)| is_from_there(key));
-        let key = pending.min_by_key(|(_, over)| over.start).map(|(key, _)| key.clone())?;
-        let over = self.pending.remove(&key)?;
-        Some(Over { end: at, span: LookupSpan { reply: Reply::Unread, ..over.span }, ..over })
+    /// Whichever of the questions from there it answers, of none it is known any more that nobody has answered.
+    fn take_unread(&mut self, at: Ktime, asker: Identity, transport: Transport, local: SocketAddr) {
+        for (key, over) in &mut self.pending {
+            if (key.asker, key.transport, key.port) == (asker, transport, local.port()) {
+                over.span.reply = Reply::Unread;
+                over.end = at;
+            }
+        }
     }
 
     /// Takes out the oldest, if there are too many.

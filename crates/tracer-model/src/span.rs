@@ -198,7 +198,7 @@ pub struct LookupSpan {
 pub enum Reply {
     /// Nothing.
     None,
-    /// Something that could not be read.
+    /// Something that could not be read, or that was for another question from the same port.
     Unread,
     /// This.
     Answer(Answer),

@@ -23,12 +23,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Result};
 use opentelemetry_sdk::Resource;
 use tracer_model::{Span, SpanId};
 
 use crate::{
-    config::{Destination, Otlp, Output},
+    config::{Otlp, Output, Wanted},
     console, privileges,
     report::Watch,
 };
@@ -117,7 +117,7 @@ impl OpenSinks {
     /// # Errors
     ///
     /// What cannot be opened; a warning if it is optional.
-    pub(crate) fn open(destinations: &[Destination], otlp: &Otlp, run: &RunFacts<'_>) -> Result<Self> {
+    pub(crate) fn open(wanted: &[Wanted], otlp: &Otlp, run: &RunFacts<'_>) -> Result<Self> {
         let resource = run.resource;
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
@@ -133,47 +133,49 @@ impl OpenSinks {
             })
         };
         let mut sinks = Vec::new();
-        for Destination { output, is_optional } in destinations {
+        for Wanted { output, is_optional } in wanted {
             match open(output) {
                 Ok(sink) => sinks.push(sink),
-                Err(error) if *is_optional => leave_out(&error),
+                Err(error) if *is_optional => console::warn(format_args!("an output is left out: {error:#}")),
                 Err(error) => return Err(error),
             }
         }
         Ok(Self(sinks))
     }
 
-    /// Starts their threads. Where there are too many already, one is left out: the command is to run all the same.
+    /// Starts their threads. What cannot be started loses everything, and the command runs all the same.
     pub(crate) fn start(self) -> Sinks {
         let mut watches = Vec::new();
         let mut start = |mut sink: Box<dyn Sink>| {
-            watches.extend(sink.start()?);
-            let (destination, queue) = (sink.destination(), Arc::new(Queue::default()));
+            let destination = sink.destination();
             let (sender, closing) = mpsc::channel();
-            let thread = thread::Builder::new().name("sink".to_owned()).spawn({
-                let queue = Arc::clone(&queue);
-                move || {
-                    privileges::drop_in_sink();
-                    // Nobody to receive it: then it has been given up.
-                    let _ = sender.send(serve(sink, &queue));
-                }
+            let queue = Arc::new(Queue::default());
+            let started = sink.start().and_then(|watch| {
+                let thread = thread::Builder::new().name("sink".to_owned()).spawn({
+                    let (queue, sender) = (Arc::clone(&queue), sender.clone());
+                    move || {
+                        privileges::drop_in_sink();
+                        // Nobody to receive it: then it has been given up.
+                        let _ = sender.send(serve(sink, &queue));
+                    }
+                });
+                thread.context("cannot start a thread").map(|_| watch)
             });
-            thread.context("cannot start a thread")?;
-            Ok(Running { destination, queue, closing })
-        };
-        let mut running = Vec::new();
-        for sink in self.0 {
-            match start(sink) {
-                Ok(sink) => running.push(sink),
-                Err(error) => leave_out(&error),
+            match started {
+                Ok(watch) => {
+                    watches.extend(watch);
+                    Running { destination, queue, closing }
+                }
+                Err(error) => {
+                    // The receiver is here.
+                    let _ = sender.send(Closing { problem: Some(format!("{error:#}")), ..Closing::default() });
+                    Running { destination, queue: Arc::new(Queue::of_nobody()), closing }
+                }
             }
-        }
+        };
+        let running = self.0.into_iter().map(&mut start).collect();
         Sinks { running, watches }
     }
-}
-
-fn leave_out(error: &Error) {
-    console::warn(format_args!("an output is left out: {error:#}"));
 }
 
 /// Feeds a sink from its queue, to the end. A panic, which is a bug, costs what it was given and what comes after.

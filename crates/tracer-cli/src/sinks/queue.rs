@@ -24,8 +24,10 @@ const BATCH: usize = 2 << 20;
 /// Or at this age, so that a long run can be watched.
 const LINGER: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
+    /// Bytes.
+    capacity: usize,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -42,12 +44,23 @@ struct State {
     deadline: Option<Instant>,
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self { capacity: CAPACITY, state: Mutex::default(), changed: Condvar::new() }
+    }
+}
+
 impl Queue {
+    /// One that nobody takes from: all that comes is lost.
+    pub(crate) fn of_nobody() -> Self {
+        Self { capacity: 0, ..Self::default() }
+    }
+
     pub(crate) fn push(&self, span: Arc<Span>) {
         let mut state = self.lock();
         let size = encoded_size(&span);
         state.pushed += 1;
-        if state.bytes + size > CAPACITY {
+        if state.bytes + size > self.capacity {
             state.undelivered.lost += 1;
             return;
         }
