@@ -84,7 +84,7 @@ impl Capture {
 
     /// Makes the next fork of the calling process the root of the trace.
     pub fn arm(&mut self) {
-        // Likewise one that is made meanwhile.
+        // In the other order than at the end: so one that is made meanwhile counts.
         let (counted, tcp_state) = self.missed_by_kernel();
         self.missed_before = counted + tcp_state.saturating_sub(self.shared.nested_runs());
         self.shared.arm(std::process::id(), self.namespace);

@@ -15,7 +15,7 @@ use tracer_model::{
 
 use super::Undelivered;
 
-/// Memory that spans of one queue may take.
+/// Memory that the spans of one queue may take.
 const CAPACITY: usize = 256 << 20;
 
 /// A batch is taken at this size: collectors' limits are 4 MiB (gRPC) and above.
@@ -26,7 +26,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Queue {
-    /// Bytes.
+    /// Memory that its spans may take, bytes.
     capacity: usize,
     state: Mutex<State>,
     changed: Condvar,
