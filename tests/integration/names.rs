@@ -131,6 +131,40 @@ socket.socket().connect_ex(('127.7.7.7', 1))
 }
 
 #[test]
+fn an_answer_to_another_socket_on_the_same_port_is_not_reported() {
+    // The asker lives on, but its port passes to another process, which gets an answer with the same id and name.
+    let script = "\
+import os, socket
+def message(flags, answers):
+    record = b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\x7f\\7\\7\\7' * answers
+    return b'\\0\\7' + bytes([flags, 0, 0, 1, 0, answers, 0, 0, 0, 0, 5]) + b'asked\\4test\\0\\0\\1\\0\\1' + record
+def bound(address):
+    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    own.bind(address)
+    return own
+server = bound(('127.0.53.81', 53))
+own = bound(('127.0.0.1', 0))
+address = own.getsockname()
+own.sendto(message(1, 0), server.getsockname())
+own.close()
+if os.fork() == 0:
+    other = bound(address)
+    server.sendto(message(0x81, 1), address)
+    other.recv(100)
+    os._exit(0)
+os.wait()
+socket.socket().connect_ex(('127.7.7.7', 1))
+";
+    let run = trace_python(&[], script, &[]);
+    assert_eq!(run.code(), Some(0), "{}", run.stderr);
+    run.trace.assert_complete();
+    let lookup = run.trace.named("lookup asked.test");
+    assert_eq!(lookup.attribute("error.type"), "no_answer", "{lookup:#?}");
+    assert!(!lookup.has("dns.answers"), "{lookup:#?}");
+    run.trace.named("connect 127.7.7.7:1");
+}
+
+#[test]
 fn of_long_answers_is_told_what_can_be_read() {
     // Answers of so many addresses: the first one is longer than what is captured, the last one lies in several pieces.
     let script = "\

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /* DNS over UDP: what the tracked processes ask, and what they are answered. An answer is known by the port that the
- * query left from. */
+ * question left from and by the id that both messages have, as long as the asker keeps the socket. */
 #ifndef TRACER_DNS_BPF_H
 #define TRACER_DNS_BPF_H
 
@@ -19,21 +19,37 @@ struct dns_scratch {
 
 PER_PROCESSOR(dns_scratch, struct dns_scratch, 2)
 
-struct asker_key {
+/* How a datagram to a port of a network namespace is known as an answer. */
+struct question_key {
 	__u32 network_namespace;
-	__u32 port;
+	__u16 port;
+	__u16 id;	 /* of the message */
+	__u32 is_latest; /* 1: the latest question from that port, whatever its id: for answers that cannot be read */
 };
 
-/* Who has asked from which port. The longest unused are forgotten; the dead when something comes in for them. */
+/* Who asked, and by which socket. */
+struct question {
+	struct identity asker;
+	__u64 socket; /* struct sock * */
+	__u64 time_ns;
+	__u32 inode; /* of the socket: another one means another socket at the same address */
+	__u32 reserved;
+};
+
+/* The longest unused are forgotten. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct asker_key);
-	__type(value, struct identity);
-} askers SEC(".maps");
+	__type(key, struct question_key);
+	__type(value, struct question);
+} questions SEC(".maps");
 
-/* `skb` has the payload of the datagram of that direction. */
-__noinline int emit_dns(__u64 skb_address, __u32 direction, __u64 asker_start, __u32 asker_tgid)
+/* No resolver waits that long: glibc waits at most 30 seconds (resolv.conf(5), timeout). */
+#define QUESTION_NS (120 * 1000 * 1000 * 1000ULL)
+
+/* Reads the payload of the datagram of that direction into the scratch record. Gives 0 if it is no message to report.
+ */
+__noinline int read_message(__u64 skb_address, __u32 direction)
 {
 	struct sk_buff *skb = (struct sk_buff *)skb_address;
 	__s64 end = (__u64)BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
@@ -53,19 +69,32 @@ __noinline int emit_dns(__u64 skb_address, __u32 direction, __u64 asker_start, _
 	barrier_var(size);
 	if (size < 0 || size > DNS_MESSAGE || bpf_probe_read_kernel(scratch->message, size, (void *)datagram->payload))
 		return 0;
-	/* That there was an answer is to be told even so. */
-	if (!size && !scratch->record.is_answer)
+	scratch->record.size = size;
+	/* An answer is reported even if it cannot be read. */
+	if (!size)
+		return scratch->record.is_answer;
+	/* The port of a question may receive anything. */
+	return direction == OUTGOING || (scratch->message[DNS_FLAGS] & DNS_RESPONSE);
+}
+
+/* Emits the message that was read. */
+__noinline int emit_message(__u32 direction, __u64 asker_start, __u32 asker_tgid)
+{
+	struct dns_scratch *scratch = dns_scratch(direction);
+	struct datagram *datagram = current_datagram(direction);
+	__u64 size;
+
+	if (!scratch || !datagram)
+		return 0;
+	size = scratch->record.size;
+	if (size > DNS_MESSAGE)
 		return 0;
 	scratch->record.header.time_ns = bpf_ktime_get_boot_ns();
 	scratch->record.header.process.start_ns = asker_start;
 	scratch->record.header.process.tgid = asker_tgid;
 	scratch->record.header.kind = RECORD_DNS;
 	scratch->record.peer_port = PORT_DNS;
-	scratch->record.size = size;
 	if (direction == INCOMING) {
-		/* The port may hear anything. */
-		if (size && !(scratch->message[DNS_FLAGS] & DNS_RESPONSE))
-			return 0;
 		scratch->record.local_port = datagram->destination_port;
 		copy_address(scratch->record.local_address, datagram->destination);
 		copy_address(scratch->record.peer_address, datagram->source);
@@ -78,43 +107,78 @@ __noinline int emit_dns(__u64 skb_address, __u32 direction, __u64 asker_start, _
 	return 0;
 }
 
-/* By the current task, if it may be who has sent it. */
+/* Of the message that was read. */
+static __always_inline __u16 message_id(struct dns_scratch *scratch)
+{
+	return *(__u16 *)scratch->message;
+}
+
+/* By the current task, if it may be the one that sent it. */
 __noinline int emit_query(__u64 skb, __u64 socket)
 {
 	struct datagram *datagram = current_datagram(OUTGOING);
+	struct dns_scratch *scratch = dns_scratch(OUTGOING);
 	struct tracked_process *asker = tracked_process();
-	struct asker_key key = {};
+	struct question question = {};
+	struct question_key key = {};
 
-	if (!datagram || !asker || is_of_tunnel(skb) || !may_have_socket(socket))
+	if (!datagram || !scratch || !asker || is_of_tunnel(skb) || !may_have_socket(socket) ||
+	    !read_message(skb, OUTGOING))
 		return 0;
+	question.asker = asker->identity;
+	question.socket = socket;
+	question.inode = socket_inode((struct sock *)socket);
+	question.time_ns = bpf_ktime_get_boot_ns();
 	key.network_namespace = network_namespace(BPF_CORE_READ((struct sock *)socket, __sk_common.skc_net.net));
 	key.port = datagram->source_port;
-	bpf_map_update_elem(&askers, &key, &asker->identity, BPF_ANY);
-	return emit_dns(skb, OUTGOING, asker->identity.start_ns, asker->identity.tgid);
+	key.id = message_id(scratch);
+	bpf_map_update_elem(&questions, &key, &question, BPF_ANY);
+	key.id = 0;
+	key.is_latest = 1;
+	bpf_map_update_elem(&questions, &key, &question, BPF_ANY);
+	return emit_message(OUTGOING, question.asker.start_ns, question.asker.tgid);
+}
+
+/* Whether the answer goes to the process that asked: it lives, and still has the socket. The port may have passed to
+ * somebody else, and the restricted user may not see what goes to others. */
+static __always_inline bool is_for_asker(struct question *question)
+{
+	struct tracked_process *asker = bpf_map_lookup_elem(&processes, &question->asker.tgid);
+	struct sock *sk = (struct sock *)question->socket;
+
+	return asker && asker->identity.start_ns == question->asker.start_ns && !asker->is_withheld &&
+	       socket_inode(sk) == question->inode && may_look_at_socket(sk) &&
+	       bpf_ktime_get_boot_ns() - question->time_ns < QUESTION_NS;
 }
 
 /* Gives 0 if it is none. Where addresses are translated, an answer may come from another port than was asked. */
 __noinline int emit_answer(__u64 skb, __u64 net)
 {
 	struct datagram *datagram = current_datagram(INCOMING);
-	struct tracked_process *process;
-	struct asker_key key = {};
-	struct identity *asker;
+	struct dns_scratch *scratch = dns_scratch(INCOMING);
+	struct question_key key = {.is_latest = 1};
+	struct question *question;
 
-	if (!datagram)
+	if (!datagram || !scratch)
 		return 0;
 	key.network_namespace = network_namespace((struct net *)net);
 	key.port = datagram->destination_port;
-	asker = bpf_map_lookup_elem(&askers, &key);
-	if (!asker)
+	/* Most ports have asked nothing. */
+	question = bpf_map_lookup_elem(&questions, &key);
+	if (!question || !read_message(skb, INCOMING))
 		return 0;
-	/* Who has the port after the asker has asked nobody. */
-	process = bpf_map_lookup_elem(&processes, &asker->tgid);
-	if (!process || process->identity.start_ns != asker->start_ns || process->is_withheld) {
-		bpf_map_delete_elem(&askers, &key);
+	if (scratch->record.size) {
+		key.id = message_id(scratch);
+		key.is_latest = 0;
+		question = bpf_map_lookup_elem(&questions, &key);
+		if (!question)
+			return 0;
+	}
+	if (!is_for_asker(question)) {
+		bpf_map_delete_elem(&questions, &key);
 		return 0;
 	}
-	emit_dns(skb, INCOMING, asker->start_ns, asker->tgid);
+	emit_message(INCOMING, question->asker.start_ns, question->asker.tgid);
 	return datagram->source_port == PORT_DNS;
 }
 

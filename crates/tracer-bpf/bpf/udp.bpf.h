@@ -16,12 +16,6 @@ struct port_pair {
 	__u16 local;
 };
 
-/* Whoever hands a socket to a process of the restricted user has not shown them what passes it. */
-static __always_inline bool may_look_at_socket(struct sock *sk)
-{
-	return !unshared.is_restricted || BPF_CORE_READ(sk, sk_uid.val) == unshared.user_id;
-}
-
 /* Over TCP. Whoever has locked the socket sends, or puts aside what comes in: so it is the current task's call. */
 __noinline int tell_query(__u64 socket)
 {

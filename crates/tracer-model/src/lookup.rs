@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use crate::{
     dns::{Answer, Message},
     event::{Identity, Transport},
+    recent::Recent,
     span::{LookupSpan, Reply},
     time::Ktime,
 };
@@ -17,7 +18,7 @@ use crate::{
 /// Lookups under way that are remembered. A process may ask and never listen.
 const PENDING: usize = 4096;
 
-/// Addresses that a process, or the tree, is remembered to have names for.
+/// Names that are remembered, for all processes together. A name has at most 255 bytes.
 const NAMES: usize = 16_384;
 
 /// What an answer has in common with its query.
@@ -39,15 +40,21 @@ pub(crate) struct Over {
     pub(crate) span: LookupSpan,
 }
 
-/// Those under way.
-#[derive(Debug, Default)]
+/// Those under way, and what the others have found.
+#[derive(Debug)]
 pub(crate) struct Lookups {
     pending: HashMap<Key, Over>,
-    of_processes: HashMap<Identity, HashMap<IpAddr, Arc<str>>>,
-    of_all: HashMap<IpAddr, Arc<str>>,
+    /// The name that a process last found an address by.
+    of_processes: Recent<(Identity, IpAddr), Arc<str>>,
+    /// The name that any process last found an address by.
+    of_all: Recent<IpAddr, Arc<str>>,
 }
 
 impl Lookups {
+    pub(crate) fn new() -> Self {
+        Self { pending: HashMap::new(), of_processes: Recent::new(NAMES), of_all: Recent::new(NAMES) }
+    }
+
     /// Takes in a message, and gives what has come to its end.
     pub(crate) fn handle(
         &mut self,
@@ -77,12 +84,12 @@ impl Lookups {
             let former = self.pending.insert(key, Over { asker, start: at, end: at, span });
             return former.or_else(|| self.oldest());
         };
-        self.learn(asker, &message.name, &answer);
-        // Of two questions with the same number the first is given up.
+        // Of two questions with the same number the first is given up. Anybody can send what answers no question.
         if !self.pending.get(&key).is_some_and(|over| over.span.name.eq_ignore_ascii_case(&message.name)) {
             return None;
         }
         let over = self.pending.remove(&key)?;
+        self.learn(asker, &message.name, &answer);
         Some(Over { end: at, span: LookupSpan { reply: Reply::Answer(answer), ..over.span }, ..over })
     }
 
@@ -108,23 +115,18 @@ impl Lookups {
     fn learn(&mut self, asker: Identity, name: &str, answer: &Answer) {
         let name: Arc<str> = name.into();
         for address in &answer.addresses {
-            for names in [self.of_processes.entry(asker).or_default(), &mut self.of_all] {
-                if names.len() < NAMES || names.contains_key(address) {
-                    names.insert(*address, Arc::clone(&name));
-                }
-            }
+            self.of_processes.insert((asker, *address), Arc::clone(&name));
+            self.of_all.insert(*address, Arc::clone(&name));
         }
     }
 
     /// The name that an address was last found by: by this process, else by any.
     pub(crate) fn name_of(&self, process: Identity, address: IpAddr) -> Option<Arc<str>> {
-        let own = self.of_processes.get(&process).and_then(|names| names.get(&address));
-        own.or_else(|| self.of_all.get(&address)).cloned()
+        self.of_processes.get(&(process, address)).or_else(|| self.of_all.get(&address)).cloned()
     }
 
     /// A process is dead: gives what it will get no answer to.
     pub(crate) fn forget(&mut self, process: Identity) -> Vec<Over> {
-        self.of_processes.remove(&process);
         if self.pending.is_empty() {
             return Vec::new();
         }

@@ -11,7 +11,6 @@ use hashbrown::HashMap;
 use crate::{
     connection::{Ends, LiveConnection, Pairs},
     context::SpanContext,
-    ended::Ended,
     event::{
         Change, Connection, ConnectionId, Direction, Event, Flow, FlowId, Identity, Image, Losses, Names, Namespaces,
         Strings, Usage,
@@ -22,6 +21,7 @@ use crate::{
     id::{IdGenerator, SpanId, TraceId},
     lookup::{Lookups, Over},
     process::{Death, Process},
+    recent::Recent,
     redact::redact,
     span::{Certificate, ConnectionSpan, FlowSpan, Gap, ProcessSpan, Span, Subject, UnixConnectSpan},
     time::{Anchor, Ktime},
@@ -67,6 +67,10 @@ pub struct Settings {
 /// Gaps that are told one by one.
 const GAPS: usize = 100;
 
+/// Ended subjects that are remembered, of each kind, so that a late event does not bring one back to life. Events are late by
+/// microseconds, so this is generous.
+const ENDED: usize = 4096;
+
 /// Turns what the kernel reports into spans.
 ///
 /// Feed it with [`handle`](Self::handle), take spans with [`poll_span`](Self::poll_span), end it with
@@ -84,9 +88,9 @@ pub struct Tracer {
     connection_pairs: Pairs<ConnectionId>,
     flows: HashMap<FlowId, LiveFlow>,
     flow_pairs: Pairs<FlowId>,
-    ended_processes: Ended<Identity, SpanId>,
-    ended_connections: Ended<ConnectionId, ()>,
-    ended_flows: Ended<FlowId, ()>,
+    ended_processes: Recent<Identity, SpanId>,
+    ended_connections: Recent<ConnectionId, ()>,
+    ended_flows: Recent<FlowId, ()>,
     spans: VecDeque<Span>,
     process_count: u64,
     connection_count: u64,
@@ -117,15 +121,15 @@ impl Tracer {
             connection_pairs: Pairs::new(),
             flows: HashMap::new(),
             flow_pairs: Pairs::new(),
-            ended_processes: Ended::new(),
-            ended_connections: Ended::new(),
-            ended_flows: Ended::new(),
+            ended_processes: Recent::new(ENDED),
+            ended_connections: Recent::new(ENDED),
+            ended_flows: Recent::new(ENDED),
             spans: VecDeque::new(),
             process_count: 0,
             connection_count: 0,
             flow_count: 0,
             unix_connect_count: 0,
-            lookups: Lookups::default(),
+            lookups: Lookups::new(),
             lookup_count: 0,
             truncated: 0,
             certificate: None,

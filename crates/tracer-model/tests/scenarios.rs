@@ -702,6 +702,44 @@ fn an_answer_is_that_to_the_name_that_was_asked_for() {
 }
 
 #[test]
+fn an_answer_to_no_question_names_nothing() {
+    let trace = Story::new()
+        .dns(2, 1, "asked.test", None)
+        .dns(2, 2, "forged.test", Some("10.0.0.9"))
+        .dns(2, 1, "forged.test", Some("10.0.0.9"))
+        .dns(2, 1, "asked.test", Some("10.0.0.8"))
+        .dns(2, 1, "asked.test", Some("10.0.0.9"))
+        .connection(2, 50, Change::Opened, connect("10.0.0.8:80"))
+        .connection(2, 60, Change::Opened, connect("10.0.0.9:80"))
+        .finish();
+    let names: Vec<_> = trace.spans.iter().map(|span| span.name().into_owned()).collect();
+    assert!(names.contains(&"connect asked.test:80".to_owned()), "{names:?}");
+    assert!(names.contains(&"connect 10.0.0.9:80".to_owned()), "{names:?}");
+}
+
+#[test]
+fn all_processes_together_remember_a_limited_number_of_names() {
+    // Each of them finds another thousand addresses. The names of the first ones are forgotten.
+    let mut story = Story::new();
+    let address = |pid: u32, number: u16| format!("10.{pid}.{}.{}", number / 256, number % 256);
+    for pid in 3..33 {
+        story = story.fork(2, pid);
+        for number in 0..1000 {
+            story = story.dns(pid, number, "x.test", None).dns(pid, number, "x.test", Some(&address(pid, number)));
+        }
+    }
+    for pid in [3, 32] {
+        let id = pid.into();
+        story = story.connection(pid, id, Change::Opened, connect(&format!("{}:80", address(pid, 0))));
+    }
+    let trace = story.finish();
+    let mut connects: Vec<_> =
+        trace.spans.iter().map(|span| span.name().into_owned()).filter(|name| name.starts_with("connect")).collect();
+    connects.sort_unstable();
+    assert_eq!(connects, ["connect 10.3.0.0:80", "connect x.test:80"]);
+}
+
+#[test]
 fn an_answer_that_cannot_be_read_is_none_that_is_missing() {
     let trace = Story::new()
         .dns(2, 1, "a.test", None)
