@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use crate::{
     harness::{PROCESS_TRACER, process_tracer, workload},
     rotel::Rotel,
-    trace::Trace,
+    trace::{Span, Trace},
 };
 
 const NOBODY: u32 = 65534;
@@ -240,6 +240,108 @@ fn assert_only_own_sockets_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     for (count, expected) in [("datagrams_sent", "3"), ("bytes_received", "27")] {
         assert_eq!(flow.attribute(&format!("process_tracer.udp.{count}")), expected, "{flow:#?}");
     }
+}
+
+/// How a setuid program's own children end, and where they live, is known to their parent and to root.
+fn assert_only_own_ends_are_seen(ordinary: &Ordinary, flags: &[&str]) {
+    let script = "./sudo -- sh -c 'sh -c \"exit 7\"; unshare --mount /bin/true; exit 5'; [ $? = 5 ] && exit 4";
+    let (output, trace) = ordinary.trace(flags, &[], script);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    trace.assert_complete();
+    let ended = |code| {
+        let is_ended = move |span: &&Span| span.has("process.exit.code") && span.attribute("process.exit.code") == code;
+        trace.spans.iter().filter(is_ended)
+    };
+    // The shell has waited for it.
+    assert_eq!(ended("5").map(|span| span.attribute("process.user.id")).collect::<Vec<_>>(), ["0"], "{trace:#?}");
+    assert_eq!(ended("7").count(), 0, "{trace:#?}");
+    let withheld: Vec<_> = trace.spans.iter().filter(|span| span.has("process_tracer.exit.withheld")).collect();
+    assert_eq!(withheld.iter().map(|span| span.name.as_str()).collect::<Vec<_>>(), ["sh", "true"], "{trace:#?}");
+    for span in withheld {
+        assert_eq!((span.attribute("process_tracer.exit.withheld"), span.status), ("true", 0));
+        assert!(!span.has("process.exit.code") && !span.has("error.type"), "{span:#?}");
+        for namespace in ["mount", "pid", "network", "user"] {
+            assert!(!span.has(&format!("process_tracer.namespace.{namespace}")), "{span:#?}");
+        }
+        // Other namespaces have other names.
+        assert!(span.has("process.user.id") && !span.has("process.user.name"), "{span:#?}");
+    }
+}
+
+#[test]
+fn only_ends_and_namespaces_that_proc_shows_are_seen() {
+    assert_only_own_ends_are_seen(&Ordinary::new(Some(CAPABILITIES)).with_sudo(), &[]);
+    assert_only_own_ends_are_seen(&Ordinary::new(None).with_sudo(), &["--sudo"]);
+}
+
+#[test]
+fn arguments_that_proc_hides_are_not_seen() {
+    for (ordinary, flags) in
+        [(Ordinary::new(Some(CAPABILITIES)).with_sudo(), &[][..]), (Ordinary::new(None).with_sudo(), &["--sudo"])]
+    {
+        let trace = |option: &str| {
+            let traced = "./sudo -- echo hidden; /bin/echo shown";
+            let mut command = ordinary.command(ordinary.path("process-tracer"));
+            command.args(flags).args(["-o", "t.jsonl", "--", "sh", "-c", traced]);
+            let mount = format!("mount -t proc -o {option} proc /proc; exec \"$@\"");
+            let mut hidden = Command::new("unshare");
+            hidden.args(["--mount", "sh", "-ec", &mount, "sh"]).arg(command.get_program()).args(command.get_args());
+            hidden.current_dir(ordinary.folder.path());
+            for (name, value) in command.get_envs() {
+                match value {
+                    Some(value) => hidden.env(name, value),
+                    None => hidden.env_remove(name),
+                };
+            }
+            let output = hidden.output().unwrap();
+            assert_eq!(text(&output.stdout), "hidden\nshown\n", "{}", text(&output.stderr));
+            let trace = Trace::read(&ordinary.path("t.jsonl"));
+            trace.assert_complete();
+            trace
+        };
+        let of_root = |trace: &Trace| {
+            trace
+                .spans
+                .iter()
+                .find(|span| span.has("process.user.id") && span.attribute("process.user.id") == "0")
+                .cloned()
+        };
+        let open = of_root(&trace("hidepid=off")).unwrap();
+        assert_eq!((open.name.as_str(), open.attribute("process.command_args")), ("echo", "[echo, hidden]"));
+        let trace = trace("hidepid=invisible");
+        let hidden = of_root(&trace).unwrap();
+        assert!(!hidden.has("process.command_args") && !hidden.has("process.linux.cgroup"), "{hidden:#?}");
+        assert!(!format!("{hidden:?}").contains("hidden") && !format!("{hidden:?}").contains("echo"), "{hidden:#?}");
+        assert_eq!(trace.named("echo").attribute("process.command_args"), "[/bin/echo, shown]");
+    }
+}
+
+#[test]
+fn a_setuid_program_cannot_be_made_the_launcher() {
+    // What an ordinary user may do with the descriptors that --sudo gives them.
+    let ordinary = Ordinary::new(None).with_sudo();
+    fs::copy("/usr/bin/xargs", ordinary.path("setuid")).unwrap();
+    fs::set_permissions(ordinary.path("setuid"), fs::Permissions::from_mode(0o4755)).unwrap();
+    let script = "\
+import mmap, os, socket, struct, subprocess, sys
+own, helpers = socket.socketpair()
+helper = subprocess.Popen(['./sudo', '--', os.path.abspath('process-tracer'), 'attach-for-sudo', str(1 << 20), '1024', 'false', 'false'], stdin=helpers)
+first, descriptors, _, _ = socket.recv_fds(own, 1, 64)
+assert first == b'+', first + own.recv(4096)
+# struct shared_page of wire.h: launcher_pid and launcher_namespace are its third and fourth words.
+page = mmap.mmap(descriptors[1], 4096)
+namespace = os.stat('/proc/self/ns/pid').st_ino & 0xffffffff
+def is_taken(command):
+    launcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    while open(f'/proc/{launcher.pid}/comm').read().strip() not in ('xargs', 'setuid'):
+        pass
+    page[8:16] = struct.pack('II', launcher.pid, namespace)
+    launcher.communicate(b'word')
+    return struct.unpack('I', page[8:12])[0] == 0
+print(is_taken(['./setuid', 'id']), is_taken(['xargs', 'id']))
+";
+    let output = ordinary.command("sh").args(["-c", "exec python3 -c \"$0\"", script]).output().unwrap();
+    assert_eq!(text(&output.stdout), "False True\n", "{}", text(&output.stderr));
 }
 
 /// The socket of another user who has handed it on.

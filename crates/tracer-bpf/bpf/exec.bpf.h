@@ -19,21 +19,6 @@ struct text_scratch {
 /* Used by the exec program alone, which does not nest. */
 PER_PROCESSOR(text_scratch, struct text_scratch, 1)
 
-/* Whether the kernel would let the restricted user look at it through /proc: kernel/ptrace.c, ptrace_may_access(). */
-static __always_inline bool may_look_at(struct task_struct *task, struct mm_struct *mm)
-{
-	const struct cred *cred = BPF_CORE_READ(task, cred);
-	__u32 user = unshared.user_id, group = unshared.group_id;
-
-	if (!unshared.is_restricted)
-		return true;
-	/* What differs, in one condition, since the verifier follows both ways of each. */
-	return !((BPF_CORE_READ(cred, uid.val) ^ user) | (BPF_CORE_READ(cred, euid.val) ^ user) |
-		 (BPF_CORE_READ(cred, suid.val) ^ user) | (BPF_CORE_READ(cred, gid.val) ^ group) |
-		 (BPF_CORE_READ(cred, egid.val) ^ group) | (BPF_CORE_READ(cred, sgid.val) ^ group) |
-		 permitted_capabilities(cred) | ((mm_flags(mm) & MMF_DUMPABLE_MASK) ^ SUID_DUMP_USER));
-}
-
 /* Emits the scratch record with the `record.size` bytes of text that stand in it. */
 __noinline int emit_text(__u32 part)
 {
@@ -301,18 +286,23 @@ static __always_inline void read_namespaces(struct exec_record *record, struct t
 
 /* What the record says besides its texts, from whose header it has its own. */
 static __always_inline void emit_exec(struct text_scratch *text, struct task_struct *task, struct linux_binprm *binprm,
-				      bool is_withheld)
+				      __u32 visibility)
 {
 	struct mm_struct *mm = BPF_CORE_READ(task, mm);
 	struct exec_record *record = &text->exec;
 
 	record->header = text->record.header;
 	record->header.kind = RECORD_EXEC;
-	record->arguments_size = BPF_CORE_READ(mm, arg_end) - BPF_CORE_READ(mm, arg_start);
+	record->arguments_size = 0;
+	record->argument_count = 0;
+	if (visibility != VISIBLE_IDS) {
+		record->arguments_size = BPF_CORE_READ(mm, arg_end) - BPF_CORE_READ(mm, arg_start);
+		BPF_CORE_READ_INTO(&record->argument_count, binprm, argc);
+	}
 	record->environment_size = 0;
-	if (!is_withheld)
+	if (visibility == VISIBLE_ALL)
 		record->environment_size = BPF_CORE_READ(mm, env_end) - BPF_CORE_READ(mm, env_start);
-	BPF_CORE_READ_INTO(&record->argument_count, binprm, argc);
+	record->visibility = visibility;
 	BPF_CORE_READ_INTO(&record->user_id, task, cred, euid.val);
 	BPF_CORE_READ_INTO(&record->real_user_id, task, cred, uid.val);
 	BPF_CORE_READ_INTO(&record->group_id, task, cred, egid.val);
@@ -323,6 +313,8 @@ static __always_inline void emit_exec(struct text_scratch *text, struct task_str
 	record->is_script = BPF_CORE_READ(binprm, interp) != BPF_CORE_READ(binprm, filename);
 	record->is_interactive = BPF_CORE_READ(task, signal, tty) != NULL;
 	read_namespaces(record, task);
+	if (visibility != VISIBLE_ALL)
+		__builtin_memset(&record->namespaces, 0, sizeof(record->namespaces));
 	emit(record, sizeof(*record), RECORD_EXEC);
 }
 
@@ -337,29 +329,32 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct fs_struct *fs;
 	struct mm_struct *mm;
 	struct file *file;
-	bool is_withheld;
+	__u32 visibility;
 	long length;
 
 	if (!process || !text)
 		return 0;
 	mm = BPF_CORE_READ(task, mm);
 	fill_header(&text->record.header, task, RECORD_TEXT);
-	is_withheld = !may_look_at(task, mm);
-	process->is_withheld = is_withheld;
-	/* What everybody may know of it: proc_pid_comm(5). */
-	length = is_withheld ? bpf_probe_read_kernel_str(text->text, sizeof(task->comm), &task->comm)
+	visibility = visibility_of(task, mm);
+	process->is_withheld = visibility != VISIBLE_ALL;
+	if (visibility != VISIBLE_IDS) {
+		/* What everybody may know of it: proc_pid_comm(5). */
+		length = visibility == VISIBLE_PUBLIC
+			     ? bpf_probe_read_kernel_str(text->text, sizeof(task->comm), &task->comm)
 			     : bpf_probe_read_kernel_str(text->text, PATH_BYTES, BPF_CORE_READ(binprm, filename));
-	text->record.size = length > 0 ? length : 0;
-	emit_text(TEXT_FILE);
-	arguments = BPF_CORE_READ(mm, arg_start);
-	emit_user_text(TEXT_ARGUMENTS, arguments, BPF_CORE_READ(mm, arg_end) - arguments);
-	cgroup = (__u64)BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
-	if (cgroup && cgroup != unshared.root_cgroup) {
-		emit_cgroup(cgroup);
-		if (process->identity.tgid == unshared.root_tgid)
-			unshared.root_cgroup = cgroup;
+		text->record.size = length > 0 ? length : 0;
+		emit_text(TEXT_FILE);
+		arguments = BPF_CORE_READ(mm, arg_start);
+		emit_user_text(TEXT_ARGUMENTS, arguments, BPF_CORE_READ(mm, arg_end) - arguments);
+		cgroup = (__u64)BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
+		if (cgroup && cgroup != unshared.root_cgroup) {
+			emit_cgroup(cgroup);
+			if (process->identity.tgid == unshared.root_tgid)
+				unshared.root_cgroup = cgroup;
+		}
 	}
-	if (!is_withheld) {
+	if (visibility == VISIBLE_ALL) {
 		fs = BPF_CORE_READ(task, fs);
 		file = BPF_CORE_READ(mm, exe_file);
 		emit_path(TEXT_EXECUTABLE, (__u64)&file->f_path, (__u64)&fs->root);
@@ -367,7 +362,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 		environment = BPF_CORE_READ(mm, env_start);
 		emit_environment(environment, BPF_CORE_READ(mm, env_end) - environment);
 	}
-	emit_exec(text, task, binprm, is_withheld);
+	emit_exec(text, task, binprm, visibility);
 	return 0;
 }
 

@@ -57,8 +57,8 @@ static __always_inline void fill_header(struct record_header *header, struct tas
 }
 
 /*
- * True once: for the first fork of the launcher after user space has armed it. Whoever holds the shared page of a
- * restricted user can arm any process: only that user's count.
+ * True once: for the first fork of the launcher after user space has armed it. With --sudo the restricted user holds
+ * the shared page and can arm any process, a setuid program of theirs too: so all credentials of the launcher count.
  */
 static __always_inline bool is_launch(struct task_struct *parent, __u32 parent_tgid, __u32 child_tgid)
 {
@@ -74,7 +74,7 @@ static __always_inline bool is_launch(struct task_struct *parent, __u32 parent_t
 		return false;
 	if (upid.nr != shared.launcher_pid || BPF_CORE_READ(upid.ns, ns.inum) != shared.launcher_namespace)
 		return false;
-	if (unshared.is_restricted && BPF_CORE_READ(parent, cred, uid.val) != unshared.user_id)
+	if (unshared.is_restricted && foreign_credentials(parent))
 		return false;
 	shared.launcher_pid = 0;
 	unshared.launcher_tgid = parent_tgid;
@@ -106,6 +106,8 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 		if (!is_launch(parent, parent_tgid, tgid))
 			return 0;
 		is_root = 1;
+		/* Until it calls exec it is what the launcher is. */
+		process.is_withheld = !may_look_at(parent, BPF_CORE_READ(parent, mm));
 	}
 	read_identity(&process.identity, child);
 	if (bpf_map_update_elem(&processes, &tgid, &process, BPF_ANY)) {
@@ -130,6 +132,14 @@ static __always_inline __u32 wait_status(struct task_struct *task)
 	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
 		return BPF_CORE_READ(signal, group_exit_code);
 	return BPF_CORE_READ(task, group_leader, exit_code);
+}
+
+/* Whether the restricted user could have the status from wait(2), or may read it in /proc/PID/stat. */
+static __always_inline bool may_know_status(struct tracked_process *process, __u32 parent_tgid)
+{
+	struct tracked_process *parent = bpf_map_lookup_elem(&processes, &parent_tgid);
+
+	return !process->is_withheld || parent_tgid == unshared.launcher_tgid || (parent && !parent->is_withheld);
 }
 
 struct exit_scratch {
@@ -223,7 +233,13 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 	}
 	record = &scratch->record;
 	record->threads = process->threads;
-	record->is_oom_victim = BPF_CORE_READ(task, signal, oom_mm) != NULL;
+	fill_header(&record->header, task, RECORD_EXIT);
+	record->is_status_withheld = !may_know_status(process, record->header.parent.tgid);
+	record->status = record->is_oom_victim = 0;
+	if (!record->is_status_withheld) {
+		record->status = wait_status(task);
+		record->is_oom_victim = BPF_CORE_READ(task, signal, oom_mm) != NULL;
+	}
 	__builtin_memset(&record->usage.io, 0, sizeof(record->usage.io));
 	if (!process->is_withheld) {
 		record->usage.io = process->dead_threads_io;
@@ -234,9 +250,7 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 	/* Two threads dying at once both get here: one of them takes the entry out. */
 	if (bpf_map_delete_elem(&processes, &tgid))
 		return 0;
-	fill_header(&record->header, task, RECORD_EXIT);
 	bpf_map_update_elem(&exiting, &tgid, &record->header.process, BPF_ANY);
-	record->status = wait_status(task);
 	fill_usage(scratch, task);
 	emit(record, sizeof(*record), RECORD_EXIT);
 	ADD(live_processes, -1);

@@ -56,12 +56,6 @@ static __always_inline void fill_addresses(__u8 *local, __u8 *peer, struct sock_
 	}
 }
 
-/* Another user may hand a socket to a process of the restricted user. That does not show them what passes it. */
-static __always_inline bool may_look_at_socket(struct sock *sk)
-{
-	return !unshared.is_restricted || BPF_CORE_READ(sk, sk_uid.val) == unshared.user_id;
-}
-
 static __always_inline __u32 network_namespace(struct net *net)
 {
 	return BPF_CORE_READ(net, ns.inum);

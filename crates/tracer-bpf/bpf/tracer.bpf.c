@@ -13,6 +13,7 @@
 #include "kernel.bpf.h"
 #include "verifier.bpf.h"
 #include "maps.bpf.h"
+#include "viewer.bpf.h"
 #include "process.bpf.h"
 #include "exec.bpf.h"
 #include "signal.bpf.h"

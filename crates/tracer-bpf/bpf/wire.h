@@ -33,6 +33,11 @@
 /* Most bytes of text in one record: a page, so that a fault loses no more than that. */
 #define TEXT_CHUNK 4096
 
+/* exec_record.visibility: how much of the process /proc shows to the restricted user. */
+#define VISIBLE_ALL    0
+#define VISIBLE_PUBLIC 1 /* what it shows of any process to everybody */
+#define VISIBLE_IDS    2 /* less than that: proc(5), hidepid. The ids alone are reported. */
+
 /* connection_record.event */
 #define CONNECTION_OPENED      0 /* connect() sent a SYN */
 #define CONNECTION_ESTABLISHED 1 /* handshake done; for an accepted connection the first record */
@@ -109,9 +114,9 @@ struct exec_record {
 	__u32 is_script;	  /* 1: the mapped file interprets the one handed to exec */
 	__u32 group_id;		  /* effective */
 	__u32 real_group_id;
-	__u32 nice; /* plus 20 */
-	struct namespaces namespaces;
-	__u32 reserved;
+	__u32 nice;		      /* plus 20 */
+	struct namespaces namespaces; /* of a withheld process 0 */
+	__u32 visibility;
 };
 
 /* Followed by `size` bytes of text. */
@@ -139,10 +144,10 @@ struct usage {
 struct exit_record {
 	struct record_header header;
 	struct usage usage;
-	__u32 status;	     /* as wait(2) gives it */
-	__u32 threads;	     /* that it has created */
-	__u32 is_oom_victim; /* 1: the kernel chose it when memory ran out */
-	__u32 reserved;
+	__u32 status;		  /* as wait(2) gives it */
+	__u32 threads;		  /* that it has created */
+	__u32 is_oom_victim;	  /* 1: the kernel chose it when memory ran out */
+	__u32 is_status_withheld; /* 1: the restricted user may know neither of status and is_oom_victim */
 };
 
 struct connection_record {
@@ -238,9 +243,9 @@ struct unshared {
 	__u32 tells_failed_execs; /* 1: calls of exec that failed are reported */
 	__u32 tells_unix;	  /* 1: likewise connect() to unix sockets */
 	__u32 has_dns_streams;	  /* 1: some process has connected to a name server over TCP */
-	__u32 reserved;
-	__u64 root_cgroup; /* address of the node of its control group, once it has called exec */
-	__u64 socket_key;  /* random, nonzero: what takes the place of a socket's address */
+	__u32 hides_processes;	  /* 1: /proc hides other users' processes from that user: proc(5), hidepid */
+	__u64 root_cgroup;	  /* address of the node of its control group, once it has called exec */
+	__u64 socket_key;	  /* random, nonzero: what takes the place of a socket's address */
 };
 
 /* One page shared by mmap, perhaps with an ordinary user, so no addresses of the kernel's: user space configures and

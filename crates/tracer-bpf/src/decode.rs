@@ -12,6 +12,7 @@ use tracer_model::{
     dns::Message,
     event::{
         Change, Connection, ConnectionId, Direction, End, Flow, FlowId, Image, Namespaces, Strings, Transport, Usage,
+        Visibility,
     },
 };
 use zerocopy::FromBytes;
@@ -102,7 +103,10 @@ impl Decoder {
             wire::RECORD_EXIT => {
                 let (exit, _): (wire::ExitRecord, _) = prefix(bytes)?;
                 self.texts.remove(&process);
-                let status = ExitStatus::from_wait_status(exit.status);
+                let status = match exit.is_status_withheld {
+                    0 => ExitStatus::from_wait_status(exit.status),
+                    _ => ExitStatus::Withheld,
+                };
                 let is_oom_victim = exit.is_oom_victim != 0;
                 let usage = Some(Box::new(usage(&exit, self.page_bytes)));
                 Event::Exit { at, process, parent, status, is_oom_victim, usage }
@@ -229,6 +233,11 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>, Option
         file: lossy(file),
         executable: executable.and_then(path),
         directory: directory.and_then(path),
+        visibility: match exec.visibility {
+            wire::VISIBLE_ALL => Visibility::All,
+            wire::VISIBLE_PUBLIC => Visibility::Public,
+            _ => Visibility::Ids,
+        },
         arguments: Strings { bytes: arguments.unwrap_or_default().bytes, size: exec.arguments_size },
         argument_count: exec.argument_count,
         user_id: exec.user_id,

@@ -75,6 +75,8 @@ pub struct Viewer {
     pub user_id: u32,
     /// Real group id.
     pub group_id: u32,
+    /// /proc hides other users' processes from them: see [`crate::probe::hides_processes`].
+    pub hides_processes: bool,
 }
 
 /// For whom is captured, and how much room it gets.
@@ -281,7 +283,7 @@ fn set_unshared(map: &mut Map, options: &Options) -> Result<(), MapError> {
         tells_failed_execs: options.failed_execs.into(),
         tells_unix: options.unix.into(),
         has_dns_streams: 0,
-        reserved: 0,
+        hides_processes: viewer.is_some_and(|viewer| viewer.hides_processes).into(),
         root_cgroup: 0,
         socket_key: RandomState::new().hash_one(()),
     };

@@ -7,7 +7,7 @@ use std::{
 
 use nix::{
     sys::statvfs::{FsFlags, statvfs},
-    unistd::geteuid,
+    unistd::{Gid, geteuid},
 };
 
 /// Linux 5.8: the ring buffer, CAP_BPF, and the boot clock for programs.
@@ -156,6 +156,30 @@ pub fn check() -> Result<(), Obstacle> {
     Facts::gather().obstacles().into_iter().next().map_or(Ok(()), Err)
 }
 
+/// Whether /proc hides the processes of other users from a user with these groups: proc(5), "Mount options".
+#[must_use]
+pub fn hides_processes(groups: &[Gid]) -> bool {
+    hides_from(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), groups)
+}
+
+/// Of several file systems on `/proc` the last one counts: it covers the others.
+fn hides_from(mountinfo: &str, groups: &[Gid]) -> bool {
+    let is_proc = |line: &&str| line.split(' ').nth(4) == Some("/proc");
+    let Some((_, file_system)) = mountinfo.lines().rfind(is_proc).and_then(|line| line.split_once(" - ")) else {
+        return false;
+    };
+    let options = file_system.rsplit(' ').next().unwrap_or_default();
+    let option = |name: &str| options.split(',').find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
+    match option("hidepid") {
+        None | Some("off" | "0") => false,
+        // That group has no exception.
+        Some("ptraceable" | "4") => true,
+        Some(_) => {
+            option("gid").and_then(|gid| gid.parse().ok()).is_none_or(|gid| !groups.contains(&Gid::from_raw(gid)))
+        }
+    }
+}
+
 /// Whether the effective capabilities comprise that one, or CAP_SYS_ADMIN, which stood for it before Linux 5.8 and still does.
 #[must_use]
 pub fn has_capability(effective: u64, capability: u32) -> bool {
@@ -210,6 +234,24 @@ mod tests {
         assert_eq!(missing_capabilities(1 << CAP_BPF), Some("CAP_PERFMON"));
         assert_eq!(missing_capabilities(1 << CAP_PERFMON), Some("CAP_BPF"));
         assert_eq!(missing_capabilities(0), Some("CAP_BPF and CAP_PERFMON"));
+    }
+
+    #[test]
+    fn hidden_processes_are_known_by_the_options_of_proc() {
+        let hides = |options: &str| {
+            let own = format!(
+                "22 28 0:21 / /proc rw,relatime shared:12 - proc proc rw{options}\n23 22 0:30 / /proc/x rw - a b rw"
+            );
+            hides_from(&own, &[Gid::from_raw(7), Gid::from_raw(27)])
+        };
+        for options in [",hidepid=invisible", ",hidepid=2", ",gid=28,hidepid=noaccess", ",hidepid=ptraceable,gid=27"] {
+            assert!(hides(options), "{options}");
+        }
+        for options in ["", ",hidepid=off", ",gid=27", ",gid=27,hidepid=invisible"] {
+            assert!(!hides(options), "{options}");
+        }
+        let two = "1 0 0:2 / /proc rw - proc proc rw\n2 1 0:3 / /proc rw - proc none rw,hidepid=invisible\n";
+        assert!(hides_from(two, &[]) && !hides_from("", &[]));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! They are a thread's own: the main thread drops its own around the launch, every other first of all.
 
 use caps::{CapSet, Capability, CapsHashSet};
-use nix::unistd::{getegid, geteuid, getgid, getuid, setfsgid, setfsuid};
-use tracer_bpf::Viewer;
+use nix::unistd::{getegid, geteuid, getgid, getgroups, getuid, setfsgid, setfsuid};
+use tracer_bpf::{Viewer, probe::hides_processes};
 
 use crate::{console, user::invoker};
 
@@ -53,7 +53,11 @@ pub(crate) fn as_ourselves<T>(act: impl FnOnce() -> T) -> T {
 
 /// Who is to be shown no more than the kernel would show them: anybody but root, whatever capabilities our binary has.
 pub(crate) fn viewer() -> Option<Viewer> {
-    (!geteuid().is_root()).then(|| Viewer { user_id: getuid().as_raw(), group_id: getgid().as_raw() })
+    (!geteuid().is_root()).then(|| Viewer {
+        user_id: getuid().as_raw(),
+        group_id: getgid().as_raw(),
+        hides_processes: hides_processes(&getgroups().unwrap_or_default()),
+    })
 }
 
 fn keep(wanted: CapsHashSet) {

@@ -24,7 +24,10 @@ use tracer_bpf::{
     probe::{self, HANDING_OVER_FLOOR},
 };
 
-use crate::{run, user::invoker};
+use crate::{
+    run,
+    user::{INVOKER, User, invoker},
+};
 
 /// The subcommand that is the helper.
 pub(crate) const HELPER: &str = "attach-for-sudo";
@@ -91,7 +94,11 @@ pub(crate) fn help(options: Options) -> Result<()> {
         bail!("this is for process-tracer --sudo to run");
     };
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from)?;
-    let viewer = (!user.is_root()).then(|| Viewer { user_id: user.as_raw(), group_id: group.as_raw() });
+    let viewer = (!user.is_root()).then(|| Viewer {
+        user_id: user.as_raw(),
+        group_id: group.as_raw(),
+        hides_processes: User::look_up(INVOKER).map_or(true, |user| probe::hides_processes(user.groups())),
+    });
     let attached = probe::check()
         .map_err(|obstacle| format!("{obstacle}; {}", obstacle.remedy()))
         .and_then(|()| run::load(Options { viewer, ..options }).map_err(|error| format!("{error:#}")));

@@ -7,7 +7,7 @@ use nix::unistd::{Gid, Uid, geteuid, getgrouplist, setgid, setgroups, setuid};
 use tracer_model::{Accounts, Hosts};
 
 /// What stands for whoever has called sudo.
-const INVOKER: &str = "invoker";
+pub(crate) const INVOKER: &str = "invoker";
 
 /// Who has called sudo, if anybody has.
 pub(crate) fn invoker() -> Option<(Uid, Gid)> {
@@ -66,6 +66,11 @@ impl User {
         let groups = getgrouplist(&CString::new(entry.name.as_str())?, entry.gid)
             .with_context(|| format!("cannot look up the groups of '{name}'"))?;
         Ok(Self { entry, groups })
+    }
+
+    /// The groups they are in, as at a login.
+    pub(crate) fn groups(&self) -> &[Gid] {
+        &self.groups
     }
 
     /// The variables that say who one is.

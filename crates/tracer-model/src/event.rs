@@ -140,6 +140,8 @@ pub struct Image {
     pub is_redacted: bool,
     /// Its true length, also where not all of it was captured.
     pub argument_count: u32,
+    /// How much of it the user who traces may see.
+    pub visibility: Visibility,
     /// Effective user id.
     pub user_id: u32,
     /// Real user id.
@@ -166,6 +168,19 @@ pub struct Image {
     pub namespaces: Namespaces,
     /// What those ids are called here.
     pub names: Names,
+}
+
+/// How much of a process the kernel would show to the user who traces. Less than all of it for setuid programs and what they
+/// run, unless that user is root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Visibility {
+    /// Everything.
+    #[default]
+    All,
+    /// What /proc shows of any process to everybody: not its namespaces.
+    Public,
+    /// Its ids only: /proc hides other users' processes.
+    Ids,
 }
 
 /// Namespaces by their inode numbers, as in /proc/PID/ns.
@@ -267,6 +282,8 @@ pub enum ExitStatus {
         /// Whether a core was dumped.
         core_dumped: bool,
     },
+    /// The user who traces may not know.
+    Withheld,
 }
 
 impl ExitStatus {
@@ -281,10 +298,11 @@ impl ExitStatus {
 
     /// The exit code as a shell shows it: 128 + N after signal N.
     #[must_use]
-    pub fn shell_code(self) -> u8 {
+    pub fn shell_code(self) -> Option<u8> {
         match self {
-            Self::Code(code) => code,
-            Self::Signal { number, .. } => 128 | number,
+            Self::Code(code) => Some(code),
+            Self::Signal { number, .. } => Some(128 | number),
+            Self::Withheld => None,
         }
     }
 }
@@ -495,7 +513,7 @@ mod tests {
         assert_eq!(ExitStatus::from_wait_status(9), ExitStatus::Signal { number: 9, core_dumped: false });
         let aborted = ExitStatus::from_wait_status(6 | 0x80);
         assert_eq!(aborted, ExitStatus::Signal { number: 6, core_dumped: true });
-        assert_eq!(aborted.shell_code(), 134);
+        assert_eq!(aborted.shell_code(), Some(134));
     }
 
     #[test]

@@ -126,6 +126,8 @@ attributes! {
         "whether it dumped core";
     EXIT_OOM = "process_tracer.exit.oom_killed", "process", "boolean", "", "signal_struct.oom_mm", "true":
         "true: the kernel killed it since memory had run out";
+    EXIT_WITHHELD = "process_tracer.exit.withheld", "process", "boolean", "", "cred, mm_struct.flags", "true":
+        "true: it has ended, and the kernel would not show the user who traces how";
     CPU_USER = "process_tracer.cpu.user_time", "process", "double", "s", "signal_struct.utime, .sum_sched_runtime", "1.25":
         "CPU time in user mode, all its threads, seconds; to the last tick of the scheduler";
     CPU_SYSTEM = "process_tracer.cpu.system_time", "process", "double", "s", "signal_struct.stime, .sum_sched_runtime", "0.125":
@@ -467,9 +469,12 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
     }
     let mut error = None;
     if let Some(exit) = process.exit {
-        push(&mut attributes, PROCESS_EXIT_CODE, int(exit.shell_code()));
+        if let Some(code) = exit.shell_code() {
+            push(&mut attributes, PROCESS_EXIT_CODE, int(code));
+        }
         match exit {
             ExitStatus::Code(0) => {}
+            ExitStatus::Withheld => push(&mut attributes, EXIT_WITHHELD, Value::Bool(true)),
             ExitStatus::Code(code) => {
                 error = Some(Error { kind: code.to_string(), message: format!("exit code {code}") });
             }

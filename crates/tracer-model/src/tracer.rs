@@ -13,7 +13,7 @@ use crate::{
     context::SpanContext,
     event::{
         Change, Connection, ConnectionId, Direction, Event, Flow, FlowId, Identity, Image, Losses, Names, Namespaces,
-        Strings, Usage,
+        Strings, Usage, Visibility,
     },
     expression::{Attributes, Failure},
     flow::LiveFlow,
@@ -310,7 +310,7 @@ impl Tracer {
         let mut image = image;
         self.place(&mut image);
         if image.cgroup.is_none() {
-            if self.root_cgroup.is_some() {
+            if self.root_cgroup.is_some() && image.visibility != Visibility::Ids {
                 Arc::make_mut(&mut image).cgroup.clone_from(&self.root_cgroup);
             }
         } else if self.root == Some(identity) {
@@ -327,6 +327,10 @@ impl Tracer {
     /// Compares an image's namespaces with the root's, and names its users and groups where these names hold: in other
     /// mount namespaces there are others.
     fn place(&mut self, image: &mut Arc<Image>) {
+        // What is unknown is neither the same nor another one.
+        if image.visibility != Visibility::All {
+            return;
+        }
         let root = *self.root_namespaces.get_or_insert(image.namespaces);
         let image = Arc::make_mut(image);
         let other = |own: u32, root: u32| if own == root { 0 } else { own };
@@ -409,7 +413,10 @@ impl Tracer {
         self.lookups.name_of(process, address).or_else(|| {
             // In other mount namespaces there is another file.
             let process = self.processes.get(&process)?;
-            let image = process.image.as_ref().filter(|image| image.namespaces.mount == 0)?;
+            let image = process
+                .image
+                .as_ref()
+                .filter(|image| image.namespaces.mount == 0 && image.visibility == Visibility::All)?;
             self.settings.hosts.name_in(address, &image.arguments, &process.named_hosts)
         })
     }

@@ -9,7 +9,7 @@ use story::{CALLER_SPAN, ROOT_SPAN, Story, accept, connect, flow, ns, string};
 use tracer_model::{
     Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer, Value,
     context::SpanContext,
-    event::{Change, Connection, Direction, Flow, Image, Namespaces, Strings},
+    event::{Change, Connection, Direction, Flow, Image, Namespaces, Strings, Visibility},
     semconv::{Description, KeyValues, Kind, describe},
     span::Subject,
 };
@@ -480,6 +480,40 @@ fn users_and_groups_have_names_where_these_hold() {
     assert_eq!(trace.attribute("here", "process_tracer.namespace.mount"), None);
     assert_eq!(trace.attribute("there", "process.user.name"), None);
     assert_eq!(trace.attribute("there", "process_tracer.namespace.mount"), int(70));
+}
+
+#[test]
+fn nothing_is_concluded_about_a_withheld_process() {
+    // The command is a setuid program; it runs one program as the user who traces, and another one in hiding.
+    let image = |file: &str, visibility, mount| Image {
+        file: file.into(),
+        arguments: [file].iter().collect(),
+        vpid: 7,
+        visibility,
+        namespaces: Namespaces { mount, ..Namespaces::default() },
+        ..Image::default()
+    };
+    let trace = Story::without_root(&[])
+        .root(2)
+        .exec_image(2, Image { cgroup: Some("/here".into()), ..image("/bin/sudo", Visibility::Public, 0) })
+        .fork(2, 3)
+        .exec_image(3, image("/bin/own", Visibility::All, 70))
+        .fork(3, 4)
+        .exec_image(4, image("/bin/inner", Visibility::All, 71))
+        .fork(2, 5)
+        .exec_image(5, image("/bin/hidden", Visibility::Ids, 0))
+        .exit_withheld(5)
+        .finish();
+    assert_eq!(trace.attribute("sudo", "process.user.id"), Some(Value::Int(0)));
+    assert_eq!(trace.attribute("sudo", "process.user.name"), None);
+    assert_eq!(trace.attribute("own", "process_tracer.namespace.mount"), None);
+    assert_eq!(trace.attribute("inner", "process_tracer.namespace.mount"), Some(Value::Int(71)));
+    for (name, cgroup) in [("sudo", Some("0::/here")), ("own", Some("0::/here")), ("hidden", None)] {
+        assert_eq!(trace.attribute(name, "process.linux.cgroup"), cgroup.and_then(string), "{name}");
+    }
+    assert_eq!(trace.attribute("hidden", "process_tracer.exit.withheld"), Some(Value::Bool(true)));
+    assert_eq!(trace.attribute("hidden", "process.exit.code"), None);
+    assert!(trace.describe("hidden").error.is_none());
 }
 
 #[test]

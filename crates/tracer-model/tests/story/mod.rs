@@ -160,6 +160,11 @@ impl Story {
         self.handle(Event::Exec { at, process, parent, image: Arc::new(image), environment, context })
     }
 
+    /// It ends in a way that the user who traces may not know.
+    pub fn exit_withheld(self, pid: u32) -> Self {
+        self.end(pid, ExitStatus::Withheld)
+    }
+
     pub fn exit(self, pid: u32, code: u8) -> Self {
         self.end(pid, ExitStatus::Code(code))
     }
@@ -334,6 +339,7 @@ impl Trace {
             Subject::Process(process) => match process.exit {
                 Some(ExitStatus::Code(code)) => write!(text, " exit={code}").unwrap(),
                 Some(ExitStatus::Signal { number, .. }) => write!(text, " signal={number}").unwrap(),
+                Some(ExitStatus::Withheld) => text.push_str(" withheld"),
                 None => {}
             },
             Subject::Connection(connection) => {
