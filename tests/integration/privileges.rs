@@ -83,6 +83,21 @@ impl Ordinary {
     }
 }
 
+/// The same command in a new namespace, after root has prepared it with a script.
+fn inside(namespace: &str, setup: &str, command: &Command) -> Command {
+    let mut outer = Command::new("unshare");
+    outer.args([namespace, "sh", "-ec", &format!("{setup}; exec \"$@\""), "sh"]);
+    outer.arg(command.get_program()).args(command.get_args());
+    outer.current_dir(command.get_current_dir().unwrap());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -283,17 +298,8 @@ fn arguments_that_proc_hides_are_not_seen() {
             let traced = "./sudo -- echo hidden; /bin/echo shown";
             let mut command = ordinary.command(ordinary.path("process-tracer"));
             command.args(flags).args(["-o", "t.jsonl", "--", "sh", "-c", traced]);
-            let mount = format!("mount -t proc -o {option} proc /proc; exec \"$@\"");
-            let mut hidden = Command::new("unshare");
-            hidden.args(["--mount", "sh", "-ec", &mount, "sh"]).arg(command.get_program()).args(command.get_args());
-            hidden.current_dir(ordinary.folder.path());
-            for (name, value) in command.get_envs() {
-                match value {
-                    Some(value) => hidden.env(name, value),
-                    None => hidden.env_remove(name),
-                };
-            }
-            let output = hidden.output().unwrap();
+            let mount = format!("mount -t proc -o {option} proc /proc");
+            let output = inside("--mount", &mount, &command).output().unwrap();
             assert_eq!(text(&output.stdout), "hidden\nshown\n", "{}", text(&output.stderr));
             let trace = Trace::read(&ordinary.path("t.jsonl"));
             trace.assert_complete();
@@ -313,6 +319,74 @@ fn arguments_that_proc_hides_are_not_seen() {
         assert!(!hidden.has("process.command_args") && !hidden.has("process.linux.cgroup"), "{hidden:#?}");
         assert!(!format!("{hidden:?}").contains("hidden") && !format!("{hidden:?}").contains("echo"), "{hidden:#?}");
         assert_eq!(trace.named("echo").attribute("process.command_args"), "[/bin/echo, shown]");
+    }
+}
+
+#[test]
+fn a_user_without_root_gets_a_limited_amount_of_kernel_memory() {
+    let ordinary = Ordinary::new(Some(CAPABILITIES)).with_sudo();
+    for (flag, value, limit) in
+        [("--buffer-size", "128M", "at most 64M"), ("--max-processes", "65537", "at most 65536")]
+    {
+        let output = ordinary.command("./process-tracer").args([flag, value, "--", "echo", "ran"]).output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{stderr}");
+        assert!(stderr.contains(flag) && stderr.contains(limit), "{stderr}");
+        let variable = format!("PROCESS_TRACER_{}", flag[2..].to_uppercase().replace('-', "_"));
+        let (output, trace) = ordinary.trace(&[], &[(&variable, value)], "exit 3");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        assert!(stderr.contains(&format!("{variable} is ignored: ")) && stderr.contains(limit), "{stderr}");
+        trace.assert_complete();
+    }
+    // Root has more, also of the helper only what the user may have.
+    for [ring, processes] in [["134217728", "1024"], ["1048576", "65537"]] {
+        let script = format!(
+            "import os, socket, subprocess; own, helpers = socket.socketpair(); \
+             subprocess.run(['./sudo', '--', os.path.abspath('process-tracer'), 'attach-for-sudo', '{ring}', '{processes}', \
+             'false', 'false'], stdin=helpers); print(own.recv(4096).decode())"
+        );
+        let output = ordinary.command("sh").args(["-c", "exec python3 -c \"$0\"", &script]).output().unwrap();
+        assert_eq!(
+            text(&output.stdout),
+            "-an ordinary user may have at most 64 MiB of buffer and 65536 processes\n",
+            "{}",
+            text(&output.stderr)
+        );
+    }
+    let output = process_tracer().args(["--max-processes", "65537", "--", "true"]).output().unwrap();
+    assert!(output.status.success() && !text(&output.stderr).contains("at most"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn only_four_runs_without_root_watch_the_system_calls_at_once() {
+    let ordinary = Ordinary::new(Some(CAPABILITIES));
+    // In a network of its own, where no other test takes the seats.
+    let script = "\
+for number in 1 2 3 4; do
+    ./process-tracer -q --unix -o $number.jsonl -- sh -c 'echo > ready.$0; exec sleep 20' $number > $number.log 2>&1 &
+    last=$!
+done
+until [ -e ready.1 ] && [ -e ready.2 ] && [ -e ready.3 ] && [ -e ready.4 ]; do sleep 0.1; done
+./process-tracer --unix --failed-execs -o fifth.jsonl -- sh -c 'exit 3'; echo $?
+./process-tracer --strict --failed-execs -- echo ran; echo $?
+./process-tracer -o without.jsonl -- sh -c 'exit 4'; echo $?
+kill -9 $last
+wait $last
+./process-tracer --unix -o sixth.jsonl -- sh -c 'exit 5'; echo $?
+kill $(jobs -p)
+";
+    let output = inside("--net", ":", ordinary.command("sh").args(["-c", script])).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(text(&output.stdout), "3\n125\n4\n5\n", "{stderr}");
+    let reason = "other runs without root watch the system calls";
+    assert!(stderr.contains(&format!("warning: --failed-execs and --unix is left out: {reason}")), "{stderr}");
+    assert!(stderr.contains(&format!("as --strict asks: --failed-execs: {reason}")), "{stderr}");
+    let fifth = Trace::read(&ordinary.path("fifth.jsonl"));
+    assert_eq!(fifth.root().attribute("process_tracer.complete"), "false");
+    assert!(fifth.root().attribute("process_tracer.unobserved").contains(reason), "{fifth:#?}");
+    for name in ["without.jsonl", "sixth.jsonl"] {
+        Trace::read(&ordinary.path(name)).assert_complete();
     }
 }
 

@@ -21,5 +21,5 @@ mod wire;
 pub use capture::{Capture, CaptureError};
 pub use decode::{DecodeError, Decoder};
 pub use kernel_types::TypesError;
-pub use loader::{Attached, LoadError, Options, Timing, Viewer};
+pub use loader::{Attached, Limits, LoadError, Options, Timing, Viewer};
 pub use stream::Stream;

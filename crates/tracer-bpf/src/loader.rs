@@ -95,6 +95,23 @@ pub struct Options {
     pub unix: bool,
 }
 
+/// Upper limits of [`Options`]: the kernel's memory is everybody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of [`Options::ring_bytes`].
+    pub ring_bytes: u32,
+    /// Of [`Options::max_processes`].
+    pub max_processes: u32,
+}
+
+impl Limits {
+    /// For root. Linux has no more pids than this: include/linux/threads.h, PID_MAX_LIMIT.
+    pub const ROOT: Self = Self { ring_bytes: 1 << 30, max_processes: 1 << 22 };
+
+    /// For an ordinary user.
+    pub const ORDINARY: Self = Self { ring_bytes: 64 << 20, max_processes: 1 << 16 };
+}
+
 impl Options {
     /// Those of each tracepoint.
     fn programs(&self) -> impl Iterator<Item = &'static [Attachment]> {
@@ -124,6 +141,8 @@ pub struct Timing {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum LoadError {
+    #[error("an ordinary user may have at most {} MiB of buffer and {} processes", Limits::ORDINARY.ring_bytes >> 20, Limits::ORDINARY.max_processes)]
+    TooMuch,
     #[error("cannot parse the eBPF object: {0}")]
     Parse(#[from] ParseError),
     #[error("cannot read {KERNEL_TYPES}: {0}")]
@@ -204,6 +223,10 @@ impl Attached {
     /// What the kernel refused; [`crate::probe::check`] tells beforehand what can be told.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let begun = Instant::now();
+        let Limits { ring_bytes, max_processes } = Limits::ORDINARY;
+        if options.viewer.is_some() && (options.ring_bytes > ring_bytes || options.max_processes > max_processes) {
+            return Err(LoadError::TooMuch);
+        }
         let memlock = MemlockLimit::lift();
         let mut object = Object::parse(wire::OBJECT)?;
         let types = load_own_types(&mut object)?;

@@ -15,8 +15,9 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{ArgMatches, parser::ValueSource};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use nix::unistd::geteuid;
 use percent_encoding::percent_decode_str;
-use tracer_bpf::Options;
+use tracer_bpf::{Limits, Options};
 use tracer_model::{
     SpanId, TraceId,
     context::{SpanContext, TRACEPARENT},
@@ -569,16 +570,29 @@ fn ring_bytes(value: &str) -> Result<u32> {
     };
     let bytes = number.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
     let bytes = bytes.with_context(|| format!("'{value}' is not a size such as 16M"))?;
-    if !bytes.is_power_of_two() || !(64 << 10..=1 << 30).contains(&bytes) {
+    if !bytes.is_power_of_two() || !(64 << 10..=Limits::ROOT.ring_bytes).contains(&bytes) {
         bail!("'{value}' is not a power of two from 64K to 1G");
+    }
+    let limit = limits().ring_bytes;
+    if bytes > limit {
+        bail!("without root it can be at most {}M, not '{value}'", limit >> 20);
     }
     Ok(bytes)
 }
 
 fn max_processes(value: &str) -> Result<u32> {
-    // Linux has no more pids: include/linux/threads.h, PID_MAX_LIMIT.
-    let number = value.parse().ok().filter(|number| (1..=1 << 22).contains(number));
-    number.with_context(|| format!("'{value}' is not a number from 1 to {}", 1 << 22))
+    let most = Limits::ROOT.max_processes;
+    let number = value.parse().ok().filter(|number| (1..=most).contains(number));
+    let number = number.with_context(|| format!("'{value}' is not a number from 1 to {most}"))?;
+    let limit = limits().max_processes;
+    if number > limit {
+        bail!("without root it can be at most {limit}, not {number}");
+    }
+    Ok(number)
+}
+
+fn limits() -> Limits {
+    if geteuid().is_root() { Limits::ROOT } else { Limits::ORDINARY }
 }
 
 /// By the OTLP exporter specification.

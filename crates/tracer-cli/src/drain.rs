@@ -78,12 +78,16 @@ impl Drain {
         &self.capture
     }
 
-    /// Takes in what is left and ends the trace. To drop the capture takes the kernel longer than all of this.
-    pub(crate) fn finish(self, tree: Usage) -> Result<(Tracer, Arc<Capture>)> {
+    /// Takes in what is left and ends the trace, of which something may have been left `unobserved`. To drop the capture takes the kernel longer than all of this.
+    pub(crate) fn finish(self, tree: Usage, unobserved: Option<String>) -> Result<(Tracer, Arc<Capture>)> {
         self.stop.write(1)?;
         let (mut tracer, stream) = self.thread.join().map_err(|_| anyhow!("the draining thread panicked"))??;
-        let losses =
-            Losses { undecodable: stream.undecodable(), undelivered: self.intake.lost(), ..self.capture.losses() };
+        let losses = Losses {
+            undecodable: stream.undecodable(),
+            undelivered: self.intake.lost(),
+            unobserved,
+            ..self.capture.losses()
+        };
         tracer.set_tree_usage(tree);
         tracer.finish(now(), losses);
         hand_on(&mut tracer, &self.intake);

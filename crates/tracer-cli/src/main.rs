@@ -17,6 +17,7 @@ mod privileges;
 mod report;
 mod resource;
 mod run;
+mod seats;
 mod send;
 mod signals;
 mod sinks;

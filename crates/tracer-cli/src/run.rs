@@ -33,6 +33,7 @@ use crate::{
     outcome::Outcome,
     privileges,
     resource::resource,
+    seats::Seat,
     signals::Signals,
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sudo,
@@ -54,6 +55,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     let facts = RunFacts { resource: &resource, spool: spool.as_deref(), root: root_span_id, token: &token };
     let sinks = OpenSinks::open(&config.outputs, &config.otlp, &facts)?;
     let attributes = std::mem::take(&mut config.attributes);
+    let system_calls = SystemCalls::prepare(&mut config)?;
     let command = &config.command;
     let capture = start_capture(attributes.need_environment(), &config)?;
     let tracer = Tracer::new(Settings {
@@ -112,7 +114,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
     signals.forget();
     let finishing = Instant::now();
     let root = Root { identity: Identity { tgid: child.id(), start: started }, command, outcome, usage };
-    match watch.finish(&root, &intake) {
+    match watch.finish(&root, &intake, system_calls.unobserved) {
         Ok((tracer, capture)) => {
             intake.close(config.flush_timeout);
             // While the sinks deliver what is left.
@@ -188,16 +190,53 @@ impl Watch {
         }
     }
 
-    /// Ends the trace. Gives the programs as well, if there are any, still running.
-    fn finish(self, root: &Root<'_>, intake: &Intake) -> Result<(Tracer, Option<Arc<Capture>>)> {
+    /// Ends the trace, of which something may have been left `unobserved`. Gives the programs as well, if there are any, still
+    /// running.
+    fn finish(
+        self,
+        root: &Root<'_>,
+        intake: &Intake,
+        unobserved: Option<String>,
+    ) -> Result<(Tracer, Option<Arc<Capture>>)> {
         match self {
-            Self::Tree(drain) => drain.finish(root.usage).map(|(tracer, capture)| (tracer, Some(capture))),
+            Self::Tree(drain) => drain.finish(root.usage, unobserved).map(|(tracer, capture)| (tracer, Some(capture))),
             Self::Root(mut tracer, unobserved) => {
                 root.trace(&mut tracer, unobserved);
                 drain::hand_on(&mut tracer, intake);
                 Ok((*tracer, None))
             }
         }
+    }
+}
+
+/// What takes a program at the system calls: failed execs and connections to unix sockets.
+struct SystemCalls {
+    /// Held as long as the program runs.
+    _seat: Option<Seat>,
+    /// Why they are not observed, although they were asked for.
+    unobserved: Option<String>,
+}
+
+impl SystemCalls {
+    /// An ordinary user needs a seat for them. Without one the run goes on without them, or with `--strict` fails.
+    fn prepare(config: &mut Config) -> Result<Self> {
+        if privileges::viewer().is_none() || !(config.failed_execs || config.unix) {
+            return Ok(Self { _seat: None, unobserved: None });
+        }
+        let reason = match Seat::take() {
+            Ok(Some(seat)) => return Ok(Self { _seat: Some(seat), unobserved: None }),
+            Ok(None) => "other runs without root watch the system calls, and no more may".to_owned(),
+            Err(error) => format!("cannot take a seat at the system calls: {error}"),
+        };
+        let flags = [("--failed-execs", config.failed_execs), ("--unix", config.unix)];
+        let flags: Vec<_> = flags.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag).collect();
+        let flags = flags.join(" and ");
+        if config.is_strict {
+            bail!("the command is not started, as --strict asks: {flags}: {reason}; try again later, or run with sudo");
+        }
+        console::warn(format_args!("{flags} is left out: {reason}; try again later, or run with sudo"));
+        (config.failed_execs, config.unix) = (false, false);
+        Ok(Self { _seat: None, unobserved: Some(format!("{flags}: {reason}")) })
     }
 }
 
@@ -391,8 +430,8 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
     .filter(|(count, ..)| *count > 0)
     .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
     .collect();
-    if losses.unobserved.is_some() {
-        reasons.push("the command alone was observed".to_owned());
+    if let Some(reason) = &losses.unobserved {
+        reasons.push(format!("not observed: {reason}"));
     }
     if !is_kept || losses.undelivered > 0 {
         reasons.push("not all delivered".to_owned());

@@ -295,7 +295,7 @@ attributes! {
     UNDELIVERED = "process_tracer.lost.undelivered", "root", "int", "", "sinks", "200":
         "spans given up before the root span was made";
     UNOBSERVED = "process_tracer.unobserved", "root", "string", "", "loading", "missing CAP_BPF":
-        "why the command's descendants were not observed";
+        "what was not observed, and why: the command's descendants, or events that were asked for";
 }
 
 /// Whether this attribute of the root span says how much of something is missing.
