@@ -21,3 +21,4 @@ mod rotel;
 mod trace;
 mod transparency;
 mod unix;
+mod untrusted;

@@ -68,13 +68,13 @@ fn run_with_all(folder: &Path) -> Trace {
     trace
 }
 
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     env::var_os("TEST_PYTHON")
         .expect("TEST_PYTHON names a Python with what the tests need; `cargo xtask test` sets it")
         .into()
 }
 
-fn script(name: &str) -> PathBuf {
+pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/integration").join(name)
 }
 
@@ -402,7 +402,7 @@ fn the_page_of_a_ci_job_gets_the_summary() {
     command.env("GITHUB_STEP_SUMMARY", &file).args(["-o", "tree", "--", "sh", "-c", "true; exit 1"]);
     assert_eq!(command.output().unwrap().status.code(), Some(1));
     let text = fs::read_to_string(&file).unwrap();
-    assert!(text.starts_with("before\n\n### `sh -c 'true; exit 1'`\n\n❌ exit 1 after "), "{text}");
+    assert!(text.starts_with("before\n\n### `sh -c 'true; exit 1'`\n\n❌ `exit 1` after "), "{text}");
     let mut command = process_tracer();
     let output = command.env("GITHUB_STEP_SUMMARY", "/dev/full").args(["--", "true"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -1,16 +1,17 @@
 //! What we say: little, on stderr, never anything that a terminal would take for a command.
 
 use std::{
-    borrow::Cow,
     env,
     fmt::Display,
     io::{IsTerminal, Write, stderr},
     time::{Duration, Instant},
 };
 
+use crate::untrusted::visible;
+
 /// Says one line.
 pub(crate) fn say(message: impl Display) {
-    write(&format!("process-tracer: {}\n", printable(&message.to_string())));
+    write(&format!("process-tracer: {}\n", visible(&message.to_string())));
 }
 
 /// Warns in one line.
@@ -35,7 +36,7 @@ impl Progress {
         let is_due = self.shown.is_none_or(|shown| shown.elapsed() > Duration::from_millis(100));
         if is_due && stderr().is_terminal() {
             self.shown = Some(Instant::now());
-            write(&format!("\r\x1b[Kprocess-tracer: {}", printable(&message.to_string())));
+            write(&format!("\r\x1b[Kprocess-tracer: {}", visible(&message.to_string())));
         }
     }
 
@@ -50,24 +51,4 @@ impl Progress {
 /// Whether what goes there may be coloured: <https://no-color.org>.
 pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// The text with its control characters escaped: what a command line holds must not steer the terminal.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    Cow::Owned(text.chars().map(escape).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_are_escaped() {
-        assert_eq!(printable("a\x1b[2Jb\nc\u{9b}"), "a\\u{1b}[2Jb\\nc\\u{9b}");
-        assert!(matches!(printable("grün"), Cow::Borrowed(_)));
-    }
 }

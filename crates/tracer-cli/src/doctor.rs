@@ -14,12 +14,7 @@ use tracer_bpf::{
     probe::{CAP_BPF, CAP_PERFMON, Facts, MEMLOCK_FREE, Obstacle, has_capability},
 };
 
-use crate::{
-    config::Otlp,
-    console::{is_coloured, printable},
-    privileges,
-    sinks::otlp,
-};
+use crate::{config::Otlp, console::is_coloured, privileges, sinks::otlp, untrusted::visible};
 
 /// Exit status where tracing would not work.
 const EXIT_SICK: u8 = 1;
@@ -167,7 +162,7 @@ fn render(rows: &[Row], is_coloured: bool) -> String {
     let mut text = String::new();
     let mut line = |mark: &dyn Display, what, found: &str| {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{mark}  {what:width$}  {}", printable(found));
+        let _ = writeln!(text, "{mark}  {what:width$}  {}", visible(found));
     };
     for row in rows {
         match &row.remedy {

@@ -23,6 +23,7 @@ mod signals;
 mod sinks;
 mod state;
 mod sudo;
+mod untrusted;
 mod user;
 
 use std::{

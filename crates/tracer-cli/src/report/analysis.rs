@@ -294,7 +294,7 @@ mod tests {
         let tree = Tree::grow(&rows.rows).unwrap();
         let origin = rows.rows[tree.root].start;
         let ms = |time: u64| (time - origin) / 1_000_000;
-        let name = |row: usize| rows.text(rows.rows[row].name).to_owned();
+        let name = |row: usize| rows.text(rows.rows[row].name).exact().to_owned();
         let stretches = tree.critical_path(&rows.rows);
         let mut path: Vec<_> =
             stretches.map(|stretch| (name(stretch.row), ms(stretch.start), ms(stretch.end))).collect();
@@ -359,7 +359,7 @@ mod tests {
             .starts("ok", 91, 1, |ok| ok);
         let rows = story.rows();
         let tree = Tree::grow(&rows.rows).unwrap();
-        let names: Vec<_> = tree.cause(&rows.rows).iter().map(|row| rows.text(rows.rows[*row].name)).collect();
+        let names: Vec<_> = tree.cause(&rows.rows).iter().map(|row| rows.text(rows.rows[*row].name).exact()).collect();
         assert_eq!(names, ["make", "sh", "cc"]);
     }
 
@@ -372,7 +372,7 @@ mod tests {
             .starts("false", 60, 5, |last| last.exits(1));
         let rows = story.rows();
         let tree = Tree::grow(&rows.rows).unwrap();
-        let names: Vec<_> = tree.cause(&rows.rows).iter().map(|row| rows.text(rows.rows[*row].name)).collect();
+        let names: Vec<_> = tree.cause(&rows.rows).iter().map(|row| rows.text(rows.rows[*row].name).exact()).collect();
         assert_eq!(names, ["sh", "a"]);
     }
 

@@ -16,6 +16,7 @@ use super::{
     row::{Kind, Rows},
     style::{Style, align, duration, pad},
 };
+use crate::untrusted::Untrusted;
 
 /// One of the two traces, as far as it is compared.
 struct Side {
@@ -30,7 +31,7 @@ struct Side {
 /// Processes of one name, or at one place: known by a hash of all the names, of which only the last are kept.
 #[derive(Clone, Default)]
 struct Part {
-    names: Vec<String>,
+    names: Vec<Untrusted>,
     group: Group,
 }
 
@@ -38,7 +39,7 @@ struct Part {
 const NAMES: usize = 24;
 
 impl Part {
-    fn new(names: impl Iterator<Item = String>, group: Group) -> (u64, Self) {
+    fn new(names: impl Iterator<Item = Untrusted>, group: Group) -> (u64, Self) {
         let (mut hasher, mut last) = (DefaultHasher::new(), VecDeque::new());
         for name in names {
             name.hash(&mut hasher);
@@ -73,7 +74,7 @@ impl Side {
     fn new(rows: &Rows) -> Option<Self> {
         let tree = Tree::grow(&rows.rows)?;
         let (own, places) = (tree.own_time(&rows.rows), tree.places(&rows.rows));
-        let text = |name| rows.text(name).to_owned();
+        let text = |name| rows.text(name).clone();
         let is_process = |kind| kind == Kind::Process;
         let by_name = groups(&rows.rows, &own, |_, row| is_process(row.kind).then_some(row.name));
         let by_place = groups(&rows.rows, &own, |index, row| is_process(row.kind).then(|| places.of_row[index]));

@@ -51,7 +51,8 @@ impl Report for Stacks {
         }
         for (place, weight) in stacks {
             // These two are the format's own.
-            let names = places.names(place).into_iter().map(|name| self.rows.text(name).replace([';', '\n'], "_"));
+            let names =
+                places.names(place).into_iter().map(|name| self.rows.text(name).exact().replace([';', '\n'], "_"));
             writeln!(self.to, "{} {}", names.collect::<Vec<_>>().join(";"), weight / 1000)?;
         }
         self.to.flush()

@@ -21,6 +21,7 @@ use super::{
     row::{About, Kind, Row, Rows, nanoseconds},
     summary::command_line,
 };
+use crate::untrusted::Untrusted;
 
 /// Spans in one element.
 const BATCH: usize = 5_000;
@@ -88,7 +89,7 @@ impl Page {
 impl Report for Page {
     fn add(&mut self, span: &SpanData) -> io::Result<()> {
         let Some(row) = self.rows.add(span).map(|index| &self.rows.rows[index]) else { return Ok(()) };
-        self.columns.add(span, row, row.failure.map(|failure| self.rows.text(failure)));
+        self.columns.add(span, row, row.failure.map(|failure| self.rows.text(failure).exact()));
         if self.columns.len() == BATCH { self.flush() } else { Ok(()) }
     }
 
@@ -130,12 +131,12 @@ pub(super) fn about_now(
     let resource: Map<_, _> = resource.iter().map(|(key, value)| (key.to_string(), json_value(value))).collect();
     json!({
         "trace_id": about.trace_id,
-        "command": command_line(&about.arguments).unwrap_or_default(),
+        "command": command_line(&about.arguments).as_ref().map_or("", Untrusted::exact),
         "started": columns.origin() / 1_000_000,
         "elapsed": columns.since(now),
         "cores": about.cpus,
         "host": resource.get("host.name"),
-        "version": about.version,
+        "version": about.version.as_ref().map_or("", Untrusted::exact),
         "complete": null,
         "problems": [],
         "processes": processes,
@@ -153,7 +154,7 @@ fn problems(rows: &Rows) -> Vec<String> {
         let key = key.trim_start_matches("process_tracer.").replace(['.', '_'], " ");
         format!("{key}: {count}")
     });
-    losses.chain(about.unobserved.clone()).chain(left_out).collect()
+    losses.chain(about.unobserved.as_ref().map(|reason| reason.exact().to_owned())).chain(left_out).collect()
 }
 
 /// Spans, column by column.

@@ -282,7 +282,7 @@ impl Told {
     }
 
     fn write(&mut self, span: &SpanData, row: Row) {
-        let failure = row.failure.map(|failure| self.rows.text(failure));
+        let failure = row.failure.map(|failure| self.rows.text(failure).exact());
         self.columns.add(span, &row, failure);
     }
 

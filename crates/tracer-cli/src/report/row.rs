@@ -6,6 +6,8 @@ use opentelemetry::{SpanId, Value, trace::Status};
 use opentelemetry_sdk::trace::SpanData;
 use tracer_model::semconv;
 
+use crate::untrusted::Untrusted;
+
 /// A string in [`Rows::strings`]: its place, counted from 1, so that no label takes no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Label(NonZeroU32);
@@ -57,8 +59,8 @@ impl Row {
 /// Where and how a process was called that failed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Call {
-    pub(crate) directory: String,
-    pub(crate) arguments: Vec<String>,
+    pub(crate) directory: Option<Untrusted>,
+    pub(crate) arguments: Vec<Untrusted>,
 }
 
 /// What the root span says of the whole trace.
@@ -66,15 +68,15 @@ pub(crate) struct Call {
 pub(crate) struct About {
     pub(crate) trace_id: String,
     /// The command with its arguments.
-    pub(crate) arguments: Vec<String>,
+    pub(crate) arguments: Vec<Untrusted>,
     /// Processors that it could use; 0 if that is not known.
     pub(crate) cpus: u64,
     pub(crate) is_complete: bool,
-    pub(crate) version: String,
+    pub(crate) version: Option<Untrusted>,
     /// What is missing, by attribute.
     pub(crate) losses: Vec<(String, i64)>,
     /// Why the command alone was observed.
-    pub(crate) unobserved: Option<String>,
+    pub(crate) unobserved: Option<Untrusted>,
 }
 
 impl About {
@@ -89,8 +91,8 @@ impl About {
             match (attribute.key.as_str(), &attribute.value) {
                 (semconv::COMPLETE, Value::Bool(is_complete)) => about.is_complete = *is_complete,
                 (semconv::CPUS, value) => about.cpus = whole(value),
-                (semconv::UNOBSERVED, value) => about.unobserved = Some(value.as_str().into_owned()),
-                (semconv::VERSION, value) => about.version = value.as_str().into_owned(),
+                (semconv::UNOBSERVED, value) => about.unobserved = Some(value.as_str().into()),
+                (semconv::VERSION, value) => about.version = Some(value.as_str().into()),
                 (key, Value::I64(count)) if *count > 0 && semconv::is_loss(key) => {
                     about.losses.push((key.to_owned(), *count));
                 }
@@ -98,7 +100,7 @@ impl About {
             }
         }
         if about.arguments.is_empty() {
-            about.arguments.push(span.name.to_string());
+            about.arguments.push(span.name.as_ref().into());
         }
         about
     }
@@ -113,7 +115,7 @@ pub(crate) struct Rows {
     limit: usize,
     /// Spans that were beyond the limit.
     pub(crate) left_out: u64,
-    strings: Vec<Arc<str>>,
+    strings: Vec<Untrusted>,
     known: HashMap<Arc<str>, Label>,
     /// Of processes that failed, by their index in `rows`.
     calls: HashMap<usize, Call>,
@@ -246,7 +248,7 @@ impl Rows {
         Some(self.rows.len() - 1)
     }
 
-    pub(crate) fn text(&self, text: Label) -> &str {
+    pub(crate) fn text(&self, text: Label) -> &Untrusted {
         &self.strings[text.0.get() as usize - 1]
     }
 
@@ -260,7 +262,7 @@ impl Rows {
             return *known;
         }
         let text: Arc<str> = text.into();
-        self.strings.push(Arc::clone(&text));
+        self.strings.push(Arc::clone(&text).into());
         let label = Label(NonZeroU32::MIN.saturating_add(self.known.len() as u32));
         self.known.insert(text, label);
         label
@@ -271,16 +273,16 @@ fn call(span: &SpanData) -> Call {
     let mut call = Call::default();
     for attribute in &span.attributes {
         match (attribute.key.as_str(), &attribute.value) {
-            (semconv::PROCESS_WORKING_DIRECTORY, value) => call.directory = value.as_str().into_owned(),
+            (semconv::PROCESS_WORKING_DIRECTORY, value) => call.directory = Some(value.as_str().into()),
             (semconv::PROCESS_COMMAND_ARGS, Value::Array(opentelemetry::Array::String(arguments))) => {
                 let mut room = CALL_BYTES;
                 let fits = |argument: &&opentelemetry::StringValue| {
                     room = room.saturating_sub(argument.as_str().len() + 1);
                     room > 0
                 };
-                call.arguments = arguments.iter().take_while(fits).map(ToString::to_string).collect();
+                call.arguments = arguments.iter().take_while(fits).map(|argument| argument.as_str().into()).collect();
                 if call.arguments.len() < arguments.len() {
-                    call.arguments.push("...".to_owned());
+                    call.arguments.push("...".into());
                 }
             }
             _ => {}

@@ -25,7 +25,7 @@ pub(super) struct Story {
     start: u64,
     length: u64,
     exit: i64,
-    is_killed: bool,
+    signal: Option<String>,
     cpu: u64,
     is_fork: bool,
     arguments: Vec<String>,
@@ -39,7 +39,7 @@ pub(super) fn story(name: &str, start: u64, length: u64) -> Story {
         start,
         length,
         exit: 0,
-        is_killed: false,
+        signal: None,
         cpu: 0,
         is_fork: false,
         arguments: vec![name.to_owned()],
@@ -60,7 +60,11 @@ impl Story {
 
     /// By SIGTERM.
     pub(super) fn dies(self) -> Self {
-        Self { exit: 143, is_killed: true, ..self }
+        Self { exit: 143, ..self.dies_by("SIGTERM") }
+    }
+
+    pub(super) fn dies_by(self, signal: &str) -> Self {
+        Self { exit: 128, signal: Some(signal.to_owned()), ..self }
     }
 
     pub(super) fn cpu(self, milliseconds: u64) -> Self {
@@ -122,8 +126,8 @@ impl Story {
             KeyValue::new(semconv::PROCESS_EXIT_CODE, self.exit),
             KeyValue::new(semconv::CPU_USER, self.cpu as f64 / 1e3),
         ];
-        if self.is_killed {
-            attributes.push(KeyValue::new(semconv::EXIT_SIGNAL, "SIGTERM"));
+        if let Some(signal) = &self.signal {
+            attributes.push(KeyValue::new(semconv::EXIT_SIGNAL, signal.clone()));
         }
         if self.is_fork {
             attributes.push(KeyValue::new(semconv::FORK, true));

@@ -5,10 +5,7 @@ use std::{io::IsTerminal, os::fd::AsFd};
 use terminal_size::{Height, Width, terminal_size_of};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::{
-    config::variable,
-    console::{is_coloured, printable},
-};
+use crate::{config::variable, console::is_coloured, untrusted::Untrusted};
 
 /// Where there is no terminal.
 const WIDTH: usize = 100;
@@ -65,14 +62,9 @@ impl Style {
         if self.is_unicode { " › " } else { " > " }
     }
 
-    /// Text of spans, fit for this terminal.
-    pub(super) fn show(&self, text: &str) -> String {
-        let text = printable(text);
-        if self.is_unicode {
-            return text.into_owned();
-        }
-        let escape = |c: char| if c.is_ascii() { c.to_string() } else { c.escape_default().to_string() };
-        text.chars().map(escape).collect()
+    /// Text of a trace, fit for this terminal.
+    pub(super) fn show(&self, text: &Untrusted) -> String {
+        if self.is_unicode { text.visible() } else { text.visible_in_ascii() }.into_owned()
     }
 
     /// The end of a text that is too wide, which says more than its beginning in chains and paths.

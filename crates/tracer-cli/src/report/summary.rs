@@ -8,6 +8,7 @@ use super::{
     style::{Style, align, bytes, duration, pad, share},
     tree,
 };
+use crate::untrusted::{Untrusted, is_unseen, visible};
 
 /// A trace of no more spans is shown as it is, as a tree.
 const SMALL: usize = 12;
@@ -59,15 +60,19 @@ impl<'a> Summary<'a> {
         })
     }
 
-    fn command(&self) -> String {
+    fn command(&self) -> Untrusted {
         command_line(&self.rows.about.arguments)
-            .unwrap_or_else(|| self.rows.text(self.rows.rows[self.tree.root].name).to_owned())
+            .unwrap_or_else(|| self.rows.text(self.rows.rows[self.tree.root].name).clone())
+    }
+
+    /// Why the root failed.
+    fn outcome(&self) -> Option<&Untrusted> {
+        self.rows.rows[self.tree.root].failure.map(|failure| self.rows.text(failure))
     }
 
     /// How it went, how long it took, how much there was.
-    fn verdict(&self, style: &Style) -> String {
-        let root = &self.rows.rows[self.tree.root];
-        let outcome = root.failure.map_or(String::new(), |failure| format!("{} after ", self.rows.text(failure)));
+    fn verdict(&self, outcome: Option<String>, style: &Style) -> String {
+        let outcome = outcome.map_or(String::new(), |outcome| format!("{outcome} after "));
         let connections = match self.connections {
             0 => String::new(),
             connections => format!(", {}", counted(connections, "connection", "connections")),
@@ -104,8 +109,8 @@ impl<'a> Summary<'a> {
 /// Writes the summary for a terminal.
 pub(super) fn render(rows: &Rows, style: &Style, text: &mut String) {
     let Some(summary) = Summary::new(rows) else { return };
-    let verdict = summary.verdict(style);
-    let verdict = if summary.rows.rows[summary.tree.root].failure.is_some() { style.red(&verdict) } else { verdict };
+    let verdict = summary.verdict(summary.outcome().map(|outcome| style.show(outcome)), style);
+    let verdict = if summary.outcome().is_some() { style.red(&verdict) } else { verdict };
     let room = style.width.saturating_sub(4);
     let _ = writeln!(text, "{}", style.bold(&style.cut_end(&style.show(&summary.command()), room)));
     let _ = writeln!(text, "  {verdict}");
@@ -236,13 +241,11 @@ fn failure(summary: &Summary<'_>, style: &Style) -> String {
 }
 
 /// What a shell does the same by.
-fn to_paste(call: &Call) -> Option<String> {
+fn to_paste(call: &Call) -> Option<Untrusted> {
     let line = command_line(&call.arguments)?;
-    if call.directory.is_empty() {
-        return Some(line);
-    }
-    let directory = command_line(std::slice::from_ref(&call.directory))?;
-    Some(format!("(cd {directory} && {line})"))
+    let Some(directory) = &call.directory else { return Some(line) };
+    let directory = command_line(std::slice::from_ref(directory))?;
+    Some(format!("(cd {} && {})", directory.exact(), line.exact()).into())
 }
 
 /// How many to show, so that what is left out never is a single one.
@@ -254,18 +257,24 @@ fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// Arguments as a shell takes them; `None` where it could not.
-pub(super) fn command_line(arguments: &[String]) -> Option<String> {
+/// Arguments as a shell takes them; `None` if there are none.
+pub(super) fn command_line(arguments: &[Untrusted]) -> Option<Untrusted> {
     // After the command's name there are no assignments: `NAME=value` needs no quotes.
     let is_plain = |text: &str| {
         text.contains('=') && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"=-_./:,+@%".contains(&c))
     };
-    let word = |(index, text): (usize, &String)| match text.as_str() {
-        text if index > 0 && is_plain(text) => Some(text.to_owned()),
-        text => Some(shlex::try_quote(text).ok()?.into_owned()),
+    let word = |(index, text): (usize, &Untrusted)| match text.exact() {
+        text if index > 0 && is_plain(text) => text.to_owned(),
+        // Who copies what is shown gets the same argument.
+        text if text.contains(is_unseen) => {
+            let text = text.replace('\\', "\\\\").replace('\'', "\\'");
+            format!("$'{}'", visible(&text))
+        }
+        // The only error is for NUL, which is unseen.
+        text => shlex::try_quote(text).unwrap_or_default().into_owned(),
     };
-    let words: Option<Vec<_>> = arguments.iter().enumerate().map(word).collect();
-    words.map(|words| words.join(" ")).filter(|line| !line.is_empty())
+    let words: Vec<_> = arguments.iter().enumerate().map(word).collect();
+    (!words.is_empty()).then(|| words.join(" ").into())
 }
 
 /// Writes the summary as Markdown, for the page of a CI job.
@@ -274,11 +283,12 @@ pub(super) fn markdown(rows: &Rows, text: &mut String) {
     let Some(summary) = Summary::new(rows) else { return };
     let command = style.cut_end(&style.show(&summary.command()), 100);
     let _ = writeln!(text, "### {}\n", code(&command));
-    let mark = if rows.rows[summary.tree.root].failure.is_some() { "❌ " } else { "" };
-    let _ = writeln!(text, "{mark}{}; {}\n", summary.verdict(&style), summary.parallelism(&style));
+    let outcome = summary.outcome().map(|outcome| code(&style.show(outcome)));
+    let mark = if outcome.is_some() { "❌ " } else { "" };
+    let _ = writeln!(text, "{mark}{}; {}\n", summary.verdict(outcome, &style), summary.parallelism(&style));
     if let Some((names, reason, call)) = summary.failure() {
         let chain = summary.chain(&names, &style);
-        let _ = writeln!(text, "Where it failed: {} {}\n", code(&chain), style.show(rows.text(reason)));
+        let _ = writeln!(text, "Where it failed: {} {}\n", code(&chain), code(&style.show(rows.text(reason))));
         if let Some(line) = call.and_then(to_paste) {
             let line = style.show(&line);
             let _ = writeln!(text, "{}\n", code(&style.cut_end(&line, 1000)));
@@ -287,13 +297,13 @@ pub(super) fn markdown(rows: &Rows, text: &mut String) {
     let _ = writeln!(text, "| critical path | time | share |\n| --- | ---: | ---: |");
     for (place, time) in summary.critical.iter().take(8) {
         let names = summary.places.names(*place);
-        let chain = code(&style.cut_start(&summary.chain(&names, &style), 120));
+        let chain = cell(&style.cut_start(&summary.chain(&names, &style), 120));
         let _ = writeln!(text, "| {chain} | {} | {} |", duration(*time, &style), share(*time, summary.wall));
     }
     let _ = writeln!(text, "\n| costliest | count | own time | CPU | p50 | p95 | max | failed |");
     let _ = writeln!(text, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (name, group) in summary.costliest.iter().take(10) {
-        let _ = write!(text, "| {} | {} |", code(&style.show(rows.text(*name))), group.count());
+        let _ = write!(text, "| {} | {} |", cell(&style.show(rows.text(*name))), group.count());
         for time in [group.own, group.cpu, group.quantile(0.5), group.quantile(0.95), group.quantile(1.0)] {
             let _ = write!(text, " {} |", duration(time, &style));
         }
@@ -303,7 +313,7 @@ pub(super) fn markdown(rows: &Rows, text: &mut String) {
         let _ =
             writeln!(text, "\n| connections | count | time | bytes | failed |\n| --- | ---: | ---: | ---: | ---: |");
         for (peer, group) in summary.peers.iter().take(5) {
-            let (peer, time) = (code(&style.show(rows.text(*peer))), duration(group.total, &style));
+            let (peer, time) = (cell(&style.show(rows.text(*peer))), duration(group.total, &style));
             let _ =
                 writeln!(text, "| {peer} | {} | {time} | {} | {} |", group.count(), bytes(group.bytes), group.failed);
         }
@@ -312,12 +322,18 @@ pub(super) fn markdown(rows: &Rows, text: &mut String) {
     left_out(rows, text);
 }
 
-/// Text that Markdown leaves as it is, in a table too.
+/// Text that Markdown leaves as it is: a code span, in which there are no links, no tags and no mentions.
 fn code(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
     let fence = "`".repeat(longest + 1);
-    let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
-    format!("{fence}{space}{}{space}{fence}", text.replace('|', "\\|"))
+    let is_bare = |c: Option<char>| c.is_some_and(|c| c != '`' && c != ' ');
+    let space = if is_bare(text.chars().next()) && is_bare(text.chars().next_back()) { "" } else { " " };
+    format!("{fence}{space}{text}{space}{fence}")
+}
+
+/// Likewise in a table, whose cells end at a bar even within code.
+fn cell(text: &str) -> String {
+    code(text).replace('|', "\\|")
 }
 
 #[cfg(test)]
@@ -406,20 +422,65 @@ where it failed
     }
 
     #[test]
-    fn markdown_holds_whatever_names_there_are() {
+    fn markdown_is_a_verdict_and_tables() {
         let story = build().starts("a|b`c<i>", 0, 9_999, |evil| evil);
         let mut text = String::new();
         markdown(&story.rows(), &mut text);
-        assert!(text.starts_with("### `make -j2 'CC=gcc 12'`\n\n❌ exit 2 after 10.0 s"), "{text}");
+        assert!(text.starts_with("### `make -j2 'CC=gcc 12'`\n\n❌ `exit 2` after 10.0 s"), "{text}");
         assert!(text.contains("| ``a\\|b`c<i>`` | 1 |"), "{text}");
-        assert!(text.contains("Where it failed: `make › sh › link` exit 1"), "{text}");
+        assert!(text.contains("Where it failed: `make › sh › link` `exit 1`"), "{text}");
+    }
+
+    #[test]
+    fn nothing_of_a_trace_is_markup_in_markdown() {
+        for evil in [
+            "evil<b>@evil [evil](http://evil) ![evil](x) *evil* https://evil",
+            "`evil` <b>``evil`",
+            "``<b>evil",
+            "<b>evil`",
+            "evil|<b>evil\\|`evil\\\\|evil\\",
+            " evil ",
+            "`",
+            "",
+            "|",
+            "evil\n\n# evil\u{202e}",
+        ] {
+            let story =
+                story(evil, 0, 1000)
+                    .exits(1)
+                    .arguments(&[evil, evil])
+                    .dies_by(evil)
+                    .starts(evil, 1, 900, |it| it.dies_by(evil).arguments(&[evil, evil]).connects(evil, 443, 1, 2, 3));
+            let mut text = String::new();
+            markdown(&story.rows(), &mut text);
+            let (mut cells, mut codes) = (0, 0);
+            for event in pulldown_cmark::Parser::new_ext(&text, pulldown_cmark::Options::ENABLE_TABLES) {
+                use pulldown_cmark::{Event, Tag};
+                match event {
+                    Event::Code(_) => codes += 1,
+                    Event::Text(text) => assert!(!text.contains("evil"), "{text}"),
+                    Event::Start(Tag::TableCell) => cells += 1,
+                    Event::Start(
+                        Tag::Heading { .. } | Tag::Paragraph | Tag::Table(_) | Tag::TableHead | Tag::TableRow,
+                    )
+                    | Event::End(_) => {}
+                    other => panic!("{other:?} in {text}"),
+                }
+            }
+            // A heading of one, a verdict with one, a failure with three; a row each in three tables.
+            assert!(codes >= 8 && cells > 0, "{codes} {cells}: {text}");
+        }
     }
 
     #[test]
     fn command_lines_can_be_pasted() {
-        let line = |arguments: &[&str]| command_line(&arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let line = |arguments: &[&str]| {
+            let arguments: Vec<_> = arguments.iter().map(|argument| Untrusted::from(*argument)).collect();
+            command_line(&arguments).map(|line| line.exact().to_owned())
+        };
         assert_eq!(line(&["make", "V=1", "a b", "$(x)"]).unwrap(), "make V=1 'a b' '$(x)'");
         assert_eq!(line(&["A=1", "it's"]).unwrap(), "'A=1' \"it's\"");
+        assert_eq!(line(&["sh", "-c", "a\\b 'c'\n\u{202e}d"]).unwrap(), "sh -c $'a\\\\b \\'c\\'\\n\\u202ed'");
         assert_eq!(line(&[]), None);
     }
 }

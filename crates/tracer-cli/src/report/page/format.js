@@ -80,10 +80,8 @@ function formatDate(unixMs) {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
-// What draws nothing, or turns around what stands next to it: controls, bidirectional marks and overrides, zero-width
-// and other format characters, line separators, lone surrogates.
-const UNSEEN =
-  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]|\udb40[\udc00-\udc7f]/g;
+// What draws nothing, or acts on the text beside it: the rule of untrusted.rs, and lone surrogates.
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}]/gu;
 
 function escaped(character) {
   const named = { "\n": "\\n", "\t": "\\t", "\r": "\\r" }[character];

@@ -387,8 +387,10 @@ document.addEventListener("DOMContentLoaded", () => {
 //   view(from, to)   sets the stretch of time shown, in ns; returns it
 //   frame()          redraws at once, returns milliseconds
 //   frames()         milliseconds of the last redraws
+//   visible(text)    the text as the page writes it
 function testAccess(page) {
   return {
+    visible,
     get ready() {
       return page.loadTime !== undefined && page.frames.length > 0 && page.due === null;
     },

@@ -1,0 +1,142 @@
+//! Text that others wrote: arguments, names, paths, answers of a collector, and every string of a saved trace.
+//!
+//! A terminal obeys control characters. Bidirectional marks reorder the text around them, and characters without a glyph
+//! make two different names look the same. [`visible`] writes all of them as escapes. Every such text goes through it on its
+//! way to a terminal or to Markdown. The page has the same rule in `report/page/format.js`. Files that programs read keep
+//! the exact text.
+
+use std::{borrow::Cow, fmt::Write, sync::Arc};
+
+use icu_properties::{
+    CodePointMapData, CodePointSetData,
+    props::{DefaultIgnorableCodePoint, GeneralCategory},
+};
+
+/// Text of a trace. It has no `Display`, so that a report for people cannot print it as it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Untrusted(Arc<str>);
+
+impl Untrusted {
+    /// As it is: for files that programs read, and for the page.
+    pub(crate) fn exact(&self) -> &str {
+        &self.0
+    }
+
+    /// For people: see [`visible`].
+    pub(crate) fn visible(&self) -> Cow<'_, str> {
+        visible(&self.0)
+    }
+
+    /// Likewise for a terminal that draws ASCII only.
+    pub(crate) fn visible_in_ascii(&self) -> Cow<'_, str> {
+        escaped_where(&self.0, |c| !c.is_ascii() || is_unseen(c))
+    }
+}
+
+impl<T: Into<Arc<str>>> From<T> for Untrusted {
+    fn from(text: T) -> Self {
+        Self(text.into())
+    }
+}
+
+/// The text with every character escaped that draws nothing, or acts on what stands beside it.
+///
+/// Joiners and variation selectors are among them, although some scripts and emoji need them: here it counts more to see
+/// what a name consists of. Python's `repr` and Rust's `escape_debug` also escape joiners.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    escaped_where(text, is_unseen)
+}
+
+fn escaped_where(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_escaped(c) {
+            escape(c, &mut escaped);
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Controls, format characters with all bidirectional ones, line and paragraph separators, and what Unicode says to draw
+/// as nothing: <https://www.unicode.org/reports/tr44/#General_Category_Values>, `#Default_Ignorable_Code_Point`.
+pub(crate) fn is_unseen(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    matches!(
+        CodePointMapData::<GeneralCategory>::new().get(c),
+        GeneralCategory::Control
+            | GeneralCategory::Format
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+    ) || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+}
+
+/// As bash reads it between `$'` and `'`.
+fn escape(c: char, to: &mut String) {
+    let code = u32::from(c);
+    // Writing to a String cannot fail.
+    let _ = match c {
+        '\n' => to.write_str("\\n"),
+        '\t' => to.write_str("\\t"),
+        '\r' => to.write_str("\\r"),
+        _ if code < 0x80 => write!(to, "\\x{code:02x}"),
+        _ if code < 0x1_0000 => write!(to, "\\u{code:04x}"),
+        _ => write!(to, "\\U{code:08x}"),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The characters that no output for people may hold, from another implementation of Unicode.
+    fn unseen() -> BTreeSet<char> {
+        let file = include_str!("../../../tests/integration/unseen.txt");
+        let ranges = file.lines().filter(|line| !line.starts_with('#'));
+        let code = |text| u32::from_str_radix(text, 16).unwrap();
+        ranges
+            .flat_map(|range| {
+                let (first, last) = range.split_once("..").unwrap();
+                code(first)..=code(last)
+            })
+            .map(|code| char::from_u32(code).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_escaped_and_nothing_else() {
+        let unseen = unseen();
+        assert_eq!(unseen.len(), 4_273, "the list is whole");
+        for c in '\0'..=char::MAX {
+            let text = c.to_string();
+            assert_eq!(visible(&text) != text, unseen.contains(&c), "U+{:04X}", u32::from(c));
+        }
+    }
+
+    #[test]
+    fn escapes_are_those_of_bash() {
+        assert_eq!(visible("a\x1b[2Jb\nc\u{9b}\u{202e}\u{e0041}d"), "a\\x1b[2Jb\\nc\\u009b\\u202e\\U000e0041d");
+        assert!(matches!(visible("grün, 日本語"), Cow::Borrowed(_)));
+        assert_eq!(Untrusted::from("grün\u{200b}").visible_in_ascii(), "gr\\u00fcn\\u200b");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_holds_what_cannot_be_seen_once_it_is_visible(text in "(\\PC|\\pC|\\p{Cf}|[\u{202a}-\u{202e}\u{fe00}-\u{fe0f}]){0,40}") {
+            let (shown, unseen) = (visible(&text), unseen());
+            prop_assert!(!shown.chars().any(|c| unseen.contains(&c)), "{shown:?}");
+            prop_assert_eq!(visible(&shown), &*shown, "twice is as once");
+            prop_assert!(Untrusted::from(text).visible_in_ascii().chars().all(|c| c == ' ' || c.is_ascii_graphic()));
+        }
+    }
+}
