@@ -12,6 +12,7 @@ mod documentation;
 mod expressions;
 mod flows;
 mod harness;
+mod live;
 mod losses;
 mod names;
 mod privileges;

@@ -3,8 +3,6 @@
 use std::{
     collections::{BTreeSet, HashMap},
     env, fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -407,52 +405,4 @@ fn the_page_of_a_ci_job_gets_the_summary() {
     let output = command.env("GITHUB_STEP_SUMMARY", "/dev/full").args(["--", "true"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && stderr.contains("was not appended to '/dev/full'"), "{stderr}");
-}
-
-/// One request, and what came back: its status, and all of its body, which for events is until the run ended.
-fn request(address: &str, path: &str, host: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
-    let (mut reader, mut status, mut rest) = (BufReader::new(stream), String::new(), String::new());
-    reader.read_line(&mut status).unwrap();
-    reader.read_to_string(&mut rest).unwrap();
-    (status, rest)
-}
-
-#[test]
-fn the_live_page_tells_what_runs_and_then_everything() {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("t.jsonl");
-    let mut command = process_tracer();
-    command.args(["--live", "-o"]).arg(&file).args(["--", "sh", "-c", "true; sh -c 'sleep 5; true'; exit 6"]);
-    let mut run = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = BufReader::new(run.stderr.take().unwrap());
-    let mut line = String::new();
-    stderr.read_line(&mut line).unwrap();
-    let url = line.trim_end().strip_prefix("process-tracer: the trace so far is at http://").expect(&line).to_owned();
-    let (address, query) = url.split_once("/?").unwrap();
-    assert!(address.starts_with("127.0.0.1:"), "{url}");
-
-    let status = |path: &str, host: &str| request(address, path, host).0.split(' ').nth(1).unwrap().to_owned();
-    assert_eq!(status(&format!("/?{query}"), address), "200");
-    assert_eq!(status("/", address), "403", "no token");
-    assert_eq!(status("/events?token=00", address), "403", "another token");
-    assert_eq!(status(&format!("/events?{query}"), "evil.example"), "403", "another host");
-    assert_eq!(status(&format!("/x?{query}"), address), "404");
-
-    let (_, events) = request(address, &format!("/events?{query}"), address);
-    let mut kinds = events.lines().filter_map(|line| line.strip_prefix("event: "));
-    assert!(kinds.next() == Some("reset") && kinds.next_back() == Some("end"), "{events}");
-    assert!(events.contains("process_tracer.memory.resident"), "what runs has its memory: {events}");
-    let mut code = String::new();
-    stderr.read_to_string(&mut code).unwrap();
-    assert_eq!(run.wait().unwrap().code(), Some(6), "{code}");
-    // By the last word on each, all of the trace.
-    let told: BTreeSet<String> = events
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok())
-        .flat_map(|data| data["id"].as_array().cloned().unwrap_or_default())
-        .map(|id| id.as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(told, Trace::read(&file).spans.into_iter().map(|span| span.span_id).collect());
 }

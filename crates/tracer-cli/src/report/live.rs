@@ -4,7 +4,7 @@
 //! shown; and requests that name another host, as those of a page that has its name resolved to us do, are refused.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     convert::Infallible,
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
@@ -26,10 +26,18 @@ use axum::{
     routing::get,
 };
 use futures_util::stream::{self, Stream};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use opentelemetry::{KeyValue, SpanId, Value as OtelValue};
 use opentelemetry_sdk::{Resource, trace::SpanData};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    task::{self, AbortHandle, JoinSet},
+};
 use tracer_model::{Span, semconv};
 
 use super::{
@@ -48,11 +56,67 @@ const KEPT: usize = 256 << 20;
 /// How long its end may hold up ours, so that the last of it arrives.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Connections that have not shown the token.
+const STRANGERS: usize = 32;
+
+/// Connections that have.
+const GUESTS: usize = 32;
+
+/// How long the head of a request may take to arrive, and its size, bytes.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+const HEAD_SIZE: usize = 32 << 10;
+
+/// The connections that are open. When there are too many, the oldest is closed: connections that nobody uses lock nobody
+/// out, and each of them costs a file descriptor that the rest of process-tracer may need.
+#[derive(Debug, Default)]
+struct Room {
+    strangers: VecDeque<AbortHandle>,
+    guests: VecDeque<AbortHandle>,
+}
+
+impl Room {
+    fn enter(&mut self, connection: AbortHandle) {
+        seat(&mut self.strangers, connection, STRANGERS);
+    }
+
+    /// The connection has shown the token: strangers can no longer displace it.
+    fn welcome(&mut self, connection: task::Id) {
+        if let Some(at) = self.strangers.iter().position(|stranger| stranger.id() == connection)
+            && let Some(guest) = self.strangers.remove(at)
+        {
+            seat(&mut self.guests, guest, GUESTS);
+        }
+    }
+}
+
+fn seat(seats: &mut VecDeque<AbortHandle>, connection: AbortHandle, limit: usize) {
+    seats.retain(|seated| !seated.is_finished());
+    if seats.len() == limit
+        && let Some(oldest) = seats.pop_front()
+    {
+        oldest.abort();
+    }
+    seats.push_back(connection);
+}
+
 /// What a request has to bring along to be answered.
 #[derive(Clone, Debug)]
 struct Lock {
     token: String,
     address: SocketAddr,
+}
+
+/// Who decides about a request, and where its connection is known.
+#[derive(Clone, Debug)]
+struct Door {
+    lock: Lock,
+    room: Arc<Mutex<Room>>,
+}
+
+impl Door {
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Lock {
@@ -174,18 +238,15 @@ impl Live {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let desk = Arc::clone(&self.desk);
         let pages = Router::new().route("/", get(async || Html(page()))).route("/events", get(events));
-        let pages = pages.layer(middleware::from_fn_with_state(self.lock.clone(), admit)).with_state(Arc::clone(&desk));
+        let door = Door { lock: self.lock.clone(), room: Arc::default() };
+        let pages = pages.layer(middleware::from_fn_with_state(door.clone(), admit)).with_state(Arc::clone(&desk));
         let serve = move || {
             privileges::drop_in_thread();
             runtime.block_on(async {
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-                let mut progress = desk.progress.subscribe();
-                let over = async move {
-                    let _ = progress.wait_for(|is_over| *is_over).await;
-                };
+                let progress = desk.progress.subscribe();
                 tokio::spawn(pulse(desk));
-                // What goes wrong with it is nothing that the command should suffer from.
-                let _ = axum::serve(listener, pages).with_graceful_shutdown(over).await;
+                serve(&listener, &door, pages, progress).await;
             });
         };
         let server = thread::Builder::new().name("live".to_owned()).spawn(serve);
@@ -337,6 +398,32 @@ impl Told {
     }
 }
 
+/// Answers one request on each connection, until the end, and then to the end of those that have shown the token.
+async fn serve(listener: &tokio::net::TcpListener, door: &Door, pages: Router, mut progress: watch::Receiver<bool>) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_header_size(HEAD_SIZE).keep_alive(false);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = progress.wait_for(|is_over| *is_over) => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let pages = TowerToHyperService::new(pages.clone());
+                    let connection = http.serve_connection(TokioIo::new(stream), pages);
+                    // What goes wrong with one is nothing that the command should suffer from.
+                    let connection = connections.spawn(async { drop(connection.await) });
+                    door.room().enter(connection);
+                }
+                // The connection is gone already, or there are no more file descriptors for now.
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            },
+        }
+    }
+    door.room().strangers.drain(..).for_each(|stranger| stranger.abort());
+    while connections.join_next().await.is_some() {}
+}
+
 /// Tells of what runs, as long as anybody looks.
 async fn pulse(desk: Arc<Desk>) {
     let has_our_pids = is_initial_pid_namespace();
@@ -358,18 +445,21 @@ async fn pulse(desk: Arc<Desk>) {
 
 /// Lets in those who know the token, and come by our own name.
 async fn admit(
-    State(lock): State<Lock>,
+    State(door): State<Door>,
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
     request: Request,
     next: Next,
 ) -> Response {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let is_ours = lock.admits_host(host);
-    let has_token = query.iter().any(|(name, value)| name == "token" && *value == lock.token);
+    let is_ours = door.lock.admits_host(host);
+    let has_token = query.iter().any(|(name, value)| name == "token" && *value == door.lock.token);
     if !is_ours || !has_token {
         return (StatusCode::FORBIDDEN, "the address that process-tracer gave has a token; this one is another\n")
             .into_response();
+    }
+    if let Some(connection) = task::try_id() {
+        door.room().welcome(connection);
     }
     let mut response = next.run(request).await;
     for (name, value) in
