@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
@@ -318,6 +318,54 @@ fn what_is_no_trace_is_told_by_its_line() {
     assert!(!folder.path().join("x.html").exists());
     let (_, stderr) = report(&["-o", "otlp"]);
     assert!(stderr.contains("process-tracer send"), "{stderr}");
+}
+
+/// Writes a trace of processes: each with its id, its parent's, its start and its end in nanoseconds.
+fn write_trace(file: &Path, processes: impl Iterator<Item = [u64; 4]>) {
+    let spans: Vec<_> = processes
+        .map(|[id, parent, start, end]| {
+            json!({
+                "traceId": "1".repeat(32), "spanId": format!("{id:016x}"), "parentSpanId": format!("{parent:016x}"),
+                "name": format!("p{}", id % 7), "kind": 1,
+                "startTimeUnixNano": start.to_string(), "endTimeUnixNano": end.to_string(),
+                "attributes": [{"key": "process.pid", "value": {"intValue": "1"}}],
+            })
+        })
+        .collect();
+    fs::write(file, json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string() + "\n").unwrap();
+}
+
+/// Has every report made of it, and a comparison with itself.
+fn assert_reported(file: &Path) {
+    let report = |arguments: &[&str]| {
+        let output = Command::new(PROCESS_TRACER).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let name = file.to_str().unwrap();
+    for output in ["summary", "tree"].into_iter().chain(FILES) {
+        let to = if output.contains('.') { format!("{name}-{output}") } else { output.to_owned() };
+        report(&["report", name, "-o", &to]);
+    }
+    report(&["diff", name, name]);
+}
+
+#[test]
+fn a_chain_of_100_000_processes_is_reported() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    write_trace(&file, (1..=100_000).map(|id| [id, id - 1, id * 10, 1_000_000_000 - id * 10]));
+    assert_reported(&file);
+}
+
+#[test]
+fn whatever_times_a_trace_has_it_is_reported() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    for (count, start, end) in [(2, 0, u64::MAX), (60, 0, u64::MAX), (60, u64::MAX, 0), (60, u64::MAX, u64::MAX)] {
+        // All under the first, so that their times add up.
+        write_trace(&file, (1..=count).map(|id| [id, u64::from(id > 1), start, end]));
+        assert_reported(&file);
+    }
 }
 
 #[test]

@@ -197,23 +197,29 @@ pub(super) struct Stretch {
 pub(super) struct Places {
     /// The place of each row.
     pub(super) of_row: Vec<u32>,
-    /// Of each place, the one above it and its name.
-    steps: Vec<(Option<u32>, Label)>,
+    /// Of each place, the one above it and its name. What is above comes first.
+    pub(super) steps: Vec<(Option<u32>, Label)>,
 }
 
 impl Places {
     /// The names from the root to this place.
     pub(super) fn names(&self, place: u32) -> Vec<Label> {
-        let mut names = Vec::new();
-        let mut next = Some(place);
-        while let Some(place) = next {
-            let (above, name) = self.steps[place as usize];
-            names.push(name);
-            next = above;
-        }
+        self.last_names(place, usize::MAX)
+    }
+
+    /// The last names of these, at most so many.
+    pub(super) fn last_names(&self, place: u32, limit: usize) -> Vec<Label> {
+        let step = |place: &u32| self.steps[*place as usize].0;
+        let mut names: Vec<_> =
+            iter::successors(Some(place), step).take(limit).map(|place| self.steps[place as usize].1).collect();
         names.reverse();
         names
     }
+}
+
+/// Adds up; a saved trace may say anything.
+pub(super) fn sum(amounts: impl Iterator<Item = u64>) -> u64 {
+    amounts.fold(0, u64::saturating_add)
 }
 
 /// Spans that have something in common, together.

@@ -1,7 +1,7 @@
 //! `process-tracer diff`: what of one trace takes longer in another.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     fmt::Write as _,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write as _},
@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use super::{
     analysis::{Group, Tree, groups},
     read::read,
-    row::{Kind, Rows},
+    row::{Kind, Label, Rows},
     style::{Style, align, duration, pad},
 };
 use crate::untrusted::Untrusted;
@@ -28,7 +28,7 @@ struct Side {
     by_place: HashMap<u64, Part>,
 }
 
-/// Processes of one name, or at one place: known by a hash of all the names, of which only the last are kept.
+/// Processes of one name, or at one place, of whose names only the last are kept.
 #[derive(Clone, Default)]
 struct Part {
     names: Vec<Untrusted>,
@@ -38,18 +38,11 @@ struct Part {
 /// Names of a place that are shown.
 const NAMES: usize = 24;
 
-impl Part {
-    fn new(names: impl Iterator<Item = Untrusted>, group: Group) -> (u64, Self) {
-        let (mut hasher, mut last) = (DefaultHasher::new(), VecDeque::new());
-        for name in names {
-            name.hash(&mut hasher);
-            last.push_back(name);
-            if last.len() > NAMES {
-                last.pop_front();
-            }
-        }
-        (hasher.finish(), Self { names: last.into(), group })
-    }
+/// What is the same in both traces: a name, below the hash of what is above it.
+fn hash(above: Option<u64>, name: &Untrusted) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (above, name).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Says on stdout what became slower and what faster.
@@ -74,19 +67,29 @@ impl Side {
     fn new(rows: &Rows) -> Option<Self> {
         let tree = Tree::grow(&rows.rows)?;
         let (own, places) = (tree.own_time(&rows.rows), tree.places(&rows.rows));
-        let text = |name| rows.text(name).clone();
         let is_process = |kind| kind == Kind::Process;
         let by_name = groups(&rows.rows, &own, |_, row| is_process(row.kind).then_some(row.name));
         let by_place = groups(&rows.rows, &own, |index, row| is_process(row.kind).then(|| places.of_row[index]));
+        let part = |names: &[Label], group| {
+            let names = names.iter().map(|name| rows.text(*name).clone()).collect();
+            Part { names, group }
+        };
+        let mut hashes: Vec<u64> = Vec::with_capacity(places.steps.len());
+        for (above, name) in &places.steps {
+            hashes.push(hash(above.map(|above| hashes[above as usize]), rows.text(*name)));
+        }
         let processes = || rows.rows.iter().filter(|row| is_process(row.kind));
         Some(Self {
             wall: rows.rows[tree.root].duration(),
             cpu: processes().fold(0, |sum, row| sum.saturating_add(row.cpu)),
             processes: processes().count(),
-            by_name: by_name.into_iter().map(|(name, group)| Part::new(vec![text(name)].into_iter(), group)).collect(),
+            by_name: by_name
+                .into_iter()
+                .map(|(name, group)| (hash(None, rows.text(name)), part(&[name], group)))
+                .collect(),
             by_place: by_place
                 .into_iter()
-                .map(|(place, group)| Part::new(places.names(place).into_iter().map(text), group))
+                .map(|(place, group)| (hashes[place as usize], part(&places.last_names(place, NAMES), group)))
                 .collect(),
         })
     }
@@ -173,7 +176,7 @@ fn change(before: u64, after: u64, style: &Style) -> String {
         format!("{sign}{size} ({:+.0} %)", (after as f64 / before as f64 - 1.0) * 100.0)
     };
     // A tenth is worth a colour.
-    if after > before + before / 10 { style.red(&text) } else { text }
+    if after > before.saturating_add(before / 10) { style.red(&text) } else { text }
 }
 
 #[cfg(test)]

@@ -13,6 +13,10 @@ use super::{
     row::{Kind, Rows},
 };
 
+/// Most names of a stack. What is deeper counts as its ancestor at this depth: a file of every chain in full would grow with
+/// the square of the depth.
+const DEPTH: u32 = 256;
+
 /// What a stack weighs, microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Weight {
@@ -44,10 +48,19 @@ impl Report for Stacks {
         let rows = &self.rows.rows;
         let Some(tree) = Tree::grow(rows) else { return Ok(()) };
         let (own, places) = (tree.own_time(rows), tree.places(rows));
+        // Of each place, the one that it counts as, and how deep that is.
+        let mut shown: Vec<(u32, u32)> = Vec::with_capacity(places.steps.len());
+        for (place, (above, _)) in (0..).zip(&places.steps) {
+            shown.push(match above.map(|above| shown[above as usize]) {
+                Some(deepest @ (_, DEPTH)) => deepest,
+                above => (place, above.map_or(1, |(_, depth)| depth + 1)),
+            });
+        }
         let mut stacks: BTreeMap<u32, u64> = BTreeMap::new();
         for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.kind == Kind::Process) {
             let weight = if self.weight == Weight::Wall { own[index] } else { row.cpu };
-            *stacks.entry(places.of_row[index]).or_default() += weight;
+            let stack = stacks.entry(shown[places.of_row[index] as usize].0).or_default();
+            *stack = stack.saturating_add(weight);
         }
         for (place, weight) in stacks {
             // These two are the format's own.
@@ -74,5 +87,16 @@ mod tests {
         assert_eq!(String::from_utf8(wall).unwrap(), "make 50000\nmake;sh 20000\nmake;sh;c_c 30000\n");
         let cpu = written(&story.spans(), |to| Box::new(Stacks::new(to, Weight::Cpu)));
         assert_eq!(String::from_utf8(cpu).unwrap(), "make 8000\nmake;sh 0\nmake;sh;c_c 25000\n");
+    }
+
+    #[test]
+    fn a_stack_has_a_greatest_depth_and_nothing_is_lost() {
+        let deep = (0..300).fold(story("last", 0, 1).cpu(1), |inner, _| story("sh", 0, 1).cpu(1).above(inner));
+        let cpu = written(&deep.spans(), |to| Box::new(Stacks::new(to, Weight::Cpu)));
+        let text = String::from_utf8(cpu).unwrap();
+        let (stacks, weights): (Vec<_>, Vec<_>) = text.lines().filter_map(|line| line.rsplit_once(' ')).unzip();
+        assert_eq!(stacks.iter().map(|stack| stack.split(';').count()).max(), Some(256));
+        let weight: u64 = weights.iter().map(|weight| weight.parse::<u64>().unwrap()).sum();
+        assert_eq!(weight, 301_000);
     }
 }

@@ -54,6 +54,11 @@ impl Story {
         self
     }
 
+    pub(super) fn above(mut self, child: Self) -> Self {
+        self.children.push(child);
+        self
+    }
+
     pub(super) fn exits(self, exit: i64) -> Self {
         Self { exit, ..self }
     }

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap, fmt::Write};
 
 use super::{
-    analysis::{Group, Places, Tree, costliest, peers},
+    analysis::{Group, Places, Tree, costliest, peers, sum},
     row::{Call, Kind, Label, Rows},
     style::{Style, align, bytes, duration, pad, share},
     tree,
@@ -185,9 +185,9 @@ fn costs(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut String) 
     }
     if let Some(rest) = summary.costliest.get(shown..).filter(|rest| !rest.is_empty()) {
         let count: usize = rest.iter().map(|(_, group)| group.count()).sum();
-        let sum = |of: fn(&Group) -> u64| rest.iter().map(|(_, group)| of(group)).sum();
         let more = pad(&format!("{} {} more names", style.dots(), rest.len()), room);
-        let (own, cpu) = (duration(sum(|group| group.own), style), duration(sum(|group| group.cpu), style));
+        let (own, cpu) = (sum(rest.iter().map(|(_, group)| group.own)), sum(rest.iter().map(|(_, group)| group.cpu)));
+        let (own, cpu) = (duration(own, style), duration(cpu, style));
         let _ = writeln!(text, "  {more} {count:>6} {} {}", align(&own, 9), align(&cpu, 8));
     }
 }
@@ -218,7 +218,8 @@ fn connections(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut St
     }
     let rest = &summary.peers[shown..];
     if !rest.is_empty() {
-        let (count, size) = rest.iter().fold((0, 0), |(n, size), (_, group)| (n + group.count(), size + group.bytes));
+        let count: usize = rest.iter().map(|(_, group)| group.count()).sum();
+        let size = sum(rest.iter().map(|(_, group)| group.bytes));
         let more = pad(&format!("{} {} more", style.dots(), rest.len()), room);
         let _ = writeln!(text, "  {more} {count:>6} {:>9} {:>9} {}", "", "", align(&bytes(size), 9));
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    analysis::Tree,
+    analysis::{Tree, sum},
     row::{Label, Rows},
     style::{Style, duration},
 };
@@ -47,7 +47,7 @@ impl Line {
 
     fn add(&mut self, other: &Self) {
         self.count += other.count;
-        self.total += other.total;
+        self.total = self.total.saturating_add(other.total);
         self.longest = self.longest.max(other.longest);
         self.failed += other.failed;
         self.is_unfinished |= other.is_unfinished;
@@ -79,7 +79,7 @@ pub(super) fn render(rows: &Rows, tree: &Tree, limit: usize, style: &Style, text
         let (mut visible, hidden): (Vec<usize>, Vec<usize>) = children.iter().partition(|child| shown.contains(child));
         let end = visible.pop();
         if !hidden.is_empty() {
-            let total: u64 = hidden.iter().map(|child| lines.nodes[*child].line.total).sum();
+            let total = sum(hidden.iter().map(|child| lines.nodes[*child].line.total));
             let count: u64 = hidden.iter().map(|child| lines.nodes[*child].line.count).sum();
             let branches = branches(style, &[lasts.as_slice(), &[end.is_none()]].concat());
             let _ = writeln!(text, "{:>9}  {branches}{} {count} more", duration(total, style), style.dots());

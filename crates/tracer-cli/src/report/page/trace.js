@@ -264,8 +264,8 @@ class Trace {
 
   ancestors(number) {
     const line = [];
-    for (let up = this.above[number]; up >= 0; up = this.above[up]) line.unshift(up);
-    return line;
+    for (let up = this.above[number]; up >= 0; up = this.above[up]) line.push(up);
+    return line.reverse();
   }
 
   // How many of `marked` (a byte for each span in depth-first order, summed up) lie below a span.
