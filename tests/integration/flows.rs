@@ -353,6 +353,35 @@ kill $!
 }
 
 #[test]
+fn what_comes_in_for_a_later_socket_on_the_same_port_is_not_counted() {
+    let script = "\
+import os, socket
+def bound(address):
+    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    own.bind(address)
+    return own
+peer, own = bound(('127.0.0.1', 0)), bound(('127.0.0.1', 0))
+address = own.getsockname()
+own.sendto(b'question', peer.getsockname())
+peer.sendto(b'answer', address)
+own.recv(100)
+own.close()
+if os.fork() == 0:
+    other = bound(address)
+    for again in range(3):
+        peer.sendto(b'for somebody else', address)
+        other.recv(100)
+    os._exit(0)
+os.wait()
+print('peer', peer.getsockname()[1])
+";
+    let run = trace_python(script, &[]);
+    let peer = run.told("peer").next().unwrap()[1];
+    let flow = run.trace.named(&format!("udp 127.0.0.1:{peer}"));
+    assert_eq!(counts(flow), ["1", "8", "1", "6"], "{flow:#?}");
+}
+
+#[test]
 fn a_socket_at_the_address_of_a_closed_one_has_a_flow_of_its_own() {
     let script = "\
 import os, socket, time

@@ -364,7 +364,7 @@ fn only_four_runs_without_root_watch_the_system_calls_at_once() {
     // In a network of its own, where no other test takes the seats.
     let script = "\
 for number in 1 2 3 4; do
-    ./process-tracer -q --unix -o $number.jsonl -- sh -c 'echo > ready.$0; exec sleep 20' $number > $number.log 2>&1 &
+    ./process-tracer -q --unix -o $number.jsonl -- sh -c 'echo > ready.$0; until [ -e over ]; do sleep 0.1; done' $number > $number.log 2>&1 &
     last=$!
 done
 until [ -e ready.1 ] && [ -e ready.2 ] && [ -e ready.3 ] && [ -e ready.4 ]; do sleep 0.1; done
@@ -374,7 +374,8 @@ until [ -e ready.1 ] && [ -e ready.2 ] && [ -e ready.3 ] && [ -e ready.4 ]; do s
 kill -9 $last
 wait $last
 ./process-tracer --unix -o sixth.jsonl -- sh -c 'exit 5'; echo $?
-kill $(jobs -p)
+echo > over
+wait
 ";
     let output = inside("--net", ":", ordinary.command("sh").args(["-c", script])).output().unwrap();
     let stderr = text(&output.stderr);

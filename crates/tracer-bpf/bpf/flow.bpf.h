@@ -53,6 +53,7 @@ struct passage {
 
 struct flow {
 	struct passage passage;
+	__u64 socket; /* struct sock * */
 	__u32 owner_tgid;
 	__u32 slot;
 	__u32 generation; /* another one in the slot means that the flow is over */
@@ -240,6 +241,7 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	if (!cursor || !datagram || !owner)
 		return 0;
 	fill_outgoing_key(&key, socket, datagram);
+	flow.socket = socket;
 	flow.inode = socket_inode((struct sock *)socket);
 	flow.local_port = local_port;
 	flow.owner_tgid = owner->identity.tgid;
@@ -344,7 +346,8 @@ __noinline int count_received(__u64 dev, __u64 net)
 	fill_incoming_key(&key, net, datagram);
 	flow = bpf_map_lookup_elem(&flows, &key);
 	slot = flow ? slot_of(flow) : NULL;
-	if (!slot)
+	/* The port may have passed to another socket, even of another user. */
+	if (!slot || socket_inode((struct sock *)flow->socket) != flow->inode)
 		return 0;
 	now = bpf_ktime_get_boot_ns();
 	if (!passes_first(&flow->passage, (struct net_device *)dev, now))
