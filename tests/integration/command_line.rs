@@ -321,7 +321,7 @@ fn files_that_somebody_else_has_put_there_are_not_touched() {
     fs::write(&file, "theirs").unwrap();
     chown(&file, Some(OTHER), None).unwrap();
     for (path, content, reason) in [
-        (&link, "precious", "it is a symbolic link of another user"),
+        (&link, "precious", "is a symbolic link of another user"),
         (&file, "theirs", "the file belongs to another user"),
     ] {
         let (output, stderr, has_run) = run(&["-o", path.to_str().unwrap()], &[]);

@@ -45,7 +45,12 @@ pub fn process_tracer() -> Command {
     let mut command = Command::new(PROCESS_TRACER);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        if name.starts_with("OTEL_") || name.starts_with("PROCESS_TRACER_") || name.starts_with("TRACE") {
+        // sudo may have started the tests.
+        if name.starts_with("SUDO_")
+            || name.starts_with("OTEL_")
+            || name.starts_with("PROCESS_TRACER_")
+            || name.starts_with("TRACE")
+        {
             command.env_remove(&*name);
         }
     }

@@ -10,6 +10,7 @@ mod connections;
 mod delivery;
 mod documentation;
 mod expressions;
+mod files;
 mod flows;
 mod harness;
 mod live;

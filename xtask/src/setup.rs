@@ -34,10 +34,12 @@ pub(crate) fn for_building() -> Result<()> {
     Ok(())
 }
 
-/// A C compiler and setcap for the tests, a browser, and Python with [`PACKAGES`].
+/// A C compiler, setcap and sudo for the tests, a browser, and Python with [`PACKAGES`].
 pub(crate) fn for_testing() -> Result<TestTools> {
     command("cc", "gcc", "gcc", "gcc")?;
     command("setcap", "libcap2-bin", "libcap", "libcap")?;
+    // The real one: it says who calls us.
+    command("sudo", "sudo", "sudo", "sudo")?;
     command("python3", "python3", "python3", "python")?;
     command("chromium", "chromium", "chromium", "chromium")?;
     let venv = root().join("target/python");

@@ -6,9 +6,9 @@
 use std::{
     env,
     ffi::OsString,
-    fmt, fs,
+    fmt,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -29,6 +29,7 @@ use crate::{
     args::Args,
     ci, console,
     report::{Format, Text},
+    sinks::file,
     state,
     user::User,
 };
@@ -603,7 +604,7 @@ fn milliseconds(value: &str) -> Result<Duration> {
 }
 
 fn read_pem(path: &str) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read '{path}'"))
+    file::contents(Path::new(path)).with_context(|| format!("cannot read '{path}'"))
 }
 
 /// An environment variable; an empty one counts as unset, as OpenTelemetry has it.

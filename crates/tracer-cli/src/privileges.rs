@@ -1,12 +1,17 @@
-//! Our capabilities, and getting rid of them.
+//! Our capabilities, and in whose name we touch files.
 //!
-//! They are a thread's own: the main thread drops its own around the launch, every other first of all.
+//! Both are a thread's own: the main thread drops its capabilities around the launch, every other first of all.
 
-use caps::{CapSet, Capability, CapsHashSet};
-use nix::unistd::{getegid, geteuid, getgid, getgroups, getuid, setfsgid, setfsuid};
+use std::{io, panic::resume_unwind, thread};
+
+use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
+use nix::{
+    libc,
+    unistd::{Gid, Uid, getegid, geteuid, getgid, getgroups, getuid, setfsgid, setfsuid},
+};
 use tracer_bpf::{Viewer, probe::hides_processes};
 
-use crate::{console, user::invoker};
+use crate::{console, user::Invoker};
 
 /// Before the command starts: with file capabilities on our binary, nothing but the attached programs needs them.
 ///
@@ -14,41 +19,98 @@ use crate::{console, user::invoker};
 /// back what we had dropped.
 pub(crate) fn drop_before_launch() {
     if !geteuid().is_root() {
-        keep(CapsHashSet::new());
+        keep_or_warn(CapsHashSet::new());
     }
 }
 
 /// Once the command runs. What root keeps is leave to forward signals to a command that has changed its user.
 pub(crate) fn drop_after_launch() {
     if geteuid().is_root() {
-        keep(CapsHashSet::from([Capability::CAP_KILL]));
+        keep_or_warn(CapsHashSet::from([Capability::CAP_KILL]));
     }
 }
 
 /// In a thread of ours: all of them, since what they were for is attached, open and connected.
 pub(crate) fn drop_in_thread() {
-    keep(CapsHashSet::new());
+    keep_or_warn(CapsHashSet::new());
 }
 
-/// In a thread that writes what there is to keep: as [`drop_in_thread`], and files are made in the name of whoever has called
-/// sudo, where they may make some.
-pub(crate) fn drop_in_sink() {
-    if geteuid().is_root()
-        && let Some((user, group)) = invoker()
-    {
-        setfsgid(group);
-        setfsuid(user);
+/// In a thread that writes spans: as [`drop_in_thread`]. Under sudo the thread becomes the invoker for all that it does with
+/// files.
+///
+/// # Errors
+///
+/// The thread is not the invoker, and must not touch files.
+pub(crate) fn drop_in_sink() -> io::Result<()> {
+    match Invoker::of_root() {
+        Some(invoker) => become_invoker(invoker),
+        None => {
+            drop_in_thread();
+            Ok(())
+        }
     }
-    drop_in_thread();
 }
 
-/// Does something that [`drop_in_sink`] has left to whoever has called sudo, as who we are.
-pub(crate) fn as_ourselves<T>(act: impl FnOnce() -> T) -> T {
-    let (user, group) = (setfsuid(geteuid()), setfsgid(getegid()));
-    let result = act();
-    setfsgid(group);
-    setfsuid(user);
-    result
+/// Does something with files as the invoker: with their user id, group id and supplementary groups, and no capabilities.
+///
+/// # Errors
+///
+/// Those of `act`; and if the kernel does not let us become the invoker.
+pub(crate) fn as_invoker<T: Send>(invoker: &Invoker, act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    if is_invoker(invoker) {
+        return act();
+    }
+    apart(|| {
+        become_invoker(invoker)?;
+        act()
+    })
+}
+
+/// Does something with files as root. A thread that became the invoker has no capabilities: there, root can do what the
+/// owner of a file can.
+///
+/// # Errors
+///
+/// Those of `act`.
+pub(crate) fn as_root<T: Send>(act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    apart(|| {
+        setfsgid(getegid());
+        setfsuid(geteuid());
+        act()
+    })
+}
+
+/// Runs it in a thread of its own, since all of these ids are a thread's own. The thread ends with them: nothing has to be
+/// restored, so nothing can go on as somebody else.
+fn apart<T: Send>(act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("files".to_owned()).spawn_scoped(scope, act)?;
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+fn is_invoker(invoker: &Invoker) -> bool {
+    // An invalid id changes nothing: setfsuid(2). Both give the id that the thread has.
+    let (user, group) = (setfsuid(Uid::from_raw(u32::MAX)), setfsgid(Gid::from_raw(u32::MAX)));
+    (user, group) == (invoker.uid, invoker.gid) && getgroups().is_ok_and(|groups| groups == invoker.groups)
+}
+
+/// For the rest of the thread.
+fn become_invoker(invoker: &Invoker) -> io::Result<()> {
+    let fail = |reason: String| io::Error::other(format!("cannot act as user {}: {reason}", invoker.uid));
+    let groups: Vec<libc::gid_t> = invoker.groups.iter().map(|group| group.as_raw()).collect();
+    // The C library's setgroups changes the groups of all threads, as POSIX has it: nptl(7). The kernel's changes this one.
+    // SAFETY: the groups outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    if result != 0 {
+        return Err(fail(io::Error::last_os_error().to_string()));
+    }
+    setfsgid(invoker.gid);
+    setfsuid(invoker.uid);
+    // The kernel takes CAP_DAC_OVERRIDE and its kind away with root's id, but not under SECBIT_NO_SETUID_FIXUP.
+    keep(CapsHashSet::new()).map_err(|error| fail(error.to_string()))?;
+    // Neither of the two calls reports an error.
+    if is_invoker(invoker) { Ok(()) } else { Err(fail("the kernel does not allow it".to_owned())) }
 }
 
 /// Who is to be shown no more than the kernel would show them: anybody but root, whatever capabilities our binary has.
@@ -60,13 +122,16 @@ pub(crate) fn viewer() -> Option<Viewer> {
     })
 }
 
-fn keep(wanted: CapsHashSet) {
-    let held = caps::read(None, CapSet::Permitted).unwrap_or_default();
+fn keep_or_warn(wanted: CapsHashSet) {
+    if let Err(error) = keep(wanted) {
+        console::warn(format_args!("cannot drop capabilities: {error}"));
+    }
+}
+
+fn keep(wanted: CapsHashSet) -> Result<(), CapsError> {
+    let held = caps::read(None, CapSet::Permitted)?;
     let kept: CapsHashSet = wanted.intersection(&held).copied().collect();
     // Effective first: it has to stay within what is permitted.
-    for set in [CapSet::Effective, CapSet::Permitted] {
-        if let Err(error) = caps::set(None, set, &kept) {
-            console::warn(format_args!("cannot drop capabilities: {error}"));
-        }
-    }
+    caps::set(None, CapSet::Effective, &kept)?;
+    caps::set(None, CapSet::Permitted, &kept)
 }

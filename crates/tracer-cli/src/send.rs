@@ -1,7 +1,7 @@
 //! `process-tracer send`: delivers files of OTLP/JSON lines.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io::{BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::Duration,
@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::trace::v1::TracesData;
 use crate::{
     config::{Otlp, Url},
     console::{self, Progress},
-    sinks::otlp::Sender,
+    sinks::{file::Saved, otlp::Sender},
 };
 
 /// Exit status if something was not delivered.
@@ -37,11 +37,12 @@ pub(crate) fn send(files: &[PathBuf], keep: bool, otlp: &Otlp) -> Result<u8> {
 /// Delivers a file line by line from its end, cutting off each line that has been taken: so what is left of it is what is
 /// left to do, whatever comes between.
 fn send_file(path: &Path, keep: bool, sender: &Sender, endpoint: &Url) -> Result<()> {
-    let mut file = OpenOptions::new().read(true).write(!keep).open(path)?;
+    let saved = Saved::open(path, !keep)?;
+    let mut file = &saved.file;
     if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
         bail!("a run is still writing it, or another send is on its way; nothing has been sent");
     }
-    let starts = check(&file)?;
+    let starts = check(file)?;
     let total = file.metadata()?.len();
     let (mut spans, mut rejected) = (0, (0, String::new()));
     let mut progress = Progress::default();
@@ -72,7 +73,7 @@ fn send_file(path: &Path, keep: bool, sender: &Sender, endpoint: &Url) -> Result
         bail!("{} of {spans} spans were rejected by {endpoint}: {}; the file is kept", rejected.0, rejected.1);
     }
     if !keep {
-        std::fs::remove_file(path).context("delivered, but cannot be deleted")?;
+        saved.delete().context("delivered, but cannot be deleted")?;
     }
     console::say(format_args!("{}: {spans} spans delivered to {endpoint}", path.display()));
     Ok(())

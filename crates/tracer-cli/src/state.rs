@@ -4,14 +4,14 @@ use std::{env, fs, os::unix::fs::MetadataExt, path::PathBuf};
 
 use nix::unistd::{User, geteuid};
 
-use crate::user::invoker;
+use crate::user::Invoker;
 
 /// `$XDG_STATE_HOME/process-tracer`, else `~/.local/state/process-tracer`. `~` is that of whoever has called sudo, if
 /// anybody has, and not `HOME` if that is somebody else's.
 pub(crate) fn folder() -> Option<PathBuf> {
     let named = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     // Whoever has called sudo owns what there is to keep.
-    let owner = invoker().map_or(geteuid(), |(user, _)| user);
+    let owner = Invoker::of_root().map_or_else(geteuid, |invoker| invoker.uid);
     let home = || {
         let is_ours = |path: &PathBuf| fs::metadata(path).is_ok_and(|metadata| metadata.uid() == owner.as_raw());
         named("HOME").filter(is_ours).or_else(|| Some(User::from_uid(owner).ok()??.dir))

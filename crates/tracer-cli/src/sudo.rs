@@ -26,7 +26,7 @@ use tracer_bpf::{
 
 use crate::{
     run,
-    user::{INVOKER, User, invoker},
+    user::{Invoker, invoker},
 };
 
 /// The subcommand that is the helper.
@@ -90,14 +90,14 @@ fn receive(mut socket: &UnixStream) -> Result<Option<Attached>> {
 
 /// The helper itself: attaches the programs for the user who has called sudo, and for no other processes than theirs.
 pub(crate) fn help(options: Options) -> Result<()> {
-    let (Some((user, group)), true) = (invoker(), geteuid().is_root()) else {
+    if invoker().is_none() || !geteuid().is_root() {
         bail!("this is for process-tracer --sudo to run");
-    };
+    }
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from)?;
-    let viewer = (!user.is_root()).then(|| Viewer {
-        user_id: user.as_raw(),
-        group_id: group.as_raw(),
-        hides_processes: User::look_up(INVOKER).map_or(true, |user| probe::hides_processes(user.groups())),
+    let viewer = Invoker::of_root().map(|invoker| Viewer {
+        user_id: invoker.uid.as_raw(),
+        group_id: invoker.gid.as_raw(),
+        hides_processes: probe::hides_processes(&invoker.groups),
     });
     let attached = probe::check()
         .map_err(|obstacle| format!("{obstacle}; {}", obstacle.remedy()))

@@ -1,18 +1,52 @@
 //! The user that the command runs as, if that is not ours: `--user`; and what users, groups and hosts are called here.
 
-use std::{collections::BTreeMap, env, ffi::CString, fs, io, os::unix::ffi::OsStrExt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::CString,
+    fs, io,
+    os::unix::ffi::OsStrExt,
+    sync::{Arc, OnceLock},
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::unistd::{Gid, Uid, geteuid, getgrouplist, setgid, setgroups, setuid};
 use tracer_model::{Accounts, Hosts};
 
 /// What stands for whoever has called sudo.
-pub(crate) const INVOKER: &str = "invoker";
+const INVOKER: &str = "invoker";
 
 /// Who has called sudo, if anybody has.
 pub(crate) fn invoker() -> Option<(Uid, Gid)> {
     let id = |name| env::var(name).ok()?.parse().ok();
     Some((Uid::from_raw(id("SUDO_UID")?), Gid::from_raw(id("SUDO_GID")?)))
+}
+
+/// Who called sudo to make us root. Files are opened in their name.
+#[derive(Debug)]
+pub(crate) struct Invoker {
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    /// The supplementary groups, in ascending order. None, if the user database does not have the user.
+    pub(crate) groups: Vec<Gid>,
+}
+
+impl Invoker {
+    /// `None` if nobody called sudo, if root did, and if sudo made us somebody else than root.
+    pub(crate) fn of_root() -> Option<&'static Self> {
+        static INVOKER: OnceLock<Option<Invoker>> = OnceLock::new();
+        let find = || {
+            let (uid, gid) = invoker().filter(|(uid, _)| geteuid().is_root() && !uid.is_root())?;
+            let groups = || {
+                let name = CString::new(nix::unistd::User::from_uid(uid).ok()??.name).ok()?;
+                getgrouplist(&name, gid).ok()
+            };
+            let mut groups = groups().unwrap_or_default();
+            groups.sort_unstable_by_key(|group| group.as_raw());
+            Some(Self { uid, gid, groups })
+        };
+        INVOKER.get_or_init(find).as_ref()
+    }
 }
 
 /// The names of users and groups on this machine, of its files alone: asking further, as getpwuid(3) may, could take a while
@@ -66,11 +100,6 @@ impl User {
         let groups = getgrouplist(&CString::new(entry.name.as_str())?, entry.gid)
             .with_context(|| format!("cannot look up the groups of '{name}'"))?;
         Ok(Self { entry, groups })
-    }
-
-    /// The groups they are in, as at a login.
-    pub(crate) fn groups(&self) -> &[Gid] {
-        &self.groups
     }
 
     /// The variables that say who one is.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    fs::File,
     io::{BufRead, BufReader, Read},
     path::Path,
     time::{Duration, SystemTime},
@@ -24,7 +23,10 @@ use opentelemetry_sdk::{
 
 use tracer_model::TraceId;
 
-use crate::console::{self, Progress};
+use crate::{
+    console::{self, Progress},
+    sinks::file,
+};
 
 /// Reads a file line by line, and hands on each span of a trace, or of the only one. Gives the resource of the first of them.
 ///
@@ -37,7 +39,7 @@ pub(super) fn read(
     mut take: impl FnMut(&SpanData) -> Result<()>,
 ) -> Result<Resource> {
     let shown = path.display();
-    let file = File::open(path).with_context(|| format!("cannot read '{shown}'"))?;
+    let file = file::read(path).with_context(|| format!("cannot read '{shown}'"))?;
     let total = file.metadata().map_or(0, |metadata| metadata.len());
     let mut reader = BufReader::new(file);
     let (mut line, mut number, mut done) = (Vec::new(), 0_u64, 0);

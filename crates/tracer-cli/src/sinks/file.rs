@@ -1,121 +1,417 @@
-//! Files that a trace is written to. Command lines may hold secrets, and the folder may be anybody's.
+//! The files of users: traces that we write, read, send and delete. Command lines may hold secrets, and folders may be open
+//! to everybody.
+//!
+//! Under sudo all of this is done as the invoker. Only where the kernel denies them access, root does it for them. Root's
+//! reach has no limit, so root follows no link of anybody else: [`Place::find`].
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions, TryLockError},
-    io,
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
-    path::{Path, PathBuf},
+    collections::VecDeque,
+    ffi::{OsStr, OsString},
+    fs::{File, Metadata, Permissions, TryLockError},
+    io::{self, Read},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, fchown},
+    },
+    path::{Component, Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
-use nix::{libc, unistd::geteuid};
-use tempfile::NamedTempFile;
+use anyhow::{Context, Result};
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat, readlinkat, renameat},
+    libc,
+    sys::{
+        stat::{Mode, mkdirat},
+        statfs::{PROC_SUPER_MAGIC, fstatfs},
+    },
+    unistd::{Uid, UnlinkatFlags, geteuid, unlinkat},
+};
+use rand::{TryRng, rngs::SysRng};
 
-use crate::{privileges, user::invoker};
+use crate::{privileges, user::Invoker};
 
 /// The owner's alone.
-const MODE: u32 = 0o600;
+const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
-/// Creates a file, or empties the one that is there. It is its owner's alone, whoever has called sudo owns it,
-/// and nobody else writes or sends it while it is open.
+/// Creates a file, or empties the one that is there. It belongs to the user alone, and nobody else writes or sends it
+/// while it is open.
 ///
 /// # Errors
 ///
-/// What the kernel says; and if somebody else has put a file or a symbolic link in its place.
+/// What the kernel says; and if the file, or a link to it, belongs to somebody else.
 pub(crate) fn create(path: &Path) -> Result<File> {
-    open(path).with_context(|| format!("cannot write '{}'", path.display()))
+    let create = |actor: Actor| {
+        let (file, is_new) =
+            Place::find(actor, path)?.open(actor, OFlag::O_WRONLY, |there| actor.may_replace(there))?;
+        if !file.metadata()?.is_file() {
+            return Ok(file); // a pipe, a device
+        }
+        // Two writers would spoil each other's lines. Not all file systems have locks.
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(io::Error::other("another run is writing it"));
+        }
+        if !is_new {
+            actor.restrict(&file);
+            file.set_len(0)?;
+        }
+        Ok(file)
+    };
+    Actor::act(create).with_context(|| format!("cannot write '{}'", path.display()))
 }
 
-fn is_ours(owner: u32) -> bool {
-    owner == geteuid().as_raw() || invoker().is_some_and(|(user, _)| owner == user.as_raw())
+/// Opens a regular file to append to it, or creates it.
+///
+/// # Errors
+///
+/// As [`create`]. But an existing file may be anybody's: in a container, the page of a CI job belongs to a user outside.
+pub(crate) fn append(path: &Path) -> io::Result<File> {
+    Actor::act(|actor| {
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
+        let (file, _) = Place::find(actor, path)?.open(actor, flags, |there| match actor {
+            Actor::RootFor(_) => actor.may_replace(there),
+            _ => is_regular(there).and_then(|()| has_one_name(there)),
+        })?;
+        Ok(file)
+    })
 }
 
-fn open(path: &Path) -> Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(MODE);
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_symlink() && is_ours(metadata.uid()) => {}
-        Ok(metadata) if metadata.is_symlink() => bail!("it is a symbolic link of another user"),
-        // Nor is one followed that comes between.
-        _ => {
-            options.custom_flags(libc::O_NOFOLLOW);
+/// Opens a file to read it.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub(crate) fn read(path: &Path) -> io::Result<File> {
+    Actor::act(|actor| match actor {
+        Actor::RootFor(_) => Place::find(actor, path)?.open_existing(OFlag::O_RDONLY, is_regular),
+        _ => File::open(path),
+    })
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+///
+/// As [`read`].
+pub(crate) fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    read(path)?.read_to_end(&mut contents)?;
+    Ok(contents)
+}
+
+/// Makes a folder, for its owner alone, and those above it. Under sudo the invoker makes it, and never root.
+///
+/// # Errors
+///
+/// What the kernel says; and if a link to it belongs to somebody else.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    let ours = Actor::ours();
+    ours.perform(|| ours.make_folder(path))
+}
+
+/// Who opens a file, and for whom.
+#[derive(Clone, Copy, Debug)]
+enum Actor {
+    /// The user that we are.
+    Ourselves(Uid),
+    /// Who called sudo.
+    Invoker(&'static Invoker),
+    /// Root, where the invoker may not.
+    RootFor(&'static Invoker),
+}
+
+impl Actor {
+    fn ours() -> Self {
+        Invoker::of_root().map_or_else(|| Self::Ourselves(geteuid()), Self::Invoker)
+    }
+
+    /// As the user, and where that is denied, as root.
+    fn act<T: Send>(act: impl Fn(Self) -> io::Result<T> + Sync) -> io::Result<T> {
+        let ours = Self::ours();
+        match (ours.perform(|| act(ours)), ours) {
+            (Err(error), Self::Invoker(invoker)) if error.raw_os_error() == Some(libc::EACCES) => {
+                let root = Self::RootFor(invoker);
+                root.perform(|| act(root))
+            }
+            (result, _) => result,
         }
     }
-    let file = options.open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Ok(file); // a pipe, a device
+
+    fn perform<T: Send>(self, act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        match self {
+            Self::Ourselves(_) => act(),
+            Self::Invoker(invoker) => privileges::as_invoker(invoker, act),
+            Self::RootFor(_) => privileges::as_root(act),
+        }
     }
-    if !is_ours(metadata.uid()) {
-        bail!("the file belongs to another user");
+
+    /// Whose permissions count.
+    fn user(self) -> Uid {
+        match self {
+            Self::Ourselves(user) => user,
+            Self::Invoker(invoker) => invoker.uid,
+            Self::RootFor(_) => Uid::from_raw(0),
+        }
     }
-    // Whoever else writes or sends it would spoil what the other does. Not all file systems have locks.
-    if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
-        bail!("another run is writing it");
+
+    /// Whose files these are to be.
+    fn owner(self) -> Uid {
+        match self {
+            Self::RootFor(invoker) => invoker.uid,
+            _ => self.user(),
+        }
     }
-    // One that was there before may be open to others. Some file systems have neither modes nor owners.
-    let _ = restrict(&file);
-    file.set_len(0)?;
-    Ok(file)
+
+    /// Whether to go on where a symbolic link leads. The last link of a path decides which file is written, and in a shared
+    /// folder anybody can make one. A folder that is a link leads users nowhere but where they may go; root it leads
+    /// anywhere.
+    fn may_follow(self, link: &Metadata, is_last: bool) -> bool {
+        let (user, owner) = (self.user(), Uid::from_raw(link.uid()));
+        owner.is_root() || owner == user || !(is_last || user.is_root())
+    }
+
+    /// Whether to write what is there.
+    fn may_replace(self, there: &Metadata) -> io::Result<()> {
+        let (kind, owner) = (there.file_type(), Uid::from_raw(there.uid()));
+        if kind.is_file() {
+            has_one_name(there)?;
+        } else if let Self::RootFor(_) = self {
+            is_regular(there)?;
+        } else if kind.is_dir() {
+            return Err(io::Error::other("it is a directory"));
+        } else if kind.is_socket() {
+            return Err(io::Error::other("it is a socket"));
+        } else if kind.is_fifo() && owner.is_root() {
+            return Ok(());
+        } else if !kind.is_fifo() {
+            return Ok(()); // a device: only root makes those, and the kernel knows who may write it
+        }
+        if owner == self.owner() { Ok(()) } else { Err(io::Error::other("the file belongs to another user")) }
+    }
+
+    /// Makes the file its owner's alone. Some file systems have neither modes nor owners.
+    fn restrict(self, file: &File) {
+        if let Self::RootFor(_) = self {
+            return; // root changes nothing that it did not create
+        }
+        let _ = file.set_permissions(Permissions::from_mode(MODE.bits()));
+    }
+
+    fn make_folder(self, path: &Path) -> io::Result<()> {
+        let place = match (Place::find(self, path), path.parent()) {
+            (Err(error), _) if error.raw_os_error() == Some(libc::EISDIR) => return Ok(()), // it is there
+            (Err(error), Some(parent)) if error.raw_os_error() == Some(libc::ENOENT) => {
+                self.make_folder(parent)?;
+                Place::find(self, path)?
+            }
+            (place, _) => place?,
+        };
+        match place {
+            Place::Entry { folder, name } => Ok(mkdirat(folder, name.as_os_str(), Mode::S_IRWXU)?),
+            Place::Open(_) => Err(Errno::ENOTDIR.into()),
+        }
+    }
+
+    /// Creates a file where none is.
+    fn create_new(self, folder: &OwnedFd, name: &OsStr, flags: OFlag) -> nix::Result<File> {
+        let file = File::from(openat(folder, name, flags | OFlag::O_CREAT | OFlag::O_EXCL | FLAGS, MODE)?);
+        // The umask may have taken away what the owner needs.
+        let _ = file.set_permissions(Permissions::from_mode(MODE.bits()));
+        if let Self::RootFor(Invoker { uid, gid, .. }) = self {
+            let _ = fchown(&file, Some(uid.as_raw()), Some(gid.as_raw()));
+        }
+        Ok(file)
+    }
 }
 
-fn restrict(file: &File) -> io::Result<()> {
-    file.set_permissions(Permissions::from_mode(MODE))?;
-    match invoker() {
-        Some((user, group)) if geteuid().is_root() => fchown(file, Some(user.as_raw()), Some(group.as_raw())),
-        _ => Ok(()),
+fn is_regular(there: &Metadata) -> io::Result<()> {
+    if there.is_file() { Ok(()) } else { Err(io::Error::other("it is no regular file")) }
+}
+
+/// Anybody who may read a file can give it a second name in a folder of their own, unless `fs.protected_hardlinks` is set.
+fn has_one_name(there: &Metadata) -> io::Result<()> {
+    if there.nlink() <= 1 {
+        Ok(())
+    } else {
+        Err(io::Error::other("the file has another name (hard link); delete this one"))
     }
+}
+
+/// For whatever is opened: a link that appears meanwhile is not followed, a pipe does not block, a terminal does not become
+/// ours.
+const FLAGS: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY).union(OFlag::O_CLOEXEC);
+
+/// As many links as the kernel follows: path_resolution(7).
+const MOST_LINKS: usize = 40;
+
+/// Where a path leads.
+#[derive(Debug)]
+enum Place {
+    /// A name in a folder. What has that name is no link, if anything has.
+    Entry { folder: OwnedFd, name: OsString },
+    /// Something that a process has open, such as `/dev/stdout`. Opened by `O_PATH`.
+    Open(OwnedFd),
+}
+
+impl Place {
+    /// Follows a path, one name after the other and each in the folder that the last one led to. So nobody can put a link
+    /// there between the look and the step.
+    fn find(actor: Actor, path: &Path) -> io::Result<Self> {
+        let step = |folder: &OwnedFd, name: &OsStr| openat(folder, name, OFlag::O_PATH | FLAGS, Mode::empty());
+        let mut folder = openat(AT_FDCWD, ".", OFlag::O_PATH | FLAGS, Mode::empty())?;
+        let (mut rest, mut links) = (names(path), 0);
+        while let Some(name) = rest.pop_front() {
+            let is_last = rest.is_empty();
+            let next = match step(&folder, &name) {
+                Err(Errno::ENOENT) if is_last => return Ok(Self::Entry { folder, name }),
+                next => File::from(next?),
+            };
+            let metadata = next.metadata()?;
+            if metadata.is_dir() {
+                folder = next.into();
+                if is_last {
+                    return Err(Errno::EISDIR.into());
+                }
+                continue;
+            }
+            if !metadata.is_symlink() {
+                return if is_last { Ok(Self::Entry { folder, name }) } else { Err(Errno::ENOTDIR.into()) };
+            }
+            if !actor.may_follow(&metadata, is_last) {
+                let what = PathBuf::from(name);
+                return Err(io::Error::other(match actor.user().is_root() {
+                    true => {
+                        format!("'{}' is a symbolic link of another user, which root does not follow", what.display())
+                    }
+                    false => format!("'{}' is a symbolic link of another user", what.display()),
+                }));
+            }
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Errno::ELOOP.into());
+            }
+            if fstatfs(&next)?.filesystem_type() == PROC_SUPER_MAGIC {
+                // Only the kernel makes links there. Many lead to what a process has open, and have no name to follow.
+                let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+                let target = File::from(openat(&folder, name.as_os_str(), flags, Mode::empty())?);
+                match (target.metadata()?.is_dir(), is_last) {
+                    (true, false) => folder = target.into(),
+                    (true, true) => return Err(Errno::EISDIR.into()),
+                    (false, false) => return Err(Errno::ENOTDIR.into()),
+                    (false, true) => return Ok(Self::Open(target.into())),
+                }
+                continue;
+            }
+            let mut target = names(Path::new(&readlinkat(&next, "")?));
+            target.append(&mut rest);
+            rest = target;
+        }
+        Err(Errno::EISDIR.into())
+    }
+
+    /// What is there, if anything is.
+    fn metadata(&self) -> io::Result<Option<Metadata>> {
+        let there = match self {
+            Self::Open(descriptor) => Ok(descriptor.try_clone()?),
+            Self::Entry { folder, name } => openat(folder, name.as_os_str(), OFlag::O_PATH | FLAGS, Mode::empty()),
+        };
+        match there {
+            Ok(there) => Ok(Some(File::from(there).metadata()?)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens what is there, or creates it. Says whether it is new.
+    fn open(
+        &self,
+        actor: Actor,
+        flags: OFlag,
+        check: impl Fn(&Metadata) -> io::Result<()>,
+    ) -> io::Result<(File, bool)> {
+        // Somebody may create it, or delete it, between the two: but not for ever.
+        for _ in 0..MOST_LINKS {
+            match self.open_existing(flags, &check) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                result => return result.map(|file| (file, false)),
+            }
+            let Self::Entry { folder, name } = self else { break };
+            match actor.create_new(folder, name, flags) {
+                Err(Errno::EEXIST) => {}
+                result => return Ok((result?, true)),
+            }
+        }
+        Err(Errno::ENOENT.into())
+    }
+
+    /// Opens what is there, if the check allows it.
+    fn open_existing(&self, flags: OFlag, check: impl Fn(&Metadata) -> io::Result<()>) -> io::Result<File> {
+        // Before it is opened, too: opening a device or a pipe may have effects.
+        let there = self.metadata()?.ok_or(Errno::ENOENT)?;
+        check(&there)?;
+        let opened = match self {
+            Self::Entry { folder, name } => openat(folder, name.as_os_str(), flags | FLAGS, Mode::empty()),
+            Self::Open(descriptor) => {
+                let link = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+                openat(AT_FDCWD, link.as_str(), flags | FLAGS.difference(OFlag::O_NOFOLLOW), Mode::empty())
+            }
+        };
+        let file = File::from(opened.map_err(|error| match error {
+            Errno::ENXIO if there.file_type().is_fifo() => {
+                io::Error::other("nobody reads the pipe; start its reader first")
+            }
+            error => error.into(),
+        })?);
+        check(&file.metadata()?)?;
+        // From here on whoever writes may wait.
+        fcntl(&file, FcntlArg::F_SETFL(flags.intersection(OFlag::O_APPEND)))?;
+        Ok(file)
+    }
+}
+
+/// The names of a path, one for each step.
+fn names(path: &Path) -> VecDeque<OsString> {
+    let steps = path.components().filter(|component| *component != Component::CurDir);
+    steps.map(|component| component.as_os_str().to_owned()).collect()
 }
 
 /// A file that is worth something only when it is complete: until then it has another name, and what was there before
 /// stays.
 #[derive(Debug)]
 pub(crate) enum Draft {
-    /// It is to have this name.
-    Apart(NamedTempFile, PathBuf),
+    Apart(Temporary),
     /// A pipe or a device.
     Direct(File),
 }
 
 impl Draft {
-    /// Begins the file; who may see and write it is as [`create`] has it.
+    /// Begins the file. [`create`] says who may see and write it.
     ///
     /// # Errors
     ///
     /// Likewise.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        Self::open(path).with_context(|| format!("cannot write '{}'", path.display()))
-    }
-
-    fn open(path: &Path) -> Result<Self> {
-        let mut path = path.to_owned();
-        match fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_symlink() && !is_ours(metadata.uid()) => {
-                bail!("it is a symbolic link of another user");
+        let create = |actor: Actor| {
+            let place = Place::find(actor, path)?;
+            let there = place.metadata()?;
+            there.as_ref().map_or(Ok(()), |there| actor.may_replace(there))?;
+            match place {
+                Place::Entry { folder, name } if there.is_none_or(|there| there.is_file()) => {
+                    Temporary::create(actor, folder, name).map(Self::Apart)
+                }
+                place => {
+                    let file = place.open_existing(OFlag::O_WRONLY, |there| actor.may_replace(there))?;
+                    Ok(Self::Direct(file))
+                }
             }
-            Ok(metadata) if metadata.is_symlink() => {
-                // One that leads nowhere yet is followed once.
-                let next = path.parent().unwrap_or(Path::new(".")).join(fs::read_link(&path)?);
-                path = fs::canonicalize(&path).unwrap_or(next);
-            }
-            _ => {}
-        }
-        match fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => bail!("it is a directory"),
-            Ok(metadata) if !metadata.is_file() => return Ok(Self::Direct(open(&path)?)),
-            Ok(metadata) if !is_ours(metadata.uid()) => bail!("the file belongs to another user"),
-            _ => {}
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary = tempfile::Builder::new().prefix(".process-tracer-").tempfile_in(folder)?;
-        let _ = restrict(temporary.as_file());
-        Ok(Self::Apart(temporary, path))
+        };
+        Actor::act(create).with_context(|| format!("cannot write '{}'", path.display()))
     }
 
     /// Another handle on the file, to write it by.
     pub(crate) fn writer(&self) -> io::Result<File> {
         match self {
-            Self::Apart(temporary, _) => temporary.as_file().try_clone(),
+            Self::Apart(temporary) => temporary.file.try_clone(),
             Self::Direct(file) => file.try_clone(),
         }
     }
@@ -124,13 +420,132 @@ impl Draft {
     pub(crate) fn finish(self) -> io::Result<()> {
         match self {
             Self::Direct(_) => Ok(()),
-            // Whoever has called sudo may not write where root has begun the file.
-            Self::Apart(temporary, path) => match temporary.persist(&path) {
-                Ok(_) => Ok(()),
-                Err(error) => {
-                    privileges::as_ourselves(|| error.file.persist(&path).map(|_| ())).map_err(|error| error.error)
-                }
-            },
+            Self::Apart(temporary) => temporary.finish(),
         }
+    }
+}
+
+/// The file under its other name. The `tempfile` crate works with paths, which may lead elsewhere by the time that the file
+/// gets its name. This works in the folder that was found at the beginning, and as the same user.
+#[derive(Debug)]
+pub(crate) struct Temporary {
+    file: File,
+    folder: OwnedFd,
+    /// Its name until it is complete.
+    temporary: OsString,
+    name: OsString,
+    actor: Actor,
+    is_finished: bool,
+}
+
+impl Temporary {
+    fn create(actor: Actor, folder: OwnedFd, name: OsString) -> io::Result<Self> {
+        let mut random = [0; 8];
+        SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
+        let temporary = OsString::from(format!(".process-tracer-{:016x}", u64::from_ne_bytes(random)));
+        let file = actor.create_new(&folder, &temporary, OFlag::O_WRONLY)?;
+        Ok(Self { file, folder, temporary, name, actor, is_finished: false })
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        let rename = || Ok(renameat(&self.folder, &*self.temporary, &self.folder, &*self.name)?);
+        self.actor.perform(rename)?;
+        self.is_finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // If that fails, a file of its owner's is left behind.
+            let _ = self.actor.perform(|| Ok(unlinkat(&self.folder, &*self.temporary, UnlinkatFlags::NoRemoveDir)?));
+        }
+    }
+}
+
+/// A saved trace that is read from its end, cut off, and deleted at last.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    pub(crate) file: File,
+    place: Place,
+    actor: Actor,
+}
+
+impl Saved {
+    /// Opens it, to be cut off or only to be read.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; and if a link to it belongs to somebody else, or it has another name that would be cut off, too.
+    pub(crate) fn open(path: &Path, is_writable: bool) -> io::Result<Self> {
+        Actor::act(|actor| {
+            let place = Place::find(actor, path)?;
+            let flags = if is_writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
+            let file = place.open_existing(flags, |there| {
+                is_regular(there)?;
+                if is_writable { has_one_name(there) } else { Ok(()) }
+            })?;
+            Ok(Self { file, place, actor })
+        })
+    }
+
+    /// Deletes it, unless its name has come to be another file's.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub(crate) fn delete(self) -> io::Result<()> {
+        self.actor.perform(|| {
+            let (ours, there) = (self.file.metadata()?, self.place.metadata()?);
+            match (&self.place, there) {
+                (Place::Entry { folder, name }, Some(there))
+                    if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) =>
+                {
+                    Ok(unlinkat(folder, &**name, UnlinkatFlags::NoRemoveDir)?)
+                }
+                _ => Err(io::Error::other("it no longer has that name")),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    /// Finds a path in a folder with a link. Gives whether it leads into the folder `inner`, and the name there.
+    fn find(link: &str, target: &str, path: &str) -> io::Result<(bool, OsString)> {
+        let folder = tempfile::tempdir()?;
+        fs::create_dir(folder.path().join("inner"))?;
+        symlink(target, folder.path().join(link))?;
+        let place = Place::find(Actor::Ourselves(geteuid()), &folder.path().join(path))?;
+        let Place::Entry { folder: found, name } = place else { return Err(io::Error::other("not a name")) };
+        let inner = fs::metadata(folder.path().join("inner"))?;
+        Ok((File::from(found).metadata()?.ino() == inner.ino(), name))
+    }
+
+    #[test]
+    fn links_are_followed_from_the_folder_that_they_are_in() {
+        assert_eq!(find("link", "inner", "link/new").unwrap(), (true, "new".into()));
+        assert_eq!(find("link", "inner/new", "link").unwrap(), (true, "new".into()));
+        assert_eq!(find("inner/link", "../new", "inner/link").unwrap(), (false, "new".into()));
+        assert_eq!(find("inner/link", "./../inner/new", "inner/../inner/./link").unwrap(), (true, "new".into()));
+    }
+
+    #[test]
+    fn links_that_lead_in_a_circle_are_an_error() {
+        assert_eq!(find("link", "link", "link").unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        assert_eq!(find("link", "link", "link/new").unwrap_err().raw_os_error(), Some(libc::ELOOP));
+    }
+
+    #[test]
+    fn folders_are_no_files() {
+        for path in ["inner", "inner/.", "inner/..", "link"] {
+            assert_eq!(find("link", "inner", path).unwrap_err().raw_os_error(), Some(libc::EISDIR), "{path}");
+        }
+        assert_eq!(find("link", "none/new", "link").unwrap_err().raw_os_error(), Some(libc::ENOENT));
     }
 }

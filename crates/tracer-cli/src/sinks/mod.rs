@@ -154,9 +154,9 @@ impl OpenSinks {
                 let thread = thread::Builder::new().name("sink".to_owned()).spawn({
                     let (queue, sender) = (Arc::clone(&queue), sender.clone());
                     move || {
-                        privileges::drop_in_sink();
+                        let obstacle = privileges::drop_in_sink().err().map(|error| error.to_string());
                         // Nobody to receive it: then it has been given up.
-                        let _ = sender.send(serve(sink, &queue));
+                        let _ = sender.send(serve(sink, &queue, obstacle));
                     }
                 });
                 thread.context("cannot start a thread").map(|_| watch)
@@ -178,33 +178,31 @@ impl OpenSinks {
     }
 }
 
-/// Feeds a sink from its queue, to the end. A panic, which is a bug, costs what it was given and what comes after.
-fn serve(mut sink: Box<dyn Sink>, queue: &Queue) -> Closing {
-    let mut panic = None;
+/// Feeds a sink from its queue, to the end. With an obstacle the sink gets nothing. A panic, which is a bug, costs what it
+/// was given and what comes after.
+fn serve(mut sink: Box<dyn Sink>, queue: &Queue, mut obstacle: Option<String>) -> Closing {
     while let Some(batch) = queue.take() {
         let spans = batch.len() as u64;
-        let missing = match panic {
+        let missing = match obstacle {
             None => catch_unwind(AssertUnwindSafe(|| sink.write(batch, queue)))
-                .map_err(|payload| panic = Some(said(payload.as_ref())))
+                .map_err(|payload| obstacle = Some(said(payload.as_ref())))
                 .ok(),
             Some(_) => None,
         };
         queue.count(spans, missing.unwrap_or(Undelivered { lost: spans, saved: 0 }));
     }
-    let closing = match panic {
+    let closing = match obstacle {
         None => catch_unwind(AssertUnwindSafe(|| sink.close())).map_err(|payload| said(payload.as_ref())),
-        Some(panic) => Err(panic),
+        Some(obstacle) => Err(obstacle),
     };
-    closing.unwrap_or_else(|panic| Closing {
-        problem: Some(format!("this is a bug, please report it: {panic}")),
-        ..Closing::default()
-    })
+    closing.unwrap_or_else(|problem| Closing { problem: Some(problem), ..Closing::default() })
 }
 
-/// What a panic said.
+/// What a panic said, for a user.
 fn said(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied().map(str::to_owned);
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default()
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
+    format!("this is a bug, please report it: {text}")
 }
 
 /// The way in: never waits.

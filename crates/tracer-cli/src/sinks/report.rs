@@ -1,19 +1,16 @@
 //! Sinks that make a report of the trace: text at its end, or a file.
 
 use std::{
-    fs::OpenOptions,
     io::{self, Write, stderr},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::Result;
-use nix::libc;
 use opentelemetry_sdk::Resource;
 use tracer_model::Span;
 
-use super::{Closing, Sink, Undelivered, otel::Converter, queue::Queue};
+use super::{Closing, Sink, Undelivered, file, otel::Converter, queue::Queue};
 use crate::{
     console,
     report::{Format, TOLD, Teller, Text, Writer},
@@ -60,14 +57,9 @@ impl Sink for TextSink {
     }
 }
 
-/// Appends a paragraph. A pipe that nobody reads would not let us go.
+/// Appends a paragraph.
 fn append(file: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options.append(true).create(true).custom_flags(libc::O_NONBLOCK).open(file)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    file.write_all(format!("\n{text}").as_bytes())
+    file::append(file)?.write_all(format!("\n{text}").as_bytes())
 }
 
 /// A file in some viewer's format.

@@ -1,12 +1,12 @@
 //! Where spans are kept that could not be delivered, until `process-tracer send` delivers them.
 
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result};
 use opentelemetry_sdk::Resource;
 use tracer_model::Span;
 
-use super::{Undelivered, json_lines::JsonLines};
+use super::{Undelivered, file, json_lines::JsonLines};
 
 /// A file of OTLP/JSON lines, made when there is something to keep.
 pub(crate) struct Spool {
@@ -41,8 +41,7 @@ impl Spool {
             Some(lines) => lines,
             none => {
                 if let Some(folder) = path.parent() {
-                    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-                    made.with_context(|| format!("cannot make '{}'", folder.display()))?;
+                    file::make_folder(folder).with_context(|| format!("cannot make '{}'", folder.display()))?;
                 }
                 none.insert(JsonLines::create(path, &self.resource)?)
             }
