@@ -592,3 +592,23 @@ fn a_reader_that_goes_away_ends_neither_us_nor_the_command() {
     assert_eq!(output.status.code(), Some(7), "{stderr}");
     assert!(stderr.contains("did not reach t.jsonl: Broken pipe"), "{stderr}");
 }
+
+#[test]
+fn a_limit_on_file_sizes_costs_an_output_and_not_the_command() {
+    let page = "t.html";
+    for name in NAMES.into_iter().filter(|name| *name != page) {
+        let folder = TempDir::new().unwrap();
+        let output = script_in(folder.path(), &format!("ulimit -f 0; $PT -o {name} -- sh -c 'exit 7'"));
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(7), "{name}: {stderr}");
+        assert!(stderr.contains("did not reach") && stderr.contains("File too large"), "{name}: {stderr}");
+        assert!(stderr.contains("incomplete: not all delivered"), "{name}: {stderr}");
+    }
+    // The page begins with more than is kept in memory, so its flag is refused.
+    let folder = TempDir::new().unwrap();
+    let output = script_in(folder.path(), &format!("ulimit -f 0; $PT -o {page} -- echo ran"));
+    let stderr = text(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{stderr}");
+    assert!(stderr.contains("cannot write 't.html': File too large"), "{stderr}");
+    assert_eq!(names(folder.path()), [""; 0]);
+}

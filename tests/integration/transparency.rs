@@ -47,6 +47,7 @@ fn a_wrapped_command_is_as_a_bare_one() {
         ("SIGHUP ignored, as by nohup", "trap '' HUP; $WRAP grep ^SigIgn /proc/self/status"),
         ("SIGINT and SIGTERM ignored", "trap '' INT TERM; $WRAP grep ^SigIgn /proc/self/status"),
         ("SIGCHLD ignored", "trap '' CHLD; $WRAP grep ^SigIgn /proc/self/status; echo $?"),
+        ("SIGXFSZ ignored", "trap '' XFSZ; $WRAP grep ^SigIgn /proc/self/status"),
         (
             "signals blocked",
             r#"python3 -c 'import os,signal,sys; signal.pthread_sigmask(signal.SIG_BLOCK, {10, 15, 40}); os.execvp(sys.argv[1], sys.argv[1:])' $WRAP grep ^SigBlk /proc/self/status"#,
@@ -128,6 +129,10 @@ fn a_wrapped_command_is_as_a_bare_one() {
         (
             "signals to us come once",
             "f=$(mktemp -u); mkfifo $f; $WRAP python3 -c \"$COUNT\" > $f & exec 3<$f; read -u 3; for i in 1 2 3; do kill -USR1 $!; sleep 0.1; done; kill -HUP $!; sleep 0.1; kill -TERM $!; cat <&3; rm $f",
+        ),
+        (
+            "a limit on file sizes",
+            "f=$(mktemp); ulimit -c 0; ulimit -f 1; $WRAP sh -c \"head -c 9999 /dev/zero > $f\" 2>/dev/null; echo $?; stat -c %s $f; rm $f",
         ),
         ("stopped and continued", "$WRAP bash -c '(sleep 0.3; kill -CONT $$) & kill -STOP $$; echo resumed'"),
         ("a broken pipe", "$WRAP yes | head -1; echo ${PIPESTATUS[0]}"),

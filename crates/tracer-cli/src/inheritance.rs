@@ -20,6 +20,7 @@ use nix::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inheritance {
     ignores_broken_pipes: bool,
+    ignores_file_limit: bool,
     ignores_children: bool,
     ignores_set_id: bool,
     blocked: SigSet,
@@ -30,8 +31,8 @@ impl Inheritance {
     /// Takes note of it, and sets things up for ourselves: first of all, before there is a second thread or a file is
     /// opened.
     ///
-    /// `last_argument` is the last of argv, where the kernel has put it.
-    pub(crate) fn take(last_argument: &'static CStr) -> Self {
+    /// `last_argument` is the last of argv, where the kernel has put it; `None` if there are no arguments.
+    pub(crate) fn take(last_argument: Option<&'static CStr>) -> Self {
         keep_standard_descriptors();
         let mut blocked = SigSet::empty();
         // Only a bad argument could make it fail.
@@ -39,12 +40,15 @@ impl Inheritance {
         Self {
             // A reader of our stderr that goes away must not be our death.
             ignores_broken_pipes: replace(libc::SIGPIPE, Some(libc::SIG_IGN)),
+            // A write past `ulimit -f` shall be an error of that output: EFBIG.
+            ignores_file_limit: replace(libc::SIGXFSZ, Some(libc::SIG_IGN)),
             // Ignored, the command's status would be lost to us.
             ignores_children: replace(libc::SIGCHLD, Some(libc::SIG_DFL)),
             // The C library's own: it takes it with our first thread.
             ignores_set_id: replace(SIGSETXID, None),
             blocked,
-            environment: Environment::take(last_argument),
+            // SAFETY: no memory is involved.
+            environment: Environment::take(last_argument, unsafe { libc::getauxval(libc::AT_SECURE) } != 0),
         }
     }
 
@@ -57,6 +61,7 @@ impl Inheritance {
     pub(crate) fn restore(&self) -> io::Result<()> {
         let dispositions = [
             (libc::SIGPIPE, self.ignores_broken_pipes),
+            (libc::SIGXFSZ, self.ignores_file_limit),
             (libc::SIGCHLD, self.ignores_children),
             (SIGSETXID, self.ignores_set_id),
         ];
@@ -78,14 +83,13 @@ fn split_variable(variable: &[u8]) -> Option<(&OsStr, &OsStr)> {
 pub(crate) struct Environment(&'static [u8]);
 
 impl Environment {
-    fn take(last_argument: &'static CStr) -> Self {
-        // SAFETY: no memory is involved.
-        if unsafe { libc::getauxval(libc::AT_SECURE) } == 0 {
-            return Self(&[]);
-        }
+    /// `is_secure`: the dynamic linker has taken variables out.
+    fn take(last_argument: Option<&'static CStr>, is_secure: bool) -> Self {
+        // Before Linux 5.18 a caller may pass no arguments at all. Then there is no command to give anything to.
+        let (true, Some(last_argument)) = (is_secure, last_argument) else { return Self(&[]) };
         // Between the arguments and the file name: fs/exec.c.
         let start = last_argument.to_bytes_with_nul().as_ptr_range().end;
-        // SAFETY: as above.
+        // SAFETY: no memory is involved.
         let end = unsafe { libc::getauxval(libc::AT_EXECFN) } as usize;
         let size = end.saturating_sub(start as usize);
         // SAFETY: both lie on our initial stack, which stays mapped; nobody writes there.
@@ -147,4 +151,14 @@ fn replace(signal: c_int, handler: Option<usize>) -> bool {
     // SAFETY: both actions outlive the call and are of the kernel's form; none of them runs code of ours.
     unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, &raw mut former, size_of::<u64>()) };
     former.handler == libc::SIG_IGN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_arguments_there_is_no_environment_to_read() {
+        assert!(Environment::take(None, true).0.is_empty());
+    }
 }

@@ -60,7 +60,7 @@ extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) 
 
 /// The exit status of a command line.
 fn main_with(arguments: &[&'static CStr]) -> u8 {
-    let inheritance = Inheritance::take(arguments.last().copied().unwrap_or_default());
+    let inheritance = Inheritance::take(arguments.last().copied());
     panic::set_hook(Box::new(|panic| {
         // While the command runs nothing of ours is to be seen. Whoever waits for a thread says what became of it, and the
         // panics of expressions are told as their failures.
