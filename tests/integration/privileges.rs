@@ -158,6 +158,47 @@ fn the_command_runs_as_another_user_with_all_that_goes_with_it() {
 }
 
 #[test]
+fn the_command_of_another_user_cannot_read_the_keys_of_root() {
+    // include/uapi/linux/keyctl.h: KEYCTL_JOIN_SESSION_KEYRING and KEY_SPEC_SESSION_KEYRING, KEYCTL_SEARCH, KEYCTL_READ.
+    let script = format!(
+        "import ctypes; call = ctypes.CDLL(None, use_errno=True).syscall; text = ctypes.create_string_buffer(9); \
+         key = call({0}, 10, -3, b'user', b'process-tracer-test', 0); \
+         error = ctypes.get_errno(); call({0}, 11, key, text, 9); print(text.value if key > 0 else error); \
+         print(call({0}, 10, -3, b'keyring', b'_uid.' + str(__import__('os').getuid()).encode(), 0) > 0)",
+        libc::SYS_keyctl
+    );
+    let with_a_key = |arguments: &[&str]| {
+        let mut command = process_tracer();
+        command.arg("-q").args(arguments).args(["--", "python3", "-c", &script]);
+        let join = || {
+            let (join, session, nothing): (libc::c_long, libc::c_long, libc::c_long) = (1, -3, 0);
+            let (kind, name, secret) = (c"user".as_ptr(), c"process-tracer-test".as_ptr(), c"secret".as_ptr());
+            // SAFETY: without a name no memory is involved.
+            if unsafe { libc::syscall(libc::SYS_keyctl, join, nothing) } < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            // SAFETY: the texts are constants, and the secret has that length.
+            match unsafe { libc::syscall(libc::SYS_add_key, kind, name, secret, 6_usize, session) } {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            }
+        };
+        // SAFETY: system calls are all it makes.
+        unsafe { command.pre_exec(join) };
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    // Without another user the keyring is the command's to inherit.
+    for arguments in [&[][..], &["-u", "root"]] {
+        let told = with_a_key(arguments);
+        assert!(told.starts_with("b'secret'\n"), "{arguments:?}: {told}");
+    }
+    // With one it has that user's keyring.
+    assert_eq!(with_a_key(&["-u", "nobody"]), format!("{}\nTrue\n", libc::ENOKEY));
+}
+
+#[test]
 fn file_capabilities_are_enough_and_the_command_gets_none() {
     let (output, trace) = Ordinary::new(Some(CAPABILITIES)).trace(&[], &[], "/bin/true; grep Cap /proc/self/status");
     let stdout = text(&output.stdout);

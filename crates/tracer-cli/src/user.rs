@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::unistd::{Gid, Uid, geteuid, getgrouplist, setgid, setgroups, setuid};
+use nix::{
+    libc,
+    unistd::{Gid, Uid, geteuid, getgrouplist, getuid, setgid, setgroups, setuid},
+};
 use tracer_model::{Accounts, Hosts};
 
 /// What stands for whoever has called sudo.
@@ -118,9 +121,32 @@ impl User {
         if !geteuid().is_root() {
             return Ok(()); // that is who we are
         }
+        let is_other = self.entry.uid != getuid();
         setgroups(&self.groups)?;
         setgid(self.entry.gid)?;
         setuid(self.entry.uid)?;
-        Ok(())
+        if is_other { leave_session_keyring() } else { Ok(()) }
     }
+}
+
+/// Gives the process an empty session keyring, linked to its user's keyring, as pam_keyinit(8) does for su(1). With the
+/// former user's session keyring it could read the keys of that user: keyrings(7), "Possession".
+fn leave_session_keyring() -> io::Result<()> {
+    // include/uapi/linux/keyctl.h
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    const LINK: libc::c_long = 8;
+    const SESSION_KEYRING: libc::c_long = -3;
+    const USER_KEYRING: libc::c_long = -4;
+    let nothing: libc::c_long = 0;
+    // SAFETY: a name that is NULL asks for a keyring without a name.
+    if unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, nothing) } < 0 {
+        let error = io::Error::last_os_error();
+        // A kernel without keys, or a container that forbids them. Then the command cannot read any either.
+        let has_no_keys = matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM));
+        return if has_no_keys { Ok(()) } else { Err(error) };
+    }
+    // Without the link the command only lacks its user's keys.
+    // SAFETY: no memory is involved.
+    unsafe { libc::syscall(libc::SYS_keyctl, LINK, USER_KEYRING, SESSION_KEYRING) };
+    Ok(())
 }

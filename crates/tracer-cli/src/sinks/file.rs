@@ -363,7 +363,7 @@ impl Place {
             error => error.into(),
         })?);
         check(&file.metadata()?)?;
-        // From here on whoever writes may wait.
+        // From here on a write may wait.
         fcntl(&file, FcntlArg::F_SETFL(flags.intersection(OFlag::O_APPEND)))?;
         Ok(file)
     }
