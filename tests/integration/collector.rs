@@ -103,6 +103,17 @@ fn a_large_trace_arrives_whole_over_both_protocols() {
     }
 }
 
+#[test]
+fn a_real_collector_with_a_small_limit_receives_everything_over_grpc() {
+    let rotel = Rotel::start_with(&["--otlp-grpc-max-recv-msg-size-mib", "1"]);
+    let script = r#"i=0; large=$(head -c 20000 /dev/zero | tr '\0' x); while [ $i -lt 50 ]; do /bin/true $large; i=$((i+1)); done"#;
+    let flags = ["--endpoint", &rotel.grpc, "--protocol", "grpc", "-o", "otlp", "--spool", "none"];
+    let run = trace_with(&flags, &["sh", "-c", script]);
+    run.trace.assert_complete();
+    assert!(run.stderr.trim_end().ends_with(", complete"), "{}", run.stderr);
+    assert_eq!(rotel.received(run.trace.spans.len()).len(), run.trace.spans.len());
+}
+
 /// Runs the server for as long as it takes to trace `true` with these variables; gives stderr.
 async fn trace_true(variables: &[(&str, String)]) -> String {
     let mut command = tokio::process::Command::from(process_tracer());

@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -32,22 +32,29 @@ use tempfile::TempDir;
 
 use crate::{harness::process_tracer, rotel::Rotel, trace::Trace};
 
-type Ids = BTreeSet<String>;
+pub type Ids = BTreeSet<String>;
+
+/// Writes an answer.
+type Writes = dyn FnOnce(&mut dyn Write) -> io::Result<()>;
 
 /// What a collector does with a request.
-enum Deed {
+pub enum Deed {
     Accept,
     /// Status line, further headers with their line ends, body.
     Answer(&'static str, &'static str, Vec<u8>),
     Hang,
     /// Closes the connection within the answer.
     Cut,
+    /// Writes the answer itself, then closes the connection.
+    Write(Box<Writes>),
 }
 
 /// A collector over HTTP that does as it is told.
-struct Collector {
+pub struct Collector {
     address: String,
     taken: Arc<Mutex<Ids>>,
+    /// Spans in all requests. A span that was sent twice counts twice.
+    asked: Arc<AtomicUsize>,
     /// Of the last request.
     path: Arc<Mutex<String>>,
     ends: Arc<AtomicBool>,
@@ -55,7 +62,7 @@ struct Collector {
 
 impl Collector {
     /// `deed` is given the number of the request, from 0, and the spans in it.
-    fn start(deed: impl Fn(usize, usize) -> Deed + Send + Sync + 'static) -> Self {
+    pub fn start(deed: impl Fn(usize, usize) -> Deed + Send + Sync + 'static) -> Self {
         Self::start_at("127.0.0.1:0", deed)
     }
 
@@ -63,8 +70,15 @@ impl Collector {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (taken, ends) = (Arc::new(Mutex::new(Ids::new())), Arc::new(AtomicBool::new(false)));
-        let path = Arc::new(Mutex::new(String::new()));
-        let shared = Arc::new((Mutex::new(0), deed));
+        let (path, asked) = (Arc::new(Mutex::new(String::new())), Arc::new(AtomicUsize::new(0)));
+        let counted = {
+            let asked = Arc::clone(&asked);
+            move |number, spans| {
+                asked.fetch_add(spans, Ordering::Relaxed);
+                deed(number, spans)
+            }
+        };
+        let shared = Arc::new((Mutex::new(0), counted));
         thread::spawn({
             let (taken, path, ends) = (Arc::clone(&taken), Arc::clone(&path), Arc::clone(&ends));
             move || {
@@ -77,15 +91,19 @@ impl Collector {
                 }
             }
         });
-        Self { address, taken, path, ends }
+        Self { address, taken, asked, path, ends }
     }
 
-    fn endpoint(&self) -> String {
+    pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    fn taken(&self) -> Ids {
+    pub fn taken(&self) -> Ids {
         self.taken.lock().unwrap().clone()
+    }
+
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 }
 
@@ -147,6 +165,11 @@ fn serve(
                 let _ = writer.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 1000\r\n\r\nhalf");
                 false
             }
+            Deed::Write(write) => {
+                // The client may have closed the connection.
+                let _ = write(&mut writer);
+                false
+            }
         };
         if !goes_on {
             return;
@@ -161,20 +184,24 @@ fn ids(spans: &[ResourceSpans]) -> Ids {
 }
 
 /// What came of a run against a collector.
-struct Delivery {
+pub struct Delivery {
     folder: TempDir,
-    stderr: String,
+    pub stderr: String,
     elapsed: Duration,
     /// Of the copy in a file: all there are.
-    all: Ids,
+    pub all: Ids,
 }
 
 impl Delivery {
     /// Traces a script, which ends with status 3, to an endpoint.
-    fn run(endpoint: &str, flags: &[&str], script: &str) -> Self {
+    pub fn run(endpoint: &str, flags: &[&str], script: &str) -> Self {
+        Self::run_by(process_tracer(), endpoint, flags, script)
+    }
+
+    /// The same with a command that has variables.
+    pub fn run_by(mut command: Command, endpoint: &str, flags: &[&str], script: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let copy = folder.path().join("copy.jsonl");
-        let mut command = process_tracer();
         command
             .args(["--endpoint", endpoint, "-o", "otlp", "-o"])
             .arg(&copy)
@@ -193,19 +220,19 @@ impl Delivery {
     }
 
     /// The file of what is kept, if there is one.
-    fn kept_in(&self) -> Option<PathBuf> {
+    pub fn kept_in(&self) -> Option<PathBuf> {
         let mut files = fs::read_dir(self.folder.path().join("spool")).ok()?.map(|entry| entry.unwrap().path());
         let file = files.next();
         assert!(files.next().is_none());
         file
     }
 
-    fn kept(&self) -> Ids {
+    pub fn kept(&self) -> Ids {
         let spans = self.kept_in().map(|file| Trace::read(&file).spans).unwrap_or_default();
         spans.into_iter().map(|span| span.span_id).collect()
     }
 
-    fn assert_delivered(&self, taken: &Ids) {
+    pub fn assert_delivered(&self, taken: &Ids) {
         assert_eq!((taken, self.kept_in()), (&self.all, None), "{}", self.stderr);
         assert!(self.stderr.trim_end().ends_with("complete"), "{}", self.stderr);
     }
@@ -230,7 +257,7 @@ impl Delivery {
     }
 }
 
-fn send(file: &Path, endpoint: &str) -> (Option<i32>, String) {
+pub fn send(file: &Path, endpoint: &str) -> (Option<i32>, String) {
     let output = process_tracer().args(["send", "--endpoint", endpoint]).arg(file).output().unwrap();
     assert!(output.stdout.is_empty());
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -238,7 +265,7 @@ fn send(file: &Path, endpoint: &str) -> (Option<i32>, String) {
 
 /// More than a second, so that spans are sent while the command runs, too.
 const LONG: &str = "for i in 1 2 3 4 5 6 7 8; do /bin/true; sleep 0.4; done";
-const SHORT: &str = "/bin/true; /bin/true";
+pub const SHORT: &str = "/bin/true; /bin/true";
 
 #[test]
 fn nobody_there() {

@@ -4,6 +4,7 @@
 //! Without them the tests fail. They are never skipped.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, unreachable_pub)]
 
+mod answers;
 mod collector;
 mod command_line;
 mod connections;

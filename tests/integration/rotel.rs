@@ -25,6 +25,11 @@ pub type Received = BTreeMap<String, Vec<String>>;
 
 impl Rotel {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts it with further flags.
+    pub fn start_with(flags: &[&str]) -> Self {
         let agent: PathBuf = std::env::var_os("ROTEL_AGENT")
             .expect("ROTEL_AGENT names the rotel-agent binary; `cargo xtask test` installs and sets it")
             .into();
@@ -37,6 +42,7 @@ impl Rotel {
             .args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")])
             .arg("--pid-file")
             .arg(folder.path().join("pid"))
+            .args(flags)
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .stdin(Stdio::null())

@@ -143,8 +143,10 @@ fn collector_row(collector: Option<&Otlp>) -> Row {
     let answer = otlp::check(otlp);
     let endpoint = &otlp.endpoint;
     match answer {
-        Ok(()) => {
-            Row { what, found: format!("{endpoint} answers in {} ms", started.elapsed().as_millis()), remedy: None }
+        Ok(warning) => {
+            let answers = format!("{endpoint} answers in {} ms", started.elapsed().as_millis());
+            let found = warning.map_or_else(|| answers.clone(), |warning| format!("{answers}: {warning}"));
+            Row { what, found, remedy: None }
         }
         Err(error) => Row {
             what,

@@ -376,6 +376,11 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
             failure.name, failure.count, failure.first
         ));
     }
+    for (delivery, warning) in
+        deliveries.iter().filter_map(|delivery| Some((delivery, delivery.closing.warning.as_ref()?)))
+    {
+        console::warn(format_args!("{}: {warning}", delivery.destination));
+    }
     for delivery in deliveries
         .iter()
         .filter(|delivery| delivery.missing != Undelivered::default() || delivery.closing.problem.is_some())

@@ -13,7 +13,10 @@ use opentelemetry_proto::tonic::trace::v1::TracesData;
 use crate::{
     config::{Otlp, Url},
     console::{self, Progress},
-    sinks::{file::Saved, otlp::Sender},
+    sinks::{
+        file::Saved,
+        otlp::{Accepted, Sender},
+    },
 };
 
 /// Exit status if something was not delivered.
@@ -44,7 +47,7 @@ fn send_file(path: &Path, keep: bool, sender: &Sender, endpoint: &Url) -> Result
     }
     let starts = check(file)?;
     let total = file.metadata()?.len();
-    let (mut spans, mut rejected) = (0, (0, String::new()));
+    let (mut spans, mut accepted) = (0, Accepted::default());
     let mut progress = Progress::default();
     let mut end = total;
     for start in starts.iter().rev().copied() {
@@ -54,23 +57,25 @@ fn send_file(path: &Path, keep: bool, sender: &Sender, endpoint: &Url) -> Result
         let data: TracesData = serde_json::from_slice(&line)?;
         let scopes = data.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
         spans += scopes.map(|scope| scope.spans.len() as u64).sum::<u64>();
-        let (count, reason) = sender
+        let answer = sender
             .send(data.resource_spans)
             .map_err(anyhow::Error::msg)
             .with_context(|| format!("not delivered to {endpoint}, {end} of {total} bytes are left"))?;
-        if count > 0 {
-            rejected = (rejected.0 + count, reason);
-        }
+        accepted = accepted + answer;
         // What has been rejected in part stays, and with it what stands before it.
-        if !keep && rejected.0 == 0 {
+        if !keep && accepted.rejected == 0 {
             file.set_len(start)?;
         }
         end = start;
         progress.show(format_args!("{}: {} of {total} bytes sent", path.display(), total - end));
     }
     progress.end();
-    if rejected.0 > 0 {
-        bail!("{} of {spans} spans were rejected by {endpoint}: {}; the file is kept", rejected.0, rejected.1);
+    if let Some(warning) = accepted.warning {
+        console::warn(format_args!("{endpoint}: {warning}"));
+    }
+    if accepted.rejected > 0 {
+        let Accepted { rejected, reason, .. } = accepted;
+        bail!("{rejected} of {spans} spans were rejected by {endpoint}: {reason}; the file is kept");
     }
     if !keep {
         saved.delete().context("delivered, but cannot be deleted")?;

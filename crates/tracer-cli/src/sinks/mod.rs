@@ -75,6 +75,8 @@ impl Add for Undelivered {
 pub(crate) struct Closing {
     /// Why something did not arrive.
     pub(crate) problem: Option<String>,
+    /// What the user should know although everything arrived.
+    pub(crate) warning: Option<String>,
     /// The command that delivers what is kept.
     pub(crate) to_send: Option<String>,
     /// Text to show.

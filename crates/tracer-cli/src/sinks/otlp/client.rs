@@ -1,32 +1,37 @@
-//! One request to a collector, over OTLP/HTTP or OTLP/gRPC, and what its answer means.
+//! One request to a collector, over OTLP/HTTP or OTLP/gRPC.
 //!
 //! Not by opentelemetry-otlp's exporter: it takes the SDK's spans alone, so that a file could not be sent, and keeps to itself
 //! what delivery rests on: rejected spans over gRPC, status codes, and when to try again.
 
 use std::{
-    error::Error,
+    cell::Cell,
+    future::ready,
     io::Write,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use flate2::{Compression, write::GzEncoder};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
-    trace_service_client::TraceServiceClient,
+    ExportTraceServiceRequest, trace_service_client::TraceServiceClient,
 };
 use prost::Message;
 use reqwest::{Certificate, ClientBuilder, Identity, redirect::Policy};
 use tokio::runtime::{Builder, Runtime};
 use tonic::{
-    Code, Status,
     codec::CompressionEncoding,
     metadata::MetadataMap,
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
-use tonic_types::StatusExt;
+use tower::{ServiceExt, service_fn};
 
+use super::answer::{self, Accepted, Content, Cut, Failure, Time, innermost};
 use crate::{
     config::{Otlp, Protocol},
     console,
@@ -34,9 +39,6 @@ use crate::{
 
 /// Says who we are to whoever reads a collector's log.
 const USER_AGENT: &str = concat!("process-tracer/", env!("CARGO_PKG_VERSION"));
-
-/// How often a request under way looks whether its time is over.
-const GLANCE: Duration = Duration::from_millis(100);
 
 /// A way to a collector.
 #[derive(Debug)]
@@ -50,31 +52,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 enum Transport {
     Http { client: reqwest::Client, url: String, headers: HeaderMap, uses_gzip: bool },
-    Grpc { client: TraceServiceClient<Channel>, headers: HeaderMap },
-}
-
-/// What a collector has taken in but not taken.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rejected {
-    pub(super) spans: u64,
-    pub(super) reason: String,
-}
-
-/// Why a request has not been taken in.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
-    /// There is no collector, or no way to it.
-    #[error("{0}")]
-    Unreachable(String),
-    /// It wants to be asked again, perhaps not before that time.
-    #[error("{reason}")]
-    Busy { reason: String, after: Option<Duration> },
-    /// There is too much in it.
-    #[error("{0}")]
-    TooLarge(String),
-    /// It would refuse it again.
-    #[error("{0}")]
-    Refused(String),
+    Grpc { channel: Channel, headers: HeaderMap, uses_gzip: bool },
 }
 
 impl Client {
@@ -91,29 +69,20 @@ impl Client {
         Ok(Self { runtime, transport, timeout: otlp.timeout })
     }
 
-    /// Sends a request and waits for its answer. `deadline` is looked at now and then, since it may come up meanwhile.
+    /// Sends a request and waits for its answer. `deadline` is checked now and then, since it may come up meanwhile.
     pub(super) fn export(
         &self,
         request: &ExportTraceServiceRequest,
-        deadline: impl Fn() -> Option<Instant>,
-    ) -> Result<Rejected, Failure> {
-        let limit = Instant::now() + self.timeout;
+        deadline: &dyn Fn() -> Option<Instant>,
+    ) -> Result<Accepted, Failure> {
+        let time = &Time { limit: Instant::now() + self.timeout, deadline };
         self.runtime.block_on(async {
-            let mut answer = Box::pin(async {
-                match &self.transport {
-                    Transport::Http { client, url, headers, uses_gzip } => {
-                        post(client, url, headers.clone(), *uses_gzip, request).await
-                    }
-                    Transport::Grpc { client, headers } => call(client.clone(), headers.clone(), request.clone()).await,
+            match &self.transport {
+                Transport::Http { client, url, headers, uses_gzip } => {
+                    post(client, url, headers.clone(), *uses_gzip, request, time).await
                 }
-            });
-            loop {
-                if let Ok(answer) = tokio::time::timeout(GLANCE, &mut answer).await {
-                    return answer;
-                }
-                let limit = deadline().map_or(limit, |deadline| deadline.min(limit));
-                if Instant::now() >= limit {
-                    return Err(Failure::Unreachable("no answer in time".to_owned()));
+                Transport::Grpc { channel, headers, uses_gzip } => {
+                    call(channel, headers.clone(), *uses_gzip, request.clone(), time).await
                 }
             }
         })
@@ -182,11 +151,8 @@ fn grpc(otlp: &Otlp) -> Result<Transport> {
             endpoint => endpoint?,
         };
     }
-    let mut client = TraceServiceClient::new(endpoint.connect_lazy());
-    if otlp.uses_gzip {
-        client = client.send_compressed(CompressionEncoding::Gzip);
-    }
-    Ok(Transport::Grpc { client, headers: otlp.headers.clone() })
+    let channel = endpoint.connect_lazy();
+    Ok(Transport::Grpc { channel, headers: otlp.headers.clone(), uses_gzip: otlp.uses_gzip })
 }
 
 async fn post(
@@ -195,118 +161,86 @@ async fn post(
     mut headers: HeaderMap,
     uses_gzip: bool,
     request: &ExportTraceServiceRequest,
-) -> Result<Rejected, Failure> {
+    time: &Time<'_>,
+) -> Result<Accepted, Failure> {
     let mut body = request.encode_to_vec();
     if uses_gzip {
         // Writing to memory cannot fail.
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         let written = encoder.write_all(&body).and_then(|()| encoder.finish());
         body = written.map_err(|error| Failure::Refused(error.to_string()))?;
-        headers.insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/x-protobuf"));
-    let answer = client.post(url).headers(headers).body(body).send().await;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    let answer = time.bound(client.post(url).headers(headers).body(body).send()).await;
+    let answer = answer.ok_or_else(Failure::timed_out)?;
     let answer = answer.map_err(|error| Failure::Unreachable(innermost(&error)))?;
-    let (status, after) = (answer.status(), retry_after(answer.headers()));
-    let body = answer.bytes().await.map_err(|error| Failure::Unreachable(innermost(&error)))?;
-    if status.is_success() {
-        // What is not understood is taken for consent: the status says so.
-        let answer = ExportTraceServiceResponse::decode(body).unwrap_or_default();
-        return Ok(rejected(answer.partial_success));
-    }
-    Err(failure_of_http(status, after))
-}
-
-/// By the OTLP specification, "OTLP/HTTP Response".
-fn failure_of_http(status: StatusCode, after: Option<Duration>) -> Failure {
-    let reason = format!("the collector answers {status}");
-    match status {
-        StatusCode::PAYLOAD_TOO_LARGE => Failure::TooLarge(reason),
-        StatusCode::TOO_MANY_REQUESTS
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Failure::Busy { reason, after },
-        _ => Failure::Refused(reason),
-    }
-}
-
-/// In seconds. The other form, a date, is left to our own patience.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    // Further than that no time can be reckoned with, nor does anybody wait.
-    Some(Duration::from_secs(seconds.min(24 * 60 * 60)))
+    answer::of_http(http::Response::from(answer), time).await
 }
 
 async fn call(
-    mut client: TraceServiceClient<Channel>,
+    channel: &Channel,
     headers: HeaderMap,
+    uses_gzip: bool,
     request: ExportTraceServiceRequest,
-) -> Result<Rejected, Failure> {
+    time: &Time<'_>,
+) -> Result<Accepted, Failure> {
+    // tonic stops at a message that it cannot read, and does not look at the status behind it. So the answer is read first.
+    let is_accepted = Cell::new(false);
+    let exchange = service_fn(|request| async {
+        let answer = time.bound(channel.clone().oneshot(request)).await;
+        let (mut head, body) = answer.ok_or_else(Failure::timed_out)?.map_err(unreachable)?.into_parts();
+        let mut content = Content::read(body, time).await;
+        for headers in [&mut head.headers, &mut content.trailers] {
+            drop_broken_details(headers);
+            is_accepted.set(is_accepted.get() || headers.get("grpc-status").is_some_and(|status| status == "0"));
+        }
+        let has_status = [&head.headers, &content.trailers].iter().any(|headers| headers.contains_key("grpc-status"));
+        match content.cut {
+            // A server begins its message once it has accepted the call.
+            Some(cut @ Cut::TooLarge) if !has_status && is_grpc(&head) => {
+                is_accepted.set(true);
+                Err(Failure::Refused(cut.to_string()))
+            }
+            Some(Cut::TimedOut) if !has_status => Err(Failure::timed_out()),
+            Some(Cut::Broken(why)) if !has_status => Err(Failure::Unreachable(why)),
+            _ => {
+                let body = Full::from(content.bytes).with_trailers(ready(Some(Ok(content.trailers))));
+                Ok(http::Response::from_parts(head, body))
+            }
+        }
+    });
+    let mut client = TraceServiceClient::new(exchange).accept_compressed(CompressionEncoding::Gzip);
+    if uses_gzip {
+        client = client.send_compressed(CompressionEncoding::Gzip);
+    }
     let request = tonic::Request::from_parts(MetadataMap::from_headers(headers), tonic::Extensions::default(), request);
     match client.export(request).await {
-        Ok(answer) => Ok(rejected(answer.into_inner().partial_success)),
-        Err(status) => Err(failure_of_grpc(&status)),
+        Ok(answer) => Ok(Accepted::new(answer.into_inner())),
+        Err(status) if is_accepted.get() => Ok(Accepted::unread(status.message())),
+        Err(status) => Err(answer::failure_of_grpc(&status)),
     }
 }
 
-/// By the OTLP specification, "OTLP/gRPC Response".
-fn failure_of_grpc(status: &Status) -> Failure {
-    let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
-    let reason = match status.source() {
-        // It has not got as far as a collector.
-        Some(source) => return Failure::Unreachable(innermost(source)),
-        None => format!("the collector answers {}: {}", status.code(), status.message()),
-    };
-    match status.code() {
-        Code::ResourceExhausted if after.is_none() => Failure::TooLarge(reason),
-        Code::ResourceExhausted
-        | Code::Cancelled
-        | Code::DeadlineExceeded
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::Unavailable
-        | Code::DataLoss => Failure::Busy { reason, after },
-        _ => Failure::Refused(reason),
-    }
+fn unreachable(error: tonic::transport::Error) -> Failure {
+    Failure::Unreachable(innermost(&error))
 }
 
-fn rejected(partial: Option<ExportTracePartialSuccess>) -> Rejected {
-    let partial = partial.unwrap_or_default();
-    Rejected { spans: partial.rejected_spans.try_into().unwrap_or_default(), reason: partial.error_message }
+/// Whether a server that speaks gRPC answers, and not some page.
+fn is_grpc(head: &http::response::Parts) -> bool {
+    let media = head.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    head.status == StatusCode::OK && media.is_some_and(|media| media.starts_with(b"application/grpc"))
 }
 
-/// The cause at the bottom of an error: the outer ones say where it happened, which is known.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_told_by_what_there_is_to_do() {
-        let http = |status| failure_of_http(StatusCode::from_u16(status).unwrap(), Some(Duration::from_secs(3)));
-        assert!(matches!(http(413), Failure::TooLarge(_)));
-        for status in [429, 502, 503, 504] {
-            assert!(
-                matches!(http(status), Failure::Busy { after: Some(after), .. } if after.as_secs() == 3),
-                "{status}"
-            );
-        }
-        for status in [400, 401, 404, 500] {
-            assert!(matches!(http(status), Failure::Refused(_)), "{status}");
-        }
-        let grpc = |code| failure_of_grpc(&Status::new(code, "why"));
-        assert!(matches!(grpc(Code::ResourceExhausted), Failure::TooLarge(_)));
-        assert!(matches!(grpc(Code::Unavailable), Failure::Busy { after: None, .. }));
-        assert!(matches!(grpc(Code::InvalidArgument), Failure::Refused(reason) if reason.ends_with("why")));
-        let details = tonic_types::ErrorDetails::with_retry_info(Some(Duration::from_secs(2)));
-        let busy = Status::with_error_details(Code::ResourceExhausted, "full", details);
-        assert!(matches!(failure_of_grpc(&busy), Failure::Busy { after: Some(after), .. } if after.as_secs() == 2));
+/// Removes details of a status that are not base64: tonic panics at them.
+fn drop_broken_details(headers: &mut HeaderMap) {
+    const DETAILS: &str = "grpc-status-details-bin";
+    // As tonic decodes them.
+    let padding = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let base64 = GeneralPurpose::new(&alphabet::STANDARD, padding);
+    let is_broken = |value: &HeaderValue| base64.decode(value.as_bytes()).is_err();
+    if headers.get(DETAILS).is_some_and(is_broken) {
+        headers.remove(DETAILS);
     }
 }

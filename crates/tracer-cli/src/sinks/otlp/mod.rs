@@ -1,5 +1,6 @@
 //! To a collector, over OTLP. What it does not take is tried again, and in the end saved.
 
+mod answer;
 mod client;
 
 use std::{
@@ -20,7 +21,8 @@ use opentelemetry_proto::{
 use opentelemetry_sdk::Resource;
 use tracer_model::Span;
 
-use self::client::{Client, Failure, Rejected};
+pub(crate) use self::answer::Accepted;
+use self::{answer::Failure, client::Client};
 use super::{Closing, Sink, Undelivered, otel::Converter, queue::Queue, spool::Spool};
 use crate::config::{Otlp, Protocol, TRACES_ENDPOINT, TRACES_PATH, Url};
 
@@ -35,6 +37,8 @@ pub(crate) struct OtlpSink {
     converter: Converter,
     spool: Spool,
     problem: Option<String>,
+    /// What the user should know of the first batch that has such a thing.
+    warning: Option<String>,
     /// The collector did not take the last batch, for no fault of the batch's.
     is_away: bool,
     /// Single spans, one after the other, that were too large for the collector.
@@ -53,6 +57,7 @@ impl OtlpSink {
             converter: Converter::from_environment(),
             spool,
             problem: None,
+            warning: None,
             is_away: false,
             too_large: 0,
             is_given_up: false,
@@ -83,12 +88,13 @@ impl OtlpSink {
         };
         let result = export(&self.client, &request, &pace);
         match result {
-            Ok(rejected) => {
+            Ok(accepted) => {
                 (self.is_away, self.too_large) = (false, 0);
-                let lost = rejected.spans.min(spans.len() as u64);
+                let lost = accepted.rejected.min(spans.len() as u64);
                 if lost > 0 {
-                    self.problem.get_or_insert_with(|| format!("rejected by the collector: {}", rejected.reason));
+                    self.problem.get_or_insert_with(|| format!("rejected by the collector: {}", accepted.reason));
                 }
+                self.warning = self.warning.take().or(accepted.warning);
                 Undelivered { lost, ..Undelivered::default() }
             }
             Err(Failure::TooLarge(_)) if spans.len() > 1 => {
@@ -123,7 +129,7 @@ impl Sink for OtlpSink {
         let (saved_in, loss) = self.spool.close();
         let problem = [self.problem, loss].into_iter().flatten().reduce(|problem, loss| format!("{problem}; {loss}"));
         let to_send = saved_in.map(|file| command_to_send(&file, &self.endpoint, self.protocol));
-        Closing { problem, to_send, ..Closing::default() }
+        Closing { problem, warning: self.warning, to_send, ..Closing::default() }
     }
 }
 
@@ -144,15 +150,15 @@ fn command_to_send(file: &Path, endpoint: &Url, protocol: Protocol) -> String {
     if is_below_base { command } else { format!("{TRACES_ENDPOINT}={} {command}", quoted(&endpoint)) }
 }
 
-/// Whether the collector takes spans: sends none.
-pub(crate) fn check(otlp: &Otlp) -> Result<(), String> {
+/// Sends a request without spans. Gives what the collector warns of.
+pub(crate) fn check(otlp: &Otlp) -> Result<Option<String>, String> {
     let client = Client::open(otlp).map_err(|error| format!("{error:#}"))?;
-    let answer = client.export(&ExportTraceServiceRequest::default(), || None);
+    let answer = client.export(&ExportTraceServiceRequest::default(), &|| None);
     client.close();
-    answer.map(drop).map_err(|failure| failure.to_string())
+    answer.map(|accepted| accepted.warning).map_err(|failure| failure.to_string())
 }
 
-/// Sends what is in a file, and says how many spans of it the collector rejected.
+/// Sends what is in a file.
 pub(crate) struct Sender {
     client: Client,
     /// How long a collector is asked again; a tenth of it, if there is none.
@@ -164,8 +170,8 @@ impl Sender {
         Ok(Self { client: Client::open(otlp)?, patience })
     }
 
-    /// Sends spans; gives how many were rejected, and why.
-    pub(crate) fn send(&self, resource_spans: Vec<ResourceSpans>) -> Result<(u64, String), String> {
+    /// Sends spans, in several requests if the collector wants them smaller.
+    pub(crate) fn send(&self, resource_spans: Vec<ResourceSpans>) -> Result<Accepted, String> {
         let started = Instant::now();
         let request = ExportTraceServiceRequest { resource_spans };
         let pace = Pace {
@@ -181,11 +187,10 @@ impl Sender {
             },
         };
         match export(&self.client, &request, &pace) {
-            Ok(Rejected { spans, reason }) => Ok((spans, reason)),
+            Ok(accepted) => Ok(accepted),
             Err(Failure::TooLarge(reason)) => {
                 let (one, other) = halves(request.resource_spans).ok_or(reason)?;
-                let (first, second) = (self.send(one)?, self.send(other)?);
-                Ok((first.0 + second.0, if first.1.is_empty() { second.1 } else { first.1 }))
+                Ok(self.send(one)? + self.send(other)?)
             }
             Err(failure) => Err(failure.to_string()),
         }
@@ -225,11 +230,11 @@ struct Pace<'a> {
 }
 
 /// Tries until it is taken in, or there is no point or no patience.
-fn export(client: &Client, request: &ExportTraceServiceRequest, pace: &Pace<'_>) -> Result<Rejected, Failure> {
+fn export(client: &Client, request: &ExportTraceServiceRequest, pace: &Pace<'_>) -> Result<Accepted, Failure> {
     let mut delays = backoff();
     loop {
         let failure = match client.export(request, pace.deadline) {
-            Ok(rejected) => return Ok(rejected),
+            Ok(accepted) => return Ok(accepted),
             Err(failure) => failure,
         };
         let delay = match &failure {

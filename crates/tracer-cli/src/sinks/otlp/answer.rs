@@ -1,0 +1,367 @@
+//! What a collector's answer means.
+//!
+//! The status decides. Spans that the collector accepted are never sent again, even if the rest of its answer cannot be
+//! read. No answer takes more memory than [`LIMIT`] allows.
+
+use std::{
+    error::Error,
+    fmt::Display,
+    io::Read,
+    ops::Add,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use flate2::read::MultiGzDecoder;
+use futures_util::future::{Either, select};
+use http::{HeaderMap, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
+use prost::{Message, bytes::Bytes};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// Bytes of an answer that are read, and bytes that they may unpack to. The OTLP specification recommends this limit
+/// ("OTLP/HTTP Response").
+const LIMIT: usize = 4 << 20;
+
+/// Characters of a collector's text that are shown.
+const SHOWN: usize = 400;
+
+/// How often a request under way checks whether its time is over.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Requests that the collector accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// Spans in them that it rejected.
+    pub(crate) rejected: u64,
+    /// Why it rejected the first of them.
+    pub(crate) reason: String,
+    /// The first thing that the user should know besides.
+    pub(crate) warning: Option<String>,
+}
+
+impl Add for Accepted {
+    type Output = Self;
+
+    fn add(self, later: Self) -> Self {
+        Self {
+            rejected: self.rejected + later.rejected,
+            reason: if self.rejected > 0 { self.reason } else { later.reason },
+            warning: self.warning.or(later.warning),
+        }
+    }
+}
+
+/// Why the collector did not accept a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Failure {
+    /// The request got no status: there is no collector, or no way to it.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It wants to be asked again, perhaps not before that time.
+    #[error("{reason}")]
+    Busy { reason: String, after: Option<Duration> },
+    /// The request is too large.
+    #[error("{0}")]
+    TooLarge(String),
+    /// It would refuse it again.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Why an answer ends early.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Cut {
+    #[error("it is larger than {} MiB", LIMIT >> 20)]
+    TooLarge,
+    #[error("the rest did not come in time")]
+    TimedOut,
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Failure {
+    /// The time of the request is over, and there is no status.
+    pub(super) fn timed_out() -> Self {
+        Self::Unreachable("no answer in time".to_owned())
+    }
+}
+
+impl Accepted {
+    /// The collector accepted the request, but its answer cannot be read.
+    pub(super) fn unread(why: &str) -> Self {
+        let why = brief(why);
+        let warning = format!("the collector accepted the spans, but its answer cannot be read: {why}");
+        Self { warning: Some(warning), ..Self::default() }
+    }
+
+    /// By the OTLP specification, "Partial Success": a message without rejected spans is a warning.
+    pub(super) fn new(answer: ExportTraceServiceResponse) -> Self {
+        let ExportTracePartialSuccess { rejected_spans, error_message } = answer.partial_success.unwrap_or_default();
+        let message = brief(&error_message);
+        match u64::try_from(rejected_spans).unwrap_or_default() {
+            0 if message.is_empty() => Self::default(),
+            0 => Self { warning: Some(format!("the collector warns: {message}")), ..Self::default() },
+            rejected => Self { rejected, reason: message, warning: None },
+        }
+    }
+}
+
+/// The time of a request. Its deadline may come up while the request is under way.
+pub(super) struct Time<'a> {
+    pub(super) limit: Instant,
+    pub(super) deadline: &'a dyn Fn() -> Option<Instant>,
+}
+
+impl Time<'_> {
+    /// Gives what comes of the work, or `None` once the time is over.
+    pub(super) async fn bound<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        // The time comes first: work that is always ready must not hold it off.
+        match select(pin!(self.is_over()), pin!(work)).await {
+            Either::Left(_) => None,
+            Either::Right((done, _)) => Some(done),
+        }
+    }
+
+    async fn is_over(&self) {
+        loop {
+            let limit = (self.deadline)().map_or(self.limit, |deadline| deadline.min(self.limit));
+            let left = limit.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(GLANCE)).await;
+        }
+    }
+}
+
+/// The body of an answer, as far as it came.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    pub(super) bytes: Vec<u8>,
+    pub(super) trailers: HeaderMap,
+    pub(super) cut: Option<Cut>,
+}
+
+impl Content {
+    /// Reads a body up to the limit.
+    pub(super) async fn read<B>(body: B, time: &Time<'_>) -> Self
+    where
+        B: Body<Data = Bytes, Error: Error + 'static>,
+    {
+        let mut body = pin!(body);
+        let mut content = Self::default();
+        loop {
+            let frame = match time.bound(body.frame()).await {
+                Some(Some(Ok(frame))) => frame,
+                Some(None) => return content,
+                Some(Some(Err(error))) => return content.cut(Cut::Broken(innermost(&error))),
+                None => return content.cut(Cut::TimedOut),
+            };
+            match frame.into_data() {
+                Ok(data) if content.bytes.len() + data.len() > LIMIT => return content.cut(Cut::TooLarge),
+                Ok(data) => content.bytes.extend_from_slice(&data),
+                Err(frame) => content.trailers.extend(frame.into_trailers().unwrap_or_default()),
+            }
+        }
+    }
+
+    /// Undoes its encoding. A server may use one that nobody asked for.
+    fn unpacked(mut self, headers: &HeaderMap) -> Self {
+        let encoding = text_of(headers, header::CONTENT_ENCODING);
+        if !["gzip", "x-gzip"].contains(&encoding.as_str()) {
+            let is_plain = ["", "identity"].contains(&encoding.as_str());
+            return if is_plain { self } else { self.cut(Cut::Broken(format!("it is encoded with {encoding}"))) };
+        }
+        let mut unpacked = Vec::new();
+        let read = MultiGzDecoder::new(self.bytes.as_slice()).take(LIMIT as u64 + 1).read_to_end(&mut unpacked);
+        self.bytes = unpacked;
+        match read {
+            Ok(size) if size > LIMIT => self.cut(Cut::TooLarge),
+            Ok(_) => self,
+            Err(error) => self.cut(Cut::Broken(error.to_string())),
+        }
+    }
+
+    /// The first reason stands.
+    fn cut(mut self, cut: Cut) -> Self {
+        self.cut.get_or_insert(cut);
+        self
+    }
+}
+
+/// Reads an answer over HTTP.
+pub(super) async fn of_http<B>(answer: Response<B>, time: &Time<'_>) -> Result<Accepted, Failure>
+where
+    B: Body<Data = Bytes, Error: Error + 'static>,
+{
+    let (head, body) = answer.into_parts();
+    let content = Content::read(body, time).await.unpacked(&head.headers);
+    let is_json = text_of(&head.headers, header::CONTENT_TYPE).starts_with("application/json");
+    if head.status.is_success() {
+        return Ok(accepted(&content, is_json));
+    }
+    let is_protobuf = text_of(&head.headers, header::CONTENT_TYPE).starts_with("application/x-protobuf");
+    let message = if is_json {
+        message_in_json(&content.bytes)
+    } else if is_protobuf {
+        tonic_types::Status::decode(content.bytes.as_slice()).ok().map(|status| status.message)
+    } else {
+        None
+    };
+    let message = message.unwrap_or_else(|| String::from_utf8_lossy(&content.bytes).into_owned());
+    Err(failure_of_http(head.status, &brief(&message), retry_after(&head.headers)))
+}
+
+fn accepted(content: &Content, is_json: bool) -> Accepted {
+    if let Some(cut) = &content.cut {
+        return Accepted::unread(&cut.to_string());
+    }
+    let bytes = content.bytes.as_slice();
+    let answer = match is_json {
+        true => serde_json::from_slice(bytes).ok(),
+        false => ExportTraceServiceResponse::decode(bytes).ok(),
+    };
+    answer
+        .map_or_else(|| Accepted::unread(&format!("it is not OTLP: {}", String::from_utf8_lossy(bytes))), Accepted::new)
+}
+
+/// The message of a google.rpc.Status.
+fn message_in_json(bytes: &[u8]) -> Option<String> {
+    let status: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    Some(status.get("message")?.as_str()?.to_owned())
+}
+
+/// By the OTLP specification, "OTLP/HTTP Response".
+fn failure_of_http(status: StatusCode, message: &str, after: Option<Duration>) -> Failure {
+    let reason = refusal(&status, message);
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::TooLarge(reason),
+        // The OpenTelemetry Collector passes on what Go's http.MaxBytesReader says.
+        StatusCode::BAD_REQUEST if message.contains("request body too large") => Failure::TooLarge(reason),
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Failure::Busy { reason, after },
+        _ => Failure::Refused(reason),
+    }
+}
+
+fn refusal(status: &dyn Display, message: &str) -> String {
+    let colon = if message.is_empty() { "" } else { ": " };
+    format!("the collector answers {status}{colon}{message}")
+}
+
+/// In seconds. The other form, a date, is left to our own patience.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = text_of(headers, header::RETRY_AFTER).parse().ok()?;
+    // A longer time cannot be added to a clock, and nobody waits for it.
+    Some(Duration::from_secs(seconds.min(24 * 60 * 60)))
+}
+
+/// By the OTLP specification, "OTLP/gRPC Response".
+pub(super) fn failure_of_grpc(status: &Status) -> Failure {
+    let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    let message = status.message();
+    let reason = match status.source() {
+        // It has not reached a collector.
+        Some(source) => return Failure::Unreachable(innermost(source)),
+        None => refusal(&status.code(), &brief(message)),
+    };
+    match status.code() {
+        Code::ResourceExhausted if after.is_none() => Failure::TooLarge(reason),
+        // Servers built on tonic answer this way.
+        Code::OutOfRange if message.contains("message length too large") => Failure::TooLarge(reason),
+        Code::ResourceExhausted
+        | Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => Failure::Busy { reason, after },
+        _ => Failure::Refused(reason),
+    }
+}
+
+/// A header's value in lower case; empty if there is none.
+fn text_of(headers: &HeaderMap, name: header::HeaderName) -> String {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// The beginning of a text, in one line.
+fn brief(text: &str) -> String {
+    // What is cut off must not cost time.
+    let start: String = text.chars().take(4 * SHOWN).collect();
+    let words = start.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut shown: String = words.chars().take(SHOWN).collect();
+    if shown.len() < words.len() || start.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The cause at the bottom of an error: the outer ones say where it happened, which is known.
+pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_classified_by_what_can_be_done() {
+        let http = |status, message| {
+            failure_of_http(StatusCode::from_u16(status).unwrap(), message, Some(Duration::from_secs(3)))
+        };
+        assert!(matches!(http(413, ""), Failure::TooLarge(_)));
+        assert!(matches!(http(400, "http: request body too large"), Failure::TooLarge(_)));
+        for status in [429, 502, 503, 504] {
+            let failure = http(status, "");
+            assert!(matches!(failure, Failure::Busy { after: Some(after), .. } if after.as_secs() == 3), "{status}");
+        }
+        for status in [400, 401, 404, 500] {
+            assert!(matches!(http(status, "why"), Failure::Refused(reason) if reason.ends_with(": why")), "{status}");
+        }
+        let grpc = |code| failure_of_grpc(&Status::new(code, "why"));
+        assert!(matches!(grpc(Code::ResourceExhausted), Failure::TooLarge(_)));
+        assert!(matches!(grpc(Code::Unavailable), Failure::Busy { after: None, .. }));
+        assert!(matches!(grpc(Code::OutOfRange), Failure::Busy { after: None, .. }));
+        assert!(matches!(grpc(Code::InvalidArgument), Failure::Refused(reason) if reason.ends_with("why")));
+        let tonic =
+            Status::out_of_range("Error, decoded message length too large: found 2 bytes, the limit is: 1 bytes");
+        assert!(matches!(failure_of_grpc(&tonic), Failure::TooLarge(_)));
+        let details = tonic_types::ErrorDetails::with_retry_info(Some(Duration::from_secs(2)));
+        let busy = Status::with_error_details(Code::ResourceExhausted, "full", details);
+        assert!(matches!(failure_of_grpc(&busy), Failure::Busy { after: Some(after), .. } if after.as_secs() == 2));
+    }
+
+    #[test]
+    fn a_gzip_bomb_is_unpacked_to_the_limit() {
+        use std::io::Write;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        for _ in 0..64 {
+            encoder.write_all(&vec![0; 1 << 20]).unwrap();
+        }
+        let bytes = encoder.finish().unwrap();
+        let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, "gzip".parse().unwrap())]);
+        let content = Content { bytes, ..Content::default() }.unpacked(&headers);
+        assert_eq!((content.bytes.len(), content.cut), (LIMIT + 1, Some(Cut::TooLarge)));
+    }
+
+    #[test]
+    fn a_long_text_is_shown_in_part() {
+        assert_eq!(brief(" a\n\tb \r\n"), "a b");
+        assert_eq!(brief(&"ü ".repeat(SHOWN)).chars().count(), SHOWN + 1);
+        assert!(brief(&"x".repeat(LIMIT)).ends_with("x…"));
+        assert!(!brief(&"x".repeat(SHOWN)).ends_with('…'));
+    }
+}
