@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout)]
 
 mod bench;
+mod deny;
 mod instructions;
 mod setup;
 mod vm;
@@ -24,6 +25,7 @@ usage: cargo xtask TASK
   bench [--pairs N]          what tracing costs, as ratios against the bare command
   bench storm                60 seconds of processes as fast as they come: what is lost
   bench million              a million of them
+  deny                       check the dependencies: licences, sources, known vulnerabilities
   setcap [BINARY]            give the release build, or BINARY, the capabilities it needs, for ordinary users
   setup                      install what building and testing need; the tasks above do this themselves
 ";
@@ -46,6 +48,7 @@ fn main() -> Result<ExitCode> {
             ["million"] => bench::storm(&build()?, 3600, 1_000_000)?,
             _ => bail!("usage: cargo xtask bench [--pairs N | storm | million]"),
         },
+        "deny" => deny::deny()?,
         "setcap" => setcap(rest.first().map(PathBuf::from))?,
         "setup" => {
             setup::for_building()?;

