@@ -205,6 +205,9 @@ fn a_page_that_is_no_answer_is_pointed_out() {
     let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
     let warning = "cannot be read: it is not OTLP: <html> <title>Please log in</title> </html>";
     assert_accepted(&delivery, collector.asked(), warning);
+    let doctor = process_tracer().args(["doctor", "--endpoint", &collector.endpoint()]).output().unwrap();
+    let stdout = String::from_utf8_lossy(&doctor.stdout);
+    assert!(stdout.contains(warning), "{stdout}");
 }
 
 #[test]
