@@ -6,6 +6,7 @@ use nix::sys::utsname::uname;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use percent_encoding::percent_decode_str;
+use tracer_model::expression::{RESERVED, is_reserved};
 
 use crate::{ci, config::variable, console};
 
@@ -62,10 +63,21 @@ fn os_release_field(release: &str, field: &str) -> Option<String> {
 /// invalidates them all, says the specification.
 fn attributes_from_environment() -> Vec<KeyValue> {
     let Some(text) = variable("OTEL_RESOURCE_ATTRIBUTES") else { return Vec::new() };
-    parse_attributes(&text).unwrap_or_else(|pair| {
+    let mut attributes = parse_attributes(&text).unwrap_or_else(|pair| {
         console::warn(format_args!("OTEL_RESOURCE_ATTRIBUTES is ignored: '{pair}' is not KEY=VALUE"));
         Vec::new()
-    })
+    });
+    attributes.retain(|attribute| {
+        let is_reserved = is_reserved(attribute.key.as_str());
+        if is_reserved {
+            console::warn(format_args!(
+                "'{}' of OTEL_RESOURCE_ATTRIBUTES is ignored: names that begin with '{RESERVED}' are process-tracer's own",
+                attribute.key
+            ));
+        }
+        !is_reserved
+    });
+    attributes
 }
 
 fn parse_attributes(text: &str) -> Result<Vec<KeyValue>, &str> {

@@ -15,12 +15,24 @@ use crate::{event::Strings, span::Value};
 /// The variables of an expression.
 const VARIABLES: [&str; 3] = ["env", "args", "cmdline"];
 
+/// Attributes of our own begin so. No user sets them, in a span or in the resource.
+pub const RESERVED: &str = "process_tracer.";
+
+/// Whether an attribute's name is one of ours.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    name.trim().get(..RESERVED.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESERVED))
+}
+
 /// Why a `NAME=EXPR` is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// No `=`, or nothing before it.
     #[error("'{0}' is not NAME=EXPR; for example: -a pod='env[\"POD_NAME\"]'")]
     NoName(String),
+    /// Its name is one of ours, by which reports know what a trace is worth.
+    #[error("attribute '{0}': names that begin with '{RESERVED}' are process-tracer's own; choose another")]
+    Reserved(String),
     /// Not an expression.
     #[error(
         "expression of attribute '{name}' does not compile at column {column}: {source_text}; \
@@ -81,6 +93,9 @@ impl Attribute {
         let name = name.trim().to_owned();
         if name.is_empty() {
             return Err(no_name());
+        }
+        if is_reserved(&name) {
+            return Err(CompileError::Reserved(name));
         }
         // The library panics at some that it does not foresee.
         let program = match catch_unwind(|| expr::compile(source)) {
@@ -324,6 +339,10 @@ mod tests {
         let error = |definition: &str| Attribute::compile(definition).unwrap_err().to_string();
         assert!(error("novalue").contains("'novalue' is not NAME=EXPR"));
         assert!(error("=1").contains("is not NAME=EXPR"));
+        for name in ["process_tracer.complete", " process_tracer.x ", "Process_Tracer.complete"] {
+            assert!(error(&format!("{name}=true")).contains("process-tracer's own"), "{name}");
+        }
+        assert!(Attribute::compile("process_tracer_x=true").is_ok());
         assert!(error(r#"pod=env["X"#).contains("'pod' does not compile at column "), "{}", error(r#"pod=env["X"#));
         assert!(error("pod=1 +").contains("at column 4"), "{}", error("pod=1 +"));
         let literal = error("stage=prod");
