@@ -21,6 +21,7 @@ mod privileges;
 mod processes;
 mod reports;
 mod rotel;
+mod secrets;
 mod trace;
 mod transparency;
 mod unix;

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, hint::black_box, time::SystemTime};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tracer_bpf::Decoder;
-use tracer_model::{Accounts, Anchor, Event, Hosts, Ktime, Settings, Span, SpanId, TraceId, Tracer};
+use tracer_model::{Accounts, Anchor, Event, Hosts, Ktime, Settings, Span, SpanId, TraceId, Tracer, redact::Policy};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// As many are alive at once as `make -j` may have.
@@ -81,7 +81,7 @@ fn tracer() -> Tracer {
         anchor: Anchor { ktime: Ktime(0), wall: SystemTime::UNIX_EPOCH },
         seed: [3; 32],
         attributes: [].into_iter().collect(),
-        redacts: true,
+        arguments: Policy::default(),
         accounts: Accounts::default(),
         cpus: 2,
         hosts: Hosts::new(String::new()),

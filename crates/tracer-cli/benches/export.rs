@@ -33,6 +33,7 @@ use prost::Message;
 use tracer_model::{
     Accounts, Anchor, Event, ExitStatus, Hosts, Identity, Ktime, Settings, Span, SpanId, TraceId, Tracer,
     event::{Image, Strings, Usage},
+    redact::Policy,
 };
 
 /// About as many as a batch has.
@@ -48,7 +49,7 @@ fn spans() -> Vec<Span> {
         anchor: Anchor { ktime: Ktime(0), wall: SystemTime::now() },
         seed: [3; 32],
         attributes: [].into_iter().collect(),
-        redacts: true,
+        arguments: Policy::default(),
         accounts: Accounts::default(),
         cpus: 2,
         hosts: Hosts::new(String::new()),

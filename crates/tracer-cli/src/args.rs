@@ -108,9 +108,18 @@ pub(crate) struct Args {
     #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_UNIX", hide_env_values = true)]
     pub(crate) unix: bool,
 
-    /// Export arguments as they are, with what looks like a password or a token in them
-    #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_NO_REDACT", hide_env_values = true)]
-    pub(crate) no_redact: bool,
+    /// Arguments to export: `all`, `program` (`argv[0]` alone), or `none`; expressions see the same [default: all]
+    #[arg(long, value_name = "WHICH", env = "PROCESS_TRACER_ARGS", hide_env_values = true)]
+    pub(crate) args: Option<String>,
+
+    /// Also hide values with such a name, such as '*_dsn', in arguments; repeatable (in the variable: separated by commas)
+    #[arg(long, value_name = "PATTERN", env = "PROCESS_TRACER_REDACT", hide_env_values = true)]
+    pub(crate) redact: Vec<String>,
+
+    /// Show values with such a name, although it looks like a secret's; repeatable. Without a pattern: export all arguments as
+    /// they are, with passwords and tokens in them
+    #[arg(long, value_name = "PATTERN", action = ArgAction::Append, num_args = 0..=1, require_equals = true, default_missing_value = "", env = "PROCESS_TRACER_NO_REDACT", hide_env_values = true)]
+    pub(crate) no_redact: Vec<String>,
 
     /// Do not run the command if what it starts cannot be traced
     #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_STRICT", hide_env_values = true)]

@@ -22,7 +22,7 @@ use tracer_model::{
     SpanId, TraceId,
     context::{SpanContext, TRACEPARENT},
     expression::{Attribute, Attributes},
-    redact,
+    redact::{self, Extent, Pattern, Policy, Redactor},
 };
 
 use crate::{
@@ -63,8 +63,8 @@ pub(crate) struct Config {
     pub(crate) failed_execs: bool,
     /// Connections to unix sockets are told of.
     pub(crate) unix: bool,
-    /// Arguments are exported as they are, secrets and all.
-    pub(crate) is_unredacted: bool,
+    /// What is exported of arguments.
+    pub(crate) arguments: Policy,
     pub(crate) is_strict: bool,
     pub(crate) is_quiet: bool,
     pub(crate) is_verbose: bool,
@@ -166,6 +166,7 @@ impl Config {
         let wanted = |output| Wanted { is_optional: !settings.has_flag_for(&output, &args), output };
         let outputs = outputs.into_iter().map(wanted).collect();
         let user = user(&args)?;
+        let arguments = argument_policy(&settings, &args)?;
         Ok(Self {
             trace_id,
             parent_id,
@@ -188,7 +189,7 @@ impl Config {
             uses_sudo: args.sudo,
             failed_execs: args.failed_execs,
             unix: args.unix,
-            is_unredacted: args.no_redact,
+            arguments,
             is_strict: args.strict,
             is_quiet: args.quiet,
             is_verbose: args.verbose,
@@ -243,6 +244,24 @@ impl Settings<'_> {
             }
             Err(error) => Err(error.context(format!("--{name}"))),
         }
+    }
+
+    /// The same; instead of a variable that makes no sense there is something else, and the warning says so.
+    fn read_or<T>(
+        &self,
+        flag: &str,
+        value: &str,
+        read: impl FnOnce(&str) -> Result<T>,
+        instead: &str,
+        otherwise: T,
+    ) -> Result<T> {
+        let read = |value: &str| {
+            read(value).map_err(|error| match self.is_from_environment(flag) {
+                true => anyhow!("{error}; {instead}"),
+                false => error,
+            })
+        };
+        Ok(self.read(flag, value, read)?.unwrap_or(otherwise))
     }
 
     fn read_option<T>(
@@ -317,6 +336,48 @@ fn attributes(settings: &Settings<'_>, values: &[String]) -> Result<Attributes> 
         attributes.extend(settings.read("attribute", &value, |value| Ok(Attribute::compile(value)?))?);
     }
     Ok(attributes.into_iter().collect())
+}
+
+/// What is exported of arguments. A variable that makes no sense must not export more than it was meant to.
+fn argument_policy(settings: &Settings<'_>, args: &Args) -> Result<Policy> {
+    let is_unset = |value: &&String| settings.is_from_environment("args") && value.is_empty();
+    let extent = match args.args.as_ref().filter(|value| !is_unset(value)) {
+        Some(value) => settings.read_or("args", value, extent, "no arguments are exported", Extent::None)?,
+        None => Extent::default(),
+    };
+    let added = patterns(settings, "redact", &args.redact)?;
+    // As a variable it may be a switch: `1`, or a word for no.
+    let removed = settings.list("no_redact", &args.no_redact, &[',', '\n']);
+    let is_from_environment = settings.is_from_environment("no_redact");
+    let is_switch = |value: &String, words: &[&str]| {
+        is_from_environment && words.iter().any(|word| value.eq_ignore_ascii_case(word))
+    };
+    let removed: Vec<_> =
+        removed.into_iter().filter(|value| !is_switch(value, &["0", "f", "false", "n", "no", "off"])).collect();
+    let is_off =
+        removed.iter().any(|value| value.is_empty() || is_switch(value, &["1", "t", "true", "y", "yes", "on"]));
+    if is_off && settings.is_flag("redact") && settings.is_flag("no_redact") {
+        bail!("--redact: --no-redact without a pattern shows everything; use one of them");
+    }
+    let redactor = if is_off { None } else { Some(Redactor::new(added, patterns(settings, "no_redact", &removed)?)) };
+    Ok(Policy { extent, redactor })
+}
+
+fn extent(value: &str) -> Result<Extent> {
+    match value {
+        "none" => Ok(Extent::None),
+        "program" => Ok(Extent::Program),
+        "all" => Ok(Extent::All),
+        other => bail!("'{other}' is not one of none, program and all"),
+    }
+}
+
+fn patterns(settings: &Settings<'_>, flag: &str, values: &[String]) -> Result<Vec<Pattern>> {
+    let mut patterns = Vec::new();
+    for value in settings.list(flag, values, &[',', '\n']) {
+        patterns.extend(settings.read(flag, &value, |value| Ok(value.parse::<Pattern>()?))?);
+    }
+    Ok(patterns)
 }
 
 /// The outputs that flags name for `process-tracer report`; the summary, if none.

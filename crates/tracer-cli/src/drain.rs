@@ -15,7 +15,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 use tracer_bpf::{Capture, Stream};
-use tracer_model::{Ktime, Losses, Tracer, event::Usage, redact};
+use tracer_model::{Ktime, Losses, Tracer, event::Usage};
 
 use crate::{privileges, sinks::Intake};
 
@@ -56,9 +56,10 @@ impl Waiting {
             let (capture, intake) = (Arc::clone(&capture), intake.clone());
             move || {
                 privileges::drop_in_thread();
+                let tracer: Tracer = given.recv()?;
                 // While the command starts.
-                redact::prepare();
-                Ok(drain(stream, &capture, given.recv()?, &stop, &intake))
+                tracer.prepare();
+                Ok(drain(stream, &capture, tracer, &stop, &intake))
             }
         });
         let thread = thread.context("cannot start a thread")?;

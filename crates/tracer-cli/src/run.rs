@@ -66,7 +66,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
         anchor: Anchor { ktime: drain::now(), wall: SystemTime::now() },
         seed: seed()?,
         attributes,
-        redacts: !config.is_unredacted,
+        arguments: std::mem::take(&mut config.arguments),
         accounts: accounts(),
         cpus: thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
         hosts: hosts(),

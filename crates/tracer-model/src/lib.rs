@@ -10,7 +10,7 @@
 //! use std::time::SystemTime;
 //! use tracer_model::{
 //!     Accounts, Anchor, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer,
-//!     expression::Attributes,
+//!     expression::Attributes, redact::Policy,
 //! };
 //!
 //! let mut tracer = Tracer::new(Settings {
@@ -21,7 +21,7 @@
 //!     anchor: Anchor { ktime: Ktime(0), wall: SystemTime::UNIX_EPOCH },
 //!     seed: [0; 32],
 //!     attributes: Attributes::default(),
-//!     redacts: true,
+//!     arguments: Policy::default(),
 //!     accounts: Accounts::default(),
 //!     cpus: 2,
 //!     hosts: Hosts::default(),

@@ -514,8 +514,10 @@ fn describe_process(span: &Span, process: &ProcessSpan) -> Description {
             if let Some(path) = &execution.executable {
                 push(&mut attributes, PROCESS_EXECUTABLE_PATH, string(path));
             }
-            let arguments = execution.arguments.iter().map(Cow::into_owned).collect();
-            push(&mut attributes, PROCESS_COMMAND_ARGS, Value::Strings(arguments));
+            let arguments: Vec<_> = execution.arguments.iter().map(Cow::into_owned).collect();
+            if !arguments.is_empty() {
+                push(&mut attributes, PROCESS_COMMAND_ARGS, Value::Strings(arguments));
+            }
             SpanEvent { name: EXEC_EVENT, at: execution.at, attributes }
         })
         .chain(failed)

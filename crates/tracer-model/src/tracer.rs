@@ -22,7 +22,7 @@ use crate::{
     lookup::{Lookups, Over},
     process::{Death, Process},
     recent::Recent,
-    redact::redact,
+    redact::Policy,
     span::{Certificate, ConnectionSpan, FlowSpan, Gap, ProcessSpan, Span, Subject, UnixConnectSpan},
     time::{Anchor, Ktime},
 };
@@ -52,8 +52,8 @@ pub struct Settings {
     pub seed: [u8; 32],
     /// The user's attributes.
     pub attributes: Attributes,
-    /// Whether secrets are taken out of arguments.
-    pub redacts: bool,
+    /// What is exported of arguments.
+    pub arguments: Policy,
     /// What users and groups are called.
     pub accounts: Accounts,
     /// Processors that the command may use at once.
@@ -175,6 +175,11 @@ impl Tracer {
             }
             Event::Flow { at, id, owner, is_over, flow } => self.flow(at, id, owner, is_over, flow),
         }
+    }
+
+    /// Gets ready for the first event.
+    pub fn prepare(&self) {
+        self.settings.arguments.prepare();
     }
 
     /// The next finished span. The root span is the last of all.
@@ -299,15 +304,13 @@ impl Tracer {
         if !self.ensure(identity, parent) {
             return;
         }
-        let is_truncated = image.arguments.is_truncated() || environment.is_some_and(Strings::is_truncated);
-        let attributes = self.settings.attributes.evaluate(&image.arguments, environment);
-        // The user's expressions are given all of it: what they ask for is asked for.
-        let redacted = if self.settings.redacts { redact(&image.arguments) } else { None };
-        let image = match redacted {
-            Some(arguments) => Arc::new(Image { arguments, is_redacted: true, ..Arc::unwrap_or_clone(image) }),
+        let (exported, is_redacted) = self.settings.arguments.apply(&image.arguments);
+        let mut image = match exported {
+            Some(arguments) => Arc::new(Image { arguments, is_redacted, ..Arc::unwrap_or_clone(image) }),
             None => image,
         };
-        let mut image = image;
+        let is_truncated = image.arguments.is_truncated() || environment.is_some_and(Strings::is_truncated);
+        let attributes = self.settings.attributes.evaluate(&image.arguments, environment);
         self.place(&mut image);
         if image.cgroup.is_none() {
             if self.root_cgroup.is_some() && image.visibility != Visibility::Ids {

@@ -16,6 +16,7 @@ use tracer_model::{
     dns::{Answer, Message},
     event::{Change, Connection, ConnectionId, Direction, Flow, FlowId, Image, Strings, Transport},
     expression::{Attribute, Attributes},
+    redact::Policy,
     semconv::{ATTRIBUTES, Description, describe},
     span::{ProcessSpan, Reply, Subject},
 };
@@ -41,7 +42,7 @@ pub fn settings(attributes: &[&str]) -> Settings {
         anchor: Anchor { ktime: Ktime(0), wall: SystemTime::UNIX_EPOCH },
         seed: [7; 32],
         attributes,
-        redacts: true,
+        arguments: Policy::default(),
         accounts: Accounts {
             users: BTreeMap::from([(0, "root".into()), (1000, "someone".into())]),
             groups: BTreeMap::from([(5, "staff".into())]),

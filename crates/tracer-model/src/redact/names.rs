@@ -1,0 +1,419 @@
+//! Names of options, variables, parameters and headers: which of them have a secret as their value.
+//!
+//! A name is split into words, and its last words decide: `DB_PASSWORD` and `apiKey` name secrets, `password-file` and
+//! `tokenizer` do not.
+
+/// What a name says about its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It is no secret.
+    Harmless,
+    /// It is a secret.
+    Secret,
+    /// It is a secret, unless it is the path of a file or a word such as `none`.
+    SecretOrFile,
+    /// It is a secret, unless it is a small number: `ffmpeg -pass 1`.
+    SecretOrNumber,
+}
+
+impl Kind {
+    /// Whether such a value has to go.
+    pub(super) fn hides(self, value: &str) -> bool {
+        match self {
+            Self::Harmless => false,
+            _ if value.is_empty() || value == "-" => false,
+            Self::Secret => true,
+            Self::SecretOrFile => !is_file(value) && !METHODS.contains(&value.to_ascii_lowercase().as_str()),
+            Self::SecretOrNumber => {
+                let is_small = value.len() <= 2 && value.bytes().all(|digit| digit.is_ascii_digit());
+                !is_small && !METHODS.contains(&value.to_ascii_lowercase().as_str())
+            }
+        }
+    }
+}
+
+/// Values that name a way to authenticate, or say yes or no.
+const METHODS: [&str; 14] = [
+    "none",
+    "basic",
+    "bearer",
+    "digest",
+    "ntlm",
+    "negotiate",
+    "kerberos",
+    "oauth2",
+    "true",
+    "false",
+    "yes",
+    "no",
+    "on",
+    "off",
+];
+
+/// Endings of files that hold keys, certificates and signatures.
+const FILES: [&str; 16] = [
+    ".pem", ".key", ".crt", ".cer", ".der", ".json", ".yaml", ".yml", ".p12", ".pfx", ".pub", ".asc", ".sig", ".txt",
+    ".jks", ".gpg",
+];
+
+/// A path, not base64 text, which may begin with a slash too.
+fn is_file(value: &str) -> bool {
+    let is_path = ["/", "./", "../", "~/", "@"].iter().any(|start| value.starts_with(start));
+    (is_path && !value.contains(['+', '='])) || FILES.iter().any(|ending| value.ends_with(ending))
+}
+
+/// Ends of a last word, such as `PGPASSWORD`'s, that make it a secret's name.
+pub(super) const ENDS: [&str; 20] = [
+    "password",
+    "passwords",
+    "passwd",
+    "passphrase",
+    "passcode",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "secretkey",
+    "privatekey",
+    "authkey",
+    "encryptionkey",
+    "licensekey",
+    "accountkey",
+    "masterkey",
+    "sharedkey",
+    "connectionstring",
+    "authorization",
+    "rootpw",
+];
+
+/// Last words that are a secret's name only as a whole.
+pub(super) const WORDS: [(&str, Kind); 23] = [
+    ("pass", Kind::SecretOrNumber),
+    ("userpass", Kind::Secret),
+    ("dbpass", Kind::Secret),
+    ("sshpass", Kind::Secret),
+    ("keypass", Kind::Secret),
+    ("storepass", Kind::Secret),
+    ("srcstorepass", Kind::Secret),
+    ("deststorepass", Kind::Secret),
+    ("pwd", Kind::Secret),
+    ("pw", Kind::Secret),
+    ("psk", Kind::Secret),
+    ("jwt", Kind::Secret),
+    ("bearer", Kind::Secret),
+    ("passkey", Kind::Secret),
+    ("credential", Kind::SecretOrFile),
+    ("credentials", Kind::SecretOrFile),
+    ("creds", Kind::SecretOrFile),
+    ("signature", Kind::SecretOrFile),
+    ("sig", Kind::SecretOrFile),
+    ("auth", Kind::SecretOrFile),
+    ("pat", Kind::SecretOrFile),
+    ("key", Kind::SecretOrFile),
+    ("keys", Kind::SecretOrFile),
+];
+
+/// Pairs of last words that are a secret's name together, where the last one alone is not.
+pub(super) const PAIRS: [(&str, &str); 8] = [
+    ("secret", "id"),
+    ("secret", "string"),
+    ("connection", "string"),
+    ("conn", "string"),
+    ("api", "tokens"),
+    ("auth", "tokens"),
+    ("access", "tokens"),
+    ("pass", "phrase"),
+];
+
+/// Words before `key` that make it a key of something else than a lock.
+const OTHER_KEYS: [&str; 45] = [
+    "public",
+    "pub",
+    "primary",
+    "foreign",
+    "sort",
+    "partition",
+    "cache",
+    "hot",
+    "row",
+    "index",
+    "group",
+    "map",
+    "object",
+    "host",
+    "hash",
+    "range",
+    "routing",
+    "idempotency",
+    "unique",
+    "composite",
+    "config",
+    "registry",
+    "context",
+    "label",
+    "lookup",
+    "value",
+    "json",
+    "attribute",
+    "field",
+    "column",
+    "order",
+    "search",
+    "shortcut",
+    "translation",
+    "message",
+    "dedup",
+    "concurrency",
+    "trusted",
+    "known",
+    "escape",
+    "tab",
+    "s3",
+    "user",
+    "restore",
+    "parameter",
+];
+
+/// Words before `keys` that make them secrets; other keys come in the plural.
+const SECRET_KEYS: [&str; 5] = ["api", "access", "secret", "private", "license"];
+
+/// Words before `token` that make it a token of a language, not one that opens a door.
+const OTHER_TOKENS: [&str; 15] =
+    ["eos", "bos", "pad", "unk", "sep", "cls", "mask", "stop", "max", "min", "num", "special", "image", "end", "next"];
+
+/// Last words that say which of several secrets it is: what is before them decides.
+const QUALIFIERS: [&str; 30] = [
+    "prod",
+    "production",
+    "staging",
+    "stage",
+    "dev",
+    "development",
+    "test",
+    "testing",
+    "qa",
+    "uat",
+    "live",
+    "sandbox",
+    "old",
+    "new",
+    "current",
+    "previous",
+    "default",
+    "base",
+    "value",
+    "hash",
+    "base64",
+    "b64",
+    "encoded",
+    "encrypted",
+    "primary",
+    "secondary",
+    "admin",
+    "ro",
+    "rw",
+    "ci",
+];
+
+/// First words of options that ask for something about a secret, and have no value.
+const VERBS: [&str; 18] = [
+    "no", "show", "verify", "require", "ask", "prompt", "skip", "disable", "enable", "allow", "print", "is", "has",
+    "use", "with", "need", "check", "ignore",
+];
+
+/// Which names are secrets: the rules, with what a user adds and takes out.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    pub(super) added: Vec<Pattern>,
+    pub(super) removed: Vec<Pattern>,
+}
+
+impl Names {
+    /// What a name says about its value.
+    pub(super) fn kind(&self, name: &str) -> Kind {
+        let words = words(name);
+        if !(self.added.is_empty() && self.removed.is_empty()) {
+            let plain = words.join("_");
+            if self.removed.iter().any(|pattern| pattern.matches(&plain)) {
+                return Kind::Harmless;
+            }
+            if self.added.iter().any(|pattern| pattern.matches(&plain)) {
+                return Kind::Secret;
+            }
+        }
+        kind(&words)
+    }
+
+    /// The same for an option that stands alone: whether the next argument is its value.
+    pub(super) fn kind_of_option(&self, option: &str) -> Kind {
+        let is_asked = words(option).first().is_some_and(|first| VERBS.contains(&first.as_str()));
+        if is_asked { Kind::Harmless } else { self.kind(option) }
+    }
+}
+
+fn kind(words: &[String]) -> Kind {
+    let is_number = |word: &str| word.bytes().all(|digit| digit.is_ascii_digit());
+    let is_qualifier = |word: &&String| is_number(word) || QUALIFIERS.contains(&word.as_str());
+    let qualifiers = words.iter().rev().take_while(is_qualifier).count();
+    let decisive = &words[..words.len() - qualifiers];
+    let Some((last, before)) = decisive.split_last() else { return Kind::Harmless };
+    let (last, before) =
+        (last.trim_end_matches(|digit: char| digit.is_ascii_digit()), before.last().map(String::as_str));
+    if PAIRS.iter().any(|(first, second)| before == Some(first) && last == *second) {
+        return Kind::Secret;
+    }
+    if before.is_some_and(|before| last == "token" && OTHER_TOKENS.contains(&before)) {
+        return Kind::Harmless;
+    }
+    if ENDS.iter().any(|end| last.ends_with(end)) {
+        return Kind::Secret;
+    }
+    let kind = match (last, before) {
+        // `key` alone may be anything, as may that of a map.
+        ("key", None) => Kind::Harmless,
+        ("key", Some(before)) if OTHER_KEYS.contains(&before) => Kind::Harmless,
+        ("keys", before) if before.is_none_or(|before| !SECRET_KEYS.contains(&before)) => Kind::Harmless,
+        // The shell's own variable is the working directory.
+        ("pwd", None) => Kind::SecretOrFile,
+        _ => WORDS.iter().find(|(word, _)| *word == last).map_or(Kind::Harmless, |(_, kind)| *kind),
+    };
+    // `auth-test` is about authentication, but `SECRET_KEY_BASE` is a key.
+    let is_weak = matches!(kind, Kind::SecretOrFile | Kind::SecretOrNumber) && last != "key";
+    let is_qualified = words[decisive.len()..].iter().any(|word| !is_number(word));
+    if is_qualified && is_weak { Kind::Harmless } else { kind }
+}
+
+/// The words of a name, in lower case: `-`, `_`, `.` and the like part them, and so does camelCase.
+pub(super) fn words(name: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for part in name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty()) {
+        let bytes = part.as_bytes();
+        let mut start = 0;
+        for at in 1..bytes.len() {
+            let (before, this) = (bytes[at - 1], bytes[at]);
+            // `dbPass` before P, and `APIKey` before K.
+            let is_next_lower = bytes.get(at + 1).is_some_and(u8::is_ascii_lowercase);
+            if this.is_ascii_uppercase() && (!before.is_ascii_uppercase() || is_next_lower) {
+                words.push(part[start..at].to_ascii_lowercase());
+                start = at;
+            }
+        }
+        words.push(part[start..].to_ascii_lowercase());
+    }
+    words
+}
+
+/// A user's pattern for names: words, and `*` for anything. `db_*key` matches `DB_API_KEY`, `--db-key` and `dbApiKey`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(String);
+
+/// A text that is not a pattern for names.
+#[derive(Debug, thiserror::Error)]
+#[error("'{0}' is not a pattern for names: letters, digits, '-', '_', '.' and '*', such as '*_dsn'")]
+pub struct PatternError(String);
+
+impl std::str::FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
+        let has_content = text.contains(|c: char| c.is_ascii_alphanumeric() || c == '*');
+        if !has_content || !text.chars().all(is_allowed) {
+            return Err(PatternError(text.to_owned()));
+        }
+        // Between stars it is written like a name, whose words are joined in the same way.
+        let text = text.trim_start_matches('-');
+        let piece = |piece: &str| {
+            let (is_open_before, is_open_after) =
+                (piece.starts_with(['-', '_', '.']), piece.ends_with(['-', '_', '.']));
+            let words = words(piece).join("_");
+            match (is_open_before, is_open_after) {
+                _ if words.is_empty() => {
+                    if piece.is_empty() {
+                        words
+                    } else {
+                        "_".to_owned()
+                    }
+                }
+                (before, after) => {
+                    format!("{}{words}{}", if before { "_" } else { "" }, if after { "_" } else { "" })
+                }
+            }
+        };
+        Ok(Self(text.split('*').map(piece).collect::<Vec<_>>().join("*")))
+    }
+}
+
+impl Pattern {
+    /// Whether it matches a name's words, joined by `_`.
+    fn matches(&self, name: &str) -> bool {
+        let mut pieces = self.0.split('*');
+        let first = pieces.next().unwrap_or_default();
+        let Some(mut rest) = name.strip_prefix(first) else { return false };
+        let mut last = None;
+        for piece in pieces {
+            if let Some(piece) = last.replace(piece) {
+                let Some(at) = rest.find(piece) else { return false };
+                rest = &rest[at + piece.len()..];
+            }
+        }
+        last.map_or(rest.is_empty(), |last| rest.ends_with(last))
+    }
+
+    /// The longest text that every name it matches has in it, without case; empty if there is none.
+    pub(super) fn literal(&self) -> &str {
+        self.0.split(['*', '_']).max_by_key(|piece| piece.len()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_split_into_words() {
+        for (name, expected) in [
+            ("--db-password", &["db", "password"][..]),
+            ("MYSQL_PWD", &["mysql", "pwd"]),
+            ("AccountKey", &["account", "key"]),
+            ("APIKey", &["api", "key"]),
+            ("spring.datasource.dbPassword", &["spring", "datasource", "db", "password"]),
+            ("X-Amz-Signature", &["x", "amz", "signature"]),
+            ("--", &[]),
+        ] {
+            assert_eq!(words(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn patterns_match_names_in_any_style() {
+        let matches = |pattern: &str, name: &str| {
+            let names = Names { added: vec![pattern.parse().unwrap()], removed: Vec::new() };
+            names.kind(name) == Kind::Secret
+        };
+        for (pattern, name) in [
+            ("*_dsn", "DB_DSN"),
+            ("*_dsn", "--db-dsn"),
+            ("dbDsn", "db_dsn"),
+            ("--db-dsn", "DB_DSN"),
+            ("sentry*", "SENTRY_URL"),
+            ("*", "anything"),
+            ("a*b*c", "a_x_b_y_c"),
+        ] {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("*_pin", "--spin"), ("dsn", "DB_DSN"), ("a*b*c", "a_c_b"), ("ab*ba", "aba")] {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+        for wrong in ["", "a b", "a=b", "-", "_", "[x]"] {
+            assert!(wrong.parse::<Pattern>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_taken_out_is_harmless() {
+        let names = Names { added: Vec::new(), removed: vec!["build_token".parse().unwrap()] };
+        assert_eq!(names.kind("BUILD_TOKEN"), Kind::Harmless);
+        assert_eq!(names.kind("NPM_TOKEN"), Kind::Secret);
+    }
+}

@@ -1,0 +1,89 @@
+//! How much of an argument vector leaves the machine.
+
+use super::Redactor;
+use crate::event::Strings;
+
+/// Which arguments are exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// None.
+    None,
+    /// `argv[0]` alone.
+    Program,
+    /// All of them.
+    #[default]
+    All,
+}
+
+/// What is exported of arguments, whether in attributes, in events or to expressions.
+#[derive(Debug)]
+pub struct Policy {
+    /// Which arguments.
+    pub extent: Extent,
+    /// Takes secrets out of them; `None`: they are exported as they are.
+    pub redactor: Option<Redactor>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { extent: Extent::default(), redactor: Some(Redactor::default()) }
+    }
+}
+
+impl Policy {
+    /// Gets ready for the first arguments.
+    pub fn prepare(&self) {
+        if let Some(redactor) = &self.redactor {
+            redactor.prepare();
+        }
+    }
+
+    /// The arguments as they are exported, if that is not as they are, and whether there were secrets in them.
+    pub(crate) fn apply(&self, arguments: &Strings) -> (Option<Strings>, bool) {
+        let limited = match self.extent {
+            Extent::None => Some(Strings::default()),
+            Extent::Program => Some(program(arguments)),
+            Extent::All => None,
+        };
+        let redacted =
+            self.redactor.as_ref().and_then(|redactor| redactor.redact(limited.as_ref().unwrap_or(arguments)));
+        let is_redacted = redacted.is_some();
+        (redacted.or(limited), is_redacted)
+    }
+}
+
+/// `argv[0]` alone; cut only if it was itself.
+fn program(arguments: &Strings) -> Strings {
+    match arguments.bytes.iter().position(|byte| *byte == 0) {
+        Some(end) => arguments.bytes.get(..end).into_iter().collect(),
+        None => arguments.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exported(extent: Extent, arguments: &[&str]) -> Strings {
+        let arguments = arguments.iter().copied().collect();
+        Policy { extent, ..Policy::default() }.apply(&arguments).0.unwrap_or(arguments)
+    }
+
+    #[test]
+    fn as_much_is_exported_as_is_allowed() {
+        let texts = |extent| exported(extent, &["a", "b", "--token=c"]).iter().map(Into::into).collect::<Vec<String>>();
+        assert_eq!(texts(Extent::All), ["a", "b", "--token=***"]);
+        assert_eq!(texts(Extent::Program), ["a"]);
+        assert!(texts(Extent::None).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_exported_cannot_be_cut() {
+        let cut = Strings { bytes: b"a\0b".to_vec(), size: 1000 };
+        let policy = |extent| Policy { extent, ..Policy::default() };
+        assert!(!policy(Extent::None).apply(&cut).0.unwrap().is_truncated());
+        assert!(!policy(Extent::Program).apply(&cut).0.unwrap().is_truncated());
+        let cut = Strings { bytes: b"a".to_vec(), size: 1000 };
+        assert!(policy(Extent::Program).apply(&cut).0.unwrap().is_truncated());
+    }
+}

@@ -1,0 +1,395 @@
+//! Secrets in any text: what looks like one by itself, and values whose names stand before them.
+
+use std::ops::Range;
+
+use super::{
+    Cut,
+    names::{Kind, Names, words},
+    url,
+};
+
+/// Finds them.
+pub(super) fn search(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
+    url::search(text, cuts);
+    tokens(text, cuts);
+    private_key(text, cuts);
+    pairs(text, names, cuts);
+    colons(text, names, cuts);
+}
+
+/// Finds what is a secret wherever it stands, whatever is around it.
+pub(super) fn search_tokens(text: &str, cuts: &mut Vec<Cut>) {
+    tokens(text, cuts);
+    private_key(text, cuts);
+}
+
+/// What a token consists of behind its issuer's prefix.
+#[derive(Clone, Copy)]
+enum Alphabet {
+    /// Capital letters and digits.
+    Upper,
+    Alphanumeric,
+    /// Also `-` and `_`.
+    Url,
+    /// Also `.`, `=`, `/` and `+`.
+    Base64,
+}
+
+impl Alphabet {
+    fn has(self, byte: u8) -> bool {
+        match self {
+            Self::Upper => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
+            Self::Alphanumeric => byte.is_ascii_alphanumeric(),
+            Self::Url => byte.is_ascii_alphanumeric() || b"-_".contains(&byte),
+            Self::Base64 => byte.is_ascii_alphanumeric() || b"-_.=/+".contains(&byte),
+        }
+    }
+}
+
+/// Prefixes by which issuers mark their tokens, how long the rest is at least, and of what.
+const TOKENS: [(&str, usize, Alphabet); 50] = {
+    use Alphabet::{Alphanumeric, Base64, Upper, Url};
+    [
+        ("ghp_", 10, Alphanumeric),
+        ("gho_", 10, Alphanumeric),
+        ("ghu_", 10, Alphanumeric),
+        ("ghs_", 10, Alphanumeric),
+        ("ghr_", 10, Alphanumeric),
+        ("github_pat_", 10, Url),
+        ("glpat-", 10, Base64),
+        ("glptt-", 10, Base64),
+        ("glrt-", 10, Base64),
+        ("glcbt-", 10, Base64),
+        ("gldt-", 10, Base64),
+        ("glft-", 10, Base64),
+        ("glsoat-", 10, Base64),
+        ("xoxa-", 10, Base64),
+        ("xoxb-", 10, Base64),
+        ("xoxe-", 10, Base64),
+        ("xoxp-", 10, Base64),
+        ("xoxr-", 10, Base64),
+        ("xoxs-", 10, Base64),
+        ("xapp-", 10, Base64),
+        ("sk-ant-", 10, Base64),
+        ("sk-proj-", 10, Base64),
+        ("sk-", 20, Alphanumeric),
+        ("sk_live_", 10, Alphanumeric),
+        ("sk_test_", 10, Alphanumeric),
+        ("rk_live_", 10, Alphanumeric),
+        ("rk_test_", 10, Alphanumeric),
+        ("npm_", 30, Alphanumeric),
+        ("pypi-AgE", 10, Base64),
+        ("dckr_pat_", 10, Base64),
+        ("hvs.", 10, Base64),
+        ("hvb.", 10, Base64),
+        ("shpat_", 10, Alphanumeric),
+        ("shpca_", 10, Alphanumeric),
+        ("shppa_", 10, Alphanumeric),
+        ("shpss_", 10, Alphanumeric),
+        ("ya29.", 10, Base64),
+        ("SG.", 20, Base64),
+        ("hf_", 20, Alphanumeric),
+        ("dop_v1_", 10, Alphanumeric),
+        ("doo_v1_", 10, Alphanumeric),
+        ("figd_", 10, Base64),
+        ("lin_api_", 10, Alphanumeric),
+        ("PMAK-", 10, Base64),
+        ("ATATT3", 10, Base64),
+        ("rubygems_", 10, Alphanumeric),
+        ("AKIA", 12, Upper),
+        ("ASIA", 12, Upper),
+        ("AIza", 30, Url),
+        // A JSON web token: an object in base64.
+        ("eyJ", 17, Base64),
+    ]
+};
+
+/// The length of the token that a text begins with.
+pub(super) fn token(text: &str) -> Option<usize> {
+    // Most words begin like none of them.
+    let first = text.as_bytes().first()?;
+    if !b"AEPSadefghlnprsxy".contains(first) {
+        return None;
+    }
+    TOKENS.iter().find_map(|(prefix, least, alphabet)| {
+        let rest = text.strip_prefix(prefix)?;
+        let length = rest.bytes().take_while(|byte| alphabet.has(*byte)).count();
+        let is_jwt = *prefix != "eyJ" || rest[..length].contains('.');
+        (length >= *least && is_jwt).then_some(prefix.len() + length)
+    })
+}
+
+/// The prefixes of tokens, for the look at all arguments at once.
+pub(super) fn token_prefixes() -> impl Iterator<Item = &'static str> {
+    TOKENS.iter().map(|(prefix, ..)| *prefix)
+}
+
+fn tokens(text: &str, cuts: &mut Vec<Cut>) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let is_start = at == 0 || !(bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_');
+        if is_start
+            && bytes[at].is_ascii_alphabetic()
+            && let Some(length) = token(&text[at..])
+        {
+            cuts.push(Cut::new(at..at + length));
+            at += length;
+        } else {
+            at += 1;
+        }
+    }
+}
+
+/// The body of a private key in PEM, up to its end.
+fn private_key(text: &str, cuts: &mut Vec<Cut>) {
+    const END: &str = "PRIVATE KEY-----";
+    let Some(begin) = text.find("-----BEGIN ") else { return };
+    let Some(body) = text[begin..].find(END).map(|at| begin + at + END.len()) else { return };
+    let end = text[body..].find("-----END").map_or(text.len(), |at| body + at);
+    cuts.push(Cut::new(body..end));
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
+}
+
+/// Where the name that ends at `end` begins.
+fn name_start(text: &str, end: usize) -> usize {
+    end - text.as_bytes()[..end].iter().rev().take_while(|byte| is_name(**byte)).count()
+}
+
+/// Whether a text begins with a name and what may come between it and its value.
+fn begins_with_pair(text: &str) -> bool {
+    let text = text.trim_start();
+    let name = text.bytes().take_while(|byte| is_name(*byte) || *byte == b' ').count();
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text[name..].starts_with('=')
+}
+
+/// Words of names that say whose the next value is: `Name=DB_PASSWORD,Value=X`.
+fn is_naming(name: &str) -> bool {
+    words(name).last().is_some_and(|word| word == "name" || word == "key")
+}
+
+fn is_value(name: &str) -> bool {
+    words(name).last().is_some_and(|word| word == "value")
+}
+
+/// `NAME=VALUE`, also within others, such as `--set a=b,db.password=X`.
+fn pairs(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
+    let bytes = text.as_bytes();
+    let (mut from, mut is_named) = (0, false);
+    while let Some(equals) = text[from..].find('=').map(|at| from + at) {
+        from = equals + 1;
+        let is_comparison = bytes.get(from) == Some(&b'=') || equals > 0 && b"=!<>".contains(&bytes[equals - 1]);
+        // HTTPie has `name:=value`, for JSON.
+        let end = if text[..equals].ends_with(':') { equals - 1 } else { equals };
+        let start = name_start(text, end);
+        let name = &text[start..end];
+        if is_comparison || !name.contains(|c: char| c.is_ascii_alphabetic()) {
+            continue;
+        }
+        let kind = if is_named && is_value(name) { Kind::Secret } else { names.kind(name) };
+        if is_naming(name) {
+            let inner = &text[from..from + text.as_bytes()[from..].iter().take_while(|byte| is_name(**byte)).count()];
+            is_named = names.kind(inner) != Kind::Harmless;
+        }
+        if kind == Kind::Harmless {
+            continue;
+        }
+        let value = value(text, start, from);
+        if kind.hides(&text[value.clone()]) {
+            from = value.end;
+            cuts.push(Cut::new(value));
+        }
+    }
+}
+
+/// The value of a pair whose name starts at `start`: its quotes stay.
+fn value(text: &str, start: usize, from: usize) -> Range<usize> {
+    let before = &text[..start];
+    let rest = &text[from..];
+    let until = |length: Option<usize>| from..from + length.unwrap_or(rest.len());
+    // `--env=NAME=`, not `a=b,NAME=`.
+    let is_first =
+        before.is_empty() || before.ends_with('=') && before.bytes().all(|byte| is_name(byte) || byte == b'=');
+    if is_first && before.is_empty() && text.starts_with("--") {
+        return until(None);
+    }
+    if let Some(quote) = rest.chars().next().filter(|c| matches!(c, '\'' | '"')) {
+        let inner = from + 1;
+        return inner..text[inner..].find(quote).map_or(text.len(), |at| inner + at);
+    }
+    let is_before_pair = |separators: &[char]| {
+        let mut places = rest.match_indices(separators);
+        places.find(|(at, separator)| begins_with_pair(&rest[at + separator.len()..])).map(|(at, _)| at)
+    };
+    match before.chars().next_back() {
+        _ if is_first => {
+            let end = is_before_pair(&[',', '&', ';', ' ', '\n', '\t']);
+            // Between arguments of a function, or at the end of a list.
+            until(end.or_else(|| rest.strip_suffix([',', ';']).map(str::len)))
+        }
+        Some('?' | '&') => until(rest.find(|c: char| c.is_whitespace() || "&#'\"".contains(c))),
+        Some(';') => until(rest.find([';', '\'', '"', '\n'])),
+        Some(',') => until(is_before_pair(&[',', ' ']).or_else(|| rest.find(char::is_whitespace))),
+        _ => until(rest.find(|c: char| c.is_whitespace() || "'\"&;|(),".contains(c))),
+    }
+}
+
+/// Headers whose values are secrets, besides those with the name of one.
+const COOKIES: &str = "cookie";
+
+/// `"NAME": "VALUE"` of JSON, `NAME: VALUE` of headers and YAML.
+fn colons(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
+    let bytes = text.as_bytes();
+    let (mut from, mut is_named) = (0, false);
+    while let Some(colon) = text[from..].find(':').map(|at| from + at) {
+        from = colon + 1;
+        if text[from..].starts_with("//") {
+            continue;
+        }
+        let end = text[..colon].trim_end_matches([' ', '\t']).len();
+        let quoted = quoted_name(text, end);
+        let start = name_start(text, end);
+        let name = quoted.unwrap_or(&text[start..end]);
+        if name.is_empty() {
+            continue;
+        }
+        let begin = from + text[from..].len() - text[from..].trim_start_matches([' ', '\t']).len();
+        if quoted.is_some() {
+            let kind = if is_named && is_value(name) { Kind::Secret } else { names.kind(name) };
+            if is_naming(name) {
+                let inner = text[begin..].trim_start_matches(['\\', '"', '\'']);
+                let inner = &inner[..inner.bytes().take_while(|byte| is_name(*byte)).count()];
+                is_named = names.kind(inner) != Kind::Harmless;
+            }
+            if kind == Kind::Harmless {
+                continue;
+            }
+            let value = json_value(text, begin);
+            if kind.hides(&text[value.clone()]) {
+                from = value.end;
+                cuts.push(Cut::new(value));
+            }
+            continue;
+        }
+        let is_cookie = words(name).last().is_some_and(|word| word == COOKIES);
+        let kind = if is_cookie { Kind::Secret } else { names.kind(name) };
+        if kind == Kind::Harmless || text[..start].ends_with("//") {
+            continue;
+        }
+        // `${PASSWORD:-DEFAULT}`
+        if text[..start].ends_with("${") && text[from..].starts_with(['-', '=', '+']) {
+            let value = from + 1..text[from..].find('}').map_or(text.len(), |at| from + at);
+            if kind.hides(&text[value.clone()]) {
+                from = value.end;
+                cuts.push(Cut::new(value));
+            }
+            continue;
+        }
+        // `secret:/path` of a volume and `token:read` of a scope are no headers.
+        let name = name.trim_start_matches("-H");
+        let is_header = is_cookie
+            || words(name).last().is_some_and(|word| word == "authorization")
+            || name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-"));
+        let is_yaml = begin > colon + 1 && (start == 0 || !bytes[start - 1].is_ascii_alphanumeric());
+        if !is_header && !is_yaml {
+            continue;
+        }
+        let begin = begin + scheme(&text[begin..]);
+        let value = if is_header { header_value(text, begin) } else { yaml_value(text, begin) };
+        if kind.hides(&text[value.clone()]) {
+            from = value.end;
+            cuts.push(Cut::new(value));
+        }
+    }
+}
+
+/// The value of a header in whatever form: what follows its colon.
+pub(super) fn header(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
+    let Some((name, _)) = text.split_once(':') else { return };
+    let begin = name.len() + 1;
+    let begin = begin + text[begin..].len() - text[begin..].trim_start().len();
+    let begin = begin + scheme(&text[begin..]);
+    let value = header_value(text, begin);
+    if names.kind(name.trim()).hides(&text[value.clone()]) {
+        cuts.push(Cut::new(value));
+    }
+}
+
+/// The length of the word before a credential that says how to authenticate, with the space behind it.
+fn scheme(text: &str) -> usize {
+    const SCHEMES: [&str; 6] = ["basic", "bearer", "token", "digest", "negotiate", "apikey"];
+    let Some((word, rest)) = text.split_once(' ') else { return 0 };
+    let is_one = SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme));
+    if is_one { text.len() - rest.trim_start().len() } else { 0 }
+}
+
+/// To the end of its line, or of its quotes.
+fn header_value(text: &str, begin: usize) -> Range<usize> {
+    let end = text[begin..].find(['\'', '"', '\r', '\n']).map_or(text.len(), |at| begin + at);
+    begin..begin + text[begin..end].trim_end().len()
+}
+
+fn yaml_value(text: &str, begin: usize) -> Range<usize> {
+    match text[begin..].chars().next() {
+        Some(quote @ ('\'' | '"')) => {
+            let begin = begin + 1;
+            begin..text[begin..].find(quote).map_or(text.len(), |at| begin + at)
+        }
+        _ => {
+            begin
+                ..text[begin..]
+                    .find(|c: char| c.is_whitespace() || ",}'\"".contains(c))
+                    .map_or(text.len(), |at| begin + at)
+        }
+    }
+}
+
+/// The name in quotes that end there; within JSON in JSON they have backslashes.
+fn quoted_name(text: &str, end: usize) -> Option<&str> {
+    let before = &text[..end];
+    let quote = before.chars().next_back().filter(|c| matches!(c, '"' | '\''))?;
+    let inner = before[..before.len() - 1].trim_end_matches('\\');
+    let start = inner.rfind(quote)? + 1;
+    Some(&inner[start..])
+}
+
+/// A value in JSON: the inside of a string, all of a list, or a number. An object's members are looked at by themselves.
+fn json_value(text: &str, begin: usize) -> Range<usize> {
+    let rest = &text[begin..];
+    let backslashes = rest.len() - rest.trim_start_matches('\\').len();
+    match rest[backslashes..].chars().next() {
+        Some(quote @ ('"' | '\'')) => {
+            let begin = begin + backslashes + 1;
+            let (mut end, mut escapes) = (begin, 0);
+            for (at, c) in text[begin..].char_indices() {
+                end = begin + at;
+                let is_escaped = if backslashes == 0 { escapes % 2 == 1 } else { escapes > backslashes };
+                if c == quote && !is_escaped {
+                    return begin..end - if backslashes == 0 { 0 } else { escapes };
+                }
+                escapes = if c == '\\' { escapes + 1 } else { 0 };
+                end += c.len_utf8();
+            }
+            begin..end
+        }
+        Some('{') => begin..begin,
+        Some('[') => begin..rest.find(']').map_or(text.len(), |at| begin + at + 1),
+        _ => begin..rest.find(|c: char| c.is_whitespace() || ",}]".contains(c)).map_or(text.len(), |at| begin + at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_prefix_is_known_by_its_first_letter() {
+        for (prefix, least, _) in TOKENS {
+            let rest = if prefix == "eyJ" { "a.".repeat(least) } else { "A".repeat(least) };
+            assert_eq!(token(&format!("{prefix}{rest}")), Some(prefix.len() + rest.len()), "{prefix}");
+        }
+    }
+}

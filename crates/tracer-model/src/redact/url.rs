@@ -1,0 +1,72 @@
+//! Who a URL logs in as: `scheme://USER:PASSWORD@host`.
+
+use std::ops::Range;
+
+use super::{Cut, text};
+
+/// Bytes of a URL in which an `@` is looked for.
+const LONGEST: usize = 4096;
+
+/// The user name and password of a URL, given what follows its `://`: up to the `@`. Passwords that are not encoded as they
+/// should be may hold `@`, `/`, `?` and `#`.
+#[must_use]
+pub fn user_info(rest: &str, is_http: bool) -> Option<&str> {
+    let rest = &rest[..rest.floor_char_boundary(LONGEST)];
+    // Another URL may follow.
+    let rest = &rest[..rest.find("://").unwrap_or(rest.len())];
+    let rest = &rest[..rest.find(|c: char| c.is_whitespace() || "'\"<>`".contains(c)).unwrap_or(rest.len())];
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    if let Some(at) = rest[..end].rfind('@') {
+        // `p@s/s@host.org`: the password goes on if what follows it is no host, but what follows the next `@` is.
+        let mut later = rest.match_indices('@').map(|(later, _)| later).filter(|later| *later > end);
+        let later = if is_host(&rest[at + 1..]) { None } else { later.rfind(|later| is_host(&rest[later + 1..])) };
+        return Some(&rest[..later.unwrap_or(at)]);
+    }
+    // `host:8080/a@b` has a port, `user:p/w@host` a password.
+    let (_, port) = rest[..end].rsplit_once(':')?;
+    let is_port = port.bytes().all(|digit| digit.is_ascii_digit());
+    if is_port && is_http {
+        return None;
+    }
+    let at = end + rest[end..].find('@')?;
+    let host = rest[at..].find(['/', '?', '#']).map_or(rest.len(), |length| at + length);
+    Some(&rest[..at + rest[at..host].rfind('@')?])
+}
+
+/// Whether a text begins like a host: with a domain, a port, or an address in brackets.
+fn is_host(rest: &str) -> bool {
+    let host = &rest[..rest.find(['/', '?', '#', '@']).unwrap_or(rest.len())];
+    host.contains(['.', ':']) || host == "localhost"
+}
+
+/// Finds passwords in URLs, and tokens that stand in a user name's place.
+pub(super) fn search(text: &str, cuts: &mut Vec<Cut>) {
+    const MARK: &str = "://";
+    let mut from = 0;
+    while let Some(at) = text[from..].find(MARK).map(|at| from + at) {
+        from = at + MARK.len();
+        let scheme = text[..at].rsplit(|c: char| !(c.is_ascii_alphanumeric() || "+.-".contains(c))).next();
+        let is_http = scheme.is_some_and(|scheme| scheme.ends_with("http") || scheme.ends_with("https"));
+        if let Some(info) = user_info(&text[from..], is_http) {
+            cuts.extend(secret(info).map(|range| Cut::new(from + range.start..from + range.end)));
+            from += info.len();
+        }
+    }
+}
+
+/// The secret part of a user name and password.
+fn secret(info: &str) -> Option<Range<usize>> {
+    let (user, password) = info.split_once(':').unwrap_or((info, ""));
+    // GitHub takes a token as the user's name, with a password that says so.
+    if password.is_empty() || password == "x-oauth-basic" {
+        return is_token(user).then_some(0..user.len());
+    }
+    Some(user.len() + 1..info.len())
+}
+
+/// Long, of letters and digits: nobody's name.
+fn is_token(user: &str) -> bool {
+    let is_plain = user.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c));
+    let is_mixed = user.bytes().any(|c| c.is_ascii_digit()) && user.bytes().any(|c| c.is_ascii_alphabetic());
+    text::token(user).is_some() || (user.len() >= 20 && is_plain && is_mixed)
+}

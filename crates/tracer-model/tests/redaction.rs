@@ -1,0 +1,533 @@
+//! What is hidden of arguments, and what stays.
+//!
+//! One case a line: `given => expected`, or `given` alone if it stays as it is. Arguments are separated by spaces; `«…»` holds one
+//! with spaces in it. Every secret is `hunter2`, or begins so, except for tokens that are known by their prefixes.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::LazyLock;
+
+use proptest::{collection::vec, prelude::*, sample::select};
+use tracer_model::{
+    event::Strings,
+    redact::{Pattern, Redactor, text},
+};
+
+/// Options and variables by their names.
+const NAMES: &str = r#"
+x --password=hunter2 => x --password=***
+x --password hunter2 next => x --password *** next
+x «--db-password=hunter2 b c» => x --db-password=***
+x --password=hunter2,a=b => x --password=***
+x -api-key hunter2 => x -api-key ***
+x --api_key=hunter2 --API-TOKEN=hunter2 => x --api_key=*** --API-TOKEN=***
+x --auth=hunter2 --pwd hunter2 => x --auth=*** --pwd ***
+x --license-key hunter2 => x --license-key ***
+x --license-key=hunter2 => x --license-key=***
+x --secret-id hunter2 => x --secret-id ***
+x --secret-id=hunter2 => x --secret-id=***
+x --client-secret=hunter2 => x --client-secret=***
+x --clientSecret hunter2 => x --clientSecret ***
+x --access-token hunter2 => x --access-token ***
+x --bearer hunter2 => x --bearer ***
+x --passphrase hunter2 => x --passphrase ***
+x --private-key hunter2 => x --private-key ***
+x --user-password1 hunter2 => x --user-password1 ***
+x --token=hunter2 --verbose => x --token=*** --verbose
+keytool -storepass hunter2 -keypass hunter2 => keytool -storepass *** -keypass ***
+java -Ddb.password=hunter2 -jar a.jar => java -Ddb.password=*** -jar a.jar
+java -Djavax.net.ssl.keyStorePassword=hunter2 A => java -Djavax.net.ssl.keyStorePassword=*** A
+env AWS_SECRET_ACCESS_KEY=hunter2 PATH=/bin => env AWS_SECRET_ACCESS_KEY=*** PATH=/bin
+make GITHUB_TOKEN=hunter2 CC=gcc => make GITHUB_TOKEN=*** CC=gcc
+env DB_PASS=hunter2 x => env DB_PASS=*** x
+env SMTP_PASS=hunter2 x => env SMTP_PASS=*** x
+env MYSQL_PWD=hunter2 mysql => env MYSQL_PWD=*** mysql
+env REDISCLI_AUTH=hunter2 redis-cli => env REDISCLI_AUTH=*** redis-cli
+env GITHUB_PAT=hunter2 x => env GITHUB_PAT=*** x
+env STRIPE_KEY=hunter2 x => env STRIPE_KEY=*** x
+env PGPASSWORD=hunter2 psql => env PGPASSWORD=*** psql
+env SSHPASS=hunter2 sshpass -e ssh h => env SSHPASS=*** sshpass -e ssh h
+env SECRET_KEY_BASE=hunter2 rails => env SECRET_KEY_BASE=*** rails
+env NPM_TOKEN_PROD=hunter2 x => env NPM_TOKEN_PROD=*** x
+env API_KEY_2=hunter2 x => env API_KEY_2=*** x
+env CONNECTION_STRING=hunter2 x => env CONNECTION_STRING=*** x
+env ANSIBLE_VAULT_PASSPHRASE=hunter2 x => env ANSIBLE_VAULT_PASSPHRASE=*** x
+x AccountKey=hunter2 => x AccountKey=***
+x «DefaultEndpointsProtocol=https;AccountName=me;AccountKey=hunter2==;EndpointSuffix=a.net» => x «DefaultEndpointsProtocol=https;AccountName=me;AccountKey=***;EndpointSuffix=a.net»
+x «Server=db;User Id=sa;Password=hunter2;Encrypt=true» => x «Server=db;User Id=sa;Password=***;Encrypt=true»
+x apiKey=hunter2 => x apiKey=***
+x APIKey=hunter2 => x APIKey=***
+"#;
+
+const HARMLESS_NAMES: &str = r#"
+x --max-tokens 100
+x --max-tokens=100
+x --tokenizer bert
+x --tokenizer=bert
+env MAX_TOKENS=100 x
+x --authorization-mode RBAC
+x --authorization-mode=RBAC
+x --signature-algorithm rsa
+x --signature-algorithm=rsa
+git log --show-signature HEAD~3
+ffmpeg -i a.mp4 -pass 1 -b 1M b.mp4
+sh -c «ffmpeg -pass 1 a»
+x --password-file=/run/secrets/a --token-path /a --secret-name=b --key-id 4
+x --password-stdin next
+x --no-password next
+x --ask-pass next
+x --author=me --authors you passwords.txt secret
+x --password --verbose
+x --password -v
+x --password -
+x --password=
+x --key name --sort-key=2 --public-key a
+x --ssl-key=/etc/ssl/a --tls-key server.pem
+x --cache-key=linux --primary-key id
+x --stop-token end
+x --auth=none --auth basic
+x --private-key /home/me/.ssh/id_rsa
+env PWD=/src OLDPWD=/ x
+env GOOGLE_APPLICATION_CREDENTIALS=/etc/a.json x
+x --token-ttl=5m --secret-length 12
+x --passes=3 --bypass a --compass b
+x --signature a.sig
+x --keys=3 --monkey b --turkey=c
+grep password file
+grep -r token src
+python3 -m tokenize a.py
+cc -O2 -DNAME=value -c -o a.o a.c -I/usr/include -std=gnu11 -pthread
+cc -DKEY=1 -DPASS=2 -fpass-plan -lcrypto
+x 12:34:56 a=b -- -
+mkdir -p a
+cp -pr a b
+"#;
+
+/// Pairs within others, JSON, headers, URLs and tokens.
+const TEXTS: &str = r#"
+docker run --env=DB_PASSWORD=hunter2 img => docker run --env=DB_PASSWORD=*** img
+docker run --env DB_PASSWORD=hunter2 img => docker run --env DB_PASSWORD=*** img
+docker run -e DB_PASSWORD=hunter2 -p 80:80 img => docker run -e DB_PASSWORD=*** -p 80:80 img
+docker run -eDB_PASSWORD=hunter2 img => docker run -eDB_PASSWORD=*** img
+docker build --build-arg=NPM_TOKEN=hunter2 . => docker build --build-arg=NPM_TOKEN=*** .
+docker build --build-arg NPM_TOKEN=hunter2 . => docker build --build-arg NPM_TOKEN=*** .
+kubectl create x --from-literal=password=hunter2 => kubectl create x --from-literal=password=***
+kubectl create x --from-literal password=hunter2 => kubectl create x --from-literal password=***
+kubectl create secret generic a --from-literal=b=hunter2 => kubectl create secret generic a --from-literal=b=***
+kubectl create secret generic a --from-literal b=hunter2 => kubectl create secret generic a --from-literal b=***
+helm install a b --set a=b,db.password=hunter2 => helm install a b --set a=b,db.password=***
+helm install a b --set=a=b,db.password=hunter2,c=d => helm install a b --set=a=b,db.password=***,c=d
+helm install a b --set db.password=hunter2,c=d => helm install a b --set db.password=***,c=d
+helm install a b --set «users[0].password=hunter2» => helm install a b --set «users[0].password=***»
+mount -o user=x,password=hunter2 //h/s /mnt => mount -o user=x,password=*** //h/s /mnt
+mount -o password=hunter2,user=x //h/s /mnt => mount -o password=***,user=x //h/s /mnt
+ansible-playbook -e «user=x password=hunter2 c=d» a.yml => ansible-playbook -e «user=x password=*** c=d» a.yml
+aws cloudformation deploy --p ParameterKey=DbPassword,ParameterValue=hunter2 => aws cloudformation deploy --p ParameterKey=DbPassword,ParameterValue=***
+x {"user":"me","password":"hunter2","a":1} => x {"user":"me","password":"***","a":1}
+x «{ "password" : "hunter2\"x" , "b": 2 }» => x «{ "password" : "***" , "b": 2 }»
+x «{'token': 'hunter2'}» => x «{'token': '***'}»
+x {"auth":{"clientSecret":"hunter2"}} => x {"auth":{"clientSecret":"***"}}
+x {"body":"{\"password\":\"hunter2\",\"a\":1}"} => x {"body":"{\"password\":\"***\",\"a\":1}"}
+x [{"name":"DB_PASSWORD","value":"hunter2"},{"name":"A","value":"b"}] => x [{"name":"DB_PASSWORD","value":"***"},{"name":"A","value":"b"}]
+curl -d {"password":"hunter2"} http://h => curl -d {"password":"***"} http://h
+curl -d user=me&password=hunter2&a=b http://h => curl -d user=me&password=***&a=b http://h
+curl -F password=hunter2 http://h => curl -F password=*** http://h
+curl -H «Authorization: Bearer hunter2» => curl -H «Authorization: Bearer ***»
+curl «-HAuthorization: Basic hunter2=» => curl «-HAuthorization: Basic ***»
+curl -H «X-Api-Key: hunter2» -H «Accept: a/b» => curl -H «X-Api-Key: ***» -H «Accept: a/b»
+curl -H «X-Auth-Key: hunter2» => curl -H «X-Auth-Key: ***»
+curl -H X-Auth-Key:hunter2 => curl -H X-Auth-Key:***
+curl -HX-Auth-Key:hunter2 => curl -HX-Auth-Key:***
+curl -H «PRIVATE-TOKEN: hunter2» => curl -H «PRIVATE-TOKEN: ***»
+curl -H PRIVATE-TOKEN:hunter2 => curl -H PRIVATE-TOKEN:***
+curl -H «Cookie: session=hunter2; b=hunter2» => curl -H «Cookie: ***»
+wget «--header=Authorization: token hunter2» => wget «--header=Authorization: token ***»
+git -c «http.extraheader=AUTHORIZATION: basic hunter2» fetch => git -c «http.extraheader=AUTHORIZATION: basic ***» fetch
+x «password: hunter2» => x «password: ***»
+git clone https://me:hunter2@host/a.git => git clone https://me:***@host/a.git
+git clone https://me:hunter2/hunter2@host/a.git => git clone https://me:***@host/a.git
+git clone https://me:hunter2@hunter2/hunter2@host.org/a.git => git clone https://me:***@host.org/a.git
+git clone https://me:hunter2@hunter2@host/a.git => git clone https://me:***@host/a.git
+psql postgres://u:hunter2%40w@h:5432/db => psql postgres://u:***@h:5432/db
+psql postgres://u:hunter2#a?b@h:5432/db => psql postgres://u:***@h:5432/db
+x redis://:hunter2@h:6379/0 => x redis://:***@h:6379/0
+git clone https://0a1b2c3d4e5f60718293a4b5c6d7e8f901234567@host/a => git clone https://***@host/a
+git clone https://0a1b2c3d4e5f60718293a4b5c6d7e8f901234567:x-oauth-basic@host/a => git clone https://***:x-oauth-basic@host/a
+git clone https://ghp_0123456789abcdefghijABCDEFGHIJ012345@host/a => git clone https://***@host/a
+git clone https://x-access-token:hunter2@github.com/a => git clone https://x-access-token:***@github.com/a
+curl http://h/?a=1&access_token=hunter2&b=2#c => curl http://h/?a=1&access_token=***&b=2#c
+curl https://h/a?sv=1&sig=hunter2%3D => curl https://h/a?sv=1&sig=***
+x https://a/?X-Amz-Signature=hunter2&X-Amz-Date=1 => x https://a/?X-Amz-Signature=***&X-Amz-Date=1
+x ghp_0123456789abcdefghijABCDEFGHIJ012345 => x ***
+x glpat-0123456789abcdefghij => x ***
+x AKIAIOSFODNN7EXAMPLE => x ***
+x eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0.abcdef => x ***
+x «the token xoxb-1234567890-abc is bad» => x «the token *** is bad»
+x «-----BEGIN RSA PRIVATE KEY-----\nhunter2» => x «-----BEGIN RSA PRIVATE KEY-----***»
+python3 -c «connect(user='me', password='hunter2', port=1)» => python3 -c «connect(user='me', password='***', port=1)»
+"#;
+
+const HARMLESS_TEXTS: &str = r#"
+git clone ssh://git@host:22/a https://host:8080/a@b
+git clone git@github.com:a/b.git https://me@host/a
+go install host.org/tool@v1.2.3 https://h/a/b@v2
+npm install --registry=https://registry.npmjs.org npm_config_registry
+docker run -v secret:/run -p 80:80 img
+x {"tokens":100,"password_file":"/a","a":[1]}
+curl -H «Accept: a/b» -H Content-Type:a/b http://h
+curl http://h/?page_token_size=1&sort=key
+x sk-learn-something-or-other-with-a-name
+x «12:30: the token ring»
+x a==b c!=d e=>f
+x --filter «name=a,value=b»
+git commit -m «fix: say what a token is»
+"#;
+
+/// Options and operands that mean something to one program alone.
+const PROGRAMS: &str = r#"
+mysql -uroot -phunter2 db => mysql -uroot -p*** db
+mysql -Bphunter2 db => mysql -Bp*** db
+mysql --password=hunter2 db => mysql --password=*** db
+mysqlimport -phunter2 db a => mysqlimport -p*** db a
+/usr/bin/mysqldump -phunter2 db => /usr/bin/mysqldump -p*** db
+mongosh -u me -p hunter2 => mongosh -u me -p ***
+mongosh -phunter2 => mongosh -p***
+sqlcmd -S h -P hunter2 -Q a => sqlcmd -S h -P *** -Q a
+ldapadd -x -D cn=a -w hunter2 -f a => ldapadd -x -D cn=a -w *** -f a
+ldapsearch -xw hunter2 => ldapsearch -xw ***
+htpasswd -b file me hunter2 => htpasswd -b file me ***
+htpasswd -nbB me hunter2 => htpasswd -nbB me ***
+7z a -phunter2 a.7z b => 7z a -p*** a.7z b
+unrar x -hphunter2 a => unrar x -hp*** a
+zip -rP hunter2 a.zip b => zip -rP *** a.zip b
+unzip -P hunter2 a.zip => unzip -P *** a.zip
+openssl enc -aes-256-cbc -k hunter2 -in a => openssl enc -aes-256-cbc -k *** -in a
+openssl rsa -passin pass:hunter2 => openssl rsa -passin pass:***
+aws configure set aws_secret_access_key hunter2 => aws configure set aws_secret_access_key ***
+aws configure set profile.a.aws_secret_access_key hunter2 => aws configure set profile.a.aws_secret_access_key ***
+npm config set //registry.npmjs.org/:_authToken hunter2 => npm config set //registry.npmjs.org/:_authToken ***
+npm config set //registry.npmjs.org/:_authToken=hunter2 => npm config set //registry.npmjs.org/:_authToken=***
+nmcli dev wifi connect home password hunter2 => nmcli dev wifi connect home password ***
+sshpass -p hunter2 ssh h => sshpass -p *** ssh h
+sshpass -phunter2 ssh h => sshpass -p*** ssh h
+redis-cli -a hunter2 get k => redis-cli -a *** get k
+docker login -u me -p hunter2 => docker login -u me -p ***
+az login -u me -p hunter2 => az login -u me -p ***
+curl -u me:hunter2 http://a/ => curl -u me:*** http://a/
+curl --user=me:hunter2 => curl --user=me:***
+curl -ume:hunter2 => curl -ume:***
+curl -su me:hunter2 http://a => curl -su me:*** http://a
+curl -sSfu me:hunter2 http://a => curl -sSfu me:*** http://a
+curl -sSfume:hunter2 http://a => curl -sSfume:*** http://a
+curl --oauth2-bearer hunter2 http://a => curl --oauth2-bearer *** http://a
+curl -b session=hunter2 http://a => curl -b session=*** http://a
+curl --cookie «a=hunter2; b=hunter2» http://a => curl --cookie «a=***; b=***» http://a
+smbclient -U me%hunter2 //h/s => smbclient -U me%*** //h/s
+smbclient //h/s hunter2 -U me => smbclient //h/s *** -U me
+lftp -u me,hunter2 h => lftp -u me,*** h
+sqlplus scott/hunter2@db @a.sql => sqlplus scott/***@db @a.sql
+vault login hunter2 => vault login ***
+vault kv put secret/a b=hunter2 c=@file => vault kv put secret/a b=*** c=@file
+mc alias set s3 http://h key hunter2 => mc alias set s3 http://h key ***
+gh secret set A -b hunter2 => gh secret set A -b ***
+heroku config:set A=hunter2 => heroku config:set A=***
+xfreerdp /u:me /p:hunter2 /v:h => xfreerdp /u:me /p:*** /v:h
+http -a me:hunter2 GET h => http -a *** GET h
+"#;
+
+const HARMLESS_PROGRAMS: &str = r#"
+/usr/bin/mysqldump -p db
+mysql --password db
+mysql -h h -P 3306 -u root db
+psql --password -h h db
+docker run -p 80:80 img
+docker run --name mongo -p 27017:27017 img
+docker build --secret id=npmrc,src=a .
+curl -b cookies.txt http://a/
+curl -o out -Ss http://a/
+curl -u me http://a
+ssh -p 22 git@host
+7z x a.7z -y
+openssl pkey -key a.pem -passin file:/run/a
+openssl enc -pass env:A
+htpasswd -c file me
+aws configure set region eu
+git config user.name me
+git config credential.helper store
+sqlplus /nolog @a.sql
+vault kv get secret/a
+zip -r a.zip b
+"#;
+
+/// Commands within commands.
+const WRAPPED: &str = r#"
+sh -c «mysql -phunter2» => sh -c «mysql -p***»
+sh -c «curl -u me:hunter2 http://h» => sh -c «curl -u me:*** http://h»
+sh -c «sshpass -p hunter2 ssh h» => sh -c «sshpass -p *** ssh h»
+/bin/bash -ec «mysql -phunter2; ls -p» => /bin/bash -ec «mysql -p***; ls -p»
+dash -c «mysql -phunter2» => dash -c «mysql -p***»
+zsh -lc «mysql -phunter2» => zsh -lc «mysql -p***»
+ksh -c «mysql -phunter2» => ksh -c «mysql -p***»
+ash -c «mysql -phunter2» => ash -c «mysql -p***»
+busybox sh -c «mysql -phunter2» => busybox sh -c «mysql -p***»
+sh -c -e «mysql -phunter2» => sh -c -e «mysql -p***»
+sh -c «mysql --password=hunter2 < a» => sh -c «mysql --password=*** < a»
+bash -c «MYSQL_PASSWORD=hunter2 cmd a; cmd b» => bash -c «MYSQL_PASSWORD=*** cmd a; cmd b»
+sh -c «curl -H 'Authorization: Bearer hunter2' --password 'hunter2 y' http://h; TOKEN="hunter2" make» => sh -c «curl -H 'Authorization: Bearer ***' --password '***' http://h; TOKEN="***" make»
+sh -c «a && mysql -p'hunter2 b' db | tee c» => sh -c «a && mysql -p'***' db | tee c»
+sh -c «mysql -phunter\ 2hunter2 db» => sh -c «mysql -p*** db»
+sh -c «mysql -p'hunter'"2" db» => sh -c «mysql -p'***'"" db»
+sh -c «if mysql -phunter2; then echo it's; fi» => sh -c «if mysql -p***; then echo it's; fi»
+sh -c «x=$(mysql -phunter2 -e 'a') && echo $x» => sh -c «x=$(mysql -p*** -e 'a') && echo $x»
+sh -c «echo `mysql -phunter2`» => sh -c «echo `mysql -p***`»
+sh -c «echo "a $(curl -u me:hunter2 h) b"» => sh -c «echo "a $(curl -u me:*** h) b"»
+sh -c «export DB_PASSWORD=hunter2 A=b; c» => sh -c «export DB_PASSWORD=*** A=b; c»
+sh -c «A=${DB_PASSWORD:-hunter2} b» => sh -c «A=${DB_PASSWORD:-***} b»
+sh -c «sudo sh -c 'mysql -phunter2; ls'; pwd» => sh -c «sudo sh -c 'mysql -p***; ls'; pwd»
+sudo sh -c «sudo -u a bash -ec "mysql -phunter2 a"; b» => sudo sh -c «sudo -u a bash -ec "mysql -p*** a"; b»
+sh -c «ssh h "sh -c 'mysql -phunter2 a'" && b» => sh -c «ssh h "sh -c 'mysql -p*** a'" && b»
+sh -c «curl -d '{"password":"hunter2","a":1}' h; ls» => sh -c «curl -d '{"password":"***","a":1}' h; ls»
+sh -c «curl -d "{\"password\":\"hunter2\"}" h» => sh -c «curl -d "{\"password\":\"***\"}" h»
+sh -c «git clone https://me:hunter2@h/a && cd a» => sh -c «git clone https://me:***@h/a && cd a»
+env mysql -phunter2 => env mysql -p***
+env A=b nice -n 5 mysql -phunter2 => env A=b nice -n 5 mysql -p***
+sudo -u me mysqldump -phunter2 db => sudo -u me mysqldump -p*** db
+xargs -0 mysql -phunter2 => xargs -0 mysql -p***
+docker exec db mysql -phunter2 => docker exec db mysql -p***
+docker exec db sh -c «mysql -phunter2» => docker exec db sh -c «mysql -p***»
+kubectl exec db -- mysql -uroot -phunter2 => kubectl exec db -- mysql -uroot -p***
+ssh h mysql -phunter2 => ssh h mysql -p***
+ssh h «cd /a; mysql -phunter2» => ssh h «cd /a; mysql -p***»
+timeout 5 mysql -phunter2 => timeout 5 mysql -p***
+strace -f mysql -phunter2 => strace -f mysql -p***
+nohup sshpass -p hunter2 scp a h: => nohup sshpass -p *** scp a h:
+sshpass -p hunter2 mysql -phunter2 => sshpass -p *** mysql -p***
+watch «mysql -phunter2 -e a» => watch «mysql -p*** -e a»
+su me -c «mysql -phunter2» => su me -c «mysql -p***»
+find . -exec mysql -phunter2 {} + => find . -exec mysql -p*** {} +
+make «CMD=mysql -phunter2 a» => make «CMD=mysql -p*** a»
+/bin/sh ./mysqldump -phunter2 db => /bin/sh ./mysqldump -p*** db
+/usr/bin/python3 /opt/bin/mongosh -p hunter2 => /usr/bin/python3 /opt/bin/mongosh -p ***
+/bin/sh -e /x/curl -su me:hunter2 h => /bin/sh -e /x/curl -su me:*** h
+"#;
+
+const HARMLESS_WRAPPED: &str = r#"
+sh -c «for i in a b; do echo $i; done»
+sh -c «mysql -p$DB_PASSWORD db»
+sh -c «mysql -p"$DB_PASSWORD" db»
+sh -c «TOKEN=$(cat token) make; curl -u me:$TOKEN h»
+sh -c «git clone https://me:${TOKEN}@h/a»
+sh -c «mysql -p < a; ls -phunter2»
+sh -c «git log --show-signature HEAD; ls»
+sh -c «echo 'mkdir -p a' # it's the token»
+bash -c «curl -s http://h | tar xz; cp -pr a b»
+env mysql -p
+sudo -u me docker run -p 80:80 img
+ssh -p 22 h mkdir -p a
+"#;
+
+fn cases(table: &str) -> impl Iterator<Item = (Vec<String>, Vec<String>)> {
+    table.lines().filter(|line| !line.is_empty()).map(|line| {
+        let (given, expected) = line.split_once(" => ").unwrap_or((line, line));
+        (arguments(given), arguments(expected))
+    })
+}
+
+fn arguments(line: &str) -> Vec<String> {
+    let (mut arguments, mut rest) = (Vec::new(), line);
+    while !rest.is_empty() {
+        // `--a=«b c»` does not occur: the marks are around all of an argument.
+        let (argument, behind) = match rest.strip_prefix('«') {
+            Some(quoted) => quoted.split_once('»').unwrap(),
+            None => rest.split_at(rest.find(' ').unwrap_or(rest.len())),
+        };
+        arguments.push(argument.replace("\\n", "\n"));
+        rest = behind.trim_start();
+    }
+    arguments
+}
+
+fn redacted(redactor: &Redactor, given: &[String]) -> Vec<String> {
+    let given: Strings = given.iter().collect();
+    redactor.redact(&given).unwrap_or(given).iter().map(Into::into).collect()
+}
+
+fn check(tables: &[&str]) -> usize {
+    let redactor = Redactor::default();
+    let (mut count, mut wrong) = (0, Vec::new());
+    for (given, expected) in tables.iter().flat_map(|table| cases(table)) {
+        count += 1;
+        let found = redacted(&redactor, &given);
+        if found != expected {
+            wrong.push(format!(
+                "given    {}\nexpected {}\nfound    {}\n",
+                given.join(" "),
+                expected.join(" "),
+                found.join(" ")
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {count} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    count
+}
+
+const SECRETS: [&str; 4] = [NAMES, TEXTS, PROGRAMS, WRAPPED];
+const HARMLESS: [&str; 4] = [HARMLESS_NAMES, HARMLESS_TEXTS, HARMLESS_PROGRAMS, HARMLESS_WRAPPED];
+
+#[test]
+fn secrets_are_replaced_and_nothing_else() {
+    let count = check(&SECRETS);
+    assert!(count >= 150, "{count}");
+    for (given, expected) in SECRETS.iter().flat_map(|table| cases(table)) {
+        assert_ne!(given, expected);
+        assert!(!expected.join(" ").contains("hunter2"), "{expected:?}");
+    }
+}
+
+#[test]
+fn harmless_text_stays() {
+    assert!(check(&HARMLESS) >= 75);
+    assert!(HARMLESS.iter().flat_map(|table| cases(table)).all(|(given, expected)| given == expected));
+}
+
+#[test]
+fn what_has_been_replaced_stays_replaced() {
+    let redactor = Redactor::default();
+    for (_, expected) in SECRETS.iter().flat_map(|table| cases(table)) {
+        assert_eq!(redacted(&redactor, &expected), expected);
+    }
+}
+
+#[test]
+fn what_is_cut_stays_cut() {
+    let whole: Strings = ["x", "--password=hunter2", "rest"].into_iter().collect();
+    let cut = Strings { size: whole.size + 100, ..whole };
+    let redacted = Redactor::default().redact(&cut).unwrap();
+    assert_eq!(redacted.size, redacted.bytes.len() as u64 + 100);
+    assert!(redacted.is_truncated());
+}
+
+#[test]
+fn users_name_their_own_secrets_and_those_that_are_none() {
+    let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Pattern>>();
+    let redactor = Redactor::new(patterns(&["*_dsn", "plan"]), patterns(&["build_token"]));
+    for (given, expected) in cases(
+        "
+x --db-dsn=hunter2 => x --db-dsn=***
+x --plan hunter2 => x --plan ***
+env SENTRY_DSN=hunter2 x => env SENTRY_DSN=*** x
+sh -c «SENTRY_DSN=hunter2 x; y» => sh -c «SENTRY_DSN=*** x; y»
+x {\"sentryDsn\":\"hunter2\"} => x {\"sentryDsn\":\"***\"}
+x --build-token=a BUILD_TOKEN=b --build-token c
+x --npm-token=hunter2 => x --npm-token=***
+",
+    ) {
+        assert_eq!(redacted(&redactor, &given), expected);
+    }
+    let all = Redactor::new(patterns(&["*"]), Vec::new());
+    assert_eq!(redacted(&all, &arguments("x --level=hunter2 A=hunter2")), arguments("x --level=*** A=***"));
+}
+
+#[test]
+fn a_text_that_is_no_command_is_searched_too() {
+    assert_eq!(text("https://me:hunter2@host/?token=hunter2&a=b"), "https://me:***@host/?token=***&a=b");
+}
+
+/// What secrets, their names and scripts are made of.
+const FRAGMENTS: [&str; 74] = [
+    "pass",
+    "word",
+    "PASS",
+    "wd",
+    "Pwd",
+    "-",
+    "--",
+    "_",
+    ".",
+    "=",
+    " ",
+    " ",
+    ":",
+    "://",
+    "@",
+    "/",
+    "a",
+    "9",
+    "user",
+    "token",
+    "Token",
+    "pat",
+    "sig",
+    "auth",
+    "Authorization: ",
+    "api",
+    "key",
+    "Key",
+    "secret",
+    "id",
+    "connection",
+    "string",
+    "'",
+    "\"",
+    "\\",
+    "\\\"",
+    "$",
+    "$(",
+    ")",
+    "`",
+    "{",
+    "}",
+    "${",
+    ";",
+    "|",
+    "&",
+    "?",
+    ",",
+    "\n",
+    "#",
+    "<",
+    "ä",
+    "ghp_0123456789abcdef",
+    "AKIA0123456789ABCDEF",
+    "eyJhbGciOiJI.eyJzdWIiOiIx",
+    "-----BEGIN RSA PRIVATE KEY-----",
+    "-H",
+    "-b",
+    "-u",
+    "bearer",
+    "cred",
+    "ential",
+    "mysql",
+    "curl",
+    "openssl",
+    "sh -c ",
+    "-p",
+    "-c",
+    "no",
+    "cookie",
+    "x",
+    "set ",
+    "hunter2",
+    "name",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8192))]
+
+    /// The first look has no false negatives, and no text makes the rules panic or change what is no secret's.
+    #[test]
+    fn the_first_look_misses_nothing(arguments in vec(vec(select(&FRAGMENTS), 0..8), 1..5)) {
+        let arguments: Vec<String> = arguments.iter().map(|fragments| fragments.concat()).collect();
+        let given: Strings = arguments.iter().collect();
+        static REDACTOR: LazyLock<Redactor> = LazyLock::new(Redactor::default);
+        let redactor = &*REDACTOR;
+        let all = redactor.redact_without_first_look(&given);
+        prop_assert_eq!(redactor.redact(&given), all.clone());
+        // What stays is in its order: nothing is added but the marks.
+        for (before, after) in arguments.iter().zip(all.iter().flat_map(Strings::iter)) {
+            let mut rest = before.chars();
+            let is_left = after.replace("***", "").chars().all(|kept| rest.any(|c| c == kept));
+            prop_assert!(is_left, "{} became {}", before, after);
+        }
+        prop_assert!(all.is_none_or(|all| all.iter().count() == arguments.len()));
+    }
+}
