@@ -239,3 +239,14 @@ fn no_attribute_of_a_user_has_a_name_of_ours() {
     assert_eq!(lines.matches("\"process_tracer.complete\"").count(), 1, "{lines}");
     assert!(lines.contains("\"team\""));
 }
+
+#[test]
+fn a_password_in_a_git_remote_is_not_in_the_resource() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let mut command = process_tracer();
+    command.env("JENKINS_URL", "x").env("GIT_URL", "https://me:hunter2@hunter2/hunter2@host.org/a.git");
+    let output = command.arg("-o").arg(&file).args(["--", "true"]).output().unwrap();
+    let told = told(&output, &file);
+    assert!(told.contains("https://host.org/a.git") && !told.contains("hunter2"), "{told}");
+}

@@ -3,7 +3,7 @@
 
 use opentelemetry::KeyValue;
 use sha2::{Digest, Sha256};
-use tracer_model::{SpanId, TraceId, context::SpanContext};
+use tracer_model::{SpanId, TraceId, context::SpanContext, redact};
 
 /// A CI system, and the attributes that its variables give: of several with the same key the first that is set.
 struct System {
@@ -284,10 +284,11 @@ fn value(source: &Source, variable: impl Fn(&str) -> Option<String>) -> Option<S
 
 /// Repositories' URLs may hold a token for cloning.
 fn without_password(url: &str) -> String {
-    match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?))) {
-        Some((scheme, (user, rest))) if !user.contains('/') => format!("{scheme}://{rest}"),
-        _ => url.to_owned(),
-    }
+    let without = url.split_once("://").and_then(|(scheme, rest)| {
+        let user = redact::user_info(rest, scheme.starts_with("http"))?;
+        Some(format!("{scheme}://{}", rest.get(user.len() + 1..)?))
+    });
+    without.unwrap_or_else(|| url.to_owned())
 }
 
 /// The span of the run that this job belongs to, if the CI system has one that can be known from here.
@@ -342,6 +343,23 @@ mod tests {
         ]);
         assert_eq!(job["vcs.ref.head.type"], "tag");
         assert_eq!(job["vcs.repository.url.full"], "https://gitlab.com/a/b");
+    }
+
+    #[test]
+    fn a_password_in_a_remote_stays_here_whatever_it_holds() {
+        for (remote, expected) in [
+            ("https://me:p@ss@host.org/a/b.git", "https://host.org/a/b.git"),
+            ("https://me:p/ss@host.org/a/b.git", "https://host.org/a/b.git"),
+            ("https://me:p@s/s@host.org/a/b.git", "https://host.org/a/b.git"),
+            ("https://token@host.org/a/b.git", "https://host.org/a/b.git"),
+            ("ssh://git:p#w@host.org:22/a", "ssh://host.org:22/a"),
+            ("https://host.org:8443/a/b@v1", "https://host.org:8443/a/b@v1"),
+            ("https://host.org/a@b", "https://host.org/a@b"),
+            ("git@host.org:a/b.git", "git@host.org:a/b.git"),
+        ] {
+            let job = found(&[("JENKINS_URL", "x"), ("GIT_URL", remote)]);
+            assert_eq!(job["vcs.repository.url.full"], expected, "{remote}");
+        }
     }
 
     #[test]
