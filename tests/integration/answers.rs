@@ -222,7 +222,7 @@ fn an_answer_in_json_is_understood() {
 #[test]
 fn a_warning_of_the_collector_is_shown_and_the_spans_count_as_delivered() {
     let answer = partial_success(0, "please batch\nmore \x1b[31m");
-    let warning = "the collector warns: please batch more \\u{1b}[31m";
+    let warning = "the collector warns: please batch more \\x1b[31m";
     let body = answer.encode_to_vec();
     let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "", body.clone()));
     assert_accepted(&Delivery::run(&collector.endpoint(), &[], SHORT), collector.asked(), warning);
@@ -252,7 +252,7 @@ fn the_text_of_a_refusal_is_shown() {
         ),
         ("Content-Type: application/json\r\n", br#"{"code":3,"message":"no tenant"}"#.to_vec(), ": no tenant"),
         ("Content-Type: application/json\r\n", br#"{"error":"no tenant"}"#.to_vec(), r#": {"error":"no tenant"}"#),
-        ("Content-Type: text/plain\r\n", b"\n no\x1b[2J \ttenant\r\n".to_vec(), ": no\\u{1b}[2J tenant"),
+        ("Content-Type: text/plain\r\n", b"\n no\x1b[2J \ttenant\r\n".to_vec(), ": no\\x1b[2J tenant"),
         ("", long.into_bytes(), "xxx…"),
         ("", Vec::new(), "the collector answers 403 Forbidden"),
     ];
