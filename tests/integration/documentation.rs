@@ -1,13 +1,15 @@
-//! The README against the code.
+//! The documentation against the code.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use tracer_model::semconv::{ATTRIBUTES, Attribute};
 
 use crate::harness::process_tracer;
 
-fn readme() -> String {
-    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap()
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+fn read(file: impl AsRef<Path>) -> String {
+    fs::read_to_string(Path::new(ROOT).join(file)).unwrap()
 }
 
 /// What the semantic conventions say of a name: `stable`, `development` or `deprecated`; `None` if they do not know it.
@@ -42,8 +44,8 @@ fn table() -> String {
 fn the_table_of_attributes_is_that_of_the_code() {
     const MARKS: [&str; 2] =
         ["<!-- attributes: generated, see CONTRIBUTING.md -->\n\n", "\n<!-- end of attributes -->"];
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spans.md");
-    let text = fs::read_to_string(path).unwrap();
+    let path = Path::new(ROOT).join("docs/spans.md");
+    let text = read(&path);
     let (before, rest) = text.split_once(MARKS[0]).unwrap();
     let (found, after) = rest.split_once(MARKS[1]).unwrap();
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -58,19 +60,26 @@ fn the_table_of_attributes_is_that_of_the_code() {
 
 #[test]
 fn the_documents_name_no_attribute_that_does_not_exist() {
-    let documents =
-        [readme(), fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spans.md")).unwrap()];
-    for document in documents {
+    let pages = fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let documents: Vec<_> = pages.chain([Path::new(ROOT).join("README.md")]).collect();
+    assert!(documents.iter().any(|path| path.ends_with("docs/spans.md")), "{documents:?}");
+    for path in documents {
+        let document = read(&path);
         let codes = document.split('`').skip(1).step_by(2).filter(|code| code.starts_with("process_tracer."));
         for key in codes.filter(|code| *code != "process_tracer.") {
-            assert!(ATTRIBUTES.iter().any(|attribute| attribute.key == key), "{key} is in the documents alone");
+            let is_known = ATTRIBUTES.iter().any(|attribute| attribute.key == key);
+            assert!(is_known, "{key} is in {} only", path.display());
         }
     }
 }
 
 #[test]
-fn the_readme_lists_every_flag_and_its_variable() {
-    let (readme, help) = (readme(), process_tracer().arg("--help").output().unwrap());
+fn every_flag_and_its_variable_have_a_row_in_the_options_table() {
+    let (options, help) = (read("docs/options.md"), process_tracer().arg("--help").output().unwrap());
+    let (_, table) = options.split_once("\n## Table of options\n").unwrap();
+    let rows: Vec<_> =
+        table.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|')).collect();
     let help = String::from_utf8(help.stdout).unwrap();
     let flags: Vec<_> = help
         .lines()
@@ -82,10 +91,13 @@ fn the_readme_lists_every_flag_and_its_variable() {
         .collect();
     assert!(flags.contains(&"trace-id") && flags.contains(&"verbose"), "{flags:?}");
     for flag in flags {
-        assert!(readme.contains(&format!("--{flag}")), "--{flag} is not in README.md");
+        // The flag ends there: `--user` is not found in `--user-agent`.
+        let ends = ['`', ' ', '['].map(|end| format!("`--{flag}{end}"));
+        let row = rows.iter().find(|row| ends.iter().any(|start| row.contains(start.as_str())));
+        let row = row.unwrap_or_else(|| panic!("--{flag} has no row in docs/options.md"));
         if !["help", "version"].contains(&flag) {
             let variable = format!("PROCESS_TRACER_{}", flag.to_uppercase().replace('-', "_"));
-            assert!(readme.contains(&variable), "{variable} is not in README.md");
+            assert!(row.contains(&format!("`{variable}`")), "{variable} is not in the row of --{flag}");
         }
     }
 }
