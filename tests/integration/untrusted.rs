@@ -279,5 +279,7 @@ fn a_collector_does_not_steer_the_terminal() {
     });
     let output = process_tracer().args(["--endpoint", &endpoint, "--spool", "none", "--", "true"]).output().unwrap();
     assert!(text(&output).contains("did not reach"), "{}", text(&output));
-    assert_harmless(&text(&output), "a collector's refusal");
+    // The text of a refusal is shown in one line.
+    assert_unsteered(&text(&output), "a collector's refusal");
+    assert!(text(&output).contains("evil fake"), "{}", text(&output));
 }
