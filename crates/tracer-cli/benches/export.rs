@@ -6,8 +6,8 @@
 #[path = "../src/sinks/otel.rs"]
 mod otel;
 
-/// What the converter asks of the program's configuration.
-mod config {
+/// What the converter asks of the program's environment.
+mod variables {
     pub(crate) fn variable(_: &str) -> Option<String> {
         None
     }

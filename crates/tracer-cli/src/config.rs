@@ -4,7 +4,6 @@
 //! a whole CI system must not break its jobs.
 
 use std::{
-    env,
     ffi::OsString,
     fmt,
     net::{Ipv4Addr, SocketAddr},
@@ -32,6 +31,7 @@ use crate::{
     sinks::file,
     state,
     user::User,
+    variables::variable,
 };
 
 /// What a run is asked to do.
@@ -666,11 +666,6 @@ fn milliseconds(value: &str) -> Result<Duration> {
 
 fn read_pem(path: &str) -> Result<Vec<u8>> {
     file::contents(Path::new(path)).with_context(|| format!("cannot read '{path}'"))
-}
-
-/// An environment variable; an empty one counts as unset, as OpenTelemetry has it.
-pub(crate) fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod doctor;
 mod drain;
 mod inheritance;
 mod launch;
+mod load;
 mod outcome;
 mod privileges;
 mod report;
@@ -25,6 +26,7 @@ mod state;
 mod sudo;
 mod untrusted;
 mod user;
+mod variables;
 
 use std::{
     ffi::{CStr, OsStr},

@@ -14,7 +14,7 @@ use anyhow::{Context, Error, Result, bail};
 use nix::unistd::{getegid, geteuid, getgid, getuid};
 use rand::{TryRng, rngs::SysRng};
 use tracer_bpf::{
-    Attached, Capture, LoadError, Options, Stream, Timing,
+    Attached, Capture, Options, Stream, Timing,
     probe::{self, Obstacle},
 };
 use tracer_model::{
@@ -25,11 +25,11 @@ use tracer_model::{
 };
 
 use crate::{
-    config::{Config, Wait, variable},
+    config::{Config, Wait},
     console,
     drain::{self, Drain},
     inheritance::Inheritance,
-    launch,
+    launch, load,
     outcome::Outcome,
     privileges,
     resource::resource,
@@ -38,6 +38,7 @@ use crate::{
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sudo,
     user::{User, accounts, hosts},
+    variables::variable,
 };
 
 /// Runs the command and traces it.
@@ -277,33 +278,11 @@ fn attach(config: &Config) -> Result<Attached> {
         unix: config.unix,
     };
     match probe::check() {
-        Ok(()) => load(options),
+        Ok(()) => load::load(options),
         Err(Obstacle::Privileges { .. }) if config.uses_sudo => sudo::attach(&options),
         Err(obstacle) => bail!("{obstacle}; {}", obstacle.remedy()),
     }
 }
-
-/// Loads them with as much room as the kernel gives.
-pub(crate) fn load(mut options: Options) -> Result<Attached> {
-    loop {
-        match Attached::load(&options) {
-            Err(error @ LoadError::Map { .. }) if options.ring_bytes > LEAST_RING => {
-                options.ring_bytes /= 2;
-                options.max_processes = (options.max_processes / 2).max(LEAST_PROCESSES.min(options.max_processes));
-                console::warn(format_args!(
-                    "{error}; trying {} KiB and {} processes, see --buffer-size and --max-processes",
-                    options.ring_bytes / 1024,
-                    options.max_processes
-                ));
-            }
-            result => return Ok(result?),
-        }
-    }
-}
-
-/// With less room than this there is no point.
-const LEAST_RING: u32 = 1 << 20;
-const LEAST_PROCESSES: u32 = 1000;
 
 /// Goes with `TRACEPARENT`: W3C Trace Context.
 const TRACESTATE: &str = "TRACESTATE";

@@ -25,7 +25,7 @@ use tracer_bpf::{
 };
 
 use crate::{
-    run,
+    load::load,
     user::{Invoker, invoker},
 };
 
@@ -101,7 +101,7 @@ pub(crate) fn help(options: Options) -> Result<()> {
     });
     let attached = probe::check()
         .map_err(|obstacle| format!("{obstacle}; {}", obstacle.remedy()))
-        .and_then(|()| run::load(Options { viewer, ..options }).map_err(|error| format!("{error:#}")));
+        .and_then(|()| load(Options { viewer, ..options }).map_err(|error| format!("{error:#}")));
     let send = |bytes: &[u8], parts: &[ControlMessage<'_>]| {
         sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], parts, MsgFlags::empty(), None)
     };

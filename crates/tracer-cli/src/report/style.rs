@@ -5,7 +5,7 @@ use std::{io::IsTerminal, os::fd::AsFd};
 use terminal_size::{Height, Width, terminal_size_of};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::{config::variable, console::is_coloured, untrusted::Untrusted};
+use crate::{console::is_coloured, untrusted::Untrusted, variables::variable};
 
 /// Where there is no terminal.
 const WIDTH: usize = 100;

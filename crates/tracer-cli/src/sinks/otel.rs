@@ -10,7 +10,7 @@ use tracer_model::{
     semconv::{self, KeyValues, Kind},
 };
 
-use crate::config::variable;
+use crate::variables::variable;
 
 /// Makes spans of the SDK out of ours.
 #[derive(Clone, Debug)]

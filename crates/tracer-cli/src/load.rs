@@ -1,0 +1,32 @@
+//! Loads and attaches the eBPF programs: for a run, and for the helper that `--sudo` starts.
+
+use anyhow::Result;
+use tracer_bpf::{Attached, LoadError, Options};
+
+use crate::console;
+
+/// With less room than this there is no point.
+const LEAST_RING: u32 = 1 << 20;
+const LEAST_PROCESSES: u32 = 1000;
+
+/// Loads them. When the kernel refuses a map, it asks for half the room, again and again.
+///
+/// # Errors
+///
+/// The kernel refuses the programs, or even the smallest maps.
+pub(crate) fn load(mut options: Options) -> Result<Attached> {
+    loop {
+        match Attached::load(&options) {
+            Err(error @ LoadError::Map { .. }) if options.ring_bytes > LEAST_RING => {
+                options.ring_bytes /= 2;
+                options.max_processes = (options.max_processes / 2).max(LEAST_PROCESSES.min(options.max_processes));
+                console::warn(format_args!(
+                    "{error}; trying {} KiB and {} processes, see --buffer-size and --max-processes",
+                    options.ring_bytes / 1024,
+                    options.max_processes
+                ));
+            }
+            result => return Ok(result?),
+        }
+    }
+}
