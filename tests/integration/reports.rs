@@ -122,7 +122,7 @@ fn the_page_shows_what_the_trace_has() {
 fn a_page_of_100_000_spans_does_all_of_that() {
     let folder = TempDir::new().unwrap();
     let page = folder.path().join("large.html");
-    let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/page");
+    let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tracer-report/src/page");
     let made = Command::new(python()).arg(script("synthetic_report.py")).arg("100000").arg(&page).arg(parts).status();
     assert!(made.unwrap().success());
     assert!(look_at(&page).contains("100000 spans"));

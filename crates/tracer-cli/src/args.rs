@@ -3,6 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Parser, Subcommand, builder::FalseyValueParser};
+use tracer_report::formats;
 
 /// Wraps a command and turns everything it does into an OpenTelemetry trace: one span for every process, every TCP
 /// connection and every UDP flow of the command and its descendants.
@@ -44,11 +45,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "NAME=EXPR", env = "PROCESS_TRACER_ATTRIBUTE", hide_env_values = true)]
     pub(crate) attribute: Vec<String>,
 
-    /// Where the trace goes: `otlp`; `summary` or `tree` on stderr at the end; or a file: FILE.jsonl of OTLP/JSON lines,
-    /// FILE.html to look at in a browser, FILE.pftrace for Perfetto, FILE.json of Chrome's trace events, FILE.folded or
-    /// FILE.cpu.folded for flame graphs of wall or CPU time; repeatable (in the variable: separated by commas) [default: otlp
-    /// if an OTLP endpoint is configured, else summary]
-    #[arg(short, long, value_name = "DEST", env = "PROCESS_TRACER_OUTPUT", hide_env_values = true)]
+    #[arg(short, long, value_name = "DEST", help = output_help(), env = "PROCESS_TRACER_OUTPUT", hide_env_values = true)]
     pub(crate) output: Vec<String>,
 
     /// Serve the page of the trace while the command runs, at an address that is told first; a port, or ADDRESS:PORT
@@ -139,6 +136,14 @@ pub(crate) struct Args {
 
     #[command(subcommand)]
     pub(crate) action: Option<Action>,
+}
+
+fn output_help() -> String {
+    format!(
+        "Where the trace goes: `otlp`; `summary` or `tree` on stderr at the end; or a file: {}; repeatable (in the variable: \
+         separated by commas) [default: otlp if an OTLP endpoint is configured, else summary]",
+        formats::files()
+    )
 }
 
 /// What there is to do besides running a command.

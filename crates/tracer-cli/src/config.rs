@@ -23,16 +23,9 @@ use tracer_model::{
     expression::{Attribute, Attributes},
     redact::{self, Extent, Pattern, Policy, Redactor},
 };
+use tracer_report::formats::{self, Format, Target, Text};
 
-use crate::{
-    args::Args,
-    ci, console,
-    report::{Format, Text},
-    sinks::file,
-    state,
-    user::User,
-    variables::variable,
-};
+use crate::{args::Args, ci, console, sinks::file, state, user::User, variables::variable};
 
 /// What a run is asked to do.
 #[derive(Debug)]
@@ -471,15 +464,12 @@ fn live_address(value: &str) -> Result<SocketAddr> {
 }
 
 fn output(value: &str) -> Result<Output> {
-    match value {
-        "otlp" => Ok(Output::Otlp),
-        "summary" => Ok(Output::Text(Text::Summary)),
-        "tree" => Ok(Output::Text(Text::Tree)),
-        file if file.ends_with(".jsonl") => Ok(Output::JsonLines(file.into())),
-        file => match Format::of(file) {
-            Some(format) => Ok(Output::Report(format, file.into())),
-            None => bail!("'{file}' is not one of otlp, summary, tree, FILE.jsonl, {}", Format::NAMES),
-        },
+    match Target::of(value) {
+        Some(Target::Otlp) => Ok(Output::Otlp),
+        Some(Target::Text(text)) => Ok(Output::Text(text)),
+        Some(Target::JsonLines) => Ok(Output::JsonLines(value.into())),
+        Some(Target::File(format)) => Ok(Output::Report(format, value.into())),
+        None => bail!("'{value}' is not one of {}", formats::names()),
     }
 }
 

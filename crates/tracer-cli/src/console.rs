@@ -4,10 +4,13 @@ use std::{
     env,
     fmt::Display,
     io::{IsTerminal, Write, stderr},
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
-use crate::untrusted::visible;
+use tracer_report::{text::Style, untrusted::visible};
+
+use crate::variables::variable;
 
 /// Says one line.
 pub(crate) fn say(message: impl Display) {
@@ -46,6 +49,12 @@ impl Progress {
             write("\r\x1b[K");
         }
     }
+}
+
+/// How a text is drawn that goes there.
+pub(crate) fn style(stream: &(impl IsTerminal + AsFd)) -> Style {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();
+    Style::of(stream, &locale, is_coloured(stream))
 }
 
 /// Whether what goes there may be coloured: <https://no-color.org>.

@@ -13,8 +13,9 @@ use tracer_bpf::{
     Attached, Capture, Options,
     probe::{CAP_BPF, CAP_PERFMON, Facts, MEMLOCK_FREE, Obstacle, has_capability},
 };
+use tracer_report::untrusted::visible;
 
-use crate::{config::Otlp, console::is_coloured, privileges, sinks::otlp, untrusted::visible};
+use crate::{config::Otlp, console::is_coloured, privileges, sinks::otlp};
 
 /// Exit status where tracing would not work.
 const EXIT_SICK: u8 = 1;

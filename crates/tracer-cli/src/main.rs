@@ -6,6 +6,7 @@
 
 mod args;
 mod ci;
+mod commands;
 mod config;
 mod console;
 mod doctor;
@@ -15,7 +16,6 @@ mod launch;
 mod load;
 mod outcome;
 mod privileges;
-mod report;
 mod resource;
 mod run;
 mod seats;
@@ -24,7 +24,6 @@ mod signals;
 mod sinks;
 mod state;
 mod sudo;
-mod untrusted;
 mod user;
 mod variables;
 
@@ -97,9 +96,9 @@ fn act(matches: &ArgMatches, inheritance: Inheritance) -> anyhow::Result<u8> {
         }
         Some(Action::Report { ref file, ref output, ref trace_id }) => {
             let trace_id = trace_id.as_deref().map(config::trace_id).transpose()?;
-            return report::convert(file, trace_id, &config::report_outputs(output)?).map(|()| 0);
+            return commands::report::report(file, trace_id, &config::report_outputs(output)?).map(|()| 0);
         }
-        Some(Action::Diff { ref before, ref after }) => return report::diff(before, after).map(|()| 0),
+        Some(Action::Diff { ref before, ref after }) => return commands::diff::diff(before, after).map(|()| 0),
         Some(Action::Helper { ring_bytes, max_processes, failed_execs, unix }) => {
             let options = Options { ring_bytes, max_processes, failed_execs, unix, ..Options::default() };
             return sudo::help(options).map(|()| 0);

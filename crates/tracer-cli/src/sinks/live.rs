@@ -2,15 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use opentelemetry_sdk::Resource;
 use tracer_model::{Span, SpanId};
+use tracer_report::live::{Live, Watch};
 
 use super::{Closing, Sink, Undelivered, otel::Converter, queue::Queue};
-use crate::{
-    console,
-    report::{Live, Watch},
-};
+use crate::{console, privileges};
 
 pub(super) struct LiveSink {
     live: Live,
@@ -20,7 +18,8 @@ impl LiveSink {
     /// Begins to listen, and says where.
     pub(super) fn open(address: SocketAddr, token: &str, root: SpanId, resource: &Resource) -> Result<Self> {
         let converter = Converter::from_environment();
-        let live = Live::open(address, token, root.0, resource, Box::new(move |span| converter.span_data(span)))?;
+        let live = Live::open(address, token, root.0, resource, Box::new(move |span| converter.span_data(span)))
+            .with_context(|| format!("cannot serve the live page at {address}"))?;
         console::say(format_args!("the trace so far is at {}", live.url()));
         Ok(Self { live })
     }
@@ -32,7 +31,7 @@ impl Sink for LiveSink {
     }
 
     fn start(&mut self) -> Result<Option<Watch>> {
-        self.live.start()?;
+        self.live.start(privileges::drop_in_thread).context("cannot start the live page")?;
         Ok(Some(self.live.watch()))
     }
 

@@ -8,6 +8,7 @@ mod otel;
 pub(crate) mod otlp;
 mod queue;
 mod report;
+pub(crate) mod report_file;
 mod spool;
 
 use std::{
@@ -26,11 +27,11 @@ use std::{
 use anyhow::{Context, Result};
 use opentelemetry_sdk::Resource;
 use tracer_model::{Span, SpanId};
+use tracer_report::live::Watch;
 
 use crate::{
     config::{Otlp, Output, Wanted},
     console, privileges,
-    report::Watch,
 };
 
 use self::{queue::Queue, spool::Spool};

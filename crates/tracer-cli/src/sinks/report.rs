@@ -9,16 +9,18 @@ use std::{
 use anyhow::Result;
 use opentelemetry_sdk::Resource;
 use tracer_model::Span;
-
-use super::{Closing, Sink, Undelivered, file, otel::Converter, queue::Queue};
-use crate::{
-    console,
-    report::{Format, TOLD, Teller, Text, Writer},
+use tracer_report::{
+    SPAN_LIMIT,
+    formats::{Format, Text},
+    text::TextReport,
 };
+
+use super::{Closing, Sink, Undelivered, file, otel::Converter, queue::Queue, report_file::ReportFile};
+use crate::console;
 
 /// A text for whoever has called us.
 pub(super) struct TextSink {
-    teller: Teller,
+    report: TextReport,
     converter: Converter,
     /// A file that it is appended to, else it is told on stderr.
     file: Option<PathBuf>,
@@ -26,7 +28,7 @@ pub(super) struct TextSink {
 
 impl TextSink {
     pub(super) fn new(text: Text) -> Self {
-        Self { teller: Teller::new(text, TOLD), converter: Converter::from_environment(), file: None }
+        Self { report: TextReport::new(text, SPAN_LIMIT), converter: Converter::from_environment(), file: None }
     }
 
     /// The page of a CI job.
@@ -42,13 +44,13 @@ impl Sink for TextSink {
 
     fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
         for span in spans {
-            self.teller.add(&self.converter.span_data(&span));
+            self.report.add(&self.converter.span_data(&span));
         }
         Undelivered::default()
     }
 
     fn close(self: Box<Self>) -> Closing {
-        let text = self.teller.tell(&stderr());
+        let text = self.report.render(&console::style(&stderr()));
         let Some(file) = self.file else { return Closing { text: Some(text), ..Closing::default() } };
         if let Err(error) = append(&file, &text) {
             console::warn(format_args!("the summary was not appended to '{}': {error}", file.display()));
@@ -68,7 +70,7 @@ pub(super) struct ReportSink {
     resource: Resource,
     converter: Converter,
     /// Until something went wrong.
-    writer: Result<Writer, String>,
+    writer: Result<ReportFile, String>,
     has_spans: bool,
 }
 
@@ -78,7 +80,7 @@ impl ReportSink {
             path: path.to_owned(),
             resource: resource.clone(),
             converter: Converter::from_environment(),
-            writer: Ok(Writer::create(format, path)?),
+            writer: Ok(ReportFile::create(format, path)?),
             has_spans: false,
         })
     }

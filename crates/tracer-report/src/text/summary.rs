@@ -3,12 +3,15 @@
 use std::{cmp::Reverse, collections::HashMap, fmt::Write};
 
 use super::{
-    analysis::{Group, Places, Tree, costliest, peers, sum},
-    row::{Call, Kind, Label, Rows},
     style::{Style, align, bytes, duration, pad, share},
     tree,
 };
-use crate::untrusted::{Untrusted, is_unseen, visible};
+use crate::{
+    analysis::{Group, Places, Tree, costliest, peers, sum},
+    command_line::command_line,
+    row::{Call, Kind, Label, Rows},
+    untrusted::Untrusted,
+};
 
 /// A trace of no more spans is shown as it is, as a tree.
 const SMALL: usize = 12;
@@ -107,7 +110,7 @@ impl<'a> Summary<'a> {
 }
 
 /// Writes the summary for a terminal.
-pub(super) fn render(rows: &Rows, style: &Style, text: &mut String) {
+pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     let Some(summary) = Summary::new(rows) else { return };
     let verdict = summary.verdict(summary.outcome().map(|outcome| style.show(outcome)), style);
     let verdict = if summary.outcome().is_some() { style.red(&verdict) } else { verdict };
@@ -133,7 +136,7 @@ pub(super) fn render(rows: &Rows, style: &Style, text: &mut String) {
 }
 
 /// Says how many spans were too many to be kept.
-pub(super) fn left_out(rows: &Rows, text: &mut String) {
+pub(crate) fn left_out(rows: &Rows, text: &mut String) {
     if rows.left_out > 0 {
         let _ = writeln!(text, "this is about {} spans, {} more were too many", rows.rows.len(), rows.left_out);
     }
@@ -258,28 +261,8 @@ fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// Arguments as a shell takes them; `None` if there are none.
-pub(super) fn command_line(arguments: &[Untrusted]) -> Option<Untrusted> {
-    // After the command's name there are no assignments: `NAME=value` needs no quotes.
-    let is_plain = |text: &str| {
-        text.contains('=') && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"=-_./:,+@%".contains(&c))
-    };
-    let word = |(index, text): (usize, &Untrusted)| match text.exact() {
-        text if index > 0 && is_plain(text) => text.to_owned(),
-        // Who copies what is shown gets the same argument.
-        text if text.contains(is_unseen) => {
-            let text = text.replace('\\', "\\\\").replace('\'', "\\'");
-            format!("$'{}'", visible(&text))
-        }
-        // The only error is for NUL, which is unseen.
-        text => shlex::try_quote(text).unwrap_or_default().into_owned(),
-    };
-    let words: Vec<_> = arguments.iter().enumerate().map(word).collect();
-    (!words.is_empty()).then(|| words.join(" ").into())
-}
-
 /// Writes the summary as Markdown, for the page of a CI job.
-pub(super) fn markdown(rows: &Rows, text: &mut String) {
+pub(crate) fn markdown(rows: &Rows, text: &mut String) {
     let style = Style { width: 160, height: 50, is_coloured: false, is_unicode: true };
     let Some(summary) = Summary::new(rows) else { return };
     let command = style.cut_end(&style.show(&summary.command()), 100);
@@ -339,11 +322,8 @@ fn cell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::report::{
-        story::{Story, story},
-        style::PLAIN,
-    };
+    use super::{super::style::PLAIN, *};
+    use crate::story::{Story, story};
 
     fn build() -> Story {
         let mut make = story("make", 0, 10_000).cpu(20).arguments(&["make", "-j2", "CC=gcc 12"]).exits(2);
@@ -471,17 +451,5 @@ where it failed
             // A heading of one, a verdict with one, a failure with three; a row each in three tables.
             assert!(codes >= 8 && cells > 0, "{codes} {cells}: {text}");
         }
-    }
-
-    #[test]
-    fn command_lines_can_be_pasted() {
-        let line = |arguments: &[&str]| {
-            let arguments: Vec<_> = arguments.iter().map(|argument| Untrusted::from(*argument)).collect();
-            command_line(&arguments).map(|line| line.exact().to_owned())
-        };
-        assert_eq!(line(&["make", "V=1", "a b", "$(x)"]).unwrap(), "make V=1 'a b' '$(x)'");
-        assert_eq!(line(&["A=1", "it's"]).unwrap(), "'A=1' \"it's\"");
-        assert_eq!(line(&["sh", "-c", "a\\b 'c'\n\u{202e}d"]).unwrap(), "sh -c $'a\\\\b \\'c\\'\\n\\u202ed'");
-        assert_eq!(line(&[]), None);
     }
 }

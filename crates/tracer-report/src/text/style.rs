@@ -1,47 +1,52 @@
 //! How text reports are drawn: quantities, widths, colours.
 
-use std::{io::IsTerminal, os::fd::AsFd};
+use std::os::fd::AsFd;
 
 use terminal_size::{Height, Width, terminal_size_of};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::{console::is_coloured, untrusted::Untrusted, variables::variable};
+use crate::untrusted::Untrusted;
 
 /// Where there is no terminal.
 const WIDTH: usize = 100;
 const HEIGHT: usize = 50;
 
-/// What the terminal has.
+/// The room that a text has, and the signs it may use.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Style {
-    pub(super) width: usize,
-    pub(super) height: usize,
-    pub(super) is_coloured: bool,
-    pub(super) is_unicode: bool,
+pub struct Style {
+    /// Columns of the terminal.
+    pub width: usize,
+    /// Lines of the terminal.
+    pub height: usize,
+    /// Whether the text may have colours, as ANSI escape sequences.
+    pub is_coloured: bool,
+    /// Whether the text may have characters beyond ASCII.
+    pub is_unicode: bool,
 }
 
 impl Style {
-    pub(super) fn of(stream: &(impl IsTerminal + AsFd)) -> Self {
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();
+    /// The style for a stream. `locale` is the value of `LC_ALL`, `LC_CTYPE` or `LANG`: the first that is set. A stream
+    /// that is not a terminal counts as 100 columns by 50 lines.
+    pub fn of(stream: &impl AsFd, locale: &str, is_coloured: bool) -> Self {
         let size = terminal_size_of(stream).map(|(Width(width), Height(height))| (width.into(), height.into()));
         let (width, height) = size.filter(|(width, _)| *width > 0).unwrap_or((WIDTH, HEIGHT));
         Self {
             width: width.max(40),
             height: height.max(10),
-            is_coloured: is_coloured(stream),
+            is_coloured,
             is_unicode: locale.to_ascii_lowercase().replace('-', "").contains("utf8"),
         }
     }
 
-    pub(super) fn bold(&self, text: &str) -> String {
+    pub(crate) fn bold(&self, text: &str) -> String {
         self.paint("1", text)
     }
 
-    pub(super) fn dim(&self, text: &str) -> String {
+    pub(crate) fn dim(&self, text: &str) -> String {
         self.paint("2", text)
     }
 
-    pub(super) fn red(&self, text: &str) -> String {
+    pub(crate) fn red(&self, text: &str) -> String {
         self.paint("31", text)
     }
 
@@ -49,26 +54,26 @@ impl Style {
         if self.is_coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    pub(super) fn times(&self) -> char {
+    pub(crate) fn times(&self) -> char {
         if self.is_unicode { '×' } else { 'x' }
     }
 
-    pub(super) fn dots(&self) -> &'static str {
+    pub(crate) fn dots(&self) -> &'static str {
         if self.is_unicode { "…" } else { "..." }
     }
 
     /// Between the names of a chain.
-    pub(super) fn step(&self) -> &'static str {
+    pub(crate) fn step(&self) -> &'static str {
         if self.is_unicode { " › " } else { " > " }
     }
 
     /// Text of a trace, fit for this terminal.
-    pub(super) fn show(&self, text: &Untrusted) -> String {
+    pub(crate) fn show(&self, text: &Untrusted) -> String {
         if self.is_unicode { text.visible() } else { text.visible_in_ascii() }.into_owned()
     }
 
     /// The end of a text that is too wide, which says more than its beginning in chains and paths.
-    pub(super) fn cut_start(&self, text: &str, width: usize) -> String {
+    pub(crate) fn cut_start(&self, text: &str, width: usize) -> String {
         if text.width() <= width {
             return text.to_owned();
         }
@@ -85,7 +90,7 @@ impl Style {
     }
 
     /// The beginning of a text that is too wide.
-    pub(super) fn cut_end(&self, text: &str, width: usize) -> String {
+    pub(crate) fn cut_end(&self, text: &str, width: usize) -> String {
         if text.width() <= width {
             return text.to_owned();
         }
@@ -101,17 +106,17 @@ impl Style {
 }
 
 /// Fills up to a width, on the right.
-pub(super) fn pad(text: &str, width: usize) -> String {
+pub(crate) fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 
 /// Fills up to a width, on the left.
-pub(super) fn align(text: &str, width: usize) -> String {
+pub(crate) fn align(text: &str, width: usize) -> String {
     format!("{}{text}", " ".repeat(width.saturating_sub(text.width())))
 }
 
 /// Nanoseconds in three significant digits, in the unit that suits.
-pub(super) fn duration(nanoseconds: u64, style: &Style) -> String {
+pub(crate) fn duration(nanoseconds: u64, style: &Style) -> String {
     let seconds = nanoseconds as f64 / 1e9;
     match seconds {
         0.0..0.000_999_5 => format!("{:.0} {}s", seconds * 1e6, if style.is_unicode { 'µ' } else { 'u' }),
@@ -126,7 +131,7 @@ pub(super) fn duration(nanoseconds: u64, style: &Style) -> String {
 }
 
 /// Bytes, likewise.
-pub(super) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut value, mut unit) = (bytes as f64, 0);
     while value >= 999.5 && unit + 1 < UNITS.len() {
@@ -137,7 +142,7 @@ pub(super) fn bytes(bytes: u64) -> String {
 }
 
 /// A part in per cent.
-pub(super) fn share(part: u64, whole: u64) -> String {
+pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "0 %".to_owned() } else { format!("{:.0} %", part as f64 * 100.0 / whole as f64) }
 }
 
@@ -151,7 +156,7 @@ fn digits(value: f64) -> usize {
 }
 
 #[cfg(test)]
-pub(super) const PLAIN: Style = Style { width: 80, height: 40, is_coloured: false, is_unicode: true };
+pub(crate) const PLAIN: Style = Style { width: 80, height: 40, is_coloured: false, is_unicode: true };
 
 #[cfg(test)]
 mod tests {

@@ -1,25 +1,21 @@
-//! `process-tracer diff`: what of one trace takes longer in another.
+//! A comparison of two traces: what takes longer in one than in the other.
 
 use std::{
     collections::HashMap,
-    fmt::Write as _,
+    fmt::Write,
     hash::{DefaultHasher, Hash, Hasher},
-    io::{self, Write as _},
-    path::Path,
 };
 
-use anyhow::{Context, Result};
-
-use super::{
+use super::style::{Style, align, duration, pad};
+use crate::{
     analysis::{Group, Tree, groups},
-    read::read,
     row::{Kind, Label, Rows},
-    style::{Style, align, duration, pad},
+    untrusted::Untrusted,
 };
-use crate::untrusted::Untrusted;
 
-/// One of the two traces, as far as it is compared.
-struct Side {
+/// One of the two traces: what the comparison needs of it, so that its rows can be dropped.
+#[derive(Debug)]
+pub struct Side {
     /// Nanoseconds.
     wall: u64,
     cpu: u64,
@@ -29,7 +25,7 @@ struct Side {
 }
 
 /// Processes of one name, or at one place, of whose names only the last are kept.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Part {
     names: Vec<Untrusted>,
     group: Group,
@@ -45,26 +41,9 @@ fn hash(above: Option<u64>, name: &Untrusted) -> u64 {
     hasher.finish()
 }
 
-/// Says on stdout what became slower and what faster.
-///
-/// # Errors
-///
-/// What cannot be read.
-pub(crate) fn diff(before: &Path, after: &Path) -> Result<()> {
-    let [before, after] = [before, after].map(|path| {
-        let mut rows = Rows::default();
-        read(path, None, |span| {
-            rows.add(span);
-            Ok(())
-        })?;
-        Side::new(&rows).with_context(|| format!("'{}' has no spans", path.display()))
-    });
-    let told = compare(&before?, &after?, &Style::of(&io::stdout()));
-    io::stdout().write_all(told.as_bytes()).context("cannot write to stdout")
-}
-
 impl Side {
-    fn new(rows: &Rows) -> Option<Self> {
+    /// `None` without any span.
+    pub fn new(rows: &Rows) -> Option<Self> {
         let tree = Tree::grow(&rows.rows)?;
         let (own, places) = (tree.own_time(&rows.rows), tree.places(&rows.rows));
         let is_process = |kind| kind == Kind::Process;
@@ -98,7 +77,8 @@ impl Side {
 /// Lines of a table.
 const LINES: usize = 12;
 
-fn compare(before: &Side, after: &Side, style: &Style) -> String {
+/// What became slower and what faster: the totals, then a table by name and a table by place in the tree.
+pub fn compare(before: &Side, after: &Side, style: &Style) -> String {
     let mut text = String::new();
     let line = |what: &str, before: u64, after: u64| {
         let change = change(before, after, style);
@@ -182,7 +162,7 @@ fn change(before: u64, after: u64, style: &Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::style::PLAIN, *};
-    use crate::report::story::story;
+    use crate::story::story;
 
     #[test]
     fn what_changed_most_comes_first() {

@@ -2,7 +2,7 @@
 //!
 //! A terminal obeys control characters. Bidirectional marks reorder the text around them, and characters without a glyph
 //! make two different names look the same. [`visible`] writes all of them as escapes. Every such text goes through it on its
-//! way to a terminal or to Markdown. The page has the same rule in `report/page/format.js`. Files that programs read keep
+//! way to a terminal or to Markdown. The page has the same rule in `page/format.js`. Files that programs read keep
 //! the exact text.
 
 use std::{borrow::Cow, fmt::Write, sync::Arc};
@@ -14,21 +14,21 @@ use icu_properties::{
 
 /// Text of a trace. It has no `Display`, so that a report for people cannot print it as it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Untrusted(Arc<str>);
+pub struct Untrusted(Arc<str>);
 
 impl Untrusted {
     /// As it is: for files that programs read, and for the page.
-    pub(crate) fn exact(&self) -> &str {
+    pub fn exact(&self) -> &str {
         &self.0
     }
 
     /// For people: see [`visible`].
-    pub(crate) fn visible(&self) -> Cow<'_, str> {
+    pub fn visible(&self) -> Cow<'_, str> {
         visible(&self.0)
     }
 
     /// Likewise for a terminal that draws ASCII only.
-    pub(crate) fn visible_in_ascii(&self) -> Cow<'_, str> {
+    pub fn visible_in_ascii(&self) -> Cow<'_, str> {
         escaped_where(&self.0, |c| !c.is_ascii() || is_unseen(c))
     }
 }
@@ -43,7 +43,7 @@ impl<T: Into<Arc<str>>> From<T> for Untrusted {
 ///
 /// Joiners and variation selectors are among them, although some scripts and emoji need them: here it counts more to see
 /// what a name consists of. Python's `repr` and Rust's `escape_debug` also escape joiners.
-pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+pub fn visible(text: &str) -> Cow<'_, str> {
     escaped_where(text, is_unseen)
 }
 

@@ -6,14 +6,13 @@
 use std::{
     collections::{HashSet, VecDeque},
     convert::Infallible,
-    fs,
+    fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result};
 use axum::{
     Router,
     extract::{Query, Request, State},
@@ -40,12 +39,10 @@ use tokio::{
 };
 use tracer_model::{Span, semconv};
 
-use super::{
-    TOLD,
-    html::{Columns, about, about_now, page},
-    row::{About, Kind, Row, Rows, nanoseconds},
+use crate::{
+    files::html::{Columns, about, about_now, page},
+    row::{About, Kind, Row, Rows, SPAN_LIMIT, nanoseconds},
 };
-use crate::privileges;
 
 /// How often the page hears of what runs.
 const PULSE: Duration = Duration::from_secs(1);
@@ -135,7 +132,7 @@ impl Lock {
 }
 
 /// A server of the page.
-pub(crate) struct Live {
+pub struct Live {
     listener: Option<TcpListener>,
     server: Option<JoinHandle<()>>,
     lock: Lock,
@@ -143,7 +140,7 @@ pub(crate) struct Live {
 }
 
 /// Makes the SDK's span of one of ours.
-pub(crate) type Convert = dyn Fn(&Span) -> SpanData + Send + Sync;
+pub type Convert = dyn Fn(&Span) -> SpanData + Send + Sync;
 
 /// Where spans come in and messages go out.
 struct Desk {
@@ -183,22 +180,19 @@ impl Live {
     /// # Errors
     ///
     /// If the address is in use, or not ours.
-    pub(crate) fn open(
+    pub fn open(
         address: SocketAddr,
         token: &str,
         root: [u8; 8],
         resource: &Resource,
         convert: Box<Convert>,
-    ) -> Result<Self> {
-        let listen = || -> std::io::Result<_> {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            Ok((listener.local_addr()?, listener))
-        };
-        let (address, listener) = listen().with_context(|| format!("cannot serve the live page at {address}"))?;
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
         let told = Told {
             columns: Columns::counting_from(nanoseconds(SystemTime::now())),
-            rows: Rows::with_limit(TOLD),
+            rows: Rows::with_limit(SPAN_LIMIT),
             ended: HashSet::new(),
             messages: Vec::new(),
             bytes: 0,
@@ -219,7 +213,7 @@ impl Live {
     }
 
     /// Where it is.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         let mut address = self.lock.address;
         if address.ip().is_unspecified() {
             // What others have to put there, they know better.
@@ -228,12 +222,12 @@ impl Live {
         format!("http://{address}/?token={}", self.lock.token)
     }
 
-    /// Serves it in a thread of its own.
+    /// Serves the page in a thread of its own, which runs `begin` first.
     ///
     /// # Errors
     ///
-    /// If there is no thread to be had.
-    pub(crate) fn start(&mut self) -> Result<()> {
+    /// The system has no thread or no descriptor for it.
+    pub fn start(&mut self, begin: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let desk = Arc::clone(&self.desk);
@@ -241,7 +235,7 @@ impl Live {
         let door = Door { lock: self.lock.clone(), room: Arc::default() };
         let pages = pages.layer(middleware::from_fn_with_state(door.clone(), admit)).with_state(Arc::clone(&desk));
         let serve = move || {
-            privileges::drop_in_thread();
+            begin();
             runtime.block_on(async {
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
                 let progress = desk.progress.subscribe();
@@ -249,25 +243,24 @@ impl Live {
                 serve(&listener, &door, pages, progress).await;
             });
         };
-        let server = thread::Builder::new().name("live".to_owned()).spawn(serve);
-        self.server = Some(server.context("cannot start a thread")?);
+        self.server = Some(thread::Builder::new().name("live".to_owned()).spawn(serve)?);
         Ok(())
     }
 
     /// Whether anybody looks.
-    pub(crate) fn watch(&self) -> Watch {
+    pub fn watch(&self) -> Watch {
         Watch(Arc::clone(&self.desk))
     }
 
     /// Takes in spans that have ended.
-    pub(crate) fn add(&self, spans: &[Arc<Span>]) {
+    pub fn add(&self, spans: &[Arc<Span>]) {
         let spans: Vec<_> = spans.iter().map(|span| (self.desk.convert)(span)).collect();
         self.desk.told().add(&spans, self.desk.root);
         self.desk.tell(false);
     }
 
     /// Nothing more will come; waits for those who look to have got all of it, for a moment.
-    pub(crate) fn finish(&self) {
+    pub fn finish(&self) {
         self.watch().show(Arc::default());
         self.desk.told().end(&self.desk.resource);
         self.desk.tell(true);
@@ -281,7 +274,7 @@ impl Live {
 
 /// For whoever knows what runs: takes what the page shows of it.
 #[derive(Clone)]
-pub(crate) struct Watch(Arc<Desk>);
+pub struct Watch(Arc<Desk>);
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -291,12 +284,12 @@ impl std::fmt::Debug for Watch {
 
 impl Watch {
     /// Nobody looks: there is nothing to be done.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.0.is_idle()
     }
 
     /// What runs now.
-    pub(crate) fn show(&self, running: Arc<Vec<Span>>) {
+    pub fn show(&self, running: Arc<Vec<Span>>) {
         // What was there is given up when nobody waits for the lock any more.
         let _former = std::mem::replace(&mut *self.0.running(), running);
     }

@@ -106,9 +106,12 @@ impl About {
     }
 }
 
-/// The spans of a trace.
+/// Enough spans for a text or for the live page of a run. The memory of a run must have a limit.
+pub const SPAN_LIMIT: usize = 250_000;
+
+/// The spans of a trace, each reduced to what reports need of it.
 #[derive(Debug)]
-pub(crate) struct Rows {
+pub struct Rows {
     pub(crate) rows: Vec<Row>,
     pub(crate) about: About,
     longest_root: Option<u64>,
@@ -135,7 +138,7 @@ impl Default for Rows {
 
 impl Rows {
     /// Keeps so many spans that are no processes, twice as many processes, and the root.
-    pub(crate) fn with_limit(limit: usize) -> Self {
+    pub fn with_limit(limit: usize) -> Self {
         Self {
             rows: Vec::new(),
             about: About::default(),
@@ -148,8 +151,13 @@ impl Rows {
         }
     }
 
-    /// Takes in a span; gives its index, if it is kept.
-    pub(crate) fn add(&mut self, span: &SpanData) -> Option<usize> {
+    /// Takes in a span. The order of the spans does not matter.
+    pub fn add(&mut self, span: &SpanData) {
+        self.insert(span);
+    }
+
+    /// Takes in a span and returns its index. `None`: there was no room for it.
+    pub(crate) fn insert(&mut self, span: &SpanData) -> Option<usize> {
         let row = self.read(span);
         self.keep(row, span)
     }

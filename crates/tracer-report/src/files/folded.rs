@@ -7,9 +7,9 @@ use std::{
 
 use opentelemetry_sdk::{Resource, trace::SpanData};
 
-use super::{
-    Report,
+use crate::{
     analysis::Tree,
+    report::Report,
     row::{Kind, Rows},
 };
 
@@ -19,21 +19,21 @@ const DEPTH: u32 = 256;
 
 /// What a stack weighs, microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Weight {
+pub(crate) enum Weight {
     /// Time that none of the processes it started was alive.
     Wall,
     /// Its own CPU time.
     Cpu,
 }
 
-pub(super) struct Stacks {
+pub(crate) struct Stacks {
     to: Box<dyn Write + Send>,
     weight: Weight,
     rows: Rows,
 }
 
 impl Stacks {
-    pub(super) fn new(to: Box<dyn Write + Send>, weight: Weight) -> Self {
+    pub(crate) fn new(to: Box<dyn Write + Send>, weight: Weight) -> Self {
         Self { to, weight, rows: Rows::default() }
     }
 }
@@ -75,7 +75,7 @@ impl Report for Stacks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::story::{story, written};
+    use crate::story::{story, written};
 
     #[test]
     fn a_line_is_a_chain_of_names_and_its_own_time() {

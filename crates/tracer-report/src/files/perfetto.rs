@@ -10,7 +10,7 @@ use opentelemetry_sdk::{Resource, trace::SpanData};
 use prost::Message;
 use tracer_model::semconv;
 
-use super::{Report, row::nanoseconds};
+use crate::{report::Report, row::nanoseconds};
 
 #[derive(Clone, PartialEq, Message)]
 struct Packet {
@@ -92,12 +92,12 @@ const PACKET_TAG: u8 = 1 << 3 | 2;
 /// All packets are of one sequence.
 const SEQUENCE: u32 = 1;
 
-pub(super) struct Tracks {
+pub(crate) struct Tracks {
     to: Box<dyn Write + Send>,
 }
 
 impl Tracks {
-    pub(super) fn begin(to: Box<dyn Write + Send>) -> Self {
+    pub(crate) fn begin(to: Box<dyn Write + Send>) -> Self {
         Self { to }
     }
 
@@ -204,7 +204,7 @@ mod tests {
     use opentelemetry::trace::Link;
 
     use super::*;
-    use crate::report::story::{story, written};
+    use crate::story::{story, written};
 
     #[derive(Clone, PartialEq, Message)]
     struct Trace {

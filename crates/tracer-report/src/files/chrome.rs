@@ -13,9 +13,9 @@ use opentelemetry_sdk::{Resource, trace::SpanData};
 use serde_json::{Map, Value, json};
 use tracer_model::semconv;
 
-use super::{Report, json_value, row::nanoseconds};
+use crate::{json::json_value, report::Report, row::nanoseconds};
 
-pub(super) struct Events {
+pub(crate) struct Events {
     to: Box<dyn Write + Send>,
     is_first: bool,
     /// What times count from, nanoseconds since the epoch.
@@ -41,7 +41,7 @@ const DAY: u64 = 86_400_000_000_000;
 const PID: u32 = 1;
 
 impl Events {
-    pub(super) fn begin(mut to: Box<dyn Write + Send>) -> io::Result<Self> {
+    pub(crate) fn begin(mut to: Box<dyn Write + Send>) -> io::Result<Self> {
         to.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n")?;
         Ok(Self { to, is_first: true, zero: None, waiting: BTreeMap::new() })
     }
@@ -175,7 +175,7 @@ mod tests {
     use opentelemetry::trace::Link;
 
     use super::*;
-    use crate::report::story::{story, written};
+    use crate::story::{story, written};
 
     fn trace(spans: &[SpanData]) -> Value {
         serde_json::from_slice(&written(spans, |to| Box::new(Events::begin(to).unwrap()))).unwrap()

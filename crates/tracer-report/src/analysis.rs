@@ -7,8 +7,8 @@ use opentelemetry::SpanId;
 use super::row::{Kind, Label, Row, Rows};
 
 /// Rows that hang under one another.
-pub(super) struct Tree {
-    pub(super) root: usize,
+pub(crate) struct Tree {
+    pub(crate) root: usize,
     /// All rows but the root, by parent, and those of one parent in order of their start.
     children: Vec<u32>,
     /// Of each row, where its children begin among these; those of the next row come after them.
@@ -19,7 +19,7 @@ pub(super) struct Tree {
 
 impl Tree {
     /// `None` without any span.
-    pub(super) fn grow(rows: &[Row]) -> Option<Self> {
+    pub(crate) fn grow(rows: &[Row]) -> Option<Self> {
         let index: HashMap<SpanId, usize> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
         let has_parent = |row: &Row| row.parent != SpanId::INVALID && index.contains_key(&row.parent);
         // By pid, in order of their start, who may have forked a process whose parent is no span of ours: few, most of the time.
@@ -72,7 +72,7 @@ impl Tree {
     }
 
     /// The rows that hang under that one, in order of their start.
-    pub(super) fn children(&self, row: usize) -> &[u32] {
+    pub(crate) fn children(&self, row: usize) -> &[u32] {
         &self.children[self.begins[row] as usize..self.begins[row + 1] as usize]
     }
 
@@ -81,7 +81,7 @@ impl Tree {
     }
 
     /// Of each row, the time that none of the processes it started was alive, nanoseconds.
-    pub(super) fn own_time(&self, rows: &[Row]) -> Vec<u64> {
+    pub(crate) fn own_time(&self, rows: &[Row]) -> Vec<u64> {
         let own = |(index, row): (usize, &Row)| {
             let (mut covered, mut until) = (0, row.start);
             for (_, child) in self.children_of(rows, index).filter(|(_, child)| child.kind == Kind::Process) {
@@ -98,7 +98,7 @@ impl Tree {
     /// backwards.
     ///
     /// At each moment, the child that ended last before it was what its parent waited for.
-    pub(super) fn critical_path<'a>(&'a self, rows: &'a [Row]) -> impl Iterator<Item = Stretch> + 'a {
+    pub(crate) fn critical_path<'a>(&'a self, rows: &'a [Row]) -> impl Iterator<Item = Stretch> + 'a {
         // Each process, its children still to be looked at, from the last to end, and up to where its time is told.
         let by_end = |row: usize| {
             let is_process = |child: &u32| rows[*child as usize].kind == Kind::Process;
@@ -126,7 +126,7 @@ impl Tree {
     }
 
     /// Of each row, the names from the root to it; what only forked and kept its parent's name is not told again.
-    pub(super) fn places(&self, rows: &[Row]) -> Places {
+    pub(crate) fn places(&self, rows: &[Row]) -> Places {
         let mut places = Places { of_row: vec![0; rows.len()], steps: Vec::new() };
         let mut known: HashMap<(Option<u32>, Label), u32> = HashMap::new();
         let mut parents: Vec<Option<u32>> = vec![None; rows.len()];
@@ -153,7 +153,7 @@ impl Tree {
     ///
     /// At each step it is a child that failed: one with the exit status that its parent has, too, rather than others; one that
     /// failed by itself rather than one that was killed, as others are when the first has failed; the last of those.
-    pub(super) fn cause(&self, rows: &[Row]) -> Vec<usize> {
+    pub(crate) fn cause(&self, rows: &[Row]) -> Vec<usize> {
         let has_failed = |row: &Row| row.failure.is_some() && row.kind == Kind::Process;
         let mut chain = Vec::new();
         let mut next = Some(self.root).filter(|root| has_failed(&rows[*root]));
@@ -187,28 +187,28 @@ fn break_circles(parents: &mut [usize], root: usize) {
 
 /// A stretch of time on the critical path, nanoseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stretch {
-    pub(super) row: usize,
-    pub(super) start: u64,
-    pub(super) end: u64,
+pub(crate) struct Stretch {
+    pub(crate) row: usize,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
 }
 
 /// Chains of names, as a tree: to have one is cheap, to spell it out takes as long as it is.
-pub(super) struct Places {
+pub(crate) struct Places {
     /// The place of each row.
-    pub(super) of_row: Vec<u32>,
+    pub(crate) of_row: Vec<u32>,
     /// Of each place, the one above it and its name. What is above comes first.
-    pub(super) steps: Vec<(Option<u32>, Label)>,
+    pub(crate) steps: Vec<(Option<u32>, Label)>,
 }
 
 impl Places {
     /// The names from the root to this place.
-    pub(super) fn names(&self, place: u32) -> Vec<Label> {
+    pub(crate) fn names(&self, place: u32) -> Vec<Label> {
         self.last_names(place, usize::MAX)
     }
 
     /// The last names of these, at most so many.
-    pub(super) fn last_names(&self, place: u32, limit: usize) -> Vec<Label> {
+    pub(crate) fn last_names(&self, place: u32, limit: usize) -> Vec<Label> {
         let step = |place: &u32| self.steps[*place as usize].0;
         let mut names: Vec<_> =
             iter::successors(Some(place), step).take(limit).map(|place| self.steps[place as usize].1).collect();
@@ -218,21 +218,21 @@ impl Places {
 }
 
 /// Adds up; a saved trace may say anything.
-pub(super) fn sum(amounts: impl Iterator<Item = u64>) -> u64 {
+pub(crate) fn sum(amounts: impl Iterator<Item = u64>) -> u64 {
     amounts.fold(0, u64::saturating_add)
 }
 
 /// Spans that have something in common, together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Group {
-    pub(super) failed: u64,
+pub(crate) struct Group {
+    pub(crate) failed: u64,
     /// Nanoseconds.
-    pub(super) own: u64,
-    pub(super) cpu: u64,
-    pub(super) bytes: u64,
-    pub(super) total: u64,
+    pub(crate) own: u64,
+    pub(crate) cpu: u64,
+    pub(crate) bytes: u64,
+    pub(crate) total: u64,
     /// Of each, in order of size once sorted.
-    pub(super) durations: Vec<u64>,
+    pub(crate) durations: Vec<u64>,
 }
 
 impl Group {
@@ -245,19 +245,19 @@ impl Group {
         self.durations.push(row.duration());
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.durations.len()
     }
 
     /// The duration that this part of all does not exceed: nearest rank.
-    pub(super) fn quantile(&self, part: f64) -> u64 {
+    pub(crate) fn quantile(&self, part: f64) -> u64 {
         let rank = (part * self.durations.len() as f64).ceil() as usize;
         self.durations.get(rank.saturating_sub(1)).copied().unwrap_or_default()
     }
 }
 
 /// Groups the rows that have a key, in no particular order.
-pub(super) fn groups<K: std::hash::Hash + Eq>(
+pub(crate) fn groups<K: std::hash::Hash + Eq>(
     rows: &[Row],
     own: &[u64],
     key: impl Fn(usize, &Row) -> Option<K>,
@@ -276,14 +276,14 @@ pub(super) fn groups<K: std::hash::Hash + Eq>(
 }
 
 /// By the name of processes, those first that took most: time of their own, or of processors.
-pub(super) fn costliest(rows: &Rows, own: &[u64]) -> Vec<(Label, Group)> {
+pub(crate) fn costliest(rows: &Rows, own: &[u64]) -> Vec<(Label, Group)> {
     let mut groups = groups(&rows.rows, own, |_, row| (row.kind == Kind::Process).then_some(row.name));
     groups.sort_by_key(|(name, group)| (std::cmp::Reverse(group.own.max(group.cpu)), *name));
     groups
 }
 
 /// By whom connections were with, those first that took most time.
-pub(super) fn peers(rows: &Rows, own: &[u64]) -> Vec<(Label, Group)> {
+pub(crate) fn peers(rows: &Rows, own: &[u64]) -> Vec<(Label, Group)> {
     let mut groups = groups(&rows.rows, own, |_, row| row.peer);
     groups.sort_by_key(|(name, group)| (std::cmp::Reverse(group.total), *name));
     groups
@@ -292,7 +292,7 @@ pub(super) fn peers(rows: &Rows, own: &[u64]) -> Vec<(Label, Group)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::story::{Story, story};
+    use crate::story::{Story, story};
 
     /// The critical path as names with the milliseconds of each stretch.
     fn path(story: &Story) -> Vec<(String, u64, u64)> {

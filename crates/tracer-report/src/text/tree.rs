@@ -6,17 +6,17 @@ use std::{
     fmt::Write,
 };
 
-use super::{
+use super::style::{Style, duration};
+use crate::{
     analysis::{Tree, sum},
     row::{Label, Rows},
-    style::{Style, duration},
 };
 
 /// A tree of more spans than this shows siblings of one name as one line.
 const UNFOLDED: usize = 40;
 
 /// Most lines of a tree.
-pub(super) const LINES: usize = 50;
+pub(crate) const LINES: usize = 50;
 
 /// What one line is about: a span, or several of one name.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ struct Node {
 }
 
 /// Draws the tree, in at most this many lines and one more for each that was left out.
-pub(super) fn render(rows: &Rows, tree: &Tree, limit: usize, style: &Style, text: &mut String) {
+pub(crate) fn render(rows: &Rows, tree: &Tree, limit: usize, style: &Style, text: &mut String) {
     let lines = Lines::fold(rows, tree);
     let shown = lines.costliest(limit);
     // Each line to come, with whether its ancestors and itself are the last of their siblings.
@@ -175,7 +175,7 @@ fn branches(style: &Style, lasts: &[bool]) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::style::PLAIN, *};
-    use crate::report::story::{Story, story};
+    use crate::story::{Story, story};
 
     fn rendered(story: &Story, style: &Style) -> String {
         let mut text = String::new();

@@ -14,14 +14,14 @@ use opentelemetry::{Array, KeyValue, SpanId, Value as OtelValue};
 use opentelemetry_sdk::{Resource, trace::SpanData};
 use serde_json::{Map, Value, json};
 
-use super::{
-    Report,
+use crate::{
     analysis::Tree,
-    json_value,
+    command_line::command_line,
+    json::json_value,
+    report::Report,
     row::{About, Kind, Row, Rows, nanoseconds},
-    summary::command_line,
+    untrusted::Untrusted,
 };
-use crate::untrusted::Untrusted;
 
 /// Spans in one element.
 const BATCH: usize = 5_000;
@@ -30,41 +30,41 @@ const BATCH: usize = 5_000;
 const STRINGS: usize = 200_000;
 
 /// The page without a trace: it asks the server that it came from.
-pub(super) fn page() -> String {
-    [("/*STYLE*/", include_str!("page/page.css").to_owned()), ("/*SCRIPT*/", SCRIPTS.join("\n"))]
+pub(crate) fn page() -> String {
+    [("/*STYLE*/", include_str!("../page/page.css").to_owned()), ("/*SCRIPT*/", SCRIPTS.join("\n"))]
         .into_iter()
-        .fold(include_str!("page/page.html").to_owned(), |page, (mark, text)| page.replacen(mark, &text, 1))
+        .fold(include_str!("../page/page.html").to_owned(), |page, (mark, text)| page.replacen(mark, &text, 1))
 }
 
 /// In the order of their names, which is one that works.
 const SCRIPTS: &[&str] = &[
-    include_str!("page/details.js"),
-    include_str!("page/dom.js"),
-    include_str!("page/format.js"),
-    include_str!("page/head.js"),
-    include_str!("page/keys.js"),
-    include_str!("page/lanes.js"),
-    include_str!("page/outline.js"),
-    include_str!("page/overview.js"),
-    include_str!("page/page.js"),
-    include_str!("page/panel.js"),
-    include_str!("page/query.js"),
-    include_str!("page/source.js"),
-    include_str!("page/tables.js"),
-    include_str!("page/tools.js"),
-    include_str!("page/trace.js"),
-    include_str!("page/tree.js"),
-    include_str!("page/view.js"),
+    include_str!("../page/details.js"),
+    include_str!("../page/dom.js"),
+    include_str!("../page/format.js"),
+    include_str!("../page/head.js"),
+    include_str!("../page/keys.js"),
+    include_str!("../page/lanes.js"),
+    include_str!("../page/outline.js"),
+    include_str!("../page/overview.js"),
+    include_str!("../page/page.js"),
+    include_str!("../page/panel.js"),
+    include_str!("../page/query.js"),
+    include_str!("../page/source.js"),
+    include_str!("../page/tables.js"),
+    include_str!("../page/tools.js"),
+    include_str!("../page/trace.js"),
+    include_str!("../page/tree.js"),
+    include_str!("../page/view.js"),
 ];
 
-pub(super) struct Page {
+pub(crate) struct Page {
     to: Box<dyn Write + Send>,
     columns: Columns,
     rows: Rows,
 }
 
 impl Page {
-    pub(super) fn begin(mut to: Box<dyn Write + Send>) -> io::Result<Self> {
+    pub(crate) fn begin(mut to: Box<dyn Write + Send>) -> io::Result<Self> {
         to.write_all(page().as_bytes())?;
         Ok(Self { to, columns: Columns::default(), rows: Rows::default() })
     }
@@ -88,7 +88,7 @@ impl Page {
 
 impl Report for Page {
     fn add(&mut self, span: &SpanData) -> io::Result<()> {
-        let Some(row) = self.rows.add(span).map(|index| &self.rows.rows[index]) else { return Ok(()) };
+        let Some(row) = self.rows.insert(span).map(|index| &self.rows.rows[index]) else { return Ok(()) };
         self.columns.add(span, row, row.failure.map(|failure| self.rows.text(failure).exact()));
         if self.columns.len() == BATCH { self.flush() } else { Ok(()) }
     }
@@ -102,7 +102,7 @@ impl Report for Page {
 }
 
 /// What there is to say of a trace that is over.
-pub(super) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Value {
+pub(crate) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Value {
     let tree = Tree::grow(&rows.rows);
     let end = tree.as_ref().map_or(0, |tree| rows.rows[tree.root].end);
     let critical = tree.iter().flat_map(|tree| tree.critical_path(&rows.rows));
@@ -121,7 +121,7 @@ pub(super) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Valu
 }
 
 /// Likewise of one that is not, at that time; how many processes and connections there are.
-pub(super) fn about_now(
+pub(crate) fn about_now(
     about: &About,
     columns: &Columns,
     (processes, connections): (usize, usize),
@@ -159,7 +159,7 @@ fn problems(rows: &Rows) -> Vec<String> {
 
 /// Spans, column by column.
 #[derive(Default)]
-pub(super) struct Columns {
+pub(crate) struct Columns {
     /// When the first one that came began, nanoseconds since the epoch.
     origin: Option<u64>,
     numbers: HashMap<SpanId, usize>,
@@ -216,7 +216,7 @@ const ROOT: u8 = 16;
 
 impl Columns {
     /// Counts time from then on, nanoseconds since the epoch; else it is from the first span.
-    pub(super) fn counting_from(origin: u64) -> Self {
+    pub(crate) fn counting_from(origin: u64) -> Self {
         Self { origin: Some(origin), ..Self::default() }
     }
 
@@ -233,7 +233,7 @@ impl Columns {
         self.number.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.number.is_empty()
     }
 
@@ -246,7 +246,7 @@ impl Columns {
         *self.numbers.entry(id).or_insert(next)
     }
 
-    pub(super) fn add(&mut self, span: &SpanData, row: &Row, failure: Option<&str>) {
+    pub(crate) fn add(&mut self, span: &SpanData, row: &Row, failure: Option<&str>) {
         self.origin.get_or_insert(row.start);
         let at = self.len();
         let number = self.span_number(row.id);
@@ -312,7 +312,7 @@ impl Columns {
     }
 
     /// The batch so far, and begins the next one.
-    pub(super) fn take(&mut self) -> Value {
+    pub(crate) fn take(&mut self) -> Value {
         use std::mem::take;
         let count = self.len();
         let columns = take(&mut self.attributes).into_iter().map(|((key, kind), (rows, values))| {
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_page_has_all_its_scripts_and_asks_for_nothing_else() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/report/page");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/page");
         for entry in std::fs::read_dir(folder).unwrap() {
             let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
             let is_in = text.contains("/*SCRIPT*/") || page().contains(text.trim_end());

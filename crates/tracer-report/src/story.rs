@@ -16,11 +16,11 @@ use opentelemetry_sdk::{
 };
 use tracer_model::semconv;
 
-use super::{Report, row::Rows};
+use crate::{report::Report, row::Rows};
 
 /// A process, and what it does; times are milliseconds since the beginning.
 #[derive(Clone, Debug)]
-pub(super) struct Story {
+pub(crate) struct Story {
     name: String,
     start: u64,
     length: u64,
@@ -33,7 +33,7 @@ pub(super) struct Story {
     children: Vec<Story>,
 }
 
-pub(super) fn story(name: &str, start: u64, length: u64) -> Story {
+pub(crate) fn story(name: &str, start: u64, length: u64) -> Story {
     Story {
         name: name.to_owned(),
         start,
@@ -49,47 +49,47 @@ pub(super) fn story(name: &str, start: u64, length: u64) -> Story {
 }
 
 impl Story {
-    pub(super) fn starts(mut self, name: &str, start: u64, length: u64, tell: impl FnOnce(Self) -> Self) -> Self {
+    pub(crate) fn starts(mut self, name: &str, start: u64, length: u64, tell: impl FnOnce(Self) -> Self) -> Self {
         self.children.push(tell(story(name, start, length)));
         self
     }
 
-    pub(super) fn above(mut self, child: Self) -> Self {
+    pub(crate) fn above(mut self, child: Self) -> Self {
         self.children.push(child);
         self
     }
 
-    pub(super) fn exits(self, exit: i64) -> Self {
+    pub(crate) fn exits(self, exit: i64) -> Self {
         Self { exit, ..self }
     }
 
     /// By SIGTERM.
-    pub(super) fn dies(self) -> Self {
+    pub(crate) fn dies(self) -> Self {
         Self { exit: 143, ..self.dies_by("SIGTERM") }
     }
 
-    pub(super) fn dies_by(self, signal: &str) -> Self {
+    pub(crate) fn dies_by(self, signal: &str) -> Self {
         Self { exit: 128, signal: Some(signal.to_owned()), ..self }
     }
 
-    pub(super) fn cpu(self, milliseconds: u64) -> Self {
+    pub(crate) fn cpu(self, milliseconds: u64) -> Self {
         Self { cpu: milliseconds, ..self }
     }
 
-    pub(super) fn forks(self) -> Self {
+    pub(crate) fn forks(self) -> Self {
         Self { is_fork: true, ..self }
     }
 
-    pub(super) fn arguments(self, arguments: &[&str]) -> Self {
+    pub(crate) fn arguments(self, arguments: &[&str]) -> Self {
         Self { arguments: arguments.iter().map(ToString::to_string).collect(), ..self }
     }
 
-    pub(super) fn connects(mut self, host: &str, port: i64, start: u64, length: u64, bytes: i64) -> Self {
+    pub(crate) fn connects(mut self, host: &str, port: i64, start: u64, length: u64, bytes: i64) -> Self {
         self.connections.push((host.to_owned(), port, start, length, bytes));
         self
     }
 
-    pub(super) fn rows(&self) -> Rows {
+    pub(crate) fn rows(&self) -> Rows {
         let mut rows = Rows::default();
         for span in self.spans() {
             rows.add(&span);
@@ -98,7 +98,7 @@ impl Story {
     }
 
     /// Children before their parents, as they come.
-    pub(super) fn spans(&self) -> Vec<SpanData> {
+    pub(crate) fn spans(&self) -> Vec<SpanData> {
         let mut spans = Vec::new();
         self.tell(SpanId::INVALID, &mut spans, &mut 0);
         spans
@@ -169,7 +169,7 @@ fn span(id: SpanId, parent: SpanId, name: String, start: u64, length: u64) -> Sp
 }
 
 /// What a report makes of them.
-pub(super) fn written(spans: &[SpanData], begin: impl FnOnce(Box<dyn Write + Send>) -> Box<dyn Report>) -> Vec<u8> {
+pub(crate) fn written(spans: &[SpanData], begin: impl FnOnce(Box<dyn Write + Send>) -> Box<dyn Report>) -> Vec<u8> {
     let text = Shared::default();
     let mut report = begin(Box::new(text.clone()));
     for span in spans {

@@ -1,0 +1,49 @@
+//! `process-tracer report`: converts a saved trace to other formats.
+
+use std::{
+    io::{Write, stdout},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use tracer_model::TraceId;
+use tracer_report::text::TextReport;
+
+use super::saved;
+use crate::{config::Output, console, sinks::report_file::ReportFile};
+
+/// Writes the trace in a file to each of these outputs. Texts go to stdout.
+///
+/// # Errors
+///
+/// A file cannot be read or written, or an output is for a run only.
+pub(crate) fn report(file: &Path, trace: Option<TraceId>, outputs: &[Output]) -> Result<()> {
+    let mut texts: Vec<TextReport> = Vec::new();
+    let mut files: Vec<(&PathBuf, ReportFile)> = Vec::new();
+    for output in outputs {
+        match output {
+            Output::Text(text) => texts.push(TextReport::new(*text, usize::MAX)),
+            Output::Report(format, path) => files.push((path, ReportFile::create(*format, path)?)),
+            Output::Otlp | Output::JsonLines(_) | Output::JobSummary(_) | Output::Live(_) => {
+                bail!("a saved trace goes to a collector by process-tracer send, and to another file by cp")
+            }
+        }
+    }
+    let resource = saved::read(file, trace, |span| {
+        for text in &mut texts {
+            text.add(span);
+        }
+        for (path, file) in &mut files {
+            file.report.add(span).with_context(|| format!("cannot write '{}'", path.display()))?;
+        }
+        Ok(())
+    })?;
+    for (path, file) in files {
+        file.finish(&resource).with_context(|| format!("cannot write '{}'", path.display()))?;
+    }
+    for text in &texts {
+        let text = text.render(&console::style(&stdout()));
+        stdout().write_all(text.as_bytes()).context("cannot write to stdout")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! A saved trace in a file: opens it, shows the progress, and explains what is wrong with it.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    path::Path,
+};
+
+use anyhow::{Error, Result, anyhow};
+use opentelemetry_sdk::{Resource, trace::SpanData};
+use tracer_model::TraceId;
+use tracer_report::{ReadError, SavedTrace};
+
+use crate::{
+    console::{self, Progress},
+    sinks::file,
+};
+
+/// Hands on each span of a trace in the file, or of the only one. Returns the resource of the first span.
+///
+/// # Errors
+///
+/// The file cannot be read, holds something else than OTLP/JSON lines, or has not exactly the trace that is asked for.
+pub(super) fn read(
+    path: &Path,
+    trace: Option<TraceId>,
+    mut take: impl FnMut(&SpanData) -> Result<()>,
+) -> Result<Resource> {
+    let explain = |error| explain(error, path, trace);
+    let file = file::read(path).map_err(|error| explain(error.into()))?;
+    let total = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut progress = Progress::default();
+    let file = Watched { file, path, done: 0, total, progress: &mut progress };
+    let mut saved = SavedTrace::new(BufReader::new(file), trace);
+    let taken = saved.by_ref().try_for_each(|span| take(&span.map_err(explain)?));
+    let (cut_off, resource) = (saved.cut_off(), saved.finish());
+    progress.end();
+    taken?;
+    if let Some(line) = cut_off {
+        console::warn(format_args!("'{}' ends in the middle of line {line}, which is left out", path.display()));
+    }
+    resource.map_err(explain)
+}
+
+/// Says what is wrong with the file, and what to do.
+fn explain(error: ReadError, path: &Path, trace: Option<TraceId>) -> Error {
+    let shown = path.display();
+    let list = |traces: &[TraceId]| traces.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match error {
+        ReadError::Io(error) => Error::new(error).context(format!("cannot read '{shown}'")),
+        ReadError::Malformed { line, source } => {
+            Error::new(source).context(format!("'{shown}', line {line}: not OTLP/JSON, as -o FILE.jsonl writes it"))
+        }
+        ReadError::SeveralTraces(traces) => {
+            anyhow!("'{shown}' has {} traces; choose one, by report --trace-id ID: {}", traces.len(), list(&traces))
+        }
+        ReadError::OtherTraces(traces) => {
+            let trace = trace.map_or(String::new(), |trace| format!(" {trace}"));
+            anyhow!("'{shown}' has no spans of trace{trace}, but of {}", list(&traces))
+        }
+        ReadError::Empty => anyhow!("'{shown}' has no spans"),
+    }
+}
+
+/// A file that shows how much of it has been read.
+struct Watched<'a> {
+    file: File,
+    path: &'a Path,
+    done: u64,
+    total: u64,
+    progress: &'a mut Progress,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let size = self.file.read(buffer)?;
+        self.done += size as u64;
+        self.progress.show(format_args!("{}: {} of {} bytes read", self.path.display(), self.done, self.total));
+        Ok(size)
+    }
+}

@@ -1,0 +1,25 @@
+//! Reports that are files, each format in a file of its own.
+
+mod chrome;
+mod folded;
+pub(crate) mod html;
+mod perfetto;
+
+use std::io::{self, Write};
+
+use crate::{formats::Format, report::Report};
+
+/// Begins a report in this format.
+///
+/// # Errors
+///
+/// Its beginning cannot be written.
+pub fn begin(format: Format, to: Box<dyn Write + Send>) -> io::Result<Box<dyn Report>> {
+    Ok(match format {
+        Format::Html => Box::new(html::Page::begin(to)?),
+        Format::Perfetto => Box::new(perfetto::Tracks::begin(to)),
+        Format::Chrome => Box::new(chrome::Events::begin(to)?),
+        Format::FoldedWall => Box::new(folded::Stacks::new(to, folded::Weight::Wall)),
+        Format::FoldedCpu => Box::new(folded::Stacks::new(to, folded::Weight::Cpu)),
+    })
+}

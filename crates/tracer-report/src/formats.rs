@@ -1,0 +1,122 @@
+//! The table of everything that a trace can become: the values of `-o`. The command line, its help and its messages follow
+//! from this table. A new format gets a row here, and a file in `text/` or `files/`.
+
+/// What a value of `-o` stands for. A run can write all of them. `process-tracer report` can write texts and files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// OTLP to a collector.
+    Otlp,
+    /// A text for a terminal.
+    Text(Text),
+    /// A file of OTLP/JSON lines: the trace itself, which [`SavedTrace`](crate::SavedTrace) reads.
+    JsonLines,
+    /// A file for a browser or for another program.
+    File(Format),
+}
+
+/// A report that is text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// What took the time, and what failed.
+    Summary,
+    /// The tree of processes.
+    Tree,
+    /// The summary as Markdown, for the page of a CI job. `-o` has no value for it.
+    Markdown,
+}
+
+/// A report that is a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A page for a browser.
+    Html,
+    /// A trace for <https://ui.perfetto.dev>.
+    Perfetto,
+    /// Chrome's trace events.
+    Chrome,
+    /// Stacks for flame graphs, by wall time.
+    FoldedWall,
+    /// Stacks for flame graphs, by CPU time.
+    FoldedCpu,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The value of `-o`: a word, or `FILE` and the suffix that the file's name must have.
+    pub name: &'static str,
+    /// What a file holds, as words that follow its name; empty for a word.
+    pub holds: &'static str,
+    /// What it stands for.
+    pub target: Target,
+}
+
+/// The table, in the order in which people read it.
+pub const FORMATS: [Row; 9] = [
+    row("otlp", "", Target::Otlp),
+    row("summary", "", Target::Text(Text::Summary)),
+    row("tree", "", Target::Text(Text::Tree)),
+    row("FILE.jsonl", "of OTLP/JSON lines", Target::JsonLines),
+    row("FILE.html", "to look at in a browser", Target::File(Format::Html)),
+    row("FILE.pftrace", "for Perfetto", Target::File(Format::Perfetto)),
+    row("FILE.json", "of Chrome's trace events", Target::File(Format::Chrome)),
+    row("FILE.folded", "for flame graphs of wall time", Target::File(Format::FoldedWall)),
+    row("FILE.cpu.folded", "for flame graphs of CPU time", Target::File(Format::FoldedCpu)),
+];
+
+const fn row(name: &'static str, holds: &'static str, target: Target) -> Row {
+    Row { name, holds, target }
+}
+
+impl Row {
+    /// The suffix of a file's name, with its dot. `None` for a word.
+    pub fn suffix(&self) -> Option<&'static str> {
+        self.name.strip_prefix("FILE")
+    }
+}
+
+impl Target {
+    /// What a value of `-o` stands for. Of several suffixes that fit, the longest counts.
+    pub fn of(value: &str) -> Option<Self> {
+        let word = FORMATS.iter().find(|row| row.suffix().is_none() && row.name == value);
+        let fits = |row: &&Row| row.suffix().is_some_and(|suffix| value.ends_with(suffix));
+        let file = || FORMATS.iter().filter(fits).max_by_key(|row| row.name.len());
+        word.or_else(file).map(|row| row.target)
+    }
+}
+
+/// The names of all rows, for a message.
+pub fn names() -> String {
+    FORMATS.map(|row| row.name).join(", ")
+}
+
+/// All files and what they hold, for the help.
+pub fn files() -> String {
+    let files = FORMATS.iter().filter(|row| row.suffix().is_some());
+    let files: Vec<_> = files.map(|row| format!("{} {}", row.name, row.holds)).collect();
+    files.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_found_by_its_word_or_by_its_longest_suffix() {
+        for row in FORMATS {
+            assert_eq!(Target::of(&row.name.replace("FILE", "a/t")), Some(row.target), "{}", row.name);
+        }
+        assert_eq!(Target::of("t.cpu.folded"), Some(Target::File(Format::FoldedCpu)));
+        for none in ["", "t.txt", "summary ", "Summary", "html", "t.html.gz"] {
+            assert_eq!(Target::of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_documentation_names_each_row() {
+        let page = include_str!("../../../docs/options.md");
+        for row in FORMATS {
+            assert!(page.contains(&format!("`-o {}`", row.name)), "{}", row.name);
+        }
+    }
+}

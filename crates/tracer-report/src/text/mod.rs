@@ -1,0 +1,50 @@
+//! Reports that are text, for a terminal or for the page of a CI job.
+
+mod diff;
+mod style;
+mod summary;
+mod tree;
+
+use opentelemetry_sdk::trace::SpanData;
+
+use crate::{analysis::Tree, formats::Text, row::Rows};
+
+pub use self::{
+    diff::{Side, compare},
+    style::Style,
+};
+
+/// Collects spans for a text.
+#[derive(Debug)]
+pub struct TextReport {
+    text: Text,
+    rows: Rows,
+}
+
+impl TextReport {
+    /// Begins a text. It keeps at most `limit` spans that are not processes, twice as many processes, and the root.
+    pub fn new(text: Text, limit: usize) -> Self {
+        Self { text, rows: Rows::with_limit(limit) }
+    }
+
+    /// Takes in a span. The order of the spans does not matter.
+    pub fn add(&mut self, span: &SpanData) {
+        self.rows.add(span);
+    }
+
+    /// The text, empty without any span. Markdown has a style of its own.
+    pub fn render(&self, style: &Style) -> String {
+        let mut text = String::new();
+        match self.text {
+            Text::Summary => summary::render(&self.rows, style, &mut text),
+            Text::Markdown => summary::markdown(&self.rows, &mut text),
+            Text::Tree => {
+                if let Some(tree) = Tree::grow(&self.rows.rows) {
+                    tree::render(&self.rows, &tree, tree::LINES, style, &mut text);
+                    summary::left_out(&self.rows, &mut text);
+                }
+            }
+        }
+        text
+    }
+}
