@@ -31,11 +31,13 @@
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod columns;
 mod command_line;
 pub mod files;
 pub mod formats;
 mod json;
 pub mod live;
+mod page;
 mod read;
 mod report;
 mod row;

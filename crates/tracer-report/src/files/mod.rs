@@ -2,7 +2,7 @@
 
 mod chrome;
 mod folded;
-pub(crate) mod html;
+mod html;
 mod perfetto;
 
 use std::io::{self, Write};

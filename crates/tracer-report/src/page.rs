@@ -1,0 +1,116 @@
+//! The page: its text, from the files in `page/`, and what it shows of a trace besides the spans.
+
+use opentelemetry_sdk::Resource;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    analysis::Tree,
+    columns::Columns,
+    command_line::command_line,
+    json::json_value,
+    row::{About, Kind, Rows},
+    untrusted::Untrusted,
+};
+
+/// The page without a trace: it asks the server that it came from.
+pub(crate) fn page() -> String {
+    [("/*STYLE*/", include_str!("page/page.css").to_owned()), ("/*SCRIPT*/", SCRIPTS.join("\n"))]
+        .into_iter()
+        .fold(include_str!("page/page.html").to_owned(), |page, (mark, text)| page.replacen(mark, &text, 1))
+}
+
+/// In the order of their names, which is one that works.
+const SCRIPTS: &[&str] = &[
+    include_str!("page/details.js"),
+    include_str!("page/dom.js"),
+    include_str!("page/format.js"),
+    include_str!("page/head.js"),
+    include_str!("page/keys.js"),
+    include_str!("page/lanes.js"),
+    include_str!("page/outline.js"),
+    include_str!("page/overview.js"),
+    include_str!("page/page.js"),
+    include_str!("page/panel.js"),
+    include_str!("page/query.js"),
+    include_str!("page/source.js"),
+    include_str!("page/tables.js"),
+    include_str!("page/tools.js"),
+    include_str!("page/trace.js"),
+    include_str!("page/tree.js"),
+    include_str!("page/view.js"),
+];
+
+/// What there is to say of a trace that is over.
+pub(crate) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Value {
+    let tree = Tree::grow(&rows.rows);
+    let end = tree.as_ref().map_or(0, |tree| rows.rows[tree.root].end);
+    let critical = tree.iter().flat_map(|tree| tree.critical_path(&rows.rows));
+    let mut critical: Vec<_> = critical
+        .filter_map(|stretch| Some((columns.known(rows.rows[stretch.row].id)?, stretch.start, stretch.end)))
+        .map(|(number, start, end)| json!([number, columns.since(start), columns.since(end)]))
+        .collect();
+    critical.reverse();
+    let count = |kind| rows.rows.iter().filter(|row| row.kind == kind).count();
+    let counts = (count(Kind::Process), count(Kind::Connection));
+    let mut about = about_now(&rows.about, columns, counts, end, resource);
+    about["critical"] = critical.into();
+    about["complete"] = rows.about.is_complete.into();
+    about["problems"] = problems(rows).into();
+    about
+}
+
+/// Likewise of one that is not, at that time; how many processes and connections there are.
+pub(crate) fn about_now(
+    about: &About,
+    columns: &Columns,
+    (processes, connections): (usize, usize),
+    now: u64,
+    resource: &Resource,
+) -> Value {
+    let resource: Map<_, _> = resource.iter().map(|(key, value)| (key.to_string(), json_value(value))).collect();
+    json!({
+        "trace_id": about.trace_id,
+        "command": command_line(&about.arguments).as_ref().map_or("", Untrusted::exact),
+        "started": columns.origin() / 1_000_000,
+        "elapsed": columns.since(now),
+        "cores": about.cpus,
+        "host": resource.get("host.name"),
+        "version": about.version.as_ref().map_or("", Untrusted::exact),
+        "complete": null,
+        "problems": [],
+        "processes": processes,
+        "connections": connections,
+        "resource": resource,
+        "critical": [],
+    })
+}
+
+/// What is missing, in words.
+fn problems(rows: &Rows) -> Vec<String> {
+    let about = &rows.about;
+    let left_out = (rows.left_out > 0).then(|| format!("{} spans were too many for this page", rows.left_out));
+    let losses = about.losses.iter().map(|(key, count)| {
+        let key = key.trim_start_matches("process_tracer.").replace(['.', '_'], " ");
+        format!("{key}: {count}")
+    });
+    losses.chain(about.unobserved.as_ref().map(|reason| reason.exact().to_owned())).chain(left_out).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_all_its_scripts_and_asks_for_nothing_else() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/page");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let is_in = text.contains("/*SCRIPT*/") || page().contains(text.trim_end());
+            assert!(is_in, "not in SCRIPTS: {}", text.lines().next().unwrap());
+        }
+        let page = page();
+        assert!(page.len() < 300_000 && !page.contains("/*S"), "{}", page.len());
+        assert_eq!(page.matches("</script").count(), 1, "a script must not end itself");
+        assert!(!page.contains("src=") && !page.contains("@import"));
+    }
+}
