@@ -40,9 +40,9 @@ pub enum Format {
     FoldedCpu,
 }
 
-/// A row of the table.
+/// A row of the table: one value of `-o`.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub struct Entry {
     /// The value of `-o`: a word, or `FILE` and the suffix that the file's name must have.
     pub name: &'static str,
     /// What a file holds, as words that follow its name; empty for a word.
@@ -52,7 +52,7 @@ pub struct Row {
 }
 
 /// The table, in the order in which people read it.
-pub const FORMATS: [Row; 9] = [
+pub const FORMATS: [Entry; 9] = [
     row("otlp", "", Target::Otlp),
     row("summary", "", Target::Text(Text::Summary)),
     row("tree", "", Target::Text(Text::Tree)),
@@ -64,11 +64,11 @@ pub const FORMATS: [Row; 9] = [
     row("FILE.cpu.folded", "for flame graphs of CPU time", Target::File(Format::FoldedCpu)),
 ];
 
-const fn row(name: &'static str, holds: &'static str, target: Target) -> Row {
-    Row { name, holds, target }
+const fn row(name: &'static str, holds: &'static str, target: Target) -> Entry {
+    Entry { name, holds, target }
 }
 
-impl Row {
+impl Entry {
     /// The suffix of a file's name, with its dot. `None` for a word.
     pub fn suffix(&self) -> Option<&'static str> {
         self.name.strip_prefix("FILE")
@@ -79,7 +79,7 @@ impl Target {
     /// What a value of `-o` stands for. Of several suffixes that fit, the longest counts.
     pub fn of(value: &str) -> Option<Self> {
         let word = FORMATS.iter().find(|row| row.suffix().is_none() && row.name == value);
-        let fits = |row: &&Row| row.suffix().is_some_and(|suffix| value.ends_with(suffix));
+        let fits = |row: &&Entry| row.suffix().is_some_and(|suffix| value.ends_with(suffix));
         let file = || FORMATS.iter().filter(fits).max_by_key(|row| row.name.len());
         word.or_else(file).map(|row| row.target)
     }
