@@ -1,7 +1,17 @@
 //! TCP connections and who owns them.
 
-use crate::harness::{Run, trace_workload};
-use crate::trace::{KIND_CLIENT, KIND_SERVER, STATUS_ERROR, Span};
+use std::{
+    io::{BufRead, BufReader},
+    net::{TcpListener, TcpStream},
+    process::Stdio,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    harness::{Run, process_tracer, python, trace_workload},
+    trace::{KIND_CLIENT, KIND_SERVER, STATUS_ERROR, Span, Trace},
+};
 
 /// The connect span and the accept span of a conversation between two processes of the tree, checked for what holds of
 /// every one.
@@ -32,6 +42,40 @@ fn conversation(run: &Run) -> (&Span, &Span) {
     assert_eq!(client.links, [(server.trace_id.clone(), server.span_id.clone())]);
     assert_eq!(server.links, [(client.trace_id.clone(), client.span_id.clone())]);
     (client, server)
+}
+
+#[test]
+fn a_listener_for_ipv6_alone_does_not_own_what_others_accept_over_ipv4() {
+    // Another process, which is not traced, listens on the same port over IPv4.
+    let other = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    let script = "\
+import socket, sys
+own = socket.socket(socket.AF_INET6)
+own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+own.bind(('::', int(sys.argv[1])))
+own.listen()
+print('listening', flush=True)
+sys.stdin.read()
+socket.create_connection(('::1', int(sys.argv[1]))).close()
+own.accept()[0].close()
+";
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let mut command = process_tracer();
+    command.args(["-q", "-o"]).arg(&file).args(["--", python(), "-IS", "-c", script, &port.to_string()]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    drop((other.accept().unwrap(), client));
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    let trace = Trace::read(&file);
+    trace.assert_complete();
+    let accepted: Vec<_> = trace.connections().filter(|span| span.kind == KIND_SERVER).collect();
+    assert_eq!(accepted.len(), 1, "{accepted:#?}");
+    assert_eq!(accepted[0].attribute("network.type"), "ipv6");
 }
 
 #[test]

@@ -331,6 +331,32 @@ fn only_ends_and_namespaces_that_proc_shows_are_seen() {
 }
 
 #[test]
+fn connections_in_networks_that_proc_does_not_show_are_not_seen() {
+    let connect = "import fcntl, socket, struct; server = socket.create_server((\"127.0.0.1\", 0)); \
+                   socket.create_connection(server.getsockname())";
+    // SIOCSIFFLAGS with IFF_UP and IFF_RUNNING: netdevice(7).
+    let up = "fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sh\", b\"lo\", 0x41))";
+    let elsewhere = connect.replacen("server =", &format!("{up}; server ="), 1);
+    let script = format!(
+        "./sudo -- unshare --net python3 -c '{elsewhere}'; ./sudo -- python3 -c '{connect}'; \
+         unshare -Urn python3 -c '{elsewhere}'"
+    );
+    for (ordinary, flags) in
+        [(Ordinary::new(Some(CAPABILITIES)).with_sudo(), &[][..]), (Ordinary::new(None).with_sudo(), &["--sudo"])]
+    {
+        let (output, trace) = ordinary.trace(flags, &[], &script);
+        assert!(
+            output.status.success() && output.stderr.is_empty() || !text(&output.stderr).contains("Traceback"),
+            "{}",
+            text(&output.stderr)
+        );
+        trace.assert_complete();
+        // Both ends in the user's own network, which everybody sees in /proc/net/tcp, and in one that the user has made.
+        assert_eq!(trace.connections().count(), 4, "{trace:#?}");
+    }
+}
+
+#[test]
 fn arguments_that_proc_hides_are_not_seen() {
     for (ordinary, flags) in
         [(Ordinary::new(Some(CAPABILITIES)).with_sudo(), &[][..]), (Ordinary::new(None).with_sudo(), &["--sudo"])]

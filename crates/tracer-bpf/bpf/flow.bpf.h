@@ -275,7 +275,7 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	record.header.kind = RECORD_FLOW;
 	record.slot = flow.slot;
 	record.generation = flow.generation;
-	record.network_namespace = network_namespace(net);
+	record.network_namespace = disguised(network_namespace(net));
 	record.local_port = local_port;
 	record.peer_port = key.peer_port;
 	copy_address(record.local_address, datagram->source);

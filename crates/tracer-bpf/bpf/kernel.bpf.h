@@ -175,10 +175,12 @@ struct mnt_namespace {
 
 struct user_namespace {
 	struct ns_common ns;
+	kuid_t owner;
 };
 
 struct net {
 	struct ns_common ns;
+	struct user_namespace *user_ns;
 };
 
 struct nsproxy {

@@ -16,13 +16,15 @@ struct connection {
 	__u8 closed_by; /* whose FIN or RST came first so far */
 	__u8 is_owned;	/* the owner has used it; before that it is the listener */
 	__u8 is_established;
-	__u8 is_dns; /* connected to a name server */
-	__u8 reserved[3];
+	__u8 is_dns;	/* connected to a name server */
+	__u8 is_hidden; /* the restricted user cannot see it in /proc/net/tcp */
+	__u8 reserved[2];
 };
 
 struct listener_key {
 	__u32 network_namespace;
-	__u32 port;
+	__u16 port;
+	__u16 family;	  /* what an IPv6 socket accepts is IPv6 to the kernel, even with v4-mapped addresses */
 	__u8 address[16]; /* IPv4 as v4-mapped */
 };
 
@@ -60,6 +62,7 @@ static __always_inline void fill_listener_key(struct listener_key *key, struct s
 
 	key->network_namespace = network_namespace(common->skc_net.net);
 	key->port = common->skc_num;
+	key->family = common->skc_family;
 	fill_local_address(key->address, common);
 }
 
@@ -113,7 +116,7 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 	struct sock_common *common;
 	struct sock_room room;
 
-	if (!connection)
+	if (!connection || connection->is_hidden)
 		return 0;
 	common = read_common(&room, sk);
 	record.header.process = connection->owner;
@@ -121,7 +124,7 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 	record.socket = disguised(socket);
 	record.opened_ns = connection->opened_ns;
 	record.event = event;
-	record.network_namespace = network_namespace(common->skc_net.net);
+	record.network_namespace = disguised(network_namespace(common->skc_net.net));
 	record.direction = connection->direction;
 	record.error = error;
 	record.closed_by = connection->closed_by;
@@ -135,6 +138,23 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 	return 0;
 }
 
+/* Whether it is of a withheld process, in another network than the restricted user's, and not in one of their own
+ * making either: user_namespaces(7), "the owner of a user namespace has all capabilities in it". */
+static __always_inline bool is_hidden_from_viewer(__u64 socket, __u32 owner_tgid)
+{
+	struct tracked_process *owner;
+	struct net *net;
+
+	if (!unshared.is_restricted)
+		return false;
+	owner = bpf_map_lookup_elem(&processes, &owner_tgid);
+	if (!owner || !owner->is_withheld)
+		return false;
+	net = BPF_CORE_READ((struct sock *)socket, __sk_common.skc_net.net);
+	return network_namespace(net) != unshared.network_namespace &&
+	       BPF_CORE_READ(net, user_ns, owner.val) != unshared.user_id;
+}
+
 /* By a process, `owner_start` and `owner_tgid`. Gives 0 if there is no room for it. */
 __noinline int open_connection(__u64 socket, __u64 owner_start, __u32 owner_tgid, __u32 direction)
 {
@@ -145,6 +165,7 @@ __noinline int open_connection(__u64 socket, __u64 owner_start, __u32 owner_tgid
 	connection.opened_ns = bpf_ktime_get_boot_ns();
 	connection.direction = direction;
 	connection.is_owned = direction == DIRECTION_CONNECT;
+	connection.is_hidden = is_hidden_from_viewer(socket, owner_tgid);
 	connection.is_dns = direction == DIRECTION_CONNECT && is_of_name_server((struct sock *)socket);
 	if (connection.is_dns) {
 		unshared.has_dns_streams = 1;

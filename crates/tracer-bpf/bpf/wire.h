@@ -163,7 +163,7 @@ struct connection_record {
 	__u32 direction;
 	__u32 error;		 /* errno, 0 for none */
 	__u32 closed_by;	 /* whose FIN or RST came first */
-	__u32 network_namespace; /* by its inode number */
+	__u32 network_namespace; /* in disguise: equal if it is the same */
 	__u32 reserved;
 	__u16 local_port;	/* host order */
 	__u16 peer_port;	/* host order */
@@ -204,7 +204,7 @@ struct flow_record {
 	struct record_header header; /* process: who has sent it */
 	__u32 slot;
 	__u32 generation;	 /* of the slot */
-	__u32 network_namespace; /* by its inode number */
+	__u32 network_namespace; /* in disguise: equal if it is the same */
 	__u16 local_port;	 /* host order */
 	__u16 peer_port;	 /* host order */
 	__u8 local_address[16];	 /* IPv4 as v4-mapped */
@@ -244,8 +244,10 @@ struct unshared {
 	__u32 tells_unix;	  /* 1: likewise connect() to unix sockets */
 	__u32 has_dns_streams;	  /* 1: some process has connected to a name server over TCP */
 	__u32 hides_processes;	  /* 1: /proc hides other users' processes from that user: proc(5), hidepid */
-	__u64 root_cgroup;	  /* address of the node of its control group, once it has called exec */
-	__u64 socket_key;	  /* random, nonzero: what takes the place of a socket's address */
+	__u32 network_namespace;  /* inode number of the one in which that user is */
+	__u32 reserved;
+	__u64 root_cgroup; /* address of the node of its control group, once it has called exec */
+	__u64 socket_key;  /* random, nonzero: what takes the place of a socket's address */
 };
 
 /* One page shared by mmap, perhaps with an ordinary user, so no addresses of the kernel's: user space configures and

@@ -7,7 +7,10 @@ use std::{
     hash::{BuildHasher, RandomState},
     io, iter, mem,
     num::NonZero,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     panic::resume_unwind,
     sync::{Mutex, PoisonError},
     thread::{self, Scope, ScopedJoinHandle},
@@ -307,6 +310,9 @@ fn set_unshared(map: &mut Map, options: &Options) -> Result<(), MapError> {
         tells_unix: options.unix.into(),
         has_dns_streams: 0,
         hides_processes: viewer.is_some_and(|viewer| viewer.hides_processes).into(),
+        // We are in the viewer's network, as a helper of sudo's too. Inode numbers of namespaces are 32 bits wide.
+        network_namespace: fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino() as u32),
+        reserved: 0,
         root_cgroup: 0,
         socket_key: RandomState::new().hash_one(()),
     };
