@@ -487,11 +487,53 @@ fn under_sudo_send_neither_sends_nor_deletes_through_the_invokers_link() {
     assert!(code == Some(1) && stderr.contains("another name"), "{stderr}");
     assert_eq!(fs::read(&other).unwrap(), fs::read(scene.own("t.jsonl")).unwrap());
     fs::remove_file(&second).unwrap();
-    // Their own, and one that they name in a folder of root's.
+    // Their own, also in a folder of root's.
+    chown(&other, Some(INVOKER.1), Some(INVOKER.1)).unwrap();
+    fs::set_permissions(&other, Permissions::from_mode(0o600)).unwrap();
     for path in [scene.own("t.jsonl"), other] {
         let (code, stderr) = send(path.to_str().unwrap());
         assert!(code == Some(0) && stderr.contains("1 spans delivered"), "{stderr}");
         assert!(!path.exists());
+    }
+}
+
+#[test]
+fn under_sudo_root_reads_sends_and_deletes_only_files_of_the_invoker() {
+    let (scene, collector) = (Scene::new(), Rotel::start());
+    scene.assert_written(&["-o", "t.jsonl"]);
+    let trace = fs::read(scene.own("t.jsonl")).unwrap();
+    // One in a folder that the invoker cannot enter, and one that they cannot read.
+    let open = scene.folder("open", (0, 0), 0o755);
+    for (path, mode) in [(scene.root("other.jsonl"), 0o644), (open.join("other.jsonl"), 0o600)] {
+        let name = path.to_str().unwrap();
+        fs::write(&path, &trace).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        for owner in [0, STRANGER] {
+            chown(&path, Some(owner), None).unwrap();
+            let cases = [
+                (1, &["--endpoint", &collector.http, "send", name][..]),
+                (1, &["--endpoint", &collector.http, "send", "--keep", name]),
+                (125, &["report", name]),
+                (125, &["diff", "t.jsonl", name]),
+            ];
+            for (code, arguments) in cases {
+                let output = scene.sudo(arguments);
+                let stderr = text(&output.stderr);
+                assert_eq!(
+                    (output.status.code(), text(&output.stdout).as_str()),
+                    (Some(code), ""),
+                    "{arguments:?}: {stderr}"
+                );
+                assert!(stderr.contains("belongs to another user"), "{arguments:?}: {stderr}");
+                assert_eq!(fs::read(&path).unwrap(), trace, "{arguments:?}");
+            }
+            let variables = [("OTEL_EXPORTER_OTLP_CERTIFICATE", path.as_path())];
+            let stderr = text(&scene.sudo_with(&variables, &["--endpoint", &collector.http, "--", "true"]).stderr);
+            assert!(stderr.contains("belongs to another user"), "{stderr}");
+        }
+        chown(&path, Some(INVOKER.1), None).unwrap();
+        let output = scene.sudo(&["report", name]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     }
 }
 

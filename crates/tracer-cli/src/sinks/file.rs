@@ -2,7 +2,8 @@
 //! to everybody.
 //!
 //! Under sudo all of this is done as the invoker. Only where the kernel denies them access, root does it for them. Root's
-//! reach has no limit, so root follows no link of anybody else: [`Place::find`].
+//! reach has no limit, so root follows no link of anybody else: [`Place::find`]. It also reads, writes and deletes only files
+//! of the invoker: [`Actor::RootFor`].
 
 use std::{
     collections::VecDeque,
@@ -80,10 +81,10 @@ pub(crate) fn append(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// What the kernel says.
+/// What the kernel says; and if root would have to read somebody else's file for the invoker.
 pub(crate) fn read(path: &Path) -> io::Result<File> {
     Actor::act(|actor| match actor {
-        Actor::RootFor(_) => Place::find(actor, path)?.open_existing(OFlag::O_RDONLY, is_regular),
+        Actor::RootFor(_) => Place::find(actor, path)?.open_existing(OFlag::O_RDONLY, |there| actor.may_read(there)),
         _ => File::open(path),
     })
 }
@@ -186,7 +187,18 @@ impl Actor {
         } else if !kind.is_fifo() {
             return Ok(()); // a device: only root makes those, and the kernel knows who may write it
         }
-        if owner == self.owner() { Ok(()) } else { Err(io::Error::other("the file belongs to another user")) }
+        self.owns(there)
+    }
+
+    /// Whether to read what is there. The kernel decides what a user may read, but it denies root nothing.
+    fn may_read(self, there: &Metadata) -> io::Result<()> {
+        is_regular(there)?;
+        if let Self::RootFor(_) = self { self.owns(there) } else { Ok(()) }
+    }
+
+    fn owns(self, there: &Metadata) -> io::Result<()> {
+        let is_owner = Uid::from_raw(there.uid()) == self.owner();
+        if is_owner { Ok(()) } else { Err(io::Error::other("the file belongs to another user")) }
     }
 
     /// Makes the file its owner's alone. Some file systems have neither modes nor owners.
@@ -477,13 +489,13 @@ impl Saved {
     ///
     /// # Errors
     ///
-    /// What the kernel says; and if a link to it belongs to somebody else, or it has another name that would be cut off, too.
+    /// As [`read`]; and if a link to it belongs to somebody else, or it has another name that would be cut off, too.
     pub(crate) fn open(path: &Path, is_writable: bool) -> io::Result<Self> {
         Actor::act(|actor| {
             let place = Place::find(actor, path)?;
             let flags = if is_writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
             let file = place.open_existing(flags, |there| {
-                is_regular(there)?;
+                actor.may_read(there)?;
                 if is_writable { has_one_name(there) } else { Ok(()) }
             })?;
             Ok(Self { file, place, actor })
