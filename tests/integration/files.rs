@@ -537,6 +537,50 @@ fn under_sudo_root_reads_sends_and_deletes_only_files_of_the_invoker() {
     }
 }
 
+#[test]
+fn under_sudo_a_report_that_could_not_be_finished_is_refused_before_the_command_starts() {
+    let scene = Scene::new();
+    let folders = [
+        scene.folder("strangers", (STRANGER, STRANGER), 0o755),
+        scene.folder("read-only", (INVOKER.1, INVOKER.1), 0o500),
+        // Whoever owns neither the folder nor the file may not rename it.
+        scene.folder("root/sticky", (STRANGER, STRANGER), 0o1777),
+    ];
+    for folder in &folders {
+        for name in NAMES.into_iter().filter(|name| *name != "t.jsonl") {
+            let path = folder.join(name);
+            scene.assert_refused(
+                path.to_str().unwrap(),
+                &format!("'{}' is writable only with capabilities", folder.display()),
+            );
+            assert_eq!(names(folder), [""; 0], "{name}");
+            // Where nothing but a variable asks for it, the command runs.
+            let output = scene.sudo_with(&[("PROCESS_TRACER_OUTPUT", &path)], &["--", "sh", "-c", "echo ran; exit 7"]);
+            let stderr = text(&output.stderr);
+            assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(7), "ran\n"), "{name}: {stderr}");
+            assert!(stderr.contains("warning: an output is left out"), "{name}: {stderr}");
+            assert_eq!(names(folder), [""; 0], "{name}");
+        }
+        // A trace keeps its name, so nothing is left to be done at the end.
+        let path = folder.join("t.jsonl");
+        scene.assert_written(&["-o", path.to_str().unwrap()]);
+        assert_invokers(&path);
+    }
+}
+
+#[test]
+fn under_sudo_a_group_of_roots_does_not_open_a_folder_for_a_report() {
+    let scene = Scene::new();
+    let staff = scene.folder("staff", (STRANGER, STAFF), 0o770);
+    let mut command = Command::new("setpriv");
+    command.args(["--groups", &format!("0,{STAFF}")]).arg(PROCESS_TRACER);
+    command.env("SUDO_UID", INVOKER.1.to_string()).env("SUDO_GID", INVOKER.1.to_string()).current_dir(scene.own(""));
+    command.arg("-o").arg(staff.join("t.html")).args(["--", "echo", "ran"]);
+    let output = command.output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{}", text(&output.stderr));
+    assert_eq!(names(&staff), [""; 0]);
+}
+
 /// Runs a script in a folder, in which `$PT` is process-tracer.
 fn script_in(folder: &Path, script: &str) -> Output {
     let mut bash = Command::new("timeout");

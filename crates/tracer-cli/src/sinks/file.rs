@@ -146,6 +146,15 @@ impl Actor {
         }
     }
 
+    /// Does something with the rights that are left at the end of a run. A thread that writes for the invoker has their
+    /// groups, and no capabilities.
+    fn perform_as_at_the_end<T: Send>(self, act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        match self {
+            Self::RootFor(invoker) => privileges::as_invoker(invoker, || privileges::as_root(act)),
+            _ => self.perform(act),
+        }
+    }
+
     /// Whose permissions count.
     fn user(self) -> Uid {
         match self {
@@ -229,10 +238,14 @@ impl Actor {
         let file = File::from(openat(folder, name, flags | OFlag::O_CREAT | OFlag::O_EXCL | FLAGS, MODE)?);
         // The umask may have taken away what the owner needs.
         let _ = file.set_permissions(Permissions::from_mode(MODE.bits()));
-        if let Self::RootFor(Invoker { uid, gid, .. }) = self {
-            let _ = fchown(&file, Some(uid.as_raw()), Some(gid.as_raw()));
-        }
         Ok(file)
+    }
+
+    /// Gives a file that was just created to the one whose it is to be.
+    fn give_away(self, file: &File) {
+        if let Self::RootFor(Invoker { uid, gid, .. }) = self {
+            let _ = fchown(file, Some(uid.as_raw()), Some(gid.as_raw()));
+        }
     }
 }
 
@@ -350,7 +363,11 @@ impl Place {
             let Self::Entry { folder, name } = self else { break };
             match actor.create_new(folder, name, flags) {
                 Err(Errno::EEXIST) => {}
-                result => return Ok((result?, true)),
+                result => {
+                    let file = result?;
+                    actor.give_away(&file);
+                    return Ok((file, true));
+                }
             }
         }
         Err(Errno::ENOENT.into())
@@ -401,7 +418,7 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// Likewise.
+    /// Likewise; and if it could not be given its name at the end.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let create = |actor: Actor| {
             let place = Place::find(actor, path)?;
@@ -409,7 +426,7 @@ impl Draft {
             there.as_ref().map_or(Ok(()), |there| actor.may_replace(there))?;
             match place {
                 Place::Entry { folder, name } if there.is_none_or(|there| there.is_file()) => {
-                    Temporary::create(actor, folder, name).map(Self::Apart)
+                    Temporary::create(actor, folder, name).map(Self::Apart).map_err(|error| explain(actor, path, error))
                 }
                 place => {
                     let file = place.open_existing(OFlag::O_WRONLY, |there| actor.may_replace(there))?;
@@ -437,6 +454,21 @@ impl Draft {
     }
 }
 
+/// Says why root cannot begin a file where capabilities would let it.
+fn explain(actor: Actor, path: &Path, error: io::Error) -> io::Error {
+    match (actor, error.raw_os_error()) {
+        (Actor::RootFor(_), Some(libc::EACCES | libc::EPERM)) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            io::Error::other(format!(
+                "'{}' is writable only with capabilities, and none are left when the file is complete; choose a folder \
+                 that you or root may write",
+                folder.display()
+            ))
+        }
+        _ => error,
+    }
+}
+
 /// The file under its other name. The `tempfile` crate works with paths, which may lead elsewhere by the time that the file
 /// gets its name. This works in the folder that was found at the beginning, and as the same user.
 #[derive(Debug)]
@@ -455,7 +487,17 @@ impl Temporary {
         let mut random = [0; 8];
         SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
         let temporary = OsString::from(format!(".process-tracer-{:016x}", u64::from_ne_bytes(random)));
-        let file = actor.create_new(&folder, &temporary, OFlag::O_WRONLY)?;
+        if let Actor::RootFor(_) = actor {
+            // In a folder with the sticky bit, only the owner of the file or of the folder renames it without capabilities.
+            let metadata = File::from(folder.try_clone()?).metadata()?;
+            if metadata.mode() & libc::S_ISVTX != 0 && metadata.uid() != actor.user().as_raw() {
+                return Err(Errno::EPERM.into());
+            }
+        }
+        // What works now works at the end, too.
+        let create = || Ok(actor.create_new(&folder, &temporary, OFlag::O_WRONLY)?);
+        let file = actor.perform_as_at_the_end(create)?;
+        actor.give_away(&file);
         Ok(Self { file, folder, temporary, name, actor, is_finished: false })
     }
 
