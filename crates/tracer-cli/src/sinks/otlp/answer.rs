@@ -48,7 +48,7 @@ impl Add for Accepted {
 
     fn add(self, later: Self) -> Self {
         Self {
-            rejected: self.rejected + later.rejected,
+            rejected: self.rejected.saturating_add(later.rejected),
             reason: if self.rejected > 0 { self.reason } else { later.reason },
             warning: self.warning.or(later.warning),
         }
@@ -96,6 +96,11 @@ impl Accepted {
         let why = brief(why);
         let warning = format!("the collector accepted the spans, but its answer cannot be read: {why}");
         Self { warning: Some(warning), ..Self::default() }
+    }
+
+    /// No collector can reject more spans than it was sent.
+    pub(super) fn of(self, spans: usize) -> Self {
+        Self { rejected: self.rejected.min(spans as u64), ..self }
     }
 
     /// By the OTLP specification, "Partial Success": a message without rejected spans is a warning.
@@ -342,6 +347,20 @@ mod tests {
         let details = tonic_types::ErrorDetails::with_retry_info(Some(Duration::from_secs(2)));
         let busy = Status::with_error_details(Code::ResourceExhausted, "full", details);
         assert!(matches!(failure_of_grpc(&busy), Failure::Busy { after: Some(after), .. } if after.as_secs() == 2));
+    }
+
+    #[test]
+    fn rejected_spans_do_not_overflow() {
+        let answer = || {
+            let partial_success =
+                Some(ExportTracePartialSuccess { rejected_spans: i64::MAX, error_message: "why".to_owned() });
+            Accepted::new(ExportTraceServiceResponse { partial_success })
+        };
+        // A sum that wraps around would be no rejected span at all.
+        let sum = (0..2).fold(Accepted { rejected: 2, ..answer() }, |sum, _| sum + answer());
+        assert_eq!(sum, Accepted { rejected: u64::MAX, reason: "why".to_owned(), warning: None });
+        assert_eq!(answer().of(3).rejected, 3);
+        assert_eq!(Accepted { rejected: 1, ..answer() }.of(3).rejected, 1);
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl OtlpSink {
         match result {
             Ok(accepted) => {
                 (self.is_away, self.too_large) = (false, 0);
-                let lost = accepted.rejected.min(spans.len() as u64);
+                let lost = accepted.rejected;
                 if lost > 0 {
                     self.problem.get_or_insert_with(|| format!("rejected by the collector: {}", accepted.reason));
                 }
@@ -197,11 +197,12 @@ impl Sender {
     }
 }
 
+fn count(spans: &[ResourceSpans]) -> usize {
+    spans.iter().flat_map(|resource| &resource.scope_spans).map(|scope| scope.spans.len()).sum()
+}
+
 /// The same spans in two requests; `None` if there is only one.
 fn halves(mut all: Vec<ResourceSpans>) -> Option<(Vec<ResourceSpans>, Vec<ResourceSpans>)> {
-    let count = |all: &[ResourceSpans]| -> usize {
-        all.iter().flat_map(|resource| &resource.scope_spans).map(|scope| scope.spans.len()).sum()
-    };
     let half = count(&all) / 2;
     if half == 0 {
         return None;
@@ -234,7 +235,7 @@ fn export(client: &Client, request: &ExportTraceServiceRequest, pace: &Pace<'_>)
     let mut delays = backoff();
     loop {
         let failure = match client.export(request, pace.deadline) {
-            Ok(accepted) => return Ok(accepted),
+            Ok(accepted) => return Ok(accepted.of(count(&request.resource_spans))),
             Err(failure) => failure,
         };
         let delay = match &failure {
