@@ -356,6 +356,31 @@ fn as_plain_root_folders_that_are_links_of_others_are_refused() {
 }
 
 #[test]
+fn root_without_sudo_writes_to_folders_of_others() {
+    // As in a CI container, where root works in the folder of a user outside.
+    const OTHER: Option<u32> = Some(61_214);
+    let folder = TempDir::new().unwrap();
+    let (own, page) = (folder.path().join("own"), folder.path().join("own/page.md"));
+    fs::create_dir(&own).unwrap();
+    fs::write(&page, "").unwrap();
+    for path in [&own, &page] {
+        chown(path, OTHER, OTHER).unwrap();
+    }
+    let mut command = process_tracer();
+    command.current_dir(&own).env("GITHUB_STEP_SUMMARY", &page).env("XDG_STATE_HOME", own.join("state"));
+    let outputs = ["t.html", "t.json", "t.pftrace", "t.folded", "t.jsonl"];
+    command.args(outputs.iter().flat_map(|output| ["-o", output])).args(["--endpoint", &nobody(), "--", "true"]);
+    let output = command.output().unwrap();
+    let stderr = text(&output.stderr);
+    assert!(output.status.success() && stderr.contains("1 span kept"), "{stderr}");
+    for output in outputs {
+        assert!(fs::metadata(own.join(output)).unwrap().len() > 0, "{output}: {stderr}");
+    }
+    assert!(fs::read_to_string(&page).unwrap().contains("`true`"), "{stderr}");
+    assert!(!names(&own).iter().any(|name| name.starts_with(".process-tracer-")), "{:?}", names(&own));
+}
+
+#[test]
 fn where_only_root_may_write_root_writes_for_the_invoker() {
     let scene = Scene::new();
     // As /var/run is.

@@ -35,8 +35,9 @@ pub(crate) fn drop_in_thread() {
     keep_or_warn(CapsHashSet::new());
 }
 
-/// In a thread that writes spans: as [`drop_in_thread`]. Under sudo the thread becomes the invoker for all that it does with
-/// files.
+/// In a thread that writes spans. Under sudo the thread becomes the invoker for all that it does with files, without
+/// capabilities. Root without sudo keeps its access to folders of others: in a CI container root works in the folder of a user
+/// outside. An ordinary user's thread drops all capabilities.
 ///
 /// # Errors
 ///
@@ -45,7 +46,8 @@ pub(crate) fn drop_in_sink() -> io::Result<()> {
     match Invoker::of_root() {
         Some(invoker) => become_invoker(invoker),
         None => {
-            drop_in_thread();
+            let is_root = geteuid().is_root();
+            keep_or_warn(is_root.then_some(Capability::CAP_DAC_OVERRIDE).into_iter().collect());
             Ok(())
         }
     }
