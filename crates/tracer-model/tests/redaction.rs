@@ -531,3 +531,50 @@ proptest! {
         prop_assert!(all.is_none_or(|all| all.iter().count() == arguments.len()));
     }
 }
+
+/// Work grows with the size of the arguments, not with its square. No time is asserted: with quadratic work this test takes
+/// minutes in a debug build, instead of seconds.
+#[test]
+fn hostile_arguments_take_linear_work() {
+    const SIZE: usize = 128 * 1024;
+    let redactor = Redactor::default();
+    for (start, pattern, end) in [
+        ("PASSWORD=", "a ", ""),
+        ("x,password=", "a ", ""),
+        ("x", ",9password=a ", ""),
+        ("", "?pat=x", ".pem"),
+        ("", "pat=", ".pem"),
+        ("", "x-sig:", ".pem"),
+        ("", "x-sig:'", ""),
+        ("", "${pat:-", ".pem"),
+        ("", "\"pat\":[", ".pem"),
+        ("", "\"pat\":\"x", ".pem"),
+        ("", "eyJ-", ""),
+        ("", "://", ""),
+        ("", "a://b@c/", ""),
+        ("", "'", ""),
+        ("", "\"", ""),
+        ("", "a'b\"", ""),
+        ("", "$(", ""),
+        ("", "${", ""),
+        ("", "`a ", ""),
+        ("", "{\"a\":", ""),
+        ("", "a=a=", ""),
+        ("", "password ", ""),
+        ("", "password '", ""),
+        ("", "password = ", ""),
+        ("", "password: ", ""),
+        ("", "<<-A ", ""),
+        ("", "<<A <<B\n", ""),
+        ("", "mysql -p ", ""),
+    ] {
+        let count = (SIZE - start.len() - end.len()) / pattern.len();
+        let text = [start, &pattern.repeat(count), end].concat();
+        for given in [&["x", &text][..], &["sh", "-c", &text], &["x", &format!("{}!{text}", "a".repeat(SIZE / 2))]] {
+            let given: Strings = given.iter().collect();
+            if let Some(all) = redactor.redact_without_first_look(&given) {
+                assert_eq!(all.iter().count(), given.iter().count(), "{pattern}");
+            }
+        }
+    }
+}

@@ -23,10 +23,10 @@ impl Kind {
             Self::Harmless => false,
             _ if value.is_empty() || value == "-" => false,
             Self::Secret => true,
-            Self::SecretOrFile => !is_file(value) && !METHODS.contains(&value.to_ascii_lowercase().as_str()),
+            Self::SecretOrFile => !is_file(value) && !is_method(value),
             Self::SecretOrNumber => {
                 let is_small = value.len() <= 2 && value.bytes().all(|digit| digit.is_ascii_digit());
-                !is_small && !METHODS.contains(&value.to_ascii_lowercase().as_str())
+                !is_small && !is_method(value)
             }
         }
     }
@@ -56,8 +56,18 @@ const FILES: [&str; 16] = [
     ".jks", ".gpg",
 ];
 
+fn is_method(value: &str) -> bool {
+    METHODS.iter().any(|method| value.eq_ignore_ascii_case(method))
+}
+
+/// The longest path that the kernel takes.
+const LONGEST_PATH: usize = 4096;
+
 /// A path, not base64 text, which may begin with a slash too.
 fn is_file(value: &str) -> bool {
+    if value.len() > LONGEST_PATH {
+        return false;
+    }
     let is_path = ["/", "./", "../", "~/", "@"].iter().any(|start| value.starts_with(start));
     (is_path && !value.contains(['+', '='])) || FILES.iter().any(|ending| value.ends_with(ending))
 }

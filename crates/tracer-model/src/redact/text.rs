@@ -23,6 +23,15 @@ pub(super) fn search_tokens(text: &str, cuts: &mut Vec<Cut>) {
     private_key(text, cuts);
 }
 
+/// A web token's header has at most this many bytes.
+const LONGEST_HEADER: usize = 1024;
+
+/// Names have at most this many bytes; only the last words of a longer one count.
+const LONGEST_NAME: usize = 256;
+
+/// The next pair of a list is looked for in this many bytes.
+const LONGEST_LOOK: usize = 4096;
+
 /// What a token consists of behind its issuer's prefix.
 #[derive(Clone, Copy)]
 enum Alphabet {
@@ -113,9 +122,12 @@ pub(super) fn token(text: &str) -> Option<usize> {
     }
     TOKENS.iter().find_map(|(prefix, least, alphabet)| {
         let rest = text.strip_prefix(prefix)?;
+        let is_jwt = || rest.bytes().take(LONGEST_HEADER).find(|byte| !Alphabet::Url.has(*byte)) == Some(b'.');
+        if *prefix == "eyJ" && !is_jwt() {
+            return None;
+        }
         let length = rest.bytes().take_while(|byte| alphabet.has(*byte)).count();
-        let is_jwt = *prefix != "eyJ" || rest[..length].contains('.');
-        (length >= *least && is_jwt).then_some(prefix.len() + length)
+        (length >= *least).then_some(prefix.len() + length)
     })
 }
 
@@ -156,14 +168,31 @@ fn is_name(byte: u8) -> bool {
 
 /// Where the name that ends at `end` begins.
 fn name_start(text: &str, end: usize) -> usize {
-    end - text.as_bytes()[..end].iter().rev().take_while(|byte| is_name(**byte)).count()
+    end - text.as_bytes()[..end].iter().rev().take(LONGEST_NAME).take_while(|byte| is_name(**byte)).count()
 }
 
-/// Whether a text begins with a name and what may come between it and its value.
-fn begins_with_pair(text: &str) -> bool {
-    let text = text.trim_start();
-    let name = text.bytes().take_while(|byte| is_name(*byte) || *byte == b' ').count();
-    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text[name..].starts_with('=')
+/// The first separator that a name and `=` follow. The name begins with a letter and may have spaces in it.
+fn before_pair(bytes: &[u8], separators: &[u8]) -> Option<usize> {
+    let (mut separator, mut has_name) = (None, false);
+    for (at, byte) in bytes.iter().enumerate() {
+        let goes_on = match byte {
+            b'=' if has_name => return separator,
+            b' ' => true,
+            byte if has_name => is_name(*byte),
+            byte if byte.is_ascii_alphabetic() => {
+                has_name = separator.is_some();
+                true
+            }
+            byte => byte.is_ascii_whitespace(),
+        };
+        if !goes_on {
+            (separator, has_name) = (None, false);
+        }
+        if separator.is_none() && separators.contains(byte) {
+            separator = Some(at);
+        }
+    }
+    None
 }
 
 /// Words of names that say whose the next value is: `Name=DB_PASSWORD,Value=X`.
@@ -179,6 +208,8 @@ fn is_value(name: &str) -> bool {
 fn pairs(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
     let bytes = text.as_bytes();
     let (mut from, mut is_named) = (0, false);
+    // `--env=NAME=`, not `a=b,NAME=`.
+    let first = bytes.iter().take_while(|byte| is_name(**byte) || **byte == b'=').count();
     while let Some(equals) = text[from..].find('=').map(|at| from + at) {
         from = equals + 1;
         let is_comparison = bytes.get(from) == Some(&b'=') || equals > 0 && b"=!<>".contains(&bytes[equals - 1]);
@@ -197,7 +228,8 @@ fn pairs(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
         if kind == Kind::Harmless {
             continue;
         }
-        let value = value(text, start, from);
+        let is_first = start == 0 || start <= first && bytes[start - 1] == b'=';
+        let value = value(text, start, from, is_first);
         if kind.hides(&text[value.clone()]) {
             from = value.end;
             cuts.push(Cut::new(value));
@@ -206,13 +238,10 @@ fn pairs(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
 }
 
 /// The value of a pair whose name starts at `start`: its quotes stay.
-fn value(text: &str, start: usize, from: usize) -> Range<usize> {
+fn value(text: &str, start: usize, from: usize, is_first: bool) -> Range<usize> {
     let before = &text[..start];
     let rest = &text[from..];
     let until = |length: Option<usize>| from..from + length.unwrap_or(rest.len());
-    // `--env=NAME=`, not `a=b,NAME=`.
-    let is_first =
-        before.is_empty() || before.ends_with('=') && before.bytes().all(|byte| is_name(byte) || byte == b'=');
     if is_first && before.is_empty() && text.starts_with("--") {
         return until(None);
     }
@@ -220,19 +249,18 @@ fn value(text: &str, start: usize, from: usize) -> Range<usize> {
         let inner = from + 1;
         return inner..text[inner..].find(quote).map_or(text.len(), |at| inner + at);
     }
-    let is_before_pair = |separators: &[char]| {
-        let mut places = rest.match_indices(separators);
-        places.find(|(at, separator)| begins_with_pair(&rest[at + separator.len()..])).map(|(at, _)| at)
-    };
     match before.chars().next_back() {
         _ if is_first => {
-            let end = is_before_pair(&[',', '&', ';', ' ', '\n', '\t']);
+            let end = before_pair(rest.as_bytes(), b",&; \n\t");
             // Between arguments of a function, or at the end of a list.
             until(end.or_else(|| rest.strip_suffix([',', ';']).map(str::len)))
         }
         Some('?' | '&') => until(rest.find(|c: char| c.is_whitespace() || "&#'\"".contains(c))),
         Some(';') => until(rest.find([';', '\'', '"', '\n'])),
-        Some(',') => until(is_before_pair(&[',', ' ']).or_else(|| rest.find(char::is_whitespace))),
+        Some(',') => {
+            let look = &rest.as_bytes()[..rest.len().min(LONGEST_LOOK)];
+            until(before_pair(look, b", ").or_else(|| rest.find(char::is_whitespace)))
+        }
         _ => until(rest.find(|c: char| c.is_whitespace() || "'\"&;|(),".contains(c))),
     }
 }
@@ -321,9 +349,12 @@ pub(super) fn header(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
 /// The length of the word before a credential that says how to authenticate, with the space behind it.
 fn scheme(text: &str) -> usize {
     const SCHEMES: [&str; 6] = ["basic", "bearer", "token", "digest", "negotiate", "apikey"];
-    let Some((word, rest)) = text.split_once(' ') else { return 0 };
-    let is_one = SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme));
-    if is_one { text.len() - rest.trim_start().len() } else { 0 }
+    let is_one = |scheme: &&&str| {
+        let word = text.get(..scheme.len());
+        word.is_some_and(|word| word.eq_ignore_ascii_case(scheme)) && text[scheme.len()..].starts_with(' ')
+    };
+    let word = SCHEMES.iter().find(is_one);
+    word.map_or(0, |word| text.len() - text[word.len()..].trim_start().len())
 }
 
 /// To the end of its line, or of its quotes.
