@@ -56,6 +56,14 @@ x «DefaultEndpointsProtocol=https;AccountName=me;AccountKey=hunter2==;EndpointS
 x «Server=db;User Id=sa;Password=hunter2;Encrypt=true» => x «Server=db;User Id=sa;Password=***;Encrypt=true»
 x apiKey=hunter2 => x apiKey=***
 x APIKey=hunter2 => x APIKey=***
+env AWS_SECRET_ACCESS_KEY=/hunter2 x => env AWS_SECRET_ACCESS_KEY=*** x
+env AWS_SECRET_ACCESS_KEY=/hunter2/a/b x => env AWS_SECRET_ACCESS_KEY=*** x
+x --secret-access-key /hunter2 => x --secret-access-key ***
+x --api-key /hunter2 --api-key=@hunter2 => x --api-key *** --api-key=***
+env DB_KEY=/hunter2 x => env DB_KEY=*** x
+env SIGNING_KEY=hunter2.key x => env SIGNING_KEY=*** x
+x --pat @hunter2 => x --pat ***
+x -Dsonar.login=hunter2 => x -Dsonar.login=***
 "#;
 
 const HARMLESS_NAMES: &str = r#"
@@ -92,6 +100,9 @@ x --token-ttl=5m --secret-length 12
 x --passes=3 --bypass a --compass b
 x --signature a.sig
 x --keys=3 --monkey b --turkey=c
+env DB_KEY=/etc/a/b SSL_KEY=./a TLS_KEY=~/a DEPLOY_KEY=@/etc/a x
+x --ssh-key /root/.ssh/id_rsa --key server.key
+x --credentials default --auth oauth
 grep password file
 grep -r token src
 python3 -m tokenize a.py

@@ -12,6 +12,8 @@ pub(super) enum Kind {
     Secret,
     /// It is a secret, unless it is the path of a file or a word such as `none`.
     SecretOrFile,
+    /// It is a secret, unless it is an absolute path: `PWD=/src`.
+    SecretOrDirectory,
     /// It is a secret, unless it is a small number: `ffmpeg -pass 1`.
     SecretOrNumber,
 }
@@ -24,6 +26,7 @@ impl Kind {
             _ if value.is_empty() || value == "-" => false,
             Self::Secret => true,
             Self::SecretOrFile => !is_file(value) && !is_method(value),
+            Self::SecretOrDirectory => !value.starts_with('/') && !is_method(value),
             Self::SecretOrNumber => {
                 let is_small = value.len() <= 2 && value.bytes().all(|digit| digit.is_ascii_digit());
                 !is_small && !is_method(value)
@@ -33,7 +36,7 @@ impl Kind {
 }
 
 /// Values that name a way to authenticate, or say yes or no.
-const METHODS: [&str; 14] = [
+const METHODS: [&str; 16] = [
     "none",
     "basic",
     "bearer",
@@ -41,7 +44,9 @@ const METHODS: [&str; 14] = [
     "ntlm",
     "negotiate",
     "kerberos",
+    "oauth",
     "oauth2",
+    "default",
     "true",
     "false",
     "yes",
@@ -68,7 +73,10 @@ fn is_file(value: &str) -> bool {
     if value.len() > LONGEST_PATH {
         return false;
     }
-    let is_path = ["/", "./", "../", "~/", "@"].iter().any(|start| value.starts_with(start));
+    // `@` means the content of a file. A secret may begin with a slash, but rarely has another one too.
+    let path = value.strip_prefix('@').unwrap_or(value);
+    let is_relative = ["./", "../", "~/"].iter().any(|start| path.starts_with(start));
+    let is_path = is_relative || path.strip_prefix('/').is_some_and(|rest| rest.contains('/'));
     (is_path && !value.contains(['+', '='])) || FILES.iter().any(|ending| value.ends_with(ending))
 }
 
@@ -124,7 +132,7 @@ pub(super) const WORDS: [(&str, Kind); 23] = [
 ];
 
 /// Pairs of last words that are a secret's name together, where the last one alone is not.
-pub(super) const PAIRS: [(&str, &str); 8] = [
+pub(super) const PAIRS: [(&str, &str); 19] = [
     ("secret", "id"),
     ("secret", "string"),
     ("connection", "string"),
@@ -133,6 +141,18 @@ pub(super) const PAIRS: [(&str, &str); 8] = [
     ("auth", "tokens"),
     ("access", "tokens"),
     ("pass", "phrase"),
+    // Base64 text that begins with `/` looks like a path: these keys are never files.
+    ("access", "key"),
+    ("secret", "key"),
+    ("api", "key"),
+    ("account", "key"),
+    ("license", "key"),
+    ("master", "key"),
+    ("encryption", "key"),
+    ("auth", "key"),
+    ("shared", "key"),
+    ("signing", "key"),
+    ("sonar", "login"),
 ];
 
 /// Words before `key` that make it a key of something else than a lock.
@@ -269,7 +289,7 @@ fn kind(words: &[String]) -> Kind {
     let Some((last, before)) = decisive.split_last() else { return Kind::Harmless };
     let (last, before) =
         (last.trim_end_matches(|digit: char| digit.is_ascii_digit()), before.last().map(String::as_str));
-    if PAIRS.iter().any(|(first, second)| before == Some(first) && last == *second) {
+    if PAIRS.iter().any(|(first, second)| before.is_some_and(|before| before.ends_with(first)) && last == *second) {
         return Kind::Secret;
     }
     if before.is_some_and(|before| last == "token" && OTHER_TOKENS.contains(&before)) {
@@ -284,11 +304,11 @@ fn kind(words: &[String]) -> Kind {
         ("key", Some(before)) if OTHER_KEYS.contains(&before) => Kind::Harmless,
         ("keys", before) if before.is_none_or(|before| !SECRET_KEYS.contains(&before)) => Kind::Harmless,
         // The shell's own variable is the working directory.
-        ("pwd", None) => Kind::SecretOrFile,
+        ("pwd", None) => Kind::SecretOrDirectory,
         _ => WORDS.iter().find(|(word, _)| *word == last).map_or(Kind::Harmless, |(_, kind)| *kind),
     };
     // `auth-test` is about authentication, but `SECRET_KEY_BASE` is a key.
-    let is_weak = matches!(kind, Kind::SecretOrFile | Kind::SecretOrNumber) && last != "key";
+    let is_weak = matches!(kind, Kind::SecretOrFile | Kind::SecretOrDirectory | Kind::SecretOrNumber) && last != "key";
     let is_qualified = words[decisive.len()..].iter().any(|word| !is_number(word));
     if is_qualified && is_weak { Kind::Harmless } else { kind }
 }
