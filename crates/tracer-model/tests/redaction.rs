@@ -174,6 +174,17 @@ x AKIAIOSFODNN7EXAMPLE => x ***
 x eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0.abcdef => x ***
 x «the token xoxb-1234567890-abc is bad» => x «the token *** is bad»
 x «-----BEGIN RSA PRIVATE KEY-----\nhunter2» => x «-----BEGIN RSA PRIVATE KEY-----***»
+psql -c «ALTER USER x WITH PASSWORD 'hunter2'» => psql -c «ALTER USER x WITH PASSWORD '***'»
+psql -c «CREATE ROLE x LOGIN PASSWORD 'hunter2 a' b» => psql -c «CREATE ROLE x LOGIN PASSWORD '***' b»
+mysql -e «CREATE USER 'x'@'h' IDENTIFIED BY 'hunter2'» => mysql -e «CREATE USER 'x'@'h' IDENTIFIED BY '***'»
+sh -c «psql -c "ALTER USER x PASSWORD 'hunter2'"» => sh -c «psql -c "ALTER USER x PASSWORD '***'"»
+x «PASSWORD = hunter2» => x «PASSWORD = ***»
+x «a = b\npassword = hunter2\nc = d» => x «a = b\npassword = ***\nc = d»
+x «password = 'hunter2'» => x «password = '***'»
+x --password:hunter2 -password:hunter2 /password:hunter2 => x --password:*** -password:*** /password:***
+x --apikey:hunter2 => x --apikey:***
+x «- a: b\n  password: hunter2 # c\n» => x «- a: b\n  password: *** # c\n»
+x «{a: b, password: hunter2}» => x «{a: b, password: ***}»
 python3 -c «connect(user='me', password='hunter2', port=1)» => python3 -c «connect(user='me', password='***', port=1)»
 "#;
 
@@ -191,6 +202,9 @@ x «12:30: the token ring»
 x a==b c!=d e=>f
 x --filter «name=a,value=b»
 git commit -m «fix: say what a token is»
+git commit -m «fix: password: reset flow»
+git commit -m «Token: refresh is broken»
+docker run -v /token:/run -vsecret:/run img
 "#;
 
 /// Options and operands that mean something to one program alone.
@@ -327,6 +341,7 @@ sh -c «mysql -p$DB_PASSWORD db»
 sh -c «mysql -p"$DB_PASSWORD" db»
 sh -c «TOKEN=$(cat token) make; curl -u me:$TOKEN h»
 sh -c «git clone https://me:${TOKEN}@h/a»
+sh -c «export TOKEN=${TOKEN:-} A_TOKEN=${B:?no token}; a»
 sh -c «mysql -p < a; ls -phunter2»
 sh -c «git log --show-signature HEAD; ls»
 sh -c «echo 'mkdir -p a' # it's the token»

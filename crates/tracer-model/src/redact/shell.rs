@@ -161,8 +161,10 @@ impl Parser<'_> {
             self.push(end..self.at, true);
         } else if rest.starts_with('{') {
             let end = closing(&self.text[inner..], '{', '}').map_or(self.text.len(), |length| inner + length);
-            // Its default may be a secret: `${PASSWORD:-hunter2}`.
-            let is_plain = self.text[inner..end].bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            // Its default may be a secret: `${PASSWORD:-hunter2}`, but not `${PASSWORD:-}` or `${PASSWORD:?message}`.
+            let inside = &self.text[inner..end];
+            let inside = inside.split_once('?').map_or(inside, |(name, _)| name).trim_end_matches([':', '-', '=', '+']);
+            let is_plain = inside.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             self.at = (end + 1).min(self.text.len());
             self.push(start..self.at, is_plain);
         } else if rest.starts_with('\'') {

@@ -15,6 +15,7 @@ pub(super) fn search(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
     private_key(text, cuts);
     pairs(text, names, cuts);
     colons(text, names, cuts);
+    sql(text, cuts);
 }
 
 /// Finds what is a secret wherever it stands, whatever is around it.
@@ -214,7 +215,7 @@ fn pairs(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
         from = equals + 1;
         let is_comparison = bytes.get(from) == Some(&b'=') || equals > 0 && b"=!<>".contains(&bytes[equals - 1]);
         // HTTPie has `name:=value`, for JSON.
-        let end = if text[..equals].ends_with(':') { equals - 1 } else { equals };
+        let end = if text[..equals].ends_with(':') { equals - 1 } else { text[..equals].trim_end_matches(' ').len() };
         let start = name_start(text, end);
         let name = &text[start..end];
         if is_comparison || !name.contains(|c: char| c.is_ascii_alphabetic()) {
@@ -228,8 +229,11 @@ fn pairs(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
         if kind == Kind::Harmless {
             continue;
         }
+        // `NAME = VALUE`
+        let begin = from + text[from..].len() - text[from..].trim_start_matches(' ').len();
+        let from_value = if end < equals { begin } else { from };
         let is_first = start == 0 || start <= first && bytes[start - 1] == b'=';
-        let value = value(text, start, from, is_first);
+        let value = value(text, start, from_value, is_first);
         if kind.hides(&text[value.clone()]) {
             from = value.end;
             cuts.push(Cut::new(value));
@@ -270,7 +274,6 @@ const COOKIES: &str = "cookie";
 
 /// `"NAME": "VALUE"` of JSON, `NAME: VALUE` of headers and YAML.
 fn colons(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
-    let bytes = text.as_bytes();
     let (mut from, mut is_named) = (0, false);
     while let Some(colon) = text[from..].find(':').map(|at| from + at) {
         from = colon + 1;
@@ -321,7 +324,18 @@ fn colons(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
         let is_header = is_cookie
             || words(name).last().is_some_and(|word| word == "authorization")
             || name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-"));
-        let is_yaml = begin > colon + 1 && (start == 0 || !bytes[start - 1].is_ascii_alphanumeric());
+        // `--password:VALUE` and `/password:VALUE`; but `/token:/path` and `-vtoken:/path` are volumes.
+        let is_long = text.starts_with("--");
+        let is_option = (start == 0 && text.starts_with('-') || start == 1 && text.starts_with('/'))
+            && (is_long || !text[from..].starts_with('/'));
+        if is_option && !is_header && begin == from {
+            if kind.hides(&text[from..]) {
+                cuts.push(Cut::new(from..text.len()));
+                return;
+            }
+            continue;
+        }
+        let is_yaml = begin > from && begins_entry(&text[..start]) && ends_entry(&text[yaml_value(text, begin).end..]);
         if !is_header && !is_yaml {
             continue;
         }
@@ -331,6 +345,29 @@ fn colons(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
             from = value.end;
             cuts.push(Cut::new(value));
         }
+    }
+}
+
+/// `PASSWORD 'VALUE'` and `IDENTIFIED BY 'VALUE'` of SQL.
+fn sql(text: &str, cuts: &mut Vec<Cut>) {
+    let (mut from, mut done) = (0, 0);
+    while let Some(open) = text[from..].find(['\'', '"']).map(|at| from + at) {
+        from = open + 1;
+        let between = &text[done..open];
+        let before = between.trim_end();
+        done = open;
+        let word = &before[name_start(before, before.len())..];
+        let is_identified =
+            || before[..before.len() - word.len()].trim_end().to_ascii_lowercase().ends_with("identified");
+        let is_secret = word.eq_ignore_ascii_case("password") || word.eq_ignore_ascii_case("by") && is_identified();
+        if !is_secret || before.len() == between.len() {
+            continue;
+        }
+        let end = text[from..].find(&text[open..from]).map_or(text.len(), |at| from + at);
+        if end > from {
+            cuts.push(Cut::new(from..end));
+        }
+        (from, done) = ((end + 1).min(text.len()), end);
     }
 }
 
@@ -361,6 +398,18 @@ fn scheme(text: &str) -> usize {
 fn header_value(text: &str, begin: usize) -> Range<usize> {
     let end = text[begin..].find(['\'', '"', '\r', '\n']).map_or(text.len(), |at| begin + at);
     begin..begin + text[begin..end].trim_end().len()
+}
+
+/// Whether a name after this text may begin an entry of YAML: on its line, or in brackets. In a sentence it does not.
+fn begins_entry(before: &str) -> bool {
+    let before = before.trim_end_matches([' ', '\t', '-']);
+    before.is_empty() || before.ends_with(|c: char| "\n\r\\{[(,='\"".contains(c))
+}
+
+/// Whether an entry of YAML ends before this text. A sentence goes on.
+fn ends_entry(after: &str) -> bool {
+    let after = after.trim_start_matches([' ', '\t']);
+    after.is_empty() || after.starts_with(|c: char| "\n\r\\}]),'\"#".contains(c))
 }
 
 fn yaml_value(text: &str, begin: usize) -> Range<usize> {
