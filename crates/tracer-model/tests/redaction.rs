@@ -257,6 +257,24 @@ gh secret set A -b hunter2 => gh secret set A -b ***
 heroku config:set A=hunter2 => heroku config:set A=***
 xfreerdp /u:me /p:hunter2 /v:h => xfreerdp /u:me /p:*** /v:h
 http -a me:hunter2 GET h => http -a *** GET h
+jq -n --arg token hunter2 .a => jq -n --arg token *** .a
+redis-cli CONFIG SET requirepass hunter2 => redis-cli CONFIG SET requirepass ***
+redis-cli -h h AUTH hunter2 => redis-cli -h h AUTH ***
+redis-cli auth me hunter2 => redis-cli auth me ***
+twine upload -u me -p hunter2 a => twine upload -u me -p *** a
+az keyvault secret set --name a --value hunter2 => az keyvault secret set --name a --value ***
+vault unwrap hunter2 => vault unwrap ***
+etcdctl --user root:hunter2 get a => etcdctl --user root:*** get a
+etcdctl --user=root:hunter2 get a => etcdctl --user=root:*** get a
+ssh-keygen -t rsa -N hunter2 -f a => ssh-keygen -t rsa -N *** -f a
+openssl passwd -1 -salt a hunter2 => openssl passwd -1 -salt a ***
+openssl dgst -sha256 -hmac hunter2 a => openssl dgst -sha256 -hmac *** a
+cargo login cio0123456789abcdefghijABCDEFGHIJ012 => cargo login ***
+dotnet nuget push a -k hunter2 -s b => dotnet nuget push a -k *** -s b
+curl https://hooks.slack.com/services/T0/B0/hunter2 => curl https://hooks.slack.com/services/T0/B0/***
+curl https://api.telegram.org/bot123:hunter2/sendMessage => curl https://api.telegram.org/bot123:***/sendMessage
+curl https://discord.com/api/webhooks/1/hunter2?wait=true => curl https://discord.com/api/webhooks/1/***?wait=true
+echo machine h login u password hunter2 => echo machine h login u password ***
 "#;
 
 const HARMLESS_PROGRAMS: &str = r#"
@@ -281,6 +299,10 @@ git config credential.helper store
 sqlplus /nolog @a.sql
 vault kv get secret/a
 zip -r a.zip b
+redis-cli get auth
+openssl passwd -1 -in a
+curl https://api.telegram.org/file
+jq --arg a b .token
 "#;
 
 /// Commands within commands.
@@ -313,6 +335,12 @@ sh -c «ssh h "sh -c 'mysql -phunter2 a'" && b» => sh -c «ssh h "sh -c 'mysql 
 sh -c «curl -d '{"password":"hunter2","a":1}' h; ls» => sh -c «curl -d '{"password":"***","a":1}' h; ls»
 sh -c «curl -d "{\"password\":\"hunter2\"}" h» => sh -c «curl -d "{\"password\":\"***\"}" h»
 sh -c «git clone https://me:hunter2@h/a && cd a» => sh -c «git clone https://me:***@h/a && cd a»
+sh -c «echo 'machine h login u password hunter2' > a» => sh -c «echo 'machine h login u password ***' > a»
+sh -c «echo hunter2 | docker login -u me --password-stdin» => sh -c «echo *** | docker login -u me --password-stdin»
+sh -c «printf %s 'hunter2' | gpg --batch --passphrase-fd 0 a» => sh -c «printf %s '***' | gpg --batch --passphrase-fd 0 a»
+sh -c «cat > a <<EOF\na: it's\npassword: hunter2\nEOF\nmysql -phunter2» => sh -c «cat > a <<EOF\na: it's\npassword: ***\nEOF\nmysql -p***»
+sh -c «bash <<-'E F'\nmysql -phunter2\n\tE F\ncat <<<a» => sh -c «bash <<-'E F'\nmysql -p***\n\tE F\ncat <<<a»
+sh -c «cat > .netrc <<EOF\nmachine h login u password hunter2\nEOF» => sh -c «cat > .netrc <<EOF\nmachine h login u password ***\nEOF»
 env mysql -phunter2 => env mysql -p***
 env A=b nice -n 5 mysql -phunter2 => env A=b nice -n 5 mysql -p***
 sudo -u me mysqldump -phunter2 db => sudo -u me mysqldump -p*** db
@@ -346,6 +374,8 @@ sh -c «mysql -p < a; ls -phunter2»
 sh -c «git log --show-signature HEAD; ls»
 sh -c «echo 'mkdir -p a' # it's the token»
 bash -c «curl -s http://h | tar xz; cp -pr a b»
+sh -c «echo $TOKEN | docker login -u me --password-stdin»
+sh -c «cat > a <<EOF\npassword: $PASSWORD\nEOF\nls -p»
 env mysql -p
 sudo -u me docker run -p 80:80 img
 ssh -p 22 h mkdir -p a

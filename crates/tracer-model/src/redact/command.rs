@@ -22,7 +22,10 @@ const NAMING: [&str; 8] =
     ["--name", "--hostname", "--network", "--network-alias", "--service", "--package", "--image", "--container-name"];
 
 /// Words after which `NAME VALUE` are two operands: `aws configure set NAME VALUE`.
-const SETTERS: [&str; 5] = ["set", "config", "configure", "modify", "connect"];
+const SETTERS: [&str; 8] = ["set", "config", "configure", "modify", "connect", "--arg", "--argjson", "machine"];
+
+/// Options of commands that read a secret from their standard input.
+const READERS: [&str; 3] = ["--password-stdin", "--passphrase-fd", "--token-stdin"];
 
 /// A cut in one of a command's words.
 pub(super) type Found = Vec<(usize, Cut)>;
@@ -47,6 +50,17 @@ fn search_script(script: &str, names: &Names, depth: u32, cuts: &mut Vec<Cut>) {
         walk.walk();
         cuts.extend(walk.found.iter().flat_map(|(index, cut)| command[*index].in_script(cut)));
     }
+    // `echo SECRET | docker login --password-stdin`
+    for [writer, reader] in parsed.commands.array_windows() {
+        let is_writer = writer.first().is_some_and(|word| ["echo", "printf"].contains(&word.text.as_str()));
+        let is_reader = || reader.iter().any(|word| READERS.contains(&word.text.as_str()));
+        if is_writer
+            && is_reader()
+            && let [_, .., secret] = &writer[..]
+        {
+            cuts.extend(secret.in_script(&Cut::new(0..secret.text.len())));
+        }
+    }
     let mut inner = |range: &Range<usize>, search: &dyn Fn(&str, &mut Vec<Cut>)| {
         let mut found = Vec::new();
         search(&script[range.clone()], &mut found);
@@ -54,6 +68,15 @@ fn search_script(script: &str, names: &Names, depth: u32, cuts: &mut Vec<Cut>) {
     };
     for range in &parsed.substitutions {
         inner(range, &|script, cuts| search_script(script, names, depth + 1, cuts));
+    }
+    // A document is a script of a shell, or a file.
+    for range in &parsed.documents {
+        inner(range, &|document, cuts| {
+            search_script(document, names, depth + 1, cuts);
+            let mut found = Vec::new();
+            text::search(document, names, &mut found);
+            cuts.extend(found.into_iter().filter(|cut| !document[cut.range.clone()].starts_with('$')));
+        });
     }
     for range in &parsed.comments {
         inner(range, &|comment, cuts| text::search(comment, names, cuts));
@@ -113,7 +136,9 @@ impl Walk<'_> {
                 self.found.extend(operands.into_iter().map(|(at, range)| (index + at, Cut::new(range))));
                 continue;
             }
+            let is_setter = SETTERS.iter().any(|setter| setter.eq_ignore_ascii_case(word));
             if index == 0 {
+                is_setting = is_setter;
                 self.text(index, 0);
                 continue;
             }
@@ -128,7 +153,7 @@ impl Walk<'_> {
             if is_setting && expected.is_none() {
                 expected = self.setting(word);
             }
-            is_setting |= SETTERS.contains(word);
+            is_setting |= is_setter;
         }
     }
 

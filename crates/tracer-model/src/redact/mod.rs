@@ -145,6 +145,7 @@ fn first_look(names: &Names) -> Option<Regex> {
         // Quotes in the middle of a word: a shell removes them, and the word may be any of these.
         r#"[A-Za-z0-9_.-](?:['"\\$\n]*['"\\])['"\\$\n]*[A-Za-z0-9_.-]"#.to_owned(),
     ];
+    all.extend(url::PATHS.iter().map(|(start, ..)| escaped(start)));
     all.extend(names.added.iter().map(|pattern| format!("(?i:{})", escaped(pattern.literal()))));
     RegexBuilder::new(&all.join("|")).unicode(false).build().ok()
 }

@@ -105,7 +105,7 @@ pub(super) const ENDS: [&str; 20] = [
 ];
 
 /// Last words that are a secret's name only as a whole.
-pub(super) const WORDS: [(&str, Kind); 23] = [
+pub(super) const WORDS: [(&str, Kind); 25] = [
     ("pass", Kind::SecretOrNumber),
     ("userpass", Kind::Secret),
     ("dbpass", Kind::Secret),
@@ -120,6 +120,8 @@ pub(super) const WORDS: [(&str, Kind); 23] = [
     ("jwt", Kind::Secret),
     ("bearer", Kind::Secret),
     ("passkey", Kind::Secret),
+    ("requirepass", Kind::Secret),
+    ("masterauth", Kind::Secret),
     ("credential", Kind::SecretOrFile),
     ("credentials", Kind::SecretOrFile),
     ("creds", Kind::SecretOrFile),

@@ -121,13 +121,17 @@ const PROGRAMS: &[Program] = &[
     ),
     program(&["sqlcmd", "bcp", "isql", "osql", "tsql", "sqsh", "freebcp"], &[("-P", All)]),
     Program { operands: Some(oracle), ..program(&["sqlplus", "sqlldr", "expdp", "impdp", "rman"], &[]) },
-    program(&["redis-cli", "valkey-cli", "keydb-cli"], &[("-a", All)]),
+    Program { operands: Some(redis), ..program(&["redis-cli", "valkey-cli", "keydb-cli"], &[("-a", All)]) },
     program(&["sshpass"], &[("-p", All)]),
     program(
         &["docker", "podman", "nerdctl", "buildah", "helm", "oras", "crane", "skopeo"],
         &[("-p", AllWith("login")), ("--secret", Nothing)],
     ),
-    program(&["az"], &[("-p", AllWith("login"))]),
+    program(&["az"], &[("-p", AllWith("login")), ("--value", AllWith("secret"))]),
+    program(&["twine"], &[("-p", All)]),
+    program(&["etcdctl"], &[("--user", Behind(':'))]),
+    program(&["ssh-keygen"], &[("-N", All), ("-P", All)]),
+    program(&["dotnet", "nuget"], &[("-k", AllWith("push"))]),
     Program { operands: Some(kubernetes), ..program(&["kubectl", "oc"], &[("-p", AllWith("login"))]) },
     Program {
         clusters: Some("AbcCdDeEFHKmoPQrtTuUwxXyYz"),
@@ -178,11 +182,13 @@ const PROGRAMS: &[Program] = &[
     program(&["rar", "unrar"], &[("-p", Attached), ("-hp", Attached)]),
     Program {
         is_apart: true,
+        operands: Some(openssl),
         ..program(
             &["openssl"],
             &[
                 ("-k", All),
                 ("-K", All),
+                ("-hmac", All),
                 ("-pass", Source),
                 ("-passin", Source),
                 ("-passout", Source),
@@ -331,7 +337,21 @@ fn pairs(words: &[&str]) -> Vec<(usize, Range<usize>)> {
     operands(words).filter_map(|(index, word)| Some((index, word.find('=')? + 1..word.len()))).collect()
 }
 
-/// `vault login TOKEN`, `vault kv put PATH NAME=VALUE`.
+/// `redis-cli AUTH PASSWORD`, also with a user's name before it.
+fn redis(words: &[&str]) -> Vec<(usize, Range<usize>)> {
+    let auth = operands(words).skip_while(|(_, word)| !word.eq_ignore_ascii_case("auth"));
+    auth.skip(1).last().map(|(index, word)| (index, 0..word.len())).into_iter().collect()
+}
+
+/// `openssl passwd OPTIONS PASSWORD`.
+fn openssl(words: &[&str]) -> Vec<(usize, Range<usize>)> {
+    const VALUED: [&str; 3] = ["-salt", "-in", "-rand"];
+    let is_password = |(index, _): &(usize, &str)| *index > 1 && !VALUED.contains(&words[index - 1]);
+    let passwords = operands(words).filter(|_| words.get(1) == Some(&"passwd")).filter(is_password);
+    passwords.map(|(index, word)| (index, 0..word.len())).collect()
+}
+
+/// `vault login TOKEN`, `vault unwrap TOKEN`, `vault kv put PATH NAME=VALUE`.
 fn vault(words: &[&str]) -> Vec<(usize, Range<usize>)> {
     if has(words, "kv") && (has(words, "put") || has(words, "patch")) {
         let value = |(index, word): (usize, &str)| Some((index, word.find('=')? + 1..word.len()));
@@ -340,7 +360,7 @@ fn vault(words: &[&str]) -> Vec<(usize, Range<usize>)> {
             .filter(|(index, range)| !words[*index][range.start..].starts_with('@'))
             .collect();
     }
-    let token = operands(words).skip_while(|(_, word)| *word != "login").nth(1);
+    let token = operands(words).skip_while(|(_, word)| !["login", "unwrap"].contains(word)).nth(1);
     token.filter(|(_, word)| !word.contains('=')).map(|(index, word)| (index, 0..word.len())).into_iter().collect()
 }
 

@@ -3,7 +3,7 @@
 //! Crates that split command lines give words without their places. Only with the places can a secret be replaced and the rest
 //! of the script stay as it is. Nothing is expanded, and no script is refused: what is left open ends with the script.
 
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range};
 
 use super::Cut;
 
@@ -16,6 +16,8 @@ pub(super) struct Script {
     pub(super) substitutions: Vec<Range<usize>>,
     /// Where comments stand.
     pub(super) comments: Vec<Range<usize>>,
+    /// Where here-documents stand.
+    pub(super) documents: Vec<Range<usize>>,
 }
 
 /// A word as the program gets it, but for expansions.
@@ -57,8 +59,16 @@ impl Word {
 
 impl Script {
     pub(super) fn parse(text: &str) -> Self {
-        let mut parser =
-            Parser { text, at: 0, script: Self::default(), command: Vec::new(), word: None, is_target: false };
+        let mut parser = Parser {
+            text,
+            at: 0,
+            script: Self::default(),
+            command: Vec::new(),
+            word: None,
+            is_target: false,
+            is_delimiter: false,
+            delimiters: VecDeque::new(),
+        };
         parser.parse();
         parser.script
     }
@@ -72,6 +82,10 @@ struct Parser<'a> {
     word: Option<Word>,
     /// The next word is the target of a redirection.
     is_target: bool,
+    /// That target is the delimiter of a here-document.
+    is_delimiter: bool,
+    /// Delimiters of the here-documents that begin at the next line.
+    delimiters: VecDeque<String>,
 }
 
 impl Parser<'_> {
@@ -81,11 +95,16 @@ impl Parser<'_> {
             self.at += c.len_utf8();
             match c {
                 ' ' | '\t' | '\r' => self.end_word(),
-                '\n' | ';' | '&' | '|' | '(' | ')' => self.end_command(),
+                '\n' => {
+                    self.end_command();
+                    self.documents();
+                }
+                ';' | '&' | '|' | '(' | ')' => self.end_command(),
                 '<' | '>' => {
                     self.end_word();
                     self.at += self.rest().bytes().take_while(|byte| b"<>&|-".contains(byte)).count();
                     self.is_target = true;
+                    self.is_delimiter = ["<<", "<<-"].contains(&&self.text[start..self.at]);
                 }
                 '#' if self.word.is_none() => {
                     self.at += self.rest().find('\n').unwrap_or(self.rest().len());
@@ -103,6 +122,23 @@ impl Parser<'_> {
             }
         }
         self.end_command();
+    }
+
+    /// The here-documents that begin here: each ends with its delimiter on a line of its own.
+    fn documents(&mut self) {
+        while let Some(delimiter) = self.delimiters.pop_front() {
+            let start = self.at;
+            while self.at < self.text.len() {
+                let end = self.rest().find('\n').map_or(self.text.len(), |length| self.at + length);
+                let is_end = self.text[self.at..end].trim_start_matches('\t') == delimiter;
+                if is_end {
+                    break;
+                }
+                self.at = (end + 1).min(self.text.len());
+            }
+            self.script.documents.push(start..self.at);
+            self.at += self.rest().find('\n').map_or(self.rest().len(), |length| length + 1);
+        }
     }
 
     fn rest(&self) -> &str {
@@ -190,6 +226,9 @@ impl Parser<'_> {
     fn end_word(&mut self) {
         let Some(word) = self.word.take() else { return };
         if std::mem::take(&mut self.is_target) {
+            if std::mem::take(&mut self.is_delimiter) {
+                self.delimiters.push_back(word.text.clone());
+            }
             self.script.commands.push(vec![word]);
         } else {
             self.command.push(word);
@@ -198,7 +237,7 @@ impl Parser<'_> {
 
     fn end_command(&mut self) {
         self.end_word();
-        self.is_target = false;
+        (self.is_target, self.is_delimiter) = (false, false);
         if !self.command.is_empty() {
             self.script.commands.push(std::mem::take(&mut self.command));
         }

@@ -57,7 +57,7 @@ impl Alphabet {
 }
 
 /// Prefixes by which issuers mark their tokens, how long the rest is at least, and of what.
-const TOKENS: [(&str, usize, Alphabet); 50] = {
+const TOKENS: [(&str, usize, Alphabet); 51] = {
     use Alphabet::{Alphanumeric, Base64, Upper, Url};
     [
         ("ghp_", 10, Alphanumeric),
@@ -106,6 +106,8 @@ const TOKENS: [(&str, usize, Alphabet); 50] = {
         ("PMAK-", 10, Base64),
         ("ATATT3", 10, Base64),
         ("rubygems_", 10, Alphanumeric),
+        // crates.io's, as in `cargo login TOKEN`.
+        ("cio", 30, Alphanumeric),
         ("AKIA", 12, Upper),
         ("ASIA", 12, Upper),
         ("AIza", 30, Url),
@@ -118,7 +120,7 @@ const TOKENS: [(&str, usize, Alphabet); 50] = {
 pub(super) fn token(text: &str) -> Option<usize> {
     // Most words begin like none of them.
     let first = text.as_bytes().first()?;
-    if !b"AEPSadefghlnprsxy".contains(first) {
+    if !b"AEPSacdefghlnprsxy".contains(first) {
         return None;
     }
     TOKENS.iter().find_map(|(prefix, least, alphabet)| {

@@ -50,8 +50,26 @@ pub(super) fn search(text: &str, cuts: &mut Vec<Cut>) {
         if let Some(info) = user_info(&text[from..], is_http) {
             cuts.extend(secret(info).map(|range| Cut::new(from + range.start..from + range.end)));
             from += info.len();
+        } else {
+            cuts.extend(path_secret(&text[from..]).map(|range| Cut::new(from + range.start..from + range.end)));
         }
     }
+}
+
+/// Services that have a secret in their URLs' paths: how these begin, and behind how many such characters the secret stands.
+pub(super) const PATHS: [(&str, usize, char); 3] =
+    [("hooks.slack.com/services/", 2, '/'), ("discord.com/api/webhooks/", 1, '/'), ("api.telegram.org/bot", 1, ':')];
+
+/// The secret in a URL's path, given what follows its `://`.
+fn path_secret(rest: &str) -> Option<Range<usize>> {
+    let (start, count, separator) = PATHS.iter().find(|(start, ..)| rest.starts_with(start))?;
+    let path = &rest[start.len()..];
+    let path = &path[..path.find(|c: char| c.is_whitespace() || "'\"<>`?#".contains(c)).unwrap_or(path.len())];
+    let (before, _) = path.match_indices(*separator).nth(count - 1)?;
+    let secret = &path[before + separator.len_utf8()..];
+    let begin = start.len() + before + separator.len_utf8();
+    let length = secret.find('/').unwrap_or(secret.len());
+    (length > 0).then_some(begin..begin + length)
 }
 
 /// The secret part of a user name and password.
