@@ -249,6 +249,7 @@ curl --cookie «a=hunter2; b=hunter2» http://a => curl --cookie «a=***; b=***�
 smbclient -U me%hunter2 //h/s => smbclient -U me%*** //h/s
 smbclient //h/s hunter2 -U me => smbclient //h/s *** -U me
 lftp -u me,hunter2 h => lftp -u me,*** h
+lftp -e «open -u me,hunter2 h; ls» => lftp -e «open -u me,*** h; ls»
 sqlplus scott/hunter2@db @a.sql => sqlplus scott/***@db @a.sql
 vault login hunter2 => vault login ***
 vault kv put secret/a b=hunter2 c=@file => vault kv put secret/a b=*** c=@file
@@ -340,6 +341,7 @@ sh -c «echo hunter2 | docker login -u me --password-stdin» => sh -c «echo ***
 sh -c «printf %s 'hunter2' | gpg --batch --passphrase-fd 0 a» => sh -c «printf %s '***' | gpg --batch --passphrase-fd 0 a»
 sh -c «cat > a <<EOF\na: it's\npassword: hunter2\nEOF\nmysql -phunter2» => sh -c «cat > a <<EOF\na: it's\npassword: ***\nEOF\nmysql -p***»
 sh -c «bash <<-'E F'\nmysql -phunter2\n\tE F\ncat <<<a» => sh -c «bash <<-'E F'\nmysql -p***\n\tE F\ncat <<<a»
+sh -c «x 'https://hooks.slack.com/'services/T0/B0/hunter2» => sh -c «x 'https://hooks.slack.com/'services/T0/B0/***»
 sh -c «cat > .netrc <<EOF\nmachine h login u password hunter2\nEOF» => sh -c «cat > .netrc <<EOF\nmachine h login u password ***\nEOF»
 env mysql -phunter2 => env mysql -p***
 env A=b nice -n 5 mysql -phunter2 => env A=b nice -n 5 mysql -p***
@@ -489,7 +491,7 @@ fn a_text_that_is_no_command_is_searched_too() {
 }
 
 /// What secrets, their names and scripts are made of.
-const FRAGMENTS: [&str; 74] = [
+const FRAGMENTS: [&str; 88] = [
     "pass",
     "word",
     "PASS",
@@ -564,6 +566,20 @@ const FRAGMENTS: [&str; 74] = [
     "set ",
     "hunter2",
     "name",
+    "identified ",
+    "by ",
+    "hooks.slack.com/",
+    "services/",
+    "<<",
+    "EOF",
+    "echo ",
+    "--password-stdin",
+    "machine ",
+    "--arg ",
+    "redis-cli ",
+    "AUTH ",
+    "cio0123456789abcdefghijABCDEFGHIJ",
+    "lftp",
 ];
 
 proptest! {
@@ -623,6 +639,10 @@ fn hostile_arguments_take_linear_work() {
         ("", "<<-A ", ""),
         ("", "<<A <<B\n", ""),
         ("", "mysql -p ", ""),
+        ("", "identified by ", "'"),
+        ("", "echo a\n", ""),
+        ("", "redis-cli auth ", ""),
+        ("", "https://hooks.slack.com/services/", ""),
     ] {
         let count = (SIZE - start.len() - end.len()) / pattern.len();
         let text = [start, &pattern.repeat(count), end].concat();

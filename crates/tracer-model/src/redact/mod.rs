@@ -141,11 +141,11 @@ fn first_look(names: &Names) -> Option<Regex> {
         // A user name in a URL, and a private key.
         r#":['"\\]*/['"\\]*/[^\x00]*@"#.to_owned(),
         "-----BEGIN".to_owned(),
-        r"(?i:identified\s+by)".to_owned(),
+        r"(?i:identified)".to_owned(),
         // Quotes in the middle of a word: a shell removes them, and the word may be any of these.
         r#"[A-Za-z0-9_.-](?:['"\\$\n]*['"\\])['"\\$\n]*[A-Za-z0-9_.-]"#.to_owned(),
     ];
-    all.extend(url::PATHS.iter().map(|(start, ..)| escaped(start)));
+    all.extend(url::hosts_with_secrets().map(escaped));
     all.extend(names.added.iter().map(|pattern| format!("(?i:{})", escaped(pattern.literal()))));
     RegexBuilder::new(&all.join("|")).unicode(false).build().ok()
 }

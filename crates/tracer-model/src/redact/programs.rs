@@ -154,7 +154,8 @@ const PROGRAMS: &[Program] = &[
     },
     program(&["wget", "wget2"], &[("--header", Header)]),
     program(&["http", "https", "xh", "xhs"], &[("-a", All), ("--auth", All)]),
-    program(&["lftp"], &[("-u", Behind(',')), ("--user", Behind(','))]),
+    // `open` is a command of lftp's.
+    program(&["lftp", "open"], &[("-u", Behind(',')), ("--user", Behind(','))]),
     program(&["ncftpput", "ncftpget", "ncftpls"], &[("-p", All)]),
     Program {
         clusters: Some("abdDefhHIlopPsSTUVXYzE"),

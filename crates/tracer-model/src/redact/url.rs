@@ -57,8 +57,13 @@ pub(super) fn search(text: &str, cuts: &mut Vec<Cut>) {
 }
 
 /// Services that have a secret in their URLs' paths: how these begin, and behind how many such characters the secret stands.
-pub(super) const PATHS: [(&str, usize, char); 3] =
+const PATHS: [(&str, usize, char); 3] =
     [("hooks.slack.com/services/", 2, '/'), ("discord.com/api/webhooks/", 1, '/'), ("api.telegram.org/bot", 1, ':')];
+
+/// Their hosts, for the look at all arguments at once: a script may have quotes between a slash and a name.
+pub(super) fn hosts_with_secrets() -> impl Iterator<Item = &'static str> {
+    PATHS.iter().filter_map(|(start, ..)| start.split('/').next())
+}
 
 /// The secret in a URL's path, given what follows its `://`.
 fn path_secret(rest: &str) -> Option<Range<usize>> {
