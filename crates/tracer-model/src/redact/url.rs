@@ -69,6 +69,7 @@ pub(super) fn hosts_with_secrets() -> impl Iterator<Item = &'static str> {
 fn path_secret(rest: &str) -> Option<Range<usize>> {
     let (start, count, separator) = PATHS.iter().find(|(start, ..)| rest.starts_with(start))?;
     let path = &rest[start.len()..];
+    let path = &path[..path.floor_char_boundary(LONGEST)];
     let path = &path[..path.find(|c: char| c.is_whitespace() || "'\"<>`?#".contains(c)).unwrap_or(path.len())];
     let (before, _) = path.match_indices(*separator).nth(count - 1)?;
     let secret = &path[before + separator.len_utf8()..];
