@@ -82,7 +82,10 @@ impl Run {
 pub fn trace_with<S: AsRef<OsStr>>(flags: &[&str], command: &[S]) -> Run {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("trace.jsonl");
-    let output = process_tracer().args(flags).arg("-o").arg(&file).arg("--").args(command).output().unwrap();
+    // A slow machine, such as an emulated one, may take long to write thousands of spans.
+    let mut tracer = process_tracer();
+    tracer.args(["--flush-timeout", "300"]).args(flags).arg("-o").arg(&file).arg("--").args(command);
+    let output = tracer.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!stderr.contains("only the command itself is traced"), "these tests need privileges: {stderr}");
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
