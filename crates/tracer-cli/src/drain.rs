@@ -79,7 +79,8 @@ impl Drain {
         &self.capture
     }
 
-    /// Takes in what is left and ends the trace, of which something may have been left `unobserved`. To drop the capture takes the kernel longer than all of this.
+    /// Takes in what is left and ends the trace, of which something may have been left `unobserved`. To drop the capture takes
+    /// the kernel longer than all of this.
     pub(crate) fn finish(self, tree: Usage, unobserved: Option<String>) -> Result<(Tracer, Arc<Capture>)> {
         self.stop.write(1)?;
         let (mut tracer, stream) = self.thread.join().map_err(|_| anyhow!("the draining thread panicked"))??;

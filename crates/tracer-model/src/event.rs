@@ -364,7 +364,7 @@ pub struct Connection {
     pub local: SocketAddr,
     /// The other end. Never a v4-mapped address.
     pub peer: SocketAddr,
-    /// Our end's network namespace, by its inode number.
+    /// A number for our end's network namespace: equal for the same namespace, and nothing else.
     pub network_namespace: u32,
     /// Payload bytes written by the owner.
     pub bytes_sent: u64,
@@ -399,7 +399,7 @@ pub struct Flow {
     pub local: SocketAddr,
     /// The other end. Never a v4-mapped address.
     pub peer: SocketAddr,
-    /// Our end's network namespace, by its inode number.
+    /// A number for our end's network namespace: equal for the same namespace, and nothing else.
     pub network_namespace: u32,
     /// Datagrams sent.
     pub datagrams_sent: u64,

@@ -75,7 +75,7 @@ pub(crate) struct About {
     pub(crate) version: Option<Untrusted>,
     /// What is missing, by attribute.
     pub(crate) losses: Vec<(String, i64)>,
-    /// Why the command alone was observed.
+    /// What was not observed, and why.
     pub(crate) unobserved: Option<Untrusted>,
 }
 
