@@ -53,6 +53,7 @@ mod process;
 mod recent;
 pub mod redact;
 pub mod semconv;
+pub mod source;
 pub mod span;
 mod time;
 mod tracer;

@@ -1,0 +1,104 @@
+//! The seam between those who observe the command and those who make a trace of it.
+//!
+//! A [`Source`] observes one command and its descendants. The main thread keeps the source: it starts the command through
+//! it and asks it questions. Another thread owns the source's [`EventStream`] and reads events from it. Nothing else of
+//! process-tracer knows which source it has.
+
+use std::{io, os::fd::BorrowedFd};
+
+use crate::{
+    event::{Event, ExitStatus, Losses, Usage},
+    time::Ktime,
+};
+
+/// Forks and executes the command in the calling thread. Returns the pid of the command.
+pub type Spawn = Box<dyn FnOnce() -> io::Result<u32> + Send>;
+
+/// Observes one command and its descendants.
+pub trait Source: Send + Sync {
+    /// Starts the command. The source calls `spawn` once, in the thread that has to be the parent of the command.
+    ///
+    /// # Errors
+    ///
+    /// The error of `spawn`: `NotFound` if the command does not exist.
+    fn launch(&self, spawn: Spawn) -> io::Result<Box<dyn Child>>;
+
+    /// Processes of the tree that are alive, as far as the source knows.
+    fn live_processes(&self) -> u64;
+
+    /// How often the same sender has sent this signal to process-tracer and to the command, for example with kill(2) of
+    /// their process group.
+    fn paired_signals(&self, signal: i32) -> u32 {
+        let _ = signal;
+        0
+    }
+
+    /// Events lost so far because nobody read them in time. This is cheap: it is called after every look at the stream.
+    fn lost_events(&self) -> u64 {
+        0
+    }
+
+    /// With `true`, any event makes the stream readable. With `false`, only many events do.
+    fn wake_for_any(&self, any: bool) {
+        let _ = any;
+    }
+
+    /// What the source could not report so far.
+    fn losses(&self) -> Losses;
+}
+
+/// The events of a [`Source`].
+pub trait EventStream: Send {
+    /// Readable (poll(2)) when there is something to read. `None` if there are events only at the end.
+    fn as_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Passes on the events that have come in until `now`. Returns how many records that were.
+    ///
+    /// # Errors
+    ///
+    /// The stream cannot be read now. Nothing is lost: the events are still there.
+    fn drain(&mut self, now: Ktime, handle: &mut dyn FnMut(Event)) -> io::Result<usize>;
+
+    /// Passes on the last events. `end` is the end of the command.
+    fn finish(&mut self, now: Ktime, end: &End, handle: &mut dyn FnMut(Event));
+
+    /// Records so far that could not be read or decoded.
+    fn undecodable(&self) -> u64 {
+        0
+    }
+}
+
+/// The running command, as its parent sees it.
+pub trait Child: Send {
+    /// Its pid.
+    fn id(&self) -> u32;
+
+    /// What has happened to it since the last call. It does not wait.
+    fn look(&mut self) -> Option<ChildChange>;
+
+    /// Readable (poll(2)) when something has happened. `None`: SIGCHLD says so.
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// What happened to the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildChange {
+    /// This signal stopped it.
+    Stopped {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It ended.
+    Ended(End),
+}
+
+/// The end of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// How.
+    pub status: ExitStatus,
+    /// What it and those descendants that were waited for have used, as getrusage(2) counts it.
+    pub usage: Usage,
+}
