@@ -1,5 +1,5 @@
-//! What tracing costs. Each workload runs bare and traced in turn, in one call, and the ratio is taken pair by pair: the
-//! machine's speed drifts, the ratio of neighbours does not.
+//! Measures the cost of tracing. Each workload runs bare and traced in turn. The ratio is taken from each pair of runs,
+//! because the speed of the machine drifts, and neighbours have the same speed.
 
 use std::{
     fs,
@@ -28,11 +28,13 @@ const OTHER_PAIRS: usize = 3;
 /// Where the table is kept.
 const TABLE: &str = "target/bench/table.md";
 
-/// What is run, bare and traced.
+/// A command that runs bare and traced.
 struct Workload {
     name: &'static str,
     command: Vec<String>,
-    /// It is also run under other tracers.
+    /// The value of `-o`.
+    output: String,
+    /// It also runs under other tracers.
     is_compared: bool,
 }
 
@@ -42,8 +44,9 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     }
     setup::command("cc", "gcc", "gcc", "gcc")?;
     setup::command("make", "make", "make", "make")?;
-    let traced =
-        [tracer.display().to_string(), "-q".to_owned(), "-o".to_owned(), "summary".to_owned(), "--".to_owned()];
+    let traced = |output: &str| -> Vec<String> {
+        [&tracer.display().to_string(), "-q", "-o", output, "--"].map(str::to_owned).to_vec()
+    };
     let workloads = workloads()?;
     let mut table = Table::default();
     table.line(&format!(
@@ -54,7 +57,7 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     let mut start_up = Duration::ZERO;
     for (index, workload) in workloads.iter().enumerate() {
         let count = if index == 0 { STARTS } else { pairs };
-        let row = compare(&traced, &workload.command, count, start_up)?;
+        let row = compare(&traced(&workload.output), &workload.command, count, start_up)?;
         let extra = row.traced.saturating_sub(row.bare);
         let running = if index == 0 {
             start_up = extra;
@@ -80,8 +83,8 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
         table.line(&format!("| {what} | {} |", ms(time)))?;
     }
 
-    table
-        .line(&format!("\nCPU time of our own in a minute in which nothing happens: {}.", ms(idle_minute(&traced)?)))?;
+    let idle = idle_minute(&traced(SUMMARY))?;
+    table.line(&format!("\nOur own CPU time in a minute without events: {}.", ms(idle)))?;
 
     table.line("\nInstructions of user space, counted by callgrind:\n")?;
     table.line("| what | instructions |")?;
@@ -107,22 +110,32 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     Ok(())
 }
 
+/// The value of `-o` for most workloads: it makes a report of every span, and writes no file.
+const SUMMARY: &str = "summary";
+
 fn workloads() -> Result<Vec<Workload>> {
-    let [noop, spawn, fork, connect] = [compile("noop")?, compile("spawn")?, compile("fork")?, compile("connect")?];
+    let compiled = |name| -> Result<String> { Ok(compile(name)?.display().to_string()) };
+    let [noop, spawn, fork, connect] = [compiled("noop")?, compiled("spawn")?, compiled("fork")?, compiled("connect")?];
+    let [loops, threads, signals] = [compiled("loops")?, compiled("threads")?, compiled("signals")?];
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
     let path = |path: &Path| path.display().to_string();
-    let (noop, spawn) = (path(&noop), path(&spawn));
-    let workload = |name, command| Workload { name, command, is_compared: false };
-    let compared = |name, command| Workload { name, command, is_compared: true };
+    let workload = |name, command| Workload { name, command, output: SUMMARY.to_owned(), is_compared: false };
+    let compared = |name, command| Workload { is_compared: true, ..workload(name, command) };
+    let four_loops = words(&[&loops, "4", "2000", &noop]);
+    let file = path(&root().join("target/bench/spans.jsonl"));
     Ok(vec![
         workload("start-up and teardown", words(&[&noop])),
         compared("spawn a static no-op, 5,000 times", words(&[&spawn, "5000", &noop])),
         workload("the same with an argument of 127 KiB, 2,000 times", words(&[&spawn, "2000", &noop, "130048"])),
-        workload("fork, 5,000 times", words(&[&path(&fork), "5000"])),
+        workload("fork, 5,000 times", words(&[&fork, "5000"])),
         compared("shell script of 500 pipelines", words(&["sh", "-c", PIPELINES])),
         compared("make -j2 of 60 C files", words(&["make", "-s", "-B", "-j2", "-C", &path(&c_project()?)])),
         workload("cargo build of a small crate", words(&["sh", "-c", &small_crate()?])),
-        compared("connect to a local server, 10,000 times", words(&[&path(&connect), "10000"])),
+        compared("connect to a local server, 10,000 times", words(&[&connect, "10000"])),
+        compared("four spawn loops at once, 2,000 times each", four_loops.clone()),
+        Workload { output: file, ..workload("the same with -o FILE.jsonl", four_loops) },
+        compared("create and join a thread, 20,000 times", words(&[&threads, "20000"])),
+        compared("handle a signal, 100,000 times", words(&[&signals, "100000"])),
     ])
 }
 
@@ -159,7 +172,7 @@ fn small_crate() -> Result<String> {
     Ok(format!("cd '{}' && touch src/main.rs && '{cargo}' build --quiet --offline", folder.display()))
 }
 
-/// Where the time goes around a command that does nothing: as `-v` tells it, and what is left of the whole.
+/// The steps of start-up and teardown, around a command that does nothing: the times that `-v` prints, and the rest.
 fn start_up_steps(tracer: &Path, command: &[String]) -> Result<Vec<(&'static str, Duration)>> {
     const STEPS: [(&str, &str); 4] = [
         ("object ", "reading the eBPF object, loading its types"),
