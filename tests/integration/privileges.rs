@@ -459,6 +459,27 @@ wait
 }
 
 #[test]
+fn a_run_without_ebpf_takes_no_seat_at_the_system_calls() {
+    let ordinary = Ordinary::new(Some(CAPABILITIES));
+    fs::copy(PROCESS_TRACER, ordinary.path("incapable")).unwrap();
+    let script = "\
+for number in 1 2 3 4; do
+    ./incapable -q --unix -o $number.jsonl -- sh -c 'echo > ready.$0; until [ -e over ]; do sleep 0.1; done' $number &
+done
+until [ -e ready.1 ] && [ -e ready.2 ] && [ -e ready.3 ] && [ -e ready.4 ]; do sleep 0.1; done
+./process-tracer --unix -o fifth.jsonl -- sh -c 'exit 3'; echo $?
+echo > over
+wait
+";
+    // No other test takes a seat in this network namespace.
+    let output = inside("--net", ":", ordinary.command("sh").args(["-c", script])).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(text(&output.stdout), "3\n", "{stderr}");
+    assert_eq!(stderr.matches("only the command itself is traced").count(), 4, "{stderr}");
+    Trace::read(&ordinary.path("fifth.jsonl")).assert_complete();
+}
+
+#[test]
 fn a_setuid_program_cannot_be_made_the_launcher() {
     // What an ordinary user may do with the descriptors that --sudo gives them.
     let ordinary = Ordinary::new(None).with_sudo();

@@ -6,10 +6,14 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt,
     },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use aya::maps::{MapData, MapError};
-use tracer_model::Losses;
+use tracer_model::{
+    Losses,
+    source::{Child, Source, Spawn},
+};
 
 use crate::{
     flows::{Flows, Slots},
@@ -47,7 +51,7 @@ pub struct Capture {
     wakeup_bytes: u32,
     programs: Programs,
     /// [`Self::missed`] when the launch was armed.
-    missed_before: u64,
+    missed_before: AtomicU64,
     /// Open as long as the programs are to run.
     _links: Vec<OwnedFd>,
 }
@@ -75,50 +79,20 @@ impl Capture {
             namespace,
             wakeup_bytes: size / WAKEUP_PART,
             programs: attached.programs,
-            missed_before: 0,
+            missed_before: AtomicU64::new(0),
             _links: attached.links,
         };
         capture.wake_for_any(false);
         Ok((capture, Stream::new(ring, Flows::new(slots))))
     }
 
-    /// Makes the next fork of the calling process the root of the trace.
-    pub fn arm(&mut self) {
-        // In the other order than at the end: so one that is made meanwhile counts.
+    /// Makes the next fork of this process the root of the trace.
+    fn arm(&self) {
+        // At the end it is the other order. So a run that is missed meanwhile counts.
         let (counted, tcp_state) = self.missed_by_kernel();
-        self.missed_before = counted + tcp_state.saturating_sub(self.shared.nested_runs());
+        let missed = counted + tcp_state.saturating_sub(self.shared.nested_runs());
+        self.missed_before.store(missed, Ordering::Relaxed);
         self.shared.arm(std::process::id(), self.namespace);
-    }
-
-    /// From now on any record makes the stream readable, or only many of them do. Those that have come in before are to be
-    /// drained.
-    pub fn wake_for_any(&self, any: bool) {
-        self.shared.wake_at(if any { 0 } else { self.wakeup_bytes });
-    }
-
-    /// Processes of the tree that are alive.
-    #[must_use]
-    pub fn live_processes(&self) -> u64 {
-        self.shared.live_processes()
-    }
-
-    /// How often so far a signal of that number has been sent to us and to the root by the same hand, as by kill(2) of
-    /// their process group.
-    #[must_use]
-    pub fn paired_signals(&self, signal: usize) -> u32 {
-        self.shared.paired_signals(signal)
-    }
-
-    /// Records refused so far by a full ring buffer. Asking takes no system call.
-    #[must_use]
-    pub fn lost_records(&self) -> u64 {
-        self.shared.losses().records()
-    }
-
-    /// What could not be reported so far.
-    #[must_use]
-    pub fn losses(&self) -> Losses {
-        Losses { missed: self.missed().saturating_sub(self.missed_before), ..self.shared.losses() }
     }
 
     /// Runs that the kernel has not made, and no program in the place of another. One that is made meanwhile counts.
@@ -133,5 +107,33 @@ impl Capture {
         // Asking takes no privilege on the kernels that have something to tell.
         let missed = |program: &OwnedFd| syscall::missed_runs(program).unwrap_or_default();
         (self.programs.counted.iter().map(missed).sum(), self.programs.tcp_state.as_ref().map_or(0, missed))
+    }
+}
+
+impl Source for Capture {
+    fn launch(&self, spawn: Spawn) -> io::Result<Box<dyn Child>> {
+        self.arm();
+        spawn(None)
+    }
+
+    fn live_processes(&self) -> u64 {
+        self.shared.live_processes()
+    }
+
+    fn paired_signals(&self, signal: i32) -> u32 {
+        usize::try_from(signal).map_or(0, |signal| self.shared.paired_signals(signal))
+    }
+
+    fn lost_events(&self) -> u64 {
+        self.shared.losses().records()
+    }
+
+    fn wake_for_any(&self, any: bool) {
+        self.shared.wake_at(if any { 0 } else { self.wakeup_bytes });
+    }
+
+    fn losses(&self) -> Losses {
+        let missed = self.missed().saturating_sub(self.missed_before.load(Ordering::Relaxed));
+        Losses { missed, ..self.shared.losses() }
     }
 }

@@ -1,4 +1,4 @@
-//! The ring buffer, drained into events.
+//! Reads the ring buffer and decodes its records into events.
 
 use std::{
     io,
@@ -7,14 +7,18 @@ use std::{
     time::Duration,
 };
 
-use tracer_model::{Event, Ktime};
+use tracer_model::{
+    Event, Ktime,
+    source::{End, EventStream},
+};
 
 use crate::{decode::Decoder, flows::Flows, ring::Ring};
 
-/// At the end, a millisecond apart.
+/// So often the ring buffer is read at the end, a millisecond apart.
 const LAST_LOOKS: u32 = 100;
 
-/// What the programs report. Readable (poll) when much has come in; otherwise to be drained from time to time.
+/// The events that the programs report. It becomes readable (poll(2)) when much has come in. Drain it from time to time
+/// also when it is not readable.
 pub struct Stream {
     ring: Ring,
     decoder: Decoder,
@@ -27,13 +31,14 @@ impl Stream {
     pub(crate) fn new(ring: Ring, flows: Flows) -> Self {
         Self { ring, decoder: Decoder::default(), flows, undecodable: 0, is_stuck: false }
     }
+}
 
-    /// Hands on what has come in until `now`, and says how many records that was.
-    ///
-    /// # Errors
-    ///
-    /// If the memory cannot be mapped: what has come in is still there, and the stream readable.
-    pub fn drain(&mut self, now: Ktime, mut handle: impl FnMut(Event)) -> io::Result<usize> {
+impl EventStream for Stream {
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.ring.as_fd())
+    }
+
+    fn drain(&mut self, now: Ktime, handle: &mut dyn FnMut(Event)) -> io::Result<usize> {
         let read = self.ring.read(|record| {
             let decoded = self.decoder.decode(record, |event| {
                 self.flows.note(&event);
@@ -46,11 +51,11 @@ impl Stream {
         read
     }
 
-    /// Hands on what has come in since, and the last of what flows have carried. A record that is still being written, which
-    /// takes a microsecond unless its processor does something else meanwhile, is waited for.
-    pub fn finish(&mut self, now: Ktime, mut handle: impl FnMut(Event)) {
+    /// Also passes on the last counts of the flows. Waits for a record that is still being written: this takes a microsecond
+    /// unless its processor does something else meanwhile.
+    fn finish(&mut self, now: Ktime, _end: &End, handle: &mut dyn FnMut(Event)) {
         for _ in 0..LAST_LOOKS {
-            let _ = self.drain(now, &mut handle);
+            let _ = self.drain(now, handle);
             if !self.ring.is_held_up() {
                 break;
             }
@@ -59,15 +64,8 @@ impl Stream {
         self.flows.finish(handle);
     }
 
-    /// Records so far that were not understood; one more, if there are some that could not be read.
-    #[must_use]
-    pub fn undecodable(&self) -> u64 {
+    /// Counts records that could not be read as one.
+    fn undecodable(&self) -> u64 {
         self.undecodable + u64::from(self.is_stuck || self.ring.is_held_up())
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
     }
 }

@@ -182,7 +182,7 @@ pub(crate) enum Action {
         after: PathBuf,
     },
     /// Load the programs for the process at the other end of stdin: what --sudo runs
-    #[command(name = crate::sudo::HELPER, hide = true)]
+    #[command(name = crate::sources::sudo::HELPER, hide = true)]
     Helper {
         /// Bytes of the ring buffer
         ring_bytes: u32,

@@ -27,6 +27,11 @@ pub(crate) fn write(text: &str) {
     let _ = stderr().lock().write_all(text.as_bytes());
 }
 
+/// A duration as people read it.
+pub(crate) fn ms(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+}
+
 /// A line on a terminal that tells how far long work has come; nothing where there is no terminal.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {

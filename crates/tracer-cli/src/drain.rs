@@ -1,7 +1,8 @@
-//! The thread that empties the ring buffer: events into the model, finished spans into the sinks' queues. Nothing it does
-//! waits for a collector, a disk or a terminal.
+//! The thread that reads events into the model, and puts finished spans into the queues of the sinks. It never waits for a
+//! collector, a disk or a terminal.
 
 use std::{
+    io,
     os::fd::AsFd,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
@@ -12,144 +13,196 @@ use anyhow::{Context, Result, anyhow};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::eventfd::{EfdFlags, EventFd},
-    time::{ClockId, clock_gettime},
 };
-use tracer_bpf::{Capture, Stream};
-use tracer_model::{Ktime, Losses, Tracer, event::Usage};
+use tracer_model::{
+    Losses, Tracer,
+    source::{End, EventStream, Source},
+};
 
-use crate::{privileges, sinks::Intake};
+use crate::{clock::now, privileges, sinks::Intake};
 
-/// How often the ring buffer is looked at, milliseconds. The programs wake us when there is much in it.
+/// How often the stream is read, milliseconds. The stream becomes readable earlier when there is much in it.
 const INTERVAL_MS: u16 = 200;
 
-/// After so many looks at nothing we let ourselves be woken by whatever comes, and look but rarely, for what tells nobody.
+/// After so many reads without an event, any event makes the stream readable.
 const PATIENCE: u32 = 5;
+
+/// How often an idle stream is read, milliseconds. Some changes make no stream readable, for example the counts of flows.
 const IDLE_MS: u16 = 10_000;
 
-/// How often it is told what runs, if somebody looks, and how much of it.
+/// How often the live page gets the running processes, if somebody looks at it.
 const GLANCE: Duration = Duration::from_secs(1);
+
+/// How many of them it gets at most.
 const SHOWN: usize = 5000;
 
-/// The running thread.
-#[derive(Debug)]
-pub(crate) struct Drain {
-    thread: JoinHandle<Result<(Tracer, Stream)>>,
-    stop: Arc<EventFd>,
-    capture: Arc<Capture>,
-    intake: Intake,
+/// Reads the events of a source into the model.
+pub(crate) enum Drain {
+    /// A thread reads the events as they come.
+    Thread { thread: JoinHandle<Result<Tracer>>, end: mpsc::Sender<Ending>, stop: Arc<EventFd> },
+    /// There is nothing to read before the end.
+    Late(Box<Reader>),
 }
 
-/// The thread before it has something to do.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    drain: Drain,
-    work: mpsc::Sender<Tracer>,
+/// A [`Drain`] that has no model yet. Its thread runs already.
+pub(crate) enum Waiting {
+    Thread { drain: Drain, model: mpsc::Sender<Tracer> },
+    Late(Input),
+}
+
+/// What the end of the trace is made of.
+pub(crate) struct Ending {
+    /// The end of the command.
+    pub(crate) end: End,
+    /// What was not observed although it was asked for, and why.
+    pub(crate) unobserved: Option<String>,
+}
+
+/// Where events come from, and where spans go.
+pub(crate) struct Input {
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) stream: Box<dyn EventStream>,
+    pub(crate) intake: Intake,
 }
 
 impl Waiting {
-    pub(crate) fn start(capture: Capture, stream: Stream, intake: Intake) -> Result<Self> {
+    /// Starts the thread, if the stream needs one.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no thread for us.
+    pub(crate) fn start(input: Input) -> Result<Self> {
+        if input.stream.as_fd().is_none() {
+            return Ok(Self::Late(input));
+        }
         let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-        let capture = Arc::new(capture);
-        let (work, given) = mpsc::channel();
+        let ((model, given), (end, ending)) = (mpsc::channel(), mpsc::channel());
         let thread = thread::Builder::new().name("drain".to_owned()).spawn({
             let stop = Arc::clone(&stop);
-            let (capture, intake) = (Arc::clone(&capture), intake.clone());
             move || {
                 privileges::drop_in_thread();
                 let tracer: Tracer = given.recv()?;
                 // While the command starts.
                 tracer.prepare();
-                Ok(drain(stream, &capture, tracer, &stop, &intake))
+                let mut reader = Reader::new(input, tracer);
+                reader.read_until(&stop);
+                Ok(reader.finish(ending.recv()?))
             }
         });
         let thread = thread.context("cannot start a thread")?;
-        Ok(Self { drain: Drain { thread, stop, capture, intake }, work })
+        Ok(Self::Thread { drain: Drain::Thread { thread, end, stop }, model })
     }
 
     pub(crate) fn begin(self, tracer: Tracer) -> Drain {
-        // If it is not there any more, that turns out when it is joined.
-        let _ = self.work.send(tracer);
-        self.drain
+        match self {
+            Self::Thread { drain, model } => {
+                // If the thread has ended, its join says so.
+                let _ = model.send(tracer);
+                drain
+            }
+            Self::Late(input) => Drain::Late(Box::new(Reader::new(input, tracer))),
+        }
     }
 }
 
 impl Drain {
-    /// What the programs say besides events.
-    pub(crate) fn capture(&self) -> &Capture {
-        &self.capture
-    }
-
-    /// Takes in what is left and ends the trace, of which something may have been left `unobserved`. To drop the capture takes
-    /// the kernel longer than all of this.
-    pub(crate) fn finish(self, tree: Usage, unobserved: Option<String>) -> Result<(Tracer, Arc<Capture>)> {
-        self.stop.write(1)?;
-        let (mut tracer, stream) = self.thread.join().map_err(|_| anyhow!("the draining thread panicked"))??;
-        let losses = Losses {
-            undecodable: stream.undecodable(),
-            undelivered: self.intake.lost(),
-            unobserved,
-            ..self.capture.losses()
-        };
-        tracer.set_tree_usage(tree);
-        tracer.finish(now(), losses);
-        hand_on(&mut tracer, &self.intake);
-        Ok((tracer, self.capture))
+    /// Reads the last events and finishes the trace.
+    ///
+    /// # Errors
+    ///
+    /// The thread has ended without a trace.
+    pub(crate) fn finish(self, ending: Ending) -> Result<Tracer> {
+        match self {
+            Self::Thread { thread, end, stop } => {
+                // If the thread has ended, its join says so.
+                let _ = end.send(ending);
+                stop.write(1)?;
+                thread.join().map_err(|_| anyhow!("the draining thread panicked"))?
+            }
+            Self::Late(reader) => Ok(reader.finish(ending)),
+        }
     }
 }
 
-fn drain(
-    mut stream: Stream,
-    capture: &Capture,
-    mut tracer: Tracer,
-    stop: &EventFd,
-    intake: &Intake,
-) -> (Tracer, Stream) {
-    let (mut known, mut shown, mut quiet) = (0, Instant::now(), 0);
-    loop {
-        let mut ready = [PollFd::new(stream.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
-        let is_idle = quiet > PATIENCE && !intake.may_be_watched();
-        // Whatever woke us, or nothing: look.
-        let _ = poll(&mut ready, PollTimeout::from(if is_idle { IDLE_MS } else { INTERVAL_MS }));
-        let is_last = ready[1].any().unwrap_or(false);
-        let mut handle = |event| {
+/// Takes events from the stream to the model, and spans from the model to the sinks.
+pub(crate) struct Reader {
+    input: Input,
+    tracer: Tracer,
+    /// Events that were lost, as far as the model knows.
+    lost: u64,
+}
+
+impl Reader {
+    fn new(input: Input, tracer: Tracer) -> Self {
+        Self { input, tracer, lost: 0 }
+    }
+
+    /// Reads until `stop` is readable.
+    fn read_until(&mut self, stop: &EventFd) {
+        let (mut shown, mut quiet) = (Instant::now(), 0);
+        loop {
+            let Input { stream, intake, .. } = &self.input;
+            let is_idle = quiet > PATIENCE && !intake.may_be_watched();
+            let wakers = [stop.as_fd(), stream.as_fd().unwrap_or(stop.as_fd())];
+            let mut ready = wakers.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            // Whatever woke us, or nothing: look.
+            let _ = poll(&mut ready, PollTimeout::from(if is_idle { IDLE_MS } else { INTERVAL_MS }));
+            if ready[0].any().unwrap_or(false) {
+                return;
+            }
+            match self.read() {
+                Ok(0) => quiet = quiet.saturating_add(1),
+                Ok(_) => quiet = 0,
+                // It is readable all the time.
+                Err(_) => thread::sleep(Duration::from_millis(INTERVAL_MS.into())),
+            }
+            // One more look comes before we rely on being woken.
+            self.input.source.wake_for_any(quiet >= PATIENCE);
+            self.count_losses();
+            if self.input.intake.is_watched() && shown.elapsed() > GLANCE {
+                self.input.intake.show(self.tracer.running(now()).take(SHOWN));
+                shown = Instant::now();
+            }
+        }
+    }
+
+    /// Reads the events that have come in. Returns how many records that were.
+    fn read(&mut self) -> io::Result<usize> {
+        let Self { input: Input { stream, intake, .. }, tracer, .. } = self;
+        stream.drain(now(), &mut |event| {
             tracer.handle(event);
-            hand_on(&mut tracer, intake);
-        };
-        match stream.drain(now(), &mut handle) {
-            Ok(0) => quiet = quiet.saturating_add(1),
-            Ok(_) => quiet = 0,
-            // It is readable all the time.
-            Err(_) => thread::sleep(Duration::from_millis(INTERVAL_MS.into())),
+            hand_on(tracer, intake);
+        })
+    }
+
+    fn count_losses(&mut self) {
+        let lost = self.input.source.lost_events();
+        if lost > self.lost {
+            self.tracer.lose(now(), lost - self.lost);
+            self.lost = lost;
         }
-        // One more look comes before we rely on being woken.
-        capture.wake_for_any(quiet >= PATIENCE);
-        if is_last {
-            stream.finish(now(), handle);
-        }
-        let lost = capture.lost_records();
-        if lost > known {
-            tracer.lose(now(), lost - known);
-            known = lost;
-        }
-        if intake.is_watched() && shown.elapsed() > GLANCE && !is_last {
-            intake.show(tracer.running(now()).take(SHOWN));
-            shown = Instant::now();
-        }
-        if is_last {
-            return (tracer, stream);
-        }
+    }
+
+    fn finish(mut self, Ending { end, unobserved }: Ending) -> Tracer {
+        let Self { input: Input { stream, intake, .. }, tracer, .. } = &mut self;
+        stream.finish(now(), &end, &mut |event| {
+            tracer.handle(event);
+            hand_on(tracer, intake);
+        });
+        self.count_losses();
+        let Self { input: Input { source, stream, intake }, mut tracer, .. } = self;
+        let losses =
+            Losses { undecodable: stream.undecodable(), undelivered: intake.lost(), unobserved, ..source.losses() };
+        tracer.set_tree_usage(end.usage);
+        tracer.finish(now(), losses);
+        hand_on(&mut tracer, &intake);
+        tracer
     }
 }
 
 /// Hands finished spans to the sinks.
-pub(crate) fn hand_on(tracer: &mut Tracer, intake: &Intake) {
+fn hand_on(tracer: &mut Tracer, intake: &Intake) {
     while let Some(span) = tracer.poll_span() {
         intake.push(&Arc::new(span));
     }
-}
-
-/// The boot clock, which the programs stamp records with.
-pub(crate) fn now() -> Ktime {
-    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or_else(|_| Duration::ZERO.into());
-    Ktime(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }

@@ -1,14 +1,10 @@
 //! Starts the command as it would have been started without us.
 
-use std::{
-    env,
-    ffi::OsString,
-    io,
-    os::unix::process::CommandExt,
-    process::{Child, Command},
-};
+use std::{env, ffi::OsString, io, os::unix::process::CommandExt, process::Command};
 
-use crate::{inheritance::Inheritance, user::User};
+use tracer_model::source::{AfterFork, Child, Spawn};
+
+use crate::{child::wait::Forked, inheritance::Inheritance, user::User};
 
 /// Puts a variable into our own environment, from which the command inherits it; `None` takes it out. In place, so that
 /// the rest keeps its order and its oddities.
@@ -23,22 +19,36 @@ pub(crate) fn set_variable(name: &str, value: Option<&str>) {
     }
 }
 
-/// Forks and executes the command, with what it is to inherit, and as another user if there is one.
+/// Makes what forks and executes the command, with what it is to inherit, and as another user if there is one.
+pub(crate) fn spawn(command: Vec<OsString>, inheritance: Inheritance, user: Option<User>) -> Spawn {
+    Box::new(move |after_fork| {
+        let id = fork(&command, inheritance, user, after_fork)?;
+        Ok(Box::new(Forked::new(id)) as Box<dyn Child>)
+    })
+}
+
+/// Returns the pid.
 ///
 /// # Errors
 ///
-/// That of exec: `ENOENT` if the command is not found.
-pub(crate) fn launch(command: &[OsString], inheritance: Inheritance, user: Option<User>) -> io::Result<Child> {
+/// The error of exec: `ENOENT` if the command is not found.
+fn fork(
+    command: &[OsString],
+    inheritance: Inheritance,
+    user: Option<User>,
+    mut after_fork: Option<AfterFork>,
+) -> io::Result<u32> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command.args(arguments);
-    // SAFETY: the closure only makes async-signal-safe system calls. It runs after what the standard library does to
-    // signals.
+    // SAFETY: the closure only makes async-signal-safe system calls, `after_fork` by its contract. It runs after the
+    // standard library has changed the signals.
     unsafe {
         command.pre_exec(move || {
+            after_fork.as_mut().map_or(Ok(()), |after_fork| after_fork())?;
             inheritance.restore()?;
             user.as_ref().map_or(Ok(()), User::become_it)
         })
     };
-    command.spawn()
+    Ok(command.spawn()?.id())
 }

@@ -5,7 +5,9 @@
 #![cfg_attr(test, allow(dead_code))]
 
 mod args;
+mod child;
 mod ci;
+mod clock;
 mod commands;
 mod config;
 mod console;
@@ -13,17 +15,15 @@ mod doctor;
 mod drain;
 mod inheritance;
 mod launch;
-mod load;
 mod outcome;
 mod privileges;
 mod resource;
 mod run;
-mod seats;
 mod send;
 mod signals;
 mod sinks;
+mod sources;
 mod state;
-mod sudo;
 mod user;
 mod variables;
 
@@ -101,12 +101,12 @@ fn act(matches: &ArgMatches, inheritance: Inheritance) -> anyhow::Result<u8> {
         Some(Action::Diff { ref before, ref after }) => return commands::diff::diff(before, after).map(|()| 0),
         Some(Action::Helper { ring_bytes, max_processes, failed_execs, unix }) => {
             let options = Options { ring_bytes, max_processes, failed_execs, unix, ..Options::default() };
-            return sudo::help(options).map(|()| 0);
+            return sources::sudo::help(options).map(|()| 0);
         }
         None => {}
     }
     let outcome = run::run(Config::resolve(args, matches)?, inheritance)?;
-    if let Outcome::Killed { signal, .. } = outcome {
+    if let Outcome::Killed { signal } = outcome {
         signals::die_by(signal);
     }
     Ok(outcome.status())

@@ -1,6 +1,7 @@
 //! How a run ended, and the exit status that says so.
 
 use nix::libc::c_int;
+use tracer_model::{ExitStatus, source::End};
 
 /// Our own failure, as env(1) and timeout(1) have it.
 pub(crate) const EXIT_FAILURE: u8 = 125;
@@ -15,7 +16,6 @@ pub(crate) enum Outcome {
     Exited(u8),
     Killed {
         signal: c_int,
-        core_dumped: bool,
     },
     /// It never ran.
     NotInvoked {
@@ -29,9 +29,20 @@ impl Outcome {
     pub(crate) fn status(self) -> u8 {
         match self {
             Self::Exited(code) => code,
-            Self::Killed { signal, .. } => 128 | signal as u8,
+            Self::Killed { signal } => 128 | signal as u8,
             Self::NotInvoked { is_found: true } => EXIT_CANNOT_INVOKE,
             Self::NotInvoked { is_found: false } => EXIT_NOT_FOUND,
+        }
+    }
+}
+
+impl From<End> for Outcome {
+    fn from(end: End) -> Self {
+        match end.status {
+            ExitStatus::Code(code) => Self::Exited(code),
+            ExitStatus::Signal { number, .. } => Self::Killed { signal: number.into() },
+            // No source withholds the status of the command itself.
+            ExitStatus::Withheld => Self::Exited(EXIT_FAILURE),
         }
     }
 }

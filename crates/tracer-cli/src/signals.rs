@@ -1,15 +1,8 @@
 //! Waits for the command, and passes on what is sent to us meanwhile.
 
-use std::{
-    collections::HashMap,
-    mem::{self, MaybeUninit},
-    os::fd::AsFd,
-    thread,
-    time::Duration,
-};
+use std::{collections::HashMap, mem::MaybeUninit, os::fd::AsFd, thread, time::Duration};
 
 use nix::{
-    errno::Errno,
     libc::{self, c_int},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
@@ -20,9 +13,7 @@ use nix::{
     unistd::{getpid, getsid},
 };
 
-use tracer_model::event::Usage;
-
-use crate::outcome::{EXIT_FAILURE, Outcome};
+use tracer_model::source::{Child, ChildChange, End};
 
 /// Signals that are not held back: they cannot be, or tell of a fault of our own.
 const OURS: [c_int; 9] = [
@@ -74,11 +65,11 @@ impl Signals {
         Ok(Self { incoming, former })
     }
 
-    /// Waits for the command to end, however long that takes. `paired` says how often a signal has been sent to the
-    /// command as well by who sent it to us.
-    pub(crate) fn wait_for(&self, command: u32, paired: impl Fn(c_int) -> u32) -> (Outcome, Usage) {
+    /// Waits until the command ends. `paired` says how often the same sender has sent a signal both to process-tracer and to
+    /// the command.
+    pub(crate) fn wait_for(&self, child: &mut dyn Child, paired: impl Fn(c_int) -> u32) -> End {
         // Linux's pids have 22 bits at most: include/linux/threads.h, PID_MAX_LIMIT.
-        let command = command as libc::pid_t;
+        let command = child.id() as libc::pid_t;
         let mut seen = HashMap::new();
         let mut is_received = |signal: c_int| {
             let now = paired(signal);
@@ -87,12 +78,20 @@ impl Signals {
         };
         loop {
             // First look, then wait: the command may have ended before its SIGCHLD was held back.
-            if let Some(end) = look_after(command) {
-                return end;
+            match child.look() {
+                Some(ChildChange::Ended(end)) => return end,
+                Some(ChildChange::Stopped { signal }) => {
+                    stop_by(signal);
+                    continue;
+                }
+                None => {}
             }
-            let mut ready = [PollFd::new(self.incoming.as_fd(), PollFlags::POLLIN)];
+            let incoming = self.incoming.as_fd();
             // Whatever ended the wait: look.
-            let _ = poll(&mut ready, PollTimeout::from(LOOK_MS));
+            let _ = poll(
+                &mut [incoming, child.as_fd().unwrap_or(incoming)].map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+                PollTimeout::from(LOOK_MS),
+            );
             while let Ok(Some(signal)) = self.incoming.read_signal() {
                 let number = signal.ssi_signo as c_int;
                 if number == libc::SIGCHLD {
@@ -174,53 +173,6 @@ fn raw_set(initialise: unsafe extern "C" fn(*mut libc::sigset_t) -> c_int) -> li
     unsafe { initialise(set.as_mut_ptr()) };
     // SAFETY: it has been written.
     unsafe { set.assume_init() }
-}
-
-/// Takes note of what the command did: its end, or a stop that stops us too, so that our shell notices.
-fn look_after(command: libc::pid_t) -> Option<(Outcome, Usage)> {
-    let waited_for = if std::process::id() == 1 { -1 } else { command };
-    loop {
-        let mut status = 0;
-        // SAFETY: a structure of plain numbers.
-        let mut usage: libc::rusage = unsafe { mem::zeroed() };
-        let flags = libc::WNOHANG | libc::WUNTRACED;
-        // Not nix's waitpid: it cannot tell of death by a real-time signal, nor what was used.
-        // SAFETY: status and usage outlive the call.
-        let result = unsafe { libc::wait4(waited_for, &raw mut status, flags, &raw mut usage) };
-        match result {
-            0 => return None,
-            // As the init of a container we are also given orphans.
-            other if other > 0 && other != command => {}
-            -1 if Errno::last() == Errno::EINTR => {}
-            // Not a child of ours any more, which nobody but us can bring about.
-            -1 => return Some((Outcome::Exited(EXIT_FAILURE), Usage::default())),
-            _ if libc::WIFSTOPPED(status) => stop_by(libc::WSTOPSIG(status)),
-            _ if libc::WIFSIGNALED(status) => {
-                let (signal, core_dumped) = (libc::WTERMSIG(status), libc::WCOREDUMP(status));
-                return Some((Outcome::Killed { signal, core_dumped }, tree_usage(&usage)));
-            }
-            _ => return Some((Outcome::Exited(libc::WEXITSTATUS(status) as u8), tree_usage(&usage))),
-        }
-    }
-}
-
-/// What the command and the descendants it has waited for have used, as getrusage(2) has it.
-fn tree_usage(usage: &libc::rusage) -> Usage {
-    /// In which `ru_inblock` and `ru_oublock` count.
-    const BLOCK: i64 = 512;
-    let ns = |time: libc::timeval| (time.tv_sec * 1_000_000_000 + time.tv_usec * 1000) as u64;
-    Usage {
-        user_ns: ns(usage.ru_utime),
-        system_ns: ns(usage.ru_stime),
-        peak_resident_bytes: (usage.ru_maxrss * 1024) as u64,
-        minor_faults: usage.ru_minflt as u64,
-        major_faults: usage.ru_majflt as u64,
-        voluntary_switches: usage.ru_nvcsw as u64,
-        involuntary_switches: usage.ru_nivcsw as u64,
-        read_bytes: (usage.ru_inblock * BLOCK) as u64,
-        written_bytes: (usage.ru_oublock * BLOCK) as u64,
-        ..Usage::default()
-    }
 }
 
 /// Stops as the command did, and returns when we are continued. Only for what a terminal's job control does, which continues

@@ -11,12 +11,19 @@ use crate::{
     time::Ktime,
 };
 
-/// Forks and executes the command in the calling thread. Returns the pid of the command.
-pub type Spawn = Box<dyn FnOnce() -> io::Result<u32> + Send>;
+/// Forks and executes the command in the calling thread. Returns the running command, as a parent sees it.
+///
+/// The new process calls the argument first of all: before it changes its user and its signals, and before exec.
+pub type Spawn = Box<dyn FnOnce(Option<AfterFork>) -> io::Result<Box<dyn Child>> + Send>;
+
+/// Runs in a new process after fork. It must only make async-signal-safe system calls: signal-safety(7). It must not
+/// allocate. With an error the command is not executed.
+pub type AfterFork = Box<dyn FnMut() -> io::Result<()> + Send + Sync>;
 
 /// Observes one command and its descendants.
 pub trait Source: Send + Sync {
-    /// Starts the command. The source calls `spawn` once, in the thread that has to be the parent of the command.
+    /// Starts the command. The source calls `spawn` once, in the thread that has to be the parent of the command. It
+    /// returns the child that `spawn` returns, or a child of its own that stands for the same command.
     ///
     /// # Errors
     ///
@@ -49,7 +56,8 @@ pub trait Source: Send + Sync {
 
 /// The events of a [`Source`].
 pub trait EventStream: Send {
-    /// Readable (poll(2)) when there is something to read. `None` if there are events only at the end.
+    /// Readable (poll(2)) when there is something to read. `None` if there are events only at the end: then nobody calls
+    /// [`drain`](Self::drain).
     fn as_fd(&self) -> Option<BorrowedFd<'_>>;
 
     /// Passes on the events that have come in until `now`. Returns how many records that were.

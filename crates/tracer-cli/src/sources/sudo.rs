@@ -25,7 +25,7 @@ use tracer_bpf::{
 };
 
 use crate::{
-    load::load,
+    sources::load::load,
     user::{Invoker, invoker},
 };
 

@@ -1,0 +1,3 @@
+//! The command as a child process.
+
+pub(crate) mod wait;

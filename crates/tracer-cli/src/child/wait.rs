@@ -1,0 +1,81 @@
+//! Waits for the command with wait4(2).
+
+use std::mem;
+
+use nix::{errno::Errno, libc};
+use tracer_model::{
+    ExitStatus,
+    event::Usage,
+    source::{Child, ChildChange, End},
+};
+
+use crate::outcome::EXIT_FAILURE;
+
+/// The command, as a child of this process. SIGCHLD says when to look.
+pub(crate) struct Forked {
+    id: u32,
+}
+
+impl Forked {
+    pub(crate) fn new(id: u32) -> Self {
+        Self { id }
+    }
+}
+
+impl Child for Forked {
+    fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// As pid 1 of a container, process-tracer also has orphans as children. This reaps them too.
+    fn look(&mut self) -> Option<ChildChange> {
+        // Linux's pids have 22 bits at most: include/linux/threads.h, PID_MAX_LIMIT.
+        let command = self.id as libc::pid_t;
+        let waited_for = if std::process::id() == 1 { -1 } else { command };
+        loop {
+            let mut status = 0;
+            // SAFETY: rusage is a struct of plain numbers.
+            let mut usage: libc::rusage = unsafe { mem::zeroed() };
+            let flags = libc::WNOHANG | libc::WUNTRACED;
+            // nix's waitpid knows no death by a real-time signal, and returns no usage.
+            // SAFETY: status and usage outlive the call.
+            let result = unsafe { libc::wait4(waited_for, &raw mut status, flags, &raw mut usage) };
+            match result {
+                0 => return None,
+                orphan if orphan > 0 && orphan != command => {}
+                -1 if Errno::last() == Errno::EINTR => {}
+                // It is not our child any more. Only a bug of ours can cause that.
+                -1 => {
+                    let status = ExitStatus::Code(EXIT_FAILURE);
+                    return Some(ChildChange::Ended(End { status, usage: Usage::default() }));
+                }
+                _ if libc::WIFSTOPPED(status) => {
+                    return Some(ChildChange::Stopped { signal: libc::WSTOPSIG(status) });
+                }
+                _ => {
+                    let status = ExitStatus::from_wait_status(status as u32);
+                    return Some(ChildChange::Ended(End { status, usage: usage_of(&usage) }));
+                }
+            }
+        }
+    }
+}
+
+/// What getrusage(2) counts: the command, and the descendants that it has waited for.
+fn usage_of(usage: &libc::rusage) -> Usage {
+    /// The unit of `ru_inblock` and `ru_oublock`, bytes.
+    const BLOCK: i64 = 512;
+    let ns = |time: libc::timeval| (time.tv_sec * 1_000_000_000 + time.tv_usec * 1000) as u64;
+    Usage {
+        user_ns: ns(usage.ru_utime),
+        system_ns: ns(usage.ru_stime),
+        peak_resident_bytes: (usage.ru_maxrss * 1024) as u64,
+        minor_faults: usage.ru_minflt as u64,
+        major_faults: usage.ru_majflt as u64,
+        voluntary_switches: usage.ru_nvcsw as u64,
+        involuntary_switches: usage.ru_nivcsw as u64,
+        read_bytes: (usage.ru_inblock * BLOCK) as u64,
+        written_bytes: (usage.ru_oublock * BLOCK) as u64,
+        ..Usage::default()
+    }
+}

@@ -1,0 +1,109 @@
+//! The eBPF source: attaches the programs for this run.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use tracer_bpf::{
+    Attached, Capture, Options, Stream, Timing,
+    probe::{self, Obstacle},
+};
+
+use crate::{
+    config::Config,
+    console::{self, ms},
+    privileges,
+    sources::{load, seats::Seat, sudo},
+};
+
+/// Who attaches the programs.
+pub(super) enum Way {
+    /// This process.
+    Own,
+    /// A helper that sudo runs.
+    Sudo,
+}
+
+/// Checks whether the programs can be attached, as far as that is known before the attempt.
+///
+/// # Errors
+///
+/// The obstacle and its remedy. With `--sudo`, missing privileges are no obstacle.
+pub(super) fn way(config: &Config) -> Result<Way> {
+    match probe::check() {
+        Ok(()) => Ok(Way::Own),
+        Err(Obstacle::Privileges { .. }) if config.uses_sudo => Ok(Way::Sudo),
+        Err(obstacle) => bail!("{obstacle}; {}", obstacle.remedy()),
+    }
+}
+
+/// Loads and attaches the programs.
+pub(super) fn start(
+    way: &Way,
+    config: &Config,
+    system_calls: &SystemCalls,
+    needs_environment: bool,
+) -> Result<(Capture, Stream)> {
+    let started = Instant::now();
+    let attached = attach(way, config, system_calls)?;
+    let timing = attached.timing();
+    let capture = Capture::start(attached, needs_environment)?;
+    if config.is_verbose {
+        let steps = timing.map_or(String::new(), |Timing { object, maps, programs }| {
+            format!(": object {}, types and maps {}, programs {}", ms(object), ms(maps), ms(programs))
+        });
+        console::say(format_args!("eBPF programs attached in {}{steps}", ms(started.elapsed())));
+    }
+    Ok(capture)
+}
+
+fn attach(way: &Way, config: &Config, system_calls: &SystemCalls) -> Result<Attached> {
+    let options = Options {
+        ring_bytes: config.ring_bytes,
+        max_processes: config.max_processes,
+        viewer: privileges::viewer(),
+        failed_execs: config.failed_execs && system_calls.is_observed(),
+        unix: config.unix && system_calls.is_observed(),
+    };
+    match way {
+        Way::Own => load::load(options),
+        Way::Sudo => sudo::attach(&options),
+    }
+}
+
+/// The program that runs at every system call. It observes failed execs and connections to unix sockets.
+pub(super) struct SystemCalls {
+    /// Held as long as the program runs.
+    pub(super) seat: Option<Seat>,
+    /// Why the program does not run, although it was asked for.
+    pub(super) unobserved: Option<String>,
+}
+
+impl SystemCalls {
+    /// An ordinary user needs a seat for the program. Without a seat the run goes on without the program.
+    ///
+    /// # Errors
+    ///
+    /// With `--strict`, if there is no seat.
+    pub(super) fn prepare(config: &Config) -> Result<Self> {
+        if privileges::viewer().is_none() || !(config.failed_execs || config.unix) {
+            return Ok(Self { seat: None, unobserved: None });
+        }
+        let reason = match Seat::take() {
+            Ok(Some(seat)) => return Ok(Self { seat: Some(seat), unobserved: None }),
+            Ok(None) => "other runs without root watch the system calls, and no more may".to_owned(),
+            Err(error) => format!("cannot take a seat at the system calls: {error}"),
+        };
+        let flags = [("--failed-execs", config.failed_execs), ("--unix", config.unix)];
+        let flags: Vec<_> = flags.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag).collect();
+        let flags = flags.join(" and ");
+        if config.is_strict {
+            bail!("the command is not started, as --strict asks: {flags}: {reason}; try again later, or run with sudo");
+        }
+        console::warn(format_args!("{flags} is left out: {reason}; try again later, or run with sudo"));
+        Ok(Self { seat: None, unobserved: Some(format!("{flags}: {reason}")) })
+    }
+
+    fn is_observed(&self) -> bool {
+        self.unobserved.is_none()
+    }
+}
