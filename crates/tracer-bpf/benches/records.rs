@@ -11,20 +11,22 @@ use tracer_bpf::Decoder;
 use tracer_model::{Accounts, Anchor, Event, Hosts, Ktime, Settings, Span, SpanId, TraceId, Tracer, redact::Policy};
 use zerocopy::{FromZeros, IntoBytes};
 
+use crate::wire::{RecordKind, TextPart};
+
 /// As many are alive at once as `make -j` may have.
 const PROCESSES: u32 = 10_000;
 const ALIVE: usize = 32;
 const EVENTS: u32 = 3 * PROCESSES;
 
-const COMPILER: [(u32, &str); 5] = [
-    (wire::TEXT_FILE, "/usr/lib/gcc/x86_64-linux-gnu/12/cc1\0"),
-    (wire::TEXT_EXECUTABLE, "cc1\x0012\0x86_64-linux-gnu\0gcc\0lib\0usr\0"),
-    (wire::TEXT_DIRECTORY, "src\0redis\0someone\0home\0"),
+const COMPILER: [(TextPart, &str); 5] = [
+    (TextPart::File, "/usr/lib/gcc/x86_64-linux-gnu/12/cc1\0"),
+    (TextPart::Executable, "cc1\x0012\0x86_64-linux-gnu\0gcc\0lib\0usr\0"),
+    (TextPart::Directory, "src\0redis\0someone\0home\0"),
     (
-        wire::TEXT_ARGUMENTS,
+        TextPart::Arguments,
         "cc1\0-quiet\0-I../deps/hiredis\0-I../deps/lua/src\0-O2\0-Wall\0-W\0-std=c11\0-dumpbase\0server.c\0-o\0server.s\0",
     ),
-    (wire::TEXT_CGROUP, "session-2.scope\0user-1000.slice\0user.slice\0"),
+    (TextPart::Cgroup, "session-2.scope\0user-1000.slice\0user.slice\0"),
 ];
 
 /// The records of processes that are forked, run a compiler and end, each after others have begun.
@@ -34,19 +36,19 @@ fn records() -> Vec<Vec<u8>> {
     let root = wire::Identity { start_ns: 1, tgid: 2, reserved: 0 };
     let outside = wire::Identity { start_ns: 0, tgid: 1, reserved: 0 };
     let mut time_ns = 1;
-    let mut header = |kind, process, parent| {
+    let mut header = |kind: RecordKind, process, parent| {
         time_ns += 1000;
-        wire::RecordHeader { time_ns, process, parent, kind, reserved: 0 }
+        wire::RecordHeader { time_ns, process, parent, kind: kind as u32, reserved: 0 }
     };
     let fork = |header, is_root| wire::ForkRecord { header, is_root, reserved: 0 }.as_bytes().to_vec();
-    records.push(fork(header(wire::RECORD_FORK, root, outside), 1));
+    records.push(fork(header(RecordKind::Fork, root, outside), 1));
     for number in 0..PROCESSES {
         let process = wire::Identity { start_ns: u64::from(number) * 3000 + 2000, tgid: 100 + number, reserved: 0 };
-        records.push(fork(header(wire::RECORD_FORK, process, root), 0));
-        let at = header(wire::RECORD_EXEC, process, root);
+        records.push(fork(header(RecordKind::Fork, process, root), 0));
+        let at = header(RecordKind::Exec, process, root);
         for (part, text) in COMPILER {
-            let header = wire::RecordHeader { kind: wire::RECORD_TEXT, ..at };
-            let record = wire::TextRecord { header, part, offset: 0, size: text.len() as u32, fault: 0 };
+            let header = wire::RecordHeader { kind: RecordKind::Text as u32, ..at };
+            let record = wire::TextRecord { header, part: part as u32, offset: 0, size: text.len() as u32, fault: 0 };
             records.push([record.as_bytes(), text.as_bytes()].concat());
         }
         let mut exec = wire::ExecRecord::new_zeroed();
@@ -58,10 +60,10 @@ fn records() -> Vec<Vec<u8>> {
         records.push(exec.as_bytes().to_vec());
         alive.push_back(process);
         if alive.len() > ALIVE {
-            records.extend(alive.pop_front().map(|process| exit(header(wire::RECORD_EXIT, process, root))));
+            records.extend(alive.pop_front().map(|process| exit(header(RecordKind::Exit, process, root))));
         }
     }
-    records.extend(alive.into_iter().map(|process| exit(header(wire::RECORD_EXIT, process, root))));
+    records.extend(alive.into_iter().map(|process| exit(header(RecordKind::Exit, process, root))));
     records
 }
 

@@ -2,33 +2,39 @@
 /*
  * The records that the BPF programs write and user space reads: the only definition of them.
  *
- * build.rs generates the Rust structures from this file. It understands what is used here and refuses anything else:
- * `#define NAME NUMBER` and structs of __u8, __u16, __u32, __u64, earlier structs, and arrays of these. Padding is
- * written out; implicit padding does not compile on the Rust side.
+ * build.rs generates the Rust side from this file. It understands only what is used here and refuses anything else:
+ * `#define NAME NUMBER`, enums without values whose last name is their count, and structs. A struct has fields of __u8,
+ * __u16, __u32, __u64 and earlier structs, and arrays of these. Padding is a field: implicit padding does not compile
+ * on the Rust side.
  */
 #ifndef TRACER_WIRE_H
 #define TRACER_WIRE_H
 
-/* record_header.kind; also the index into shared_page.lost_records. */
-#define RECORD_FORK	   0
-#define RECORD_EXEC	   1
-#define RECORD_TEXT	   2
-#define RECORD_EXIT	   3
-#define RECORD_CONNECTION  4
-#define RECORD_DNS	   5
-#define RECORD_FAILED_EXEC 6
-#define RECORD_FLOW	   7
-#define RECORD_UNIX	   8
+/* record_header.kind. It is also the index into shared_page.lost_records. */
+enum record_kind {
+	RECORD_FORK,
+	RECORD_EXEC,
+	RECORD_TEXT,
+	RECORD_EXIT,
+	RECORD_CONNECTION,
+	RECORD_DNS,
+	RECORD_FAILED_EXEC,
+	RECORD_FLOW,
+	RECORD_UNIX,
+	RECORD_KINDS
+};
 
 /* text_record.part */
-#define TEXT_FILE	 0 /* the file name handed to exec, as invoked, and a NUL */
-#define TEXT_EXECUTABLE	 1 /* path of the mapped file: its components from leaf to root, each with a NUL */
-#define TEXT_DIRECTORY	 2 /* working directory, in the same form */
-#define TEXT_ARGUMENTS	 3 /* argv as it lies in memory: each string followed by NUL */
-#define TEXT_ENVIRONMENT 4 /* environ, likewise */
-#define TEXT_CGROUP	 5 /* path of the control group, version 2, in that form; left out where it is the root's */
-#define TEXT_CONTEXT	 6 /* of the environment, where that is not captured, TRACEPARENT=... */
-#define TEXT_PARTS	 7
+enum text_part {
+	TEXT_FILE,	  /* the file name that exec was given, and a NUL */
+	TEXT_EXECUTABLE,  /* path of the mapped file: its components from leaf to root, each with a NUL */
+	TEXT_DIRECTORY,	  /* working directory, in the same form */
+	TEXT_ARGUMENTS,	  /* argv as it lies in memory: each string followed by NUL */
+	TEXT_ENVIRONMENT, /* environ, in the same form */
+	TEXT_CGROUP,	  /* path of the control group, version 2, in the form of the executable; none for the root's */
+	TEXT_CONTEXT,	  /* TRACEPARENT=... of the environment, if the environment is not captured */
+	TEXT_PARTS
+};
 
 /* Most bytes of text in one record: a page, so that a fault loses no more than that. */
 #define TEXT_CHUNK 4096
@@ -253,17 +259,17 @@ struct unshared {
 /* One page shared by mmap, perhaps with an ordinary user, so no addresses of the kernel's: user space configures and
  * arms, programs count and say what happened. */
 struct shared_page {
-	__u32 capture_environment;   /* 1: environments are read */
-	__u32 wakeup_bytes;	     /* unread bytes of the ring buffer that wake its reader */
-	__u32 launcher_pid;	     /* as in its own pid namespace; 0: nothing to launch, or done */
-	__u32 launcher_namespace;    /* inode number of that pid namespace */
-	__u64 live_processes;	     /* in the table of processes */
-	__u64 lost_records[9];	     /* by record kind: the ring buffer was full */
-	__u64 untracked_processes;   /* the table of processes was full: these and their descendants are missing */
-	__u64 untracked_connections; /* the tables of connections were full, or no slot free for a flow */
-	__u64 text_faults;	     /* chunks of text that could not be read, and paths too deep or long */
-	__u64 nested_runs;	     /* of programs that stand in for one that the kernel would not run within itself */
-	__u32 paired_signals[65];    /* by number: sent to the launcher and to the root by the same hand */
+	__u32 capture_environment;	  /* 1: environments are read */
+	__u32 wakeup_bytes;		  /* unread bytes of the ring buffer that wake its reader */
+	__u32 launcher_pid;		  /* as in its own pid namespace; 0: nothing to launch, or done */
+	__u32 launcher_namespace;	  /* inode number of that pid namespace */
+	__u64 live_processes;		  /* in the table of processes */
+	__u64 lost_records[RECORD_KINDS]; /* by record kind: the ring buffer was full */
+	__u64 untracked_processes;	  /* the table of processes was full: these and their descendants are missing */
+	__u64 untracked_connections;	  /* the tables of connections were full, or no slot free for a flow */
+	__u64 text_faults;		  /* chunks of text that could not be read, and paths too deep or long */
+	__u64 nested_runs; /* of programs that stand in for one that the kernel would not run within itself */
+	__u32 paired_signals[SIGNALS]; /* by number: sent to the launcher and to the root by the same hand */
 	__u32 reserved;
 };
 

@@ -1,9 +1,13 @@
-//! Generates Rust structures from `wire.h`. Total over the small language that file is written in: whatever it does not
-//! understand is an error, so the two sides cannot drift apart.
+//! Generates the Rust side of `wire.h`. The file is written in a small part of C. Anything else is an error, so the two sides
+//! cannot drift apart.
 
 use std::fmt::Write;
 
-/// The Rust text for a wire header, or what in it is not understood.
+/// Returns the Rust text for a wire header.
+///
+/// # Errors
+///
+/// The first line that is not part of the small language.
 pub(crate) fn generate(header: &str) -> Result<String, String> {
     let code = without_comments(header)?;
     let mut rust = String::new();
@@ -15,6 +19,8 @@ pub(crate) fn generate(header: &str) -> Result<String, String> {
             // the include guard
         } else if let Some(name) = line.strip_prefix("struct ").and_then(|rest| rest.strip_suffix(" {")) {
             structure(name, &mut lines, &mut rust)?;
+        } else if let Some(name) = line.strip_prefix("enum ").and_then(|rest| rest.strip_suffix(" {")) {
+            enumeration(name, &mut lines, &mut rust)?;
         } else {
             return Err(format!("not understood: {line}"));
         }
@@ -60,6 +66,39 @@ fn number(text: &str) -> Option<u32> {
     if text.len() > 1 && text.starts_with('0') { None } else { text.parse().ok() }
 }
 
+/// `enum record_kind { RECORD_FORK, RECORD_KINDS };` has the variant `Fork` and the constant `RECORD_KINDS`.
+fn enumeration<'a>(name: &str, lines: &mut impl Iterator<Item = &'a str>, rust: &mut String) -> Result<(), String> {
+    let (kind, prefix) = (camel_case(name), name.split('_').next().unwrap_or_default().to_uppercase() + "_");
+    let mut names = Vec::new();
+    loop {
+        let line = lines.next().ok_or_else(|| format!("enum {name} does not end"))?;
+        let (text, is_last) = line.strip_suffix(',').map_or((line, true), |text| (text, false));
+        let suffix = text.strip_prefix(&prefix).filter(|suffix| is_name(suffix));
+        let suffix = suffix.ok_or_else(|| format!("not a name of enum {name}: {line}"))?;
+        if is_last {
+            let count = names.len();
+            let _ = writeln!(
+                rust,
+                "#[derive(Clone, Copy, Debug, PartialEq, Eq)]\n\
+                 pub(crate) enum {kind} {{ {variants} }}\n\
+                 impl {kind} {{\n\
+                 pub(crate) const ALL: [Self; {count}] = [{all}];\n\
+                 pub(crate) fn of(value: u32) -> Option<Self> {{ Self::ALL.get(value as usize).copied() }}\n\
+                 }}\n\
+                 pub(crate) const {text}: u32 = {count};",
+                variants = names.join(", "),
+                all = names.iter().map(|name| format!("Self::{name}")).collect::<Vec<_>>().join(", "),
+            );
+            break;
+        }
+        names.push(camel_case(&suffix.to_lowercase()));
+    }
+    match lines.next() {
+        Some("};") => Ok(()),
+        _ => Err(format!("enum {name} does not end after its count")),
+    }
+}
+
 fn structure<'a>(name: &str, lines: &mut impl Iterator<Item = &'a str>, rust: &mut String) -> Result<(), String> {
     let _ = writeln!(
         rust,
@@ -82,20 +121,29 @@ fn structure<'a>(name: &str, lines: &mut impl Iterator<Item = &'a str>, rust: &m
             "__u64" => "u64".to_owned(),
             other => camel_case(other.strip_prefix("struct ").ok_or_else(|| format!("not a type: {other}"))?),
         };
-        let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !is_name(field.split('[').next().unwrap_or_default()) {
             return Err(format!("not a field: {line}"));
         }
         let _ = match field.split_once('[') {
             Some((field, length)) => {
-                let length =
-                    length.strip_suffix(']').and_then(number).ok_or_else(|| format!("not an array: {line}"))?;
+                let length = length.strip_suffix(']').and_then(array_length);
+                let length = length.ok_or_else(|| format!("not an array: {line}"))?;
                 writeln!(rust, "    pub(crate) {field}: [{kind}; {length}],")
             }
             None => writeln!(rust, "    pub(crate) {field}: {kind},"),
         };
     }
     Err(format!("struct {name} does not end"))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// A number, or the name of a constant. If there is no such constant, the Rust side does not compile.
+fn array_length(text: &str) -> Option<String> {
+    let is_constant = is_name(text) && text.starts_with(|c: char| c.is_ascii_uppercase());
+    number(text).map(|number| number.to_string()).or_else(|| is_constant.then(|| format!("{text} as usize")))
 }
 
 fn camel_case(name: &str) -> String {

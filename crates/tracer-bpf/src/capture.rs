@@ -12,6 +12,7 @@ use std::{
 use aya::maps::{MapData, MapError};
 use tracer_model::{
     Losses,
+    losses::Cause,
     source::{Child, Source, Spawn},
 };
 
@@ -125,7 +126,7 @@ impl Source for Capture {
     }
 
     fn lost_events(&self) -> u64 {
-        self.shared.losses().records()
+        self.shared.losses().by(Cause::Unread)
     }
 
     fn wake_for_any(&self, any: bool) {

@@ -20,7 +20,7 @@ use zerocopy::FromBytes;
 use crate::{
     dns_stream::{self, Piece, Streams},
     mapping::page_size,
-    wire,
+    wire::{self, RecordKind, TextPart},
 };
 
 /// Why bytes are not a record.
@@ -64,7 +64,7 @@ const TEXTS: usize = 1024;
 #[derive(Debug, Default)]
 struct Text {
     time_ns: u64,
-    parts: [Option<Part>; wire::TEXT_PARTS as usize],
+    parts: [Option<Part>; TextPart::ALL.len()],
 }
 
 /// The beginning of a part of text, up to the first chunk that is missing.
@@ -86,21 +86,19 @@ impl Decoder {
         let at = Ktime(header.time_ns);
         let process = identity(header.process);
         let parent = identity(header.parent);
-        handle(match header.kind {
-            wire::RECORD_FORK => {
+        handle(match RecordKind::of(header.kind).ok_or(DecodeError::Kind(header.kind))? {
+            RecordKind::Fork => {
                 let (fork, _): (wire::ForkRecord, _) = prefix(bytes)?;
                 Event::Fork { process, parent, is_root: fork.is_root != 0 }
             }
-            wire::RECORD_TEXT => {
-                return self.text(process, bytes);
-            }
-            wire::RECORD_EXEC => {
+            RecordKind::Text => return self.text(process, bytes),
+            RecordKind::Exec => {
                 let (exec, _): (wire::ExecRecord, _) = prefix(bytes)?;
                 let text = self.texts.remove(&process).filter(|text| text.time_ns == header.time_ns);
                 let (image, environment, context) = image(&exec, text.unwrap_or_default());
                 Event::Exec { at, process, parent, image: Arc::new(image), environment, context }
             }
-            wire::RECORD_EXIT => {
+            RecordKind::Exit => {
                 let (exit, _): (wire::ExitRecord, _) = prefix(bytes)?;
                 self.texts.remove(&process);
                 let status = match exit.is_status_withheld {
@@ -111,24 +109,23 @@ impl Decoder {
                 let usage = Some(Box::new(usage(&exit, self.page_bytes)));
                 Event::Exit { at, process, parent, status, is_oom_victim, usage }
             }
-            wire::RECORD_CONNECTION => connection(&prefix(bytes)?.0)?,
-            wire::RECORD_DNS => return self.dns(bytes, handle),
-            wire::RECORD_FLOW => flow(&prefix(bytes)?.0),
-            wire::RECORD_FAILED_EXEC => {
+            RecordKind::Connection => connection(&prefix(bytes)?.0)?,
+            RecordKind::Dns => return self.dns(bytes, handle),
+            RecordKind::Flow => flow(&prefix(bytes)?.0),
+            RecordKind::FailedExec => {
                 let (record, rest): (wire::FailedExecRecord, _) = prefix(bytes)?;
                 let file = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
                 let file = String::from_utf8_lossy(file.strip_suffix(b"\0").unwrap_or(file)).into_owned();
                 // No errno is larger than 4095: Linux, include/linux/err.h.
                 Event::FailedExec { at, process, parent, file, error: record.error as i32 }
             }
-            wire::RECORD_UNIX => {
+            RecordKind::Unix => {
                 let (record, rest): (wire::UnixRecord, _) = prefix(bytes)?;
                 let address = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
                 // As above.
                 let error = Some(record.error as i32).filter(|error| *error != 0);
                 Event::UnixConnect { at, process, parent, path: unix_path(address), error }
             }
-            kind => return Err(DecodeError::Kind(kind)),
         });
         Ok(())
     }
@@ -137,9 +134,7 @@ impl Decoder {
         let (record, rest): (wire::TextRecord, _) = prefix(bytes)?;
         let size = record.size as usize;
         let chunk = rest.get(..size).ok_or(DecodeError::Short(bytes.len()))?;
-        if record.part >= wire::TEXT_PARTS {
-            return Err(DecodeError::Field { field: "part", value: record.part });
-        }
+        let part = TextPart::of(record.part).ok_or(DecodeError::Field { field: "part", value: record.part })?;
         if self.texts.len() >= TEXTS && !self.texts.contains_key(&process) {
             let oldest = self.texts.iter().min_by_key(|(_, text)| text.time_ns).map(|(process, _)| *process);
             oldest.and_then(|oldest| self.texts.remove(&oldest));
@@ -148,7 +143,7 @@ impl Decoder {
         if text.time_ns != record.header.time_ns {
             *text = Text { time_ns: record.header.time_ns, ..Text::default() };
         }
-        let part = text.parts[record.part as usize].get_or_insert_default();
+        let part = text.parts[part as usize].get_or_insert_default();
         part.is_broken |= record.fault != 0 || record.offset as usize != part.bytes.len();
         if !part.is_broken {
             part.bytes.extend_from_slice(chunk);
@@ -378,18 +373,6 @@ mod tests {
         let mut told = None;
         decoder.decode(record, |event| assert!(told.replace(event).is_none())).map(|()| told)
     }
-
-    const KINDS: [u32; 9] = [
-        wire::RECORD_FORK,
-        wire::RECORD_EXEC,
-        wire::RECORD_TEXT,
-        wire::RECORD_EXIT,
-        wire::RECORD_CONNECTION,
-        wire::RECORD_DNS,
-        wire::RECORD_FAILED_EXEC,
-        wire::RECORD_FLOW,
-        wire::RECORD_UNIX,
-    ];
 
     const CHILD: Identity = Identity { tgid: 42, start: Ktime(1000) };
     const PARENT: Identity = Identity { tgid: 7, start: Ktime(500) };
@@ -798,11 +781,11 @@ mod tests {
 
         #[test]
         fn arbitrary_records_do_not_panic(
-            records in vec((prop::sample::select(&KINDS[..]), any::<[u8; 16]>(), vec(any::<u8>(), 0..200)), 0..60),
+            records in vec((prop::sample::select(&RecordKind::ALL[..]), any::<[u8; 16]>(), vec(any::<u8>(), 0..200)), 0..60),
         ) {
             let mut decoder = Decoder::default();
             for (kind, identity, rest) in records {
-                let record = Bytes::record(kind).raw(&rest);
+                let record = Bytes::record(kind as u32).raw(&rest);
                 let mut bytes = record.0;
                 bytes[8..24].copy_from_slice(&identity);
                 let _ = decode(&mut decoder, &bytes);

@@ -4,7 +4,10 @@ use std::{io, mem::offset_of, os::fd::AsFd, sync::atomic::Ordering};
 
 use tracer_model::Losses;
 
-use crate::{mapping::Mapping, wire};
+use crate::{
+    mapping::Mapping,
+    wire::{self, RecordKind},
+};
 
 /// The mapped page.
 #[derive(Debug)]
@@ -52,23 +55,27 @@ impl SharedPage {
 
     /// What the programs could not report so far.
     pub(crate) fn losses(&self) -> Losses {
-        let count = |offset| self.count(offset);
-        let lost = |kind| count(offset_of!(wire::SharedPage, lost_records) + kind as usize * size_of::<u64>());
-        Losses {
-            forks: lost(wire::RECORD_FORK),
-            execs: lost(wire::RECORD_EXEC),
-            texts: lost(wire::RECORD_TEXT),
-            exits: lost(wire::RECORD_EXIT),
-            connections: lost(wire::RECORD_CONNECTION),
-            lookups: lost(wire::RECORD_DNS),
-            failed_execs: lost(wire::RECORD_FAILED_EXEC),
-            flows: lost(wire::RECORD_FLOW),
-            unix_connects: lost(wire::RECORD_UNIX),
-            untracked_processes: count(offset_of!(wire::SharedPage, untracked_processes)),
-            untracked_connections: count(offset_of!(wire::SharedPage, untracked_connections)),
-            text_faults: count(offset_of!(wire::SharedPage, text_faults)),
+        let mut losses = Losses {
+            untracked_processes: self.count(offset_of!(wire::SharedPage, untracked_processes)),
+            untracked_connections: self.count(offset_of!(wire::SharedPage, untracked_connections)),
+            text_faults: self.count(offset_of!(wire::SharedPage, text_faults)),
             ..Losses::default()
+        };
+        for kind in RecordKind::ALL {
+            let lost = match kind {
+                RecordKind::Fork => &mut losses.forks,
+                RecordKind::Exec => &mut losses.execs,
+                RecordKind::Text => &mut losses.texts,
+                RecordKind::Exit => &mut losses.exits,
+                RecordKind::Connection => &mut losses.connections,
+                RecordKind::Dns => &mut losses.lookups,
+                RecordKind::FailedExec => &mut losses.failed_execs,
+                RecordKind::Flow => &mut losses.flows,
+                RecordKind::Unix => &mut losses.unix_connects,
+            };
+            *lost = self.count(offset_of!(wire::SharedPage, lost_records) + kind as usize * size_of::<u64>());
         }
+        losses
     }
 
     fn count(&self, offset: usize) -> u64 {

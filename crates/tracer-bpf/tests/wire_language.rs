@@ -1,11 +1,11 @@
-//! The generator of the records: what it understands becomes Rust, the rest is refused.
+//! The generator of the Rust side of `wire.h`: it translates a small part of C and refuses the rest.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../build/wire.rs"]
 mod wire;
 
 #[test]
-fn structs_and_constants_become_rust() {
+fn structs_enums_and_constants_become_rust() {
     let header = "\
 /* A comment
  * of two lines. */
@@ -19,6 +19,12 @@ struct one_thing {
 struct other {
 	struct one_thing thing;
 	struct one_thing things[2];
+	__u8 named[KIND_ONE];
+};
+enum some_kind {
+	SOME_FIRST, /* behind */
+	SOME_OTHER_ONE,
+	SOME_KINDS
 };
 #endif
 ";
@@ -28,6 +34,10 @@ struct other {
         "pub(crate) struct OneThing {",
         "    pub(crate) first: u64,",
         "    pub(crate) bytes: [u8; 16],",
+        "    pub(crate) named: [u8; KIND_ONE as usize],",
+        "pub(crate) enum SomeKind { First, OtherOne }",
+        "pub(crate) const ALL: [Self; 2] = [Self::First, Self::OtherOne];",
+        "pub(crate) const SOME_KINDS: u32 = 2;",
         "    pub(crate) thing: OneThing,",
         "    pub(crate) things: [OneThing; 2],",
     ] {
@@ -36,7 +46,7 @@ struct other {
 }
 
 #[test]
-fn what_is_not_understood_is_refused() {
+fn other_c_is_refused() {
     for header in [
         "typedef int x;",
         "struct a {\n\tint x;\n};",
@@ -50,6 +60,11 @@ fn what_is_not_understood_is_refused() {
         "struct a {\n\t__u32 x[2][3];\n};",
         "/* without end",
         "enum kind { A };",
+        "enum kind {\n\tKIND_A,\n};",
+        "enum kind {\n\tKIND_A = 1,\n\tKINDS\n};",
+        "enum kind {\n\tKIND_A,\n\tKIND_COUNT\n",
+        "enum kind {\n\tOTHER_A,\n\tKIND_COUNT\n};",
+        "struct a {\n\t__u32 x[n];\n};",
     ] {
         assert!(wire::generate(header).is_err(), "{header}");
     }

@@ -13,6 +13,7 @@ use rand::{TryRng, rngs::SysRng};
 use tracer_model::{
     Anchor, IdGenerator, Settings, TraceId, Tracer,
     context::{SpanContext, TRACEPARENT},
+    losses::Cause,
     source::Source,
     span::Certificate,
 };
@@ -228,19 +229,16 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
         return Cow::Borrowed("complete");
     }
     let losses = &certificate.losses;
-    let untracked = losses.untracked_processes + losses.untracked_connections;
-    let mut reasons: Vec<String> = [
-        (losses.records(), "record lost to a full buffer", "records lost to a full buffer"),
-        (untracked, "process or connection too many to follow", "processes or connections too many to follow"),
-        (losses.text_faults, "piece of text unreadable", "pieces of text unreadable"),
-        (losses.missed, "event missed by the kernel", "events missed by the kernel"),
-        (losses.undecodable, "record not understood", "records not understood"),
-        (certificate.truncated, "command line or environment cut", "command lines or environments cut"),
-    ]
-    .into_iter()
-    .filter(|(count, ..)| *count > 0)
-    .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
-    .collect();
+    // The last reason says so in general.
+    let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered);
+    let counts = causes.map(|cause| (losses.by(*cause), cause));
+    let mut reasons: Vec<_> =
+        counts.filter(|(count, _)| *count > 0).map(|(count, cause)| cause.in_words(count)).collect();
+    match certificate.truncated {
+        0 => {}
+        1 => reasons.push("1 command line or environment cut".to_owned()),
+        count => reasons.push(format!("{count} command lines or environments cut")),
+    }
     if let Some(reason) = &losses.unobserved {
         reasons.push(format!("not observed: {reason}"));
     }

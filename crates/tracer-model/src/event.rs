@@ -3,6 +3,7 @@
 
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
+pub use crate::losses::Losses;
 use crate::{context::SpanContext, dns::Message, time::Ktime};
 
 /// One incarnation of a pid: the pair is never reused.
@@ -438,59 +439,6 @@ pub struct Usage {
     pub written_bytes: u64,
     /// Threads it has created, the first one not among them.
     pub threads: u64,
-}
-
-/// What is missing from a trace, by cause.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Fork records refused by a full ring buffer.
-    pub forks: u64,
-    /// Likewise exec records.
-    pub execs: u64,
-    /// Likewise pieces of arguments, environments and paths.
-    pub texts: u64,
-    /// Likewise exit records.
-    pub exits: u64,
-    /// Likewise connection records.
-    pub connections: u64,
-    /// Likewise DNS messages.
-    pub lookups: u64,
-    /// Likewise failed execs.
-    pub failed_execs: u64,
-    /// Likewise flows that began.
-    pub flows: u64,
-    /// Likewise connections to unix sockets.
-    pub unix_connects: u64,
-    /// Processes that the full table of processes could not take; their descendants are missing too.
-    pub untracked_processes: u64,
-    /// Connections, listeners and flows that the full tables could not take.
-    pub untracked_connections: u64,
-    /// Pieces of arguments and environments that could not be read.
-    pub text_faults: u64,
-    /// Records that could not be decoded.
-    pub undecodable: u64,
-    /// Times the kernel did not run a program since it was running on that processor already: a connection changed in an
-    /// interrupt while another was being reported.
-    pub missed: u64,
-    /// Spans that were given up before the end of the trace.
-    pub undelivered: u64,
-    /// Why the command's descendants were not observed at all, if they were not.
-    pub unobserved: Option<String>,
-}
-
-impl Losses {
-    /// Records refused by a full ring buffer.
-    #[must_use]
-    pub fn records(&self) -> u64 {
-        let processes = self.forks + self.execs + self.texts + self.exits + self.failed_execs;
-        processes + self.connections + self.lookups + self.flows + self.unix_connects
-    }
-
-    /// Whether nothing is missing.
-    #[must_use]
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::{
 use crate::{
     cgroup::{container_id, pod_uid},
     event::{Direction, End, ExitStatus, Image, Transport, Usage, base_name},
+    losses::LOSSES,
     span::{
         Certificate, ConnectionSpan, FlowSpan, LookupSpan, ProcessSpan, Reply, Span, Subject, UnixConnectSpan, Value,
     },
@@ -39,8 +40,7 @@ macro_rules! attributes {
     ($($name:ident = $key:literal, $on:literal, $kind:literal, $unit:literal, $source:literal, $example:literal: $meaning:literal;)*) => {
         $(#[doc = $meaning] pub const $name: &str = $key;)*
 
-        /// All of them, besides the user's own.
-        pub const ATTRIBUTES: &[Attribute] = &[$(Attribute {
+        const OTHERS: &[Attribute] = &[$(Attribute {
             key: $key,
             on: $on,
             kind: $kind,
@@ -262,41 +262,22 @@ attributes! {
         "execs whose arguments or environment were too long to capture whole";
     FAILED_EXPRESSIONS = "process_tracer.failed_expressions", "root", "int", "", "the model", "3":
         "attributes left out since their expression failed";
-    LOST_FORKS = "process_tracer.lost.forks", "root", "int", "", "ring buffer", "5":
-        "records lost since the ring buffer was full";
-    LOST_EXECS = "process_tracer.lost.execs", "root", "int", "", "ring buffer", "5":
-        "likewise";
-    LOST_TEXTS = "process_tracer.lost.texts", "root", "int", "", "ring buffer", "17":
-        "likewise: pieces of arguments, environments and paths";
-    LOST_EXITS = "process_tracer.lost.exits", "root", "int", "", "ring buffer", "5":
-        "likewise";
-    LOST_CONNECTIONS = "process_tracer.lost.connections", "root", "int", "", "ring buffer", "2":
-        "likewise";
-    LOST_LOOKUPS = "process_tracer.lost.lookups", "root", "int", "", "ring buffer", "2":
-        "likewise";
-    LOST_FAILED_EXECS = "process_tracer.lost.failed_execs", "root", "int", "", "ring buffer", "2":
-        "likewise";
-    LOST_FLOWS = "process_tracer.lost.flows", "root", "int", "", "ring buffer", "2":
-        "likewise";
-    LOST_UNIX_CONNECTS = "process_tracer.lost.unix_connects", "root", "int", "", "ring buffer", "2":
-        "likewise";
     LOST_RECORDS = "process_tracer.lost.records", "event `lost` of the root", "int", "", "ring buffer", "34":
         "records lost until then, since the event before";
-    UNTRACKED_PROCESSES = "process_tracer.lost.untracked_processes", "root", "int", "", "eBPF map", "1":
-        "processes too many to follow at once";
-    UNTRACKED_CONNECTIONS = "process_tracer.lost.untracked_connections", "root", "int", "", "eBPF map", "1":
-        "connections and flows too many to follow at once";
-    TEXT_FAULTS = "process_tracer.lost.text_faults", "root", "int", "", "bpf_probe_read_user", "1":
-        "pieces of text that could not be read, and paths too deep or too long to follow";
-    MISSED = "process_tracer.lost.missed", "root", "int", "", "bpf_prog_info.recursion_misses", "1":
-        "events that the kernel did not report";
-    UNDECODABLE = "process_tracer.lost.undecodable", "root", "int", "", "ring buffer", "1":
-        "records that were not understood";
-    UNDELIVERED = "process_tracer.lost.undelivered", "root", "int", "", "sinks", "200":
-        "spans given up before the root span was made";
     UNOBSERVED = "process_tracer.unobserved", "root", "string", "", "loading", "missing CAP_BPF":
         "what was not observed, and why: the command's descendants, or events that were asked for";
 }
+
+/// All attributes except the user's own.
+pub const ATTRIBUTES: &[Attribute] = &{
+    let mut all = [OTHERS[0]; OTHERS.len() + LOSSES.len()];
+    let mut index = 0;
+    while index < all.len() {
+        all[index] = if index < OTHERS.len() { OTHERS[index] } else { LOSSES[index - OTHERS.len()].attribute };
+        index += 1;
+    }
+    all
+};
 
 /// Whether this attribute of the root span says how much of something is missing.
 #[must_use]
@@ -608,22 +589,10 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
         (UNIX_CONNECTS, certificate.unix_connects),
         (TRUNCATED, certificate.truncated),
         (FAILED_EXPRESSIONS, certificate.failed_expressions),
-        (LOST_FORKS, losses.forks),
-        (LOST_EXECS, losses.execs),
-        (LOST_TEXTS, losses.texts),
-        (LOST_EXITS, losses.exits),
-        (LOST_CONNECTIONS, losses.connections),
-        (LOST_LOOKUPS, losses.lookups),
-        (LOST_FAILED_EXECS, losses.failed_execs),
-        (LOST_FLOWS, losses.flows),
-        (LOST_UNIX_CONNECTS, losses.unix_connects),
-        (UNTRACKED_PROCESSES, losses.untracked_processes),
-        (UNTRACKED_CONNECTIONS, losses.untracked_connections),
-        (TEXT_FAULTS, losses.text_faults),
-        (UNDECODABLE, losses.undecodable),
-        (MISSED, losses.missed),
-        (UNDELIVERED, losses.undelivered),
-    ] {
+    ]
+    .into_iter()
+    .chain(LOSSES.iter().map(|loss| (loss.attribute.key, (loss.count)(losses))))
+    {
         if count > 0 {
             push(attributes, key, int(count));
         }

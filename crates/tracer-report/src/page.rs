@@ -2,6 +2,7 @@
 
 use opentelemetry_sdk::Resource;
 use serde_json::{Map, Value, json};
+use tracer_model::losses::in_words;
 
 use crate::{
     analysis::Tree,
@@ -89,10 +90,7 @@ pub(crate) fn about_now(
 fn problems(rows: &Rows) -> Vec<String> {
     let about = &rows.about;
     let left_out = (rows.left_out > 0).then(|| format!("{} spans were too many for this page", rows.left_out));
-    let losses = about.losses.iter().map(|(key, count)| {
-        let key = key.trim_start_matches("process_tracer.").replace(['.', '_'], " ");
-        format!("{key}: {count}")
-    });
+    let losses = about.losses.iter().map(|(key, count)| in_words(key, (*count).try_into().unwrap_or_default()));
     losses.chain(about.unobserved.as_ref().map(|reason| reason.exact().to_owned())).chain(left_out).collect()
 }
 

@@ -1,0 +1,161 @@
+//! What is missing from a trace: one table with a row for each kind of loss.
+//!
+//! A source fills [`Losses`]. The attributes of the root span, the last line of a run and the reports follow from the table.
+
+use crate::semconv::Attribute;
+
+/// A kind of loss.
+#[derive(Clone, Copy, Debug)]
+pub struct Loss {
+    /// The attribute of the root span with the count.
+    pub attribute: Attribute,
+    /// Why it is missing.
+    pub cause: Cause,
+    /// How many are missing.
+    pub count: fn(&Losses) -> u64,
+    words: Words,
+}
+
+/// The count of an attribute in words, for example "2 forks lost to a full buffer". An attribute that the table does not have
+/// can come from another version of process-tracer.
+#[must_use]
+pub fn in_words(key: &str, count: u64) -> String {
+    match LOSSES.iter().find(|loss| loss.attribute.key == key) {
+        Some(loss) => loss.words.with(count),
+        None => format!("{}: {count}", key.trim_start_matches("process_tracer.").replace(['.', '_'], " ")),
+    }
+}
+
+/// One, several, and what happened to them.
+#[derive(Clone, Copy, Debug)]
+struct Words {
+    one: &'static str,
+    many: &'static str,
+    fate: &'static str,
+}
+
+impl Words {
+    fn with(self, count: u64) -> String {
+        let Self { one, many, fate } = self;
+        format!("{count} {} {fate}", if count == 1 { one } else { many })
+    }
+}
+
+macro_rules! losses {
+    ($(
+        #[doc = $doc:literal]
+        $cause:ident: $source:literal, [$one:literal, $many:literal], $fate:literal {
+            $($field:ident: $example:literal, [$this:literal, $these:literal];)*
+        }
+    )*) => {
+        /// Why something is missing.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Cause {
+            $(#[doc = $doc] $cause,)*
+        }
+
+        impl Cause {
+            /// All of them, in the order of a report.
+            pub const ALL: &[Self] = &[$(Self::$cause,)*];
+
+            /// How many are missing for this cause, in words, for example "2 records lost to a full buffer".
+            #[must_use]
+            pub fn in_words(self, count: u64) -> String {
+                let words = match self {
+                    $(Self::$cause => Words { one: $one, many: $many, fate: $fate },)*
+                };
+                words.with(count)
+            }
+        }
+
+        /// What is missing from a trace, by kind.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Losses {
+            $($(#[doc = concat!("Number of ", $these, " ", $fate, ".")] pub $field: u64,)*)*
+            /// What was not observed although it was asked for, and why.
+            pub unobserved: Option<String>,
+        }
+
+        /// All kinds of loss.
+        pub const LOSSES: &[Loss] = &[$($(Loss {
+            attribute: Attribute {
+                key: concat!("process_tracer.lost.", stringify!($field)),
+                on: "root",
+                kind: "int",
+                unit: "",
+                source: $source,
+                example: $example,
+                meaning: concat!($these, " ", $fate),
+            },
+            cause: Cause::$cause,
+            count: |losses| losses.$field,
+            words: Words { one: $this, many: $these, fate: $fate },
+        },)*)*];
+    };
+}
+
+// Cause: origin, [one, many] for all its kinds together, fate { field: example, [one, many]; … }.
+losses! {
+    /// The source reported it, but nobody read it in time.
+    Unread: "eBPF: ring buffer", ["record", "records"], "lost to a full buffer" {
+        forks: "5", ["fork", "forks"];
+        execs: "5", ["exec", "execs"];
+        texts: "17", ["piece of arguments, environments and paths", "pieces of arguments, environments and paths"];
+        exits: "5", ["exit", "exits"];
+        connections: "2", ["change of a connection", "changes of connections"];
+        lookups: "2", ["DNS message", "DNS messages"];
+        failed_execs: "2", ["failed exec", "failed execs"];
+        flows: "2", ["new flow", "new flows"];
+        unix_connects: "2", ["connection to a unix socket", "connections to unix sockets"];
+    }
+    /// The source had no room to follow it. The descendants of such a process are missing too.
+    TooMany: "eBPF: full map", ["process or connection", "processes or connections"], "too many to follow" {
+        untracked_processes: "1", ["process", "processes"];
+        untracked_connections: "1", ["connection or flow", "connections or flows"];
+    }
+    /// The source could not read a text from the memory of a process or of the kernel.
+    Unreadable: "eBPF: bpf_probe_read_user", ["piece of text", "pieces of text"], "unreadable" {
+        text_faults: "1", ["piece of text", "pieces of text"];
+    }
+    /// The kernel did not report it to the source, because the source was busy with another event on that processor.
+    Missed: "eBPF: bpf_prog_info.recursion_misses", ["event", "events"], "missed by the kernel" {
+        missed: "1", ["event", "events"];
+    }
+    /// The source reported something that process-tracer could not decode.
+    Undecodable: "eBPF: ring buffer", ["record", "records"], "not understood" {
+        undecodable: "1", ["record", "records"];
+    }
+    /// A sink gave it up before the end of the trace.
+    Undelivered: "sinks", ["span", "spans"], "given up before the end of the trace" {
+        undelivered: "200", ["span", "spans"];
+    }
+}
+
+impl Losses {
+    /// How many are missing for this cause.
+    #[must_use]
+    pub fn by(&self, cause: Cause) -> u64 {
+        LOSSES.iter().filter(|loss| loss.cause == cause).map(|loss| (loss.count)(self)).sum()
+    }
+
+    /// Whether nothing is missing.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_counted_by_cause_and_named_in_words() {
+        let losses = Losses { forks: 1, exits: 2, missed: 4, ..Losses::default() };
+        assert_eq!(losses.by(Cause::Unread), 3);
+        assert_eq!(Cause::Unread.in_words(3), "3 records lost to a full buffer");
+        assert_eq!(losses.by(Cause::TooMany), 0);
+        assert_eq!(in_words("process_tracer.lost.forks", 1), "1 fork lost to a full buffer");
+        assert_eq!(in_words("process_tracer.lost.something_new", 1), "lost something new: 1");
+    }
+}
