@@ -54,6 +54,10 @@ const MEMBER: usize = 12;
 const ENUMERATOR: usize = 8;
 const ENUMERATOR64: usize = 12;
 
+/// Types lie within each other at most so deep. The kernel's own limit for modules and programs is 32: kernel/bpf/btf.c,
+/// MAX_RESOLVE_DEPTH. Malformed types can contain themselves.
+const DEPTH: u32 = 256;
+
 /// Types are records of different size. To find one by its id takes a walk from the nearest mark.
 const MARKED: u32 = 64;
 
@@ -141,19 +145,21 @@ impl<'a> Source<'a> {
     fn reduce(&self) -> Option<Vec<u8>> {
         let mut target = Target { types: Vec::new(), strings: vec![0], ids: HashMap::new() };
         for id in &self.wanted {
-            self.copy(*id, &mut target)?;
+            self.copy(*id, DEPTH, &mut target)?;
         }
         Some(target.into_bytes())
     }
 
-    /// Copies a type, after all that it consists of, and gives its new id. Without pointers types have no cycles.
-    fn copy(&self, id: u32, target: &mut Target) -> Option<u32> {
+    /// Copies the types that a type consists of, and then the type itself. Returns its new id. `depth` is how deep a type may
+    /// still lie within it.
+    fn copy(&self, id: u32, depth: u32, target: &mut Target) -> Option<u32> {
         if id == 0 {
             return Some(0);
         }
         if let Some(known) = target.ids.get(&id) {
             return Some(*known);
         }
+        let depth = depth.checked_sub(1)?;
         let at = self.offset(id)?;
         let info = u32_at(self.types, at + 4)?;
         let mut record = self.types.get(at..at + size_of_type(info)?)?.to_vec();
@@ -164,14 +170,14 @@ impl<'a> Source<'a> {
                 for member in 0..(info & 0xffff) as usize {
                     let at = TYPE + member * MEMBER;
                     let name = target.string(self.string(u32_at(&record, at)?)?);
-                    let kind = self.copy(u32_at(&record, at + 4)?, target)?;
+                    let kind = self.copy(u32_at(&record, at + 4)?, depth, target)?;
                     set_u32(&mut record, at, name);
                     set_u32(&mut record, at + 4, kind);
                 }
             }
             KIND_ARRAY => {
                 for at in [TYPE, TYPE + 4] {
-                    let kind = self.copy(u32_at(&record, at)?, target)?;
+                    let kind = self.copy(u32_at(&record, at)?, depth, target)?;
                     set_u32(&mut record, at, kind);
                 }
             }
@@ -188,7 +194,7 @@ impl<'a> Source<'a> {
             KIND_FUNC_PROTO | KIND_VAR | KIND_DATASEC | KIND_DECL_TAG => return None,
             KIND_INT => {}
             _ if has_type(kind_of(info)) => {
-                let kind = self.copy(u32_at(&record, 8)?, target)?;
+                let kind = self.copy(u32_at(&record, 8)?, depth, target)?;
                 set_u32(&mut record, 8, kind);
             }
             _ => {}
@@ -340,6 +346,16 @@ mod tests {
         }
         assert!(reduced(&sample[..100], &["wanted"]).is_err());
         assert!(reduced(b"", &["wanted"]).is_err());
+    }
+
+    #[test]
+    fn a_struct_that_contains_itself_is_an_error() {
+        let mut bytes = sample();
+        // The member `o` of `wanted`, which has the id 6, is of type 6.
+        let member = HEADER + 16 + 12 + 24 + 24 + 12 + TYPE + MEMBER;
+        assert_eq!(u32_at(&bytes, member + 4), Some(3));
+        set_u32(&mut bytes, member + 4, 6);
+        assert!(matches!(reduced(&bytes, &["wanted"]), Err(TypesError::Malformed)));
     }
 
     proptest! {
