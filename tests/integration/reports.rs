@@ -454,3 +454,32 @@ fn the_page_of_a_ci_job_gets_the_summary() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && stderr.contains("was not appended to '/dev/full'"), "{stderr}");
 }
+
+/// The summary of a run on stderr, and the summary of its saved trace.
+fn summaries(command: &mut Command, arguments: &[&str]) -> [String; 2] {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let run = command.args(["-o", "summary", "-o"]).arg(&file).args(arguments).output().unwrap();
+    let saved = Command::new(PROCESS_TRACER).arg("report").arg(&file).output().unwrap();
+    assert!(saved.status.success(), "{saved:?}");
+    [run.stderr, saved.stdout].map(|text| String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn a_users_attributes_do_not_turn_processes_into_lookups() {
+    let mut command = process_tracer();
+    command.args(["-a", "dns.question.name='x'", "-a", "network.transport='tcp'", "-a", "process.exit.code=0"]);
+    for summary in summaries(&mut command, &["--", "sh", "-c", "/bin/true; /bin/true; exit 3"]) {
+        assert!(summary.contains(": 3 processes, 1 failed\n"), "{summary}");
+        assert!(summary.contains("exit 3 after "), "{summary}");
+    }
+}
+
+#[test]
+fn a_limit_of_values_does_not_cut_the_name_of_a_signal() {
+    let mut command = process_tracer();
+    command.env("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "5");
+    for summary in summaries(&mut command, &["--", "sh", "-c", "kill -KILL $$"]) {
+        assert!(summary.contains("SIGKILL after "), "{summary}");
+    }
+}

@@ -20,12 +20,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(stdout().write_all(summary.as_bytes())?)
 }
 
-/// Reads the only trace, span by span, and draws its summary.
+/// Returns the summary of the only trace in the file.
 pub(crate) fn summarise(file: impl BufRead, style: &Style) -> Result<String, ReadError> {
     let mut summary = TextReport::new(Text::Summary, usize::MAX);
     let mut trace = SavedTrace::new(file, None);
     for span in &mut trace {
-        summary.add(&span?);
+        summary.add(&(&span?).into());
     }
     trace.finish()?;
     Ok(summary.render(style))

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, iter};
 
-use opentelemetry::SpanId;
+use tracer_model::SpanId;
 
 use super::row::{Kind, Label, Row, Rows};
 
@@ -21,7 +21,8 @@ impl Tree {
     /// `None` without any span.
     pub(crate) fn grow(rows: &[Row]) -> Option<Self> {
         let index: HashMap<SpanId, usize> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
-        let has_parent = |row: &Row| row.parent != SpanId::INVALID && index.contains_key(&row.parent);
+        let above = |row: &Row| row.parent.and_then(|parent| index.get(&parent).copied());
+        let has_parent = |row: &Row| above(row).is_some();
         // By pid, in order of their start, who may have forked a process whose parent is no span of ours: few, most of the time.
         let orphans = rows.iter().filter(|row| !has_parent(row));
         let mut by_pid: HashMap<u32, Vec<usize>> = orphans.map(|row| (row.parent_pid, Vec::new())).collect();
@@ -48,7 +49,7 @@ impl Tree {
             (child.start <= rows[last].end).then_some(last)
         };
         let parent = |(child, row): (usize, &Row)| {
-            let parent = index.get(&row.parent).copied().or_else(|| forked_by(row));
+            let parent = above(row).or_else(|| forked_by(row));
             parent.filter(|parent| *parent != child).unwrap_or(root)
         };
         let mut parents: Vec<usize> = rows.iter().enumerate().map(parent).collect();
@@ -394,7 +395,7 @@ mod tests {
         let mut rows = story("sh", 0, 10).starts("a", 1, 5, |a| a.starts("b", 2, 3, |b| b)).rows();
         let ids: Vec<_> = rows.rows.iter().map(|row| row.id).collect();
         // b under a, a under b.
-        rows.rows[1].parent = ids[0];
+        rows.rows[1].parent = Some(ids[0]);
         let tree = Tree::grow(&rows.rows).unwrap();
         assert_eq!(tree.order.len(), 3, "none is lost");
         assert_eq!(tree.critical_path(&rows.rows).map(|stretch| stretch.end - stretch.start).sum::<u64>(), 10_000_000);

@@ -1,23 +1,23 @@
-//! Spans as the page reads them: in batches, column by column. `page/trace.js` reads the same columns.
+//! Spans in batches of columns, as the page reads them. `page/trace.js` reads the same columns.
 
 use std::collections::{BTreeMap, HashMap};
 
-use opentelemetry::{Array, KeyValue, SpanId, Value as OtelValue};
-use opentelemetry_sdk::trace::SpanData;
-use serde_json::{Map, Value, json};
+use serde_json::{Value as Json, json};
+use tracer_model::{SpanId, Value, semconv};
 
 use crate::{
-    json::json_value,
-    row::{Kind, Row, nanoseconds},
+    json::{json_object, json_value},
+    row::{Kind, Row},
+    span::Span,
 };
 
-/// Distinct strings that are remembered; what comes again after it was forgotten is told again.
+/// The most distinct strings to remember. A forgotten string is sent again when it recurs.
 const STRINGS: usize = 200_000;
 
 /// Spans, column by column.
 #[derive(Default)]
 pub(crate) struct Columns {
-    /// When the first one that came began, nanoseconds since the epoch.
+    /// The start of the first span that came, nanoseconds since the epoch.
     origin: Option<u64>,
     numbers: HashMap<SpanId, usize>,
     strings: Strings,
@@ -37,15 +37,15 @@ pub(crate) struct Columns {
     links: Cells,
 }
 
-/// Rows of the batch, and what each of them has.
-type Cells = (Vec<usize>, Vec<Value>);
+/// Rows of the batch, and the value of each.
+type Cells = (Vec<usize>, Vec<Json>);
 
 /// Strings by their numbers.
 #[derive(Default)]
 struct Strings {
     known: HashMap<String, usize>,
     count: usize,
-    /// Those not told yet.
+    /// The strings that have not been sent yet.
     new: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ const REPAIRED: u8 = 8;
 const ROOT: u8 = 16;
 
 impl Columns {
-    /// Counts time from then on, nanoseconds since the epoch; else it is from the first span.
+    /// Counts time from `origin`, nanoseconds since the epoch, instead of from the first span.
     pub(crate) fn counting_from(origin: u64) -> Self {
         Self { origin: Some(origin), ..Self::default() }
     }
@@ -81,7 +81,7 @@ impl Columns {
         self.origin.unwrap_or_default()
     }
 
-    /// That time, as the page has it.
+    /// A time as the page has it: nanoseconds since the origin.
     pub(crate) fn since(&self, time: u64) -> i64 {
         (time as i64).saturating_sub(self.origin() as i64)
     }
@@ -103,13 +103,12 @@ impl Columns {
         *self.numbers.entry(id).or_insert(next)
     }
 
-    pub(crate) fn add(&mut self, span: &SpanData, row: &Row, failure: Option<&str>) {
+    pub(crate) fn add(&mut self, span: &Span<'_>, row: &Row, failure: Option<&str>) {
         self.origin.get_or_insert(row.start);
         let at = self.len();
         let number = self.span_number(row.id);
         self.number.push(number);
-        let has_parent = row.parent != SpanId::INVALID && !row.is_root;
-        let parent = if has_parent { self.span_number(row.parent) as i64 } else { -1 };
+        let parent = row.parent.filter(|_| !row.is_root).map_or(-1, |parent| self.span_number(parent) as i64);
         self.parent.push(parent);
         self.kind.push(match row.kind {
             Kind::Process => 0,
@@ -133,43 +132,44 @@ impl Columns {
         let error = failure.map_or(-1, |failure| self.strings.number(failure) as i64);
         self.error.push(error);
         self.cpu.push(row.cpu);
-        for attribute in &span.attributes {
-            self.attribute(at, attribute);
+        let details = span.details();
+        for (key, value) in &details.attributes {
+            self.attribute(at, key, value);
         }
-        let is_plain = span.events.events.len() == 1 && span.events.events[0].name == tracer_model::semconv::EXEC_EVENT;
-        if !span.events.events.is_empty() && !is_plain {
-            let event = |event: &opentelemetry::trace::Event| {
-                let attributes: Map<_, _> =
-                    event.attributes.iter().map(|kv| (kv.key.to_string(), json_value(&kv.value))).collect();
-                json!({"name": event.name, "time": self.since(nanoseconds(event.timestamp)), "attributes": attributes})
-            };
-            let events = span.events.events.iter().map(event).collect();
+        let is_plain = details.events.len() == 1 && details.events[0].name == semconv::EXEC_EVENT;
+        if !details.events.is_empty() && !is_plain {
+            let events = details.events.iter().map(|event| {
+                json!({"name": event.name, "time": self.since(event.at), "attributes": json_object(&event.attributes)})
+            });
+            let events = events.collect();
             self.events.0.push(at);
             self.events.1.push(events);
         }
-        if !span.links.links.is_empty() {
-            let links: Vec<_> = span.links.iter().map(|link| self.span_number(link.span_context.span_id())).collect();
+        let links = span.links();
+        if !links.is_empty() {
+            let links: Vec<_> = links.into_iter().map(|(_, link)| self.span_number(link)).collect();
             self.links.0.push(at);
             self.links.1.push(links.into());
         }
     }
 
-    fn attribute(&mut self, at: usize, attribute: &KeyValue) {
-        let (kind, value) = match &attribute.value {
-            OtelValue::I64(_) | OtelValue::F64(_) => ("number", json_value(&attribute.value)),
-            OtelValue::String(text) => ("string", self.strings.number(text.as_str()).into()),
-            OtelValue::Array(Array::String(texts)) => {
-                ("strings", texts.iter().map(|text| Value::from(self.strings.number(text.as_str()))).collect())
+    fn attribute(&mut self, at: usize, key: &str, value: &Value) {
+        let (kind, value) = match value {
+            Value::Int(value) => ("number", Json::from(*value)),
+            Value::Float(value) if value.is_finite() => ("number", Json::from(*value)),
+            Value::String(text) => ("string", self.strings.number(text).into()),
+            Value::Strings(texts) => {
+                ("strings", texts.iter().map(|text| Json::from(self.strings.number(text))).collect())
             }
             other => ("json", json_value(other).to_string().into()),
         };
-        let (rows, values) = self.attributes.entry((attribute.key.to_string(), kind)).or_default();
+        let (rows, values) = self.attributes.entry((key.to_owned(), kind)).or_default();
         rows.push(at);
         values.push(value);
     }
 
-    /// The batch so far, and begins the next one.
-    pub(crate) fn take(&mut self) -> Value {
+    /// Returns the batch so far and begins the next one.
+    pub(crate) fn take(&mut self) -> Json {
         use std::mem::take;
         let count = self.len();
         let columns = take(&mut self.attributes).into_iter().map(|((key, kind), (rows, values))| {

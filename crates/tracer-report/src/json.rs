@@ -1,19 +1,59 @@
 //! Attributes as JSON.
 
-use opentelemetry::{Array, Value as OtelValue};
-use serde_json::Value;
+use opentelemetry::{Array, Value as ResourceValue};
+use serde_json::{Map, Value as Json};
+use tracer_model::{Value, semconv::KeyValues};
+
+/// Attributes as a JSON object.
+pub(crate) fn json_object(attributes: &KeyValues) -> Map<String, Json> {
+    attributes.iter().map(|(key, value)| (key.to_string(), json_value(value))).collect()
+}
 
 /// An attribute's value as JSON.
-pub(crate) fn json_value(value: &OtelValue) -> Value {
+pub(crate) fn json_value(value: &Value) -> Json {
     match value {
-        OtelValue::Bool(value) => Value::from(*value),
-        OtelValue::I64(value) => Value::from(*value),
-        OtelValue::F64(value) => Value::from(*value),
-        OtelValue::String(value) => Value::from(value.as_str()),
-        OtelValue::Array(Array::Bool(values)) => Value::from(values.clone()),
-        OtelValue::Array(Array::I64(values)) => Value::from(values.clone()),
-        OtelValue::Array(Array::F64(values)) => Value::from(values.clone()),
-        OtelValue::Array(Array::String(values)) => values.iter().map(|value| Value::from(value.as_str())).collect(),
-        other => Value::from(other.to_string()),
+        Value::Bool(value) => Json::from(*value),
+        Value::Int(value) => Json::from(*value),
+        Value::Float(value) => json_double(*value),
+        Value::String(value) => Json::from(value.as_str()),
+        Value::Bools(values) => Json::from(values.as_slice()),
+        Value::Ints(values) => Json::from(values.as_slice()),
+        Value::Floats(values) => values.iter().copied().map(json_double).collect(),
+        Value::Strings(values) => Json::from(values.as_slice()),
+    }
+}
+
+/// JSON has no number that is not finite. OTLP/JSON writes it as a string, and so do reports.
+fn json_double(value: f64) -> Json {
+    match value {
+        _ if value.is_finite() => Json::from(value),
+        _ if value.is_nan() => Json::from("NaN"),
+        _ => Json::from(if value > 0.0 { "Infinity" } else { "-Infinity" }),
+    }
+}
+
+/// The value of a resource's attribute as JSON.
+pub(crate) fn json_resource_value(value: &ResourceValue) -> Json {
+    match value {
+        ResourceValue::Bool(value) => Json::from(*value),
+        ResourceValue::I64(value) => Json::from(*value),
+        ResourceValue::F64(value) => json_double(*value),
+        ResourceValue::String(value) => Json::from(value.as_str()),
+        ResourceValue::Array(Array::Bool(values)) => Json::from(values.as_slice()),
+        ResourceValue::Array(Array::I64(values)) => Json::from(values.as_slice()),
+        ResourceValue::Array(Array::F64(values)) => values.iter().copied().map(json_double).collect(),
+        ResourceValue::Array(Array::String(values)) => values.iter().map(|value| Json::from(value.as_str())).collect(),
+        other => Json::from(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_not_finite_become_strings() {
+        let values = Value::Floats(vec![1.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY]);
+        assert_eq!(json_value(&values).to_string(), r#"[1.5,"NaN","Infinity","-Infinity"]"#);
     }
 }

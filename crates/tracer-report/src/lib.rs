@@ -1,14 +1,14 @@
-//! A trace for people: texts, files for viewers, the page, and the page while the command runs.
+//! Reports for people: texts, files for viewers, the page, and the live page.
 //!
-//! This crate takes spans as OpenTelemetry's SDK has them, so the spans of a run and of a saved trace give the same report.
-//! It owns what follows from the spans ([`Rows`] and the analysis), how each [format](formats) looks, and how text that
-//! others wrote is shown ([`untrusted`]).
+//! A report is made of [`Span`]s: typed, from the model or from a saved trace. So a run and its saved trace give the same
+//! report. This crate owns the facts that follow from the spans ([`Rows`] and the analysis), the look of each
+//! [format](formats), and the way that untrusted text is shown ([`untrusted`]).
 //!
 //! It reads no environment variable, opens no file for a report and prints nothing. The caller passes in writers, a
-//! [`Style`](text::Style) and addresses. Only the live page does more: it listens, it has a thread of its own, and it reads
-//! from /proc how much running processes use.
+//! [`Style`](text::Style) and addresses. Only the live page does more: it listens, it has its own thread, and it reads the
+//! usage of running processes from /proc.
 //!
-//! A saved trace, summarised:
+//! The summary of a saved trace:
 //!
 //! ```
 //! use tracer_report::{SavedTrace, formats::Text, text::{Style, TextReport}};
@@ -21,7 +21,7 @@
 //! let mut summary = TextReport::new(Text::Summary, usize::MAX);
 //! let mut trace = SavedTrace::new(&file[..], None);
 //! for span in &mut trace {
-//!     summary.add(&span?);
+//!     summary.add(&(&span?).into());
 //! }
 //! trace.finish()?;
 //! let style = Style { width: 80, height: 24, is_coloured: false, is_unicode: true };
@@ -37,15 +37,19 @@ pub mod files;
 pub mod formats;
 mod json;
 pub mod live;
+mod otlp_json;
 mod page;
 mod read;
 mod report;
 mod row;
+mod span;
 #[cfg(test)]
 mod story;
 pub mod text;
 pub mod untrusted;
 
+pub use otlp_json::Span as SavedSpan;
 pub use read::{ReadError, SavedTrace};
 pub use report::Report;
 pub use row::{Rows, SPAN_LIMIT};
+pub use span::Span;

@@ -1,4 +1,4 @@
-//! The page: its text, from the files in `page/`, and what it shows of a trace besides the spans.
+//! The page: its text, made of the files in `page/`, and the facts about a trace that it shows besides the spans.
 
 use opentelemetry_sdk::Resource;
 use serde_json::{Map, Value, json};
@@ -8,19 +8,19 @@ use crate::{
     analysis::Tree,
     columns::Columns,
     command_line::command_line,
-    json::json_value,
+    json::json_resource_value,
     row::{About, Kind, Rows},
     untrusted::Untrusted,
 };
 
-/// The page without a trace: it asks the server that it came from.
+/// The page without a trace. It asks the server that sent it for the trace.
 pub(crate) fn page() -> String {
     [("/*STYLE*/", include_str!("page/page.css").to_owned()), ("/*SCRIPT*/", SCRIPTS.join("\n"))]
         .into_iter()
         .fold(include_str!("page/page.html").to_owned(), |page, (mark, text)| page.replacen(mark, &text, 1))
 }
 
-/// In the order of their names, which is one that works.
+/// All scripts, in the order of their names.
 const SCRIPTS: &[&str] = &[
     include_str!("page/details.js"),
     include_str!("page/dom.js"),
@@ -41,7 +41,7 @@ const SCRIPTS: &[&str] = &[
     include_str!("page/view.js"),
 ];
 
-/// What there is to say of a trace that is over.
+/// The facts about a finished trace.
 pub(crate) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Value {
     let tree = Tree::grow(&rows.rows);
     let end = tree.as_ref().map_or(0, |tree| rows.rows[tree.root].end);
@@ -55,12 +55,12 @@ pub(crate) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Valu
     let counts = (count(Kind::Process), count(Kind::Connection));
     let mut about = about_now(&rows.about, columns, counts, end, resource);
     about["critical"] = critical.into();
-    about["complete"] = rows.about.is_complete.into();
+    about["complete"] = rows.about.certificate.is_complete.into();
     about["problems"] = problems(rows).into();
     about
 }
 
-/// Likewise of one that is not, at that time; how many processes and connections there are.
+/// The facts about a trace that is still running, at the time `now`, with its number of processes and connections.
 pub(crate) fn about_now(
     about: &About,
     columns: &Columns,
@@ -68,15 +68,16 @@ pub(crate) fn about_now(
     now: u64,
     resource: &Resource,
 ) -> Value {
-    let resource: Map<_, _> = resource.iter().map(|(key, value)| (key.to_string(), json_value(value))).collect();
+    let resource: Map<_, _> =
+        resource.iter().map(|(key, value)| (key.to_string(), json_resource_value(value))).collect();
     json!({
         "trace_id": about.trace_id,
         "command": command_line(&about.arguments).as_ref().map_or("", Untrusted::exact),
         "started": columns.origin() / 1_000_000,
         "elapsed": columns.since(now),
-        "cores": about.cpus,
+        "cores": about.certificate.cpus,
         "host": resource.get("host.name"),
-        "version": about.version.as_ref().map_or("", Untrusted::exact),
+        "version": about.certificate.version.as_ref().map_or("", Untrusted::exact),
         "complete": null,
         "problems": [],
         "processes": processes,
@@ -86,12 +87,12 @@ pub(crate) fn about_now(
     })
 }
 
-/// What is missing, in words.
+/// The missing parts of the trace, in words.
 fn problems(rows: &Rows) -> Vec<String> {
-    let about = &rows.about;
+    let certificate = &rows.about.certificate;
     let left_out = (rows.left_out > 0).then(|| format!("{} spans were too many for this page", rows.left_out));
-    let losses = about.losses.iter().map(|(key, count)| in_words(key, (*count).try_into().unwrap_or_default()));
-    losses.chain(about.unobserved.as_ref().map(|reason| reason.exact().to_owned())).chain(left_out).collect()
+    let losses = certificate.losses.iter().map(|(key, count)| in_words(key, (*count).try_into().unwrap_or_default()));
+    losses.chain(certificate.unobserved.as_ref().map(|reason| reason.exact().to_owned())).chain(left_out).collect()
 }
 
 #[cfg(test)]
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_all_its_scripts_and_asks_for_nothing_else() {
+    fn the_page_contains_all_its_scripts_and_loads_no_other_file() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/page");
         for entry in std::fs::read_dir(folder).unwrap() {
             let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();

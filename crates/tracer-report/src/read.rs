@@ -1,27 +1,22 @@
-//! A saved trace: lines of OTLP/JSON, as `process-tracer -o FILE.jsonl` writes them, and other programs too.
+//! Reads a saved trace: lines of OTLP/JSON, as `process-tracer -o FILE.jsonl` and other programs write them.
 //!
 //! The caller opens the file and shows the progress.
 
 use std::{
     collections::BTreeSet,
-    io::{self, BufRead},
+    io::{self, BufRead, Read},
     sync::Arc,
-    time::{Duration, SystemTime},
 };
 
-use opentelemetry::{
-    Array, InstrumentationScope, KeyValue, StringValue, Value,
-    trace::{Event, Link, SpanContext, SpanKind, Status, TraceFlags, TraceState},
-};
-use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, KeyValue as ProtoKeyValue, any_value},
-    trace::v1::{Span, TracesData, span, status::StatusCode},
-};
-use opentelemetry_sdk::{
-    Resource,
-    trace::{SpanData, SpanEvents, SpanLinks},
-};
-use tracer_model::TraceId;
+use opentelemetry::{Array, KeyValue, StringValue, Value as ResourceValue};
+use opentelemetry_sdk::Resource;
+use tracer_model::{TraceId, Value};
+
+use crate::otlp_json::{Attributes, Line, Span};
+
+/// The longest line, bytes. process-tracer writes about 4 MiB at most, and a collector's request has a similar limit. Reading
+/// a line takes several times its size in memory.
+const LINE_LIMIT: usize = 64 << 20;
 
 /// Why a saved trace cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -37,37 +32,43 @@ pub enum ReadError {
         /// What the parser found.
         source: serde_json::Error,
     },
-    /// No trace was chosen, and there are several: these.
-    #[error("{} traces, and none is chosen", .0.len())]
+    /// A line is longer than this reader accepts.
+    #[error("line {line} is longer than {} MiB", LINE_LIMIT >> 20)]
+    LongLine {
+        /// Counted from 1.
+        line: u64,
+    },
+    /// The file has several traces, and none was chosen.
+    #[error("{} traces, and none was chosen", .0.len())]
     SeveralTraces(Vec<TraceId>),
-    /// The chosen trace has no spans. These traces have.
+    /// The chosen trace has no spans. These traces have some.
     #[error("no spans of the chosen trace")]
     OtherTraces(Vec<TraceId>),
-    /// There are no spans at all.
+    /// The file has no spans.
     #[error("no spans")]
     Empty,
 }
 
-/// Reads the spans of one trace, line by line. It ends at the first error.
+/// An iterator over the spans of one trace. It reads line by line and ends at the first error.
 pub struct SavedTrace<R> {
     from: R,
-    /// `None`: the only one.
+    /// `None`: the only trace in the file.
     trace: Option<TraceId>,
     line: Vec<u8>,
-    /// Lines so far.
+    /// The number of the current line.
     number: u64,
-    /// Of the current line: spans not yet handed out, with the attributes of their resource.
-    pending: Box<dyn Iterator<Item = (Arc<[ProtoKeyValue]>, Span)> + Send>,
-    /// Of the first span that was handed out.
+    /// Spans of the current line that are not returned yet, with the attributes of their resource.
+    pending: Box<dyn Iterator<Item = (Arc<Attributes>, Span)> + Send>,
+    /// The resource of the first span.
     resource: Option<Resource>,
-    /// All traces so far.
+    /// The traces found so far.
     traces: BTreeSet<TraceId>,
     is_cut_off: bool,
     is_over: bool,
 }
 
 impl<R: BufRead> SavedTrace<R> {
-    /// Begins to read a trace: this one, or the only one that there is.
+    /// Begins to read `trace`, or the only trace in the file.
     pub fn new(from: R, trace: Option<TraceId>) -> Self {
         Self {
             from,
@@ -82,17 +83,17 @@ impl<R: BufRead> SavedTrace<R> {
         }
     }
 
-    /// The number of the last line, if it ends in the middle and was therefore left out: so a run that was killed, or a full
-    /// disk, leaves the file.
+    /// The number of the last line, if it is incomplete and was therefore skipped. A killed run or a full disk leaves such a
+    /// line.
     pub fn cut_off(&self) -> Option<u64> {
         self.is_cut_off.then_some(self.number)
     }
 
-    /// Returns the resource of the first span, once all spans are read.
+    /// Returns the resource of the first span. Call it after the last span.
     ///
     /// # Errors
     ///
-    /// There are no spans of the trace, or no trace was chosen and there are several.
+    /// The trace has no spans, or the file has several traces and none was chosen.
     pub fn finish(self) -> Result<Resource, ReadError> {
         let traces = || self.traces.iter().copied().collect();
         match (self.trace, self.resource) {
@@ -102,31 +103,31 @@ impl<R: BufRead> SavedTrace<R> {
         }
     }
 
-    fn read(&mut self) -> Result<Option<SpanData>, ReadError> {
+    fn read(&mut self) -> Result<Option<Span>, ReadError> {
         loop {
             for (attributes, span) in self.pending.by_ref() {
-                let id = TraceId(bytes(&span.trace_id));
-                self.traces.insert(id);
-                if self.trace.is_some_and(|trace| trace != id) {
+                self.traces.insert(span.trace_id);
+                if self.trace.is_some_and(|trace| trace != span.trace_id) {
                     continue;
                 }
-                self.resource.get_or_insert_with(|| {
-                    let attributes = attributes.iter().cloned().map(key_value);
-                    Resource::builder_empty().with_attributes(attributes).build()
-                });
-                return Ok(Some(span_data(span)));
+                self.resource.get_or_insert_with(|| resource(&attributes));
+                return Ok(Some(span));
             }
             self.line.clear();
-            if self.from.read_until(b'\n', &mut self.line)? == 0 {
+            let mut from = self.from.by_ref().take(LINE_LIMIT as u64 + 1);
+            if from.read_until(b'\n', &mut self.line)? == 0 {
                 return Ok(None);
             }
             self.number += 1;
+            if self.line.len() > LINE_LIMIT {
+                return Err(ReadError::LongLine { line: self.number });
+            }
             if self.line.trim_ascii().is_empty() {
                 continue;
             }
             match serde_json::from_slice(&self.line) {
-                Ok(data) => self.pending = Box::new(spans(data)),
-                // What was written last when a run was killed or a disk was full.
+                Ok(line) => self.pending = Box::new(spans(line)),
+                // The run was killed or the disk was full.
                 Err(error) if error.is_eof() && !self.line.ends_with(b"\n") && self.resource.is_some() => {
                     self.is_cut_off = true;
                     return Ok(None);
@@ -138,7 +139,7 @@ impl<R: BufRead> SavedTrace<R> {
 }
 
 impl<R: BufRead> Iterator for SavedTrace<R> {
-    type Item = Result<SpanData, ReadError>;
+    type Item = Result<Span, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_over {
@@ -151,111 +152,29 @@ impl<R: BufRead> Iterator for SavedTrace<R> {
 }
 
 /// The spans of a line, with the attributes of their resource.
-fn spans(data: TracesData) -> impl Iterator<Item = (Arc<[ProtoKeyValue]>, Span)> {
-    data.resource_spans.into_iter().flat_map(|group| {
-        let attributes: Arc<[_]> = group.resource.map(|resource| resource.attributes).unwrap_or_default().into();
+fn spans(line: Line) -> impl Iterator<Item = (Arc<Attributes>, Span)> {
+    line.resource_spans.into_iter().flat_map(|group| {
+        let attributes = Arc::new(group.resource.unwrap_or_default().attributes);
         let spans = group.scope_spans.into_iter().flat_map(|scope| scope.spans);
         spans.map(move |span| (Arc::clone(&attributes), span))
     })
 }
 
-/// As the SDK has it. What is malformed in it counts as missing.
-fn span_data(span: Span) -> SpanData {
-    let (trace, id) = (bytes(&span.trace_id), bytes(&span.span_id));
-    let context = |trace, id| {
-        let (trace, id) = (opentelemetry::TraceId::from_bytes(trace), opentelemetry::SpanId::from_bytes(id));
-        SpanContext::new(trace, id, TraceFlags::SAMPLED, false, TraceState::NONE)
+/// The resource as the SDK has it.
+fn resource(attributes: &Attributes) -> Resource {
+    let strings = |texts: &[String]| texts.iter().cloned().map(StringValue::from).collect();
+    let value = |value: &Value| match value {
+        Value::Bool(value) => ResourceValue::Bool(*value),
+        Value::Int(value) => ResourceValue::I64(*value),
+        Value::Float(value) => ResourceValue::F64(*value),
+        Value::String(text) => ResourceValue::String(text.clone().into()),
+        Value::Bools(values) => ResourceValue::Array(Array::Bool(values.clone())),
+        Value::Ints(values) => ResourceValue::Array(Array::I64(values.clone())),
+        Value::Floats(values) => ResourceValue::Array(Array::F64(values.clone())),
+        Value::Strings(texts) => ResourceValue::Array(Array::String(strings(texts))),
     };
-    let mut events = SpanEvents::default();
-    events.dropped_count = span.dropped_events_count;
-    events.events = span
-        .events
-        .into_iter()
-        .map(|event| {
-            let attributes = event.attributes.into_iter().map(key_value).collect();
-            Event::new(event.name, time(event.time_unix_nano), attributes, event.dropped_attributes_count)
-        })
-        .collect();
-    let mut links = SpanLinks::default();
-    links.links = span
-        .links
-        .iter()
-        .map(|link| Link::with_context(context(bytes(&link.trace_id), bytes(&link.span_id))))
-        .collect();
-    let status = span.status.unwrap_or_default();
-    SpanData {
-        span_context: context(trace, id),
-        parent_span_id: opentelemetry::SpanId::from_bytes(bytes(&span.parent_span_id)),
-        // SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
-        parent_span_is_remote: span.flags & 0x200 != 0,
-        span_kind: match span.kind {
-            kind if kind == span::SpanKind::Client as i32 => SpanKind::Client,
-            kind if kind == span::SpanKind::Server as i32 => SpanKind::Server,
-            kind if kind == span::SpanKind::Producer as i32 => SpanKind::Producer,
-            kind if kind == span::SpanKind::Consumer as i32 => SpanKind::Consumer,
-            _ => SpanKind::Internal,
-        },
-        name: span.name.into(),
-        start_time: time(span.start_time_unix_nano),
-        end_time: time(span.end_time_unix_nano),
-        attributes: span.attributes.into_iter().map(key_value).collect(),
-        dropped_attributes_count: span.dropped_attributes_count,
-        events,
-        links,
-        status: match StatusCode::try_from(status.code) {
-            Ok(StatusCode::Error) => Status::error(status.message),
-            Ok(StatusCode::Ok) => Status::Ok,
-            _ => Status::Unset,
-        },
-        instrumentation_scope: InstrumentationScope::default(),
-    }
-}
-
-fn bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    bytes.try_into().unwrap_or([0; N])
-}
-
-fn time(nanoseconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds)
-}
-
-fn key_value(attribute: ProtoKeyValue) -> KeyValue {
-    KeyValue::new(attribute.key, value(attribute.value.unwrap_or_default()))
-}
-
-/// What the SDK has no type for becomes JSON.
-fn value(value: AnyValue) -> Value {
-    match value.value {
-        Some(any_value::Value::StringValue(text)) => text.into(),
-        Some(any_value::Value::BoolValue(value)) => value.into(),
-        Some(any_value::Value::IntValue(value)) => value.into(),
-        Some(any_value::Value::DoubleValue(value)) => value.into(),
-        Some(any_value::Value::ArrayValue(array)) => {
-            let texts: Option<Vec<StringValue>> = array
-                .values
-                .iter()
-                .map(|value| match &value.value {
-                    Some(any_value::Value::StringValue(text)) => Some(text.clone().into()),
-                    _ => None,
-                })
-                .collect();
-            let integers: Option<Vec<i64>> = array
-                .values
-                .iter()
-                .map(|value| match value.value {
-                    Some(any_value::Value::IntValue(value)) => Some(value),
-                    _ => None,
-                })
-                .collect();
-            match (texts, integers) {
-                (Some(texts), _) => Value::Array(Array::String(texts)),
-                (_, Some(integers)) => Value::Array(Array::I64(integers)),
-                _ => serde_json::to_string(&array).unwrap_or_default().into(),
-            }
-        }
-        Some(other) => serde_json::to_string(&other).unwrap_or_default().into(),
-        None => "".into(),
-    }
+    let attributes = attributes.iter().map(|(key, of_key)| KeyValue::new(key.clone(), value(of_key)));
+    Resource::builder_empty().with_attributes(attributes).build()
 }
 
 #[cfg(test)]
@@ -272,13 +191,13 @@ mod tests {
     /// The names of the spans, the line that was cut off, and how it ended.
     fn read(file: &str, trace: Option<u8>) -> (Vec<String>, Option<u64>, Result<Resource, ReadError>) {
         let mut saved = SavedTrace::new(file.as_bytes(), trace.map(|trace| TraceId([trace; 16])));
-        let names = saved.by_ref().map_while(|span| Some(span.ok()?.name.into_owned())).collect();
+        let names = saved.by_ref().map_while(|span| Some(span.ok()?.name)).collect();
         assert!(saved.next().is_none(), "it has ended");
         (names, saved.cut_off(), saved.finish())
     }
 
     #[test]
-    fn a_trace_is_chosen_if_there_are_several() {
+    fn one_of_several_traces_must_be_chosen() {
         let file = line(1, "a") + "\n" + &line(2, "b") + &line(1, "c");
         let (names, _, end) = read(&file, Some(1));
         assert!(names == ["a", "c"] && end.is_ok());
@@ -289,19 +208,29 @@ mod tests {
     }
 
     #[test]
-    fn a_last_line_that_was_cut_off_is_left_out() {
+    fn an_incomplete_last_line_is_skipped() {
         let file = line(1, "a") + &line(1, "b")[..40];
         let (names, cut_off, end) = read(&file, None);
         assert!(names == ["a"] && cut_off == Some(2) && end.is_ok());
     }
 
     #[test]
-    fn a_line_that_is_not_otlp_is_named() {
+    fn a_line_that_is_not_otlp_is_reported_by_its_number() {
         for file in [line(1, "a") + "nonsense\n" + &line(1, "b"), line(1, "a") + &line(1, "b")[..40] + "\n"] {
             let mut saved = SavedTrace::new(file.as_bytes(), None);
             assert!(saved.next().is_some_and(|span| span.is_ok()));
             assert!(matches!(saved.next(), Some(Err(ReadError::Malformed { line: 2, .. }))));
             assert!(saved.next().is_none());
         }
+    }
+
+    #[test]
+    fn a_line_beyond_the_limit_is_reported_by_its_number() {
+        let blank = vec![b' '; LINE_LIMIT - 1];
+        let file = [line(1, "a").as_bytes(), &blank, b"\n", &blank, b"  \n"].concat();
+        let mut saved = SavedTrace::new(&file[..], None);
+        assert!(saved.next().is_some_and(|span| span.is_ok()));
+        assert!(matches!(saved.next(), Some(Err(ReadError::LongLine { line: 3 }))), "the limit itself is accepted");
+        assert!(saved.next().is_none());
     }
 }

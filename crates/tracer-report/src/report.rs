@@ -1,19 +1,21 @@
-//! What every report to a file has in common.
+//! The interface of every report that is a file.
 
 use std::io;
 
-use opentelemetry_sdk::{Resource, trace::SpanData};
+use opentelemetry_sdk::Resource;
+
+use crate::span::Span;
 
 /// A report that is written to a file while the spans come in.
 pub trait Report: Send {
-    /// Takes in a span. Spans come in any order.
+    /// Adds a span. Spans come in any order.
     ///
     /// # Errors
     ///
     /// The file cannot be written.
-    fn add(&mut self, span: &SpanData) -> io::Result<()>;
+    fn add(&mut self, span: &Span<'_>) -> io::Result<()>;
 
-    /// Writes what is left. No more spans come. `resource` says whose trace it is.
+    /// Writes the rest. No more spans come. `resource` describes the machine and the run.
     ///
     /// # Errors
     ///

@@ -1,24 +1,25 @@
-//! What a report needs of a span, small enough to keep a great many of them.
+//! A span as a small row, so that a report can keep a great many of them.
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
-use opentelemetry::{SpanId, Value, trace::Status};
-use opentelemetry_sdk::trace::SpanData;
-use tracer_model::semconv;
+use tracer_model::SpanId;
 
-use crate::untrusted::Untrusted;
+use crate::{
+    span::{Call, Certificate, Span, Subject},
+    untrusted::Untrusted,
+};
 
-/// A string in [`Rows::strings`]: its place, counted from 1, so that no label takes no room.
+/// The place of a string in [`Rows::strings`], counted from 1, so that an `Option` of it needs no extra memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Label(NonZeroU32);
 
-/// What a span is about.
+/// The subject of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Process,
     Connection,
     Lookup,
-    /// Not one of ours.
+    /// A span of another program.
     Other,
 }
 
@@ -26,27 +27,27 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) id: SpanId,
-    pub(crate) parent: SpanId,
+    pub(crate) parent: Option<SpanId>,
     pub(crate) kind: Kind,
     pub(crate) is_root: bool,
     pub(crate) is_unfinished: bool,
     pub(crate) is_fork: bool,
-    /// By a signal that is sent to end it.
+    /// A signal ended it that is usually sent to end a process.
     pub(crate) is_killed: bool,
     pub(crate) is_repaired: bool,
     pub(crate) name: Label,
-    /// Why it failed.
+    /// The reason, if it failed.
     pub(crate) failure: Option<Label>,
-    /// Of a connection: whom it was with.
+    /// The other end, if it is a connection.
     pub(crate) peer: Option<Label>,
     pub(crate) pid: u32,
     pub(crate) parent_pid: u32,
     /// Nanoseconds since the epoch.
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Of a process: CPU time, nanoseconds.
+    /// CPU time of a process, nanoseconds.
     pub(crate) cpu: u64,
-    /// Of a connection: payload in both directions.
+    /// Payload of a connection in both directions.
     pub(crate) bytes: u64,
 }
 
@@ -56,79 +57,46 @@ impl Row {
     }
 }
 
-/// Where and how a process was called that failed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Call {
-    pub(crate) directory: Option<Untrusted>,
-    pub(crate) arguments: Vec<Untrusted>,
-}
-
-/// What the root span says of the whole trace.
+/// What the root span says about the whole trace.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct About {
     pub(crate) trace_id: String,
     /// The command with its arguments.
     pub(crate) arguments: Vec<Untrusted>,
-    /// Processors that it could use; 0 if that is not known.
-    pub(crate) cpus: u64,
-    pub(crate) is_complete: bool,
-    pub(crate) version: Option<Untrusted>,
-    /// What is missing, by attribute.
-    pub(crate) losses: Vec<(String, i64)>,
-    /// What was not observed, and why.
-    pub(crate) unobserved: Option<Untrusted>,
+    pub(crate) certificate: Certificate,
 }
 
 impl About {
-    /// What it says, and what its command is.
-    pub(crate) fn of(span: &SpanData) -> Self {
-        let mut about = Self {
-            trace_id: span.span_context.trace_id().to_string(),
-            arguments: call(span).arguments,
-            ..Self::default()
-        };
-        for attribute in &span.attributes {
-            match (attribute.key.as_str(), &attribute.value) {
-                (semconv::COMPLETE, Value::Bool(is_complete)) => about.is_complete = *is_complete,
-                (semconv::CPUS, value) => about.cpus = whole(value),
-                (semconv::UNOBSERVED, value) => about.unobserved = Some(value.as_str().into()),
-                (semconv::VERSION, value) => about.version = Some(value.as_str().into()),
-                (key, Value::I64(count)) if *count > 0 && semconv::is_loss(key) => {
-                    about.losses.push((key.to_owned(), *count));
-                }
-                _ => {}
-            }
+    /// Reads the root span. A root that is still running has no certificate yet.
+    pub(crate) fn of(root: &Span<'_>) -> Self {
+        let mut arguments = root.call().arguments;
+        if arguments.is_empty() {
+            arguments.push(root.name.as_ref().into());
         }
-        if about.arguments.is_empty() {
-            about.arguments.push(span.name.as_ref().into());
-        }
-        about
+        Self { trace_id: root.trace.to_string(), arguments, certificate: root.certificate().unwrap_or_default() }
     }
 }
 
-/// Enough spans for a text or for the live page of a run. The memory of a run must have a limit.
+/// The most spans that the text or the live page of a run keeps. The memory of a run must have a limit.
 pub const SPAN_LIMIT: usize = 250_000;
 
-/// The spans of a trace, each reduced to what reports need of it.
+/// The spans of a trace, each reduced to the facts that reports need.
 #[derive(Debug)]
 pub struct Rows {
     pub(crate) rows: Vec<Row>,
     pub(crate) about: About,
     longest_root: Option<u64>,
     limit: usize,
-    /// Spans that were beyond the limit.
+    /// How many spans were beyond the limit.
     pub(crate) left_out: u64,
     strings: Vec<Untrusted>,
     known: HashMap<Arc<str>, Label>,
-    /// Of processes that failed, by their index in `rows`.
+    /// The calls of failed processes, by their index in `rows`.
     calls: HashMap<usize, Call>,
 }
 
-/// Processes that failed and of which it is kept how they were called.
+/// The most failed processes whose calls are kept.
 const CALLS: usize = 1000;
-
-/// Of the arguments of each, so many bytes.
-const CALL_BYTES: usize = 4096;
 
 impl Default for Rows {
     fn default() -> Self {
@@ -137,7 +105,7 @@ impl Default for Rows {
 }
 
 impl Rows {
-    /// Keeps so many spans that are no processes, twice as many processes, and the root.
+    /// Keeps at most `limit` spans that are not processes, twice as many processes, and the root.
     pub fn with_limit(limit: usize) -> Self {
         Self {
             rows: Vec::new(),
@@ -151,106 +119,66 @@ impl Rows {
         }
     }
 
-    /// Takes in a span. The order of the spans does not matter.
-    pub fn add(&mut self, span: &SpanData) {
+    /// Adds a span. The order of the spans does not matter.
+    pub fn add(&mut self, span: &Span<'_>) {
         self.insert(span);
     }
 
-    /// Takes in a span and returns its index. `None`: there was no room for it.
-    pub(crate) fn insert(&mut self, span: &SpanData) -> Option<usize> {
+    /// Adds a span and returns its index. `None`: there was no room for it.
+    pub(crate) fn insert(&mut self, span: &Span<'_>) -> Option<usize> {
         let row = self.read(span);
         self.keep(row, span)
     }
 
-    /// What there is to know of a span, which is not kept.
-    pub(crate) fn read(&mut self, span: &SpanData) -> Row {
-        let mut row = Row {
-            id: span.span_context.span_id(),
-            parent: span.parent_span_id,
-            kind: Kind::Other,
-            is_root: false,
-            is_unfinished: false,
-            is_fork: false,
-            is_killed: false,
-            is_repaired: false,
-            name: self.intern(&span.name),
-            failure: None,
-            peer: None,
-            pid: 0,
-            parent_pid: 0,
-            start: nanoseconds(span.start_time),
-            end: nanoseconds(span.end_time.max(span.start_time)),
-            cpu: 0,
-            bytes: 0,
-        };
-        let (mut exit, mut signal, mut error) = (0, None, None);
-        let (mut is_oom_victim, mut address, mut path, mut port) = (false, None, None, 0);
-        for attribute in &span.attributes {
-            let value = &attribute.value;
-            match attribute.key.as_str() {
-                semconv::PROCESS_PID => (row.kind, row.pid) = (Kind::Process, whole(value)),
-                semconv::PROCESS_PARENT_PID => row.parent_pid = whole(value),
-                semconv::DNS_QUESTION_NAME => row.kind = Kind::Lookup,
-                semconv::NETWORK_TRANSPORT if row.kind == Kind::Other => row.kind = Kind::Connection,
-                semconv::FORK => row.is_fork = true,
-                semconv::UNFINISHED => row.is_unfinished = true,
-                semconv::REPAIRED => row.is_repaired = true,
-                semconv::COMPLETE => row.is_root = true,
-                semconv::CPU_USER | semconv::CPU_SYSTEM => row.cpu = row.cpu.saturating_add(seconds(value)),
-                semconv::BYTES_SENT
-                | semconv::BYTES_RECEIVED
-                | semconv::FLOW_BYTES_SENT
-                | semconv::FLOW_BYTES_RECEIVED => row.bytes = row.bytes.saturating_add(whole(value)),
-                semconv::NETWORK_PEER_ADDRESS => path = Some(value.as_str()),
-                semconv::SERVER_ADDRESS => address = Some(value.as_str()),
-                semconv::SERVER_PORT => port = whole(value),
-                semconv::PROCESS_EXIT_CODE => exit = whole(value),
-                semconv::EXIT_SIGNAL => signal = Some(value.as_str()),
-                semconv::EXIT_OOM => is_oom_victim = true,
-                semconv::ERROR_TYPE => error = Some(value.as_str()),
-                _ => {}
+    /// Makes a row of a span, but does not keep it.
+    pub(crate) fn read(&mut self, span: &Span<'_>) -> Row {
+        let name = self.intern(&span.name);
+        let process = span.process().copied().unwrap_or_default();
+        let (kind, peer, bytes) = match &span.subject {
+            Subject::Process(_) => (Kind::Process, None, 0),
+            Subject::Connection(connection) => {
+                let peer = connection.peer.as_deref().map(|peer| self.intern(peer));
+                (Kind::Connection, peer.or(connection.is_accepted.then_some(name)), connection.bytes)
             }
+            Subject::Lookup => (Kind::Lookup, None, 0),
+            Subject::Other => (Kind::Other, None, 0),
+        };
+        Row {
+            id: span.id,
+            parent: span.parent,
+            kind,
+            is_root: process.is_root,
+            is_unfinished: span.is_unfinished,
+            is_fork: process.is_fork,
+            is_killed: process.is_killed,
+            is_repaired: span.is_repaired,
+            name,
+            failure: span.failure.as_deref().map(|failure| self.intern(failure)),
+            peer,
+            pid: process.pid,
+            parent_pid: process.parent_pid,
+            start: span.start,
+            end: span.end,
+            cpu: process.cpu,
+            bytes,
         }
-        if matches!(span.status, Status::Error { .. }) {
-            row.is_killed = matches!(signal.as_deref(), Some("SIGTERM" | "SIGKILL" | "SIGINT" | "SIGHUP" | "SIGPIPE"));
-            let failure = match (row.kind, signal, error) {
-                (Kind::Process, Some(signal), _) if is_oom_victim => format!("{signal}, out of memory"),
-                (Kind::Process, Some(signal), _) => signal.into_owned(),
-                (Kind::Process, None, _) => format!("exit {exit}"),
-                (_, _, Some(error)) => error.replace('_', " "),
-                _ => "failed".to_owned(),
-            };
-            row.failure = Some(self.intern(&failure));
-        }
-        if row.kind == Kind::Connection {
-            row.peer = match span.span_kind {
-                opentelemetry::trace::SpanKind::Server => Some(row.name),
-                // Of a unix socket that is its path.
-                _ if port == 0 => path.map(|path| self.intern(&path)),
-                _ => address.map(|address| {
-                    let is_v6 = address.contains(':');
-                    self.intern(&if is_v6 { format!("[{address}]:{port}") } else { format!("{address}:{port}") })
-                }),
-            };
-        }
-        row
     }
 
-    /// Keeps what was read of a span; gives its index, if there is room.
-    pub(crate) fn keep(&mut self, row: Row, span: &SpanData) -> Option<usize> {
-        // What hangs under a process is the first to be left out.
+    /// Keeps the row of a span and returns its index, if there is room.
+    pub(crate) fn keep(&mut self, row: Row, span: &Span<'_>) -> Option<usize> {
+        // Connections and lookups are left out first, because processes hold the tree together.
         let limit = if row.kind == Kind::Process { self.limit.saturating_mul(2) } else { self.limit };
         if self.rows.len() >= limit && !row.is_root {
             self.left_out += 1;
             return None;
         }
-        // Of several roots the longest counts, as for the tree.
+        // If there are several roots, the longest counts. The tree uses the same rule.
         if row.is_root && self.longest_root.is_none_or(|longest| row.duration() > longest) {
             self.longest_root = Some(row.duration());
             self.about = About::of(span);
         }
         if row.failure.is_some() && row.kind == Kind::Process && self.calls.len() < CALLS {
-            self.calls.insert(self.rows.len(), call(span));
+            self.calls.insert(self.rows.len(), span.call());
         }
         self.rows.push(row);
         Some(self.rows.len() - 1)
@@ -260,7 +188,7 @@ impl Rows {
         &self.strings[text.0.get() as usize - 1]
     }
 
-    /// How a process was called, if it failed.
+    /// The call of a failed process.
     pub(crate) fn call(&self, row: usize) -> Option<&Call> {
         self.calls.get(&row)
     }
@@ -277,46 +205,31 @@ impl Rows {
     }
 }
 
-fn call(span: &SpanData) -> Call {
-    let mut call = Call::default();
-    for attribute in &span.attributes {
-        match (attribute.key.as_str(), &attribute.value) {
-            (semconv::PROCESS_WORKING_DIRECTORY, value) => call.directory = Some(value.as_str().into()),
-            (semconv::PROCESS_COMMAND_ARGS, Value::Array(opentelemetry::Array::String(arguments))) => {
-                let mut room = CALL_BYTES;
-                let fits = |argument: &&opentelemetry::StringValue| {
-                    room = room.saturating_sub(argument.as_str().len() + 1);
-                    room > 0
-                };
-                call.arguments = arguments.iter().take_while(fits).map(|argument| argument.as_str().into()).collect();
-                if call.arguments.len() < arguments.len() {
-                    call.arguments.push("...".into());
-                }
-            }
-            _ => {}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::SavedTrace;
+
+    #[test]
+    fn an_attribute_does_not_overwrite_the_certificate() {
+        let file = concat!(
+            r#"{"resourceSpans":[{"scopeSpans":[{"spans":["#,
+            r#"{"traceId":"0102030405060708090a0b0c0d0e0f10","spanId":"0000000000000002","parentSpanId":"0000000000000001","#,
+            r#""name":"cc","kind":1,"startTimeUnixNano":"1500000000","endTimeUnixNano":"9000000000","#,
+            r#""attributes":[{"key":"process.pid","value":{"intValue":"8"}},"#,
+            r#"{"key":"process_tracer.complete","value":{"boolValue":true}}]},"#,
+            r#"{"traceId":"0102030405060708090a0b0c0d0e0f10","spanId":"0000000000000001","#,
+            r#""name":"make","kind":1,"startTimeUnixNano":"1000000000","endTimeUnixNano":"3500000000","#,
+            r#""attributes":[{"key":"process.pid","value":{"intValue":"7"}},"#,
+            r#"{"key":"process_tracer.lost.forks","value":{"intValue":"5"}},"#,
+            r#"{"key":"process_tracer.complete","value":{"boolValue":true}}]}"#,
+            r#"]}]}]}"#,
+        );
+        let mut rows = Rows::default();
+        for span in SavedTrace::new(file.as_bytes(), None) {
+            rows.add(&Span::from(&span.unwrap()));
         }
+        assert_eq!(rows.rows.iter().map(|row| row.is_root).collect::<Vec<_>>(), [false, true]);
+        assert!(!rows.about.certificate.is_complete, "forks are missing");
     }
-    call
-}
-
-/// A whole number; 0 for what is none, or out of range.
-fn whole<T: TryFrom<i64> + Default>(value: &Value) -> T {
-    match value {
-        Value::I64(value) => T::try_from(*value).unwrap_or_default(),
-        _ => T::default(),
-    }
-}
-
-/// Seconds as nanoseconds.
-fn seconds(value: &Value) -> u64 {
-    match value {
-        Value::F64(value) => (value * 1e9).round() as u64,
-        Value::I64(value) => u64::try_from(*value).unwrap_or_default().saturating_mul(1_000_000_000),
-        _ => 0,
-    }
-}
-
-pub(crate) fn nanoseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,24 +1,21 @@
-//! Small traces to test reports with.
+//! Small traces for the tests of reports.
 
 use std::{
     io::{self, Write},
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
 };
 
-use opentelemetry::{
-    Array, KeyValue, SpanId, StringValue, TraceId,
-    trace::{SpanContext, SpanKind, Status, TraceFlags, TraceState},
-};
-use opentelemetry_sdk::{
-    Resource,
-    trace::{SpanData, SpanEvents, SpanLinks},
-};
-use tracer_model::semconv;
+use opentelemetry_sdk::Resource;
+use tracer_model::{SpanId, TraceId, Value, semconv};
 
-use crate::{report::Report, row::Rows};
+use crate::{
+    otlp_json::{Kind, Span},
+    report::Report,
+    row::Rows,
+    span,
+};
 
-/// A process, and what it does; times are milliseconds since the beginning.
+/// A process with its connections and children. Times are milliseconds since the beginning.
 #[derive(Clone, Debug)]
 pub(crate) struct Story {
     name: String,
@@ -49,8 +46,8 @@ pub(crate) fn story(name: &str, start: u64, length: u64) -> Story {
 }
 
 impl Story {
-    pub(crate) fn starts(mut self, name: &str, start: u64, length: u64, tell: impl FnOnce(Self) -> Self) -> Self {
-        self.children.push(tell(story(name, start, length)));
+    pub(crate) fn starts(mut self, name: &str, start: u64, length: u64, more: impl FnOnce(Self) -> Self) -> Self {
+        self.children.push(more(story(name, start, length)));
         self
     }
 
@@ -63,7 +60,7 @@ impl Story {
         Self { exit, ..self }
     }
 
-    /// By SIGTERM.
+    /// Killed by SIGTERM.
     pub(crate) fn dies(self) -> Self {
         Self { exit: 143, ..self.dies_by("SIGTERM") }
     }
@@ -91,89 +88,93 @@ impl Story {
 
     pub(crate) fn rows(&self) -> Rows {
         let mut rows = Rows::default();
-        for span in self.spans() {
-            rows.add(&span);
+        for span in &self.spans() {
+            rows.add(&span.into());
         }
         rows
     }
 
-    /// Children before their parents, as they come.
-    pub(crate) fn spans(&self) -> Vec<SpanData> {
+    /// The spans of the process and below it. Children come before their parents, as in a run.
+    pub(crate) fn spans(&self) -> Vec<Span> {
         let mut spans = Vec::new();
-        self.tell(SpanId::INVALID, &mut spans, &mut 0);
+        self.write(None, &mut spans, &mut 0);
         spans
     }
 
-    fn tell(&self, parent: SpanId, spans: &mut Vec<SpanData>, last: &mut u64) {
+    /// `last` is the number of the last span. The parent is given by its number.
+    fn write(&self, parent: Option<u64>, spans: &mut Vec<Span>, last: &mut u64) {
         *last += 1;
-        let (id, pid) = (SpanId::from(*last), i64::try_from(100 + *last).unwrap());
+        let number = *last;
         for (host, port, start, length, bytes) in &self.connections {
             *last += 1;
-            spans.push(SpanData {
-                span_kind: SpanKind::Client,
+            spans.push(Span {
+                kind: Kind::Client,
                 attributes: vec![
-                    KeyValue::new(semconv::NETWORK_TRANSPORT, "tcp"),
-                    KeyValue::new(semconv::SERVER_ADDRESS, host.clone()),
-                    KeyValue::new(semconv::SERVER_PORT, *port),
-                    KeyValue::new(semconv::BYTES_SENT, *bytes),
+                    (semconv::NETWORK_TRANSPORT.to_owned(), Value::String("tcp".to_owned())),
+                    (semconv::SERVER_ADDRESS.to_owned(), Value::String(host.clone())),
+                    (semconv::SERVER_PORT.to_owned(), Value::Int(*port)),
+                    (semconv::BYTES_SENT.to_owned(), Value::Int(*bytes)),
                 ],
-                ..span(SpanId::from(*last), id, format!("connect {host}:{port}"), *start, *length)
+                ..span(*last, Some(number), format!("connect {host}:{port}"), *start, *length)
             });
         }
         for child in &self.children {
-            child.tell(id, spans, last);
+            child.write(Some(number), spans, last);
         }
-        let arguments = self.arguments.iter().cloned().map(StringValue::from).collect();
+        let pid = |number: u64| Value::Int(100 + number as i64);
         let mut attributes = vec![
-            KeyValue::new(semconv::PROCESS_PID, pid),
-            KeyValue::new(semconv::PROCESS_COMMAND_ARGS, opentelemetry::Value::Array(Array::String(arguments))),
-            KeyValue::new(semconv::PROCESS_WORKING_DIRECTORY, "/src"),
-            KeyValue::new(semconv::PROCESS_EXIT_CODE, self.exit),
-            KeyValue::new(semconv::CPU_USER, self.cpu as f64 / 1e3),
+            (semconv::PROCESS_PID, pid(number)),
+            (semconv::PROCESS_COMMAND_ARGS, Value::Strings(self.arguments.clone())),
+            (semconv::PROCESS_WORKING_DIRECTORY, Value::String("/src".to_owned())),
+            (semconv::PROCESS_EXIT_CODE, Value::Int(self.exit)),
+            (semconv::CPU_USER, Value::Float(self.cpu as f64 / 1e3)),
         ];
         if let Some(signal) = &self.signal {
-            attributes.push(KeyValue::new(semconv::EXIT_SIGNAL, signal.clone()));
+            attributes.push((semconv::EXIT_SIGNAL, Value::String(signal.clone())));
         }
         if self.is_fork {
-            attributes.push(KeyValue::new(semconv::FORK, true));
+            attributes.push((semconv::FORK, Value::Bool(true)));
         }
-        if parent != SpanId::INVALID {
-            let parent = i64::from_be_bytes(parent.to_bytes());
-            attributes.push(KeyValue::new(semconv::PROCESS_PARENT_PID, 100 + parent));
-        } else {
-            attributes.push(KeyValue::new(semconv::COMPLETE, true));
-            attributes.push(KeyValue::new(semconv::CPUS, 2));
+        match parent {
+            Some(parent) => attributes.push((semconv::PROCESS_PARENT_PID, pid(parent))),
+            None => attributes.extend([(semconv::COMPLETE, Value::Bool(true)), (semconv::CPUS, Value::Int(2))]),
         }
-        let status = if self.exit == 0 { Status::Unset } else { Status::error(format!("exit code {}", self.exit)) };
-        spans.push(SpanData { attributes, status, ..span(id, parent, self.name.clone(), self.start, self.length) });
+        let killed_by = self.signal.as_ref().map(|signal| format!("killed by {signal}"));
+        spans.push(Span {
+            attributes: attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            has_failed: self.exit != 0,
+            message: killed_by.unwrap_or_else(|| format!("exit code {}", self.exit)),
+            ..span(number, parent, self.name.clone(), self.start, self.length)
+        });
     }
 }
 
-fn span(id: SpanId, parent: SpanId, name: String, start: u64, length: u64) -> SpanData {
-    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000) + Duration::from_millis(start);
-    SpanData {
-        span_context: SpanContext::new(TraceId::from(1), id, TraceFlags::SAMPLED, false, TraceState::NONE),
-        parent_span_id: parent,
-        parent_span_is_remote: false,
-        span_kind: SpanKind::Internal,
-        name: name.into(),
-        start_time: start,
-        end_time: start + Duration::from_millis(length),
+fn span(number: u64, parent: Option<u64>, name: String, start: u64, length: u64) -> Span {
+    let id = |number: u64| SpanId(number.to_be_bytes());
+    let start = (1_000_000_000_000 + start) * 1_000_000;
+    Span {
+        trace_id: TraceId(1_u128.to_be_bytes()),
+        span_id: id(number),
+        parent_id: parent.map(id),
+        is_parent_remote: false,
+        kind: Kind::Internal,
+        name,
+        start,
+        end: start + length * 1_000_000,
         attributes: Vec::new(),
-        dropped_attributes_count: 0,
-        events: SpanEvents::default(),
-        links: SpanLinks::default(),
-        status: Status::Unset,
-        instrumentation_scope: opentelemetry::InstrumentationScope::default(),
+        events: Vec::new(),
+        links: Vec::new(),
+        has_failed: false,
+        message: String::new(),
     }
 }
 
-/// What a report makes of them.
-pub(crate) fn written(spans: &[SpanData], begin: impl FnOnce(Box<dyn Write + Send>) -> Box<dyn Report>) -> Vec<u8> {
+/// The report of these spans.
+pub(crate) fn written(spans: &[Span], begin: impl FnOnce(Box<dyn Write + Send>) -> Box<dyn Report>) -> Vec<u8> {
     let text = Shared::default();
     let mut report = begin(Box::new(text.clone()));
     for span in spans {
-        report.add(span).unwrap();
+        report.add(&span::Span::from(span)).unwrap();
     }
     report.finish(&Resource::builder_empty().build()).unwrap();
     std::mem::take(&mut text.0.lock().unwrap())

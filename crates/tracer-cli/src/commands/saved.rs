@@ -7,9 +7,9 @@ use std::{
 };
 
 use anyhow::{Error, Result, anyhow};
-use opentelemetry_sdk::{Resource, trace::SpanData};
+use opentelemetry_sdk::Resource;
 use tracer_model::TraceId;
-use tracer_report::{ReadError, SavedTrace};
+use tracer_report::{ReadError, SavedTrace, Span};
 
 use crate::{
     console::{self, Progress},
@@ -24,7 +24,7 @@ use crate::{
 pub(super) fn read(
     path: &Path,
     trace: Option<TraceId>,
-    mut take: impl FnMut(&SpanData) -> Result<()>,
+    mut take: impl FnMut(&Span<'_>) -> Result<()>,
 ) -> Result<Resource> {
     let explain = |error| explain(error, path, trace);
     let file = file::read(path).map_err(|error| explain(error.into()))?;
@@ -32,7 +32,7 @@ pub(super) fn read(
     let mut progress = Progress::default();
     let file = Watched { file, path, done: 0, total, progress: &mut progress };
     let mut saved = SavedTrace::new(BufReader::new(file), trace);
-    let taken = saved.by_ref().try_for_each(|span| take(&span.map_err(explain)?));
+    let taken = saved.by_ref().try_for_each(|span| take(&Span::from(&span.map_err(explain)?)));
     let (cut_off, resource) = (saved.cut_off(), saved.finish());
     progress.end();
     taken?;
@@ -51,6 +51,7 @@ fn explain(error: ReadError, path: &Path, trace: Option<TraceId>) -> Error {
         ReadError::Malformed { line, source } => {
             Error::new(source).context(format!("'{shown}', line {line}: not OTLP/JSON, as -o FILE.jsonl writes it"))
         }
+        ReadError::LongLine { .. } => anyhow!("'{shown}': {error}; a saved trace has shorter lines"),
         ReadError::SeveralTraces(traces) => {
             anyhow!("'{shown}' has {} traces; choose one, by report --trace-id ID: {}", traces.len(), list(&traces))
         }

@@ -7,7 +7,7 @@ use opentelemetry_sdk::Resource;
 use tracer_model::{Span, SpanId};
 use tracer_report::live::{Live, Watch};
 
-use super::{Closing, Sink, Undelivered, otel::Converter, queue::Queue};
+use super::{Closing, Sink, Undelivered, otel, queue::Queue};
 use crate::{console, privileges};
 
 pub(super) struct LiveSink {
@@ -17,8 +17,7 @@ pub(super) struct LiveSink {
 impl LiveSink {
     /// Begins to listen, and says where.
     pub(super) fn open(address: SocketAddr, token: &str, root: SpanId, resource: &Resource) -> Result<Self> {
-        let converter = Converter::from_environment();
-        let live = Live::open(address, token, root.0, resource, Box::new(move |span| converter.span_data(span)))
+        let live = Live::open(address, token, root, resource, otel::value_limit())
             .with_context(|| format!("cannot serve the live page at {address}"))?;
         console::say(format_args!("the trace so far is at {}", live.url()));
         Ok(Self { live })

@@ -20,14 +20,17 @@ pub(crate) struct Converter {
     value_limit: Option<usize>,
 }
 
+/// The longest string value of an attribute, in characters, from the environment.
+pub(super) fn value_limit() -> Option<usize> {
+    let limit = |name| variable(name).and_then(|value| value.parse().ok());
+    limit("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT").or_else(|| limit("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"))
+}
+
 impl Converter {
     /// A converter with the limits of the environment.
     pub(crate) fn from_environment() -> Self {
-        let limit = |name| variable(name).and_then(|value| value.parse().ok());
         let scope = InstrumentationScope::builder("process-tracer").with_version(env!("CARGO_PKG_VERSION")).build();
-        let value_limit =
-            limit("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT").or_else(|| limit("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"));
-        Self { scope, value_limit }
+        Self { scope, value_limit: value_limit() }
     }
 
     pub(crate) fn span_data(&self, span: &Span) -> SpanData {

@@ -10,25 +10,24 @@ use anyhow::Result;
 use opentelemetry_sdk::Resource;
 use tracer_model::Span;
 use tracer_report::{
-    SPAN_LIMIT,
+    SPAN_LIMIT, Span as ReportSpan,
     formats::{Format, Text},
     text::TextReport,
 };
 
-use super::{Closing, Sink, Undelivered, file, otel::Converter, queue::Queue, report_file::ReportFile};
+use super::{Closing, Sink, Undelivered, file, otel, queue::Queue, report_file::ReportFile};
 use crate::console;
 
 /// A text for whoever has called us.
 pub(super) struct TextSink {
     report: TextReport,
-    converter: Converter,
     /// A file that it is appended to, else it is told on stderr.
     file: Option<PathBuf>,
 }
 
 impl TextSink {
     pub(super) fn new(text: Text) -> Self {
-        Self { report: TextReport::new(text, SPAN_LIMIT), converter: Converter::from_environment(), file: None }
+        Self { report: TextReport::new(text, SPAN_LIMIT), file: None }
     }
 
     /// The page of a CI job.
@@ -44,7 +43,7 @@ impl Sink for TextSink {
 
     fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
         for span in spans {
-            self.report.add(&self.converter.span_data(&span));
+            self.report.add(&ReportSpan::from(&*span));
         }
         Undelivered::default()
     }
@@ -68,7 +67,8 @@ fn append(file: &Path, text: &str) -> io::Result<()> {
 pub(super) struct ReportSink {
     path: PathBuf,
     resource: Resource,
-    converter: Converter,
+    /// The longest string value to show, in characters.
+    value_limit: Option<usize>,
     /// Until something went wrong.
     writer: Result<ReportFile, String>,
     has_spans: bool,
@@ -79,7 +79,7 @@ impl ReportSink {
         Ok(Self {
             path: path.to_owned(),
             resource: resource.clone(),
-            converter: Converter::from_environment(),
+            value_limit: otel::value_limit(),
             writer: Ok(ReportFile::create(format, path)?),
             has_spans: false,
         })
@@ -94,10 +94,11 @@ impl Sink for ReportSink {
     fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
         self.has_spans = true;
         for (index, span) in spans.iter().enumerate() {
+            let span = ReportSpan::from(&**span).with_value_limit(self.value_limit);
             let Ok(writer) = &mut self.writer else {
                 return Undelivered { lost: (spans.len() - index) as u64, ..Undelivered::default() };
             };
-            if let Err(error) = writer.report.add(&self.converter.span_data(span)) {
+            if let Err(error) = writer.report.add(&span) {
                 self.writer = Err(error.to_string());
             }
         }

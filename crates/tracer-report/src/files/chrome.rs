@@ -1,37 +1,37 @@
-//! Chrome's trace events, as JSON: a thread for each process, in one process that stands for the command, and a line of that
-//! process for each of its connections and lookups. Viewers are Perfetto, Speedscope, chrome://tracing.
+//! Chrome's trace events, as JSON. One process of the format represents the command. Each traced process is a thread of it.
+//! Each connection and lookup is a line of it. Perfetto, Speedscope and chrome://tracing show the file.
 //! <https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU>
 
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    time::SystemTime,
 };
 
-use opentelemetry::{SpanId, Value as OtelValue};
-use opentelemetry_sdk::{Resource, trace::SpanData};
-use serde_json::{Map, Value, json};
-use tracer_model::semconv;
+use opentelemetry_sdk::Resource;
+use serde_json::{Value, json};
+use tracer_model::{SpanId, semconv::KeyValues};
 
-use crate::{json::json_value, report::Report, row::nanoseconds};
+use crate::{json::json_object, report::Report, span::Span};
 
 pub(crate) struct Events {
     to: Box<dyn Write + Send>,
     is_first: bool,
-    /// What times count from, nanoseconds since the epoch.
+    /// The zero of all times, nanoseconds since the epoch.
     zero: Option<u64>,
-    /// Ends of connections, by span, whose other end has not come yet.
-    waiting: BTreeMap<String, Line>,
+    /// Ends of connections whose other end has not come yet, by span.
+    waiting: BTreeMap<SpanId, Line>,
 }
 
 struct Line {
-    start: SystemTime,
+    start: u64,
     begin: Value,
     end: Value,
 }
 
-/// Times are microseconds, in a double, which has the nanoseconds of no more than 100 days: so they count from a midnight so
-/// long before the first span that comes. The root comes last, and began before; Perfetto drops what is before zero.
+/// Days from the zero of times to the first span that comes. Zero is a midnight.
+///
+/// Times are microseconds in a double, which holds the nanoseconds of about 100 days. The root comes last and began first, and
+/// Perfetto drops events before zero.
 const DAYS_BEFORE: u64 = 30;
 
 /// Nanoseconds.
@@ -55,28 +55,26 @@ impl Events {
         Ok(())
     }
 
-    fn microseconds(&mut self, time: SystemTime) -> f64 {
-        let time = nanoseconds(time);
+    fn microseconds(&mut self, time: u64) -> f64 {
         let zero = *self.zero.get_or_insert((time / DAY).saturating_sub(DAYS_BEFORE) * DAY);
         time.saturating_sub(zero) as f64 / 1e3
     }
 
-    /// What a process does overlaps, as slices of a thread may not: each thing has its own line below the process that stands
-    /// for the command.
-    fn add_line(&mut self, span: &SpanData) -> io::Result<()> {
-        let id = span.span_context.span_id().to_string();
+    /// Connections of a process may overlap, and slices of a thread may not. So each connection and lookup has its own line.
+    fn add_line(&mut self, span: &Span<'_>) -> io::Result<()> {
+        let id = span.id.to_string();
         let event = json!({"name": span.name, "cat": "connection", "id2": {"local": id}, "pid": PID, "tid": 0});
         let (mut begin, mut end) = (event.clone(), event);
         begin["ph"] = "b".into();
-        begin["ts"] = self.microseconds(span.start_time).into();
-        begin["args"] = arguments(span);
+        begin["ts"] = self.microseconds(span.start).into();
+        begin["args"] = arguments(span, &span.details().attributes);
         end["ph"] = "e".into();
-        end["ts"] = self.microseconds(span.end_time.max(span.start_time)).into();
-        let line = Line { start: span.start_time, begin, end };
-        let Some(link) = span.links.iter().next() else { return self.write_line(&line) };
-        match self.waiting.remove(&link.span_context.span_id().to_string()) {
+        end["ts"] = self.microseconds(span.end).into();
+        let line = Line { start: span.start, begin, end };
+        let Some((_, link)) = span.links().first().copied() else { return self.write_line(&line) };
+        match self.waiting.remove(&link) {
             None => {
-                self.waiting.insert(id, line);
+                self.waiting.insert(span.id, line);
                 Ok(())
             }
             Some(other) if other.start <= line.start => self.write_linked(&id, other, line),
@@ -84,7 +82,7 @@ impl Events {
         }
     }
 
-    /// An arrow leads from the end of a connection that began first to the other.
+    /// Draws an arrow from the end of a connection that began first to the other end.
     fn write_linked(&mut self, arrow: &str, mut first: Line, mut second: Line) -> io::Result<()> {
         for (line, direction) in [(&mut first, "flow_out"), (&mut second, "flow_in")] {
             line.begin["bind_id"] = arrow.into();
@@ -99,13 +97,13 @@ impl Events {
         self.write(&line.end)
     }
 
-    /// An arrow begins at the slice that its thread has begun last, so that of a fork has one of its own.
-    fn add_fork(&mut self, id: &str, parent: i64, child: i64, ts: f64) -> io::Result<()> {
+    /// Draws an arrow from a fork to the new process. An arrow starts at the thread's latest slice, so a fork has its own.
+    fn add_fork(&mut self, id: SpanId, parent: u32, child: u32, ts: f64) -> io::Result<()> {
         let fork = json!({"name": "fork", "cat": "event", "ph": "i", "s": "t", "pid": PID, "tid": parent, "ts": ts});
         self.write(&fork)?;
         for (phase, tid) in [("s", parent), ("f", child)] {
             self.write(&json!({
-                "name": "fork", "cat": "fork", "ph": phase, "bp": "e", "id": id, "pid": PID, "tid": tid, "ts": ts,
+                "name": "fork", "cat": "fork", "ph": phase, "bp": "e", "id": id.to_string(), "pid": PID, "tid": tid, "ts": ts,
             }))?;
         }
         Ok(())
@@ -113,33 +111,25 @@ impl Events {
 }
 
 impl Report for Events {
-    fn add(&mut self, span: &SpanData) -> io::Result<()> {
-        let integer = |key| {
-            span.attributes.iter().find(|attribute| attribute.key.as_str() == key).and_then(|found| match found.value {
-                OtelValue::I64(value) => Some(value),
-                _ => None,
-            })
-        };
-        let Some(tid) = integer(semconv::PROCESS_PID) else { return self.add_line(span) };
+    fn add(&mut self, span: &Span<'_>) -> io::Result<()> {
+        let Some(process) = span.process() else { return self.add_line(span) };
+        let (tid, details) = (process.pid, span.details());
         let name = format!("{} {tid}", span.name);
         self.write(&json!({"name": "thread_name", "ph": "M", "pid": PID, "tid": tid, "args": {"name": name}}))?;
-        let ts = self.microseconds(span.start_time);
-        let dur = nanoseconds(span.end_time).saturating_sub(nanoseconds(span.start_time)) as f64 / 1e3;
-        let is_root = span.attributes.iter().any(|attribute| attribute.key.as_str() == semconv::COMPLETE);
-        if is_root {
+        let ts = self.microseconds(span.start);
+        let dur = (span.end - span.start) as f64 / 1e3;
+        if process.is_root {
             let name = json!({"name": "process_name", "ph": "M", "pid": PID, "args": {"name": span.name}});
             self.write(&name)?;
-        } else if let Some(parent) = integer(semconv::PROCESS_PARENT_PID) {
-            self.add_fork(&span.span_context.span_id().to_string(), parent, tid, ts)?;
+        } else if process.parent_pid > 0 {
+            self.add_fork(span.id, process.parent_pid, tid, ts)?;
         }
         self.write(&json!({
             "name": span.name, "cat": "process", "ph": "X", "pid": PID, "tid": tid, "ts": ts, "dur": dur,
-            "args": arguments(span),
+            "args": arguments(span, &details.attributes),
         }))?;
-        for event in &span.events.events {
-            let args: Map<_, _> =
-                event.attributes.iter().map(|kv| (kv.key.to_string(), json_value(&kv.value))).collect();
-            let ts = self.microseconds(event.timestamp);
+        for event in &details.events {
+            let (ts, args) = (self.microseconds(event.at), json_object(&event.attributes));
             self.write(&json!({
                 "name": event.name, "cat": "event", "ph": "i", "s": "t", "pid": PID, "tid": tid, "ts": ts, "args": args,
             }))?;
@@ -157,32 +147,30 @@ impl Report for Events {
     }
 }
 
-/// What there is to know of a span.
-fn arguments(span: &SpanData) -> Value {
-    let mut arguments: Map<String, Value> =
-        span.attributes.iter().map(|kv| (kv.key.to_string(), json_value(&kv.value))).collect();
-    arguments.insert("span_id".to_owned(), span.span_context.span_id().to_string().into());
-    if span.parent_span_id != SpanId::INVALID {
-        arguments.insert("parent_span_id".to_owned(), span.parent_span_id.to_string().into());
+/// The attributes of a span, and its ids.
+fn arguments(span: &Span<'_>, attributes: &KeyValues) -> Value {
+    let mut arguments = json_object(attributes);
+    arguments.insert("span_id".to_owned(), span.id.to_string().into());
+    if let Some(parent) = span.parent {
+        arguments.insert("parent_span_id".to_owned(), parent.to_string().into());
     }
     arguments.into()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use opentelemetry::trace::Link;
-
     use super::*;
-    use crate::story::{story, written};
+    use crate::{
+        otlp_json::{self, Link},
+        story::{story, written},
+    };
 
-    fn trace(spans: &[SpanData]) -> Value {
+    fn trace(spans: &[otlp_json::Span]) -> Value {
         serde_json::from_slice(&written(spans, |to| Box::new(Events::begin(to).unwrap()))).unwrap()
     }
 
     #[test]
-    fn each_process_is_a_thread_and_each_fork_an_arrow() {
+    fn each_process_is_a_thread_and_each_fork_is_an_arrow() {
         let story = story("make", 0, 100).starts("cc", 10, 50, |cc| cc.connects("cache", 80, 20, 5, 7));
         let trace = trace(&story.spans());
         let events = trace["traceEvents"].as_array().unwrap();
@@ -193,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arrow_leads_to_the_end_that_began_later() {
+    fn arrows_point_to_the_end_that_began_later() {
         let story = story("make", 0, 100).starts("cc", 10, 50, |cc| cc.connects("cache", 80, 20, 5, 7)).starts(
             "cache",
             5,
@@ -201,14 +189,15 @@ mod tests {
             |cache| cache.connects("cc", 81, 19, 7, 7).connects("alone", 82, 30, 1, 7),
         );
         let mut spans = story.spans();
-        let contexts: Vec<_> = spans.iter().map(|span| span.span_context.clone()).collect();
+        let ids: Vec<_> = spans.iter().map(|span| span.span_id).collect();
         for (span, other) in [(0, 2), (2, 0), (3, 4)] {
-            spans[span].links.links.push(Link::with_context(contexts[other].clone()));
+            let trace_id = spans[span].trace_id;
+            spans[span].links.push(Link { trace_id, span_id: ids[other] });
         }
         let trace = trace(&spans);
         let lines = trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "b");
         let lines = lines.map(|line| [&line["name"], &line["bind_id"], &line["flow_out"], &line["flow_in"]]);
-        let (arrow, yes, no) = (json!(contexts[2].span_id().to_string()), json!(true), Value::Null);
+        let (arrow, yes, no) = (json!(ids[2].to_string()), json!(true), Value::Null);
         assert_eq!(
             lines.collect::<Vec<_>>(),
             [
@@ -222,14 +211,14 @@ mod tests {
     #[test]
     fn times_are_exact_to_the_nanosecond_and_never_negative() {
         let mut spans = story("make", 0, 100).starts("cc", 10, 50, |cc| cc).spans();
-        spans[0].start_time += Duration::from_nanos(123_456_789);
-        spans[1].start_time -= Duration::from_secs(20 * 86_400) - Duration::from_nanos(1);
+        spans[0].start += 123_456_789;
+        spans[1].start -= 20 * DAY - 1;
         let trace = trace(&spans);
         let zero = trace["otherData"]["zero_unix_seconds"].as_u64().unwrap() * 1_000_000_000;
         let events = trace["traceEvents"].as_array().unwrap().iter();
         let times: Vec<_> =
             events.filter(|event| event["ph"] == "X").map(|event| event["ts"].as_f64().unwrap()).collect();
-        let expected = spans.iter().map(|span| (nanoseconds(span.start_time) - zero) as f64);
+        let expected = spans.iter().map(|span| (span.start - zero) as f64);
         assert_eq!(times.iter().map(|ts| (ts * 1e3).round()).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     }
 }

@@ -5,12 +5,13 @@ use std::{
     io::{self, Write},
 };
 
-use opentelemetry_sdk::{Resource, trace::SpanData};
+use opentelemetry_sdk::Resource;
 
 use crate::{
     analysis::Tree,
     report::Report,
     row::{Kind, Rows},
+    span::Span,
 };
 
 /// Most names of a stack. What is deeper counts as its ancestor at this depth: a file of every chain in full would grow with
@@ -39,7 +40,7 @@ impl Stacks {
 }
 
 impl Report for Stacks {
-    fn add(&mut self, span: &SpanData) -> io::Result<()> {
+    fn add(&mut self, span: &Span<'_>) -> io::Result<()> {
         self.rows.add(span);
         Ok(())
     }

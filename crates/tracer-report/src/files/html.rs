@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use base64::{engine::general_purpose::STANDARD, write::EncoderWriter};
 use flate2::{Compression, write::GzEncoder};
-use opentelemetry_sdk::{Resource, trace::SpanData};
+use opentelemetry_sdk::Resource;
 use serde_json::Value;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     page::{about, page},
     report::Report,
     row::Rows,
+    span::Span,
 };
 
 /// Spans in one element.
@@ -50,7 +51,7 @@ impl Page {
 }
 
 impl Report for Page {
-    fn add(&mut self, span: &SpanData) -> io::Result<()> {
+    fn add(&mut self, span: &Span<'_>) -> io::Result<()> {
         let Some(row) = self.rows.insert(span).map(|index| &self.rows.rows[index]) else { return Ok(()) };
         self.columns.add(span, row, row.failure.map(|failure| self.rows.text(failure).exact()));
         if self.columns.len() == BATCH { self.flush() } else { Ok(()) }

@@ -1,16 +1,22 @@
-//! Perfetto's trace format: a track for each process, nested in that of the process that forked it, and below it one for each
-//! of its connections and lookups. Arrows lead from a fork to the process, and from one end of a connection to the other.
+//! Perfetto's trace format. Each process has a track, nested in the track of the process that forked it. Each connection and
+//! lookup has a track below its process. Arrows lead from a fork to the new process, and from one end of a connection to the
+//! other.
 //!
-//! The messages are a small part of Perfetto's: <https://perfetto.dev/docs/reference/trace-packet-proto>.
+//! The messages here are a small part of Perfetto's: <https://perfetto.dev/docs/reference/trace-packet-proto>.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
-use opentelemetry::{Array, KeyValue, SpanId, Value, trace::SpanKind};
-use opentelemetry_sdk::{Resource, trace::SpanData};
+use opentelemetry_sdk::Resource;
 use prost::Message;
-use tracer_model::semconv;
+use tracer_model::{SpanId, Value};
 
-use crate::{report::Report, row::nanoseconds};
+use crate::{
+    report::Report,
+    span::{Span, Subject},
+};
 
 #[derive(Clone, PartialEq, Message)]
 struct Packet {
@@ -36,10 +42,10 @@ struct TrackDescriptor {
     sibling_merge_behavior: Option<i32>,
 }
 
-/// What becomes of tracks of one parent that have the same name.
+/// Whether tracks of one parent that have the same name are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 enum SiblingMergeBehavior {
-    /// They become one, if no value is given.
+    /// The default: they are merged.
     Unspecified = 0,
     None = 2,
 }
@@ -89,7 +95,7 @@ struct DebugAnnotation {
 /// `Trace.packet`, length-delimited.
 const PACKET_TAG: u8 = 1 << 3 | 2;
 
-/// All packets are of one sequence.
+/// All packets belong to one sequence.
 const SEQUENCE: u32 = 1;
 
 pub(crate) struct Tracks {
@@ -113,15 +119,14 @@ impl Tracks {
 }
 
 impl Report for Tracks {
-    fn add(&mut self, span: &SpanData) -> io::Result<()> {
-        let id = number(span.span_context.span_id());
-        let pid = span.attributes.iter().find(|attribute| attribute.key.as_str() == semconv::PROCESS_PID);
-        let name = pid.map_or_else(|| span.name.to_string(), |pid| format!("{} {}", span.name, pid.value.as_str()));
-        // A process whose parent is another program's span is linked to the one that forked it.
-        let trace = span.span_context.trace_id();
-        let forked_by = span.links.iter().find(|link| pid.is_some() && link.span_context.trace_id() == trace);
-        let parent = forked_by.map_or(span.parent_span_id, |link| link.span_context.span_id());
-        let parent = Some(number(parent)).filter(|_| parent != SpanId::INVALID && !span.parent_span_is_remote);
+    fn add(&mut self, span: &Span<'_>) -> io::Result<()> {
+        let (id, process) = (number(span.id), span.process());
+        let name = process.map_or_else(|| span.name.to_string(), |process| format!("{} {}", span.name, process.pid));
+        let links = span.links();
+        // A process whose parent is another program's span is linked to the process that forked it.
+        let forked_by = links.iter().find(|(trace, _)| process.is_some() && *trace == span.trace);
+        let parent = forked_by.map(|(_, parent)| *parent).or(span.parent);
+        let parent = parent.filter(|_| !span.is_parent_remote).map(number);
         let track = TrackDescriptor {
             uuid: Some(id),
             name: Some(name),
@@ -130,41 +135,41 @@ impl Report for Tracks {
         };
         self.write(Packet { track_descriptor: Some(track), ..Packet::default() })?;
 
-        let (start, end) = (nanoseconds(span.start_time), nanoseconds(span.end_time));
+        let details = span.details();
         let event = |kind: EventType| TrackEvent { r#type: kind as i32, track_uuid: Some(id), ..TrackEvent::default() };
         let mut slice = TrackEvent {
             name: Some(span.name.to_string()),
-            categories: vec![if pid.is_some() { "process" } else { "network" }.to_owned()],
-            debug_annotations: span.attributes.iter().map(annotation).collect(),
+            categories: vec![if process.is_some() { "process" } else { "network" }.to_owned()],
+            debug_annotations: details.attributes.iter().map(annotation).collect(),
             ..event(EventType::SliceBegin)
         };
-        if let Some(parent) = parent.filter(|_| pid.is_some()) {
+        if let Some(parent) = parent.filter(|_| process.is_some()) {
             let fork = TrackEvent {
                 track_uuid: Some(parent),
                 name: Some("fork".to_owned()),
                 flow_ids: vec![id],
                 ..event(EventType::Instant)
             };
-            self.event(start, fork)?;
+            self.event(span.start, fork)?;
             slice.terminating_flow_ids.push(id);
         }
-        for link in span.links.iter().filter(|_| pid.is_none()) {
-            let flow = id.min(number(link.span_context.span_id()));
-            match span.span_kind {
-                SpanKind::Server => slice.terminating_flow_ids.push(flow),
+        for (_, link) in links.iter().filter(|_| process.is_none()) {
+            let flow = id.min(number(*link));
+            match &span.subject {
+                Subject::Connection(connection) if connection.is_accepted => slice.terminating_flow_ids.push(flow),
                 _ => slice.flow_ids.push(flow),
             }
         }
-        self.event(start, slice)?;
-        for moment in &span.events.events {
+        self.event(span.start, slice)?;
+        for moment in details.events {
             let instant = TrackEvent {
-                name: Some(moment.name.to_string()),
+                name: Some(moment.name.into_owned()),
                 debug_annotations: moment.attributes.iter().map(annotation).collect(),
                 ..event(EventType::Instant)
             };
-            self.event(nanoseconds(moment.timestamp), instant)?;
+            self.event(moment.at, instant)?;
         }
-        self.event(end.max(start), event(EventType::SliceEnd))
+        self.event(span.end, event(EventType::SliceEnd))
     }
 
     fn finish(mut self: Box<Self>, _: &Resource) -> io::Result<()> {
@@ -173,11 +178,11 @@ impl Report for Tracks {
 }
 
 fn number(id: SpanId) -> u64 {
-    u64::from_be_bytes(id.to_bytes())
+    u64::from_be_bytes(id.0)
 }
 
-fn annotation(attribute: &KeyValue) -> DebugAnnotation {
-    DebugAnnotation { name: Some(attribute.key.to_string()), ..annotated(&attribute.value) }
+fn annotation((key, value): &(Cow<'static, str>, Value)) -> DebugAnnotation {
+    DebugAnnotation { name: Some(key.to_string()), ..annotated(value) }
 }
 
 fn annotated(value: &Value) -> DebugAnnotation {
@@ -185,26 +190,23 @@ fn annotated(value: &Value) -> DebugAnnotation {
     let array = |values: Vec<DebugAnnotation>| DebugAnnotation { array_values: values, ..none() };
     match value {
         Value::Bool(value) => DebugAnnotation { bool_value: Some(*value), ..none() },
-        Value::I64(value) => DebugAnnotation { int_value: Some(*value), ..none() },
-        Value::F64(value) => DebugAnnotation { double_value: Some(*value), ..none() },
-        Value::Array(Array::Bool(values)) => {
-            array(values.iter().map(|value| annotated(&Value::Bool(*value))).collect())
-        }
-        Value::Array(Array::I64(values)) => array(values.iter().map(|value| annotated(&Value::I64(*value))).collect()),
-        Value::Array(Array::F64(values)) => array(values.iter().map(|value| annotated(&Value::F64(*value))).collect()),
-        Value::Array(Array::String(values)) => {
-            array(values.iter().map(|value| annotated(&Value::String(value.clone()))).collect())
-        }
-        other => DebugAnnotation { string_value: Some(other.as_str().into_owned()), ..none() },
+        Value::Int(value) => DebugAnnotation { int_value: Some(*value), ..none() },
+        Value::Float(value) => DebugAnnotation { double_value: Some(*value), ..none() },
+        Value::String(value) => DebugAnnotation { string_value: Some(value.clone()), ..none() },
+        Value::Bools(values) => array(values.iter().map(|value| annotated(&Value::Bool(*value))).collect()),
+        Value::Ints(values) => array(values.iter().map(|value| annotated(&Value::Int(*value))).collect()),
+        Value::Floats(values) => array(values.iter().map(|value| annotated(&Value::Float(*value))).collect()),
+        Value::Strings(values) => array(values.iter().map(|value| annotated(&Value::String(value.clone()))).collect()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::trace::Link;
-
     use super::*;
-    use crate::story::{story, written};
+    use crate::{
+        otlp_json::Link,
+        story::{story, written},
+    };
 
     #[derive(Clone, PartialEq, Message)]
     struct Trace {
@@ -213,12 +215,12 @@ mod tests {
     }
 
     #[test]
-    fn a_process_under_another_programs_span_is_below_the_one_that_forked_it() {
+    fn a_process_under_another_programs_span_is_below_the_process_that_forked_it() {
         let mut spans = story("make", 0, 100).starts("cc", 10, 50, |cc| cc).spans();
-        let forked_by = spans[1].span_context.clone();
-        let make = number(forked_by.span_id());
-        spans[0].parent_span_id = SpanId::from(0xab);
-        spans[0].links.links.push(Link::with_context(forked_by));
+        let forked_by = Link { trace_id: spans[1].trace_id, span_id: spans[1].span_id };
+        let make = number(forked_by.span_id);
+        spans[0].parent_id = Some(SpanId([0xab; 8]));
+        spans[0].links.push(forked_by);
         let trace = Trace::decode(&*written(&spans, |to| Box::new(Tracks::begin(to)))).unwrap();
         let tracks: Vec<_> = trace.packets.iter().filter_map(|packet| packet.track_descriptor.as_ref()).collect();
         assert_eq!((tracks[0].parent_uuid, tracks[1].parent_uuid), (Some(make), None));

@@ -1,4 +1,4 @@
-//! What the page has been told so far: spans come in, messages for the page go out.
+//! The messages for the live page: spans come in, messages go out.
 
 use std::{
     collections::HashSet,
@@ -7,42 +7,40 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use opentelemetry::SpanId;
-use opentelemetry_sdk::{Resource, trace::SpanData};
+use opentelemetry_sdk::Resource;
 use serde_json::json;
 use tokio::sync::watch;
-use tracer_model::Span;
+use tracer_model::{Span as RunSpan, SpanId};
 
-use super::usage::{is_initial_pid_namespace, with_current_usage};
+use super::usage::{add_current_usage, is_initial_pid_namespace};
 use crate::{
     columns::Columns,
     page::{about, about_now},
-    row::{About, Kind, Row, Rows, SPAN_LIMIT, nanoseconds},
+    row::{About, Kind, Row, Rows, SPAN_LIMIT},
+    span::{Span, nanoseconds},
 };
 
-/// How often the page hears of what runs.
+/// How often the page gets the running processes.
 const PULSE: Duration = Duration::from_secs(1);
 
-/// What has ended is kept up to this size, for whoever opens the page later.
+/// Messages about ended spans are kept up to this size, for a page that is opened later.
 const KEPT: usize = 256 << 20;
-
-/// Makes the SDK's span of one of ours.
-pub type Convert = dyn Fn(&Span) -> SpanData + Send + Sync;
 
 /// Where spans come in and messages go out.
 pub(super) struct Desk {
-    state: Mutex<Told>,
-    /// Changes with each message; true: there will be no more.
+    state: Mutex<Messages>,
+    /// Changes with each message. It is true after the last one.
     progress: watch::Sender<bool>,
-    /// Of running processes, as they were last heard of. Whoever shows them only swaps it, and never waits for a copy.
-    running: Mutex<Arc<Vec<Span>>>,
-    convert: Box<Convert>,
+    /// The running processes, as last reported. The reporter only swaps the pointer, and never waits for a copy.
+    running: Mutex<Arc<Vec<RunSpan>>>,
     root: SpanId,
     resource: Resource,
+    /// The longest string value to show, in characters.
+    value_limit: Option<usize>,
 }
 
-/// All that has been told.
-struct Told {
+/// All messages so far, and the state behind them.
+struct Messages {
     columns: Columns,
     rows: Rows,
     ended: HashSet<SpanId>,
@@ -50,7 +48,7 @@ struct Told {
     bytes: usize,
     /// Processes and connections that have ended.
     counts: (usize, usize),
-    /// What is told of running processes and of the whole, until the next time.
+    /// The last batch of running processes, and the facts about the whole trace.
     pulse: Option<(Arc<str>, Arc<str>)>,
     pulses: u64,
 }
@@ -62,7 +60,7 @@ pub(super) struct Message {
     pub(super) data: Arc<str>,
 }
 
-/// What comes next for one page.
+/// The next thing to send to a page.
 pub(super) enum News {
     /// The next message. A pulse may refer to strings in any message before it.
     Message(Message),
@@ -72,7 +70,7 @@ pub(super) enum News {
     None,
 }
 
-/// For whoever knows what runs: takes what the page shows of it.
+/// The way in for running processes.
 #[derive(Clone)]
 pub struct Watch(Arc<Desk>);
 
@@ -87,21 +85,21 @@ impl Watch {
         Self(Arc::clone(desk))
     }
 
-    /// Nobody looks: there is nothing to be done.
+    /// Nobody has the page open, so there is nothing to do.
     pub fn is_idle(&self) -> bool {
         self.0.is_idle()
     }
 
-    /// What runs now.
-    pub fn show(&self, running: Arc<Vec<Span>>) {
-        // What was there is given up when nobody waits for the lock any more.
+    /// Replaces the running processes that the page shows.
+    pub fn show(&self, running: Arc<Vec<RunSpan>>) {
+        // The former value is freed after the lock is released.
         let _former = std::mem::replace(&mut *self.0.running(), running);
     }
 }
 
 impl Desk {
-    pub(super) fn new(root: SpanId, resource: &Resource, convert: Box<Convert>) -> Self {
-        let told = Told {
+    pub(super) fn new(root: SpanId, resource: &Resource, value_limit: Option<usize>) -> Self {
+        let messages = Messages {
             columns: Columns::counting_from(nanoseconds(SystemTime::now())),
             rows: Rows::with_limit(SPAN_LIMIT),
             ended: HashSet::new(),
@@ -112,66 +110,70 @@ impl Desk {
             pulses: 0,
         };
         Self {
-            state: Mutex::new(told),
+            state: Mutex::new(messages),
             progress: watch::Sender::new(false),
             running: Mutex::default(),
-            convert,
             root,
             resource: resource.clone(),
+            value_limit,
         }
     }
 
-    /// Changes with each message, and becomes true at the end.
+    /// A receiver that changes with each message, and becomes true at the end.
     pub(super) fn subscribe(&self) -> watch::Receiver<bool> {
         self.progress.subscribe()
     }
 
-    /// Takes in spans that have ended.
-    pub(super) fn add(&self, spans: &[Arc<Span>]) {
-        let spans: Vec<_> = spans.iter().map(|span| (self.convert)(span)).collect();
-        self.told().add(&spans, self.root);
-        self.tell(false);
+    /// Adds spans that have ended.
+    pub(super) fn add(&self, spans: &[Arc<RunSpan>]) {
+        let spans = spans.iter().map(|span| self.read(span));
+        self.state().add(spans, self.root);
+        self.wake(false);
+    }
+
+    fn read<'a>(&self, span: &'a RunSpan) -> Span<'a> {
+        Span::from(span).with_value_limit(self.value_limit)
     }
 
     /// No more spans come.
     pub(super) fn end(&self) {
-        self.told().end(&self.resource);
-        self.tell(true);
+        self.state().end(&self.resource);
+        self.wake(true);
     }
 
-    /// What comes next for a page that has got so many messages and so many pulses.
+    /// The next thing for a page that has received this many messages and pulses.
     pub(super) fn next(&self, messages: usize, pulses: u64) -> News {
-        let told = self.told();
-        match told.messages.get(messages) {
+        let state = self.state();
+        match state.messages.get(messages) {
             Some(message) => News::Message(message.clone()),
-            None if told.pulses > pulses => News::Pulse(told.pulses, told.pulse.clone()),
+            None if state.pulses > pulses => News::Pulse(state.pulses, state.pulse.clone()),
             None => News::None,
         }
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
+    fn state(&self) -> MutexGuard<'_, Messages> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn running(&self) -> MutexGuard<'_, Arc<Vec<Span>>> {
+    fn running(&self) -> MutexGuard<'_, Arc<Vec<RunSpan>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nobody looks but the server itself, which waits for the end.
+    /// Whether no page is open. The server itself always holds one receiver.
     fn is_idle(&self) -> bool {
         self.progress.receiver_count() <= 1
     }
 
-    /// Wakes whoever waits for messages.
-    fn tell(&self, is_over: bool) {
+    /// Wakes the pages that wait for messages.
+    fn wake(&self, is_over: bool) {
         self.progress.send_modify(|was_over| *was_over |= is_over);
     }
 }
 
-impl Told {
-    fn add(&mut self, spans: &[SpanData], root: SpanId) {
+impl Messages {
+    fn add<'a>(&mut self, spans: impl Iterator<Item = Span<'a>>, root: SpanId) {
         for span in spans {
-            let row = self.rows.read(span);
+            let row = self.rows.read(&span);
             if self.bytes > KEPT {
                 self.rows.left_out += 1;
                 continue;
@@ -182,13 +184,13 @@ impl Told {
                 Kind::Connection => self.counts.1 += 1,
                 _ => {}
             }
-            self.write(span, Row { is_root: row.id == root, ..row.clone() });
-            self.rows.keep(row, span);
+            self.write(&span, Row { is_root: row.id == root, ..row.clone() });
+            self.rows.keep(row, &span);
         }
         self.flush();
     }
 
-    fn write(&mut self, span: &SpanData, row: Row) {
+    fn write(&mut self, span: &Span<'_>, row: Row) {
         let failure = row.failure.map(|failure| self.rows.text(failure).exact());
         self.columns.add(span, &row, failure);
     }
@@ -205,19 +207,21 @@ impl Told {
         self.messages.push(Message { kind, data: data.into() });
     }
 
-    /// Tells of what runs. Only the newest of it counts, so it is not kept, but for its strings, which later ones refer to.
-    fn pulse(&mut self, running: &[SpanData], root: SpanId, resource: &Resource) {
-        // What has ended since it was seen running stays ended. When no more is kept, neither are these.
+    /// Makes a pulse: the running processes. Only the newest pulse is kept. Its strings become a message, because later
+    /// messages refer to them.
+    fn pulse(&mut self, running: &[Span<'_>], root: SpanId, resource: &Resource) {
+        // A process may have ended since it was reported as running. Beyond the size limit, pulses stop too.
         let has_room = self.bytes <= KEPT;
         let mut alive = 0;
         for span in running {
-            if !has_room || self.ended.contains(&span.span_context.span_id()) {
+            if !has_room || self.ended.contains(&span.id) {
                 continue;
             }
             let row = self.rows.read(span);
             if row.id == root && self.rows.about.trace_id.is_empty() {
                 let cpus = thread::available_parallelism().map_or(0, |cpus| cpus.get() as u64);
-                self.rows.about = About { cpus, ..About::of(span) };
+                self.rows.about = About::of(span);
+                self.rows.about.certificate.cpus = cpus;
             }
             alive += 1;
             self.write(span, Row { is_root: row.id == root, ..row });
@@ -244,7 +248,7 @@ impl Told {
     }
 }
 
-/// Tells of what runs, as long as anybody looks.
+/// Makes a pulse every second while a page is open.
 pub(super) async fn pulse(desk: Arc<Desk>) {
     let has_our_pids = is_initial_pid_namespace();
     let mut clock = tokio::time::interval(PULSE);
@@ -254,11 +258,11 @@ pub(super) async fn pulse(desk: Arc<Desk>) {
             continue;
         }
         let running = Arc::clone(&*desk.running());
-        let mut running: Vec<_> = running.iter().map(|span| (desk.convert)(span)).collect();
+        let mut running: Vec<_> = running.iter().map(|span| desk.read(span)).collect();
         if has_our_pids {
-            running.iter_mut().for_each(with_current_usage);
+            running.iter_mut().for_each(add_current_usage);
         }
-        desk.told().pulse(&running, desk.root, &desk.resource);
-        desk.tell(false);
+        desk.state().pulse(&running, desk.root, &desk.resource);
+        desk.wake(false);
     }
 }

@@ -1,11 +1,8 @@
-//! The page while the command runs: a server sends it what has ended, and once a second what is running.
+//! The live page. A server sends it the spans that have ended, and once a second the running processes.
 
 mod desk;
 mod door;
 mod server;
 mod usage;
 
-pub use self::{
-    desk::{Convert, Watch},
-    server::Live,
-};
+pub use self::{desk::Watch, server::Live};

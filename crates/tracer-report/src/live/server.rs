@@ -1,6 +1,6 @@
-//! The server of the page: its socket, its thread, its answers.
+//! The server of the live page: its socket, its thread, its answers.
 //!
-//! Whoever opens the page gets everything from the beginning.
+//! A page that is opened gets the whole trace from the beginning.
 
 use std::{
     convert::Infallible,
@@ -27,25 +27,24 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use opentelemetry::SpanId;
 use opentelemetry_sdk::Resource;
 use tokio::{sync::watch, task::JoinSet};
-use tracer_model::Span;
+use tracer_model::{Span, SpanId};
 
 use super::{
-    desk::{Convert, Desk, Message, News, Watch, pulse},
+    desk::{Desk, Message, News, Watch, pulse},
     door::{Door, Lock, admit},
 };
 use crate::page::page;
 
-/// How long its end may hold up ours, so that the last of it arrives.
+/// How long the end of the run waits for open pages to receive the last messages.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long the head of a request may take to arrive, and its size, bytes.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 const HEAD_SIZE: usize = 32 << 10;
 
-/// A server of the page.
+/// A server of the live page.
 pub struct Live {
     listener: Option<TcpListener>,
     server: Option<JoinHandle<()>>,
@@ -54,36 +53,37 @@ pub struct Live {
 }
 
 impl Live {
-    /// Begins to listen, with a token that nobody can guess.
+    /// Begins to listen. `token` is a secret that each request must show. String values longer than `value_limit` characters
+    /// are cut in what the page shows of attributes.
     ///
     /// # Errors
     ///
-    /// If the address is in use, or not ours.
+    /// The address is in use, or it is not an address of this machine.
     pub fn open(
         address: SocketAddr,
         token: &str,
-        root: [u8; 8],
+        root: SpanId,
         resource: &Resource,
-        convert: Box<Convert>,
+        value_limit: Option<usize>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let desk = Desk::new(SpanId::from_bytes(root), resource, convert);
+        let desk = Desk::new(root, resource, value_limit);
         let lock = Lock { token: token.to_owned(), address };
         Ok(Self { listener: Some(listener), server: None, lock, desk: Arc::new(desk) })
     }
 
-    /// Where it is.
+    /// The address of the page.
     pub fn url(&self) -> String {
         self.lock.url()
     }
 
-    /// Serves the page in a thread of its own, which runs `begin` first.
+    /// Serves the page in a new thread, which runs `begin` first.
     ///
     /// # Errors
     ///
-    /// The system has no thread or no descriptor for it.
+    /// The system refuses a thread or a descriptor.
     pub fn start(&mut self, begin: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -104,17 +104,17 @@ impl Live {
         Ok(())
     }
 
-    /// Whether anybody looks.
+    /// The way in for running processes.
     pub fn watch(&self) -> Watch {
         Watch::new(&self.desk)
     }
 
-    /// Takes in spans that have ended.
+    /// Adds spans that have ended.
     pub fn add(&self, spans: &[Arc<Span>]) {
         self.desk.add(spans);
     }
 
-    /// Nothing more will come; waits for those who look to have got all of it, for a moment.
+    /// Ends the trace, and waits a moment until open pages have received all of it.
     pub fn finish(&self) {
         self.watch().show(Arc::default());
         self.desk.end();
@@ -126,7 +126,7 @@ impl Live {
     }
 }
 
-/// Answers one request on each connection, until the end, and then to the end of those that have shown the token.
+/// Answers one request on each connection. At the end it finishes the connections that have shown the token.
 async fn serve(listener: &tokio::net::TcpListener, door: &Door, pages: Router, mut progress: watch::Receiver<bool>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_header_size(HEAD_SIZE).keep_alive(false);
@@ -139,11 +139,11 @@ async fn serve(listener: &tokio::net::TcpListener, door: &Door, pages: Router, m
                 Ok((stream, _)) => {
                     let pages = TowerToHyperService::new(pages.clone());
                     let connection = http.serve_connection(TokioIo::new(stream), pages);
-                    // What goes wrong with one is nothing that the command should suffer from.
+                    // An error of one connection must not affect the run.
                     let connection = connections.spawn(async { drop(connection.await) });
                     door.enter(connection);
                 }
-                // The connection is gone already, or there are no more file descriptors for now.
+                // The connection is already closed, or no file descriptor is free now.
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             },
         }
@@ -152,7 +152,7 @@ async fn serve(listener: &tokio::net::TcpListener, door: &Door, pages: Router, m
     while connections.join_next().await.is_some() {}
 }
 
-/// All there is, from the beginning, and then what comes.
+/// Sends all messages from the beginning, and then the new ones.
 async fn events(State(desk): State<Arc<Desk>>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let listener = Listener { progress: desk.subscribe(), desk, next: 0, pulses: 0, pending: vec![reset()] };
     Sse::new(stream::unfold(listener, Listener::next)).keep_alive(KeepAlive::default())
@@ -162,13 +162,13 @@ fn reset() -> Event {
     Event::default().event("reset").data("")
 }
 
-/// How far one page has got.
+/// The position of one page in the messages.
 struct Listener {
     desk: Arc<Desk>,
     progress: watch::Receiver<bool>,
     next: usize,
     pulses: u64,
-    /// To be sent next, the last first.
+    /// The next events to send, in reverse order.
     pending: Vec<Event>,
 }
 
@@ -195,7 +195,7 @@ impl Listener {
                 News::None => {}
             }
             if is_over {
-                // One more, after which it closes; then there is nobody left to wait for.
+                // Send one more event, then close.
                 return match self.next {
                     usize::MAX => None,
                     _ => {

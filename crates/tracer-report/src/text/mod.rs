@@ -5,9 +5,7 @@ mod style;
 mod summary;
 mod tree;
 
-use opentelemetry_sdk::trace::SpanData;
-
-use crate::{analysis::Tree, formats::Text, row::Rows};
+use crate::{analysis::Tree, formats::Text, row::Rows, span::Span};
 
 pub use self::{
     diff::{Side, compare},
@@ -27,8 +25,8 @@ impl TextReport {
         Self { text, rows: Rows::with_limit(limit) }
     }
 
-    /// Takes in a span. The order of the spans does not matter.
-    pub fn add(&mut self, span: &SpanData) {
+    /// Adds a span. The order of the spans does not matter.
+    pub fn add(&mut self, span: &Span<'_>) {
         self.rows.add(span);
     }
 

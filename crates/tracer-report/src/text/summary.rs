@@ -9,7 +9,8 @@ use super::{
 use crate::{
     analysis::{Group, Places, Tree, costliest, peers, sum},
     command_line::command_line,
-    row::{Call, Kind, Label, Rows},
+    row::{Kind, Label, Rows},
+    span::Call,
     untrusted::Untrusted,
 };
 
@@ -87,7 +88,7 @@ impl<'a> Summary<'a> {
 
     /// How well the processors were used.
     fn parallelism(&self, style: &Style) -> String {
-        let (cpus, wall) = (self.rows.about.cpus, self.wall.max(1));
+        let (cpus, wall) = (self.rows.about.certificate.cpus, self.wall.max(1));
         let (used, busy) = (duration(self.cpu, style), self.cpu as f64 / wall as f64);
         if cpus == 0 {
             return format!("CPU time {used}: {busy:.2} processors busy on average");

@@ -1,0 +1,688 @@
+//! A span as reports read it: typed, from a run or from a saved trace.
+//!
+//! A span of a run is read from the model. The user's own attributes (`-a NAME=EXPR`) and the limits of exported values change
+//! nothing in it.
+//!
+//! A span of a saved trace consists of attributes, and some of them may be the user's. So its meaning comes from parts that a
+//! user's attribute cannot change:
+//!
+//! - The OpenTelemetry span kind says whether it is a process. Processes are INTERNAL, everything else is CLIENT or SERVER.
+//!   Only processes carry the user's attributes.
+//! - The status message says how a process ended. It is no attribute, and no limit cuts it.
+//! - Keys that begin with `process_tracer.` are reserved: the command line refuses them. Older versions did not. So the root
+//!   span must also lack a parent or carry the tracer's version, and a complete trace must not list any loss.
+//!
+//! The pid, the arguments and the working directory are shown only. A user may replace them, and then the report shows the
+//! replacement.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
+
+use tracer_model::{
+    ExitStatus, SpanId, TraceId, Value,
+    event::Direction,
+    semconv::{self, KeyValues},
+    span::{ProcessSpan, Reply, Subject as ModelSubject},
+};
+
+use crate::{otlp_json, untrusted::Untrusted};
+
+/// A span of a run or of a saved trace.
+#[derive(Debug)]
+pub struct Span<'a> {
+    pub(crate) trace: TraceId,
+    pub(crate) id: SpanId,
+    pub(crate) parent: Option<SpanId>,
+    /// The parent is a span of another program, outside of this run.
+    pub(crate) is_parent_remote: bool,
+    pub(crate) name: Cow<'a, str>,
+    /// Nanoseconds since the epoch.
+    pub(crate) start: u64,
+    /// Never before `start`.
+    pub(crate) end: u64,
+    pub(crate) is_unfinished: bool,
+    pub(crate) is_repaired: bool,
+    /// The reason, if it failed.
+    pub(crate) failure: Option<Cow<'a, str>>,
+    pub(crate) subject: Subject,
+    /// Attributes that the live page adds.
+    added: KeyValues,
+    /// The longest string value to show, in characters.
+    value_limit: Option<usize>,
+    origin: Origin<'a>,
+}
+
+/// The subject of a span.
+#[derive(Clone, Debug)]
+pub(crate) enum Subject {
+    Process(Process),
+    Connection(Connection),
+    Lookup,
+    /// A span of another program.
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) parent_pid: u32,
+    /// It carries the certificate of the trace.
+    pub(crate) is_root: bool,
+    pub(crate) is_fork: bool,
+    /// A signal ended it that is usually sent to end a process.
+    pub(crate) is_killed: bool,
+    /// Nanoseconds.
+    pub(crate) cpu: u64,
+}
+
+/// A TCP connection, a UDP flow, or a connection to a unix socket.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connection {
+    /// The other end's name or address, and its port. `None`: accepted, so the span's name is used.
+    pub(crate) peer: Option<String>,
+    pub(crate) is_accepted: bool,
+    /// Payload in both directions.
+    pub(crate) bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Origin<'a> {
+    Run(&'a tracer_model::Span),
+    Saved(&'a otlp_json::Span),
+}
+
+/// How a process was called.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Call {
+    pub(crate) directory: Option<Untrusted>,
+    pub(crate) arguments: Vec<Untrusted>,
+}
+
+/// The root span's statement about the whole trace.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Certificate {
+    pub(crate) is_complete: bool,
+    /// Processors that the command could use; 0 if that is not known.
+    pub(crate) cpus: u64,
+    pub(crate) version: Option<Untrusted>,
+    /// How much is missing, by attribute.
+    pub(crate) losses: Vec<(String, i64)>,
+    /// Which events were not observed, and why.
+    pub(crate) unobserved: Option<Untrusted>,
+}
+
+/// The attributes and events of a span, for a reader who wants to see all of it.
+#[derive(Debug)]
+pub(crate) struct Details {
+    pub(crate) attributes: KeyValues,
+    pub(crate) events: Vec<Event>,
+}
+
+/// A moment within a span.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) name: Cow<'static, str>,
+    /// Nanoseconds since the epoch.
+    pub(crate) at: u64,
+    pub(crate) attributes: KeyValues,
+}
+
+/// Of the arguments of a call, this many bytes are kept.
+const CALL_BYTES: usize = 4096;
+
+impl Span<'_> {
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Cuts string values in what is shown of the attributes to `limit` characters.
+    #[must_use]
+    pub fn with_value_limit(self, limit: Option<usize>) -> Self {
+        Self { value_limit: limit, ..self }
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        matches!(self.subject, Subject::Process(Process { is_root: true, .. }))
+    }
+
+    pub(crate) fn process(&self) -> Option<&Process> {
+        match &self.subject {
+            Subject::Process(process) => Some(process),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn process_mut(&mut self) -> Option<&mut Process> {
+        match &mut self.subject {
+            Subject::Process(process) => Some(process),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn add_attribute(&mut self, key: &'static str, value: Value) {
+        self.added.push((Cow::Borrowed(key), value));
+    }
+
+    /// The spans that it is linked to.
+    pub(crate) fn links(&self) -> Vec<(TraceId, SpanId)> {
+        match self.origin {
+            Origin::Run(span) => span.links.iter().map(|link| (link.trace_id, link.span_id)).collect(),
+            Origin::Saved(span) => span.links.iter().map(|link| (link.trace_id, link.span_id)).collect(),
+        }
+    }
+
+    /// How it was called, if it is a process.
+    pub(crate) fn call(&self) -> Call {
+        let Subject::Process(_) = self.subject else { return Call::default() };
+        match self.origin {
+            Origin::Run(span) => match &span.subject {
+                ModelSubject::Process(process) => call_of_run(process),
+                _ => Call::default(),
+            },
+            Origin::Saved(span) => {
+                let texts = match span.value(semconv::PROCESS_COMMAND_ARGS) {
+                    Some(Value::Strings(texts)) => texts.as_slice(),
+                    _ => &[],
+                };
+                let directory = span.text(semconv::PROCESS_WORKING_DIRECTORY).map(Untrusted::from);
+                Call { directory, arguments: arguments(texts.iter().map(|text| Cow::Borrowed(text.as_str()))) }
+            }
+        }
+    }
+
+    /// The certificate of the trace, if it is the root.
+    pub(crate) fn certificate(&self) -> Option<Certificate> {
+        if !self.is_root() {
+            return None;
+        }
+        let described;
+        let values: &mut dyn Iterator<Item = (&str, &Value)> = match self.origin {
+            Origin::Run(span) => {
+                described = semconv::describe(span).attributes;
+                &mut described.iter().map(|(key, value)| (key.as_ref(), value))
+            }
+            Origin::Saved(span) => &mut span.attributes.iter().map(|(key, value)| (key.as_str(), value)),
+        };
+        let mut certificate = Certificate::default();
+        for (key, value) in values {
+            match (key, value) {
+                (semconv::COMPLETE, Value::Bool(is_complete)) => certificate.is_complete = *is_complete,
+                (semconv::CPUS, Value::Int(cpus)) => certificate.cpus = u64::try_from(*cpus).unwrap_or_default(),
+                (semconv::UNOBSERVED, Value::String(text)) => certificate.unobserved = Some(text.as_str().into()),
+                (semconv::VERSION, Value::String(text)) => certificate.version = Some(text.as_str().into()),
+                (key, Value::Int(count)) if *count > 0 && semconv::is_loss(key) => {
+                    certificate.losses.push((key.to_owned(), *count));
+                }
+                _ => {}
+            }
+        }
+        certificate.is_complete &= certificate.losses.is_empty() && certificate.unobserved.is_none();
+        Some(certificate)
+    }
+
+    /// All attributes and events, as they are exported.
+    pub(crate) fn details(&self) -> Details {
+        let mut details = match self.origin {
+            Origin::Run(span) => {
+                let description = semconv::describe(span);
+                let events = description.events.into_iter().map(|event| Event {
+                    name: Cow::Borrowed(event.name),
+                    at: nanoseconds(event.at),
+                    attributes: event.attributes,
+                });
+                Details { attributes: description.attributes, events: events.collect() }
+            }
+            Origin::Saved(span) => {
+                let owned = |attributes: &[(String, Value)]| {
+                    attributes.iter().map(|(key, value)| (Cow::Owned(key.clone()), value.clone())).collect()
+                };
+                let events = span.events.iter().map(|event| Event {
+                    name: Cow::Owned(event.name.clone()),
+                    at: event.at,
+                    attributes: owned(&event.attributes),
+                });
+                Details { attributes: owned(&span.attributes), events: events.collect() }
+            }
+        };
+        details.attributes.extend(self.added.iter().cloned());
+        if let Some(limit) = self.value_limit {
+            let attributes = details.events.iter_mut().map(|event| &mut event.attributes);
+            attributes.chain([&mut details.attributes]).flatten().for_each(|(_, value)| cut(value, limit));
+        }
+        details
+    }
+}
+
+impl<'a> From<&'a tracer_model::Span> for Span<'a> {
+    fn from(span: &'a tracer_model::Span) -> Self {
+        let name = span.name();
+        let (subject, failure) = match &span.subject {
+            ModelSubject::Process(process) => {
+                let usage = process.usage.as_deref().copied().unwrap_or_default();
+                let (failure, is_killed) = ending(process);
+                let process = Process {
+                    pid: process.pid,
+                    parent_pid: process.parent_pid,
+                    is_root: process.certificate.is_some(),
+                    is_fork: process.is_fork,
+                    is_killed,
+                    cpu: usage.user_ns.saturating_add(usage.system_ns),
+                };
+                (Subject::Process(process), failure)
+            }
+            ModelSubject::Connection(connection) => {
+                let (host, connection) = (connection.host.as_deref(), &connection.connection);
+                let is_accepted = connection.direction == Direction::Accept;
+                let bytes = connection.bytes_sent.saturating_add(connection.bytes_received);
+                let subject = Connection {
+                    peer: (!is_accepted).then(|| peer(host, connection.peer)),
+                    is_accepted,
+                    bytes: if span.is_unfinished { 0 } else { bytes },
+                };
+                (Subject::Connection(subject), connection.error.map(failed_connection))
+            }
+            ModelSubject::Flow(flow) => {
+                let (host, flow) = (flow.host.as_deref(), &flow.flow);
+                let bytes = flow.bytes_sent.saturating_add(flow.bytes_received);
+                let subject = Connection { peer: Some(peer(host, flow.peer)), is_accepted: false, bytes };
+                (Subject::Connection(subject), None)
+            }
+            ModelSubject::UnixConnect(connect) => {
+                let subject = Connection { peer: Some(connect.path.clone()), ..Connection::default() };
+                (Subject::Connection(subject), connect.error.map(failed_connection))
+            }
+            ModelSubject::Lookup(lookup) => {
+                let failure = match &lookup.reply {
+                    Reply::None => Some(Cow::Borrowed("no answer")),
+                    // A name that does not exist is an answer.
+                    Reply::Answer(answer) if !["NOERROR", "NXDOMAIN"].contains(&answer.code.as_str()) => {
+                        Some(Cow::Owned(answer.code.clone()))
+                    }
+                    Reply::Answer(_) | Reply::Unread => None,
+                };
+                (Subject::Lookup, failure)
+            }
+        };
+        let start = nanoseconds(span.start);
+        Self {
+            trace: span.trace_id,
+            id: span.span_id,
+            parent: span.parent_id,
+            is_parent_remote: span.parent_id.is_some()
+                && matches!(subject, Subject::Process(Process { is_root: true, .. })),
+            name,
+            start,
+            end: nanoseconds(span.end).max(start),
+            is_unfinished: span.is_unfinished,
+            is_repaired: span.is_repaired,
+            failure,
+            subject,
+            added: Vec::new(),
+            value_limit: None,
+            origin: Origin::Run(span),
+        }
+    }
+}
+
+/// How a process of a run failed, and whether a signal ended it.
+fn ending(process: &ProcessSpan) -> (Option<Cow<'static, str>>, bool) {
+    match process.exit {
+        None | Some(ExitStatus::Code(0) | ExitStatus::Withheld) => (None, false),
+        Some(ExitStatus::Code(code)) => (Some(Cow::Owned(format!("exit {code}"))), false),
+        Some(ExitStatus::Signal { number, .. }) => {
+            let signal = semconv::signal_name(number);
+            let is_killed = ends_processes(&signal);
+            let failure = if process.is_oom_victim { format!("{signal}, out of memory").into() } else { signal };
+            (Some(failure), is_killed)
+        }
+    }
+}
+
+/// Whether people and programs send this signal to end a process.
+fn ends_processes(signal: &str) -> bool {
+    matches!(signal, "SIGTERM" | "SIGKILL" | "SIGINT" | "SIGHUP" | "SIGPIPE")
+}
+
+fn failed_connection(errno: i32) -> Cow<'static, str> {
+    Cow::Owned(semconv::connection_error(errno).replace('_', " "))
+}
+
+fn peer(host: Option<&str>, address: std::net::SocketAddr) -> String {
+    match host {
+        Some(host) => at_port(host, address.port()),
+        None => address.to_string(),
+    }
+}
+
+fn at_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// How a process of a run was called. An attribute of the user's own replaces ours: it may be there to hide something.
+fn call_of_run(process: &ProcessSpan) -> Call {
+    let own = |key| process.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value);
+    let image = process.image.as_deref();
+    let directory = match own(semconv::PROCESS_WORKING_DIRECTORY) {
+        Some(Value::String(text)) => Some(text.as_str()),
+        Some(_) => None,
+        None => image.and_then(|image| image.directory.as_deref()),
+    };
+    let arguments = match (own(semconv::PROCESS_COMMAND_ARGS), image) {
+        (Some(Value::Strings(texts)), _) => arguments(texts.iter().map(|text| Cow::Borrowed(text.as_str()))),
+        (None, Some(image)) => arguments(image.arguments.iter()),
+        _ => Vec::new(),
+    };
+    Call { directory: directory.map(Untrusted::from), arguments }
+}
+
+/// The first arguments, and `...` for the rest.
+fn arguments<'a>(texts: impl Iterator<Item = Cow<'a, str>>) -> Vec<Untrusted> {
+    let mut room = CALL_BYTES;
+    let mut arguments: Vec<Untrusted> = Vec::new();
+    for text in texts {
+        room = room.saturating_sub(text.len() + 1);
+        if room == 0 {
+            arguments.push("...".into());
+            break;
+        }
+        arguments.push(text.as_ref().into());
+    }
+    arguments
+}
+
+impl<'a> From<&'a otlp_json::Span> for Span<'a> {
+    fn from(span: &'a otlp_json::Span) -> Self {
+        let subject = saved_subject(span);
+        Self {
+            trace: span.trace_id,
+            id: span.span_id,
+            parent: span.parent_id,
+            is_parent_remote: span.is_parent_remote,
+            name: Cow::Borrowed(&span.name),
+            start: span.start,
+            end: span.end.max(span.start),
+            is_unfinished: span.value(semconv::UNFINISHED).is_some(),
+            is_repaired: span.value(semconv::REPAIRED).is_some(),
+            failure: span.has_failed.then(|| saved_failure(span, &subject)),
+            subject,
+            added: Vec::new(),
+            value_limit: None,
+            origin: Origin::Saved(span),
+        }
+    }
+}
+
+/// See the module's documentation. A span without a kind is of another program, and its attributes are believed.
+fn saved_subject(span: &otlp_json::Span) -> Subject {
+    use otlp_json::Kind;
+    let has = |key| span.value(key).is_some();
+    if matches!(span.kind, Kind::Unspecified | Kind::Internal) && has(semconv::PROCESS_PID) {
+        let is_root = has(semconv::COMPLETE) && (span.parent_id.is_none() || has(semconv::VERSION));
+        let signal = span.message.strip_prefix(KILLED_BY).and_then(|rest| rest.split(',').next());
+        let signal = signal.or_else(|| span.text(semconv::EXIT_SIGNAL));
+        return Subject::Process(Process {
+            pid: span.whole(semconv::PROCESS_PID),
+            parent_pid: span.whole(semconv::PROCESS_PARENT_PID),
+            is_root,
+            is_fork: has(semconv::FORK),
+            is_killed: span.has_failed && signal.is_some_and(ends_processes),
+            cpu: span.seconds(semconv::CPU_USER).saturating_add(span.seconds(semconv::CPU_SYSTEM)),
+        });
+    }
+    if span.kind == Kind::Internal {
+        return Subject::Other;
+    }
+    if has(semconv::DNS_QUESTION_NAME) {
+        return Subject::Lookup;
+    }
+    if !has(semconv::NETWORK_TRANSPORT) {
+        return Subject::Other;
+    }
+    let is_accepted = span.kind == Kind::Server;
+    let port = span.whole(semconv::SERVER_PORT);
+    let peer = match port {
+        // A unix socket has a path and no port.
+        0 => span.text(semconv::NETWORK_PEER_ADDRESS).map(str::to_owned),
+        _ => span.text(semconv::SERVER_ADDRESS).map(|host| at_port(host, port)),
+    };
+    let bytes = [semconv::BYTES_SENT, semconv::BYTES_RECEIVED, semconv::FLOW_BYTES_SENT, semconv::FLOW_BYTES_RECEIVED]
+        .into_iter()
+        .fold(0, |sum: u64, key| sum.saturating_add(span.whole(key)));
+    Subject::Connection(Connection { peer: peer.filter(|_| !is_accepted), is_accepted, bytes })
+}
+
+/// Status messages, as [`semconv::describe`] writes them.
+const KILLED_BY: &str = "killed by ";
+const EXIT_CODE: &str = "exit code ";
+
+/// Why a span of a saved trace failed.
+fn saved_failure<'a>(span: &'a otlp_json::Span, subject: &Subject) -> Cow<'a, str> {
+    if let Subject::Process(_) = subject {
+        if let Some(signal) = span.message.strip_prefix(KILLED_BY) {
+            return Cow::Borrowed(signal);
+        }
+        if let Some(code) = span.message.strip_prefix(EXIT_CODE) {
+            return Cow::Owned(format!("exit {code}"));
+        }
+        return match span.text(semconv::EXIT_SIGNAL) {
+            Some(signal) if span.value(semconv::EXIT_OOM).is_some() => format!("{signal}, out of memory").into(),
+            Some(signal) => Cow::Borrowed(signal),
+            None => format!("exit {}", span.whole::<u32>(semconv::PROCESS_EXIT_CODE)).into(),
+        };
+    }
+    let Some(error) = span.text(semconv::ERROR_TYPE) else { return Cow::Borrowed("failed") };
+    let error = error.replace('_', " ");
+    // A limit of values may have cut it. The status message has it whole, at its end.
+    let whole = span.message.find(&error).map(|at| &span.message[at..]);
+    whole.map_or(Cow::Owned(error), Cow::Borrowed)
+}
+
+fn cut(value: &mut Value, limit: usize) {
+    let cut = |text: &mut String| {
+        if let Some((end, _)) = text.char_indices().nth(limit) {
+            text.truncate(end);
+        }
+    };
+    match value {
+        Value::String(text) => cut(text),
+        Value::Strings(texts) => texts.iter_mut().for_each(cut),
+        _ => {}
+    }
+}
+
+pub(crate) fn nanoseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tracer_model::span::{Certificate as ModelCertificate, LookupSpan, UnixConnectSpan};
+
+    use super::*;
+
+    fn run(subject: ModelSubject) -> tracer_model::Span {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        tracer_model::Span {
+            trace_id: TraceId([1; 16]),
+            span_id: SpanId([2; 8]),
+            parent_id: Some(SpanId([3; 8])),
+            links: Vec::new(),
+            start,
+            end: start + Duration::from_nanos(5),
+            is_unfinished: false,
+            is_repaired: true,
+            subject,
+        }
+    }
+
+    fn process(exit: ExitStatus, attributes: &[(&str, Value)]) -> ProcessSpan {
+        ProcessSpan {
+            pid: 7,
+            parent_pid: 6,
+            forked_by: None,
+            name: "cc".to_owned(),
+            image: None,
+            executions: Vec::new(),
+            failed_execs: Vec::new(),
+            dropped_executions: 0,
+            is_fork: true,
+            exit: Some(exit),
+            is_oom_victim: false,
+            usage: None,
+            attributes: attributes.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect::<Arc<[_]>>(),
+            certificate: None,
+        }
+    }
+
+    /// The span as a file has it, with string values of attributes cut to `limit` characters.
+    fn saved(span: &tracer_model::Span, limit: usize) -> otlp_json::Span {
+        let description = semconv::describe(span);
+        let mut attributes: otlp_json::Attributes =
+            description.attributes.into_iter().map(|(key, value)| (key.into_owned(), value)).collect();
+        attributes.iter_mut().for_each(|(_, value)| cut(value, limit));
+        otlp_json::Span {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            parent_id: span.parent_id,
+            is_parent_remote: false,
+            kind: match description.kind {
+                semconv::Kind::Internal => otlp_json::Kind::Internal,
+                semconv::Kind::Client => otlp_json::Kind::Client,
+                semconv::Kind::Server => otlp_json::Kind::Server,
+            },
+            name: span.name().into_owned(),
+            start: nanoseconds(span.start),
+            end: nanoseconds(span.end),
+            attributes,
+            events: Vec::new(),
+            links: Vec::new(),
+            has_failed: description.error.is_some(),
+            message: description.error.map(|error| error.message).unwrap_or_default(),
+        }
+    }
+
+    /// The facts of a span of a run, which the saved span must share.
+    fn facts(span: &tracer_model::Span) -> (String, Option<String>) {
+        let facts = |span: &Span<'_>| {
+            let is_repaired = span.is_repaired;
+            (format!("{:?} {is_repaired}", span.subject), span.failure.as_deref().map(str::to_owned))
+        };
+        let of_run = facts(&span.into());
+        assert_eq!(facts(&(&saved(span, 5)).into()), of_run, "the saved trace says something else");
+        of_run
+    }
+
+    #[test]
+    fn attributes_and_limits_do_not_change_the_facts() {
+        let evil = [
+            ("dns.question.name", Value::String("x".to_owned())),
+            ("network.transport", Value::String("tcp".to_owned())),
+            ("process.exit.code", Value::Int(0)),
+            ("error.type", Value::String("none".to_owned())),
+        ];
+        let killed = ExitStatus::Signal { number: 9, core_dumped: false };
+        for (exit, failure) in [
+            (ExitStatus::Code(0), None),
+            (ExitStatus::Code(3), Some("exit 3")),
+            (killed, Some("SIGKILL")),
+            (ExitStatus::Signal { number: 11, core_dumped: true }, Some("SIGSEGV")),
+        ] {
+            let (subject, found) = facts(&run(ModelSubject::Process(Box::new(process(exit, &evil)))));
+            assert!(subject.starts_with("Process(Process { pid: 7, parent_pid: 6,"), "{subject}");
+            assert_eq!(subject.contains("is_killed: true"), failure == Some("SIGKILL"), "{subject}");
+            assert_eq!(found.as_deref(), failure);
+        }
+        let victim = ProcessSpan { is_oom_victim: true, ..process(killed, &evil) };
+        let (_, failure) = facts(&run(ModelSubject::Process(Box::new(victim))));
+        assert_eq!(failure.as_deref(), Some("SIGKILL, out of memory"));
+    }
+
+    #[test]
+    fn a_limit_does_not_cut_why_a_connection_or_a_lookup_failed() {
+        let connect = UnixConnectSpan { path: "/x".to_owned(), error: Some(111) };
+        let (subject, failure) = facts(&run(ModelSubject::UnixConnect(Box::new(connect))));
+        assert!(subject.contains("peer: Some(\"/x\")"), "{subject}");
+        assert_eq!(failure.as_deref(), Some("connection refused"));
+        let address = "192.0.2.7:53".parse().unwrap();
+        let code = "SERVFAIL".to_owned();
+        let answer =
+            tracer_model::dns::Answer { code, addresses: Vec::new(), aliases: Vec::new(), is_truncated: false };
+        for (reply, failure) in
+            [(Reply::None, Some("no answer")), (Reply::Answer(answer), Some("SERVFAIL")), (Reply::Unread, None)]
+        {
+            let lookup = LookupSpan {
+                name: "a.example".to_owned(),
+                kind: "A".to_owned(),
+                transport: tracer_model::event::Transport::Udp,
+                local: address,
+                server: address,
+                attempts: 1,
+                reply,
+            };
+            let (subject, found) = facts(&run(ModelSubject::Lookup(Box::new(lookup))));
+            assert_eq!((subject.as_str(), found.as_deref()), ("Lookup true", failure));
+        }
+    }
+
+    #[test]
+    fn a_certificate_with_losses_is_not_complete() {
+        let certificate = |is_complete, truncated| ModelCertificate {
+            is_complete,
+            processes: 1,
+            connections: 0,
+            flows: 0,
+            unix_connects: 0,
+            lookups: 0,
+            truncated,
+            failed_expressions: 0,
+            losses: tracer_model::Losses::default(),
+            gaps: Vec::new(),
+            tree: None,
+            cpus: 2,
+            version: "0.1.0".to_owned(),
+        };
+        for (is_complete, truncated) in [(true, 0), (false, 1)] {
+            let certificate = Some(certificate(is_complete, truncated));
+            let root = ProcessSpan { certificate, ..process(ExitStatus::Code(0), &[]) };
+            let root = run(ModelSubject::Process(Box::new(root)));
+            let mut saved = saved(&root, 100);
+            for span in [Span::from(&root), Span::from(&saved)] {
+                let certificate = span.certificate().unwrap();
+                assert_eq!((certificate.is_complete, certificate.cpus), (is_complete, 2));
+                assert_eq!(certificate.losses.len() as u64, truncated);
+            }
+            // An older version accepted `-a process_tracer.complete=true`.
+            saved.attributes.retain(|(key, _)| key != semconv::COMPLETE);
+            saved.attributes.push((semconv::COMPLETE.to_owned(), Value::Bool(true)));
+            assert_eq!(Span::from(&saved).certificate().unwrap().is_complete, is_complete);
+        }
+    }
+
+    #[test]
+    fn a_users_arguments_replace_the_real_ones() {
+        let image = tracer_model::event::Image {
+            arguments: [&b"cc"[..], b"secret"].into_iter().collect(),
+            directory: Some("/src".to_owned()),
+            ..Default::default()
+        };
+        let shown = |attributes: &[(&str, Value)]| {
+            let process =
+                ProcessSpan { image: Some(Arc::new(image.clone())), ..process(ExitStatus::Code(1), attributes) };
+            let span = run(ModelSubject::Process(Box::new(process)));
+            let calls = [Span::from(&span).call(), Span::from(&saved(&span, 100)).call()];
+            calls.map(|call| format!("{:?}", call))
+        };
+        let [of_run, of_saved] = shown(&[]);
+        assert!(of_run.contains("secret") && of_run.contains("/src") && of_run == of_saved, "{of_run} {of_saved}");
+        for value in [Value::String("***".to_owned()), Value::Strings(vec!["***".to_owned()])] {
+            let [of_run, of_saved] = shown(&[("process.command_args", value)]);
+            assert!(!of_run.contains("secret") && of_run == of_saved, "{of_run} {of_saved}");
+        }
+    }
+}
