@@ -222,7 +222,7 @@ fn without_a_collector_there_is_a_summary() {
     let lines: Vec<_> = stderr.lines().collect();
     assert_eq!(lines.len(), 5, "{stderr}");
     assert_eq!(lines[0], "sh -c 'echo out; /bin/true; exit 3'");
-    assert!(lines[1].starts_with("  exit 3 after ") && lines[1].ends_with("s: 2 processes, 1 failed"), "{stderr}");
+    assert!(lines[1].starts_with("  exit 3 after ") && lines[1].ends_with("s: 2 processes (1 failed)"), "{stderr}");
     assert!(lines[2].ends_with("  sh  exit 3"), "{stderr}");
     assert!(lines[3].ends_with("  └─ true"), "{stderr}");
     assert!(lines[4].starts_with("process-tracer: trace ") && lines[4].ends_with(", 2 spans, complete"), "{stderr}");

@@ -470,7 +470,7 @@ fn a_users_attributes_do_not_turn_processes_into_lookups() {
     let mut command = process_tracer();
     command.args(["-a", "dns.question.name='x'", "-a", "network.transport='tcp'", "-a", "process.exit.code=0"]);
     for summary in summaries(&mut command, &["--", "sh", "-c", "/bin/true; /bin/true; exit 3"]) {
-        assert!(summary.contains(": 3 processes, 1 failed\n"), "{summary}");
+        assert!(summary.contains(": 3 processes (1 failed)\n"), "{summary}");
         assert!(summary.contains("exit 3 after "), "{summary}");
     }
 }

@@ -1,4 +1,4 @@
-//! What a trace says as a whole: who started whom, where the time went, what failed first.
+//! Facts about the whole trace: the tree of processes, where the time went, what failed first.
 
 use std::{collections::HashMap, iter};
 
@@ -6,14 +6,14 @@ use tracer_model::SpanId;
 
 use super::row::{Kind, Label, Row, Rows};
 
-/// Rows that hang under one another.
+/// The rows as a tree.
 pub(crate) struct Tree {
     pub(crate) root: usize,
-    /// All rows but the root, by parent, and those of one parent in order of their start.
+    /// All rows except the root, ordered by parent, and then by start.
     children: Vec<u32>,
-    /// Of each row, where its children begin among these; those of the next row come after them.
+    /// For each row, the place of its first child in `children`. The next row's children follow.
     begins: Vec<u32>,
-    /// All rows that hang under the root, parents before children.
+    /// All rows under the root. Parents come before children.
     order: Vec<u32>,
 }
 
@@ -23,7 +23,8 @@ impl Tree {
         let index: HashMap<SpanId, usize> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
         let above = |row: &Row| row.parent.and_then(|parent| index.get(&parent).copied());
         let has_parent = |row: &Row| above(row).is_some();
-        // By pid, in order of their start, who may have forked a process whose parent is no span of ours: few, most of the time.
+        // For processes whose parent is no span of this trace: the possible forkers by pid, in order of their start. Most traces
+        // have few.
         let orphans = rows.iter().filter(|row| !has_parent(row));
         let mut by_pid: HashMap<u32, Vec<usize>> = orphans.map(|row| (row.parent_pid, Vec::new())).collect();
         for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.kind == Kind::Process) {
@@ -34,14 +35,15 @@ impl Tree {
         for incarnations in by_pid.values_mut() {
             incarnations.sort_by_key(|row| rows[*row].start);
         }
-        // Of several runs in one trace the longest. In a file that is not ours: what began first and hangs under nothing.
+        // If the trace has several runs, the longest is the root. In a trace of another program, it is the first span without a
+        // parent.
         let root = (0..rows.len())
             .filter(|row| rows[*row].is_root)
             .rev()
             .max_by_key(|row| rows[*row].duration())
             .or_else(|| (0..rows.len()).filter(|row| !has_parent(&rows[*row])).min_by_key(|row| rows[*row].start))
             .or_else(|| (0..rows.len()).min_by_key(|row| rows[*row].start))?;
-        // Where the environment named the parent, whoever forked it is known by its pid.
+        // If the environment named another parent, the pid leads to the process that forked it.
         let forked_by = |child: &Row| {
             let incarnations = by_pid.get(&child.parent_pid)?;
             let earlier = incarnations.partition_point(|row| rows[*row].start < child.start);
@@ -72,7 +74,7 @@ impl Tree {
         Some(tree)
     }
 
-    /// The rows that hang under that one, in order of their start.
+    /// The children of a row, in order of their start.
     pub(crate) fn children(&self, row: usize) -> &[u32] {
         &self.children[self.begins[row] as usize..self.begins[row + 1] as usize]
     }
@@ -81,7 +83,7 @@ impl Tree {
         self.children(row).iter().map(|child| (*child as usize, &rows[*child as usize]))
     }
 
-    /// Of each row, the time that none of the processes it started was alive, nanoseconds.
+    /// For each row, the time in which none of the processes that it started was alive, nanoseconds.
     pub(crate) fn own_time(&self, rows: &[Row]) -> Vec<u64> {
         let own = |(index, row): (usize, &Row)| {
             let (mut covered, mut until) = (0, row.start);
@@ -95,12 +97,11 @@ impl Tree {
         rows.iter().enumerate().map(own).collect()
     }
 
-    /// What the end of the whole waited for: each stretch of the root's time, and the process it belongs to, from the end
-    /// backwards.
+    /// The critical path: each stretch of the root's time with its process, from the end backwards.
     ///
-    /// At each moment, the child that ended last before it was what its parent waited for.
+    /// At each moment, a parent waited for the child that ended last before that moment.
     pub(crate) fn critical_path<'a>(&'a self, rows: &'a [Row]) -> impl Iterator<Item = Stretch> + 'a {
-        // Each process, its children still to be looked at, from the last to end, and up to where its time is told.
+        // The open processes, each with its remaining children (the last to end comes last) and the end of its remaining time.
         let by_end = |row: usize| {
             let is_process = |child: &u32| rows[*child as usize].kind == Kind::Process;
             let mut children: Vec<u32> = self.children(row).iter().copied().filter(is_process).collect();
@@ -126,7 +127,7 @@ impl Tree {
         iter::from_fn(next).filter(|stretch| stretch.start < stretch.end)
     }
 
-    /// Of each row, the names from the root to it; what only forked and kept its parent's name is not told again.
+    /// For each row, the names from the root to it. A fork with its parent's name is not named again.
     pub(crate) fn places(&self, rows: &[Row]) -> Places {
         let mut places = Places { of_row: vec![0; rows.len()], steps: Vec::new() };
         let mut known: HashMap<(Option<u32>, Label), u32> = HashMap::new();
@@ -149,11 +150,11 @@ impl Tree {
         places
     }
 
-    /// The process that the failing came from, as far as that can be told, and those above it, from the root. Empty if the
-    /// root did not fail.
+    /// The process that caused the failure, with its ancestors, from the root down. Empty if the root did not fail.
     ///
-    /// At each step it is a child that failed: one with the exit status that its parent has, too, rather than others; one that
-    /// failed by itself rather than one that was killed, as others are when the first has failed; the last of those.
+    /// Each step goes to a failed child. It prefers a child with its parent's exit status. Then it prefers a child that failed
+    /// by itself to one that was killed, because others are often killed after the first failure. Among several, it takes the
+    /// last one.
     pub(crate) fn cause(&self, rows: &[Row]) -> Vec<usize> {
         let has_failed = |row: &Row| row.failure.is_some() && row.kind == Kind::Process;
         let mut chain = Vec::new();
@@ -170,9 +171,9 @@ impl Tree {
     }
 }
 
-/// Where parents go round in a circle, one of them hangs under the root instead.
+/// If parents form a circle, puts one of them under the root.
 fn break_circles(parents: &mut [usize], root: usize) {
-    // By which walk each was reached first.
+    // For each row, the walk that reached it first.
     let mut reached = vec![0; parents.len()];
     for walk in 0..parents.len() {
         let mut row = walk;
@@ -194,11 +195,11 @@ pub(crate) struct Stretch {
     pub(crate) end: u64,
 }
 
-/// Chains of names, as a tree: to have one is cheap, to spell it out takes as long as it is.
+/// Chains of names, as a tree. A place is cheap to keep. Its names cost time in proportion to their number.
 pub(crate) struct Places {
     /// The place of each row.
     pub(crate) of_row: Vec<u32>,
-    /// Of each place, the one above it and its name. What is above comes first.
+    /// For each place, the place above it and its name. Places above come first.
     pub(crate) steps: Vec<(Option<u32>, Label)>,
 }
 
@@ -208,7 +209,7 @@ impl Places {
         self.last_names(place, usize::MAX)
     }
 
-    /// The last names of these, at most so many.
+    /// The last names of a place, at most `limit`.
     pub(crate) fn last_names(&self, place: u32, limit: usize) -> Vec<Label> {
         let step = |place: &u32| self.steps[*place as usize].0;
         let mut names: Vec<_> =
@@ -218,12 +219,12 @@ impl Places {
     }
 }
 
-/// Adds up; a saved trace may say anything.
+/// Adds up without overflow. A saved trace may contain any number.
 pub(crate) fn sum(amounts: impl Iterator<Item = u64>) -> u64 {
     amounts.fold(0, u64::saturating_add)
 }
 
-/// Spans that have something in common, together.
+/// Spans with the same key, added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) failed: u64,
@@ -232,7 +233,7 @@ pub(crate) struct Group {
     pub(crate) cpu: u64,
     pub(crate) bytes: u64,
     pub(crate) total: u64,
-    /// Of each, in order of size once sorted.
+    /// The duration of each span, sorted by size.
     pub(crate) durations: Vec<u64>,
 }
 
@@ -250,7 +251,7 @@ impl Group {
         self.durations.len()
     }
 
-    /// The duration that this part of all does not exceed: nearest rank.
+    /// The duration that this part of the spans does not exceed, by nearest rank.
     pub(crate) fn quantile(&self, part: f64) -> u64 {
         let rank = (part * self.durations.len() as f64).ceil() as usize;
         self.durations.get(rank.saturating_sub(1)).copied().unwrap_or_default()
@@ -276,14 +277,14 @@ pub(crate) fn groups<K: std::hash::Hash + Eq>(
     groups
 }
 
-/// By the name of processes, those first that took most: time of their own, or of processors.
+/// Groups processes by name. The largest own time or CPU time comes first.
 pub(crate) fn costliest(rows: &Rows, own: &[u64]) -> Vec<(Label, Group)> {
     let mut groups = groups(&rows.rows, own, |_, row| (row.kind == Kind::Process).then_some(row.name));
     groups.sort_by_key(|(name, group)| (std::cmp::Reverse(group.own.max(group.cpu)), *name));
     groups
 }
 
-/// By whom connections were with, those first that took most time.
+/// Groups connections by peer. The largest time comes first.
 pub(crate) fn peers(rows: &Rows, own: &[u64]) -> Vec<(Label, Group)> {
     let mut groups = groups(&rows.rows, own, |_, row| row.peer);
     groups.sort_by_key(|(name, group)| (std::cmp::Reverse(group.total), *name));
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn the_critical_path_goes_through_what_ended_last() {
+    fn the_critical_path_goes_through_the_child_that_ended_last() {
         let story = story("make", 0, 100)
             .starts("short", 0, 30, |short| short)
             .starts("long", 5, 55, |long| long.starts("inner", 20, 30, |inner| inner))
@@ -332,13 +333,13 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_on_in_the_background_is_not_waited_for() {
+    fn the_critical_path_ignores_children_that_outlive_their_parent() {
         let story = story("sh", 0, 50).starts("daemon", 10, 500, |daemon| daemon).starts("cc", 20, 10, |cc| cc);
         assert_eq!(path(&story), [stretch("sh", 0, 20), stretch("cc", 20, 30), stretch("sh", 30, 50)]);
     }
 
     #[test]
-    fn the_critical_path_is_as_long_as_the_whole() {
+    fn the_critical_path_is_as_long_as_the_trace() {
         let mut story = story("make", 0, 1000);
         for i in 0..40 {
             story = story.starts("cc", i * 17 % 600, 30 + i * 7, |cc| cc.starts("as", i * 17 % 600 + 5, 20, |x| x));
@@ -349,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn own_time_is_what_no_child_covers() {
+    fn own_time_excludes_the_time_of_children() {
         let story =
             story("make", 0, 100).starts("a", 10, 20, |a| a).starts("b", 20, 20, |b| b).starts("c", 90, 500, |c| c);
         let rows = story.rows();
@@ -358,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn failing_is_followed_down_to_where_it_began() {
+    fn the_cause_is_the_deepest_failed_process() {
         let story = story("make", 0, 100)
             .exits(2)
             .starts("test", 5, 5, |test| test.exits(1))
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_killed_since_another_failed_is_not_the_cause() {
+    fn a_killed_process_is_not_the_cause_if_another_failed() {
         let story = story("sh", 0, 100)
             .exits(3)
             .starts("a", 5, 20, |a| a.exits(3))
@@ -391,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn parents_in_a_circle_do_no_harm() {
+    fn a_circle_of_parents_is_broken() {
         let mut rows = story("sh", 0, 10).starts("a", 1, 5, |a| a.starts("b", 2, 3, |b| b)).rows();
         let ids: Vec<_> = rows.rows.iter().map(|row| row.id).collect();
         // b under a, a under b.

@@ -1,16 +1,16 @@
-//! A command line, as a shell reads it.
+//! Arguments as a command line for a shell.
 
 use crate::untrusted::{Untrusted, is_unseen, visible};
 
-/// Arguments as a shell takes them; `None` if there are none.
+/// Quotes arguments for a shell. `None` if there are none.
 pub(crate) fn command_line(arguments: &[Untrusted]) -> Option<Untrusted> {
-    // After the command's name there are no assignments: `NAME=value` needs no quotes.
+    // Only the first word can be an assignment. Later `NAME=value` words need no quotes.
     let is_plain = |text: &str| {
         text.contains('=') && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"=-_./:,+@%".contains(&c))
     };
     let word = |(index, text): (usize, &Untrusted)| match text.exact() {
         text if index > 0 && is_plain(text) => text.to_owned(),
-        // Who copies what is shown gets the same argument.
+        // A reader who copies the shown text gets the same argument.
         text if text.contains(is_unseen) => {
             let text = text.replace('\\', "\\\\").replace('\'', "\\'");
             format!("$'{}'", visible(&text))

@@ -1,14 +1,14 @@
-//! The table of everything that a trace can become: the values of `-o`. The command line, its help and its messages follow
-//! from this table. A new format gets a row here, and a file in `text/` or `files/`.
+//! The table of formats: the values of `-o`. The command line, its help and its messages use this table. A new format gets a
+//! row here and a file in `text/` or `files/`.
 
-/// What a value of `-o` stands for. A run can write all of them. `process-tracer report` can write texts and files.
+/// The meaning of a value of `-o`. A run can write all of them. `process-tracer report` can write texts and files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// OTLP to a collector.
     Otlp,
     /// A text for a terminal.
     Text(Text),
-    /// A file of OTLP/JSON lines: the trace itself, which [`SavedTrace`](crate::SavedTrace) reads.
+    /// A file of OTLP/JSON lines: the trace itself. [`SavedTrace`](crate::SavedTrace) reads it.
     JsonLines,
     /// A file for a browser or for another program.
     File(Format),
@@ -17,7 +17,7 @@ pub enum Target {
 /// A report that is text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text {
-    /// What took the time, and what failed.
+    /// Where the time went, and what failed.
     Summary,
     /// The tree of processes.
     Tree,
@@ -45,9 +45,9 @@ pub enum Format {
 pub struct Entry {
     /// The value of `-o`: a word, or `FILE` and the suffix that the file's name must have.
     pub name: &'static str,
-    /// What a file holds, as words that follow its name; empty for a word.
+    /// The content of a file, as words that follow its name. Empty for a word.
     pub holds: &'static str,
-    /// What it stands for.
+    /// Its meaning.
     pub target: Target,
 }
 
@@ -57,7 +57,7 @@ pub const FORMATS: [Entry; 9] = [
     row("summary", "", Target::Text(Text::Summary)),
     row("tree", "", Target::Text(Text::Tree)),
     row("FILE.jsonl", "of OTLP/JSON lines", Target::JsonLines),
-    row("FILE.html", "to look at in a browser", Target::File(Format::Html)),
+    row("FILE.html", "for a browser", Target::File(Format::Html)),
     row("FILE.pftrace", "for Perfetto", Target::File(Format::Perfetto)),
     row("FILE.json", "of Chrome's trace events", Target::File(Format::Chrome)),
     row("FILE.folded", "for flame graphs of wall time", Target::File(Format::FoldedWall)),
@@ -76,7 +76,7 @@ impl Entry {
 }
 
 impl Target {
-    /// What a value of `-o` stands for. Of several suffixes that fit, the longest counts.
+    /// The meaning of a value of `-o`. If several suffixes fit, the longest counts.
     pub fn of(value: &str) -> Option<Self> {
         let word = FORMATS.iter().find(|row| row.suffix().is_none() && row.name == value);
         let fits = |row: &&Entry| row.suffix().is_some_and(|suffix| value.ends_with(suffix));
@@ -90,7 +90,7 @@ pub fn names() -> String {
     FORMATS.map(|row| row.name).join(", ")
 }
 
-/// All files and what they hold, for the help.
+/// All files and their content, for the help.
 pub fn files() -> String {
     let files = FORMATS.iter().filter(|row| row.suffix().is_some());
     let files: Vec<_> = files.map(|row| format!("{} {}", row.name, row.holds)).collect();

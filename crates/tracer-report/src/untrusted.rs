@@ -1,9 +1,8 @@
-//! Text that others wrote: arguments, names, paths, answers of a collector, and every string of a saved trace.
+//! Untrusted text: arguments, names, paths, answers of a collector, and every string of a saved trace.
 //!
-//! A terminal obeys control characters. Bidirectional marks reorder the text around them, and characters without a glyph
-//! make two different names look the same. [`visible`] writes all of them as escapes. Every such text goes through it on its
-//! way to a terminal or to Markdown. The page has the same rule in `page/format.js`. Files that programs read keep
-//! the exact text.
+//! A terminal obeys control characters. Bidirectional marks reorder the text around them. Characters without a glyph make two
+//! different names look the same. [`visible`] writes all of them as escapes. All untrusted text goes through it on its way to
+//! a terminal or to Markdown. The page has the same rule in `page/format.js`. Files for programs keep the exact text.
 
 use std::{borrow::Cow, fmt::Write, sync::Arc};
 
@@ -12,22 +11,22 @@ use icu_properties::{
     props::{DefaultIgnorableCodePoint, GeneralCategory},
 };
 
-/// Text of a trace. It has no `Display`, so that a report for people cannot print it as it is.
+/// Text of a trace. It has no `Display`, so a report for people cannot print it unescaped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Untrusted(Arc<str>);
 
 impl Untrusted {
-    /// As it is: for files that programs read, and for the page.
+    /// The exact text, for files that programs read and for the page.
     pub fn exact(&self) -> &str {
         &self.0
     }
 
-    /// For people: see [`visible`].
+    /// The text for people: see [`visible`].
     pub fn visible(&self) -> Cow<'_, str> {
         visible(&self.0)
     }
 
-    /// Likewise for a terminal that draws ASCII only.
+    /// The text for people, for a terminal that draws only ASCII.
     pub fn visible_in_ascii(&self) -> Cow<'_, str> {
         escaped_where(&self.0, |c| !c.is_ascii() || is_unseen(c))
     }
@@ -39,10 +38,10 @@ impl<T: Into<Arc<str>>> From<T> for Untrusted {
     }
 }
 
-/// The text with every character escaped that draws nothing, or acts on what stands beside it.
+/// Escapes every character that draws nothing or changes the text beside it.
 ///
-/// Joiners and variation selectors are among them, although some scripts and emoji need them: here it counts more to see
-/// what a name consists of. Python's `repr` and Rust's `escape_debug` also escape joiners.
+/// Joiners and variation selectors are among them, although some scripts and emoji need them. Here it matters more to see
+/// every character of a name. Python's `repr` and Rust's `escape_debug` also escape joiners.
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped_where(text, is_unseen)
 }
@@ -62,8 +61,8 @@ fn escaped_where(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> 
     Cow::Owned(escaped)
 }
 
-/// Controls, format characters with all bidirectional ones, line and paragraph separators, and what Unicode says to draw
-/// as nothing: <https://www.unicode.org/reports/tr44/#General_Category_Values>, `#Default_Ignorable_Code_Point`.
+/// Controls, format characters (also the bidirectional ones), line and paragraph separators, and characters that Unicode
+/// draws as nothing: <https://www.unicode.org/reports/tr44/#General_Category_Values>, `#Default_Ignorable_Code_Point`.
 pub(crate) fn is_unseen(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
@@ -77,7 +76,7 @@ pub(crate) fn is_unseen(c: char) -> bool {
     ) || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
 }
 
-/// As bash reads it between `$'` and `'`.
+/// Writes a character as bash reads it between `$'` and `'`.
 fn escape(c: char, to: &mut String) {
     let code = u32::from(c);
     // Writing to a String cannot fail.
@@ -99,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// The characters that no output for people may hold, from another implementation of Unicode.
+    /// The characters that no output for people may contain, from another implementation of Unicode.
     fn unseen() -> BTreeSet<char> {
         let file = include_str!("../../../tests/integration/unseen.txt");
         let ranges = file.lines().filter(|line| !line.starts_with('#'));
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_escaped_and_nothing_else() {
+    fn exactly_the_invisible_characters_are_escaped() {
         let unseen = unseen();
         assert_eq!(unseen.len(), 4_273, "the list is whole");
         for c in '\0'..=char::MAX {
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_are_those_of_bash() {
+    fn escapes_follow_bash() {
         assert_eq!(visible("a\x1b[2Jb\nc\u{9b}\u{202e}\u{e0041}d"), "a\\x1b[2Jb\\nc\\u009b\\u202e\\U000e0041d");
         assert!(matches!(visible("grün, 日本語"), Cow::Borrowed(_)));
         assert_eq!(Untrusted::from("grün\u{200b}").visible_in_ascii(), "gr\\u00fcn\\u200b");
@@ -132,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_holds_what_cannot_be_seen_once_it_is_visible(text in "(\\PC|\\pC|\\p{Cf}|[\u{202a}-\u{202e}\u{fe00}-\u{fe0f}]){0,40}") {
+        fn visible_text_has_no_invisible_characters(text in "(\\PC|\\pC|\\p{Cf}|[\u{202a}-\u{202e}\u{fe00}-\u{fe0f}]){0,40}") {
             let (shown, unseen) = (visible(&text), unseen());
             prop_assert!(!shown.chars().any(|c| unseen.contains(&c)), "{shown:?}");
             prop_assert_eq!(visible(&shown), &*shown, "twice is as once");

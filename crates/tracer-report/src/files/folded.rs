@@ -1,4 +1,4 @@
-//! Folded stacks, one a line, for flame graphs: the chain of names, and what it weighs.
+//! Folded stacks for flame graphs. Each line is a chain of names and its weight.
 
 use std::{
     collections::BTreeMap,
@@ -14,14 +14,14 @@ use crate::{
     span::Span,
 };
 
-/// Most names of a stack. What is deeper counts as its ancestor at this depth: a file of every chain in full would grow with
-/// the square of the depth.
+/// The most names of a stack. A deeper process counts as its ancestor at this depth. Otherwise the file would grow with the
+/// square of the depth.
 const DEPTH: u32 = 256;
 
-/// What a stack weighs, microseconds.
+/// The weight of a stack, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weight {
-    /// Time that none of the processes it started was alive.
+    /// The time in which none of the processes that it started was alive.
     Wall,
     /// Its own CPU time.
     Cpu,
@@ -49,7 +49,7 @@ impl Report for Stacks {
         let rows = &self.rows.rows;
         let Some(tree) = Tree::grow(rows) else { return Ok(()) };
         let (own, places) = (tree.own_time(rows), tree.places(rows));
-        // Of each place, the one that it counts as, and how deep that is.
+        // For each place, the place that it counts as, and its depth.
         let mut shown: Vec<(u32, u32)> = Vec::with_capacity(places.steps.len());
         for (place, (above, _)) in (0..).zip(&places.steps) {
             shown.push(match above.map(|above| shown[above as usize]) {
@@ -64,7 +64,7 @@ impl Report for Stacks {
             *stack = stack.saturating_add(weight);
         }
         for (place, weight) in stacks {
-            // These two are the format's own.
+            // The format uses these two characters itself.
             let names =
                 places.names(place).into_iter().map(|name| self.rows.text(name).exact().replace([';', '\n'], "_"));
             writeln!(self.to, "{} {}", names.collect::<Vec<_>>().join(";"), weight / 1000)?;
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_has_a_greatest_depth_and_nothing_is_lost() {
+    fn the_depth_of_stacks_is_limited_and_no_time_is_lost() {
         let deep = (0..300).fold(story("last", 0, 1).cpu(1), |inner, _| story("sh", 0, 1).cpu(1).above(inner));
         let cpu = written(&deep.spans(), |to| Box::new(Stacks::new(to, Weight::Cpu)));
         let text = String::from_utf8(cpu).unwrap();

@@ -1,7 +1,6 @@
-//! The page as a file: it opens from disk, with the trace in it.
+//! The page as a file that contains the trace.
 //!
-//! The spans stand in elements of their own, one for each batch, gzipped and in base64: a page opened from disk may not load
-//! any other file.
+//! Each batch of spans is an element, gzipped and in base64. A page that is opened from disk may not load another file.
 
 use std::io::{self, Write};
 
@@ -18,7 +17,7 @@ use crate::{
     span::Span,
 };
 
-/// Spans in one element.
+/// The most spans in one element.
 const BATCH: usize = 5_000;
 
 pub(crate) struct Page {

@@ -1,4 +1,4 @@
-//! Reports that are files, each format in a file of its own.
+//! Reports that are files. Each format has its own module.
 
 mod chrome;
 mod folded;
@@ -13,7 +13,7 @@ use crate::{formats::Format, report::Report};
 ///
 /// # Errors
 ///
-/// Its beginning cannot be written.
+/// The beginning of the file cannot be written.
 pub fn begin(format: Format, to: Box<dyn Write + Send>) -> io::Result<Box<dyn Report>> {
     Ok(match format {
         Format::Html => Box::new(html::Page::begin(to)?),

@@ -1,5 +1,5 @@
-//! Who gets in: the address of the page holds a random token, without which nothing is shown. Requests that name another
-//! host are refused, as those of a page that has its name resolved to us.
+//! Access to the live page. The address of the page contains a random token, and each request must show it. A request for
+//! another host name is refused, because another site could let its name resolve to this machine.
 
 use std::{
     collections::VecDeque,
@@ -15,14 +15,14 @@ use axum::{
 };
 use tokio::task::{self, AbortHandle};
 
-/// Connections that have not shown the token.
+/// The most connections that have not shown the token.
 const STRANGERS: usize = 32;
 
-/// Connections that have.
+/// The most connections that have shown the token.
 const GUESTS: usize = 32;
 
-/// The connections that are open. When there are too many, the oldest is closed: connections that nobody uses lock nobody
-/// out, and each of them costs a file descriptor that the rest of process-tracer may need.
+/// The open connections. If there are too many, the oldest is closed. So idle connections lock nobody out, and they cannot use
+/// up the file descriptors of process-tracer.
 #[derive(Debug, Default)]
 struct Room {
     strangers: VecDeque<AbortHandle>,
@@ -34,7 +34,7 @@ impl Room {
         seat(&mut self.strangers, connection, STRANGERS);
     }
 
-    /// The connection has shown the token: strangers can no longer displace it.
+    /// Moves a connection that has shown the token, so that strangers cannot displace it.
     fn welcome(&mut self, connection: task::Id) {
         if let Some(at) = self.strangers.iter().position(|stranger| stranger.id() == connection)
             && let Some(guest) = self.strangers.remove(at)
@@ -54,14 +54,14 @@ fn seat(seats: &mut VecDeque<AbortHandle>, connection: AbortHandle, limit: usize
     seats.push_back(connection);
 }
 
-/// What a request has to bring along to be answered.
+/// The conditions that a request must meet.
 #[derive(Clone, Debug)]
 pub(super) struct Lock {
     pub(super) token: String,
     pub(super) address: SocketAddr,
 }
 
-/// Who decides about a request, and where its connection is known.
+/// Decides about requests, and knows the open connections.
 #[derive(Clone, Debug)]
 pub(super) struct Door {
     lock: Lock,
@@ -73,7 +73,7 @@ impl Door {
         Self { lock, room: Arc::default() }
     }
 
-    /// Takes note of a connection, which has not shown the token yet.
+    /// Adds a connection that has not shown the token yet.
     pub(super) fn enter(&self, connection: AbortHandle) {
         self.room().enter(connection);
     }
@@ -93,15 +93,15 @@ impl Lock {
     pub(super) fn url(&self) -> String {
         let mut address = self.address;
         if address.ip().is_unspecified() {
-            // What others have to put there, they know better.
+            // Other machines need another address here, which only the reader knows.
             address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
         }
         format!("http://{address}/?token={}", self.token)
     }
 
-    /// Whether a request came by our own name: an address, which no name service can point elsewhere, or `localhost`.
+    /// Whether a request names this server: by an address, which no name service can redirect, or as `localhost`.
     fn admits_host(&self, host: &str) -> bool {
-        // Clients leave out the port that is HTTP's.
+        // Clients omit port 80.
         let is_port = |port: &str| port.parse() == Ok(self.address.port());
         let (name, has_port) = match host.rsplit_once(':') {
             Some((name, port)) if !port.ends_with(']') => (name, is_port(port)),
@@ -113,7 +113,7 @@ impl Lock {
     }
 }
 
-/// Lets in those who know the token, and come by our own name.
+/// Admits requests with the token and with our own host name.
 pub(super) async fn admit(
     State(door): State<Door>,
     Query(query): Query<Vec<(String, String)>>,
@@ -125,7 +125,10 @@ pub(super) async fn admit(
     let is_ours = door.lock.admits_host(host);
     let has_token = query.iter().any(|(name, value)| name == "token" && *value == door.lock.token);
     if !is_ours || !has_token {
-        return (StatusCode::FORBIDDEN, "the address that process-tracer gave has a token; this one is another\n")
+        return (
+            StatusCode::FORBIDDEN,
+            "wrong address: open the address that process-tracer printed, with its token\n",
+        )
             .into_response();
     }
     if let Some(connection) = task::try_id() {
@@ -145,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_own_names_are_admitted() {
+    fn only_our_own_host_names_are_admitted() {
         let admits = |address: &str, host: &str| {
             Lock { token: String::new(), address: address.parse().unwrap() }.admits_host(host)
         };

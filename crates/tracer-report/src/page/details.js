@@ -1,4 +1,4 @@
-// The first tab of the panel: all that is known about the selected span, or in short about the selected group.
+// The first tab of the panel: all facts about the selected span, or a summary of the selected group.
 
 class Details {
   constructor(panel) {
@@ -12,7 +12,7 @@ class Details {
 
   draw() {
     const { page } = this;
-    if (page.selected === null) return [html.p({ class: "empty" }, "Select a row to see all that is known about it.")];
+    if (page.selected === null) return [html.p({ class: "empty" }, "Select a row to see its details.")];
     return page.selected < 0 ? this.ofGroup(page.outline.groups[-1 - page.selected]) : this.ofSpan(page.selected);
   }
 
@@ -32,7 +32,7 @@ class Details {
       : running
         ? ["going", "running"]
         : flags & RUNNING
-          ? ["", "had not ended when the trace did"]
+          ? ["", "still running at the end of the trace"]
           : null;
 
     const facts = [];
@@ -50,14 +50,14 @@ class Details {
         fact(
           "Own time",
           formatDuration(own),
-          `${formatShare(duration ? own / duration : 0)} of it`,
-          "While none of its child processes ran",
+          `${formatShare(duration ? own / duration : 0)} of its time`,
+          "Time in which none of its child processes ran",
         );
       fact(
         "CPU",
         formatDuration(trace.cpu[number]),
         duration > 0 && `${(trace.cpu[number] / duration).toFixed(2)} of a core`,
-        "Its own, without its children's",
+        "Its own CPU time, without its children",
       );
     }
 
@@ -114,7 +114,7 @@ class Details {
           " ",
           copyButton(trace.ids[number], "span id"),
           " ",
-          copyButton(() => JSON.stringify(this.asJson(number), null, 2), "all of the span as JSON", "copy all as JSON"),
+          copyButton(() => JSON.stringify(this.asJson(number), null, 2), "the whole span as JSON", "copy as JSON"),
         ),
       ),
     ];
@@ -265,7 +265,7 @@ class Details {
       html.h2(this.panel.swatch(sorted.at(-1)), html.bdi(group.name), ` × ${formatCount(members.length)}`),
       html.dl(
         { class: "facts" },
-        fact("Together", formatDuration(total)),
+        fact("Total", formatDuration(total)),
         group.kind === PROCESS && fact("CPU", formatDuration(cpu)),
         fact("Median", formatDuration(data.durationOf(sorted[sorted.length >> 1]))),
         fact("Longest", formatDuration(data.durationOf(sorted[0]))),
@@ -305,7 +305,7 @@ function attributeRow({ key, value, unit }) {
   );
 }
 
-// Folds away the end of something long, with a button to see it.
+// Hides the end of a long element behind a button.
 function cutLong(element, isLong) {
   if (!isLong) return element;
   element.classList.add("cut");

@@ -1,6 +1,6 @@
-// Elements, made so that no text of the trace can become markup or pose as another.
+// Creates elements. Text of the trace cannot become markup, and invisible characters in it are shown.
 
-// html.tag({ attributes }, ...children): strings become text, with what cannot be seen made visible; `on…` are listeners.
+// html.tag({ attributes }, ...children): strings become text with invisible characters escaped. `on…` are listeners.
 const html = new Proxy(
   {},
   {
@@ -41,7 +41,7 @@ function copyButton(text, what, label = "copy") {
   return button;
 }
 
-// A page opened from disk has no clipboard in some browsers; there the old way still works.
+// In some browsers, a page opened from disk has no clipboard. The older way works there.
 async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -62,7 +62,7 @@ async function copy(text) {
   }
 }
 
-// A bar between two boxes, by pointer and by arrow keys.
+// A bar between two boxes. The pointer and the arrow keys move it.
 function draggable(splitter, { at, move }) {
   let drag = null;
   splitter.addEventListener("pointerdown", (event) => {
@@ -84,7 +84,7 @@ function draggable(splitter, { at, move }) {
   });
 }
 
-// What the reader chose last time. A page opened from disk may not be allowed to remember.
+// Choices of the reader that outlast the page. A browser may refuse to store them for a page opened from disk.
 const remembered = {
   get(name) {
     try {

@@ -1,5 +1,5 @@
-// Values as people read them: times, sizes, counts, command lines, and text that strangers wrote.
-// Pure functions; times are nanoseconds unless a name says otherwise.
+// Values for people: times, sizes, counts, command lines and untrusted text.
+// Pure functions. Times are nanoseconds unless a name says otherwise.
 
 const counts = new Intl.NumberFormat("en");
 
@@ -28,7 +28,7 @@ function formatDuration(ns) {
   return `${Math.floor(seconds / 3600)} h ${pad(Math.floor(seconds / 60) % 60)} min`;
 }
 
-// `500ms`, `2 s`, `1.5m`; a bare number is seconds. Nothing, or NaN if it cannot be read.
+// Reads `500ms`, `2 s`, `1.5m`. A bare number is seconds. 0 for an empty text, NaN for an invalid one.
 function parseDuration(text) {
   if (!text.trim()) return 0;
   const parts = /^\s*(\d+(?:\.\d*)?|\.\d+)\s*(ns|us|µs|μs|ms|s|m|min|h)?\s*$/i.exec(text);
@@ -36,7 +36,7 @@ function parseDuration(text) {
   return parts ? Number(parts[1]) * units[(parts[2] ?? "s").toLowerCase()] : NaN;
 }
 
-// A moment on an axis whose marks are `step` apart and which reaches to `last`.
+// A moment on an axis that ends at `last` and has a mark every `step`.
 function formatOffset(ns, step, last) {
   if (last >= 60e9) {
     const decimals = step >= 1e9 ? 0 : Math.min(9, Math.ceil(-Math.log10(step / 1e9) - 1e-9));
@@ -67,7 +67,7 @@ function formatShare(part) {
   return percent === 0 ? "0 %" : percent < 0.1 ? "< 0.1 %" : `${percent.toFixed(percent < 9.95 ? 1 : 0)} %`;
 }
 
-// The wall clock where the reader is, to the millisecond.
+// The reader's wall clock, to the millisecond.
 function formatClock(unixMs) {
   const date = new Date(unixMs);
   const two = (value) => String(value).padStart(2, "0");
@@ -80,7 +80,7 @@ function formatDate(unixMs) {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
-// What draws nothing, or acts on the text beside it: the rule of untrusted.rs, and lone surrogates.
+// Characters that draw nothing or change the text beside them: the rule of untrusted.rs, and lone surrogates.
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}]/gu;
 
 function escaped(character) {
@@ -91,20 +91,19 @@ function escaped(character) {
   return code < 0x10000 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\U${code.toString(16).padStart(8, "0")}`;
 }
 
-// Every text of the trace goes through this on its way to the screen, so that none can pose as another.
+// Escapes invisible characters. Every text of the trace goes through this on its way to the screen.
 function visible(text) {
   return String(text).replace(UNSEEN, escaped);
 }
 
-// As bash reads it; what cannot be seen is written as an escape in $'…', so what is copied is what was shown.
+// Quotes a word for bash. Invisible characters become escapes in $'…', so that the copied text equals the shown text.
 function shellQuote(word) {
   if (/^[\w@%+=:,./-]+$/.test(word)) return word;
   if (word.search(UNSEEN) < 0) return `'${word.replaceAll("'", "'\\''")}'`;
   return `$'${word.replace(/[\\']/g, "\\$&").replace(UNSEEN, escaped)}'`;
 }
 
-// A number by what its attribute is. The unit is the column's own if it has one, else told by the key's last part, as
-// the semantic conventions name things.
+// A number with its unit. If the column has no unit, the last part of the key shows it, by the semantic conventions.
 function formatNumber(key, value, unit) {
   const last = key.slice(key.lastIndexOf(".") + 1);
   const within = (words) => words.test(key);

@@ -1,4 +1,4 @@
-// The head of the page: the command, the verdict, where and when.
+// The head of the page: the command, the verdict, the host and the time.
 
 class Head {
   constructor(page) {
@@ -16,7 +16,7 @@ class Head {
     page.element("command").title = visible(about.command ?? "");
     const fact = (value, name, title) => html.span({ class: "fact", title }, html.b(value), " ", name);
     const cores = about.cores;
-    const states = { live: ["going", "running"], lost: ["bad", "connection lost, trying again"], ended: ["", "ended"] };
+    const states = { live: ["going", "running"], lost: ["bad", "connection lost, reconnecting"], ended: ["", "ended"] };
     const problems = about.problems ?? [];
     const incomplete = about.complete === false && !trace.live;
     page.element("verdict").replaceChildren(
@@ -36,7 +36,7 @@ class Head {
               {
                 type: "button",
                 class: "fact bad",
-                title: "List what failed (f: next)",
+                title: "List the failures (f: next)",
                 onclick: () => page.panel.show("failures"),
               },
               html.b(formatCount(trace.failures)),
@@ -53,7 +53,7 @@ class Head {
           fact(
             `${(trace.cpuTotal / elapsed).toFixed(2)}`,
             cores ? `of ${plural(cores, "core")} in use` : "cores in use",
-            "All CPU time by wall-clock time: how parallel it effectively was",
+            "CPU time of all processes, divided by the wall-clock time",
           ),
         incomplete
           ? html.button(

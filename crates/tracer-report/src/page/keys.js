@@ -1,22 +1,22 @@
-// The keyboard: what each key does, wherever the focus is, and the list of keys for the reader.
+// The keyboard: the action of each key, and the list of keys for the reader.
 
 const KEYS = [
   ["↑ ↓ PgUp PgDn Home End", "move among the rows"],
-  ["→ ←", "unfold, fold; to the child, to the parent"],
-  ["e E", "unfold, fold all below"],
-  ["Enter", "to the details"],
-  ["/", "search; Enter and Shift+Enter step through what was found"],
+  ["→ ←", "unfold or go to the child; fold or go to the parent"],
+  ["e E", "unfold or fold all rows below"],
+  ["Enter", "go to the details"],
+  ["/", "search; Enter and Shift+Enter go to the next and previous match"],
   ["n N", "next, previous match"],
   ["f F", "next, previous failure"],
   ["o", "only matches and their ancestors"],
   ["Esc", "clear search and filters"],
   ["+ − w s", "zoom in, out; also Ctrl and wheel"],
   ["a d Shift+← Shift+→", "earlier, later; also drag, or Shift and wheel"],
-  ["z 0", "zoom to the selected, to the whole trace"],
-  ["v", "tree or lanes; in lanes arrows go to parent, child, siblings"],
+  ["z 0", "zoom to the selected span, to the whole trace"],
+  ["v", "tree or lanes; in lanes, arrows go to parent, child and siblings"],
   ["c g t", "critical path, groups, light or dark"],
   [".", "follow a running trace"],
-  ["?", "this"],
+  ["?", "show this list"],
 ];
 
 class Keys {
@@ -48,7 +48,7 @@ class Keys {
     action();
   }
 
-  // What they do does not depend on where the focus is.
+  // Keys that work wherever the focus is.
   everywhere(page) {
     return {
       "/": () => {
@@ -166,17 +166,17 @@ class Keys {
     dialog.replaceChildren(
       html.form({ method: "dialog" }, html.h2("Keys"), html.button({ class: "close", "aria-label": "Close" }, "×")),
       html.dl(KEYS.map(([keys, what]) => [html.dt(keys.split(" ").map((key) => html.kbd(key))), html.dd(what)])),
-      html.h2("Reading it"),
+      html.h2("The chart"),
       html.p(
-        "A bar is pale where its process waited, and solid as high as it kept a CPU busy; that of a group is as high as many of its spans ran at once. Red failed. The line over a bar is the critical path. The small marks below a bar are its process's connections and lookups. The same name has the same colour in every report.",
+        "The solid part of a bar shows how much of a CPU its process used. The pale part is waiting. For a group, the solid part shows how many of its spans ran at once. Failed spans are red. A line over a bar is the critical path. Small marks below a bar are connections and lookups of its process. A name has the same colour in every report.",
       ),
-      html.h2("Searching"),
+      html.h2("Search"),
       html.p(
-        'Words must all occur, in whatever texts of a span; "several words" together, !word not. In one place only: ',
+        'A span matches if its texts contain all words. Use "quotes" for words in sequence, and !word to exclude. To search one field, use ',
         Object.keys(FIELDS).map((field, at) => [at ? ", " : "", html.code(`${field}:`)]),
-        ", or any attribute's key; ",
+        ", or the key of any attribute. ",
         html.code("name=cc1"),
-        " is the whole of it. If no text holds the words as they are, those that come near are shown.",
+        " must match the whole value. If no text contains the words, similar texts are shown.",
       ),
     );
     dialog.showModal();

@@ -1,8 +1,8 @@
-// The whole trace at once: spans packed into as few lanes as possible, each below its parent's. What is too
-// narrow to tell apart is drawn as one.
+// The whole trace at once: spans packed into few lanes, each below its parent's lane. Spans that are too narrow to tell apart
+// are drawn as one.
 
-const LANE = { least: 3, most: 20, text: 12 }; // heights in pixels; text from that height on
-const CELL = 2.5; // pixels: what is narrower is drawn together with its neighbours
+const LANE = { least: 3, most: 20, text: 12 }; // heights in pixels; lanes of at least `text` have names
+const CELL = 2.5; // pixels; narrower spans are drawn together with their neighbours
 
 class LanesView {
   constructor(page) {
@@ -38,8 +38,8 @@ class LanesView {
     this.canvas.element.addEventListener("dblclick", () => page.fitSelected());
   }
 
-  // In order of start each span takes the first lane below its parent's that is free by then. A span that began before
-  // its parent, as an accepted connection may, goes below the next ancestor that has a lane.
+  // In order of start, each span takes the first free lane below its parent's lane. A span can begin before its parent, for
+  // example an accepted connection. It goes below the next ancestor that has a lane.
   pack() {
     const { trace } = this.page;
     const laneOf = new Int32Array(trace.capacity).fill(-1);
@@ -70,7 +70,7 @@ class LanesView {
     return Math.max(LANE.least, Math.min(LANE.most, Math.floor(room / Math.max(1, this.lanes))));
   }
 
-  // Within a lane, the first span that ends after a moment.
+  // The first span of a lane that ends after `time`.
   firstAfter(lane, time) {
     const { trace } = this.page;
     let low = this.laneStart[lane];
@@ -170,7 +170,7 @@ class LanesView {
     const scale = width / view.span;
     const inner = Math.max(2, tall - 1);
     const texts = tall >= LANE.text;
-    // A cell of spans too narrow to tell apart: it has the colour of the longest, and a red top if one failed.
+    // A cell of narrow spans has the colour of the longest one, and a red top if one failed.
     let from = -1;
     let to = -1;
     let longest = -1;
@@ -224,8 +224,8 @@ class LanesView {
     flush();
   }
 
-  // Rectangles are gathered by colour: to change the canvas's colour for each takes longer than to draw it. What is
-  // drawn over others has the colour of failures, which comes last.
+  // Collects rectangles by colour, because changing the canvas's colour takes longer than drawing. Failures are painted last,
+  // over the others.
   fill(colour, alpha, x, y, width, height) {
     const key = `${alpha} ${colour}`;
     let rectangles = this.rectangles.get(key);
@@ -258,7 +258,7 @@ class LanesView {
   }
 }
 
-// When each lane becomes free, as a tree of minima: finds the first free one in logarithmic time even with 100,000.
+// The time at which each lane becomes free, as a tree of minima. It finds the first free lane in logarithmic time.
 class LaneEnds {
   constructor() {
     this.size = 64;

@@ -1,23 +1,23 @@
-// Which rows of the tree there are: what is unfolded, grouped, filtered. No DOM.
+// The rows of the tree, after folding, grouping and filtering. No DOM.
 //
-// A row is a span's number, or −1 − g for group g: many children of one parent that have the same name.
+// A row is the number of a span, or −1 − g for group g. A group is many children of one parent with the same name.
 
-const GROUP_FROM = 5; // children of one name
-const GROUP_IF = 300; // spans in all: a small trace is shown as it is
-const OPEN_AT_FIRST = 400; // rows
+const GROUP_FROM = 5; // least children of one name that make a group
+const GROUP_IF = 300; // a trace of fewer spans has no groups
+const OPEN_AT_FIRST = 400; // most rows to unfold at first
 
 class Outline {
   constructor(trace) {
     this.trace = trace;
-    this.chosen = new Map(); // key of a row → whether the reader wants it open
-    this.grouping = undefined; // as the size of the trace suggests, until the reader decides
-    this.kept = null; // a byte for each span: 1 if it is a row, when filtered; null: all are
+    this.chosen = new Map(); // key of a row → the reader's choice whether it is open
+    this.grouping = undefined; // until the reader decides, the size of the trace does
+    this.kept = null; // with a filter, a byte for each span: 1 if it is a row. null: no filter
     this.reset();
   }
 
   reset() {
-    this.opened = new Set(); // keys opened without being asked
-    this.closed = new Set(); // keys closed while filtered, when all is open at first
+    this.opened = new Set(); // keys that were opened automatically
+    this.closed = new Set(); // keys that the reader closed under a filter, which opens all at first
     this.groups = [];
     this.groupOfSpan = new Map(); // row of the group
     this.entriesOf = new Map();
@@ -31,7 +31,7 @@ class Outline {
     return !this.kept && (this.grouping ?? this.trace.count > GROUP_IF);
   }
 
-  // After the trace's tree, the filter or grouping has changed.
+  // Call this after the tree, the filter or the grouping has changed.
   renew() {
     this.groups = [];
     this.groupOfSpan = new Map();
@@ -51,7 +51,7 @@ class Outline {
     this.renew();
   }
 
-  // The rows right below a row.
+  // The rows directly below a row.
   entries(row) {
     if (row < 0) return this.groups[-1 - row].members;
     let entries = this.entriesOf.get(row);
@@ -108,7 +108,7 @@ class Outline {
     return this.chosen.get(key) ?? this.opened.has(key);
   }
 
-  // Level by level, as long as a whole level fits. What was opened once stays open as a live trace grows.
+  // Opens level by level, while a whole level fits. In a growing live trace, open rows stay open.
   openLevels() {
     let level = this.trace.root < 0 ? [] : [this.trace.root];
     let shown = level.length;
@@ -166,7 +166,7 @@ class Outline {
     else this.closed.add(key);
   }
 
-  // A row and all below it.
+  // Opens or closes a row and all rows below it.
   setAllOpen(row, open) {
     const stack = [row];
     while (stack.length) {
@@ -178,7 +178,7 @@ class Outline {
     this.layOut();
   }
 
-  // Unfolds what is above a span. False if a filter hides it.
+  // Unfolds the ancestors of a span. False if a filter hides it.
   reveal(number) {
     if (this.kept && !this.kept[number]) return false;
     let changed = false;
@@ -211,7 +211,7 @@ class Outline {
     return this.groupOfSpan.get(child);
   }
 
-  // Where a span is to be seen: its row, or that of the group or ancestor it is folded into. −1: nowhere.
+  // The row that shows a span: its own, or that of the group or ancestor that hides it. −1: none.
   rowIndexOf(number) {
     for (let span = number; span >= 0; span = this.trace.above[span]) {
       if (this.rowOfSpan[span] >= 0) return this.rowOfSpan[span];

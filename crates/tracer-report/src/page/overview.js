@@ -1,4 +1,4 @@
-// The strip on top: CPUs in use over the whole trace, and which stretch of it the view below shows.
+// The strip on top: CPUs in use over the whole trace, and the range of time that the view shows.
 
 class Overview {
   constructor(page) {
@@ -110,7 +110,7 @@ class Overview {
     context.fillStyle = palette.line;
     context.fillRect(0, base, width, 1);
 
-    // Moments at which something failed.
+    // The ends of failed spans.
     context.fillStyle = palette.failed;
     for (const number of trace.failed)
       context.fillRect(Math.round((trace.endOf(number) - from) * scale) - 1, base + 1, 2, 4);

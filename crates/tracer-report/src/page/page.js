@@ -1,4 +1,4 @@
-// The page: holds what all parts share (trace, time range, rows, query, selection) and tells them what has changed.
+// The page. It holds the shared state (trace, time range, rows, query, selection) and notifies the parts of changes.
 
 class Page {
   constructor() {
@@ -9,9 +9,9 @@ class Page {
     this.view = new View(() => this.redraw());
     this.palette = new Palette();
     this.selected = null; // a row: span's number, or group
-    this.at = -1; // which of the matches was stepped to
+    this.at = -1; // the index of the current match
     this.criticalShown = true;
-    this.version = 0; // of all that rows show
+    this.version = 0; // changes with anything that rows show
     this.dataVersion = 0;
     this.frames = [];
     this.failedSums = this.matchSums = null;
@@ -41,11 +41,11 @@ class Page {
       progress(0);
       await readSaved(this.trace, elements, { progress, problem });
       this.renew();
-      if (!this.trace.count) this.nothing("This report holds no spans that can be read.");
+      if (!this.trace.count) this.nothing("This report has no readable spans.");
       this.loadTime = performance.now() - began;
     } else if (location.protocol === "file:") {
-      this.nothing("This file holds no trace: the data that should follow the page are not there.");
-      this.notice("This file holds no trace: the data that should follow the page are not there.");
+      this.nothing("This file has no trace. Its data are missing after the page.");
+      this.notice("This file has no trace. Its data are missing after the page.");
       this.panel.draw();
     } else {
       this.nothing("Waiting for process-tracer …");
@@ -68,7 +68,7 @@ class Page {
     this.element("follow").hidden = false;
     readLive(this.trace, {
       problem,
-      // A large trace takes longer to lay out, and is laid out less often.
+      // A large trace takes longer to lay out, so it is laid out less often.
       changed: () => {
         due ||= setTimeout(renew, Math.max(200, cost * 5));
       },
@@ -91,7 +91,7 @@ class Page {
     tick();
   }
 
-  // The trace has changed.
+  // Call this after the trace has changed.
   renew() {
     const { trace, outline, view } = this;
     const group = this.selected !== null && this.selected < 0 ? outline.groups[-1 - this.selected] : null;
@@ -133,8 +133,8 @@ class Page {
     return (this.knownSteps ??= this.trace.critical);
   }
 
-  // Index of a row → [start, end, start, end …] of the critical path, also of what is folded into it,
-  // but not of what a filter hides.
+  // Index of a row → [start, end, start, end …] of the critical path. Folded descendants count, spans that a filter hides do
+  // not.
   criticalRows() {
     if (!this.criticalShown) return null;
     if (this.criticalByRow) return this.criticalByRow;
@@ -158,7 +158,7 @@ class Page {
       if (!outline.reveal(row)) {
         this.tools.clear();
         outline.reveal(row);
-        this.say("The search and the filters were cleared, since they hide that span.");
+        this.say("The search and the filters were cleared, because they hid that span.");
       }
       this.view.show(trace.start[row], trace.endOf(row));
       if (this.shown === "lanes") this.lanes.scrollTo(row);
@@ -190,7 +190,7 @@ class Page {
     );
   }
 
-  // The next in a list of spans in depth-first order, after the selected one, around the end.
+  // Goes to the next span of a list in depth-first order, after the selected one. After the last comes the first.
   step(list, forward) {
     if (!list.length) return false;
     const { trace, outline } = this;
@@ -336,7 +336,7 @@ class Page {
     });
   }
 
-  // Whether the panel lies below, for want of width.
+  // Whether the panel is below the view, because the window is narrow.
   get stacked() {
     return matchMedia("(max-width: 900px)").matches;
   }
@@ -377,17 +377,17 @@ document.addEventListener("DOMContentLoaded", () => {
   page.load().catch((error) => page.notice(`The page failed: ${error.message}. Please report it.`));
 });
 
-// For tests and the console; spans are told by number.
-//   ready            whether the trace has been read and drawn once
+// For tests and the console. Spans are identified by number.
+//   ready            whether the trace was read and drawn once
 //   loadTime         milliseconds from the page's start to the tree
 //   counts()         spans, rows of the tree, what the last frame drew, matches
 //   rows()           the rows of the tree; below 0 are groups
 //   search(text)     count, close, took (ms), spans
 //   select(number)   also unfolds and scrolls
-//   view(from, to)   sets the stretch of time shown, in ns; returns it
+//   view(from, to)   sets and returns the range of time shown, in ns
 //   frame()          redraws at once, returns milliseconds
 //   frames()         milliseconds of the last redraws
-//   visible(text)    the text as the page writes it
+//   visible(text)    the text with invisible characters escaped
 function testAccess(page) {
   return {
     visible,

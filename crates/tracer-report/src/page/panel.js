@@ -1,4 +1,4 @@
-// The panel at the side: its tabs, and what they have in common. All of it is plain text and buttons.
+// The panel at the side: its tabs, and the parts that they share. All of it is plain text and buttons.
 
 class Panel {
   constructor(page) {
@@ -53,7 +53,8 @@ class Panel {
     const scroll = this.sheet.scrollTop;
     this.sheet.replaceChildren(...this.contents[this.tab].draw().flat(Infinity).filter(Boolean));
     this.sheet.scrollTop = scroll;
-    // What had the focus is made anew: lists stay as they are, but the details are of another span.
+    // The focused element was replaced. Lists keep their order, so the same button gets the focus. Details may be of another
+    // span.
     if (tabFocused) this.tabs.querySelector("[aria-selected=true]").focus();
     if (focused >= 0) {
       const again = this.tab === "span" ? null : this.sheet.querySelectorAll("button")[focused];
@@ -61,7 +62,7 @@ class Panel {
     }
   }
 
-  // Again with newer data, unless someone is reading or copying just there.
+  // Draws newer data, unless the reader has selected text or the focus in the panel.
   refresh() {
     const selection = getSelection();
     if (selection && !selection.isCollapsed && this.sheet.contains(selection.anchorNode)) return;
@@ -75,11 +76,11 @@ class Panel {
       then?.();
     };
     const button = html.button({ type: "button", class: "jump", onclick: go }, content);
-    button.title = button.textContent; // which may be cut
+    button.title = button.textContent; // the visible text may be cut
     return button;
   }
 
-  // A span's name with its colour, which leads to it; and more about it.
+  // A button that leads to a span: its colour, its name and more text.
   named(number, more, then) {
     return html.div(
       { class: "named" },

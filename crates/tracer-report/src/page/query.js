@@ -1,9 +1,9 @@
-// Which spans the reader asks for: search words and filters. No DOM.
+// Search words and filters. No DOM.
 //
-// Every text of the trace is in one table, each once. So a word is looked for in each text once, and then the columns of
-// string indices are run through: 100,000 spans take some milliseconds, without an index of their own.
+// Each text of the trace is in one table, once. So the search looks for a word in each text once, and then goes through the
+// columns of string indices. It needs no index for that.
 
-// What the short names in `name:word` stand for. Any attribute's key can be used as well.
+// The attributes behind the short names in `name:word`. The key of any attribute works as well.
 const FIELDS = {
   name: [],
   args: ["process.command_args"],
@@ -17,13 +17,13 @@ const FIELDS = {
   error: ["error.type"],
 };
 
-// Moments are as good as unique: a search for 12 would find every span whose clock shows a 12.
+// Times of day are excluded: a search for 12 would find every span with a 12 in its time.
 const isSearched = (column) => (column.type === "string" || column.type === "strings") && !/[._]time$/.test(column.key);
 
 class Query {
   constructor() {
     this.text = "";
-    this.only = false; // hide what the search does not find; what a filter leaves out is always hidden
+    this.only = false; // hide spans that do not match the search; filters always hide
     this.clearFilters();
   }
 
@@ -42,8 +42,8 @@ class Query {
     return this.filters || this.text.trim() !== "";
   }
 
-  // matched: a byte for each span, or null if nothing is asked. kept: matched spans and their ancestors, or null if none
-  // is to be hidden. `close` says that nothing holds the words as they are, and these are the spans that nearly do.
+  // matched: a byte for each span, or null without a query. kept: matched spans and their ancestors, or null if no span is
+  // hidden. close: no text contains the words, and the matches are similar texts.
   run(trace) {
     const began = performance.now();
     if (!this.active) return { matched: null, kept: null, count: 0, close: false, list: [], took: 0 };
@@ -87,7 +87,7 @@ class Query {
 
 const USER_KEYS = ["process.user.name"];
 
-// Every text of that attribute, with how many spans have it.
+// The values of an attribute, each with its number of spans.
 function valuesOf(trace, keys) {
   const counts = new Map();
   eachColumn(
@@ -109,7 +109,7 @@ function parseTerms(text, trace) {
     /(!?)(?:([\w.-]+)([:=])("[^"]*"?|\S+)|("[^"]*"?|\S+))/g,
   )) {
     const unquoted = (word) => (word.startsWith('"') ? word.slice(1).replace(/"$/, "") : word).toLowerCase();
-    // `-DX=1` and `http://…` are words like others: only the name of a field makes one.
+    // `-DX=1` and `http://…` are plain words. Only the name of a field makes a field term.
     const known =
       field !== undefined && (Object.hasOwn(FIELDS, field) ? FIELDS[field] : keys.has(field) ? [field] : null);
     const term = known
@@ -122,8 +122,8 @@ function parseTerms(text, trace) {
 
 const contains = (text, word) => text.includes(word);
 
-// All its letters in this order within a short stretch of the text; one may be left out of a longer word, which forgives
-// one that is wrong, missing, or in the wrong place.
+// Whether a short part of the text contains all letters of the word in order. In a longer word, one letter may be wrong,
+// missing or misplaced.
 function nearly(text, word) {
   if (word.length < 3) return text.includes(word);
   if (holdsInOrder(text, word)) return true;
@@ -164,7 +164,7 @@ function search(trace, terms, among, holds) {
       else if (column.type === "strings") marked[number] = value.some((index) => hits[index]) ? 1 : 0;
       else if (value.toLowerCase().includes(word)) marked[number] = 1;
     });
-    // A number is found as a whole: 80 is not 8080.
+    // A number must match as a whole: 80 does not find 8080.
     if (word !== "" && !Number.isNaN(Number(word))) {
       const number = Number(word);
       const numbers = keys ? (column) => keys.includes(column.key) : (column) => /\.(pid|port)$/.test(column.key);
@@ -191,7 +191,7 @@ function eachColumn(trace, wanted, take) {
       for (let at = 0; at < values.length; at++) {
         const row = rows ? rows[at] : at;
         const number = batch.number[row];
-        // Not of a version that has been replaced since.
+        // A later batch may have replaced this version of the span.
         if (values[at] !== null && trace.batchOf[number] === index && trace.rowOf[number] === row)
           take(values[at], number, column);
       }

@@ -1,6 +1,6 @@
-// Where the trace comes from: the data elements behind this page's markup, or the server that is still tracing.
+// The source of the trace: the data elements after this page's markup, or the server of a running trace.
 
-// All batches, then the document about the trace. What is broken is told to `problem`, in words, and left out.
+// Reads all batches, then the facts about the trace. It skips broken parts and reports them to `problem`.
 async function readSaved(trace, elements, { progress, problem }) {
   const about = document.getElementById("trace");
   for (const [index, element] of elements.entries()) {
@@ -8,29 +8,29 @@ async function readSaved(trace, elements, { progress, problem }) {
       trace.add(await decode(element));
     } catch (error) {
       problem(
-        `Part ${index + 1} of ${elements.length} of this report's data cannot be read, and its spans are missing here: ${error.message}`,
+        `Part ${index + 1} of ${elements.length} of the data cannot be read. Its spans are missing here: ${error.message}`,
       );
     }
     element.remove(); // its text is as large as the trace
     progress((index + 1) / elements.length);
   }
   try {
-    if (!about) throw new Error("it is not there; the file seems to be cut off");
+    if (!about) throw new Error("they are missing; the file may be cut off");
     trace.describe(await decode(about));
   } catch (error) {
-    problem(`What this report says about the trace as a whole cannot be read: ${error.message}`);
+    problem(`The facts about the whole trace cannot be read: ${error.message}`);
   }
 }
 
 async function decode(element) {
   const bytes = fromBase64(element.textContent);
   if (typeof DecompressionStream === "undefined")
-    throw new Error("this browser has no DecompressionStream; a current one is needed");
+    throw new Error("this browser has no DecompressionStream; use a newer browser");
   let text;
   try {
     text = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
   } catch {
-    throw new Error("it is damaged or cut off (not whole as gzip)");
+    throw new Error("the gzip data is damaged or cut off");
   }
   return JSON.parse(text);
 }
@@ -43,7 +43,7 @@ function fromBase64(text) {
   return bytes;
 }
 
-// `changed` after every message, `state` with "live", "lost" or "ended".
+// Reads a live trace. It calls `changed` after every message, and `state` with "live", "lost" or "ended".
 function readLive(trace, { changed, state, problem }) {
   trace.live = true;
   const source = new EventSource("events" + location.search);
@@ -52,7 +52,7 @@ function readLive(trace, { changed, state, problem }) {
       try {
         take(message.data);
       } catch (error) {
-        problem(`A message of process-tracer cannot be read, and what it told is missing here: ${error.message}`);
+        problem(`A message of process-tracer cannot be read. Its spans are missing here: ${error.message}`);
       }
       changed();
     });

@@ -1,6 +1,6 @@
 // The other tabs of the panel: tables about the whole trace.
 
-const LONGEST_LIST = 500; // entries; what is left out is said
+const LONGEST_LIST = 500; // most entries; the table counts the rest
 
 class CriticalPath {
   constructor(panel) {
@@ -19,7 +19,7 @@ class CriticalPath {
       return [
         html.p(
           { class: "empty" },
-          trace.live ? "The critical path is known when the trace has ended." : "This report has no critical path.",
+          trace.live ? "The critical path is known after the end of the trace." : "This report has no critical path.",
         ),
       ];
     const whole = steps.reduce((sum, [, start, end]) => sum + end - start, 0);
@@ -46,7 +46,7 @@ class CriticalPath {
     return [
       html.p(
         { class: "lead" },
-        "What the end had to wait for, moment by moment. To make the whole shorter, shorten this.",
+        "The spans that set the total time, moment by moment. Only a change here makes the whole shorter.",
       ),
       html.section(
         heading("By name"),
@@ -125,10 +125,10 @@ class Costs {
       failed: "Failed",
     };
     const titles = {
-      own: "While none of their child processes ran",
-      cpu: "Their own, without their children's",
-      p50: "Half took no longer",
-      p95: "95 of 100 took no longer",
+      own: "Time in which none of their child processes ran",
+      cpu: "Their own CPU time, without their children",
+      p50: "Half of them took no longer",
+      p95: "95 % of them took no longer",
     };
     const costs = page
       .costs()
@@ -138,7 +138,7 @@ class Costs {
       );
     const format = { count: formatCount, failed: (failed) => (failed ? formatCount(failed) : "") };
     return [
-      html.p({ class: "lead" }, "All spans by name; click a name to see its spans alone."),
+      html.p({ class: "lead" }, "All spans by name. Click a name to see only its spans."),
       html.div(
         { class: "wide-table" },
         html.table(
@@ -262,7 +262,7 @@ class About {
         [
           ["Command", about.command],
           ["Trace id", about.trace_id],
-          ["Began", started > 0 && formatDate(started)],
+          ["Started", started > 0 && formatDate(started)],
           ["Host", about.host],
           ["Cores", about.cores],
           ["process-tracer", about.version],
@@ -278,7 +278,7 @@ class About {
               { class: "problems" },
               (about.problems?.length
                 ? about.problems
-                : [this.page.trace.live ? "The trace has not ended yet." : "It is not known to be complete."]
+                : [this.page.trace.live ? "The trace has not ended yet." : "It is unknown whether the trace is complete."]
               ).map((problem) => html.li(problem)),
             ),
       ),

@@ -1,4 +1,4 @@
-// The bar of tools: search, filters, and the buttons. What they are set to is in the page's query.
+// The toolbar: search, filters and buttons. Their state is in the page's query.
 
 class Tools {
   constructor(page) {
@@ -81,7 +81,7 @@ class Tools {
     on("help-button", () => page.keys.help());
   }
 
-  // What there is to choose from.
+  // Fills the lists of kinds and users.
   fill() {
     const { page } = this;
     const { trace } = page;
@@ -99,7 +99,7 @@ class Tools {
       .map((name, kind) => [kind, `${name} ${formatCount(counts[kind])}`])
       .filter(([kind]) => counts[kind] > 0);
     options(page.element("kind"), [[-1, "any kind"], ...kinds]);
-    // By their place, since an option's value is not always the name as it is.
+    // Options have an index as value, because a browser may change a name there.
     this.users = valuesOf(trace, USER_KEYS).map(([user]) => user);
     options(page.element("user"), [["", "any user"], ...this.users.map((user, at) => [String(at), user])]);
     page.element("user").hidden = this.users.length < 2;
@@ -117,10 +117,10 @@ class Tools {
         ? `${formatCount(page.at + 1)} of ${formatCount(count)}`
         : `${close ? "≈ " : ""}${formatCount(count)} found`;
     found.title = query.active
-      ? `${close ? "No text holds these words as they are; these come near. " : ""}${took.toFixed(0)} ms for ${plural(page.trace.count, "span")}`
+      ? `${close ? "No text contains these words. These texts are similar. " : ""}${took.toFixed(0)} ms for ${plural(page.trace.count, "span")}`
       : "";
     found.classList.toggle("none", query.active && count === 0);
-    if (page.trace.count) page.nothing(page.outline.kept && count === 0 ? "Nothing matches." : "");
+    if (page.trace.count) page.nothing(page.outline.kept && count === 0 ? "No span matches." : "");
   }
 
   clear() {
@@ -135,7 +135,7 @@ class Tools {
   }
 }
 
-// Once nothing has happened for some milliseconds.
+// Calls `take` after `wait` milliseconds without another event.
 function later(take, wait) {
   let timer;
   return (event) => {

@@ -1,7 +1,7 @@
-// The trace in memory: spans by number in typed columns, their tree, and what follows from both. No DOM.
+// The trace in memory: spans by number in typed columns, their tree, and the facts about both. No DOM.
 //
-// Filled by `add` (a batch of spans) and `describe` (the document about the trace); `index` then makes the tree. The
-// columns of attributes stay as they came, in their batches: only a span that is looked at has its attributes read.
+// `add` takes a batch of spans and `describe` the facts about the trace. `index` then makes the tree. The columns of
+// attributes stay in their batches, and only those of a shown span are read.
 
 const PROCESS = 0;
 const CONNECTION = 1;
@@ -16,14 +16,14 @@ const ROOT = 16;
 class Trace {
   constructor() {
     this.about = {};
-    this.live = false; // then what runs grows until now
+    this.live = false; // a running span then ends now
     this.clear();
   }
 
   clear() {
-    this.origin = 0; // the root's start in the data's own time; here it is 0
+    this.origin = 0; // the root's start in the data's time; times here count from it
     this.strings = [];
-    this.lower = []; // of strings, as far as something was searched
+    this.lower = []; // the strings in lower case, as far as a search needed them
     this.names = new Map(); // each span's name → its first index in strings
     this.batches = [];
     this.count = 0;
@@ -78,13 +78,13 @@ class Trace {
       columns: (batch.columns ?? []).map((column) => new Column(column, rows)),
       events: new Column({ key: "events", rows: [], values: [], ...batch.events }),
       links: new Column({ key: "links", rows: [], values: [], ...batch.links }),
-      live: rows, // spans of it that no later batch has replaced
+      live: rows, // spans that no later batch has replaced
     });
     for (let row = 0; row < rows; row++) {
       const number = batch.number[row];
       if (this.known[number]) {
         const before = this.batchOf[number];
-        // A trace that is watched for hours sends what runs again and again: a batch without spans of its own goes.
+        // A live trace sends running spans again and again. A batch whose spans were all replaced is dropped.
         if (before !== index && --this.batches[before].live === 0) this.batches[before] = null;
       } else {
         this.known[number] = 1;
@@ -104,7 +104,7 @@ class Trace {
     }
   }
 
-  // A long trace may tell a string again under another index; names are the same if their indices are.
+  // A long trace may send a string again under another index. Names need one index each.
   nameIndex(index) {
     const text = this.strings[index];
     const first = this.names.get(text);
@@ -133,7 +133,7 @@ class Trace {
     return known.map(([number, start, end]) => [number, start - this.origin, end - this.origin]);
   }
 
-  // Nanoseconds since the start: of this moment while live, else of the end.
+  // Nanoseconds from the start to now while live, otherwise to the end.
   now() {
     const { elapsed } = this;
     return this.live && this.heardAt !== undefined ? elapsed + (performance.now() - this.heardAt) * 1e6 : elapsed;
@@ -160,8 +160,8 @@ class Trace {
     return this.error[number] < 0 ? "" : (this.strings[this.error[number]] ?? "");
   }
 
-  // The tree in depth-first order, children by start. A span whose parent is not there hangs under the root; so does
-  // one out of each ring of parents, which only broken data can have.
+  // Makes the tree in depth-first order, children by start. A span whose parent is missing goes under the root. So does one
+  // span of each circle of parents, which only broken data can have.
   index() {
     const { capacity, start, parent, known } = this;
     const byStart = new Int32Array(this.count);
@@ -173,7 +173,7 @@ class Trace {
     let root = byStart.find((number) => this.flags[number] & ROOT);
     root ??= byStart.find((number) => parent[number] < 0 || !known[parent[number]]) ?? byStart[0] ?? -1;
     this.root = root;
-    // The data may count from any moment near the start: whoever writes them does not know the root's before it ends.
+    // The data count from some moment near the start, because the writer learns the root's start only at its end.
     const late = root >= 0 && this.flags[root] & ROOT ? start[root] : 0;
     if (late !== 0) for (const number of byStart) start[number] -= late;
     this.origin += late;
@@ -233,7 +233,7 @@ class Trace {
     return this.reached;
   }
 
-  // One pass over all for what needs every span: sizes of subtrees, own times, totals.
+  // One pass over all spans: sizes of subtrees, own times, totals.
   sum() {
     const size = new Int32Array(this.capacity);
     this.processes = this.connections = this.lookups = this.failures = 0;
@@ -268,7 +268,7 @@ class Trace {
     return line.reverse();
   }
 
-  // How many of `marked` (a byte for each span in depth-first order, summed up) lie below a span.
+  // The number of marked spans below a span. `marked` has sums in depth-first order.
   static sums(order, marked) {
     const sums = new Int32Array(order.length + 1);
     for (let at = 0; at < order.length; at++) sums[at + 1] = sums[at] + marked[order[at]];
@@ -280,7 +280,7 @@ class Trace {
     return sums[at + this.size[number]] - sums[at + 1];
   }
 
-  // The part of a span that none of its child processes covers. Connections and lookups are the process's own doing.
+  // The time of a span in which no child process ran. Connections and lookups count as the process's own time.
   ownTime(number) {
     const from = this.start[number];
     const to = this.endOf(number);
@@ -338,11 +338,11 @@ class Trace {
     return (this.batches[this.batchOf[number]].links.at(this.rowOf[number]) ?? []).filter((other) => this.known[other]);
   }
 
-  // CPUs in use over [from, to) in `bins` steps: each span's CPU time spread evenly over its duration.
+  // CPUs in use over [from, to) in `bins` steps. The CPU time of a span is spread evenly over its duration.
   cpuProfile(bins, from, to) {
     const width = (to - from) / bins;
-    const part = new Float64Array(bins + 1); // what begins or ends within a bin
-    const step = new Float64Array(bins + 1); // differences of what fills bins
+    const part = new Float64Array(bins + 1); // spans that begin or end within a bin
+    const step = new Float64Array(bins + 1); // differences between filled bins
     for (const number of this.byStart) {
       const cpu = this.cpu[number];
       if (cpu <= 0) continue;
@@ -367,7 +367,7 @@ class Trace {
     return part.subarray(0, bins).map((value, bin) => value + (level += step[bin]));
   }
 
-  // Costs by name: one entry for each name of each kind.
+  // Costs by name: one entry for each kind and name.
   costs() {
     const byName = new Map();
     for (const number of this.order) {
@@ -403,7 +403,7 @@ class Trace {
   }
 }
 
-// Values of some rows of a batch, or of all.
+// Values of all or some rows of a batch.
 class Column {
   constructor({ key, type, unit, rows, values }, length) {
     Object.assign(this, { key, type, unit, values });

@@ -1,5 +1,5 @@
-// The waterfall: one row a span, names at the left, bars on a canvas at the right. Only the rows in sight exist; the
-// names are real text in a treegrid, so that the tree can be read, searched by voice, and walked by keyboard.
+// The waterfall: one row for each span, with its name at the left and its bar on a canvas at the right. Only visible rows
+// exist. Names are real text in a treegrid, for screen readers, voice control and the keyboard.
 
 const ROW = 22; // height in pixels
 const BAR = { top: 5, height: 11 };
@@ -18,7 +18,7 @@ class TreeView {
     this.pool = [];
     this.drawn = 0; // rows, in the last frame
     this.hover = { row: -1, x: -1 };
-    this.chosen = null; // stretch of time while it is being dragged
+    this.chosen = null; // range of time during a drag
     this.listen();
   }
 
@@ -81,7 +81,7 @@ class TreeView {
     page.tip(row, event, this.markAt(row, x, y - AXIS + this.root.scrollTop - index * ROW));
   }
 
-  // The connection or lookup whose mark in its process's row the pointer is on.
+  // The connection or lookup whose mark is under the pointer.
   markAt(row, x, y) {
     const { trace, view } = this.page;
     if (row < 0 || y < MARKS.top - 2) return undefined;
@@ -182,7 +182,7 @@ class TreeView {
     const w = Math.max(2, Math.min(end, right + 5) - x);
     const alpha = context.globalAlpha;
     context.fillStyle = failed ? palette.failed : palette.of(trace, number);
-    // Pale where it waited, solid as high as it kept a CPU busy, as if evenly.
+    // The solid part shows the average CPU use, the pale part the waiting.
     const busy = trace.kind[number] === PROCESS ? Math.min(1, trace.cpu[number] / (duration || 1)) : 1;
     const solid = busy > 0 ? Math.max(1, busy * BAR.height) : 0;
     context.globalAlpha = alpha * 0.3;
@@ -220,7 +220,7 @@ class TreeView {
     }
   }
 
-  // A group is pale where any of its spans ran, and solid as high as many of them ran at once.
+  // A group is pale where any of its spans ran. The solid part shows how many ran at once.
   drawGroup(context, group, y) {
     const { trace, view, palette, result } = this.page;
     const left = this.labelWidth;
@@ -275,7 +275,7 @@ class TreeView {
     }
   }
 
-  // Deep trees are drawn in ever smaller steps, so that names keep at least half of the width.
+  // In deep trees, the indent grows in smaller steps, so that names keep at least half of the width.
   indent(depth) {
     const steps = 8;
     const wide = 14;
@@ -304,7 +304,7 @@ class TreeView {
       const row = outline.rows[index];
       element.style.transform = `translateY(${index * ROW - scroll}px)`;
       element.classList.toggle("hover", index === this.hover.row);
-      // All else that a row shows changes only with these.
+      // A row is filled again only if one of these changed.
       const shown = `${row} ${index} ${page.version} ${row === page.selected} ${this.labelWidth}`;
       if (element.shown !== shown || (row >= 0 && page.trace.isRunning(row))) this.fillRow(element, row, index);
       element.shown = shown;
@@ -354,9 +354,9 @@ class TreeView {
       ? group.members.reduce((sum, member) => sum + trace.durationOf(member), 0)
       : trace.durationOf(row);
     time.textContent = group ? `Σ ${formatDuration(duration)}` : formatDuration(duration);
-    time.title = group ? "together" : "";
+    time.title = group ? "in total" : "";
 
-    // What a closed row hides is hinted at.
+    // A closed row counts its hidden failures and matches.
     const hidden = foldable && !open;
     const failed = group
       ? group.members.reduce(
@@ -415,7 +415,7 @@ function newRow() {
   return element;
 }
 
-// A line at the pointer with its time, and the stretch that is being chosen.
+// Draws a line at the pointer with its time, and the range that is being chosen.
 function drawPointer(context, palette, view, x, time, chosen, left, width, height) {
   const scale = width / view.span;
   if (chosen) {

@@ -1,4 +1,4 @@
-// The stretch of time that is shown, the marks of its axis, and the pointer's part in both.
+// The range of time shown, the marks of its axis, and the pointer actions that change it.
 
 const NARROWEST = 100; // ns
 
@@ -8,7 +8,7 @@ class View {
     this.limits = { from: 0, to: 1 };
     this.from = 0;
     this.to = 1;
-    this.follows = false; // keeps `to` at now, until the reader moves
+    this.follows = false; // keeps `to` at the current time until the reader moves the view
   }
 
   get span() {
@@ -18,7 +18,7 @@ class View {
     return this.span > (this.limits.to - this.limits.from) * 0.9999;
   }
 
-  // The trace has grown, or is there for the first time.
+  // Call this when the trace has appeared or grown.
   limit(from, to) {
     const whole = this.isWhole;
     const span = this.span;
@@ -50,7 +50,7 @@ class View {
     this.set(this.from + held, this.to + held);
   }
 
-  // Moves only if need be, so that some of [from, to] is seen.
+  // Moves the view only if [from, to] is outside or too small to see.
   show(from, to) {
     if (to >= this.from && from <= this.to && to - from >= this.span / 400) return;
     if (from >= this.from && to <= this.to) return;
@@ -58,13 +58,13 @@ class View {
     this.set((from + to) / 2 - span / 2, (from + to) / 2 + span / 2);
   }
 
-  // So that [from, to] fills most of the width.
+  // Makes [from, to] fill most of the width.
   fit(from, to) {
     const margin = Math.max(to - from, NARROWEST) * 0.08;
     this.set(from - margin, to + margin);
   }
 
-  // Round moments, about 110 pixels apart.
+  // Marks at round times, about 110 pixels apart.
   marks(width) {
     const rough = (this.span / width) * 110;
     let step = 10 ** Math.floor(Math.log10(rough));
@@ -79,7 +79,7 @@ class View {
   }
 }
 
-// Colours as the style sheet has them, resolved for the canvas, which knows nothing of variables or schemes.
+// The colours of the style sheet, resolved for the canvas, which cannot read variables or schemes.
 class Palette {
   constructor() {
     this.probe = document.createElement("span");
@@ -122,15 +122,15 @@ class Palette {
     return kind === CONNECTION ? this.connection : kind === LOOKUP ? this.lookup : this.ofName(trace.nameOf(number));
   }
 
-  // The same name has the same colour in every report.
+  // A name has the same colour in every report.
   ofName(name) {
     let at = this.hashes.get(name);
     if (at === undefined) this.hashes.set(name, (at = Palette.hash(name)));
     return this.names[at];
   }
 
-  // FNV-1a, but for where it begins: from here, the programs that stand next to each other in builds differ (make, sh, cc,
-  // cc1, as, ld; cargo, rustc; …).
+  // FNV-1a with another start value. With it, programs that are often neighbours in builds get different colours (make, sh,
+  // cc, cc1, as, ld; cargo, rustc; …).
   static hash(name) {
     let hash = 69073;
     for (let at = 0; at < name.length; at++) hash = Math.imul(hash ^ name.charCodeAt(at), 16777619);
@@ -140,7 +140,7 @@ class Palette {
 
 const AXIS = 26; // height in pixels
 
-// A canvas that fills a box at the screen's own resolution.
+// A canvas that fills a box at the resolution of the screen.
 class Canvas {
   constructor(element) {
     this.element = element;
@@ -184,8 +184,8 @@ function drawAxis(context, view, palette, left, width, height) {
   context.fillRect(left, AXIS - 1, width, 1);
 }
 
-// Wheel and drag on a chart whose time axis begins `left()` pixels in and is `width()` wide: zoom with Ctrl and wheel,
-// pan by drag or sideways wheel, choose a stretch by dragging along the axis.
+// Wheel and drag on a chart. Its time axis begins at `left()` pixels and is `width()` wide. Ctrl and wheel zoom. A drag or a
+// sideways wheel pans. A drag along the axis chooses a range.
 function movesTime(element, view, { left, width, click, hover, choose }) {
   const box = () => element.getBoundingClientRect();
   const timeAt = (clientX) => view.from + ((clientX - box().left - left()) / width()) * view.span;

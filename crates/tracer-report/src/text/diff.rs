@@ -1,4 +1,4 @@
-//! A comparison of two traces: what takes longer in one than in the other.
+//! A comparison of two traces: names and places that became slower or faster.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use crate::{
     untrusted::Untrusted,
 };
 
-/// One of the two traces: what the comparison needs of it, so that its rows can be dropped.
+/// One of the two traces, reduced to the facts that a comparison needs. Its rows can be dropped.
 #[derive(Debug)]
 pub struct Side {
     /// Nanoseconds.
@@ -24,17 +24,17 @@ pub struct Side {
     by_place: HashMap<u64, Part>,
 }
 
-/// Processes of one name, or at one place, of whose names only the last are kept.
+/// The processes of one name or at one place. Of a place, only the last names are kept.
 #[derive(Clone, Debug, Default)]
 struct Part {
     names: Vec<Untrusted>,
     group: Group,
 }
 
-/// Names of a place that are shown.
+/// The most names of a place to show.
 const NAMES: usize = 24;
 
-/// What is the same in both traces: a name, below the hash of what is above it.
+/// A key that is equal in both traces: the hash of a name and of the places above it.
 fn hash(above: Option<u64>, name: &Untrusted) -> u64 {
     let mut hasher = DefaultHasher::new();
     (above, name).hash(&mut hasher);
@@ -74,10 +74,10 @@ impl Side {
     }
 }
 
-/// Lines of a table.
+/// The most lines of a table.
 const LINES: usize = 12;
 
-/// What became slower and what faster: the totals, then a table by name and a table by place in the tree.
+/// Draws the comparison: the totals, then a table by name and a table by place in the tree.
 pub fn compare(before: &Side, after: &Side, style: &Style) -> String {
     let mut text = String::new();
     let line = |what: &str, before: u64, after: u64| {
@@ -107,7 +107,7 @@ pub fn compare(before: &Side, after: &Side, style: &Style) -> String {
     text
 }
 
-/// Those first whose own time changed most.
+/// Draws a table. The largest change of own time comes first.
 fn table(title: &str, before: &HashMap<u64, Part>, after: &HashMap<u64, Part>, style: &Style, text: &mut String) {
     let none = Group::default();
     let keys = before.keys().chain(after.keys().filter(|key| !before.contains_key(*key)));
@@ -146,7 +146,7 @@ fn table(title: &str, before: &HashMap<u64, Part>, after: &HashMap<u64, Part>, s
     }
 }
 
-/// How much more or less, and in proportion.
+/// The difference, absolute and in per cent.
 fn change(before: u64, after: u64, style: &Style) -> String {
     let sign = if after >= before { '+' } else { '-' };
     let size = duration(before.abs_diff(after), style);
@@ -155,7 +155,7 @@ fn change(before: u64, after: u64, style: &Style) -> String {
     } else {
         format!("{sign}{size} ({:+.0} %)", (after as f64 / before as f64 - 1.0) * 100.0)
     };
-    // A tenth is worth a colour.
+    // More than a tenth slower is red.
     if after > before.saturating_add(before / 10) { style.red(&text) } else { text }
 }
 
@@ -165,7 +165,7 @@ mod tests {
     use crate::story::story;
 
     #[test]
-    fn what_changed_most_comes_first() {
+    fn the_largest_change_comes_first() {
         let build = |cc: u64| {
             story("make", 0, 1000 + cc)
                 .cpu(10)
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_in_one_is_compared_with_nothing() {
+    fn a_name_in_only_one_trace_is_compared_with_zero() {
         let with = story("sh", 0, 100).starts("sleep", 0, 50, |sleep| sleep).rows();
         let (before, after) = (Side::new(&story("sh", 0, 50).rows()).unwrap(), Side::new(&with).unwrap());
         let text = compare(&before, &after, &PLAIN);

@@ -1,4 +1,4 @@
-//! How text reports are drawn: quantities, widths, colours.
+//! The look of text reports: quantities, widths, colours.
 
 use std::os::fd::AsFd;
 
@@ -7,11 +7,11 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::untrusted::Untrusted;
 
-/// Where there is no terminal.
+/// The size of a stream that is not a terminal.
 const WIDTH: usize = 100;
 const HEIGHT: usize = 50;
 
-/// The room that a text has, and the signs it may use.
+/// The size of a text, and the characters and colours that it may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     /// Columns of the terminal.
@@ -62,17 +62,17 @@ impl Style {
         if self.is_unicode { "…" } else { "..." }
     }
 
-    /// Between the names of a chain.
+    /// The separator between the names of a chain.
     pub(crate) fn step(&self) -> &'static str {
         if self.is_unicode { " › " } else { " > " }
     }
 
-    /// Text of a trace, fit for this terminal.
+    /// Text of a trace, safe for this terminal.
     pub(crate) fn show(&self, text: &Untrusted) -> String {
         if self.is_unicode { text.visible() } else { text.visible_in_ascii() }.into_owned()
     }
 
-    /// The end of a text that is too wide, which says more than its beginning in chains and paths.
+    /// Cuts the start of a text that is too wide. In chains and paths, the end matters more.
     pub(crate) fn cut_start(&self, text: &str, width: usize) -> String {
         if text.width() <= width {
             return text.to_owned();
@@ -89,7 +89,7 @@ impl Style {
         self.dots().chars().chain(kept.into_iter().rev()).collect()
     }
 
-    /// The beginning of a text that is too wide.
+    /// Cuts the end of a text that is too wide.
     pub(crate) fn cut_end(&self, text: &str, width: usize) -> String {
         if text.width() <= width {
             return text.to_owned();
@@ -105,17 +105,17 @@ impl Style {
     }
 }
 
-/// Fills up to a width, on the right.
+/// Adds spaces on the right, up to a width.
 pub(crate) fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 
-/// Fills up to a width, on the left.
+/// Adds spaces on the left, up to a width.
 pub(crate) fn align(text: &str, width: usize) -> String {
     format!("{}{text}", " ".repeat(width.saturating_sub(text.width())))
 }
 
-/// Nanoseconds in three significant digits, in the unit that suits.
+/// Nanoseconds in the fitting unit, in three significant digits.
 pub(crate) fn duration(nanoseconds: u64, style: &Style) -> String {
     let seconds = nanoseconds as f64 / 1e9;
     match seconds {
@@ -130,7 +130,7 @@ pub(crate) fn duration(nanoseconds: u64, style: &Style) -> String {
     }
 }
 
-/// Bytes, likewise.
+/// Bytes in the fitting unit, in three significant digits.
 pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut value, mut unit) = (bytes as f64, 0);
@@ -141,12 +141,12 @@ pub(crate) fn bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{:.*} {}", digits(value), value, UNITS[unit]) }
 }
 
-/// A part in per cent.
+/// A share in per cent.
 pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "0 %".to_owned() } else { format!("{:.0} %", part as f64 * 100.0 / whole as f64) }
 }
 
-/// Decimals that make three significant digits.
+/// The decimals that make three significant digits.
 fn digits(value: f64) -> usize {
     match value {
         ..9.995 => 2,
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_wide_is_cut_by_columns() {
+    fn a_text_that_is_too_wide_is_cut_by_columns() {
         assert_eq!(PLAIN.cut_end("abcdef", 4), "abc…");
         assert_eq!(PLAIN.cut_start("abcdef", 4), "…def");
         assert_eq!(PLAIN.cut_end("日本語", 5), "日本…");

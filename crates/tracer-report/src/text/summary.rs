@@ -1,4 +1,4 @@
-//! The summary: what took the time, and what failed, in at most a screenful; and the same as Markdown.
+//! The summary: where the time went and what failed, on at most one screen. The same as Markdown.
 
 use std::{cmp::Reverse, collections::HashMap, fmt::Write};
 
@@ -14,10 +14,10 @@ use crate::{
     untrusted::Untrusted,
 };
 
-/// A trace of no more spans is shown as it is, as a tree.
+/// A trace of at most this many spans is shown as a tree.
 const SMALL: usize = 12;
 
-/// What a summary says.
+/// The content of a summary.
 struct Summary<'a> {
     rows: &'a Rows,
     tree: Tree,
@@ -27,12 +27,12 @@ struct Summary<'a> {
     processes: usize,
     connections: usize,
     failed: usize,
-    /// By chains of names, their time.
+    /// The time of each chain of names on the critical path.
     critical: Vec<(u32, u64)>,
     places: Places,
     costliest: Vec<(Label, Group)>,
     peers: Vec<(Label, Group)>,
-    /// The processes from the root to where the failing began.
+    /// The processes from the root to the one that failed first.
     cause: Vec<usize>,
 }
 
@@ -69,24 +69,24 @@ impl<'a> Summary<'a> {
             .unwrap_or_else(|| self.rows.text(self.rows.rows[self.tree.root].name).clone())
     }
 
-    /// Why the root failed.
+    /// The reason, if the root failed.
     fn outcome(&self) -> Option<&Untrusted> {
         self.rows.rows[self.tree.root].failure.map(|failure| self.rows.text(failure))
     }
 
-    /// How it went, how long it took, how much there was.
+    /// The outcome, the duration and the counts.
     fn verdict(&self, outcome: Option<String>, style: &Style) -> String {
         let outcome = outcome.map_or(String::new(), |outcome| format!("{outcome} after "));
         let connections = match self.connections {
             0 => String::new(),
             connections => format!(", {}", counted(connections, "connection", "connections")),
         };
-        let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
+        let failed = if self.failed > 0 { format!(" ({} failed)", self.failed) } else { String::new() };
         let processes = counted(self.processes, "process", "processes");
-        format!("{outcome}{}: {processes}{connections}{failed}", duration(self.wall, style))
+        format!("{outcome}{}: {processes}{failed}{connections}", duration(self.wall, style))
     }
 
-    /// How well the processors were used.
+    /// The use of the processors.
     fn parallelism(&self, style: &Style) -> String {
         let (cpus, wall) = (self.rows.about.certificate.cpus, self.wall.max(1));
         let (used, busy) = (duration(self.cpu, style), self.cpu as f64 / wall as f64);
@@ -94,10 +94,10 @@ impl<'a> Summary<'a> {
             return format!("CPU time {used}: {busy:.2} processors busy on average");
         }
         let idle = duration(wall.saturating_mul(cpus).saturating_sub(self.cpu), style);
-        format!("CPU time {used}: {busy:.2} of {cpus} processors busy on average, {idle} of theirs unused")
+        format!("CPU time {used}: {busy:.2} of {cpus} processors busy on average, {idle} unused")
     }
 
-    /// Where the failing began, whose fault that was, and how it was called.
+    /// The chain of failures, the reason of the last one, and its call.
     fn failure(&self) -> Option<(Vec<Label>, Label, Option<&Call>)> {
         let last = *self.cause.last()?;
         let names = self.cause.iter().map(|row| self.rows.rows[*row].name).collect();
@@ -123,7 +123,7 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     } else {
         let _ = writeln!(text, "  {}", summary.parallelism(style));
         let failure = failure(&summary, style);
-        // Besides the verdict, what each table has around its lines, our last line and the prompt.
+        // Lines for the verdict, around each table, for our last line and for the prompt.
         let tables = if summary.peers.is_empty() { 2 } else { 3 };
         let lines = style.height.saturating_sub(3 + 3 * tables + failure.lines().count() + 2);
         let peers = if summary.peers.is_empty() { 0 } else { (lines / 5).clamp(1, 5) };
@@ -136,17 +136,22 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     left_out(rows, text);
 }
 
-/// Says how many spans were too many to be kept.
+/// Reports how many spans were beyond the limit.
 pub(crate) fn left_out(rows: &Rows, text: &mut String) {
     if rows.left_out > 0 {
-        let _ = writeln!(text, "this is about {} spans, {} more were too many", rows.rows.len(), rows.left_out);
+        let _ = writeln!(
+            text,
+            "this report counts {} spans; {} more were beyond its limit",
+            rows.rows.len(),
+            rows.left_out
+        );
     }
 }
 
 fn critical(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut String) {
-    // Figures far away from what they are about are hard to read.
+    // Figures far away from their names are hard to read.
     let room = style.width.saturating_sub(23).min(100);
-    let title = pad("critical path: what the end waited for", room + 2);
+    let title = pad("critical path: sets the total time", room + 2);
     let _ = writeln!(text, "\n{}", style.dim(&format!("{title} {:>9} {:>8}", "time", "share")));
     let shown = fitting(summary.critical.len(), limit);
     for (place, time) in &summary.critical[..shown] {
@@ -245,7 +250,7 @@ fn failure(summary: &Summary<'_>, style: &Style) -> String {
     text
 }
 
-/// What a shell does the same by.
+/// The call as a command line that can be pasted into a shell.
 fn to_paste(call: &Call) -> Option<Untrusted> {
     let line = command_line(&call.arguments)?;
     let Some(directory) = &call.directory else { return Some(line) };
@@ -253,7 +258,7 @@ fn to_paste(call: &Call) -> Option<Untrusted> {
     Some(format!("(cd {} && {})", directory.exact(), line.exact()).into())
 }
 
-/// How many to show, so that what is left out never is a single one.
+/// How many entries to show. A single hidden entry would need a line as well, so it is shown.
 fn fitting(count: usize, limit: usize) -> usize {
     if count <= limit + 1 { count } else { limit }
 }
@@ -307,7 +312,7 @@ pub(crate) fn markdown(rows: &Rows, text: &mut String) {
     left_out(rows, text);
 }
 
-/// Text that Markdown leaves as it is: a code span, in which there are no links, no tags and no mentions.
+/// The text as a code span. Markdown finds no links, tags or mentions in it.
 fn code(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
     let fence = "`".repeat(longest + 1);
@@ -316,7 +321,7 @@ fn code(text: &str) -> String {
     format!("{fence}{space}{text}{space}{fence}")
 }
 
-/// Likewise in a table, whose cells end at a bar even within code.
+/// The text as a code span in a table. A bar ends the cell even within code, so it is escaped.
 fn cell(text: &str) -> String {
     code(text).replace('|', "\\|")
 }
@@ -348,13 +353,13 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_says_what_took_the_time_and_what_failed() {
+    fn a_summary_shows_the_time_and_the_failures() {
         let expected = "\
 make -j2 'CC=gcc 12'
-  exit 2 after 10.0 s: 63 processes, 30 connections, 4 failed
-  CPU time 7.52 s: 0.75 of 2 processors busy on average, 12.5 s of theirs unused
+  exit 2 after 10.0 s: 63 processes (4 failed), 30 connections
+  CPU time 7.52 s: 0.75 of 2 processors busy on average, 12.5 s unused
 
-critical path: what the end waited for                           time    share
+critical path: sets the total time                               time    share
   make › sh › cc                                               8.10 s     81 %
   make                                                         1.20 s     12 %
   make › sh                                                    400 ms      4 %
@@ -396,7 +401,7 @@ where it failed
     }
 
     #[test]
-    fn plain_terminals_get_plain_text() {
+    fn terminals_without_unicode_get_ascii() {
         let text = rendered(&build(), &Style { is_unicode: false, ..PLAIN });
         assert!(text.is_ascii(), "{text}");
         let text = rendered(&build(), &Style { is_coloured: true, ..PLAIN });
@@ -414,7 +419,7 @@ where it failed
     }
 
     #[test]
-    fn nothing_of_a_trace_is_markup_in_markdown() {
+    fn text_of_a_trace_is_never_markup() {
         for evil in [
             "evil<b>@evil [evil](http://evil) ![evil](x) *evil* https://evil",
             "`evil` <b>``evil`",
@@ -449,7 +454,7 @@ where it failed
                     other => panic!("{other:?} in {text}"),
                 }
             }
-            // A heading of one, a verdict with one, a failure with three; a row each in three tables.
+            // The heading has one, the verdict one, the failure three, and each of three tables one in a row.
             assert!(codes >= 8 && cells > 0, "{codes} {cells}: {text}");
         }
     }

@@ -1,4 +1,4 @@
-//! The tree of processes with durations and exit statuses, repetition folded.
+//! The tree of processes with durations and exit statuses. Siblings of one name are folded in a large tree.
 
 use std::{
     cmp::Reverse,
@@ -12,13 +12,13 @@ use crate::{
     row::{Label, Rows},
 };
 
-/// A tree of more spans than this shows siblings of one name as one line.
+/// In a tree of more spans than this, siblings of one name are one line.
 const UNFOLDED: usize = 40;
 
-/// Most lines of a tree.
+/// The most lines of a tree.
 pub(crate) const LINES: usize = 50;
 
-/// What one line is about: a span, or several of one name.
+/// One line: a span, or several spans of one name.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     name: Label,
@@ -26,7 +26,7 @@ struct Line {
     total: u64,
     longest: u64,
     failed: u64,
-    /// Of the first that failed.
+    /// The reason of the first failure.
     failure: Option<Label>,
     is_unfinished: bool,
 }
@@ -55,7 +55,7 @@ impl Line {
     }
 }
 
-/// Lines that hang under one another; the first is the root.
+/// The lines as a tree. The first is the root.
 #[derive(Debug)]
 struct Lines {
     nodes: Vec<Node>,
@@ -67,11 +67,11 @@ struct Node {
     children: Vec<usize>,
 }
 
-/// Draws the tree, in at most this many lines and one more for each that was left out.
+/// Draws the tree in at most `limit` lines, and one more line for each parent with hidden children.
 pub(crate) fn render(rows: &Rows, tree: &Tree, limit: usize, style: &Style, text: &mut String) {
     let lines = Lines::fold(rows, tree);
     let shown = lines.costliest(limit);
-    // Each line to come, with whether its ancestors and itself are the last of their siblings.
+    // The lines still to draw. Each has, for its ancestors and itself, whether it is the last sibling.
     let mut open = vec![(0, Vec::new())];
     while let Some((node, lasts)) = open.pop() {
         let Node { line, children } = &lines.nodes[node];
@@ -82,7 +82,7 @@ pub(crate) fn render(rows: &Rows, tree: &Tree, limit: usize, style: &Style, text
             let total = sum(hidden.iter().map(|child| lines.nodes[*child].line.total));
             let count: u64 = hidden.iter().map(|child| lines.nodes[*child].line.count).sum();
             let branches = branches(style, &[lasts.as_slice(), &[end.is_none()]].concat());
-            let _ = writeln!(text, "{:>9}  {branches}{} {count} more", duration(total, style), style.dots());
+            let _ = writeln!(text, "{:>9}  {branches}{} {count} more (in total)", duration(total, style), style.dots());
         }
         let with = |is_last| {
             let lasts = lasts.clone();
@@ -97,7 +97,7 @@ impl Lines {
     fn fold(rows: &Rows, tree: &Tree) -> Self {
         let is_folded = rows.rows.len() > UNFOLDED;
         let mut lines = Self { nodes: vec![Node { line: Line::new(rows, tree.root), children: Vec::new() }] };
-        // Each node still to be filled, with the spans that it stands for.
+        // The nodes whose children are still missing, each with its spans.
         let mut open = vec![(0, vec![tree.root])];
         while let Some((node, spans)) = open.pop() {
             let below = spans.iter().flat_map(|span| tree.children(*span).iter().map(|child| *child as usize));
@@ -115,10 +115,10 @@ impl Lines {
         lines
     }
 
-    /// The `limit` nodes that took longest, each with all above it.
+    /// The `limit` nodes that took longest, each with all its ancestors.
     fn costliest(&self, limit: usize) -> HashSet<usize> {
         let mut shown = HashSet::new();
-        // Of equals the earlier first.
+        // Among equals, the earlier one comes first.
         let mut candidates = BinaryHeap::from([(self.nodes[0].line.total, Reverse(0))]);
         while let Some((_, Reverse(node))) = candidates.pop() {
             if shown.len() == limit {
@@ -132,7 +132,7 @@ impl Lines {
     }
 }
 
-/// Spans of one name together, in the order in which the names first came.
+/// Groups the spans by name, in the order in which the names first came.
 fn by_name(spans: impl Iterator<Item = usize>, rows: &Rows) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut known: HashMap<Label, usize> = HashMap::new();
@@ -150,7 +150,7 @@ fn draw(rows: &Rows, line: &Line, lasts: &[bool], style: &Style, text: &mut Stri
     let name = style.show(rows.text(line.name));
     let _ = write!(text, "{:>9}  {}{name}", duration(line.total, style), branches(style, lasts));
     if line.count > 1 {
-        let _ = write!(text, " {}{} (longest {})", style.times(), line.count, duration(line.longest, style));
+        let _ = write!(text, " {}{} (in total; longest {})", style.times(), line.count, duration(line.longest, style));
     }
     if let Some(failure) = line.failure {
         let failure = style.show(rows.text(failure));
@@ -158,7 +158,7 @@ fn draw(rows: &Rows, line: &Line, lasts: &[bool], style: &Style, text: &mut Stri
         let _ = write!(text, "  {}", style.red(&said));
     }
     if line.is_unfinished {
-        text.push_str("  still running");
+        text.push_str("  still running at the end");
     }
     text.push('\n');
 }
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_tree_is_shown_as_it_is() {
+    fn a_small_tree_shows_every_span() {
         let story = story("make", 0, 12_300)
             .exits(2)
             .starts("cc", 10, 800, |cc| cc.starts("cc1", 12, 700, |cc1| cc1))
@@ -207,21 +207,21 @@ mod tests {
         }
         let tree = [
             "   9.00 s  make",
-            "   6.00 s  └─ cc ×60 (longest 100 ms)  1 failed, first: exit 1",
-            "   5.40 s     └─ cc1 ×60 (longest 90.0 ms)",
+            "   6.00 s  └─ cc ×60 (in total; longest 100 ms)  1 failed, first: exit 1",
+            "   5.40 s     └─ cc1 ×60 (in total; longest 90.0 ms)",
         ];
         assert_eq!(rendered(&story, &PLAIN).lines().collect::<Vec<_>>(), tree);
     }
 
     #[test]
-    fn what_does_not_fit_is_counted() {
+    fn hidden_lines_are_counted() {
         let mut story = story("sh", 0, 9000);
         for i in 2..92 {
             story = story.starts(&format!("tool{i}"), i, i, |tool| tool);
         }
         let text = rendered(&story, &PLAIN);
         assert_eq!(text.lines().count(), LINES + 1, "{text}");
-        assert!(text.contains("├─ … 41 more"), "{text}");
+        assert!(text.contains("├─ … 41 more (in total)"), "{text}");
         assert!(text.contains("tool91") && !text.contains("tool3\n"), "{text}");
     }
 }
