@@ -10,7 +10,7 @@ use std::{
 
 use tracer_report::{text::Style, untrusted::visible};
 
-use crate::variables::variable;
+use crate::cli::variables::variable;
 
 /// Says one line.
 pub(crate) fn say(message: impl Display) {

@@ -4,14 +4,12 @@
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code))]
 
-mod args;
 mod child;
 mod ci;
+mod cli;
 mod clock;
 mod commands;
-mod config;
 mod console;
-mod doctor;
 mod drain;
 mod inheritance;
 mod launch;
@@ -25,7 +23,6 @@ mod sinks;
 mod sources;
 mod state;
 mod user;
-mod variables;
 
 use std::{
     ffi::{CStr, OsStr},
@@ -37,8 +34,11 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, error::ErrorKind};
 use tracer_bpf::Options;
 
 use crate::{
-    args::{Action, Args},
-    config::Config,
+    cli::{
+        args::{Action, Args},
+        config::{self, Config},
+        variables,
+    },
     inheritance::Inheritance,
     outcome::{EXIT_FAILURE, Outcome},
 };
@@ -89,7 +89,7 @@ fn act(matches: &ArgMatches, inheritance: Inheritance) -> anyhow::Result<u8> {
     match args.action {
         Some(Action::Doctor) => {
             let (otlp, is_wanted) = config::collector(&args, matches)?;
-            return doctor::examine(is_wanted.then_some(&otlp));
+            return commands::doctor::examine(is_wanted.then_some(&otlp));
         }
         Some(Action::Send { ref files, keep }) => {
             return send::send(files, keep, &config::collector(&args, matches)?.0);

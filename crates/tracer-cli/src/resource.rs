@@ -8,7 +8,7 @@ use opentelemetry_sdk::Resource;
 use percent_encoding::percent_decode_str;
 use tracer_model::expression::{RESERVED, is_reserved};
 
-use crate::{ci, console, variables::variable};
+use crate::{ci, cli::variables::variable, console};
 
 /// What the service is called where nobody has named it.
 const DEFAULT_SERVICE_NAME: &str = "process-tracer";

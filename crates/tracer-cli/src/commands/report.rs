@@ -10,7 +10,7 @@ use tracer_model::TraceId;
 use tracer_report::text::TextReport;
 
 use super::saved;
-use crate::{config::Output, console, sinks::report_file::ReportFile};
+use crate::{cli::config::Output, console, sinks::report_file::ReportFile};
 
 /// Writes the trace in a file to each of these outputs. Texts go to stdout.
 ///

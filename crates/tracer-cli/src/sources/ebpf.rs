@@ -9,7 +9,7 @@ use tracer_bpf::{
 };
 
 use crate::{
-    config::Config,
+    cli::config::Config,
     console::{self, ms},
     privileges,
     sources::{load, seats::Seat, sudo},

@@ -12,7 +12,7 @@ use anyhow::{Error, Result, bail};
 use tracer_model::source::{EventStream, Source};
 
 pub(crate) use self::seats::Seat;
-use crate::{config::Config, console};
+use crate::{cli::config::Config, console};
 
 /// The source of this run.
 pub(crate) struct Chosen {

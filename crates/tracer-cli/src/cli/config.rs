@@ -25,7 +25,9 @@ use tracer_model::{
 };
 use tracer_report::formats::{self, Format, Target, Text};
 
-use crate::{args::Args, ci, console, sinks::file, state, user::User, variables::variable};
+use crate::{ci, console, sinks::file, state, user::User};
+
+use super::{args::Args, variables::variable};
 
 /// What a run is asked to do.
 #[derive(Debug)]

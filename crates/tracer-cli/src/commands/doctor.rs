@@ -15,7 +15,7 @@ use tracer_bpf::{
 };
 use tracer_report::untrusted::visible;
 
-use crate::{config::Otlp, console::is_coloured, privileges, sinks::otlp};
+use crate::{cli::config::Otlp, console::is_coloured, privileges, sinks::otlp};
 
 /// Exit status where tracing would not work.
 const EXIT_SICK: u8 = 1;
