@@ -22,6 +22,7 @@ mod processes;
 mod reports;
 mod rotel;
 mod secrets;
+mod snapshots;
 mod trace;
 mod transparency;
 mod unix;

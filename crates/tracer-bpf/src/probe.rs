@@ -133,7 +133,9 @@ impl Facts {
     fn remedy_for_privileges(&self) -> String {
         let executable = self.executable.display();
         if self.is_root {
-            "give the container CAP_BPF and CAP_PERFMON, such as by --cap-add BPF --cap-add PERFMON".to_owned()
+            "give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that \
+             allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined"
+                .to_owned()
         } else if self.has_no_new_privileges {
             "no_new_privs is set here, so sudo and file capabilities have no effect: run as root".to_owned()
         } else if is_nosuid(&self.executable) {

@@ -1,6 +1,6 @@
 //! process-tracer: wraps a command and turns everything it does into an OpenTelemetry trace.
 //!
-//! Here is the outermost layer alone: the command line in, the exit status out.
+//! This is the outermost layer: it takes the command line and returns the exit status.
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code))]
 
@@ -30,13 +30,14 @@ use std::{
     panic, thread,
 };
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, error::ErrorKind};
+use clap::error::ErrorKind;
 use tracer_bpf::Options;
 
 use crate::{
     cli::{
         args::{Action, Args},
         config::{self, Config},
+        origin::{self, Origins},
         variables,
     },
     inheritance::Inheritance,
@@ -71,11 +72,12 @@ fn main_with(arguments: &[&'static CStr]) -> u8 {
         }
     }));
     let arguments = arguments.iter().map(|argument| OsStr::from_bytes(argument.to_bytes()));
-    let matches = match command().try_get_matches_from(arguments) {
-        Ok(matches) => matches,
+    let arguments: Vec<_> = arguments.map(OsStr::to_owned).collect();
+    let (args, origins) = match origin::parse(&arguments) {
+        Ok(options) => options,
         Err(error) => return usage(&error),
     };
-    match act(&matches, inheritance) {
+    match act(args, &origins, inheritance) {
         Ok(status) => status,
         Err(error) => {
             console::say(format_args!("{error:#}"));
@@ -84,49 +86,33 @@ fn main_with(arguments: &[&'static CStr]) -> u8 {
     }
 }
 
-fn act(matches: &ArgMatches, inheritance: Inheritance) -> anyhow::Result<u8> {
-    let args = Args::from_arg_matches(matches)?;
+fn act(args: Args, origins: &Origins, inheritance: Inheritance) -> anyhow::Result<u8> {
     match args.action {
         Some(Action::Doctor) => {
-            let (otlp, is_wanted) = config::collector(&args, matches)?;
+            let (otlp, is_wanted) = config::collector(&args);
             return commands::doctor::examine(is_wanted.then_some(&otlp));
         }
-        Some(Action::Send { ref files, keep }) => {
-            return send::send(files, keep, &config::collector(&args, matches)?.0);
+        Some(Action::Send { ref files, keep }) => return send::send(files, keep, &config::collector(&args).0),
+        Some(Action::Report { file, output, trace_id }) => {
+            return commands::report::report(&file, trace_id, &config::report_outputs(output)).map(|()| 0);
         }
-        Some(Action::Report { ref file, ref output, ref trace_id }) => {
-            let trace_id = trace_id.as_deref().map(config::trace_id).transpose()?;
-            return commands::report::report(file, trace_id, &config::report_outputs(output)?).map(|()| 0);
-        }
-        Some(Action::Diff { ref before, ref after }) => return commands::diff::diff(before, after).map(|()| 0),
+        Some(Action::Diff { before, after }) => return commands::diff::diff(&before, &after).map(|()| 0),
+        Some(Action::Completions { shell }) => return commands::packaging::completions(shell).map(|()| 0),
+        Some(Action::Man) => return commands::packaging::man().map(|()| 0),
         Some(Action::Helper { ring_bytes, max_processes, failed_execs, unix }) => {
             let options = Options { ring_bytes, max_processes, failed_execs, unix, ..Options::default() };
             return sources::sudo::help(options).map(|()| 0);
         }
         None => {}
     }
-    let outcome = run::run(Config::resolve(args, matches)?, inheritance)?;
+    let outcome = run::run(Config::resolve(args, origins)?, inheritance)?;
     if let Outcome::Killed { signal } = outcome {
         signals::die_by(signal);
     }
     Ok(outcome.status())
 }
 
-/// The command line, without the variables that it could not read.
-fn command() -> clap::Command {
-    let mut command = Args::command();
-    let variables: Vec<_> =
-        command.get_arguments().filter_map(|arg| Some((arg.get_id().clone(), arg.get_env()?.to_owned()))).collect();
-    for (id, variable) in variables {
-        if std::env::var_os(&variable).is_some_and(|value| value.to_str().is_none()) {
-            console::warn(format_args!("{} is ignored: it is not UTF-8", variable.display()));
-            command = command.mut_arg(id, |arg| arg.env(None::<&str>));
-        }
-    }
-    command
-}
-
-/// Help and version go to stdout, since they were asked for; anything else is one line on stderr.
+/// The help and the version go to stdout. An invalid command line prints one line on stderr.
 fn usage(error: &clap::Error) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return match error.print() {
@@ -134,9 +120,6 @@ fn usage(error: &clap::Error) -> u8 {
             Err(_) => EXIT_FAILURE,
         };
     }
-    let text = error.render().to_string();
-    let lines = text.lines().map(str::trim).filter(|line| line.starts_with("error: ") || line.starts_with("tip: "));
-    let message: Vec<_> = lines.map(|line| line.trim_start_matches("error: ")).collect();
-    console::say(format_args!("{}; see process-tracer --help", message.join("; ")));
+    console::say(origin::report(error));
     EXIT_FAILURE
 }

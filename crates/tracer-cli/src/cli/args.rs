@@ -1,133 +1,184 @@
-//! The command line: every flag with its environment twin and its help, as raw text. `config` makes sense of it.
+//! Every flag and every subcommand, each defined once: name, value, default, help.
+//!
+//! The variable of a flag follows from its name. The help, the man page, the completions and the table in `docs/options.md`
+//! follow from [`documented`]. `origin` reads a command line with these definitions, and `config` resolves the result.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Parser, Subcommand, builder::FalseyValueParser};
+use clap::{
+    Arg, ArgAction, Command, CommandFactory, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use tracer_model::{
+    SpanId, TraceId,
+    redact::{Extent, Pattern},
+};
 use tracer_report::formats;
 
-/// Wraps a command and turns everything it does into an OpenTelemetry trace: one span for every process, every TCP
-/// connection and every UDP flow of the command and its descendants.
+use super::{
+    collector::{Protocol, Url},
+    values::{self, Output, Parent, Shown, SourceChoice, Spool, Wait},
+};
+
+/// How to call process-tracer, one form per line.
+pub(crate) const USAGE: &str = "\
+process-tracer [OPTIONS] -- COMMAND [ARGS]...
+       process-tracer doctor [OPTIONS]
+       process-tracer send [--keep] [OPTIONS] FILE...
+       process-tracer report [-o DEST]... [-t HEX32] FILE
+       process-tracer diff BEFORE AFTER
+       process-tracer completions SHELL
+       process-tracer man";
+
+pub(crate) const EXAMPLES: &str = "  sudo process-tracer -- make -j8
+  sudo process-tracer -o build.jsonl -- cargo build
+  sudo process-tracer --endpoint http://localhost:4318 -a pod='env[\"POD_NAME\"]' -- ./ci.sh";
+
+/// What the help of each option does not say about variables.
+pub(crate) const ENVIRONMENT: &str = "\
+A variable sets an option if its flag is absent. process-tracer also reads OpenTelemetry's variables: OTEL_EXPORTER_OTLP_*,
+OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_EXPORTER and OTEL_SDK_DISABLED. It continues the trace of
+TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environment: use sudo --preserve-env=NAME,... or the
+flags.";
+
+/// Trace a command with all its descendants, and write an OpenTelemetry trace.
 ///
-/// The command keeps its terminal, its streams and its signals; its exit status is ours. If we fail before it starts,
-/// the exit status is 125; if it cannot be invoked, 126; if it is not found, 127.
+/// The trace has one span for each process, each TCP connection and each UDP flow. The command keeps its terminal, its
+/// streams and its signals.
+///
+/// The exit status is the command's own. It is 125 if process-tracer fails before the command starts, 126 if the command
+/// cannot be invoked, and 127 if it is not found.
 #[derive(Debug, Parser)]
 #[command(
     name = "process-tracer",
     version,
-    override_usage = "process-tracer [OPTIONS] -- COMMAND [ARGS]...\n       process-tracer doctor [OPTIONS]\n       process-tracer send [OPTIONS] FILE...",
+    override_usage = USAGE,
     disable_help_subcommand = true,
-    after_help = "\
-Examples:
-  sudo process-tracer -- make -j8
-  sudo process-tracer -o build.jsonl -- cargo build
-  sudo process-tracer --endpoint http://localhost:4318 -a pod='env[\"POD_NAME\"]' -- ./ci.sh
-
-OpenTelemetry's own variables are honoured: OTEL_EXPORTER_OTLP_*, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
-OTEL_TRACES_EXPORTER, OTEL_SDK_DISABLED; TRACEPARENT is taken in and handed on. Note that sudo resets the environment:
-use sudo --preserve-env=NAME,... or the flags."
+    after_help = format!("Examples:\n{EXAMPLES}\n\n{ENVIRONMENT}")
 )]
 pub(crate) struct Args {
     /// Trace id: 32 hexadecimal digits [default: from TRACEPARENT, else random]
-    #[arg(short, long, value_name = "HEX32", env = "PROCESS_TRACER_TRACE_ID", hide_env_values = true)]
-    pub(crate) trace_id: Option<String>,
+    #[arg(short, long, value_name = "HEX32", value_parser = values::trace_id)]
+    pub(crate) trace_id: Option<TraceId>,
 
-    /// Span that the trace hangs under: 16 hexadecimal digits [default: from TRACEPARENT]
-    #[arg(short, long, value_name = "HEX16", env = "PROCESS_TRACER_PARENT_ID", hide_env_values = true)]
-    pub(crate) parent_id: Option<String>,
+    /// Parent of the root span: 16 hexadecimal digits [default: from TRACEPARENT]
+    #[arg(short, long, value_name = "HEX16", value_parser = values::span_id)]
+    pub(crate) parent_id: Option<SpanId>,
 
-    /// Whose span the trace hangs under where neither flags nor TRACEPARENT name one: `ci`, the run of a CI system as
-    /// OpenTelemetry's receivers for it number them
-    #[arg(long, value_name = "WHOSE", env = "PROCESS_TRACER_PARENT", hide_env_values = true)]
-    pub(crate) parent: Option<String>,
+    /// Parent of the root span if neither flags nor TRACEPARENT name one. `ci` is the run of the CI system, with the ids
+    /// that OpenTelemetry's receiver for this system uses
+    #[arg(long, value_name = "WHICH", value_enum)]
+    pub(crate) parent: Option<Parent>,
 
-    /// Attribute for every process: an expr expression over `env`, `args` and `cmdline`; repeatable (in the variable: one
-    /// a line)
-    #[arg(short, long, value_name = "NAME=EXPR", env = "PROCESS_TRACER_ATTRIBUTE", hide_env_values = true)]
+    /// Add an attribute to every process. EXPR is an expr expression over `env`, `args` and `cmdline`. Repeatable; in the
+    /// variable one per line
+    #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute)]
     pub(crate) attribute: Vec<String>,
 
-    #[arg(short, long, value_name = "DEST", help = output_help(), env = "PROCESS_TRACER_OUTPUT", hide_env_values = true)]
-    pub(crate) output: Vec<String>,
+    #[arg(short, long, value_name = "DEST", help = output_help(), value_parser = values::output)]
+    pub(crate) output: Vec<Output>,
 
-    /// Serve the page of the trace while the command runs, at an address that is told first; a port, or ADDRESS:PORT
-    /// [default: any port of 127.0.0.1]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, default_missing_value = "", env = "PROCESS_TRACER_LIVE", hide_env_values = true)]
-    pub(crate) live: Option<String>,
+    /// Serve the page of the trace while the command runs. The first line on stderr shows its address. ADDR is a port or
+    /// ADDRESS:PORT [default: any port of 127.0.0.1]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        value_parser = values::live_address
+    )]
+    pub(crate) live: Option<std::net::SocketAddr>,
 
-    /// OTLP endpoint, such as http://localhost:4318; implies `-o otlp` [default: from OTEL_EXPORTER_OTLP_ENDPOINT, else
+    /// OTLP endpoint, such as http://localhost:4318. Implies `-o otlp` [default: from OTEL_EXPORTER_OTLP_ENDPOINT, else
     /// localhost]
-    #[arg(long, value_name = "URL", env = "PROCESS_TRACER_ENDPOINT", hide_env_values = true, global = true)]
-    pub(crate) endpoint: Option<String>,
+    #[arg(long, value_name = "URL", global = true, value_parser = Url::parse)]
+    pub(crate) endpoint: Option<Url>,
 
     /// OTLP protocol: `http/protobuf` or `grpc` [default: from OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]
-    #[arg(long, value_name = "PROTOCOL", env = "PROCESS_TRACER_PROTOCOL", hide_env_values = true, global = true)]
-    pub(crate) protocol: Option<String>,
+    #[arg(long, value_name = "PROTOCOL", global = true, value_enum)]
+    pub(crate) protocol: Option<Protocol>,
 
     /// Resource attribute service.name [default: from OTEL_SERVICE_NAME, else process-tracer]
-    #[arg(long, value_name = "NAME", env = "PROCESS_TRACER_SERVICE_NAME", hide_env_values = true)]
+    #[arg(long, value_name = "NAME")]
     pub(crate) service_name: Option<String>,
 
-    /// Run the command as this user, with their groups, HOME, USER, LOGNAME and SHELL; `invoker` is whoever called sudo
-    #[arg(short, long, value_name = "USER", env = "PROCESS_TRACER_USER", hide_env_values = true)]
+    /// Run the command as this user, with the user's groups, HOME, USER, LOGNAME and SHELL. `invoker` is the user who
+    /// called sudo
+    #[arg(short, long, value_name = "USER")]
     pub(crate) user: Option<String>,
 
-    /// Get the privileges from sudo: for a helper that loads the eBPF programs and is gone before the command starts, which
-    /// runs as you
-    #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_SUDO", hide_env_values = true)]
+    /// Get the privileges from sudo. A helper loads the eBPF programs and exits before the command starts. The command runs
+    /// as you
+    #[arg(long)]
     pub(crate) sudo: bool,
 
-    /// What to wait for before the trace ends: `command`, or `tree`: all that it has started, in the background too
-    /// [default: command]
-    #[arg(long, value_name = "WHAT", env = "PROCESS_TRACER_WAIT", hide_env_values = true)]
-    pub(crate) wait: Option<String>,
+    /// How to observe processes: `ebpf`, `ptrace`, or `none` for the command alone. `auto` uses eBPF if it can, otherwise
+    /// ptrace
+    #[arg(long, value_name = "SOURCE", value_enum, default_value_t, hide = true)]
+    pub(crate) source: SourceChoice,
 
-    /// How long the end of a run may take to deliver what is left [default: 10]
-    #[arg(long, value_name = "SECONDS", env = "PROCESS_TRACER_FLUSH_TIMEOUT", hide_env_values = true)]
-    pub(crate) flush_timeout: Option<String>,
+    /// When the trace ends: with the `command`, or with the whole `tree` of processes that it started
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub(crate) wait: Wait,
+
+    /// Time limit for delivery after the command has ended
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = values::seconds)]
+    pub(crate) flush_timeout: Duration,
 
     /// Folder for spans that could not be delivered, or `none` [default: $XDG_STATE_HOME/process-tracer, else
     /// ~/.local/state/process-tracer]
-    #[arg(long, value_name = "DIR", env = "PROCESS_TRACER_SPOOL", hide_env_values = true)]
-    pub(crate) spool: Option<String>,
+    #[arg(long, value_name = "DIR", value_parser = values::spool)]
+    pub(crate) spool: Option<Spool>,
 
-    /// Size of the buffer between kernel and process-tracer: bytes, or with K, M or G; a power of two [default: 16M]
-    #[arg(long, value_name = "SIZE", env = "PROCESS_TRACER_BUFFER_SIZE", hide_env_values = true)]
-    pub(crate) buffer_size: Option<String>,
+    /// Buffer between the kernel and process-tracer: bytes, or with K, M or G. A power of two; without root at most 64M
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = values::ring_bytes)]
+    pub(crate) buffer_size: u32,
 
-    /// Live processes that can be followed at once [default: 16384]
-    #[arg(long, value_name = "NUMBER", env = "PROCESS_TRACER_MAX_PROCESSES", hide_env_values = true)]
-    pub(crate) max_processes: Option<String>,
+    /// How many live processes can be followed at once. Without root at most 65536
+    #[arg(long, value_name = "NUMBER", default_value = "16384", value_parser = values::max_processes)]
+    pub(crate) max_processes: u32,
 
-    /// Also record failed execs. Each system call on the machine takes about 0.15 microseconds longer
-    #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_FAILED_EXECS", hide_env_values = true)]
+    /// Also record failed execs. A search through PATH counts as one. Each system call on the machine takes about 0.15
+    /// microseconds longer
+    #[arg(long)]
     pub(crate) failed_execs: bool,
 
-    /// Also record connections to unix sockets. The cost is the same, once for both
-    #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_UNIX", hide_env_values = true)]
+    /// Also record connections to unix sockets. The cost is that of --failed-execs; both together cost it once
+    #[arg(long)]
     pub(crate) unix: bool,
 
-    /// Arguments to export: `all`, `program` (`argv[0]` alone), or `none`; expressions see the same [default: all]
-    #[arg(long, value_name = "WHICH", env = "PROCESS_TRACER_ARGS", hide_env_values = true)]
-    pub(crate) args: Option<String>,
+    /// Arguments to export: `all`, `program` (only `argv[0]`) or `none`. Expressions see the same arguments
+    #[arg(long, value_name = "WHICH", default_value = "all", value_parser = extent())]
+    pub(crate) args: Extent,
 
-    /// Also hide values with such a name, such as '*_dsn', in arguments; repeatable (in the variable: separated by commas)
-    #[arg(long, value_name = "PATTERN", env = "PROCESS_TRACER_REDACT", hide_env_values = true)]
-    pub(crate) redact: Vec<String>,
+    /// Also hide values with such a name in arguments, for example '*_dsn'. Repeatable; in the variable separated by commas
+    #[arg(long, value_name = "PATTERN", value_parser = values::pattern)]
+    pub(crate) redact: Vec<Pattern>,
 
-    /// Show values with such a name, although it looks like a secret's; repeatable. Without a pattern: export all arguments as
-    /// they are, with passwords and tokens in them
-    #[arg(long, value_name = "PATTERN", action = ArgAction::Append, num_args = 0..=1, require_equals = true, default_missing_value = "", env = "PROCESS_TRACER_NO_REDACT", hide_env_values = true)]
-    pub(crate) no_redact: Vec<String>,
+    /// Show values with such a name, although the name looks like a secret's. Repeatable; in the variable separated by
+    /// commas. Without a pattern (in the variable: `1`), export all arguments unchanged, with passwords and tokens
+    #[arg(
+        long,
+        value_name = "PATTERN",
+        action = ArgAction::Append,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        value_parser = values::shown
+    )]
+    pub(crate) no_redact: Vec<Shown>,
 
-    /// Do not run the command if what it starts cannot be traced
-    #[arg(long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_STRICT", hide_env_values = true)]
+    /// Do not run the command if its processes cannot be traced
+    #[arg(long)]
     pub(crate) strict: bool,
 
-    /// Say nothing but warnings and errors
-    #[arg(short, long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_QUIET", hide_env_values = true)]
+    /// Print only warnings, errors and the address of --live
+    #[arg(short, long)]
     pub(crate) quiet: bool,
 
-    /// Say more about the tracing itself
-    #[arg(short, long, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), env = "PROCESS_TRACER_VERBOSE", hide_env_values = true)]
+    /// Print more about the tracing itself
+    #[arg(short, long)]
     pub(crate) verbose: bool,
 
     /// The command and its arguments
@@ -140,39 +191,53 @@ pub(crate) struct Args {
 
 fn output_help() -> String {
     format!(
-        "Where the trace goes: `otlp`; `summary` or `tree` on stderr at the end; or a file: {}; repeatable (in the variable: \
-         separated by commas) [default: otlp if an OTLP endpoint is configured, else summary]",
+        "Where the trace goes: `otlp`; `summary` or `tree`, on stderr after the command has ended; or a file: {}. Repeatable; \
+         in the variable separated by commas [default: otlp if an OTLP endpoint is configured, else summary]",
         formats::files()
     )
 }
 
-/// What there is to do besides running a command.
+fn extent() -> impl TypedValueParser<Value = Extent> {
+    PossibleValuesParser::new(["none", "program", "all"]).map(|name| match name.as_str() {
+        "none" => Extent::None,
+        "program" => Extent::Program,
+        _ => Extent::All,
+    })
+}
+
+/// The commands besides a run.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Say what this machine allows, and what to do about what it does not; the exit status is 0 if tracing would work
+    /// Check whether this machine can trace, and print how to fix what is missing
+    ///
+    /// The exit status is 0 if this machine can trace, otherwise 1. With --endpoint, the collector is checked too.
     Doctor,
-    /// Deliver files of OTLP/JSON lines to a collector, and delete those that it has taken
+    /// Send saved spans, FILE.jsonl, to a collector, and delete each file that is delivered
+    ///
+    /// --endpoint and --protocol choose the collector.
+    ///
+    /// The exit status is 1 if a file could not be delivered. This file and the files after it are kept.
     Send {
-        /// The files
+        /// Files of OTLP/JSON lines
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Delete nothing
+        /// Keep the files
         #[arg(long)]
         keep: bool,
     },
-    /// Tell a saved trace, FILE.jsonl, in other ways: those that -o names, on stdout or in files [default: summary]
+    /// Convert a saved trace, FILE.jsonl, to another format
     Report {
-        /// The trace
+        /// The saved trace
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// `summary` or `tree`, on stdout, or a file by its name, as for a run; repeatable [default: summary]
-        #[arg(short, long, value_name = "DEST")]
-        output: Vec<String>,
-        /// Which trace, if the file has several
-        #[arg(short, long, value_name = "HEX32")]
-        trace_id: Option<String>,
+        /// `summary` or `tree`, on stdout; or a file, as for a run. Repeatable [default: summary]
+        #[arg(short, long, value_name = "DEST", value_parser = values::output)]
+        output: Vec<Output>,
+        /// Which trace to convert, if the file has several
+        #[arg(short, long, value_name = "HEX32", value_parser = values::trace_id)]
+        trace_id: Option<TraceId>,
     },
-    /// Say what takes longer in one saved trace than in another, by name and by place in the tree
+    /// Compare two saved traces, and print what became slower and what became faster
     Diff {
         /// The trace to compare with
         #[arg(value_name = "BEFORE")]
@@ -181,18 +246,111 @@ pub(crate) enum Action {
         #[arg(value_name = "AFTER")]
         after: PathBuf,
     },
-    /// Load the programs for the process at the other end of stdin: what --sudo runs
+    /// Print the completions for a shell
+    ///
+    /// Example: process-tracer completions bash > /usr/share/bash-completion/completions/process-tracer
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    ///
+    /// Example: process-tracer man > /usr/share/man/man1/process-tracer.1
+    Man,
+    /// Load the eBPF programs for the process at the other end of stdin. --sudo runs this command
     #[command(name = crate::sources::sudo::HELPER, hide = true)]
     Helper {
         /// Bytes of the ring buffer
         ring_bytes: u32,
-        /// Live processes that can be followed at once
+        /// How many live processes can be followed at once
         max_processes: u32,
-        /// Whether failed execs are reported
+        /// Whether failed execs are recorded
         #[arg(action = ArgAction::Set)]
         failed_execs: bool,
-        /// Whether connections to unix sockets are
+        /// Whether connections to unix sockets are recorded
         #[arg(action = ArgAction::Set)]
         unix: bool,
     },
+}
+
+/// The variable that sets an option of a run. Positional arguments have none.
+pub(crate) fn variable_of(arg: &Arg) -> Option<String> {
+    Some(format!("PROCESS_TRACER_{}", arg.get_long()?.to_uppercase().replace('-', "_")))
+}
+
+/// The command line for readers: each option of a run names its variable.
+///
+/// It is not for parsing: clap would read the variables itself, and an invalid one would be an error.
+pub(crate) fn documented() -> Command {
+    Args::command().mut_args(|arg| {
+        // The help text already names the values.
+        let takes_value = arg.get_action().takes_values();
+        let arg = arg.hide_possible_values(takes_value);
+        match variable_of(&arg) {
+            Some(variable) => arg.env(variable).hide_env_values(true),
+            None => arg,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use expect_test::expect_file;
+    use tracer_bpf::Options;
+
+    use super::*;
+
+    #[test]
+    fn clap_accepts_the_definitions() {
+        Args::command().debug_assert();
+        documented().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_kernel_side() {
+        let args = Args::try_parse_from(["process-tracer"]).unwrap();
+        let options = Options::default();
+        assert_eq!((args.buffer_size, args.max_processes), (options.ring_bytes, options.max_processes));
+    }
+
+    fn row(arg: &Arg) -> String {
+        let value = arg.get_value_names().and_then(<[_]>::first).filter(|_| arg.get_action().takes_values());
+        let value = match value {
+            Some(value) if arg.get_num_args().is_some_and(|range| range.min_values() == 0) => format!("[={value}]"),
+            Some(value) => format!(" {value}"),
+            None => String::new(),
+        };
+        let short = arg.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
+        let variable = arg.get_env().map(|name| format!("`{}`", name.display())).unwrap_or_default();
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let defaults = arg.get_default_values().iter().filter(|_| arg.get_action().takes_values());
+        let default: String = defaults.map(|value| format!(" [default: {}]", value.display())).collect();
+        format!("| {short}`--{}{value}` | {variable} | {help}{default} |\n", arg.get_long().unwrap())
+    }
+
+    /// The table of options, between the marks of docs/options.md, and the forms of the command line above it.
+    #[test]
+    fn the_options_page_follows_from_the_definitions() {
+        const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/options.md");
+        const MARKS: [&str; 2] =
+            ["<!-- options: generated, see CONTRIBUTING.md -->\n\n", "\n<!-- end of options -->\n"];
+        let mut command = documented();
+        command.build();
+        let flags = command.get_arguments().filter(|arg| arg.get_long().is_some() && !arg.is_hide_set());
+        let rows: String = flags.map(row).collect();
+        assert!(rows.contains("| `-t`, `--trace-id HEX32` | `PROCESS_TRACER_TRACE_ID` | "), "{rows}");
+        let forms: Vec<_> = USAGE.lines().map(str::trim).collect();
+
+        let page = fs::read_to_string(PATH).unwrap();
+        let (before, rest) = page.split_once(MARKS[0]).unwrap();
+        let (_, after) = rest.split_once(MARKS[1]).unwrap();
+        let (start, rest) = before.split_once("```\n").unwrap();
+        let (_, rest) = rest.split_once("\n```\n").unwrap();
+        let table = format!("| option | variable | meaning |\n| --- | --- | --- |\n{rows}");
+        let expected = [start, "```\n", &forms.join("\n"), "\n```\n", rest, MARKS[0], &table, MARKS[1], after].concat();
+        expect_file![PATH].assert_eq(&expected);
+    }
 }

@@ -1,5 +1,11 @@
-//! The command line and the environment: flags and variables in, one validated configuration out.
+//! The command line and the environment: flags and variables in, one valid configuration out.
+//!
+//! `args` defines each flag, `values` reads its value, `origin` finds the value in flags and variables, and `config` resolves
+//! rules that concern several options. `collector` reads how to reach a collector.
 
 pub(crate) mod args;
+mod collector;
 pub(crate) mod config;
+pub(crate) mod origin;
+mod values;
 pub(crate) mod variables;

@@ -1,10 +1,10 @@
-//! `process-tracer doctor`: what this machine allows, and what to do about what it does not.
+//! `process-tracer doctor`: checks whether this machine can trace, and prints how to fix what is missing.
 
 use std::{
     fmt::{Display, Write as _},
     fs,
     io::{Write, stdout},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -15,36 +15,89 @@ use tracer_bpf::{
 };
 use tracer_report::untrusted::visible;
 
-use crate::{cli::config::Otlp, console::is_coloured, privileges, sinks::otlp};
+use crate::{
+    cli::config::{Otlp, Url},
+    console::is_coloured,
+    privileges,
+    sinks::otlp,
+};
 
-/// Exit status where tracing would not work.
+/// The exit status if this machine cannot trace.
 const EXIT_SICK: u8 = 1;
 
 /// A line of the table.
 struct Row {
     what: &'static str,
     found: String,
-    /// What to do, if it is not as it should be.
+    /// How to fix it. `None`: it is fine.
     remedy: Option<String>,
 }
 
-/// Examines this machine, prints the table on stdout, and gives the exit status: 0 if tracing would work.
+/// The facts that the table shows.
+struct Machine {
+    facts: Facts,
+    /// Each sysctl as its file shows it. `None`: not visible.
+    unprivileged_bpf_disabled: Option<String>,
+    perf_event_paranoid: Option<String>,
+    /// The limit for locked memory.
+    memlock: String,
+}
+
+impl Machine {
+    fn look() -> Self {
+        let sysctl = |path| fs::read_to_string(path).ok().map(|value| value.trim().to_owned());
+        Self {
+            facts: Facts::gather(),
+            unprivileged_bpf_disabled: sysctl("/proc/sys/kernel/unprivileged_bpf_disabled"),
+            perf_event_paranoid: sysctl("/proc/sys/kernel/perf_event_paranoid"),
+            memlock: match getrlimit(Resource::RLIMIT_MEMLOCK) {
+                Ok((u64::MAX, _)) => "unlimited".to_owned(),
+                Ok((soft, _)) => format!("{} KiB", soft / 1024),
+                Err(error) => error.desc().to_owned(),
+            },
+        }
+    }
+}
+
+/// Checks this machine and prints the table on stdout. Returns the exit status: 0 if this machine can trace.
+///
+/// # Errors
+///
+/// stdout cannot be written.
 pub(crate) fn examine(collector: Option<&Otlp>) -> Result<u8> {
-    let facts = Facts::gather();
-    let obstacles = facts.obstacles();
-    let mut rows = kernel_rows(&facts, &obstacles);
-    rows.extend(privilege_rows(&facts, &obstacles));
-    rows.push(program_row(&obstacles));
-    rows.push(collector_row(collector));
-    let problems = rows.iter().filter(|row| row.remedy.is_some()).count();
-    let verdict = match problems {
-        0 => "tracing works here".to_owned(),
-        1 => "1 problem".to_owned(),
-        _ => format!("{problems} problems"),
-    };
-    let text = render(&rows, is_coloured(&stdout())) + &verdict + "\n";
-    stdout().lock().write_all(text.as_bytes()).context("cannot write to stdout")?;
-    Ok(if problems == 0 { 0 } else { EXIT_SICK })
+    let machine = Machine::look();
+    let attempt = machine.facts.obstacles().is_empty().then(load);
+    let asked = collector.map(|otlp| (&otlp.endpoint, ask(otlp)));
+    let rows = rows(&machine, attempt, asked);
+    stdout().lock().write_all(render(&rows, is_coloured(&stdout())).as_bytes()).context("cannot write to stdout")?;
+    Ok(if rows.iter().all(|row| row.remedy.is_none()) { 0 } else { EXIT_SICK })
+}
+
+/// The proof: loads and attaches the programs. Returns how long it took.
+fn load() -> Result<Duration, String> {
+    let started = Instant::now();
+    let options = Options { viewer: privileges::viewer(), ..Options::default() };
+    let attached = Attached::load(&options).map_err(|error| error.to_string())?;
+    Capture::start(attached, false).map_err(|error| error.to_string())?;
+    Ok(started.elapsed())
+}
+
+/// How long the answer took, with a warning if there is one.
+type Answer = Result<(Duration, Option<String>), String>;
+
+fn ask(otlp: &Otlp) -> Answer {
+    let started = Instant::now();
+    let warning = otlp::check(otlp).map_err(|error| error.to_string())?;
+    Ok((started.elapsed(), warning.map(|warning| warning.to_string())))
+}
+
+fn rows(machine: &Machine, attempt: Option<Result<Duration, String>>, asked: Option<(&Url, Answer)>) -> Vec<Row> {
+    let obstacles = machine.facts.obstacles();
+    let mut rows = kernel_rows(&machine.facts, &obstacles);
+    rows.extend(privilege_rows(machine, &obstacles));
+    rows.push(program_row(attempt));
+    rows.push(collector_row(asked));
+    rows
 }
 
 fn kernel_rows(facts: &Facts, obstacles: &[Obstacle]) -> Vec<Row> {
@@ -75,84 +128,78 @@ fn kernel_rows(facts: &Facts, obstacles: &[Obstacle]) -> Vec<Row> {
     ]
 }
 
-fn privilege_rows(facts: &Facts, obstacles: &[Obstacle]) -> Vec<Row> {
+fn privilege_rows(machine: &Machine, obstacles: &[Obstacle]) -> Vec<Row> {
     let missing = obstacles.iter().find(|obstacle| matches!(obstacle, Obstacle::Privileges { .. }));
     let capability = |what, capability| {
-        let is_held = facts.capabilities.is_none_or(|held| has_capability(held, capability));
+        let is_held = machine.facts.capabilities.is_none_or(|held| has_capability(held, capability));
         let remedy = missing.filter(|_| !is_held).map(Obstacle::remedy);
         Row { what, found: if is_held { "held" } else { "not held" }.to_owned(), remedy }
     };
-    let setting = |what, path, meaning| {
-        let value = fs::read_to_string(path).map_or("not visible".to_owned(), |value| value.trim().to_owned());
+    let setting = |what, value: &Option<String>, meaning| {
+        let value = value.as_deref().unwrap_or("not visible");
         Row { what, found: format!("{value} ({meaning})"), remedy: None }
     };
-    let memlock = match getrlimit(Resource::RLIMIT_MEMLOCK) {
-        Ok((u64::MAX, _)) => "unlimited".to_owned(),
-        Ok((soft, _)) => format!("{} KiB", soft / 1024),
-        Err(error) => error.desc().to_owned(),
-    };
-    let counts =
-        if facts.is_at_least(MEMLOCK_FREE) { "does not count since Linux 5.11" } else { "is lifted if it can be" };
+    let memlock = Some(machine.memlock.clone());
+    let is_free = machine.facts.is_at_least(MEMLOCK_FREE);
     vec![
         capability("CAP_BPF", CAP_BPF),
         capability("CAP_PERFMON", CAP_PERFMON),
         setting(
             "unprivileged_bpf_disabled",
-            "/proc/sys/kernel/unprivileged_bpf_disabled",
+            &machine.unprivileged_bpf_disabled,
             "does not matter with the capabilities",
         ),
         setting(
             "perf_event_paranoid",
-            "/proc/sys/kernel/perf_event_paranoid",
+            &machine.perf_event_paranoid,
             "does not matter: raw tracepoints are not perf events",
         ),
-        Row { what: "locked memory", found: format!("{memlock} ({counts})"), remedy: None },
+        setting(
+            "locked memory",
+            &memlock,
+            if is_free { "does not count since Linux 5.11" } else { "process-tracer lifts the limit if it can" },
+        ),
         Row { what: "clang", found: "not needed: the eBPF programs are built in".to_owned(), remedy: None },
     ]
 }
 
-/// The proof: loads and attaches them.
-fn program_row(obstacles: &[Obstacle]) -> Row {
+/// `attempt` is `None` if another row already says why the programs cannot be loaded.
+fn program_row(attempt: Option<Result<Duration, String>>) -> Row {
     let what = "eBPF programs";
-    if !obstacles.is_empty() {
-        return Row { what, found: "not tried".to_owned(), remedy: Some("mend the above".to_owned()) };
-    }
-    let started = Instant::now();
-    let options = Options { viewer: privileges::viewer(), ..Options::default() };
-    let attached = Attached::load(&options)
-        .map_err(|error| error.to_string())
-        .and_then(|attached| Capture::start(attached, false).map_err(|error| error.to_string()));
-    match attached {
-        Ok(_) => {
-            Row { what, found: format!("loaded and attached in {} ms", started.elapsed().as_millis()), remedy: None }
-        }
-        Err(error) => Row {
+    match attempt {
+        None => Row { what, found: "not tried".to_owned(), remedy: Some("fix the problems above first".to_owned()) },
+        Some(Ok(time)) => Row { what, found: format!("loaded and attached in {} ms", time.as_millis()), remedy: None },
+        Some(Err(error)) => Row {
             what,
             found: error,
-            remedy: Some("a security module or a seccomp filter may forbid bpf(2); else please report this".to_owned()),
+            remedy: Some(
+                "in a container, the seccomp profile may forbid bpf(2): add --security-opt seccomp=unconfined, or use \
+                 --privileged; elsewhere a security module may forbid it; otherwise please report this"
+                    .to_owned(),
+            ),
         },
     }
 }
 
-fn collector_row(collector: Option<&Otlp>) -> Row {
+fn collector_row(asked: Option<(&Url, Answer)>) -> Row {
     let what = "collector";
-    let Some(otlp) = collector else {
-        let found = "none configured: spans go to a summary, or where -o says".to_owned();
+    let Some((endpoint, answer)) = asked else {
+        let found = "none configured: the trace goes to the outputs of -o, or to a summary".to_owned();
         return Row { what, found, remedy: None };
     };
-    let started = Instant::now();
-    let answer = otlp::check(otlp);
-    let endpoint = &otlp.endpoint;
     match answer {
-        Ok(warning) => {
-            let answers = format!("{endpoint} answers in {} ms", started.elapsed().as_millis());
-            let found = warning.map_or_else(|| answers.clone(), |warning| format!("{answers}: {warning}"));
+        Ok((time, warning)) => {
+            let warning = warning.map_or(String::new(), |warning| format!(": {warning}"));
+            let found = format!("{endpoint} answers in {} ms{warning}", time.as_millis());
             Row { what, found, remedy: None }
         }
         Err(error) => Row {
             what,
             found: format!("{endpoint}: {error}"),
-            remedy: Some("check --endpoint and --protocol, or OTEL_EXPORTER_OTLP_*, and that it runs".to_owned()),
+            remedy: Some(
+                "check that the collector runs, and check --endpoint and --protocol, or OTEL_EXPORTER_OTLP_*"
+                    .to_owned(),
+            ),
         },
     }
 }
@@ -176,5 +223,169 @@ fn render(rows: &[Row], is_coloured: bool) -> String {
             }
         }
     }
-    text
+    let verdict = match rows.iter().filter(|row| row.remedy.is_some()).count() {
+        0 => "tracing works here".to_owned(),
+        1 => "1 problem".to_owned(),
+        problems => format!("{problems} problems"),
+    };
+    text + &verdict + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn machine(capabilities: u64, is_root: bool) -> Machine {
+        Machine {
+            facts: Facts {
+                release: "6.1.0-39-amd64".to_owned(),
+                types: Some(5 << 20),
+                lockdown: Some("none".to_owned()),
+                is_initial_user_namespace: true,
+                capabilities: Some(capabilities),
+                has_no_new_privileges: false,
+                is_root,
+                // No such file: its file system has no say.
+                executable: "/opt/no-such-folder/process-tracer".into(),
+            },
+            unprivileged_bpf_disabled: Some("2".to_owned()),
+            perf_event_paranoid: None,
+            memlock: "8192 KiB".to_owned(),
+        }
+    }
+
+    fn expect_table(rows: &[Row], expected: Expect) {
+        expected.assert_eq(&render(rows, false));
+    }
+
+    #[test]
+    fn a_machine_that_can_trace_has_no_problem() {
+        let url = Url::parse("http://localhost:4318").unwrap();
+        let asked = Some((&url, Ok((Duration::from_millis(3), None))));
+        expect_table(
+            &rows(&machine(u64::MAX, true), Some(Ok(Duration::from_millis(40))), asked),
+            expect![[r#"
+            ok    kernel                     Linux 6.1.0-39-amd64
+            ok    type information           5120 KiB of BTF
+            ok    lockdown                   none
+            ok    user namespace             the initial one
+            ok    CAP_BPF                    held
+            ok    CAP_PERFMON                held
+            ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+            ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
+            ok    locked memory              8192 KiB (does not count since Linux 5.11)
+            ok    clang                      not needed: the eBPF programs are built in
+            ok    eBPF programs              loaded and attached in 40 ms
+            ok    collector                  http://localhost:4318 answers in 3 ms
+            tracing works here
+        "#]],
+        );
+    }
+
+    #[test]
+    fn an_ordinary_user_reads_how_to_get_the_capabilities() {
+        let url = Url::parse("http://localhost:4318").unwrap();
+        let asked = Some((&url, Err("connection refused".to_owned())));
+        expect_table(
+            &rows(&machine(0, false), None, asked),
+            expect![[r#"
+            ok    kernel                     Linux 6.1.0-39-amd64
+            ok    type information           5120 KiB of BTF
+            ok    lockdown                   none
+            ok    user namespace             the initial one
+            FAIL  CAP_BPF                    not held
+                                             remedy: run with sudo or --sudo, or once: sudo setcap cap_bpf,cap_perfmon=ep /opt/no-such-folder/process-tracer
+            FAIL  CAP_PERFMON                not held
+                                             remedy: run with sudo or --sudo, or once: sudo setcap cap_bpf,cap_perfmon=ep /opt/no-such-folder/process-tracer
+            ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+            ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
+            ok    locked memory              8192 KiB (does not count since Linux 5.11)
+            ok    clang                      not needed: the eBPF programs are built in
+            FAIL  eBPF programs              not tried
+                                             remedy: fix the problems above first
+            FAIL  collector                  http://localhost:4318: connection refused
+                                             remedy: check that the collector runs, and check --endpoint and --protocol, or OTEL_EXPORTER_OTLP_*
+            4 problems
+        "#]],
+        );
+    }
+
+    #[test]
+    fn root_in_a_container_reads_about_capabilities_and_the_seccomp_profile() {
+        expect_table(
+            &rows(&machine(0, true), None, None),
+            expect![[r#"
+            ok    kernel                     Linux 6.1.0-39-amd64
+            ok    type information           5120 KiB of BTF
+            ok    lockdown                   none
+            ok    user namespace             the initial one
+            FAIL  CAP_BPF                    not held
+                                             remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
+            FAIL  CAP_PERFMON                not held
+                                             remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
+            ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+            ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
+            ok    locked memory              8192 KiB (does not count since Linux 5.11)
+            ok    clang                      not needed: the eBPF programs are built in
+            FAIL  eBPF programs              not tried
+                                             remedy: fix the problems above first
+            ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
+            3 problems
+        "#]],
+        );
+        let error = "cannot load the eBPF object's type information: Operation not permitted (os error 1)";
+        expect_table(
+            &rows(&machine(u64::MAX, true), Some(Err(error.to_owned())), None),
+            expect![[r#"
+            ok    kernel                     Linux 6.1.0-39-amd64
+            ok    type information           5120 KiB of BTF
+            ok    lockdown                   none
+            ok    user namespace             the initial one
+            ok    CAP_BPF                    held
+            ok    CAP_PERFMON                held
+            ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+            ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
+            ok    locked memory              8192 KiB (does not count since Linux 5.11)
+            ok    clang                      not needed: the eBPF programs are built in
+            FAIL  eBPF programs              cannot load the eBPF object's type information: Operation not permitted (os error 1)
+                                             remedy: in a container, the seccomp profile may forbid bpf(2): add --security-opt seccomp=unconfined, or use --privileged; elsewhere a security module may forbid it; otherwise please report this
+            ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
+            1 problem
+        "#]],
+        );
+    }
+
+    #[test]
+    fn an_old_and_locked_kernel_has_its_remedies() {
+        let mut machine = machine(u64::MAX, true);
+        machine.facts.release = "5.4.0-1-amd64".to_owned();
+        machine.facts.types = None;
+        machine.facts.lockdown = Some("confidentiality".to_owned());
+        machine.facts.is_initial_user_namespace = false;
+        expect_table(
+            &rows(&machine, None, None),
+            expect![[r#"
+            FAIL  kernel                     Linux 5.4.0-1-amd64
+                                             remedy: use a newer kernel
+            FAIL  type information           missing
+                                             remedy: use a kernel built with CONFIG_DEBUG_INFO_BTF=y
+            FAIL  lockdown                   confidentiality
+                                             remedy: boot with lockdown=integrity on the kernel's command line, or none
+            FAIL  user namespace             not the initial one
+                                             remedy: run process-tracer outside of it, around what makes the namespace
+            ok    CAP_BPF                    held
+            ok    CAP_PERFMON                held
+            ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+            ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
+            ok    locked memory              8192 KiB (process-tracer lifts the limit if it can)
+            ok    clang                      not needed: the eBPF programs are built in
+            FAIL  eBPF programs              not tried
+                                             remedy: fix the problems above first
+            ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
+            5 problems
+        "#]],
+        );
+    }
 }

@@ -1,6 +1,7 @@
-//! The commands that need no run.
+//! The commands besides a run.
 
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod packaging;
 pub(crate) mod report;
 mod saved;

@@ -1,0 +1,250 @@
+//! Reads the command line and the variables, and knows where each value comes from: a flag, a variable or the default.
+//!
+//! This is the only place that decides what an invalid value does. An invalid flag is an error. An invalid variable prints a
+//! warning and is ignored, so that a variable set for a whole CI system cannot break its jobs.
+
+use std::{collections::BTreeSet, env, error::Error as _, ffi::OsString, iter};
+
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
+};
+
+use super::{
+    args::{Action, Args, documented, variable_of},
+    values::is_not_one_of,
+};
+use crate::console;
+
+/// Where the value of an option comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Flag,
+    Variable,
+    Default,
+}
+
+/// The origin of each option.
+#[derive(Debug)]
+pub(crate) struct Origins {
+    flags: ArgMatches,
+    /// The options that variables set.
+    variables: BTreeSet<String>,
+}
+
+impl Origins {
+    /// The origin of an option, by the name of its field in [`Args`].
+    pub(crate) fn of(&self, option: &str) -> Origin {
+        if is_flag(&self.flags, option) {
+            Origin::Flag
+        } else if self.variables.contains(option) {
+            Origin::Variable
+        } else {
+            Origin::Default
+        }
+    }
+
+    /// How the user set the option: `--user` or `PROCESS_TRACER_USER`.
+    pub(crate) fn name_of(&self, option: &str) -> String {
+        let flag = option.replace('_', "-");
+        match self.of(option) {
+            Origin::Variable => variable_of(&Arg::new("option").long(flag)).unwrap_or_default(),
+            Origin::Flag | Origin::Default => format!("--{flag}"),
+        }
+    }
+}
+
+fn is_flag(flags: &ArgMatches, option: &str) -> bool {
+    flags.value_source(option) == Some(ValueSource::CommandLine)
+}
+
+/// Reads a command line. Its first argument is the name of the program.
+///
+/// A variable counts as if its flag stood at the beginning of the command line, unless the flag is there.
+///
+/// # Errors
+///
+/// A flag is invalid; or the user asks for the help or the version.
+pub(crate) fn parse(arguments: &[OsString]) -> Result<(Args, Origins), clap::Error> {
+    let flags = Args::command().try_get_matches_from(arguments).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp => documented().try_get_matches_from(arguments).err().unwrap_or(error),
+        _ => error,
+    })?;
+    let args = Args::from_arg_matches(&flags)?;
+    if !matches!(args.action, None | Some(Action::Doctor | Action::Send { .. })) {
+        return Ok((args, Origins { flags, variables: BTreeSet::new() }));
+    }
+    let (set, variables) = from_variables(&flags);
+    let all = arguments.iter().take(1).cloned().chain(set).chain(arguments.iter().skip(1).cloned());
+    let args = Args::from_arg_matches(&Args::command().try_get_matches_from(all)?)?;
+    Ok((args, Origins { flags, variables }))
+}
+
+/// The flags that the variables stand for, and the options that they set.
+fn from_variables(flags: &ArgMatches) -> (Vec<OsString>, BTreeSet<String>) {
+    let (mut set, mut options) = (Vec::new(), BTreeSet::new());
+    let command = Args::command();
+    for arg in command.get_arguments().filter(|arg| !is_flag(flags, arg.get_id().as_str())) {
+        let Some(name) = variable_of(arg) else { continue };
+        let Some(value) = env::var_os(&name).filter(|value| !value.is_empty()) else { continue };
+        let Some(value) = value.to_str() else {
+            console::warn(format_args!("{name} is ignored: it is not UTF-8"));
+            continue;
+        };
+        for flag in as_flags(arg, value) {
+            let flag = match check(arg, &flag) {
+                Ok(()) => flag,
+                Err(error) => {
+                    let (_, reason) = explain(&error);
+                    let fallback = FALLBACKS.iter().find(|(option, ..)| arg.get_id() == option);
+                    let Some((_, flag, effect)) = fallback else {
+                        console::warn(format_args!("{name} is ignored: {reason}"));
+                        continue;
+                    };
+                    console::warn(format_args!("{name} is ignored: {reason}; {effect}"));
+                    (*flag).to_owned()
+                }
+            };
+            set.push(flag.into());
+            options.insert(arg.get_id().to_string());
+        }
+    }
+    (set, options)
+}
+
+/// If the variable of such an option is invalid, this flag counts instead. An invalid `PROCESS_TRACER_ARGS` must not export
+/// more than it was meant to.
+const FALLBACKS: [(&str, &str, &str); 1] = [("args", "--args=none", "no arguments are exported")];
+
+/// The flags that stand for a variable with this value.
+fn as_flags(arg: &Arg, value: &str) -> Vec<String> {
+    let name = format!("--{}", arg.get_long().unwrap_or_default());
+    let is_one_of = |value: &str, words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
+    let is_no = |value: &str| is_one_of(value, &["0", "f", "false", "n", "no", "off"]);
+    let is_yes = |value: &str| is_one_of(value, &["1", "t", "true", "y", "yes", "on"]);
+    match arg.get_action() {
+        ArgAction::SetTrue if is_no(value) => Vec::new(),
+        ArgAction::SetTrue => vec![name],
+        ArgAction::Append => {
+            // A comma is part of many expressions.
+            let separators: &[char] = if arg.get_id() == "attribute" { &['\n'] } else { &[',', '\n'] };
+            let values = value.split(separators).map(str::trim).filter(|value| !value.is_empty());
+            // A flag that can have no value can be a switch in the variable.
+            let is_switch = arg.get_num_args().is_some_and(|range| range.min_values() == 0);
+            values
+                .filter(|value| !(is_switch && is_no(value)))
+                .map(|value| if is_switch && is_yes(value) { name.clone() } else { format!("{name}={value}") })
+                .collect()
+        }
+        _ => vec![format!("{name}={value}")],
+    }
+}
+
+/// Checks one flag alone.
+fn check(arg: &Arg, flag: &str) -> Result<(), clap::Error> {
+    let command = Command::new("process-tracer").disable_help_flag(true).arg(arg.clone());
+    command.try_get_matches_from(["process-tracer", flag]).map(|_| ())
+}
+
+/// The line that reports an invalid command line.
+pub(crate) fn report(error: &clap::Error) -> String {
+    match explain(error) {
+        (Some(flag), reason) => format!("{flag}: {reason}"),
+        (None, reason) => format!("{reason}; see process-tracer --help"),
+    }
+}
+
+/// The flag with an invalid value, if there is one, and the reason.
+fn explain(error: &clap::Error) -> (Option<String>, String) {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    // clap adds the name of the value: `--live[=<ADDR>]`, `--wait <WHAT>`.
+    let flag = text(ContextKind::InvalidArg).and_then(|arg| arg.split([' ', '[', '=']).next()).map(str::to_owned);
+    let value = text(ContextKind::InvalidValue).filter(|value| !value.is_empty());
+    match (error.kind(), value, error.get(ContextKind::ValidValue)) {
+        (ErrorKind::ValueValidation, ..) if error.source().is_some() => {
+            let causes = iter::successors(error.source(), |cause| (*cause).source());
+            (flag, causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+        }
+        (ErrorKind::InvalidValue, Some(value), Some(ContextValue::Strings(names))) => {
+            (flag, is_not_one_of(value, names))
+        }
+        _ => {
+            let text = error.render().to_string();
+            let lines = text.lines().map(str::trim);
+            let lines = lines.filter(|line| line.starts_with("error: ") || line.starts_with("tip: "));
+            let reasons: Vec<_> = lines.map(|line| line.trim_start_matches("error: ")).collect();
+            (None, reasons.join("; "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(option: &str, value: &str) -> Vec<String> {
+        let command = Args::command();
+        as_flags(command.get_arguments().find(|arg| arg.get_id() == option).unwrap(), value)
+    }
+
+    #[test]
+    fn a_variable_stands_for_flags() {
+        assert_eq!(flags("wait", "tree"), ["--wait=tree"]);
+        assert_eq!(flags("quiet", "1"), ["--quiet"]);
+        assert!(flags("quiet", "off").is_empty());
+        assert_eq!(flags("output", "otlp, a.html\nsummary,"), ["--output=otlp", "--output=a.html", "--output=summary"]);
+        assert_eq!(flags("attribute", "a=[1, 2]\n\nb=2"), ["--attribute=a=[1, 2]", "--attribute=b=2"]);
+        assert_eq!(flags("no_redact", "yes"), ["--no-redact"]);
+        assert_eq!(flags("no_redact", "a,b"), ["--no-redact=a", "--no-redact=b"]);
+        assert!(flags("no_redact", "0").is_empty());
+        assert_eq!(flags("live", "1"), ["--live=1"], "a port");
+    }
+
+    #[test]
+    fn the_flag_that_stands_for_each_variable_is_valid() {
+        for arg in Args::command().get_arguments().filter(|arg| arg.get_long().is_some()) {
+            let value = match arg.get_id().as_str() {
+                "trace_id" => "0af7651916cd43dd8448eb211c80319c",
+                "parent_id" => "00f067aa0ba902b7",
+                "parent" => "ci",
+                "attribute" => "a=1",
+                "output" => "tree",
+                "endpoint" => "http://localhost",
+                "protocol" => "grpc",
+                "source" => "none",
+                "wait" => "tree",
+                "buffer_size" => "1M",
+                "args" => "program",
+                _ => "1",
+            };
+            let flags = as_flags(arg, value);
+            assert_eq!(flags.len(), 1, "{arg}");
+            check(arg, &flags[0]).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_fallbacks_are_valid() {
+        let command = Args::command();
+        for (option, flag, _) in FALLBACKS {
+            check(command.get_arguments().find(|arg| arg.get_id() == option).unwrap(), flag).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_invalid_flag_is_named_with_the_reason() {
+        let error = |flags: &[&str]| {
+            let arguments: Vec<OsString> = ["process-tracer"].iter().chain(flags).map(Into::into).collect();
+            report(&parse(&arguments).unwrap_err())
+        };
+        assert_eq!(error(&["--wait", "forever"]), "--wait: 'forever' is not one of command and tree");
+        assert_eq!(error(&["--live=x"]), "--live: 'x' is neither a port nor ADDRESS:PORT");
+        assert_eq!(error(&["-p", "12"]), "--parent-id: '12': 2 characters, expected 16 hexadecimal digits");
+        assert_eq!(error(&["--args", "some"]), "--args: 'some' is not one of none, program and all");
+        assert!(error(&["--wait"]).ends_with("but none was supplied; see process-tracer --help"));
+    }
+}

@@ -1,0 +1,206 @@
+//! The values of options, and how each is read from text. A parser does not know where the text comes from: `origin` does.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::ValueEnum;
+use nix::unistd::geteuid;
+use tracer_bpf::Limits;
+use tracer_model::{SpanId, TraceId, expression::Attribute, redact::Pattern};
+use tracer_report::formats::{self, Format, Target, Text};
+
+/// When a trace ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wait {
+    /// With the command
+    #[default]
+    Command,
+    /// With the last process that the command has started
+    Tree,
+}
+
+/// Who observes the processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SourceChoice {
+    /// eBPF if it works here, otherwise ptrace
+    #[default]
+    Auto,
+    /// eBPF programs
+    Ebpf,
+    /// ptrace
+    Ptrace,
+    /// Only the command itself is observed
+    None,
+}
+
+/// Who has a span that can be the parent of the root span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Parent {
+    /// The run of the CI system
+    Ci,
+}
+
+/// Where a trace goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Otlp,
+    /// For people, at the end.
+    Text(Text),
+    /// The summary for the page of a CI job. It is appended to this file.
+    JobSummary(PathBuf),
+    JsonLines(PathBuf),
+    Report(Format, PathBuf),
+    /// The page while the command runs.
+    Live(SocketAddr),
+}
+
+/// Where spans are kept that could not be delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Spool {
+    Nowhere,
+    Folder(PathBuf),
+}
+
+/// What `--no-redact` shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// All values.
+    All,
+    /// The values with such a name.
+    Named(Pattern),
+}
+
+pub(super) fn trace_id(value: &str) -> Result<TraceId> {
+    value.parse().with_context(|| format!("'{value}'"))
+}
+
+pub(super) fn span_id(value: &str) -> Result<SpanId> {
+    value.parse().with_context(|| format!("'{value}'"))
+}
+
+/// Checks the expression. The text is returned because a compiled expression cannot be cloned, as clap requires.
+pub(super) fn attribute(value: &str) -> Result<String> {
+    Attribute::compile(value)?;
+    Ok(value.to_owned())
+}
+
+pub(super) fn output(value: &str) -> Result<Output> {
+    match Target::of(value) {
+        Some(Target::Otlp) => Ok(Output::Otlp),
+        Some(Target::Text(text)) => Ok(Output::Text(text)),
+        Some(Target::JsonLines) => Ok(Output::JsonLines(value.into())),
+        Some(Target::File(format)) => Ok(Output::Report(format, value.into())),
+        None => bail!("'{value}' is not one of {}", formats::names()),
+    }
+}
+
+/// An address to listen on. By default only this machine can reach it, and the kernel chooses the port.
+pub(super) fn live_address(value: &str) -> Result<SocketAddr> {
+    match value {
+        "" => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        port if port.bytes().all(|digit| digit.is_ascii_digit()) => {
+            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().context("a port is at most 65535")?)))
+        }
+        address => address.parse().map_err(|_| anyhow!("'{address}' is neither a port nor ADDRESS:PORT")),
+    }
+}
+
+pub(super) fn seconds(value: &str) -> Result<Duration> {
+    const DAY: f64 = 86_400.0;
+    let seconds = value.parse().ok().filter(|seconds| (0.0..=DAY).contains(seconds)).map(Duration::from_secs_f64);
+    seconds.with_context(|| format!("'{value}' is not a number of seconds, up to a day"))
+}
+
+pub(super) fn spool(value: &str) -> Result<Spool> {
+    Ok(if value == "none" { Spool::Nowhere } else { Spool::Folder(value.into()) })
+}
+
+/// The kernel requires a power of two of at least a page. process-tracer allows at most 1 GiB.
+pub(super) fn ring_bytes(value: &str) -> Result<u32> {
+    let (number, unit) = match value.split_at_checked(value.len().saturating_sub(1)) {
+        Some((number, "K" | "k")) => (number, 1 << 10),
+        Some((number, "M" | "m")) => (number, 1 << 20),
+        Some((number, "G" | "g")) => (number, 1 << 30),
+        _ => (value, 1),
+    };
+    let bytes = number.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
+    let bytes = bytes.with_context(|| format!("'{value}' is not a size such as 16M"))?;
+    if !bytes.is_power_of_two() || !(64 << 10..=Limits::ROOT.ring_bytes).contains(&bytes) {
+        bail!("'{value}' is not a power of two from 64K to 1G");
+    }
+    let limit = limits().ring_bytes;
+    if bytes > limit {
+        bail!("without root it can be at most {}M, not '{value}'", limit >> 20);
+    }
+    Ok(bytes)
+}
+
+pub(super) fn max_processes(value: &str) -> Result<u32> {
+    let most = Limits::ROOT.max_processes;
+    let number = value.parse().ok().filter(|number| (1..=most).contains(number));
+    let number = number.with_context(|| format!("'{value}' is not a number from 1 to {most}"))?;
+    let limit = limits().max_processes;
+    if number > limit {
+        bail!("without root it can be at most {limit}, not {number}");
+    }
+    Ok(number)
+}
+
+fn limits() -> Limits {
+    if geteuid().is_root() { Limits::ROOT } else { Limits::ORDINARY }
+}
+
+pub(super) fn pattern(value: &str) -> Result<Pattern> {
+    Ok(value.parse()?)
+}
+
+pub(super) fn shown(value: &str) -> Result<Shown> {
+    Ok(if value.is_empty() { Shown::All } else { Shown::Named(pattern(value)?) })
+}
+
+/// Reads the name of a value. `origin` reports an invalid flag in the same words.
+pub(super) fn one_of<T: ValueEnum>(value: &str) -> Result<T> {
+    let names = T::value_variants().iter().filter_map(T::to_possible_value).map(|name| name.get_name().to_owned());
+    T::from_str(value, false).map_err(|_| anyhow!(is_not_one_of(value, &names.collect::<Vec<_>>())))
+}
+
+pub(super) fn is_not_one_of(value: &str, names: &[String]) -> String {
+    match names {
+        [name] => format!("'{value}' is not {name}"),
+        [names @ .., last] => format!("'{value}' is not one of {} and {last}", names.join(", ")),
+        [] => format!("'{value}' is not allowed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_and_bounds() {
+        assert_eq!(ring_bytes("65536").unwrap(), 64 << 10);
+        assert_eq!(ring_bytes("64K").unwrap(), 64 << 10);
+        assert_eq!(ring_bytes("16M").unwrap(), 16 << 20);
+        assert_eq!(ring_bytes("1G").unwrap(), 1 << 30);
+        for wrong in ["", "M", "-1", "3M", "32K", "2G", "8G", "16MB", "1e6"] {
+            assert!(ring_bytes(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(max_processes("1").unwrap(), 1);
+        assert!(max_processes("0").is_err() && max_processes("5000000").is_err());
+        assert_eq!(seconds("0.5").unwrap(), Duration::from_millis(500));
+        assert!(seconds("-1").is_err() && seconds("x").is_err() && seconds("1e300").is_err());
+    }
+
+    #[test]
+    fn the_name_of_an_output_decides_its_format() {
+        assert_eq!(output("otlp").unwrap(), Output::Otlp);
+        assert_eq!(output("a/t.jsonl").unwrap(), Output::JsonLines("a/t.jsonl".into()));
+        assert_eq!(output("t.html").unwrap(), Output::Report(Format::Html, "t.html".into()));
+        assert_eq!(output("t.cpu.folded").unwrap(), Output::Report(Format::FoldedCpu, "t.cpu.folded".into()));
+        assert!(output("t.txt").unwrap_err().to_string().contains("'t.txt' is not one of"));
+    }
+}

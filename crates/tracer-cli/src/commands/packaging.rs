@@ -1,0 +1,115 @@
+//! `process-tracer man` and `process-tracer completions`: the files that a package installs beside the binary.
+
+use std::io::{Write, stdout};
+
+use anyhow::{Context, Result};
+use clap_complete::Shell;
+use clap_mangen::{
+    Man,
+    roff::{Roff, roman},
+};
+
+use crate::cli::args::{ENVIRONMENT, EXAMPLES, USAGE, documented};
+
+const NAME: &str = "process-tracer";
+
+/// Prints the completions for a shell on stdout.
+///
+/// # Errors
+///
+/// stdout cannot be written.
+pub(crate) fn completions(shell: Shell) -> Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut documented(), NAME, &mut text);
+    stdout().write_all(&text).context("cannot write to stdout")
+}
+
+/// Prints the man page on stdout.
+///
+/// # Errors
+///
+/// stdout cannot be written.
+pub(crate) fn man() -> Result<()> {
+    stdout().write_all(&page()?).context("cannot write to stdout")
+}
+
+/// One page for all commands: a user finds everything with `man process-tracer`.
+fn page() -> Result<Vec<u8>> {
+    let command = documented();
+    let man = Man::new(command.clone());
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    lines("SYNOPSIS", USAGE).to_writer(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+        let man = Man::new(subcommand.clone());
+        let mut section = Vec::new();
+        man.render_description_section(&mut section)?;
+        man.render_options_section(&mut section)?;
+        Roff::new().control("SH", [format!("{NAME} {}", subcommand.get_name()).as_str()]).to_writer(&mut page)?;
+        // Its parts are one level deeper.
+        page.extend(String::from_utf8(section)?.replace(".SH ", ".SS ").into_bytes());
+    }
+    lines("EXAMPLES", EXAMPLES).to_writer(&mut page)?;
+    Roff::new().control("SH", ["ENVIRONMENT"]).text([roman(ENVIRONMENT)]).to_writer(&mut page)?;
+    man.render_version_section(&mut page)?;
+    Ok(page)
+}
+
+/// A section whose lines stay lines.
+fn lines(heading: &str, text: &str) -> Roff {
+    let mut section = Roff::new();
+    section.control("SH", [heading]);
+    for line in text.lines() {
+        section.text([roman(line.trim())]).control("br", []);
+    }
+    section
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    /// The long names of all options, with those of the subcommands; and of the hidden ones.
+    fn flags(is_hidden: bool) -> Vec<String> {
+        let command = documented();
+        let commands = [&command].into_iter().chain(command.get_subcommands());
+        let args = commands.flat_map(clap::Command::get_arguments).filter(|arg| arg.is_hide_set() == is_hidden);
+        args.filter_map(|arg| arg.get_long().map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn the_man_page_has_each_option_and_each_command() {
+        // roff escapes hyphens.
+        let page = String::from_utf8(page().unwrap()).unwrap().replace("\\-", "-");
+        for flag in flags(false) {
+            assert!(page.contains(&format!("--{flag}")), "{flag}: {page}");
+        }
+        for flag in flags(true) {
+            assert!(!page.contains(&format!("--{flag}")), "{flag}: {page}");
+        }
+        for command in documented().get_subcommands().filter(|command| !command.is_hide_set()) {
+            assert!(page.contains(&format!(".SH \"process-tracer {}\"", command.get_name())), "{command}: {page}");
+        }
+        assert!(page.contains("PROCESS_TRACER_TRACE_ID"), "{page}");
+    }
+
+    #[test]
+    fn the_completions_have_each_option_and_each_command() {
+        for shell in Shell::value_variants() {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut documented(), NAME, &mut text);
+            let text = String::from_utf8(text).unwrap();
+            for flag in flags(false) {
+                assert!(text.contains(&flag), "{shell}: {flag}");
+            }
+            for command in documented().get_subcommands().filter(|command| !command.is_hide_set()) {
+                assert!(text.contains(command.get_name()), "{shell}: {command}");
+            }
+        }
+    }
+}
