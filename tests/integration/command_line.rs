@@ -138,15 +138,18 @@ fn every_flag_has_its_variable() {
     let help = process_tracer().arg("--help").output().unwrap();
     assert!(help.status.success());
     let help = String::from_utf8(help.stdout).unwrap();
+    let mut flags = 0;
     for line in help.lines().map(str::trim).filter(|line| line.starts_with('-')) {
         let flag = line.split_whitespace().find_map(|word| word.strip_prefix("--")).unwrap();
-        // Of `--live[=ADDR]` the value may be left out.
+        // The value of `--live[=ADDR]` is optional.
         let flag = flag.split('[').next().unwrap();
         if !["help", "version"].contains(&flag) {
             let variable = format!("[env: PROCESS_TRACER_{}", flag.to_uppercase().replace('-', "_"));
             assert!(help.contains(&variable), "{variable} is not in {help}");
+            flags += 1;
         }
     }
+    assert!(flags > 20, "{help}");
 }
 
 #[test]

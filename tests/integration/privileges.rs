@@ -148,7 +148,9 @@ fn the_command_runs_as_another_user_with_all_that_goes_with_it() {
     }
     let output =
         process_tracer().args(["--", "echo", "ran"]).env("PROCESS_TRACER_USER", "no-such-user").output().unwrap();
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{}", text(&output.stderr));
+    let stderr = text(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{stderr}");
+    assert!(stderr.contains("PROCESS_TRACER_USER: there is no user 'no-such-user'"), "{stderr}");
     for (user, reason) in [("no-such-user", "there is no user 'no-such-user'"), ("invoker", "SUDO_GID are not set")] {
         let output = process_tracer().args(["-u", user, "--", "true"]).env_remove("SUDO_UID").output().unwrap();
         let stderr = text(&output.stderr);

@@ -30,16 +30,17 @@ process-tracer [OPTIONS] -- COMMAND [ARGS]...
        process-tracer completions SHELL
        process-tracer man";
 
+/// For the end of the help.
 pub(crate) const EXAMPLES: &str = "  sudo process-tracer -- make -j8
   sudo process-tracer -o build.jsonl -- cargo build
   sudo process-tracer --endpoint http://localhost:4318 -a pod='env[\"POD_NAME\"]' -- ./ci.sh";
 
 /// What the help of each option does not say about variables.
 pub(crate) const ENVIRONMENT: &str = "\
-A variable sets an option if its flag is absent. process-tracer also reads OpenTelemetry's variables: OTEL_EXPORTER_OTLP_*,
-OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_EXPORTER and OTEL_SDK_DISABLED. It continues the trace of
-TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environment: use sudo --preserve-env=NAME,... or the
-flags.";
+A variable sets an option if its flag is absent. process-tracer also reads OpenTelemetry's variables: \
+OTEL_EXPORTER_OTLP_*, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_EXPORTER and OTEL_SDK_DISABLED. It continues \
+the trace of TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environment: use sudo \
+--preserve-env=NAME,... or the flags.";
 
 /// Trace a command with all its descendants, and write an OpenTelemetry trace.
 ///
@@ -283,7 +284,7 @@ pub(crate) fn variable_of(arg: &Arg) -> Option<String> {
 ///
 /// It is not for parsing: clap would read the variables itself, and an invalid one would be an error.
 pub(crate) fn documented() -> Command {
-    Args::command().mut_args(|arg| {
+    let command = Args::command().mut_args(|arg| {
         // The help text already names the values.
         let takes_value = arg.get_action().takes_values();
         let arg = arg.hide_possible_values(takes_value);
@@ -291,6 +292,13 @@ pub(crate) fn documented() -> Command {
             Some(variable) => arg.env(variable).hide_env_values(true),
             None => arg,
         }
+    });
+    // The global options are about the collector.
+    let global = command.get_arguments().filter(|arg| arg.is_global_set());
+    let hidden: Vec<_> = global.map(|arg| arg.clone().global(false).hide(true)).collect();
+    command.mut_subcommands(|subcommand| match subcommand.get_name() {
+        "doctor" | "send" => subcommand,
+        _ => subcommand.args(hidden.clone()),
     })
 }
 
