@@ -16,17 +16,17 @@ use tempfile::TempDir;
 
 use crate::{harness::process_tracer, rotel::Rotel, trace::Trace};
 
-/// A run that serves its page.
+/// A run with a live page.
 struct Served {
     run: Child,
     stderr: BufReader<ChildStderr>,
     address: String,
-    /// With the token.
+    /// The query of its address, with the token.
     query: String,
 }
 
 impl Served {
-    /// Starts it, and waits until it says where.
+    /// Starts a run, and waits until it prints the address.
     fn start(command: &mut Command) -> Self {
         let mut run = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(run.stderr.take().unwrap());
@@ -40,12 +40,12 @@ impl Served {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
-        // Which only a hang can reach.
+        // Only a hang can take that long.
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     }
 
-    /// Sends a request, and gives its status and how to read the rest, which for events is until the run ended.
+    /// Sends a request. Returns its status and a reader for the rest. Events end with the run.
     fn ask(&self, path: &str, host: &str) -> (String, BufReader<TcpStream>) {
         let mut stream = self.connect();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
@@ -58,7 +58,7 @@ impl Served {
         self.ask(path, host).0
     }
 
-    /// The stream of events, of which the first has come.
+    /// Opens the stream of events, and reads the first one.
     fn events(&self) -> BufReader<TcpStream> {
         let (status, mut events) = self.ask(&format!("/events?{}", self.query), &self.address);
         assert_eq!(status, "200");
@@ -70,9 +70,9 @@ impl Served {
         events
     }
 
-    /// Lets the command end that reads a line of its standard input; gives its exit status and what was said at last.
+    /// Ends the command, which reads a line of its standard input. Returns its exit status and the last messages.
     fn end(mut self) -> (Option<i32>, String) {
-        // Another command may have ended by itself.
+        // The command may have ended already.
         let _ = self.run.stdin.take().unwrap().write_all(b"go\n");
         let mut said = String::new();
         self.stderr.read_to_string(&mut said).unwrap();
@@ -80,7 +80,7 @@ impl Served {
     }
 }
 
-/// Waits until the other end is closed.
+/// Reads until the other end closes.
 fn read_to_end(mut stream: impl Read) -> String {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
@@ -90,7 +90,7 @@ fn read_to_end(mut stream: impl Read) -> String {
 }
 
 #[test]
-fn the_live_page_tells_what_runs_and_then_everything() {
+fn the_live_page_shows_running_processes_and_then_the_whole_trace() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     let mut command = process_tracer();
@@ -107,10 +107,10 @@ fn the_live_page_tells_what_runs_and_then_everything() {
     let events = format!("event: reset\n{}", read_to_end(served.events()));
     let mut kinds = events.lines().filter_map(|line| line.strip_prefix("event: "));
     assert!(kinds.next() == Some("reset") && kinds.next_back() == Some("end"), "{events}");
-    assert!(events.contains("process_tracer.memory.resident"), "what runs has its memory: {events}");
+    assert!(events.contains("process_tracer.memory.resident"), "running processes have their memory: {events}");
     let (code, said) = served.end();
     assert_eq!(code, Some(6), "{said}");
-    // By the last word on each, all of the trace.
+    // At the end, the page has all spans of the trace.
     let told: BTreeSet<String> = events
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok())
@@ -120,7 +120,7 @@ fn the_live_page_tells_what_runs_and_then_everything() {
     assert_eq!(told, Trace::read(&file).spans.into_iter().map(|span| span.span_id).collect());
 }
 
-/// File descriptors that process-tracer may have in the following, and connections that are opened to it.
+/// The limit of file descriptors of process-tracer in the next test, and the connections that the test opens.
 const DESCRIPTORS: u64 = 256;
 const CONNECTIONS: usize = 1024;
 
@@ -157,11 +157,11 @@ fn idle_connections_lock_nobody_out() {
     assert!(code == Some(6) && said.contains("complete") && !said.contains("did not reach"), "{code:?} {said}");
     assert!(said.contains("2 spans to "), "{said}");
     assert_eq!(rotel.received(2).len(), 2);
-    assert!(read_to_end(events).contains("event: end"), "those who look are not displaced");
+    assert!(read_to_end(events).contains("event: end"), "open pages are not displaced");
 }
 
 #[test]
-fn of_too_many_pages_the_oldest_are_closed() {
+fn the_oldest_of_too_many_pages_are_closed() {
     let mut command = process_tracer();
     command.args(["--live", "--", "sh", "-c", "read line; exit 6"]);
     let served = Served::start(&mut command);
@@ -181,7 +181,7 @@ fn requests_are_bounded_in_time_and_size() {
     let mut command = process_tracer();
     command.args(["--live", "--", "sh", "-c", "read line; exit 6"]);
     let served = Served::start(&mut command);
-    // A head that comes byte by byte is not waited for.
+    // The server does not wait for a head that comes byte by byte.
     let mut slow = served.connect();
     slow.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let head = format!("GET /?{} HTTP/1.1\r\nHost: {}\r\nX: ", served.query, served.address);
@@ -191,16 +191,16 @@ fn requests_are_bounded_in_time_and_size() {
     };
     let drips = (0..1200).take_while(|_| slow.write_all(b"x").is_ok() && is_open(slow.read(&mut [0]))).count();
     assert!(drips < 1200, "it is still open");
-    // One of a megabyte is refused; that of the size that browsers send is not.
+    // A head of a megabyte is refused. A head of the size that browsers send is accepted.
     for (size, expected) in [(1 << 20, "431"), (8 << 10, "200")] {
         let mut stream = served.connect();
-        // It may be closed before it has read all.
+        // The server may close it before it has read all.
         let _ = stream.write_all(format!("{head}{}\r\n\r\n", "x".repeat(size)).as_bytes());
         let answer = read_to_end(stream);
         let is_refused = answer.is_empty() && expected == "431";
         assert!(is_refused || answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{size}: {answer:.100}");
     }
-    // A body is not read, and one request is all.
+    // The server reads no body, and answers one request on a connection.
     let mut stream = served.connect();
     let body = "Content-Length: 1000000000000\r\n\r\nbody";
     write!(stream, "GET /?{} HTTP/1.1\r\nHost: {}\r\n{body}", served.query, served.address).unwrap();
@@ -210,9 +210,9 @@ fn requests_are_bounded_in_time_and_size() {
 }
 
 #[test]
-fn who_looks_but_never_reads_does_not_hold_up_the_end() {
+fn a_page_that_never_reads_does_not_delay_the_end() {
     let mut command = process_tracer();
-    // More than the sockets' buffers hold.
+    // More than the buffers of the sockets.
     let script = "word=$(head -c 60000 /dev/zero | tr '\\0' x); read line; \
         i=0; while [ $i -lt 400 ]; do /bin/true $i$word $i-$word; i=$((i + 1)); done; exit 6";
     let served = Served::start(command.args(["--live", "--", "sh", "-c", script]));

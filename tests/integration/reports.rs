@@ -1,4 +1,4 @@
-//! Traces as people and other viewers get them.
+//! Reports: the formats for people and for other viewers.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,8 +18,8 @@ use crate::{
     trace::{KIND_CLIENT, Span, Trace},
 };
 
-/// Processes in each other, one that fails, one that is only forked, and one below another program's span; both ends of three
-/// connections to one address, two of them at a time, and of a flow.
+/// Nested processes: one fails, one only forks, and one is below another program's span. Three connections to one address, two of
+/// them at a time, and a flow, each with both ends.
 const SCRIPT: &str = r#"
 (:; true; sleep 0.05)
 sh -c 'sh -c "exit 3"; exit 2'
@@ -53,7 +53,7 @@ exit 4
 
 const FILES: [&str; 5] = ["t.html", "t.pftrace", "t.json", "t.folded", "t.cpu.folded"];
 
-/// A run with every kind of file, in this folder, as `t.*`.
+/// Runs the script with every file format, as `t.*` in this folder.
 fn run_with_all(folder: &Path) -> Trace {
     let mut command = process_tracer();
     for file in ["t.jsonl"].iter().chain(&FILES) {
@@ -68,7 +68,7 @@ fn run_with_all(folder: &Path) -> Trace {
 
 pub fn python() -> PathBuf {
     env::var_os("TEST_PYTHON")
-        .expect("TEST_PYTHON names a Python with what the tests need; `cargo xtask test` sets it")
+        .expect("TEST_PYTHON must name a Python with the packages of the tests; `cargo xtask test` sets it")
         .into()
 }
 
@@ -91,7 +91,7 @@ fn files_of_a_run_and_of_its_saved_trace_are_the_same() {
     for file in FILES {
         let [first, again] = [file.to_owned(), format!("again-{file}")].map(|name| folder.path().join(name));
         let is_same = fs::read(&first).unwrap() == fs::read(&again).unwrap();
-        // The page counts time from the first span that it was given, and is compressed: looked at below.
+        // The page counts time from its first span, and is compressed. Other tests check it.
         assert!(is_same || file == "t.html", "{file}");
         assert_eq!(fs::metadata(&first).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
     }
@@ -100,7 +100,7 @@ fn files_of_a_run_and_of_its_saved_trace_are_the_same() {
     assert!(trace.spans.len() > 10);
 }
 
-/// Has the page looked at in a browser; what was told of it.
+/// Checks the page in a browser, and returns the output of the check.
 fn look_at(page: &Path) -> String {
     let chromium = env::var_os("CHROMIUM").expect("CHROMIUM names the browser; `cargo xtask test` sets it");
     let output = Command::new(python()).arg(script("page.py")).arg(chromium).arg(page).output().unwrap();
@@ -111,7 +111,7 @@ fn look_at(page: &Path) -> String {
 }
 
 #[test]
-fn the_page_shows_what_the_trace_has() {
+fn the_page_shows_the_whole_trace() {
     let folder = TempDir::new().unwrap();
     let trace = run_with_all(folder.path());
     let told = look_at(&folder.path().join("t.html"));
@@ -119,7 +119,7 @@ fn the_page_shows_what_the_trace_has() {
 }
 
 #[test]
-fn a_page_of_100_000_spans_does_all_of_that() {
+fn the_page_works_with_100_000_spans() {
     let folder = TempDir::new().unwrap();
     let page = folder.path().join("large.html");
     let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tracer-report/src/page");
@@ -128,21 +128,22 @@ fn a_page_of_100_000_spans_does_all_of_that() {
     assert!(look_at(&page).contains("100000 spans"));
 }
 
-/// The span of the process that a span is of, or that forked its process: not another program's, which an environment may name.
+/// The span of the process that forked a process, or that owns a connection. The parent can be another program's span instead,
+/// if the environment names one.
 fn above(span: &Span) -> &str {
     if span.has("process.pid") && !span.links.is_empty() { &span.links[0].1 } else { &span.parent_id }
 }
 
-/// What Perfetto's own engine has of a file.
+/// A file as Perfetto's own engine reads it.
 struct InPerfetto {
     tracks: HashMap<u64, Value>,
     slices: HashMap<u64, Value>,
-    /// Ids of slices.
+    /// Pairs of slice ids.
     arrows: Vec<(u64, u64)>,
 }
 
 impl InPerfetto {
-    /// An error is whatever the engine finds wrong.
+    /// Reads a file. Any complaint of the engine is an error.
     fn read(file: &Path) -> Result<Self, String> {
         let output = Command::new(python()).arg(script("perfetto_sql.py")).arg(file).output().unwrap();
         if !output.status.success() {
@@ -164,12 +165,12 @@ impl InPerfetto {
         &self.tracks[&slice["track"].as_u64().unwrap()]
     }
 
-    /// Slices by the ids of their spans.
+    /// The slices by span id.
     fn spans(&self) -> HashMap<&str, &Value> {
         self.slices.values().filter_map(|slice| Some((slice["span"].as_str()?, slice))).collect()
     }
 
-    /// Makes sure that it has just the spans of a trace, with times since `zero`, and arrows where they belong.
+    /// Asserts that it has exactly the spans of a trace, with times since `zero`, and the expected arrows.
     fn assert_has(&self, trace: &Trace, zero: u64) {
         let slices = self.spans();
         assert_eq!(slices.len(), trace.spans.len());
@@ -193,20 +194,20 @@ impl InPerfetto {
         assert_eq!((arrows, self.arrows.len()), (expected.clone(), expected.len()));
     }
 
-    /// The spans that an arrow leads from and to.
+    /// The two spans of an arrow.
     fn ends<'a>(&'a self, (from, to): (u64, u64)) -> (&'a str, &'a str) {
         let (mut from, to) = (&self.slices[&from], &self.slices[&to]);
         if from["name"] == "fork" {
             assert_eq!(from["ts"], to["ts"]);
             from = &self.slices[&from["parent"].as_u64().unwrap()];
         }
-        let id = |slice: &'a Value| slice["span"].as_str().unwrap_or_else(|| panic!("{slice} is no span's"));
+        let id = |slice: &'a Value| slice["span"].as_str().unwrap_or_else(|| panic!("{slice} has no span"));
         (id(from), id(to))
     }
 }
 
 #[test]
-fn perfetto_has_each_span_on_its_own_track_below_that_of_its_parent() {
+fn in_perfetto_each_span_has_a_track_below_its_parents_track() {
     let folder = TempDir::new().unwrap();
     let trace = run_with_all(folder.path());
     let read = InPerfetto::read(&folder.path().join("t.pftrace")).unwrap();
@@ -225,7 +226,7 @@ fn perfetto_has_each_span_on_its_own_track_below_that_of_its_parent() {
 }
 
 #[test]
-fn perfetto_has_chromes_events_to_the_nanosecond() {
+fn chrome_events_are_exact_to_the_nanosecond_in_perfetto() {
     let folder = TempDir::new().unwrap();
     let trace = run_with_all(folder.path());
     let file = folder.path().join("t.json");
@@ -242,7 +243,7 @@ fn perfetto_has_chromes_events_to_the_nanosecond() {
 }
 
 #[test]
-fn perfetto_notices_what_is_broken() {
+fn perfetto_refuses_broken_files() {
     let folder = TempDir::new().unwrap();
     run_with_all(folder.path());
     let broken = folder.path().join("broken");
@@ -258,7 +259,7 @@ fn perfetto_notices_what_is_broken() {
 }
 
 #[test]
-fn flame_graphs_are_made_of_the_folded_stacks() {
+fn folded_stacks_make_flame_graphs() {
     let folder = TempDir::new().unwrap();
     run_with_all(folder.path());
     for file in ["t.folded", "t.cpu.folded"] {
@@ -275,10 +276,10 @@ fn flame_graphs_are_made_of_the_folded_stacks() {
 }
 
 #[test]
-fn a_report_is_there_only_when_it_is_whole() {
+fn a_report_replaces_a_file_only_when_it_is_complete() {
     let folder = TempDir::new().unwrap();
     let [page, full] = ["t.html", "full.json"].map(|name| folder.path().join(name));
-    fs::write(&page, "of yesterday").unwrap();
+    fs::write(&page, "from yesterday").unwrap();
     let mut run =
         process_tracer().arg("-o").arg(&page).args(["--", "sleep", "60"]).stderr(Stdio::piped()).spawn().unwrap();
     let sleeper = loop {
@@ -292,7 +293,7 @@ fn a_report_is_there_only_when_it_is_whole() {
     run.kill().unwrap();
     run.wait().unwrap();
     assert!(Command::new("kill").arg(sleeper.trim()).status().unwrap().success());
-    assert_eq!(fs::read_to_string(&page).unwrap(), "of yesterday");
+    assert_eq!(fs::read_to_string(&page).unwrap(), "from yesterday");
 
     symlink("/dev/full", &full).unwrap();
     let output = process_tracer().arg("-o").arg(&full).args(["--", "sh", "-c", "exit 5"]).output().unwrap();
@@ -302,7 +303,7 @@ fn a_report_is_there_only_when_it_is_whole() {
 }
 
 #[test]
-fn what_is_no_trace_is_told_by_its_line() {
+fn a_line_that_is_no_trace_is_reported_by_its_number() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     let report = |outputs: &[&str]| {
@@ -320,7 +321,7 @@ fn what_is_no_trace_is_told_by_its_line() {
     assert!(stderr.contains("process-tracer send"), "{stderr}");
 }
 
-/// Writes a trace of processes: each with its id, its parent's, its start and its end in nanoseconds.
+/// Writes a trace of processes. Each has an id, its parent's id, a start and an end in nanoseconds.
 fn write_trace(file: &Path, processes: impl Iterator<Item = [u64; 4]>) {
     let spans: Vec<_> = processes
         .map(|[id, parent, start, end]| {
@@ -335,7 +336,7 @@ fn write_trace(file: &Path, processes: impl Iterator<Item = [u64; 4]>) {
     fs::write(file, json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string() + "\n").unwrap();
 }
 
-/// Has every report made of it, and a comparison with itself.
+/// Makes every report of a trace, and a comparison with itself.
 fn assert_reported(file: &Path) {
     let report = |arguments: &[&str]| {
         let output = Command::new(PROCESS_TRACER).args(arguments).output().unwrap();
@@ -358,18 +359,18 @@ fn a_chain_of_100_000_processes_is_reported() {
 }
 
 #[test]
-fn whatever_times_a_trace_has_it_is_reported() {
+fn extreme_times_do_not_break_a_report() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     for (count, start, end) in [(2, 0, u64::MAX), (60, 0, u64::MAX), (60, u64::MAX, 0), (60, u64::MAX, u64::MAX)] {
-        // All under the first, so that their times add up.
+        // All are below the first, so that their times add up.
         write_trace(&file, (1..=count).map(|id| [id, u64::from(id > 1), start, end]));
         assert_reported(&file);
     }
 }
 
 #[test]
-fn of_a_file_that_was_cut_off_there_is_a_report_of_what_is_there() {
+fn a_file_that_was_cut_off_is_reported_up_to_the_cut() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     assert!(process_tracer().arg("-o").arg(&file).args(["--", "true"]).status().unwrap().success());
@@ -383,7 +384,7 @@ fn of_a_file_that_was_cut_off_there_is_a_report_of_what_is_there() {
 }
 
 #[test]
-fn of_several_traces_in_a_file_one_is_chosen() {
+fn one_of_several_traces_in_a_file_can_be_chosen() {
     let folder = TempDir::new().unwrap();
     let (one, other) = ("1".repeat(32), "2".repeat(32));
     let mut both = String::new();
@@ -395,7 +396,7 @@ fn of_several_traces_in_a_file_one_is_chosen() {
     let file = folder.path().join("both.jsonl");
     fs::write(&file, both).unwrap();
     let report = |flags: &[&str]| {
-        // Variables are for runs.
+        // Variables apply to runs only.
         let mut command = Command::new(PROCESS_TRACER);
         let output =
             command.env("PROCESS_TRACER_OUTPUT", "otlp").arg("report").arg(&file).args(flags).output().unwrap();
@@ -415,7 +416,7 @@ fn a_command_that_cannot_run_leaves_no_file() {
     let page = folder.path().join("t.html");
     let status = process_tracer().arg("-o").arg(&page).args(["--", "/no/such/command"]).status().unwrap();
     assert_eq!((status.code(), fs::read_dir(folder.path()).unwrap().count()), (Some(127), 0));
-    // A link of one's own that leads nowhere yet is followed.
+    // A link of the same user is followed, even if its target does not exist yet.
     let (link, target) = (folder.path().join("link.json"), folder.path().join("target.json"));
     symlink("target.json", &link).unwrap();
     assert!(process_tracer().arg("-o").arg(&link).args(["--", "true"]).status().unwrap().success());

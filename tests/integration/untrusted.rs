@@ -1,4 +1,4 @@
-//! Text that others wrote, on its way to people: nothing of it steers a terminal or poses as something else.
+//! Untrusted text on its way to people: it cannot control a terminal or look like something else.
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +24,7 @@ use crate::{
 /// One of each kind: controls, bidirectional marks, separators, invisible characters, tags.
 const EVIL: &str = "\u{1b}[31m\u{1b}]0;title\u{7}\u{9b}2J\r\u{7f}\u{85}\u{61c}\u{200b}\u{200d}\u{200e}\u{202e}\u{2066}\u{2028}\u{2029}\u{feff}\u{fe0f}\u{e0041}evil\nfake";
 
-/// What no output may hold, besides the ends of its lines.
+/// The characters that no output may contain, except for line ends.
 fn forbidden() -> BTreeSet<char> {
     let ranges = include_str!("unseen.txt").lines().filter(|line| !line.starts_with('#'));
     let code = |text| u32::from_str_radix(text, 16).unwrap();
@@ -35,13 +35,13 @@ fn forbidden() -> BTreeSet<char> {
     all.filter_map(char::from_u32).filter(|c| *c != '\n').collect()
 }
 
-/// Makes sure that a text holds the evil text, and no character of it that cannot be seen.
+/// Asserts that a text contains the evil text, without its invisible characters.
 fn assert_harmless(text: &str, what: &str) {
     assert_unsteered(text, what);
     assert!(text.contains("evil\\nfake"), "{what}: the text is not there: {text}");
 }
 
-/// Likewise where the text is shown in part.
+/// Asserts the same for an output that shows only a part of the evil text.
 fn assert_unsteered(text: &str, what: &str) {
     let forbidden = forbidden();
     let found = text.char_indices().find(|(_, c)| forbidden.contains(c));
@@ -54,7 +54,7 @@ fn text(output: &Output) -> String {
     String::from_utf8([output.stdout.as_slice(), &output.stderr].concat()).unwrap()
 }
 
-/// Replaces every string in JSON that is a value, by one that names its place and is evil.
+/// Replaces every string value in JSON by its place and the evil text.
 fn make_evil(value: &mut Value, place: &str) {
     match value {
         Value::String(text) => *text = format!("{place} {EVIL}"),
@@ -64,15 +64,14 @@ fn make_evil(value: &mut Value, place: &str) {
     }
 }
 
-/// A trace whose every string that may hold anything is evil: of so many processes, each of which was killed, with a
-/// connection and a lookup.
+/// Writes a trace in which every free string is evil. Each process was killed, and has two connections and a lookup.
 fn crafted(processes: u64, folder: &Path, file: &str) -> std::path::PathBuf {
     let text = |text: &str| json!({"stringValue": text});
     let number = |number: u64| json!({"intValue": number.to_string()});
     let attribute = |key: &str, value: Value| json!({"key": key, "value": value});
     let mut spans = Vec::new();
     let mut add = |id: u64, parent: u64, kind: u64, mut attributes: Vec<Value>| {
-        // The keys that mean something keep their names; their values do not.
+        // Known keys keep their names. Their values become evil.
         for attribute in &mut attributes {
             let key = attribute["key"].as_str().unwrap().to_owned();
             make_evil(&mut attribute["value"], &key);
@@ -149,7 +148,7 @@ fn report(action: &str, arguments: &[&OsStr]) -> Output {
 }
 
 #[test]
-fn a_saved_trace_does_not_steer_the_terminal() {
+fn a_saved_trace_cannot_control_the_terminal() {
     let folder = TempDir::new().unwrap();
     for processes in [2, 60] {
         let file = crafted(processes, folder.path(), "a.jsonl");
@@ -166,10 +165,10 @@ fn a_saved_trace_does_not_steer_the_terminal() {
 }
 
 #[test]
-fn a_broken_trace_does_not_steer_the_terminal() {
+fn a_broken_trace_cannot_control_the_terminal() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join(format!("{}.jsonl", EVIL.replace('/', "")));
-    // Each is an error that may quote the file.
+    // Each of them causes an error that may quote the file.
     for content in [
         json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": EVIL, "spanId": EVIL, "parentSpanId": EVIL}]}]}]}),
         json!({"resourceSpans": EVIL}),
@@ -189,7 +188,7 @@ fn a_broken_trace_does_not_steer_the_terminal() {
 }
 
 #[test]
-fn the_page_shows_nothing_that_cannot_be_seen() {
+fn the_page_shows_no_invisible_characters() {
     let folder = TempDir::new().unwrap();
     let (file, page) = (crafted(30, folder.path(), "a.jsonl"), folder.path().join("a.html"));
     let output = report("report", &[file.as_ref(), "-o".as_ref(), page.as_ref()]);
@@ -202,7 +201,7 @@ fn the_page_shows_nothing_that_cannot_be_seen() {
 }
 
 #[test]
-fn a_run_does_not_steer_the_terminal_or_the_page_of_a_job() {
+fn a_run_cannot_control_the_terminal_or_the_page_of_a_job() {
     let folder = TempDir::new().unwrap();
     let directory = folder.path().join(EVIL);
     fs::create_dir(&directory).unwrap();
@@ -236,7 +235,7 @@ fn a_run_does_not_steer_the_terminal_or_the_page_of_a_job() {
 }
 
 #[test]
-fn an_error_does_not_steer_the_terminal() {
+fn an_error_cannot_control_the_terminal() {
     let evil = OsStr::new(EVIL);
     let file = format!("/dev/full/{EVIL}.jsonl");
     for arguments in [
@@ -263,7 +262,7 @@ fn an_error_does_not_steer_the_terminal() {
 }
 
 #[test]
-fn a_collector_does_not_steer_the_terminal() {
+fn a_collector_cannot_control_the_terminal() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let refusal = ExportTracePartialSuccess { rejected_spans: 1, error_message: EVIL.to_owned() };

@@ -14,8 +14,8 @@ use tracer_model::{TraceId, Value};
 
 use crate::otlp_json::{Attributes, Line, Span};
 
-/// The longest line, bytes. process-tracer writes about 4 MiB at most, and a collector's request has a similar limit. Reading
-/// a line takes several times its size in memory.
+/// The longest line, bytes. process-tracer writes batches of about 2 MiB, and collectors limit requests to some MiB. To read a
+/// line takes several times its size in memory.
 const LINE_LIMIT: usize = 64 << 20;
 
 /// Why a saved trace cannot be read.
@@ -29,7 +29,7 @@ pub enum ReadError {
     Malformed {
         /// Counted from 1.
         line: u64,
-        /// What the parser found.
+        /// The error of the parser.
         source: serde_json::Error,
     },
     /// A line is longer than this reader accepts.
@@ -188,7 +188,7 @@ mod tests {
         ) + "\n"
     }
 
-    /// The names of the spans, the line that was cut off, and how it ended.
+    /// The names of the spans, the incomplete line, and the result.
     fn read(file: &str, trace: Option<u8>) -> (Vec<String>, Option<u64>, Result<Resource, ReadError>) {
         let mut saved = SavedTrace::new(file.as_bytes(), trace.map(|trace| TraceId([trace; 16])));
         let names = saved.by_ref().map_while(|span| Some(span.ok()?.name)).collect();

@@ -12,7 +12,7 @@
 //! - Keys that begin with `process_tracer.` are reserved: the command line refuses them. Older versions did not. So the root
 //!   span must also lack a parent or carry the tracer's version, and a complete trace must not list any loss.
 //!
-//! The pid, the arguments and the working directory are shown only. A user may replace them, and then the report shows the
+//! The pid, the arguments and the working directory are only shown. A user may replace them, and the report shows the
 //! replacement.
 
 use std::{
@@ -138,7 +138,7 @@ impl Span<'_> {
         &self.name
     }
 
-    /// Cuts string values in what is shown of the attributes to `limit` characters.
+    /// Cuts string values of attributes to `limit` characters where a report shows them.
     #[must_use]
     pub fn with_value_limit(self, limit: Option<usize>) -> Self {
         Self { value_limit: limit, ..self }
@@ -475,7 +475,7 @@ fn saved_failure<'a>(span: &'a otlp_json::Span, subject: &Subject) -> Cow<'a, st
     }
     let Some(error) = span.text(semconv::ERROR_TYPE) else { return Cow::Borrowed("failed") };
     let error = error.replace('_', " ");
-    // A limit of values may have cut it. The status message has it whole, at its end.
+    // A limit may have cut the value. The status message ends with the whole text.
     let whole = span.message.find(&error).map(|at| &span.message[at..]);
     whole.map_or(Cow::Owned(error), Cow::Borrowed)
 }
