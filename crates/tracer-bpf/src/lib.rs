@@ -1,25 +1,18 @@
-//! The eBPF side of process-tracer: the programs, their records, and the stream of events decoded from them.
+//! The eBPF source of events: the programs, their records, and the events decoded from them.
 //!
-//! [`probe::check`] says whether this kernel and these privileges allow it; [`Attached::load`] loads and attaches, and is
-//! all that takes privileges; [`Capture::start`] takes over, in this process or another; [`Capture::arm`] makes the next
-//! fork of this process the root of the trace; [`Stream`] yields the events.
+//! - [`probe::check`] says whether this kernel and these privileges allow eBPF.
+//! - [`Attached::load`] loads and attaches the programs. Only this takes privileges.
+//! - [`Capture::start`] takes over the attached programs, in this process or in another one. It returns the
+//!   [`Source`](tracer_model::source::Source) and its [`EventStream`](tracer_model::source::EventStream).
+//!
+//! The program `examples/events.rs` prints the events of a command.
 
-mod capture;
-mod decode;
-mod dns_stream;
-mod flows;
-mod kernel_types;
-mod loader;
-mod mapping;
-pub mod probe;
-mod ring;
-mod shared;
-mod stream;
+mod load;
+mod programs;
+mod read;
 mod syscall;
 mod wire;
 
-pub use capture::{Capture, CaptureError};
-pub use decode::{DecodeError, Decoder};
-pub use kernel_types::TypesError;
-pub use loader::{Attached, Limits, LoadError, Options, Timing, Viewer};
-pub use stream::Stream;
+pub use load::{Limits, LoadError, Options, TypesError, Viewer, probe};
+pub use programs::{Attached, Timing};
+pub use read::{Capture, CaptureError, DecodeError, Decoder, Stream};

@@ -18,6 +18,13 @@ pub struct Loss {
 
 /// The count of an attribute in words, for example "2 forks lost to a full buffer". An attribute that the table does not have
 /// can come from another version of process-tracer.
+///
+/// ```
+/// use tracer_model::losses::in_words;
+///
+/// assert_eq!(in_words("process_tracer.lost.forks", 2), "2 forks lost to a full buffer");
+/// assert_eq!(in_words("process_tracer.lost.something_new", 1), "lost something new: 1");
+/// ```
 #[must_use]
 pub fn in_words(key: &str, count: u64) -> String {
     match LOSSES.iter().find(|loss| loss.attribute.key == key) {

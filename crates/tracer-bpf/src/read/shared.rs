@@ -5,7 +5,7 @@ use std::{io, mem::offset_of, os::fd::AsFd, sync::atomic::Ordering};
 use tracer_model::Losses;
 
 use crate::{
-    mapping::Mapping,
+    read::mapping::Mapping,
     wire::{self, RecordKind},
 };
 

@@ -17,11 +17,13 @@ use tracer_model::{
 };
 
 use crate::{
-    flows::{Flows, Slots},
-    loader::{Attached, Programs},
-    ring::Ring,
-    shared::SharedPage,
-    stream::Stream,
+    programs::{Attached, Programs},
+    read::{
+        flows::{Flows, Slots},
+        ring::Ring,
+        shared::SharedPage,
+        stream::Stream,
+    },
     syscall,
 };
 

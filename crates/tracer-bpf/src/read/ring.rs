@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::mapping::{Access, Mapping, page_size};
+use crate::read::mapping::{Access, Mapping, page_size};
 
 /// How much is mapped at once, bytes.
 const WINDOW: u64 = 1 << 20;

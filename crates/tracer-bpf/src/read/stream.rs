@@ -12,7 +12,7 @@ use tracer_model::{
     source::{End, EventStream},
 };
 
-use crate::{decode::Decoder, flows::Flows, ring::Ring};
+use crate::read::{decode::Decoder, flows::Flows, ring::Ring};
 
 /// So often the ring buffer is read at the end, a millisecond apart.
 const LAST_LOOKS: u32 = 100;

@@ -14,7 +14,7 @@ use std::{
     panic::resume_unwind,
     sync::{Mutex, PoisonError},
     thread::{self, Scope, ScopedJoinHandle},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use aya::{
@@ -31,38 +31,15 @@ use memmap2::MmapOptions;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use crate::{
-    kernel_types::{self, TypesError},
-    probe::KERNEL_TYPES,
+    load::{
+        kernel_types::{self, TypesError},
+        options::{Limits, Options},
+        probe::KERNEL_TYPES,
+    },
+    programs::{Attached, Attachment, PROGRAMS, Programs, Timing},
     syscall::{self, RawTracepoint},
     wire,
 };
-
-/// A program and the tracepoint it belongs to.
-type Attachment = (&'static str, &'static CStr);
-
-/// Those of one tracepoint stand together, in the order in which the kernel is to call them.
-const PROGRAMS: [Attachment; 10] = [
-    ("handle_fork", c"sched_process_fork"),
-    ("handle_exec", c"sched_process_exec"),
-    ("handle_exit", c"sched_process_exit"),
-    ("handle_signal", c"signal_generate"),
-    (TCP_STATE, c"inet_sock_set_state"),
-    (NESTED, c"inet_sock_set_state"),
-    (TCP_READ, c"tcp_rcv_space_adjust"),
-    ("handle_tcp_destroy", c"tcp_destroy_sock"),
-    ("handle_udp_send", c"net_dev_queue"),
-    ("handle_udp_receive", c"netif_receive_skb"),
-];
-
-/// Likewise the one for failed execs and unix sockets.
-const SYSTEM_CALLS: [Attachment; 1] = [("handle_syscall_exit", c"sys_exit")];
-
-/// The one that another stands in for, and that other.
-const TCP_STATE: &str = "handle_tcp_state";
-const NESTED: &str = "handle_nested_tcp_state";
-
-/// What a process does itself is never missed: of this one nothing is that matters.
-const TCP_READ: &str = "handle_tcp_read";
 
 /// Maps of one value each: variables of the programs, named after their sections.
 const SHARED: &str = ".bss.shared";
@@ -70,75 +47,6 @@ const UNSHARED: &str = ".bss.unshared";
 
 /// Room for what the verifier says of a program that it refuses: what matters comes last. Linux before 5.15 takes no more.
 const VERIFIER_LOG: usize = (16 << 20) - 1;
-
-/// A user who may look at their own processes only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Viewer {
-    /// Real user id.
-    pub user_id: u32,
-    /// Real group id.
-    pub group_id: u32,
-    /// /proc hides other users' processes from them: see [`crate::probe::hides_processes`].
-    pub hides_processes: bool,
-}
-
-/// For whom is captured, and how much room it gets.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Size of the ring buffer in bytes: a power of two, at least a page.
-    pub ring_bytes: u32,
-    /// Live processes that can be followed at once.
-    pub max_processes: u32,
-    /// `None`: root, who may look at everything. Otherwise environments are read only of processes that this user could
-    /// look at through /proc, and only processes of theirs can launch.
-    pub viewer: Option<Viewer>,
-    /// Whether failed execs are reported, which slows down every system call of every process.
-    pub failed_execs: bool,
-    /// Whether connections to unix sockets are reported, likewise.
-    pub unix: bool,
-}
-
-/// Upper limits of [`Options`]: the kernel's memory is everybody's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Of [`Options::ring_bytes`].
-    pub ring_bytes: u32,
-    /// Of [`Options::max_processes`].
-    pub max_processes: u32,
-}
-
-impl Limits {
-    /// For root. Linux has no more pids than this: include/linux/threads.h, PID_MAX_LIMIT.
-    pub const ROOT: Self = Self { ring_bytes: 1 << 30, max_processes: 1 << 22 };
-
-    /// For an ordinary user.
-    pub const ORDINARY: Self = Self { ring_bytes: 64 << 20, max_processes: 1 << 16 };
-}
-
-impl Options {
-    /// Those of each tracepoint.
-    fn programs(&self) -> impl Iterator<Item = &'static [Attachment]> {
-        let for_options: &[_] = if self.failed_execs || self.unix { &SYSTEM_CALLS } else { &[] };
-        [&PROGRAMS, for_options].into_iter().flat_map(|programs| programs.chunk_by(|left, right| left.1 == right.1))
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { ring_bytes: 16 * 1024 * 1024, max_processes: 16_384, viewer: None, failed_execs: false, unix: false }
-    }
-}
-
-/// What it took to load and attach, step by step.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// To read the eBPF object, and load its own types.
-    pub object: Duration,
-    /// To make the maps, and fit the programs to the kernel's types meanwhile.
-    pub maps: Duration,
-    /// To have the programs verified, and attach them.
-    pub programs: Duration,
-}
 
 /// Why the programs are not running.
 #[derive(Debug, thiserror::Error)]
@@ -180,45 +88,7 @@ fn verdict(log: &str) -> String {
     log.lines().rfind(is_reason).map(|line| format!("; the verifier: {}", line.trim())).unwrap_or_default()
 }
 
-/// Attached programs, as descriptors: they run as long as these are open. Whoever has them needs no privilege to make a
-/// [`crate::Capture`] of them, and may be another process than the one that attached.
-#[derive(Debug)]
-pub struct Attached {
-    pub(crate) records: OwnedFd,
-    pub(crate) shared: OwnedFd,
-    pub(crate) flow_slots: OwnedFd,
-    /// Empty, if another process has attached them.
-    pub(crate) programs: Programs,
-    pub(crate) links: Vec<OwnedFd>,
-    timing: Option<Timing>,
-}
-
-/// Programs that the kernel is asked at the end how often it has not run them.
-#[derive(Debug, Default)]
-pub(crate) struct Programs {
-    /// Each run that the kernel does not make is one that is missing.
-    pub(crate) counted: Vec<OwnedFd>,
-    /// Likewise, but for those that the other one makes.
-    pub(crate) tcp_state: Option<OwnedFd>,
-}
-
-impl Programs {
-    fn add(&mut self, name: &str, program: OwnedFd) {
-        match name {
-            TCP_STATE => self.tcp_state = Some(program),
-            NESTED | TCP_READ => {}
-            _ => self.counted.push(program),
-        }
-    }
-}
-
 impl Attached {
-    /// How many descriptors there are at most.
-    pub const DESCRIPTORS: usize = Self::MAPS + PROGRAMS.len() + SYSTEM_CALLS.len();
-
-    /// How many of these are maps.
-    const MAPS: usize = 3;
-
     /// Loads and attaches the programs. From here on they run, and report nothing until a launch is armed.
     ///
     /// # Errors
@@ -226,8 +96,7 @@ impl Attached {
     /// What the kernel refused; [`crate::probe::check`] tells beforehand what can be told.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let begun = Instant::now();
-        let Limits { ring_bytes, max_processes } = Limits::ORDINARY;
-        if options.viewer.is_some() && (options.ring_bytes > ring_bytes || options.max_processes > max_processes) {
+        if !options.are_allowed() {
             return Err(LoadError::TooMuch);
         }
         let memlock = MemlockLimit::lift();
@@ -266,31 +135,6 @@ impl Attached {
             links,
             timing: Some(timing),
         })
-    }
-
-    /// `None`, if another process has attached them.
-    #[must_use]
-    pub fn timing(&self) -> Option<Timing> {
-        self.timing
-    }
-
-    /// To be handed to another process, and there to [`Attached::from_descriptors`]: the maps and the links. Not the programs,
-    /// which the links keep: whoever has a program's descriptor may run it (`BPF_PROG_TEST_RUN`) with arguments of their
-    /// own choice, and have it read any kernel memory.
-    #[must_use]
-    pub fn into_descriptors(self) -> Vec<OwnedFd> {
-        [self.records, self.shared, self.flow_slots].into_iter().chain(self.links).collect()
-    }
-
-    /// The inverse of [`Attached::into_descriptors`]; `None` if their number is none that it gives.
-    #[must_use]
-    pub fn from_descriptors(mut descriptors: Vec<OwnedFd>) -> Option<Self> {
-        if !(Self::DESCRIPTORS - SYSTEM_CALLS.len()..=Self::DESCRIPTORS).contains(&descriptors.len()) {
-            return None;
-        }
-        let links = descriptors.split_off(Self::MAPS);
-        let [records, shared, flow_slots] = <[OwnedFd; Self::MAPS]>::try_from(descriptors).ok()?;
-        Some(Self { records, shared, flow_slots, programs: Programs::default(), links, timing: None })
     }
 }
 
@@ -493,6 +337,7 @@ mod tests {
     use aya_obj::generated::bpf_map_type;
 
     use super::*;
+    use crate::programs::SYSTEM_CALLS;
 
     /// As of Linux 5.8, include/uapi/linux/bpf.h: bpf_csum_level, and the ring buffer.
     const LAST_HELPER: i32 = 135;

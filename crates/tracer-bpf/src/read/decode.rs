@@ -18,8 +18,10 @@ use tracer_model::{
 use zerocopy::FromBytes;
 
 use crate::{
-    dns_stream::{self, Piece, Streams},
-    mapping::page_size,
+    read::{
+        dns_stream::{self, Piece, Streams},
+        mapping::page_size,
+    },
     wire::{self, RecordKind, TextPart},
 };
 

@@ -15,7 +15,7 @@ use tracer_model::{
     event::{Flow, FlowId},
 };
 
-use crate::{mapping::Mapping, wire};
+use crate::{read::mapping::Mapping, wire};
 
 /// A flow that has carried nothing for so long is over: nobody says so.
 const IDLE_NS: u64 = 60 * 1_000_000_000;

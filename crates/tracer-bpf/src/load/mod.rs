@@ -1,0 +1,12 @@
+//! Loads and attaches the programs. This takes privileges.
+
+mod kernel_types;
+mod loader;
+mod options;
+pub mod probe;
+
+pub use self::{
+    kernel_types::TypesError,
+    loader::LoadError,
+    options::{Limits, Options, Viewer},
+};

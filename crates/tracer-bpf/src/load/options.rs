@@ -1,0 +1,67 @@
+//! What is captured, for whom, and with how much memory.
+
+use crate::programs::{Attachment, PROGRAMS, SYSTEM_CALLS};
+
+/// A user who may look at their own processes only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Viewer {
+    /// Real user id.
+    pub user_id: u32,
+    /// Real group id.
+    pub group_id: u32,
+    /// /proc hides other users' processes from this user: see [`crate::probe::hides_processes`].
+    pub hides_processes: bool,
+}
+
+/// What is captured, for whom, and with how much memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Size of the ring buffer in bytes: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Live processes that can be followed at once.
+    pub max_processes: u32,
+    /// `None`: root, who may look at everything. Otherwise the programs read the environments only of processes that this
+    /// user could look at through /proc, and only a process of this user can launch the command.
+    pub viewer: Option<Viewer>,
+    /// Also report failed execs. This slows down every system call of every process.
+    pub failed_execs: bool,
+    /// Also report connections to unix sockets. This slows down every system call of every process.
+    pub unix: bool,
+}
+
+/// Upper limits of [`Options`]. The memory of the kernel belongs to everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of [`Options::ring_bytes`].
+    pub ring_bytes: u32,
+    /// Of [`Options::max_processes`].
+    pub max_processes: u32,
+}
+
+impl Limits {
+    /// For root. Linux has at most so many pids: include/linux/threads.h, PID_MAX_LIMIT.
+    pub const ROOT: Self = Self { ring_bytes: 1 << 30, max_processes: 1 << 22 };
+
+    /// For an ordinary user.
+    pub const ORDINARY: Self = Self { ring_bytes: 64 << 20, max_processes: 1 << 16 };
+}
+
+impl Options {
+    /// The programs, grouped by tracepoint.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &'static [Attachment]> {
+        let for_options: &[_] = if self.failed_execs || self.unix { &SYSTEM_CALLS } else { &[] };
+        [&PROGRAMS, for_options].into_iter().flat_map(|programs| programs.chunk_by(|left, right| left.1 == right.1))
+    }
+
+    /// Whether this user may have so much memory.
+    pub(crate) fn are_allowed(&self) -> bool {
+        let Limits { ring_bytes, max_processes } = Limits::ORDINARY;
+        self.viewer.is_none() || (self.ring_bytes <= ring_bytes && self.max_processes <= max_processes)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ring_bytes: 16 * 1024 * 1024, max_processes: 16_384, viewer: None, failed_execs: false, unix: false }
+    }
+}

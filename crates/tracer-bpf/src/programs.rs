@@ -1,0 +1,108 @@
+//! The programs: which there are, and the descriptors of attached ones. `load` makes the descriptors and `read` uses them,
+//! perhaps in another process.
+
+use std::{ffi::CStr, os::fd::OwnedFd, time::Duration};
+
+/// A program and its tracepoint.
+pub(crate) type Attachment = (&'static str, &'static CStr);
+
+/// The programs of every run. The programs of one tracepoint are neighbours, in the order in which the kernel is to call them.
+pub(crate) const PROGRAMS: [Attachment; 10] = [
+    ("handle_fork", c"sched_process_fork"),
+    ("handle_exec", c"sched_process_exec"),
+    ("handle_exit", c"sched_process_exit"),
+    ("handle_signal", c"signal_generate"),
+    (TCP_STATE, c"inet_sock_set_state"),
+    (NESTED, c"inet_sock_set_state"),
+    (TCP_READ, c"tcp_rcv_space_adjust"),
+    ("handle_tcp_destroy", c"tcp_destroy_sock"),
+    ("handle_udp_send", c"net_dev_queue"),
+    ("handle_udp_receive", c"netif_receive_skb"),
+];
+
+/// The program for failed execs and unix sockets.
+pub(crate) const SYSTEM_CALLS: [Attachment; 1] = [("handle_syscall_exit", c"sys_exit")];
+
+/// The kernel does not run this program within itself. It runs [`NESTED`] instead.
+pub(crate) const TCP_STATE: &str = "handle_tcp_state";
+pub(crate) const NESTED: &str = "handle_nested_tcp_state";
+
+/// A missed run of this program loses nothing: the kernel never misses a run for the process's own reads.
+pub(crate) const TCP_READ: &str = "handle_tcp_read";
+
+/// How long each step took.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Reading the eBPF object, and loading its types.
+    pub object: Duration,
+    /// Making the maps, and at the same time fitting the programs to the kernel's types.
+    pub maps: Duration,
+    /// Verifying the programs, and attaching them.
+    pub programs: Duration,
+}
+
+/// Attached programs, as descriptors. They run as long as these are open. To make a [`crate::Capture`] of them takes no
+/// privilege. Another process than the one that attached them may do it.
+#[derive(Debug)]
+pub struct Attached {
+    pub(crate) records: OwnedFd,
+    pub(crate) shared: OwnedFd,
+    pub(crate) flow_slots: OwnedFd,
+    /// Empty if another process has attached them.
+    pub(crate) programs: Programs,
+    pub(crate) links: Vec<OwnedFd>,
+    pub(crate) timing: Option<Timing>,
+}
+
+/// The programs whose missed runs count. The kernel says at the end how many it has missed.
+#[derive(Debug, Default)]
+pub(crate) struct Programs {
+    /// A missed run of these is a missed event.
+    pub(crate) counted: Vec<OwnedFd>,
+    /// A missed run of this one is a missed event, unless [`NESTED`] has run instead.
+    pub(crate) tcp_state: Option<OwnedFd>,
+}
+
+impl Programs {
+    pub(crate) fn add(&mut self, name: &str, program: OwnedFd) {
+        match name {
+            TCP_STATE => self.tcp_state = Some(program),
+            NESTED | TCP_READ => {}
+            _ => self.counted.push(program),
+        }
+    }
+}
+
+impl Attached {
+    /// The largest number of descriptors.
+    pub const DESCRIPTORS: usize = Self::MAPS + PROGRAMS.len() + SYSTEM_CALLS.len();
+
+    /// So many of them are maps.
+    const MAPS: usize = 3;
+
+    /// `None` if another process has attached them.
+    #[must_use]
+    pub fn timing(&self) -> Option<Timing> {
+        self.timing
+    }
+
+    /// The maps and the links, for another process, which calls [`Attached::from_descriptors`].
+    ///
+    /// The links keep the programs. The programs themselves are not among the descriptors: with a program's descriptor a
+    /// process could run it (`BPF_PROG_TEST_RUN`) with any arguments, and so read any kernel memory.
+    #[must_use]
+    pub fn into_descriptors(self) -> Vec<OwnedFd> {
+        [self.records, self.shared, self.flow_slots].into_iter().chain(self.links).collect()
+    }
+
+    /// The inverse of [`Attached::into_descriptors`]. `None` if their number is impossible.
+    #[must_use]
+    pub fn from_descriptors(mut descriptors: Vec<OwnedFd>) -> Option<Self> {
+        if !(Self::DESCRIPTORS - SYSTEM_CALLS.len()..=Self::DESCRIPTORS).contains(&descriptors.len()) {
+            return None;
+        }
+        let links = descriptors.split_off(Self::MAPS);
+        let [records, shared, flow_slots] = <[OwnedFd; Self::MAPS]>::try_from(descriptors).ok()?;
+        Some(Self { records, shared, flow_slots, programs: Programs::default(), links, timing: None })
+    }
+}
