@@ -685,4 +685,22 @@ mod tests {
             assert!(!of_run.contains("secret") && of_run == of_saved, "{of_run} {of_saved}");
         }
     }
+
+    #[test]
+    fn a_limit_cuts_the_shown_attributes_and_events() {
+        let attributes = [("a", Value::String("äöü".to_owned())), ("b", Value::Strings(vec!["abc".to_owned()]))];
+        let mut process = process(ExitStatus::Code(0), &attributes);
+        process.executions.push(tracer_model::span::Execution {
+            at: SystemTime::UNIX_EPOCH,
+            executable: Some("/bin/cc".to_owned()),
+            arguments: Default::default(),
+        });
+        let span = run(ModelSubject::Process(Box::new(process)));
+        let details = Span::from(&span).with_value_limit(Some(2)).details();
+        let value = |attributes: &KeyValues, key| attributes.iter().find(|(name, _)| name == key).unwrap().1.clone();
+        assert_eq!(value(&details.attributes, "a"), Value::String("äö".to_owned()));
+        assert_eq!(value(&details.attributes, "b"), Value::Strings(vec!["ab".to_owned()]));
+        assert_eq!(value(&details.events[0].attributes, "process.executable.path"), Value::String("/b".to_owned()));
+        assert_eq!(value(&Span::from(&span).details().attributes, "a"), Value::String("äöü".to_owned()));
+    }
 }
