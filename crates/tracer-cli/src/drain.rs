@@ -19,7 +19,7 @@ use tracer_model::{
     source::{End, EventStream, Source},
 };
 
-use crate::{clock::now, privileges, sinks::Intake};
+use crate::{child::privileges, clock::now, sinks::Intake, threads::Threads};
 
 /// How often the stream is read, milliseconds. The stream becomes readable earlier when there is much in it.
 const INTERVAL_MS: u16 = 200;
@@ -71,13 +71,13 @@ impl Waiting {
     /// # Errors
     ///
     /// The kernel has no thread for us.
-    pub(crate) fn start(input: Input) -> Result<Self> {
+    pub(crate) fn start(input: Input, threads: Threads) -> Result<Self> {
         if input.stream.as_fd().is_none() {
             return Ok(Self::Late(input));
         }
         let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let ((model, given), (end, ending)) = (mpsc::channel(), mpsc::channel());
-        let thread = thread::Builder::new().name("drain".to_owned()).spawn({
+        let thread = threads.start_quiet("drain", {
             let stop = Arc::clone(&stop);
             move || {
                 privileges::drop_in_thread();

@@ -1,4 +1,4 @@
-//! process-tracer: wraps a command and turns everything it does into an OpenTelemetry trace.
+//! process-tracer runs a command and makes an OpenTelemetry trace of everything it does.
 //!
 //! This is the outermost layer: it takes the command line and returns the exit status.
 #![cfg_attr(not(test), no_main)]
@@ -11,63 +11,63 @@ mod clock;
 mod commands;
 mod console;
 mod drain;
-mod inheritance;
-mod launch;
-mod outcome;
-mod privileges;
 mod resource;
 mod run;
 mod send;
-mod signals;
 mod sinks;
 mod sources;
 mod state;
-mod user;
+mod threads;
 
 use std::{
     ffi::{CStr, OsStr},
     os::unix::ffi::OsStrExt,
-    panic, thread,
+    panic,
 };
 
 use clap::error::ErrorKind;
 use tracer_bpf::Options;
 
 use crate::{
+    child::{
+        inheritance::Inheritance,
+        outcome::{EXIT_FAILURE, Outcome},
+        signals,
+    },
     cli::{
         args::{Action, Args},
         config::{self, Config},
         origin::{self, Origins},
         variables,
     },
-    inheritance::Inheritance,
-    outcome::{EXIT_FAILURE, Outcome},
+    threads::SingleThread,
 };
 
-/// Instead of Rust's own start, which would ignore SIGPIPE and open closed standard descriptors before we could take note
-/// of how we found them.
+/// It replaces Rust's own start, which ignores SIGPIPE and opens closed standard descriptors. We first have to note how we
+/// found them.
 #[cfg(not(test))]
 #[unsafe(no_mangle)]
 extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) -> std::ffi::c_int {
     let argument = |index| {
         // SAFETY: the C runtime passes argc pointers.
         let argument = unsafe { *argv.wrapping_offset(index) };
-        // SAFETY: each of them to a string that lives as long as the process.
+        // SAFETY: each of them points to a string that lives as long as the process.
         let argument: &'static CStr = unsafe { CStr::from_ptr(argument) };
         argument
     };
     let arguments: Vec<_> = (0..argc as isize).map(argument).collect();
-    std::ffi::c_int::from(panic::catch_unwind(|| main_with(&arguments)).unwrap_or(EXIT_FAILURE))
+    // SAFETY: the process has just begun, so this is its only thread. Nobody else calls this.
+    let run = || main_with(&arguments, unsafe { SingleThread::assume() });
+    std::ffi::c_int::from(panic::catch_unwind(run).unwrap_or(EXIT_FAILURE))
 }
 
-/// The exit status of a command line.
-fn main_with(arguments: &[&'static CStr]) -> u8 {
-    let inheritance = Inheritance::take(arguments.last().copied());
+/// Returns the exit status of a command line.
+fn main_with(arguments: &[&'static CStr], single: SingleThread) -> u8 {
+    let inheritance = Inheritance::take(arguments.last().copied(), &single);
     panic::set_hook(Box::new(|panic| {
-        // While the command runs nothing of ours is to be seen. Whoever waits for a thread says what became of it, and the
-        // panics of expressions are told as their failures.
+        // The model reports a panic of an expression as its failure.
         let is_expression = panic.location().is_some_and(|location| location.file().contains("expr-lang"));
-        if !is_expression && !matches!(thread::current().name(), Some("drain" | "sink")) {
+        if !is_expression && !threads::is_quiet() {
             console::say(format_args!("this is a bug, please report it: {panic}"));
         }
     }));
@@ -77,7 +77,7 @@ fn main_with(arguments: &[&'static CStr]) -> u8 {
         Ok(options) => options,
         Err(error) => return usage(&error),
     };
-    match act(args, &origins, inheritance) {
+    match act(args, &origins, inheritance, single) {
         Ok(status) => status,
         Err(error) => {
             console::say(format_args!("{error:#}"));
@@ -86,7 +86,7 @@ fn main_with(arguments: &[&'static CStr]) -> u8 {
     }
 }
 
-fn act(args: Args, origins: &Origins, inheritance: Inheritance) -> anyhow::Result<u8> {
+fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleThread) -> anyhow::Result<u8> {
     match args.action {
         Some(Action::Doctor) => {
             let (otlp, is_wanted) = config::collector(&args);
@@ -105,7 +105,7 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance) -> anyhow::Resul
         }
         None => {}
     }
-    let outcome = run::run(Config::resolve(args, origins)?, inheritance)?;
+    let outcome = run::run(Config::resolve(args, origins)?, inheritance, single)?;
     if let Outcome::Killed { signal } = outcome {
         signals::die_by(signal);
     }

@@ -19,19 +19,22 @@ use tracer_model::{
 };
 
 use crate::{
+    child::{
+        inheritance::Inheritance,
+        launch,
+        outcome::Outcome,
+        privileges,
+        signals::Signals,
+        user::{User, accounts, hosts},
+    },
     clock::now,
     config::{Config, Wait},
     console::{self, ms},
     drain::{Drain, Ending, Input, Waiting},
-    inheritance::Inheritance,
-    launch,
-    outcome::Outcome,
-    privileges,
     resource::resource,
-    signals::Signals,
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sources::{self, Chosen, Seat},
-    user::{User, accounts, hosts},
+    threads::{SingleThread, Threads},
     variables::variable,
 };
 
@@ -40,7 +43,7 @@ use crate::{
 /// # Errors
 ///
 /// What kept us from starting the command.
-pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcome> {
+pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleThread) -> Result<Outcome> {
     let resource = resource(config.service_name.as_deref());
     let mut ids = IdGenerator::new(seed()?);
     let trace_id = config.trace_id.unwrap_or_else(|| ids.trace_id());
@@ -66,21 +69,22 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
     privileges::drop_before_launch();
-    inheritance.environment().restore();
-    pass_on_context(trace_id, &SpanContext { trace_id, span_id: root_span_id }.to_string());
+    inheritance.environment().restore(&single);
+    pass_on_context(trace_id, &SpanContext { trace_id, span_id: root_span_id }.to_string(), &single);
     for (name, value) in config.user.iter().flat_map(User::variables) {
-        launch::set_variable(name, Some(&value));
+        launch::set_variable(name, Some(&value), &single);
     }
 
-    let signals = Signals::hold().context("cannot hold back signals")?;
-    let sinks = sinks.start();
+    let signals = Signals::hold(&single).context("cannot hold back signals")?;
+    let threads = single.end();
+    let sinks = sinks.start(threads);
     let intake = sinks.intake();
     // They clear away what they have begun.
     let give_up = |sinks: Sinks| {
         intake.close(Duration::ZERO);
         sinks.join();
     };
-    let observation = match Observation::start(chosen, tracer, &intake, &config) {
+    let observation = match Observation::start(chosen, tracer, &intake, &config, threads) {
         Ok(observation) => observation,
         Err(error) => {
             give_up(sinks);
@@ -112,7 +116,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
             intake.close(config.flush_timeout);
             // This can take the kernel long. Meanwhile the sinks deliver what is left.
             drop((source, seat));
-            listen_to_impatience(signals, intake);
+            listen_to_impatience(signals, intake, threads);
             report(&tracer, trace_id, &sinks.join(), config.is_quiet);
         }
         Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
@@ -124,8 +128,8 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance) -> Result<Outcom
 }
 
 /// Whoever does not want to wait for the delivery says so by a signal: then what is left is kept. By another one they end us.
-fn listen_to_impatience(signals: Signals, intake: Intake) {
-    let listener = thread::Builder::new().name("impatience".to_owned()).spawn(move || {
+fn listen_to_impatience(signals: Signals, intake: Intake, threads: Threads) {
+    let listener = threads.start("impatience", move || {
         signals.wait_until(|| false);
         intake.close(Duration::ZERO);
         signals.release();
@@ -149,10 +153,10 @@ struct Observation {
 
 impl Observation {
     /// Starts to read the events. If that is impossible, it observes the command alone, or fails with `--strict`.
-    fn start(chosen: Chosen, tracer: Tracer, intake: &Intake, config: &Config) -> Result<Self> {
+    fn start(chosen: Chosen, tracer: Tracer, intake: &Intake, config: &Config, threads: Threads) -> Result<Self> {
         let wait = |Chosen { source, stream, unobserved, seat }| {
             let input = Input { source: Arc::clone(&source), stream, intake: intake.clone() };
-            Waiting::start(input).map(|waiting| (source, waiting, unobserved, seat))
+            Waiting::start(input, threads).map(|waiting| (source, waiting, unobserved, seat))
         };
         let started = wait(chosen).or_else(|error| wait(sources::alone(&error, config)?));
         let (source, waiting, unobserved, seat) = started?;
@@ -164,12 +168,12 @@ impl Observation {
 const TRACESTATE: &str = "TRACESTATE";
 
 /// What the command starts finds our root span as its parent. The state of a caller's trace stays if it is our trace too.
-fn pass_on_context(trace_id: TraceId, traceparent: &str) {
+fn pass_on_context(trace_id: TraceId, traceparent: &str, single: &SingleThread) {
     let caller = variable(TRACEPARENT).and_then(|caller| caller.parse::<SpanContext>().ok());
     if caller.is_none_or(|caller| caller.trace_id != trace_id) {
-        launch::set_variable(TRACESTATE, None);
+        launch::set_variable(TRACESTATE, None, single);
     }
-    launch::set_variable(TRACEPARENT, Some(traceparent));
+    launch::set_variable(TRACEPARENT, Some(traceparent), single);
 }
 
 /// Says what came of the trace: its sinks' text, what went wrong, and one last line.

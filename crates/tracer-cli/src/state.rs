@@ -4,7 +4,7 @@ use std::{env, fs, os::unix::fs::MetadataExt, path::PathBuf};
 
 use nix::unistd::{User, geteuid};
 
-use crate::user::Invoker;
+use crate::child::user::Invoker;
 
 /// `$XDG_STATE_HOME/process-tracer`, else `~/.local/state/process-tracer`. `~` is that of whoever has called sudo, if
 /// anybody has, and not `HOME` if that is somebody else's.

@@ -9,7 +9,7 @@ use tracer_model::{
     source::{Child, ChildChange, End},
 };
 
-use crate::outcome::EXIT_FAILURE;
+use crate::child::outcome::EXIT_FAILURE;
 
 /// The command, as a child of this process. SIGCHLD says when to look.
 pub(crate) struct Forked {

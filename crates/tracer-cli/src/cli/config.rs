@@ -23,7 +23,7 @@ pub(crate) use super::{
     collector::{Otlp, Protocol, TRACES_ENDPOINT, TRACES_PATH, Url},
     values::{Output, SourceChoice, Wait},
 };
-use crate::{ci, console, state, user::User};
+use crate::{child::user::User, ci, console, state};
 
 /// The configuration of a run.
 #[derive(Debug)]

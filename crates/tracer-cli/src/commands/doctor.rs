@@ -16,9 +16,9 @@ use tracer_bpf::{
 use tracer_report::untrusted::visible;
 
 use crate::{
+    child::privileges,
     cli::config::{Otlp, Url},
     console::is_coloured,
-    privileges,
     sinks::otlp,
 };
 

@@ -30,7 +30,7 @@ use nix::{
 };
 use rand::{TryRng, rngs::SysRng};
 
-use crate::{privileges, user::Invoker};
+use crate::child::{privileges, user::Invoker};
 
 /// The owner's alone.
 const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);

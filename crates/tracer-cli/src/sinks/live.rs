@@ -8,7 +8,7 @@ use tracer_model::{Span, SpanId};
 use tracer_report::live::{Live, Watch};
 
 use super::{Closing, Sink, Undelivered, otel, queue::Queue};
-use crate::{console, privileges};
+use crate::{child::privileges, console};
 
 pub(super) struct LiveSink {
     live: Live,

@@ -20,7 +20,6 @@ use std::{
         Arc,
         mpsc::{self, RecvTimeoutError},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -30,8 +29,10 @@ use tracer_model::{Span, SpanId};
 use tracer_report::live::Watch;
 
 use crate::{
+    child::privileges,
     config::{Otlp, Output, Wanted},
-    console, privileges,
+    console,
+    threads::Threads,
 };
 
 use self::{queue::Queue, spool::Spool};
@@ -147,14 +148,14 @@ impl OpenSinks {
     }
 
     /// Starts their threads. What cannot be started loses everything, and the command runs all the same.
-    pub(crate) fn start(self) -> Sinks {
+    pub(crate) fn start(self, threads: Threads) -> Sinks {
         let mut watches = Vec::new();
         let mut start = |mut sink: Box<dyn Sink>| {
             let destination = sink.destination();
             let (sender, closing) = mpsc::channel();
             let queue = Arc::new(Queue::default());
             let started = sink.start().and_then(|watch| {
-                let thread = thread::Builder::new().name("sink".to_owned()).spawn({
+                let thread = threads.start_quiet("sink", {
                     let (queue, sender) = (Arc::clone(&queue), sender.clone());
                     move || {
                         let obstacle = privileges::drop_in_sink().err().map(|error| error.to_string());
@@ -320,6 +321,8 @@ impl Sinks {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     /// Takes one batch, then does something else.
@@ -341,7 +344,7 @@ mod tests {
 
     /// What comes of such a sink that is given one span and later two.
     fn deliver(second: fn() -> Undelivered) -> Delivery {
-        let sinks = OpenSinks(vec![Box::new(Fickle(second))]).start();
+        let sinks = OpenSinks(vec![Box::new(Fickle(second))]).start(Threads::of_test());
         let (intake, span) = (sinks.intake(), Arc::new(queue::tests::span(10)));
         intake.push(&span);
         while sinks.running[0].queue.delivered() == 0 {

@@ -9,9 +9,9 @@ use tracer_bpf::{
 };
 
 use crate::{
+    child::privileges,
     cli::config::Config,
     console::{self, ms},
-    privileges,
     sources::{load, seats::Seat, sudo},
 };
 

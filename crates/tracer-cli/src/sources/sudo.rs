@@ -25,8 +25,8 @@ use tracer_bpf::{
 };
 
 use crate::{
+    child::user::{Invoker, invoker},
     sources::load::load,
-    user::{Invoker, invoker},
 };
 
 /// The subcommand that is the helper.

@@ -2,7 +2,7 @@
 //!
 //! Both are a thread's own: the main thread drops its capabilities around the launch, every other first of all.
 
-use std::{io, panic::resume_unwind, thread};
+use std::io;
 
 use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
 use nix::{
@@ -11,7 +11,7 @@ use nix::{
 };
 use tracer_bpf::{Viewer, probe::hides_processes};
 
-use crate::{console, user::Invoker};
+use crate::{child::user::Invoker, console, threads::apart};
 
 /// Before the command starts: with file capabilities on our binary, nothing but the attached programs needs them.
 ///
@@ -62,7 +62,7 @@ pub(crate) fn as_invoker<T: Send>(invoker: &Invoker, act: impl FnOnce() -> io::R
     if is_invoker(invoker) {
         return act();
     }
-    apart(|| {
+    apart("files", || {
         become_invoker(invoker)?;
         act()
     })
@@ -75,19 +75,10 @@ pub(crate) fn as_invoker<T: Send>(invoker: &Invoker, act: impl FnOnce() -> io::R
 ///
 /// Those of `act`.
 pub(crate) fn as_root<T: Send>(act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    apart(|| {
+    apart("files", || {
         setfsgid(getegid());
         setfsuid(geteuid());
         act()
-    })
-}
-
-/// Runs it in a thread of its own, since all of these ids are a thread's own. The thread ends with them: nothing has to be
-/// restored, so nothing can go on as somebody else.
-fn apart<T: Send>(act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().name("files".to_owned()).spawn_scoped(scope, act)?;
-        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
 

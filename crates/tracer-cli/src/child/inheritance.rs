@@ -1,6 +1,5 @@
-//! What the command is to find as we found it, although we need it otherwise for ourselves.
-//!
-//! Here belongs what exec passes on and we change; all else passes through us untouched.
+//! The state that exec passes on and process-tracer changes for itself: signals, descriptors, the environment. The command
+//! gets it back as process-tracer found it. All other state stays as it is.
 
 use std::{
     env,
@@ -16,7 +15,9 @@ use nix::{
     sys::signal::{SigSet, SigmaskHow, sigprocmask},
 };
 
-/// What we were started with.
+use crate::threads::SingleThread;
+
+/// The state with which process-tracer was started.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inheritance {
     ignores_broken_pipes: bool,
@@ -28,23 +29,22 @@ pub(crate) struct Inheritance {
 }
 
 impl Inheritance {
-    /// Takes note of it, and sets things up for ourselves: first of all, before there is a second thread or a file is
-    /// opened.
+    /// Notes the state, and changes it for process-tracer. Call it first, before a file is opened.
     ///
-    /// `last_argument` is the last of argv, where the kernel has put it; `None` if there are no arguments.
-    pub(crate) fn take(last_argument: Option<&'static CStr>) -> Self {
+    /// `last_argument` is the last string of argv, in the place where the kernel has put it. `None` if there are no arguments.
+    pub(crate) fn take(last_argument: Option<&'static CStr>, _: &SingleThread) -> Self {
         keep_standard_descriptors();
         let mut blocked = SigSet::empty();
         // Only a bad argument could make it fail.
         let _ = sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut blocked));
         Self {
-            // A reader of our stderr that goes away must not be our death.
+            // If the reader of our stderr goes away, that must not kill us.
             ignores_broken_pipes: replace(libc::SIGPIPE, Some(libc::SIG_IGN)),
-            // A write past `ulimit -f` shall be an error of that output: EFBIG.
+            // A write past `ulimit -f` then is an error of that output: EFBIG.
             ignores_file_limit: replace(libc::SIGXFSZ, Some(libc::SIG_IGN)),
-            // Ignored, the command's status would be lost to us.
+            // If it is ignored, the kernel discards the command's status.
             ignores_children: replace(libc::SIGCHLD, Some(libc::SIG_DFL)),
-            // The C library's own: it takes it with our first thread.
+            // glibc handles this signal from our first thread on.
             ignores_set_id: replace(SIGSETXID, None),
             blocked,
             // SAFETY: no memory is involved.
@@ -52,12 +52,12 @@ impl Inheritance {
         }
     }
 
-    /// The environment, to be given back while it is still ours.
+    /// The environment. It is given back in this process, before the fork.
     pub(crate) fn environment(&self) -> Environment {
         self.environment
     }
 
-    /// Gives the rest back, in the child, right before exec. Only makes async-signal-safe system calls.
+    /// Gives the rest back, in the child before exec. It only makes async-signal-safe system calls.
     pub(crate) fn restore(&self) -> io::Result<()> {
         let dispositions = [
             (libc::SIGPIPE, self.ignores_broken_pipes),
@@ -78,16 +78,16 @@ fn split_variable(variable: &[u8]) -> Option<(&OsStr, &OsStr)> {
     Some((OsStr::from_bytes(&variable[..equals]), OsStr::from_bytes(&variable[equals + 1..])))
 }
 
-/// The environment that the kernel gave to us, if it is not the one we have.
+/// The environment that the kernel gave to us, if the dynamic linker has changed it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Environment(&'static [u8]);
 
 impl Environment {
-    /// `is_secure`: the dynamic linker has taken variables out.
+    /// `is_secure` says whether the dynamic linker has removed variables.
     fn take(last_argument: Option<&'static CStr>, is_secure: bool) -> Self {
-        // Before Linux 5.18 a caller may pass no arguments at all. Then there is no command to give anything to.
+        // Before Linux 5.18 a caller may pass no arguments at all. Then there is no command either.
         let (true, Some(last_argument)) = (is_secure, last_argument) else { return Self(&[]) };
-        // Between the arguments and the file name: fs/exec.c.
+        // The environment lies between the arguments and the file name: fs/exec.c.
         let start = last_argument.to_bytes_with_nul().as_ptr_range().end;
         // SAFETY: no memory is involved.
         let end = unsafe { libc::getauxval(libc::AT_EXECFN) } as usize;
@@ -96,44 +96,44 @@ impl Environment {
         Self(unsafe { std::slice::from_raw_parts(start, size) })
     }
 
-    /// Puts back the variables that the dynamic linker has taken out since our binary has file capabilities, such as
-    /// `LD_LIBRARY_PATH` and `TMPDIR` (ld.so(8), secure-execution mode): the command has none, and is to find them.
+    /// Restores variables such as `LD_LIBRARY_PATH` and `TMPDIR`. The dynamic linker removes them if our binary has file
+    /// capabilities: ld.so(8), secure-execution mode. The command has no such capabilities, so it must find them.
     ///
-    /// Call it when privileges are no longer needed, and before there is a second thread.
-    pub(crate) fn restore(self) {
+    /// Call it when privileges are no longer needed.
+    pub(crate) fn restore(self, _: &SingleThread) {
         let variables = || self.0.split(|byte| *byte == 0).filter_map(split_variable);
         if variables().all(|(name, _)| env::var_os(name).is_some()) {
             return;
         }
         for (name, value) in variables() {
-            // One after the other to the end: that gives their order back as well.
-            // SAFETY: there is no other thread that could read the environment.
+            // Each goes to the end. This restores their order too.
+            // SAFETY: no other thread exists that could read the environment.
             unsafe { env::remove_var(name) };
-            // SAFETY: likewise.
+            // SAFETY: no other thread exists that could read the environment.
             unsafe { env::set_var(name, value) };
         }
     }
 }
 
-/// A closed standard descriptor is taken by /dev/null, for otherwise the next file we open would be in its place. It is
-/// closed again by exec, so the command finds it closed.
+/// Opens /dev/null for each closed standard descriptor. Otherwise the next file that we open would take its number. exec
+/// closes it again, so the command finds it closed.
 fn keep_standard_descriptors() {
     for descriptor in 0..3 {
-        // SAFETY: asked only whether it is open.
+        // SAFETY: the only call asks whether it is open.
         let standard = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
         if fcntl(standard, FcntlArg::F_GETFD).is_err()
             && let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null")
         {
-            // The lowest free one, which is this one.
+            // open(2) returns the lowest free number, which is this one.
             let _ = null.into_raw_fd();
         }
     }
 }
 
-/// With which glibc has its threads change their user: nptl/descr.h.
+/// glibc sends this signal to its threads so that they change their user: nptl/descr.h.
 const SIGSETXID: c_int = 33;
 
-/// As the kernel has it (include/linux/signal_types.h), since the C library keeps some signals to itself.
+/// The kernel's own structure (include/linux/signal_types.h). The C library's sigaction(3) refuses some signals.
 #[repr(C)]
 #[derive(Default)]
 struct KernelAction {
@@ -143,12 +143,13 @@ struct KernelAction {
     mask: u64,
 }
 
-/// Replaces a signal's action, by being ignored or by its default, or leaves it; says whether it was ignored before.
+/// Sets the action of a signal to `SIG_IGN` or `SIG_DFL`, or with `None` keeps it. Returns whether the signal was ignored
+/// before.
 fn replace(signal: c_int, handler: Option<usize>) -> bool {
     let action = handler.map(|handler| KernelAction { handler, ..KernelAction::default() });
     let mut former = KernelAction::default();
     let new: *const KernelAction = action.as_ref().map_or(std::ptr::null(), |action| action);
-    // SAFETY: both actions outlive the call and are of the kernel's form; none of them runs code of ours.
+    // SAFETY: both actions outlive the call and have the kernel's layout. Neither runs code of ours.
     unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, &raw mut former, size_of::<u64>()) };
     former.handler == libc::SIG_IGN
 }
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_arguments_there_is_no_environment_to_read() {
+    fn no_environment_is_read_without_arguments() {
         assert!(Environment::take(None, true).0.is_empty());
     }
 }

@@ -1,25 +1,26 @@
-//! Starts the command as it would have been started without us.
+//! Starts the command as if process-tracer were not there.
 
 use std::{env, ffi::OsString, io, os::unix::process::CommandExt, process::Command};
 
 use tracer_model::source::{AfterFork, Child, Spawn};
 
-use crate::{child::wait::Forked, inheritance::Inheritance, user::User};
+use crate::{
+    child::{inheritance::Inheritance, user::User, wait::Forked},
+    threads::SingleThread,
+};
 
-/// Puts a variable into our own environment, from which the command inherits it; `None` takes it out. In place, so that
-/// the rest keeps its order and its oddities.
-///
-/// Call it before there is a second thread.
-pub(crate) fn set_variable(name: &str, value: Option<&str>) {
+/// Sets a variable in our own environment, from which the command inherits it. `None` removes the variable. The other
+/// variables keep their order, also malformed ones.
+pub(crate) fn set_variable(name: &str, value: Option<&str>, _: &SingleThread) {
     match value {
         // SAFETY: no other thread exists that could read the environment.
         Some(value) => unsafe { env::set_var(name, value) },
-        // SAFETY: as above.
+        // SAFETY: no other thread exists that could read the environment.
         None => unsafe { env::remove_var(name) },
     }
 }
 
-/// Makes what forks and executes the command, with what it is to inherit, and as another user if there is one.
+/// Returns a function that forks and executes the command. The command gets its inheritance back, and becomes `user`.
 pub(crate) fn spawn(command: Vec<OsString>, inheritance: Inheritance, user: Option<User>) -> Spawn {
     Box::new(move |after_fork| {
         let id = fork(&command, inheritance, user, after_fork)?;

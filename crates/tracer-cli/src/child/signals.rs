@@ -15,6 +15,8 @@ use nix::{
 
 use tracer_model::source::{Child, ChildChange, End};
 
+use crate::threads::SingleThread;
+
 /// Signals that are not held back: they cannot be, or tell of a fault of our own.
 const OURS: [c_int; 9] = [
     libc::SIGKILL,
@@ -56,8 +58,8 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Holds back the signals of the whole process. Call it before there is a second thread.
-    pub(crate) fn hold() -> nix::Result<Self> {
+    /// Holds back the signals of the whole process. All later threads inherit this.
+    pub(crate) fn hold(_: &SingleThread) -> nix::Result<Self> {
         let held = all_but_ours();
         let mut former = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&held), Some(&mut former))?;
