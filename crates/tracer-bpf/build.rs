@@ -48,7 +48,7 @@ fn compile(out: &Path) -> Result<(), String> {
         Ok("big") => "bpfeb",
         _ => "bpfel",
     };
-    // The kernel's own headers lie in a folder of the architecture, which clang does not search for a BPF target.
+    // The kernel's headers are in a folder of the architecture. For a BPF target clang does not search it.
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let output = Command::new(&clang)
         .args(["-target", target, "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-Wall", "-Werror"])

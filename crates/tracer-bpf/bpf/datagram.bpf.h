@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
-/* What the headers of a packet say of the UDP datagrams in it. */
+/* The UDP datagrams of a packet, as its headers describe them. */
 #ifndef TRACER_DATAGRAM_BPF_H
 #define TRACER_DATAGRAM_BPF_H
 
@@ -27,7 +27,7 @@ struct fragment_header {
 
 #define HEADERS (IPV6_HEADER + UDP_HEADER)
 
-/* One, or several that the kernel treats as one: generic segmentation offload. */
+/* One datagram, or several that the kernel treats as one (generic segmentation offload). */
 struct datagram {
 	__u8 source[16]; /* IPv4 as v4-mapped */
 	__u8 destination[16];
@@ -42,11 +42,13 @@ struct datagram {
 #define OUTGOING 0
 #define INCOMING 1
 
-/* One for each direction. */
+/* One value for each direction. */
 PER_PROCESSOR(current_datagram, struct datagram, 2)
 
-/* Reads the addresses of an IP packet. Gives how far into it its UDP header is, 0 if it has none: of a fragmented
- * datagram the first part has it. */
+/*
+ * Reads the addresses of an IP packet. Returns the offset of its UDP header, or 0 if it has none. Of a fragmented
+ * datagram only the first fragment has one.
+ */
 static __always_inline __u32 read_ip(struct datagram *datagram, const __u8 *ip)
 {
 	if (ip[0] >> 4 == 4 && ip[9] == IPPROTO_UDP) {
@@ -71,8 +73,10 @@ static __always_inline __u32 read_ip(struct datagram *datagram, const __u8 *ip)
 	return 0;
 }
 
-/* Gives 0 if `packet`, or what stands at the network header if that is 0, is not the beginning of a datagram. Every
- * read takes a call, so there are few. */
+/*
+ * Returns 0 if there is no beginning of a datagram at `packet`. If `packet` is 0, the network header of the buffer
+ * counts. Every read is a call, so there are few.
+ */
 __noinline int read_datagram(__u64 skb_address, __u64 packet, __u32 direction)
 {
 	struct sk_buff *skb = (struct sk_buff *)skb_address;

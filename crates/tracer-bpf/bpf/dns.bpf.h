@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
-/* DNS over UDP: what the tracked processes ask, and what they are answered. An answer is known by the port that the
- * question left from and by the id that both messages have, as long as the asker keeps the socket. */
+/*
+ * DNS over UDP: the questions of the tracked processes, and the answers. An answer has the port and the id of its
+ * question. It counts as long as the asker keeps the socket.
+ */
 #ifndef TRACER_DNS_BPF_H
 #define TRACER_DNS_BPF_H
 
-#define DNS_MESSAGE 4096 /* captured of one; longer answers are rare, and cut */
+#define DNS_MESSAGE 4096 /* bytes captured of a message; longer answers are rare, and are cut */
 #define DNS_HEADER  12
 
-/* Of the header's third byte (RFC 1035, 4.1.1): an answer, not a query. */
+/* The bit of an answer in the third byte of the header: RFC 1035, 4.1.1. */
 #define DNS_FLAGS    2
 #define DNS_RESPONSE 0x80
 
-/* One for each direction. */
+/* One value for each direction. */
 struct dns_scratch {
 	struct dns_record record;
 	char message[DNS_MESSAGE];
@@ -19,24 +21,24 @@ struct dns_scratch {
 
 PER_PROCESSOR(dns_scratch, struct dns_scratch, 2)
 
-/* How a datagram to a port of a network namespace is known as an answer. */
+/* A datagram to a port of a network namespace is an answer if its key is here. */
 struct question_key {
 	__u32 network_namespace;
 	__u16 port;
 	__u16 id;	 /* of the message */
-	__u32 is_latest; /* 1: the latest question from that port, whatever its id: for answers that cannot be read */
+	__u32 is_latest; /* 1: the latest question from that port with any id, for answers that cannot be read */
 };
 
-/* Who asked, and by which socket. */
+/* The asker, and its socket. */
 struct question {
 	struct identity asker;
 	__u64 socket; /* struct sock * */
 	__u64 time_ns;
-	__u32 inode; /* of the socket: another one means another socket at the same address */
+	__u32 inode; /* of the socket; another socket at the same address has another one */
 	__u32 reserved;
 };
 
-/* The longest unused are forgotten. */
+/* The map forgets the entries that are unused for the longest time. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -44,10 +46,11 @@ struct {
 	__type(value, struct question);
 } questions SEC(".maps");
 
-/* No resolver waits that long: glibc waits at most 30 seconds (resolv.conf(5), timeout). */
+/* A resolver waits less than this: glibc waits at most 30 seconds (resolv.conf(5), timeout). */
 #define QUESTION_NS (120 * 1000 * 1000 * 1000ULL)
 
-/* Reads the payload of the datagram of that direction into the scratch record. Gives 0 if it is no message to report.
+/*
+ * Reads the payload of the datagram of this direction into the scratch record. Returns 0 if it is no message to report.
  */
 __noinline int read_message(__u64 skb_address, __u32 direction)
 {
@@ -60,24 +63,24 @@ __noinline int read_message(__u64 skb_address, __u32 direction)
 	if (!scratch || !datagram || datagram->size < DNS_HEADER)
 		return 0;
 	scratch->record.is_answer = direction == INCOMING && datagram->source_port == PORT_DNS;
-	/* The rest of a fragmented one, or what a device has put elsewhere, does not lie here. */
+	/* The other fragments of a datagram do not lie here, nor data that a device has put elsewhere. */
 	size = end - (__s64)datagram->payload;
 	size = size < (__s64)datagram->size ? size : (__s64)datagram->size;
 	size = size < DNS_MESSAGE ? size : DNS_MESSAGE;
 	size = size < DNS_HEADER ? 0 : size;
-	/* For the verifier: what is compared below is what is passed on. */
+	/* For the verifier: the compared value must be the value that is passed on. */
 	barrier_var(size);
 	if (size < 0 || size > DNS_MESSAGE || bpf_probe_read_kernel(scratch->message, size, (void *)datagram->payload))
 		return 0;
 	scratch->record.size = size;
-	/* An answer is reported even if it cannot be read. */
+	/* An answer is reported also if it cannot be read. */
 	if (!size)
 		return scratch->record.is_answer;
-	/* The port of a question may receive anything. */
+	/* The port of a question can receive anything. */
 	return direction == OUTGOING || (scratch->message[DNS_FLAGS] & DNS_RESPONSE);
 }
 
-/* Emits the message that was read. */
+/* Emits the message in the scratch record. */
 __noinline int emit_message(__u32 direction, __u64 asker_start, __u32 asker_tgid)
 {
 	struct dns_scratch *scratch = dns_scratch(direction);
@@ -107,13 +110,13 @@ __noinline int emit_message(__u32 direction, __u64 asker_start, __u32 asker_tgid
 	return 0;
 }
 
-/* Of the message that was read. */
+/* The key of the message in the scratch record. */
 static __always_inline __u16 message_id(struct dns_scratch *scratch)
 {
 	return *(__u16 *)scratch->message;
 }
 
-/* By the current task, if it may be the one that sent it. */
+/* Handles a question of the current task, if the task can be the sender. */
 __noinline int emit_query(__u64 skb, __u64 socket)
 {
 	struct datagram *datagram = current_datagram(OUTGOING);
@@ -139,8 +142,10 @@ __noinline int emit_query(__u64 skb, __u64 socket)
 	return emit_message(OUTGOING, question.asker.start_ns, question.asker.tgid);
 }
 
-/* Whether the answer goes to the process that asked: it lives, and still has the socket. The port may have passed to
- * somebody else, and the restricted user may not see what goes to others. */
+/*
+ * Whether the answer goes to the process that asked: it lives, and still has the socket. The port can belong to another
+ * process now, and the restricted user must not see the data of others.
+ */
 static __always_inline bool is_for_asker(struct question *question)
 {
 	struct tracked_process *asker = bpf_map_lookup_elem(&processes, &question->asker.tgid);
@@ -151,7 +156,10 @@ static __always_inline bool is_for_asker(struct question *question)
 	       bpf_ktime_get_boot_ns() - question->time_ns < QUESTION_NS;
 }
 
-/* Gives 0 if it is none. Where addresses are translated, an answer may come from another port than was asked. */
+/*
+ * Returns 0 if the datagram is no answer. With address translation an answer can come from another port than the
+ * question went to.
+ */
 __noinline int emit_answer(__u64 skb, __u64 net)
 {
 	struct datagram *datagram = current_datagram(INCOMING);
@@ -163,7 +171,7 @@ __noinline int emit_answer(__u64 skb, __u64 net)
 		return 0;
 	key.network_namespace = network_namespace((struct net *)net);
 	key.port = datagram->destination_port;
-	/* Most ports have asked nothing. */
+	/* Most ports have sent no question. */
 	question = bpf_map_lookup_elem(&questions, &key);
 	if (!question || !read_message(skb, INCOMING))
 		return 0;

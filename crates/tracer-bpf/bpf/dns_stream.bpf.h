@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * DNS over TCP: what the tracked processes write to name servers, and read from them. The payload of a connection lies
- * where no program can read it; but whoever writes or reads it has it in the buffers of the system call.
+ * DNS over TCP: the data that the tracked processes write to name servers and read from them. No program can read the
+ * payload of a connection. But the system call that writes or reads it has it in its buffers.
  */
 #ifndef TRACER_DNS_STREAM_BPF_H
 #define TRACER_DNS_STREAM_BPF_H
@@ -12,14 +12,17 @@ struct dns_stream_key {
 	__u64 is_answer;
 };
 
-/* How far it has got, and by which system call. One call may take several segments, one after another. */
+/*
+ * The position of a direction, and the system call that has reached it. One call can transfer several segments, one
+ * after another.
+ */
 struct dns_stream {
 	__u64 end; /* payload bytes */
 	__u64 thread;
-	__u64 argument; /* the second */
+	__u64 argument; /* the second one */
 	__u64 size;	/* the third */
 	__u64 done;	/* bytes by this call */
-	__u64 goes_on;	/* 1: the call has not come to its end with that */
+	__u64 goes_on;	/* 1: the call is not at its end yet */
 };
 
 struct {
@@ -29,7 +32,7 @@ struct {
 	__type(value, struct dns_stream);
 } dns_streams SEC(".maps");
 
-/* Pieces of a system call's vector that are looked at. Who has the length of a message apart from it has two. */
+/* So many pieces of a system call's vector are used. A program that keeps a message and its length apart has two. */
 #define PIECES 4
 
 /* include/uapi/linux/uio.h, struct iovec */
@@ -45,7 +48,7 @@ struct message_header {
 	__u64 count;
 };
 
-/* What is at hand of one system call: more than the stack has room for. */
+/* The state of one system call. It is too large for the stack. */
 struct transfer {
 	struct dns_record record;
 	char message[DNS_MESSAGE];
@@ -54,8 +57,8 @@ struct transfer {
 	struct piece pieces[PIECES];
 	struct message_header header;
 	__u64 room;    /* bytes in the pieces */
-	__u64 skipped; /* of them, at the beginning */
-	__u64 size;    /* to be told after that */
+	__u64 skipped; /* bytes at the beginning that were reported before */
+	__u64 size;    /* bytes to report after that */
 };
 
 PER_PROCESSOR(current_transfer, struct transfer, 1)
@@ -65,7 +68,7 @@ static __always_inline bool is_of_name_server(struct sock *sk)
 	return BPF_CORE_READ(sk, __sk_common.skc_dport) == bpf_htons(PORT_DNS);
 }
 
-/* What is at that address now is another socket. */
+/* The socket at that address is another one now. */
 __noinline int forget_dns_streams(__u64 socket)
 {
 	struct dns_stream_key key = {.socket = socket};
@@ -76,7 +79,7 @@ __noinline int forget_dns_streams(__u64 socket)
 	return 0;
 }
 
-/* Before Linux 5.15 there is no way to them. */
+/* Before Linux 5.15 programs cannot get them. */
 static __always_inline void *current_registers(void)
 {
 	if (!bpf_core_enum_value_exists(enum bpf_func_id___known, BPF_FUNC_task_pt_regs___known))
@@ -91,7 +94,7 @@ __noinline int current_transfer_kind(__u32 is_read)
 	return registers ? transfer_of(registers, is_read) : TRANSFER_NONE;
 }
 
-/* Whether that is the file of a descriptor. */
+/* Whether the descriptor refers to the socket. */
 static __always_inline bool is_file_of(struct sock *sk, __u32 descriptor)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -108,8 +111,10 @@ static __always_inline bool is_file_of(struct sock *sk, __u32 descriptor)
 #define MSG_TRUNC   0x20
 #define MSG_WAITALL 0x100
 
-/* Finds out where the bytes are, if that is to be known, and gives the flags of the call. Another one may be under way
- * while the kernel does something for the socket. */
+/*
+ * Finds the buffers of the system call, if it is one on this socket, and returns its flags. The kernel can also do
+ * something for the socket during another system call.
+ */
 __noinline int find_pieces(__u64 socket, __u32 is_read)
 {
 	struct transfer *transfer = current_transfer(0);
@@ -132,7 +137,7 @@ __noinline int find_pieces(__u64 socket, __u32 is_read)
 		flags = call_argument(registers, 3);
 	else if (kind == TRANSFER_MESSAGE)
 		flags = call_argument(registers, 2);
-	/* Nothing comes into the buffer then. */
+	/* Then the buffer gets no data. */
 	if (is_read && (flags & MSG_TRUNC))
 		return 0;
 	if (kind == TRANSFER_BUFFER || kind == TRANSFER_FLAGS) {
@@ -155,7 +160,7 @@ __noinline int find_pieces(__u64 socket, __u32 is_read)
 	return flags;
 }
 
-/* Of a piece that is longer than any answer worth telling there is only the beginning. */
+/* Of a piece that is longer than any answer only the beginning is reported. */
 __noinline int emit_piece(__u64 address, __u64 size)
 {
 	struct transfer *transfer = current_transfer(0);
@@ -198,16 +203,16 @@ __noinline int emit_pieces(void)
 	return 0;
 }
 
-/* How many payload bytes have passed. */
+/* The number of payload bytes so far. */
 static __always_inline __u64 position_of(struct tcp_sock *tp, bool is_answer)
 {
 	if (is_answer)
 		return BPF_CORE_READ(tp, bytes_received) - (BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq));
-	/* The SYN was acknowledged as well. */
+	/* The count of acknowledged bytes includes the SYN. */
 	return BPF_CORE_READ(tp, bytes_acked) - 1 + (BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una));
 }
 
-/* Looks how far the stream has got; gives 0 if it has not. */
+/* Reads the position of the stream. Returns 0 if it has not moved. */
 __noinline int begin_transfer(__u64 socket, __u32 is_answer)
 {
 	struct transfer *transfer = current_transfer(0);
@@ -222,7 +227,7 @@ __noinline int begin_transfer(__u64 socket, __u32 is_answer)
 	known = bpf_map_lookup_elem(&dns_streams, &transfer->key);
 	transfer->stream.end = position_of(tp, is_answer);
 	transfer->record.offset = known ? known->end : 0;
-	/* Sent again, or looked at without being taken. */
+	/* The data is sent again, or was read with MSG_PEEK. */
 	if (transfer->stream.end <= transfer->record.offset)
 		return 0;
 	transfer->size = transfer->stream.end - transfer->record.offset;
@@ -232,7 +237,7 @@ __noinline int begin_transfer(__u64 socket, __u32 is_answer)
 	return 1;
 }
 
-/* Notes it. Gives 0 if nothing can be told of it. */
+/* Stores the position. Returns 0 if there is nothing to report. */
 __noinline int end_transfer(__u64 socket, __u32 is_answer, __u32 flags)
 {
 	struct transfer *transfer = current_transfer(0);
@@ -251,17 +256,17 @@ __noinline int end_transfer(__u64 socket, __u32 is_answer, __u32 flags)
 	transfer->skipped = done;
 	stream->done = done + transfer->size;
 	stream->goes_on = stream->done < transfer->room;
-	/* A read ends with what there is, unless it is to wait for more: net/ipv4/tcp.c, tcp_recvmsg_locked(). */
+	/* A read returns the data that there is, unless it waits for more: net/ipv4/tcp.c, tcp_recvmsg_locked(). */
 	if (is_answer && !(flags & MSG_WAITALL) && BPF_CORE_READ(tp, rcv_nxt) == BPF_CORE_READ(tp, copied_seq) &&
 	    !BPF_CORE_READ(sk, sk_backlog.tail) && stream->done >= BPF_CORE_READ(sk, sk_rcvlowat))
 		stream->goes_on = 0;
 	bpf_map_update_elem(&dns_streams, &transfer->key, stream, BPF_ANY);
 	if (transfer->size <= transfer->room)
 		return is_answer || transfer->room <= DNS_MESSAGE;
-	/* No question is as long as that; and of a long write only a part may be there. */
+	/* No question is so long, and a part of a long write may be missing. */
 	if (is_answer || transfer->room > DNS_MESSAGE)
 		return 0;
-	/* What was put off, and sent later by nobody's call, comes before what is in these buffers. */
+	/* Data that was delayed and then sent by no system call comes before the data in these buffers. */
 	if (transfer->header.count <= PIECES)
 		transfer->record.offset += transfer->size - transfer->room;
 	transfer->size = transfer->room;
@@ -293,8 +298,10 @@ __noinline int fill_transfer(__u64 socket, __u32 is_answer)
 	return 1;
 }
 
-/* Of the socket that the current task's system call has locked. One after the other: all that are under way at once
- * share 512 bytes of stack. */
+/*
+ * Reports the data of the socket that the current system call has locked. The functions are called one after the other,
+ * because nested functions share 512 bytes of stack.
+ */
 static __always_inline void tell_transfer(__u64 socket, __u32 is_answer)
 {
 	int flags;

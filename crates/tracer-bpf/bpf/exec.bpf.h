@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
-/* exec of the tracked processes: what they run, and where, with which arguments and environment. */
+/* exec of the tracked processes: their program, directory, arguments and environment. */
 #ifndef TRACER_EXEC_BPF_H
 #define TRACER_EXEC_BPF_H
 
-/* A path that is deeper or longer than this is left out. */
+/* A deeper or longer path is not reported. */
 #define PATH_COMPONENTS 64
 #define PATH_BYTES	4096
 #define NAME_BYTES	256 /* NAME_MAX and a NUL */
@@ -11,15 +11,15 @@
 struct text_scratch {
 	struct text_record record;
 	char text[TEXT_CHUNK + NAME_BYTES];
-	__u64 node;  /* where on its way to the root a path is */
-	__u64 mount; /* likewise */
+	__u64 node;  /* where the walk along a path to the root is */
+	__u64 mount; /* and in which mount */
 	struct exec_record exec;
 };
 
-/* Used by the exec program alone, which does not nest. */
+/* Only the exec program uses it, and that program does not nest. */
 PER_PROCESSOR(text_scratch, struct text_scratch, 1)
 
-/* Emits the scratch record with the `record.size` bytes of text that stand in it. */
+/* Emits the scratch record with its `record.size` bytes of text. */
 __noinline int emit_text(__u32 part)
 {
 	struct text_scratch *scratch = text_scratch(0);
@@ -37,11 +37,11 @@ __noinline int emit_text(__u32 part)
 	return 0;
 }
 
-/* A part of TEXT_LIMIT bytes touches at most one page more than it fills. */
+/* Text of TEXT_LIMIT bytes lies in at most one page more than it fills. */
 #define TEXT_LIMIT  (128 * 1024)
 #define TEXT_CHUNKS (TEXT_LIMIT / TEXT_CHUNK + 1)
 
-/* Emits some chunks. Gives 1 when there is no more to emit. */
+/* Emits a few chunks. Returns 1 when there is no more to emit. */
 __noinline int emit_chunks(__u32 part, __u64 start, __u32 limit)
 {
 	struct text_scratch *scratch = text_scratch(0);
@@ -67,8 +67,8 @@ __noinline int emit_chunks(__u32 part, __u64 start, __u32 limit)
 }
 
 /*
- * Emits user memory from `start`, `size` bytes of it, in chunks that end with their page. Freshly written by exec, it
- * is all but always resident; a page that is not loses only itself.
+ * Emits `size` bytes of user memory from `start`, in chunks that end with their page. exec has just written this
+ * memory, so it is nearly always resident. A page that is not resident loses one chunk only.
  */
 __noinline int emit_user_text(__u32 part, __u64 start, __u64 size)
 {
@@ -86,8 +86,7 @@ __noinline int emit_user_text(__u32 part, __u64 start, __u64 size)
 	return 0;
 }
 
-/* In one comparison, since the verifier follows each branch of each turn; a string would be data of the object's own,
- * which BPF has as a map. */
+/* One comparison, because the verifier follows each branch of each turn. A string would need a map of its own. */
 static __always_inline bool is_context(const char *text)
 {
 	const __u64 begin = bpf_cpu_to_be64(0x5452414345504152); /* TRACEPAR */
@@ -96,7 +95,7 @@ static __always_inline bool is_context(const char *text)
 	return !((*(__u64 *)text ^ begin) | (*(__u32 *)(text + 8) ^ end));
 }
 
-/* Looks at some variables of an environment for TRACEPARENT. Gives 1 when there is no more to look at. */
+/* Looks for TRACEPARENT among a few variables of an environment. Returns 1 when there is no more to look at. */
 __noinline int look_for_context(__u64 start, __u64 size)
 {
 	struct text_scratch *scratch = text_scratch(0);
@@ -123,7 +122,7 @@ __noinline int look_for_context(__u64 start, __u64 size)
 	return 0;
 }
 
-/* Likewise, at more of them. */
+/* Looks for TRACEPARENT among more variables. */
 __noinline int look_further_for_context(__u64 start, __u64 size)
 {
 	for (int i = 0; i < 2 * TURNS; i++)
@@ -132,10 +131,10 @@ __noinline int look_further_for_context(__u64 start, __u64 size)
 	return 0;
 }
 
-/* It is looked for among so many. */
+/* So many variables are looked at. */
 #define VARIABLES 512
 
-/* Emits an environment: all of it, or the variable TRACEPARENT if it is there. */
+/* Emits an environment: all of it, or only the variable TRACEPARENT if it is set. */
 __noinline int emit_environment(__u64 start, __u64 size)
 {
 	struct text_scratch *scratch = text_scratch(0);
@@ -152,7 +151,7 @@ __noinline int emit_environment(__u64 start, __u64 size)
 	return 0;
 }
 
-/* Takes a path some components further towards the root. Gives 1 when it has been emitted. */
+/* Follows a path a few components towards the root. Returns 1 when the path has been emitted. */
 __noinline int climb_path(__u32 part, __u64 root_address)
 {
 	struct path *root = (struct path *)root_address;
@@ -177,7 +176,7 @@ __noinline int climb_path(__u32 part, __u64 root_address)
 			struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
-			if (above == mount) { /* the root of another mount namespace */
+			if (above == mount) { /* this is the root of another mount namespace */
 				emit_text(part);
 				return 1;
 			}
@@ -193,7 +192,7 @@ __noinline int climb_path(__u32 part, __u64 root_address)
 			return 0;
 		scratch->record.size = size + length;
 		parent = BPF_CORE_READ(dentry, d_parent);
-		if (parent == dentry) { /* a file without a place, such as a memfd */
+		if (parent == dentry) { /* the file is in no folder, for example a memfd */
 			emit_text(part);
 			return 1;
 		}
@@ -203,8 +202,8 @@ __noinline int climb_path(__u32 part, __u64 root_address)
 }
 
 /*
- * Emits a path as its components from leaf to root, each with its NUL; user space turns it round. The addresses are of
- * two struct path. A path that cannot be followed to the root is left out.
+ * Emits a path as its components from leaf to root, each with a NUL. User space reverses them. Both addresses are of a
+ * struct path. A path that cannot be followed to the root is not reported.
  */
 __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 {
@@ -223,7 +222,7 @@ __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 	return 0;
 }
 
-/* As climb_path, for the path of a control group. */
+/* Does the same as climb_path for the path of a control group. */
 __noinline int climb_cgroup(void)
 {
 	struct text_scratch *scratch = text_scratch(0);
@@ -251,7 +250,7 @@ __noinline int climb_cgroup(void)
 	return 0;
 }
 
-/* As emit_path, for the path of a control group, given the address of its node. */
+/* Does the same as emit_path for the path of a control group. Takes the address of its node. */
 __noinline int emit_cgroup(__u64 node_address)
 {
 	struct text_scratch *scratch = text_scratch(0);
@@ -281,10 +280,10 @@ static __always_inline void read_namespaces(struct exec_record *record, struct t
 	BPF_CORE_READ_INTO(&record->namespaces.user, task, cred, user_ns, ns.inum);
 }
 
-/* That of niceness 0: include/linux/sched/prio.h, DEFAULT_PRIO. */
+/* The static priority of niceness 0: include/linux/sched/prio.h, DEFAULT_PRIO. */
 #define STATIC_PRIORITY 120
 
-/* What the record says besides its texts, from whose header it has its own. */
+/* Emits the exec record. It has the same header as its text records. */
 static __always_inline void emit_exec(struct text_scratch *text, struct task_struct *task, struct linux_binprm *binprm,
 				      __u32 visibility)
 {
@@ -339,7 +338,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	visibility = visibility_of(task, mm);
 	process->is_withheld = visibility != VISIBLE_ALL;
 	if (visibility != VISIBLE_IDS) {
-		/* What everybody may know of it: proc_pid_comm(5). */
+		/* Everybody may know the comm: proc_pid_comm(5). */
 		length = visibility == VISIBLE_PUBLIC
 			     ? bpf_probe_read_kernel_str(text->text, sizeof(task->comm), &task->comm)
 			     : bpf_probe_read_kernel_str(text->text, PATH_BYTES, BPF_CORE_READ(binprm, filename));

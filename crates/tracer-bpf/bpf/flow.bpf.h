@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * UDP flows: what a socket of a tracked process and one peer have sent each other.
+ * UDP flows: the datagrams between a socket of a tracked process and one peer.
  *
- * A flow is one when the process has sent; what came in before that is remembered for a while, for it may be what the
- * process answers. What is counted stands in a slot of an array that user space has mapped, so
- * that the last count takes neither a hook on close(), where there is none, nor a system call. User space gives a slot
- * back when the flow is over; until then nobody else gets it.
+ * A flow begins when the process sends. Datagrams that came in before that are remembered for a while, because the
+ * process may answer them. The counts are in a slot of an array that user space has mapped. So user space reads the
+ * last counts without a system call, and without a hook on close(), which does not exist. User space gives a slot back
+ * when the flow is over. Until then no other flow gets it.
  */
 #ifndef TRACER_FLOW_BPF_H
 #define TRACER_FLOW_BPF_H
@@ -14,11 +14,13 @@
 
 #define EEXIST 17 /* include/uapi/asm-generic/errno-base.h */
 
-/* A datagram passes each of several devices that are stacked: VLANs, bonds, bridges. It counts at the one that it
- * passed first; another takes its place when nothing has come by there for so long. */
+/*
+ * A datagram passes each of several stacked devices: VLANs, bonds, bridges. Only the first device counts it. After so
+ * long without a datagram there, another device can take its place.
+ */
 #define DEVICE_SILENCE_NS (1000 * 1000 * 1000ULL)
 
-/* How many there are is the loader's to say. */
+/* The loader sets their number. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -27,16 +29,18 @@ struct {
 	__type(value, struct flow_slot);
 } flow_slots SEC(".maps");
 
-/* Where a processor's free slots are. A program that sends is never interrupted by another one: transmission is with
- * softirqs off (net/core/dev.c, __dev_queue_xmit()). */
+/*
+ * The free slots of a processor. Another program never interrupts a program that sends, because the kernel transmits
+ * with softirqs off (net/core/dev.c, __dev_queue_xmit()).
+ */
 struct flow_cursor {
-	__u32 unused; /* slots that were in use at least once come before this one */
-	__u32 next;   /* place in the queue of those that user space has given back */
+	__u32 unused; /* all slots before this one have been in use */
+	__u32 next;   /* position in the queue of slots that user space has given back */
 };
 
 PER_PROCESSOR(flow_cursor, struct flow_cursor, 1)
 
-/* A flow is found by its socket when it sends, and by its port when something comes in. */
+/* A sent datagram finds its flow by the socket, and a received one by the port. */
 struct flow_key {
 	__u64 here; /* struct sock *, or struct net * of the port */
 	__u8 peer[16];
@@ -45,7 +49,7 @@ struct flow_key {
 	__u32 reserved;
 };
 
-/* Where and when a datagram was counted last, in one direction. */
+/* Where and when the last datagram of one direction was counted. */
 struct passage {
 	__u64 time_ns;
 	__u64 device; /* struct net_device * */
@@ -56,13 +60,16 @@ struct flow {
 	__u64 socket; /* struct sock * */
 	__u32 owner_tgid;
 	__u32 slot;
-	__u32 generation; /* another one in the slot means that the flow is over */
-	__u32 inode;	  /* of the socket: another one means another socket at the same address */
-	__u32 local_port; /* which a socket may change */
+	__u32 generation; /* if the slot has another one, the flow is over */
+	__u32 inode;	  /* of the socket; another socket at the same address has another one */
+	__u32 local_port; /* a socket can change it */
 	__u32 reserved;
 };
 
-/* The longest unused are forgotten: those that are over, since each takes two entries. */
+/*
+ * The map forgets the entries that are unused for the longest time. Each flow takes two entries, so these belong to
+ * flows that are over.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
@@ -70,7 +77,7 @@ struct {
 	__type(value, struct flow);
 } flows SEC(".maps");
 
-/* What has come in that belongs to no flow. An answer to it makes it the beginning of one. */
+/* Received datagrams that belong to no flow. If the process answers them, they are the beginning of a flow. */
 struct arrivals {
 	struct passage passage;
 	__u64 first_ns;
@@ -85,10 +92,10 @@ struct {
 	__type(value, struct arrivals);
 } arrivals SEC(".maps");
 
-/* What is answered later is not known to be an answer. */
+/* A datagram that is sent later than this does not count as an answer. */
 #define ANSWER_NS (10 * 1000 * 1000 * 1000ULL)
 
-/* Its slot, while it has it. */
+/* The slot of a flow, while the flow has it. */
 static __always_inline struct flow_slot *slot_of(struct flow *flow)
 {
 	struct flow_slot *slot = bpf_map_lookup_elem(&flow_slots, &flow->slot);
@@ -107,11 +114,13 @@ static __always_inline bool passes_first(struct passage *last, struct net_device
 	return true;
 }
 
-/* Whether the process `sender` may go on with it, or nobody in particular: 0. Who had the socket from another process
- * goes on with that one's, while it lives. */
+/*
+ * Whether the process `sender` can go on with the flow. 0 stands for no known process. A process that got the socket
+ * from another one goes on with that one's flow, as long as that one lives.
+ */
 static __always_inline bool goes_on(struct flow *flow, __u32 inode, __u16 local_port, __u32 sender)
 {
-	/* What a closed socket has left behind still has its address. */
+	/* The flow of a closed socket still has the address of that socket. */
 	if (inode && (flow->inode != inode || flow->local_port != local_port))
 		return false;
 	if (flow->slot == NO_SLOT)
@@ -121,7 +130,7 @@ static __always_inline bool goes_on(struct flow *flow, __u32 inode, __u16 local_
 	return !sender || sender == flow->owner_tgid || bpf_map_lookup_elem(&processes, &flow->owner_tgid);
 }
 
-/* A free slot of this processor's, or NO_SLOT. It is taken when the cursor moves on. */
+/* Returns a free slot of this processor, or NO_SLOT. take_slot() takes it. */
 static __always_inline __u32 free_slot(struct flow_cursor *cursor)
 {
 	__u32 first = bpf_get_smp_processor_id() * FLOW_SLOTS;
@@ -149,13 +158,13 @@ static __always_inline void take_slot(struct flow_cursor *cursor)
 	cursor->next = (cursor->next + 1) % FLOW_SLOTS;
 }
 
-/* The packet around a tunnel's is not the process's, but has its socket. */
+/* The outer packet of a tunnel has the socket of the process too, but the process has not sent it. */
 static __always_inline bool is_of_tunnel(__u64 skb)
 {
 	return BPF_CORE_READ((struct sk_buff *)skb, inner_network_header) != 0;
 }
 
-/* Descriptors that are looked through for a socket, so many at a time. */
+/* So many descriptors are searched for a socket, and so many at a time. */
 #define DESCRIPTORS	    256
 #define DESCRIPTORS_AT_ONCE 32
 
@@ -178,9 +187,9 @@ __noinline int has_file(__u64 table, __u64 file)
 }
 
 /*
- * Whether the current task may be who sends by this socket. A datagram that has waited until its neighbour's address
- * was known is sent by whoever happens to run then, who has no descriptor of it. Of who has too many to look at all of
- * them that is not known.
+ * Whether the current task can be the sender. A datagram can wait until the address of its neighbour is known. Then
+ * another task sends it, which has no descriptor of the socket. If the task has too many descriptors to search them
+ * all, the answer is yes.
  */
 __noinline int may_have_socket(__u64 sk_address)
 {
@@ -192,7 +201,7 @@ __noinline int may_have_socket(__u64 sk_address)
 
 	if (!file)
 		return 0;
-	/* It may have sockets without descriptors. */
+	/* With io_uring it can have sockets without descriptors. */
 	if (bpf_core_field_exists(task->io_uring) && BPF_CORE_READ(task, io_uring))
 		return 1;
 	/* Their number is a multiple of 64: fs/file.c, alloc_fdtable(). */
@@ -205,7 +214,7 @@ __noinline int may_have_socket(__u64 sk_address)
 	return count > DESCRIPTORS;
 }
 
-/* Of what a socket sends. */
+/* The key of a datagram that a socket sends. */
 static __always_inline void fill_outgoing_key(struct flow_key *key, __u64 socket, struct datagram *datagram)
 {
 	key->here = socket;
@@ -213,7 +222,7 @@ static __always_inline void fill_outgoing_key(struct flow_key *key, __u64 socket
 	copy_address(key->peer, datagram->destination);
 }
 
-/* Of what a port of a network namespace is sent. */
+/* The key of a datagram that comes in for a port of a network namespace. */
 static __always_inline void fill_incoming_key(struct flow_key *key, __u64 net, struct datagram *datagram)
 {
 	key->here = net;
@@ -222,8 +231,10 @@ static __always_inline void fill_incoming_key(struct flow_key *key, __u64 net, s
 	copy_address(key->peer, datagram->source);
 }
 
-/* The beginning of a flow, or of what a socket sends to this peer after another process has had it: by the current
- * task. Gives 0 if there is no room for it. */
+/*
+ * Begins a flow of the current task, also if another process had the socket before. Returns 0 if there is no room for
+ * it.
+ */
 __noinline int open_flow(__u64 socket, __u32 local_port)
 {
 	struct datagram *datagram = current_datagram(OUTGOING);
@@ -257,12 +268,12 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	slot->datagrams_sent = slot->datagrams_received = 0;
 	slot->bytes_sent = slot->bytes_received = 0;
 	slot->last_ns = now;
-	/* Of two threads that send at once one opens the flow. */
+	/* If two threads send at once, one of them opens the flow. */
 	error = bpf_map_update_elem(&flows, &key, &flow, bpf_map_lookup_elem(&flows, &key) ? BPF_ANY : BPF_NOEXIST);
 	if (error)
 		return error == -EEXIST;
 
-	/* A translated port is what the peer sends to. */
+	/* If the port is translated, the peer sends to the translated port. */
 	incoming.here = (__u64)net;
 	incoming.port = datagram->source_port;
 	incoming.peer_port = key.peer_port;
@@ -281,7 +292,7 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	copy_address(record.local_address, datagram->source);
 	copy_address(record.peer_address, key.peer);
 	if (bpf_ringbuf_output(&records, &record, sizeof(record), wakeup())) {
-		/* Nobody would give the slot back. */
+		/* User space does not know the flow, so it would not give the slot back. */
 		bpf_map_delete_elem(&flows, &key);
 		COUNT(lost_records[RECORD_FLOW]);
 		return 0;
@@ -290,7 +301,7 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	if (question)
 		flow.passage = question->passage;
 	bpf_map_update_elem(&flows, &incoming, &flow, BPF_ANY);
-	/* From here on what comes in counts in the slot. */
+	/* From here on the slot counts what comes in. */
 	if (question) {
 		__sync_fetch_and_add(&slot->datagrams_received, question->datagrams);
 		__sync_fetch_and_add(&slot->bytes_received, question->bytes);
@@ -299,8 +310,10 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	return 1;
 }
 
-/* What a socket sends: by the process `sender`, which is current, or if that is 0 by something that has nothing to do
- * with it, or is not tracked. */
+/*
+ * Counts what a socket sends. `sender` is the current process, or 0 if the current process is not tracked or is not the
+ * sender.
+ */
 __noinline int count_sent(__u64 skb, __u64 socket, __u32 local_port, __u32 sender)
 {
 	struct datagram *datagram = current_datagram(OUTGOING);
@@ -332,7 +345,7 @@ __noinline int count_sent(__u64 skb, __u64 socket, __u32 local_port, __u32 sende
 	return 0;
 }
 
-/* Gives 0 if it belongs to no flow. */
+/* Returns 0 if the datagram belongs to no flow. */
 __noinline int count_received(__u64 dev, __u64 net)
 {
 	struct datagram *datagram = current_datagram(INCOMING);
@@ -346,7 +359,7 @@ __noinline int count_received(__u64 dev, __u64 net)
 	fill_incoming_key(&key, net, datagram);
 	flow = bpf_map_lookup_elem(&flows, &key);
 	slot = flow ? slot_of(flow) : NULL;
-	/* The port may have passed to another socket, even of another user. */
+	/* The port can belong to another socket now, even of another user. */
 	if (!slot || socket_inode((struct sock *)flow->socket) != flow->inode)
 		return 0;
 	now = bpf_ktime_get_boot_ns();
@@ -358,7 +371,7 @@ __noinline int count_received(__u64 dev, __u64 net)
 	return 1;
 }
 
-/* Remembers one that belongs to no flow yet. */
+/* Remembers a datagram that belongs to no flow yet. */
 __noinline int note_arrival(__u64 dev, __u64 net)
 {
 	struct datagram *datagram = current_datagram(INCOMING);

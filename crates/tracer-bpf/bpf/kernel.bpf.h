@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * The fields of kernel structures that the programs read, and no others; CO-RE relocates them on load. Where kernels
- * differ, the accessor that hides it belongs here.
+ * The fields of kernel structures that the programs read, and no others. CO-RE relocates them on load. If kernels
+ * differ, the accessor that hides the difference is here too.
  */
 #ifndef TRACER_KERNEL_BPF_H
 #define TRACER_KERNEL_BPF_H
@@ -114,7 +114,7 @@ struct task_io_accounting {
 	__u64 write_bytes;
 };
 
-/* Of threads that have been reaped. */
+/* Its counts are of reaped threads. */
 struct signal_struct {
 	atomic_t live;
 	struct list_head thread_head;
@@ -122,7 +122,7 @@ struct signal_struct {
 	unsigned int flags;
 	struct pid *pids[4];
 	void *tty;
-	void *oom_mm; /* of a process that the kernel has chosen when memory ran out */
+	void *oom_mm; /* set if the kernel has chosen this process when memory ran out */
 	__u64 utime;
 	__u64 stime;
 	unsigned long nvcsw;
@@ -346,7 +346,7 @@ struct tcp_sock {
 	__u32 total_retrans;
 };
 
-/* Of a system call on x86-64: its number, and its first four arguments. */
+/* The registers of a system call on x86-64: its number, and its first four arguments. */
 struct pt_regs___x86 {
 	unsigned long orig_ax;
 	unsigned long di;
@@ -356,7 +356,7 @@ struct pt_regs___x86 {
 	unsigned long cs;
 };
 
-/* Likewise on arm64, where the first argument makes room for the result. */
+/* The registers of a system call on arm64. The result overwrites the first argument. */
 struct pt_regs___arm {
 	__u64 orig_x0;
 	__u64 regs[31];
@@ -366,7 +366,7 @@ struct pt_regs___arm {
 
 #pragma clang attribute pop
 
-/* The helpers that there are: include/uapi/linux/bpf.h */
+/* Helpers of this kernel: include/uapi/linux/bpf.h */
 enum bpf_func_id___known {
 	BPF_FUNC_task_pt_regs___known, /* since Linux 5.15 */
 };
@@ -376,8 +376,7 @@ enum bpf_func_id___known {
 #define CALL_EXECVEAT 2
 #define CALL_CONNECT  3
 
-/* Which system call that was, of a 64-bit program: arch/x86/entry/syscalls/syscall_64.tbl,
- * include/uapi/asm-generic/unistd.h. */
+/* The system call of a 64-bit program: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h. */
 static __always_inline int call_of(void *registers)
 {
 	struct pt_regs___x86 *x86 = registers;
@@ -423,11 +422,11 @@ static __always_inline __u64 call_argument(void *registers, int index)
 
 #define TRANSFER_NONE	 0
 #define TRANSFER_BUFFER	 1 /* read(2) */
-#define TRANSFER_FLAGS	 2 /* recvfrom(2): likewise, with flags as its fourth argument */
+#define TRANSFER_FLAGS	 2 /* recvfrom(2), with flags as its fourth argument */
 #define TRANSFER_VECTOR	 3 /* readv(2) */
 #define TRANSFER_MESSAGE 4 /* recvmsg(2), with flags as its third argument */
 
-/* Where a system call that reads, or one that writes, has the bytes: in its second argument. */
+/* The kind of buffer in the second argument of a system call that reads or writes. */
 static __always_inline int transfer_of(void *registers, bool is_read)
 {
 	struct pt_regs___x86 *x86 = registers;
@@ -483,7 +482,9 @@ static __always_inline unsigned long mm_flags(struct mm_struct *mm)
 	return flags;
 }
 
-/* The inode number of a socket's file, which another socket at the same address does not have; 0 if it is closed. */
+/*
+ * The inode number of a socket's file. Another socket at the same address has another one. 0 if the socket is closed.
+ */
 static __always_inline __u32 socket_inode(struct sock *sk)
 {
 	struct socket *socket = BPF_CORE_READ(sk, sk_socket);

@@ -10,7 +10,7 @@ static __always_inline void read_identity(struct identity *identity, struct task
 	identity->reserved = 0;
 }
 
-/* The most recent dead: their sockets are closed after their exit has been reported. */
+/* The most recent dead. The kernel closes their sockets after their exit was reported. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
@@ -33,7 +33,7 @@ static __always_inline struct identity *tracked_current(void)
 	return process ? &process->identity : NULL;
 }
 
-/* Likewise, also while it dies. */
+/* The tracked process that runs now, or that is dying now, or null. */
 static __always_inline struct identity *tracked_or_exiting_current(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -57,8 +57,9 @@ static __always_inline void fill_header(struct record_header *header, struct tas
 }
 
 /*
- * True once: for the first fork of the launcher after user space has armed it. With --sudo the restricted user holds
- * the shared page and can arm any process, a setuid program of theirs too: so all credentials of the launcher count.
+ * Returns true once: for the first fork of the launcher after user space has armed it. With --sudo the restricted user
+ * has the shared page. They can arm any process, for example a setuid program. So the launcher's credentials are
+ * checked.
  */
 static __always_inline bool is_launch(struct task_struct *parent, __u32 parent_tgid, __u32 child_tgid)
 {
@@ -106,7 +107,7 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 		if (!is_launch(parent, parent_tgid, tgid))
 			return 0;
 		is_root = 1;
-		/* Until it calls exec it is what the launcher is. */
+		/* Until it calls exec it is a copy of the launcher. */
 		process.is_withheld = !may_look_at(parent, BPF_CORE_READ(parent, mm));
 	}
 	read_identity(&process.identity, child);
@@ -124,7 +125,7 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* As wait(2) would give it to the parent: kernel/exit.c, wait_task_zombie(). */
+/* The status that wait(2) returns to the parent: kernel/exit.c, wait_task_zombie(). */
 static __always_inline __u32 wait_status(struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
@@ -134,7 +135,7 @@ static __always_inline __u32 wait_status(struct task_struct *task)
 	return BPF_CORE_READ(task, group_leader, exit_code);
 }
 
-/* Whether the restricted user could have the status from wait(2), or may read it in /proc/PID/stat. */
+/* Whether the restricted user can get the status from wait(2) or read it in /proc/PID/stat. */
 static __always_inline bool may_know_status(struct tracked_process *process, __u32 parent_tgid)
 {
 	struct tracked_process *parent = bpf_map_lookup_elem(&processes, &parent_tgid);
@@ -144,10 +145,10 @@ static __always_inline bool may_know_status(struct tracked_process *process, __u
 
 struct exit_scratch {
 	struct exit_record record;
-	__u64 node; /* where in the list of threads we are */
+	__u64 node; /* position in the list of threads */
 };
 
-/* Used by the exit program alone, which does not nest. */
+/* Only the exit program uses it, and that program does not nest. */
 PER_PROCESSOR(exit_scratch, struct exit_scratch, 1)
 
 static __always_inline void add_io(struct io *io, struct task_struct *thread)
@@ -160,7 +161,7 @@ static __always_inline void add_io(struct io *io, struct task_struct *thread)
 	io->written_bytes += BPF_CORE_READ(thread, ioac.write_bytes);
 }
 
-/* Adds what some more threads have used. Gives 1 when there is none left. */
+/* Adds the usage of a few more threads. Returns 1 when there is none left. */
 __noinline int add_threads(__u64 head)
 {
 	struct exit_scratch *scratch = exit_scratch(0);
@@ -187,11 +188,13 @@ __noinline int add_threads(__u64 head)
 	return 0;
 }
 
-/* More threads than this are not there any more when the last one dies, but for those that die with it. */
+/* When the last thread dies, only threads that die at the same time are still in the list. */
 #define DYING_THREADS 32
 
-/* The reaped threads' part stands in the signal structure, that of the others with each: kernel/exit.c,
- * __exit_signal(). */
+/*
+ * The signal structure has the usage of the reaped threads. Each other thread has its own: kernel/exit.c,
+ * __exit_signal().
+ */
 static __always_inline void fill_usage(struct exit_scratch *scratch, struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
@@ -212,7 +215,7 @@ static __always_inline void fill_usage(struct exit_scratch *scratch, struct task
 			break;
 }
 
-/* Fires for each thread, the leader perhaps first; the process is dead when none is left alive. */
+/* Runs for each thread. The leader can be first. The process is dead when no thread is alive. */
 SEC("raw_tp/sched_process_exit")
 int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -226,7 +229,7 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (!process || !scratch)
 		return 0;
 	if (BPF_CORE_READ(task, signal, live.counter) > 0) {
-		/* The signal structure's sum of this would hold that of children, too. */
+		/* The signal structure's sum of this includes children. */
 		if (task != leader)
 			add_io(&process->dead_threads_io, task);
 		return 0;
@@ -247,7 +250,7 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 		if (task != leader)
 			add_io(&record->usage.io, task);
 	}
-	/* Two threads dying at once both get here: one of them takes the entry out. */
+	/* Two threads that die at once both get here. One of them deletes the entry. */
 	if (bpf_map_delete_elem(&processes, &tgid))
 		return 0;
 	bpf_map_update_elem(&exiting, &tgid, &record->header.process, BPF_ANY);

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
-/* Signals that were sent to the launcher and to the command alike, as by kill(2) of their process group. */
+/*
+ * Signals that one sender sends both to the launcher and to the command, for example with kill(2) of their process
+ * group.
+ */
 #ifndef TRACER_SIGNAL_BPF_H
 #define TRACER_SIGNAL_BPF_H
 
-/* One hand goes through the processes of a group, or all of them, in less time than this; user space waits longer. */
+/* One sender signals all processes of a group, or of the machine, in less time than this. User space waits longer. */
 #define PAIR_NS (4 * 1000 * 1000)
 
 struct sent_signal {
 	__u64 time_ns;
-	__u64 sender; /* tgid and pid, never 0; 0: no signal, or one that has its counterpart */
+	__u64 sender; /* tgid and tid; 0: no signal, or a signal that already has its pair */
 	__u32 receiver;
 	__u32 reserved;
 };
 
-/* By number the last one that was sent to either of the two. */
+/* The last signal that was sent to one of the two, by number. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, SIGNALS);
@@ -35,7 +38,7 @@ int handle_signal(struct bpf_raw_tracepoint_args *ctx)
 	if (tgid != unshared.root_tgid && tgid != unshared.launcher_tgid)
 		return 0;
 	if (sender >> 32 == unshared.launcher_tgid)
-		return 0; /* passed on by ourselves */
+		return 0; /* process-tracer itself has forwarded it */
 	last = bpf_map_lookup_elem(&sent_signals, &signal);
 	if (!last)
 		return 0;

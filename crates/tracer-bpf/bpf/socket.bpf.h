@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
-/* What a socket is: its addresses, and by which number it is told from others. */
+/* Sockets: their addresses, and the numbers that identify them. */
 #ifndef TRACER_SOCKET_BPF_H
 #define TRACER_SOCKET_BPF_H
 
@@ -7,7 +7,7 @@
 
 #define PORT_DNS 53
 
-/* Addresses have 16 bytes, at multiples of four. Where clang does not know that, it copies them byte by byte. */
+/* An address has 16 bytes, aligned to four. If clang does not know that, it copies byte by byte. */
 static __always_inline void copy_address(void *to, const void *from)
 {
 	__u32 *words = to;
@@ -16,7 +16,7 @@ static __always_inline void copy_address(void *to, const void *from)
 		words[i] = ((const __u32 *)from)[i];
 }
 
-/* An IPv4 address as v4-mapped. */
+/* Writes an IPv4 address as v4-mapped. */
 static __always_inline void map_address(void *to, const void *from)
 {
 	__u32 *words = to;
@@ -26,7 +26,7 @@ static __always_inline void map_address(void *to, const void *from)
 	words[3] = *(const __u32 *)from;
 }
 
-/* Room for the struct sock_common that any socket begins with. It is read in one go, since every read takes a call. */
+/* Room for the struct sock_common at the beginning of any socket. It is read at once, because every read is a call. */
 struct sock_room {
 	__u64 words[17];
 };
@@ -61,7 +61,7 @@ static __always_inline __u32 network_namespace(struct net *net)
 	return BPF_CORE_READ(net, ns.inum);
 }
 
-/* One-to-one, and nobody without the key gets from the one to the other: the finaliser of MurmurHash3. */
+/* A one-to-one function that only the key can invert: the finaliser of MurmurHash3. */
 static __always_inline __u64 disguised(__u64 address)
 {
 	address ^= unshared.socket_key;

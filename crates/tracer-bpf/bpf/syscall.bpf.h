@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * System calls that nothing else tells of: of exec(2) those that failed, and connect(2) to unix sockets. The tracepoint
- * slows down every system call on the machine, so this is only attached when one of the two is asked for.
+ * System calls without a tracepoint of their own: failed exec(2), and connect(2) to unix sockets. The tracepoint
+ * sys_exit slows down every system call on the machine. So this program is attached only if the user asks for one of
+ * the two.
  */
 #ifndef TRACER_SYSCALL_BPF_H
 #define TRACER_SYSCALL_BPF_H
 
-/* What the kernel restarts, nobody has seen fail: include/linux/errno.h, ERESTARTSYS. */
+/* Larger errors are internal: the kernel restarts such a call. include/linux/errno.h, ERESTARTSYS. */
 #define MOST_ERRNO 511
 
 struct failed_exec_scratch {
@@ -26,7 +27,7 @@ static __always_inline void emit_failed_exec(__u64 file, __u32 error)
 		return;
 	fill_header(&scratch->record.header, (struct task_struct *)bpf_get_current_task(), RECORD_FAILED_EXEC);
 	scratch->record.error = error;
-	/* It may be what has failed: EFAULT. */
+	/* This address can be the reason of the failure: EFAULT. */
 	length = bpf_probe_read_user_str(scratch->file, PATH_BYTES, (void *)file);
 	size = length > 0 ? length : 0;
 	if (size > PATH_BYTES)
@@ -49,7 +50,7 @@ static __always_inline void emit_unix_connect(void *address, __u64 size, __u32 e
 	struct unix_connect connect = {};
 	__u16 family;
 
-	/* Without a name it is no address to connect to. */
+	/* An address without a name cannot be connected to. */
 	if (size <= UNIX_FAMILY_BYTES || bpf_probe_read_user(&family, sizeof(family), address) || family != AF_UNIX)
 		return;
 	size -= UNIX_FAMILY_BYTES;

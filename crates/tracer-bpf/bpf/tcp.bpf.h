@@ -2,9 +2,9 @@
 /*
  * TCP connections of the tracked processes.
  *
- * Most state changes happen in softirq, where the current task has nothing to do with the socket. So the owner is noted
- * when it acts for itself: at connect(), at listen() for what will be accepted, and at the first read of an accepted
- * connection, which moves it from the listener to the worker.
+ * Most state changes happen in softirq context, where any task can be current. So the owner is noted when it acts
+ * itself: at connect(), at listen() for later accepted connections, and at the first read of an accepted connection.
+ * This read moves the connection from the listener to the worker.
  */
 #ifndef TRACER_TCP_BPF_H
 #define TRACER_TCP_BPF_H
@@ -13,8 +13,8 @@ struct connection {
 	struct identity owner;
 	__u64 opened_ns;
 	__u8 direction;
-	__u8 closed_by; /* whose FIN or RST came first so far */
-	__u8 is_owned;	/* the owner has used it; before that it is the listener */
+	__u8 closed_by; /* the side whose FIN or RST came first so far */
+	__u8 is_owned;	/* the owner has used it; before that the owner is the listener */
 	__u8 is_established;
 	__u8 is_dns;	/* connected to a name server */
 	__u8 is_hidden; /* the restricted user cannot see it in /proc/net/tcp */
@@ -24,13 +24,13 @@ struct connection {
 struct listener_key {
 	__u32 network_namespace;
 	__u16 port;
-	__u16 family;	  /* what an IPv6 socket accepts is IPv6 to the kernel, even with v4-mapped addresses */
+	__u16 family;	  /* a connection of an IPv6 listener is AF_INET6, also with v4-mapped addresses */
 	__u8 address[16]; /* IPv4 as v4-mapped */
 };
 
 struct listener {
 	struct identity owner;
-	__u64 sockets; /* several may listen at one address and port: SO_REUSEPORT */
+	__u64 sockets; /* several can listen at one address and port: SO_REUSEPORT */
 };
 
 struct {
@@ -47,7 +47,7 @@ struct {
 	__type(value, struct listener);
 } listeners SEC(".maps");
 
-/* The sockets among these that listen: when one stops, it may have forgotten its port. */
+/* The listening sockets. A socket that stops listening may have lost its port. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -66,7 +66,7 @@ static __always_inline void fill_listener_key(struct listener_key *key, struct s
 	fill_local_address(key->address, common);
 }
 
-/* Who listens where this new connection came in: at its very address, at any IPv4 one, or at any at all. */
+/* The listener of a new connection: at its exact address, at any IPv4 address, or at any address. */
 static __always_inline struct listener *find_listener(struct sock *sk)
 {
 	struct listener_key key = {};
@@ -87,15 +87,15 @@ static __always_inline struct listener *find_listener(struct sock *sk)
 }
 
 /*
- * Payload as the owner sees it. Sent: what it wrote, whether acknowledged yet or not. bytes_sent counts payload alone,
- * so no correction for SYN and FIN; bytes_received counts the peer's FIN.
+ * Payload as the owner sees it. Sent bytes are the bytes that it wrote, acknowledged or not. bytes_sent counts payload
+ * only, without SYN and FIN. bytes_received counts the peer's FIN.
  */
 static __always_inline void read_counters(struct connection_record *record, struct sock *sk, struct sock_common *common)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u32 unsent = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_nxt);
 
-	/* A dissolved socket has begun a new sequence. */
+	/* After connect() to AF_UNSPEC a socket has a new sequence. */
 	if (common->skc_state == TCP_CLOSE)
 		unsent = 0;
 
@@ -104,7 +104,7 @@ static __always_inline void read_counters(struct connection_record *record, stru
 	if (record->bytes_received && (common->skc_flags & (1UL << SOCK_DONE)))
 		record->bytes_received--;
 	BPF_CORE_READ_INTO(&record->retransmits, tp, total_retrans);
-	record->round_trip_us = BPF_CORE_READ(tp, srtt_us) >> 3; /* kept in eighths */
+	record->round_trip_us = BPF_CORE_READ(tp, srtt_us) >> 3; /* in eighths */
 	record->variance_us = BPF_CORE_READ(tp, mdev_us) >> 2;	 /* in quarters */
 }
 
@@ -138,8 +138,11 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 	return 0;
 }
 
-/* Whether it is of a withheld process, in another network than the restricted user's, and not in one of their own
- * making either: user_namespaces(7), "the owner of a user namespace has all capabilities in it". */
+/*
+ * Whether the restricted user must not see the connection. It belongs to a withheld process, in another network
+ * namespace, and the user does not own that namespace: user_namespaces(7), "the owner of a user namespace has all
+ * capabilities in it".
+ */
 static __always_inline bool is_hidden_from_viewer(__u64 socket, __u32 owner_tgid)
 {
 	struct tracked_process *owner;
@@ -155,7 +158,7 @@ static __always_inline bool is_hidden_from_viewer(__u64 socket, __u32 owner_tgid
 	       BPF_CORE_READ(net, user_ns, owner.val) != unshared.user_id;
 }
 
-/* By a process, `owner_start` and `owner_tgid`. Gives 0 if there is no room for it. */
+/* A process, `owner_start` and `owner_tgid`, opens a connection. Returns 0 if there is no room for it. */
 __noinline int open_connection(__u64 socket, __u64 owner_start, __u32 owner_tgid, __u32 direction)
 {
 	struct connection connection = {};
@@ -188,7 +191,7 @@ __noinline int close_connection(__u64 socket, __u32 error)
 		forget_dns_streams(socket);
 	if (error)
 		connection->closed_by = CLOSED_BY_NOBODY;
-	/* Otherwise a handshake that came to nothing, which no process has seen. */
+	/* Otherwise the handshake has failed, and no process has seen it. */
 	if (connection->direction == DIRECTION_CONNECT || connection->is_established)
 		emit_connection(socket, CONNECTION_CLOSED, error);
 	bpf_map_delete_elem(&connections, &socket);
@@ -214,7 +217,7 @@ __noinline int start_listening(__u64 socket)
 	if (!owner)
 		return 0;
 	fill_listener_key(&key, (struct sock *)socket);
-	/* listen() without bind() gets its port only later. */
+	/* listen() without bind() gets its port later. */
 	if (!key.port)
 		return 0;
 	if (bpf_map_update_elem(&listening, &socket, &key, BPF_ANY)) {
@@ -253,13 +256,13 @@ __noinline int stop_listening(__u64 socket)
 }
 
 /*
- * Has the owner let go? Its own close() shows as the first FIN, or as a change into the same state when a half-close
- * has sent that FIN before, or as an abort to CLOSE; each time with both directions shut. What the peer does later to a
- * half-closed socket also ends in CLOSE, but from other states.
+ * Whether the owner has closed the socket. Its close() shows as the first FIN, or as a change into the same state if a
+ * half-close has sent the FIN before, or as an abort to CLOSE. Each time both directions are shut. A half-closed socket
+ * can also end in CLOSE because of the peer, but from other states.
  */
 static __always_inline bool closed_by_owner(struct sock *sk, int old_state, int new_state)
 {
-	/* Aborted, or dissolved by connect() to nowhere, or a connect() that failed before it began. */
+	/* An abort, a connect() to AF_UNSPEC, or a connect() that failed before it began. */
 	if (new_state == TCP_CLOSE && (old_state == TCP_ESTABLISHED || old_state == TCP_CLOSE_WAIT ||
 				       old_state == TCP_SYN_RECV || old_state == TCP_SYN_SENT))
 		return true;
@@ -268,7 +271,7 @@ static __always_inline bool closed_by_owner(struct sock *sk, int old_state, int 
 	return old_state == new_state || new_state == TCP_FIN_WAIT1 || new_state == TCP_LAST_ACK;
 }
 
-/* Of a socket that a process has made before. */
+/* Follows the state of a socket that a process has opened before. */
 static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int new_state)
 {
 	__u64 key = (__u64)sk;
@@ -293,7 +296,7 @@ static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int 
 	if (closed_by_owner(sk, old_state, new_state)) {
 		struct identity *user = tracked_or_exiting_current();
 
-		/* Never read from: whoever closes it had it. */
+		/* It was never read from. The process that closes it is its owner. */
 		if (!connection->is_owned && user)
 			connection->owner = *user;
 		close_connection(key, 0);
@@ -302,17 +305,19 @@ static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int 
 }
 
 /*
- * A process that changes the state of its socket has locked it, and may be interrupted by a softirq, which changes the
- * states of others; or it keeps softirqs off as well. Since Linux 6.1 the kernel does not run a program again within
- * itself, so it calls two, one after the other: what the first one could not see to, since it has been interrupted, the
- * second one does.
+ * A process that changes the state of its socket has locked the socket. A softirq can interrupt it and change the
+ * states of other sockets. Since Linux 6.1 the kernel does not run a program within itself. So it runs two programs,
+ * one after the other. The second one handles the changes that the first one could not handle because it was
+ * interrupted.
  */
 
-/* The change in a softirq that the first one has seen to, and the second one has not come to yet. */
+/* The change in a softirq that the first program has handled, and that the second one has not reached yet. */
 PER_PROCESSOR(seen_to, __u64, 1)
 
-/* Told from every other one, and not 0: the uppermost 16 bits of kernel addresses are all alike, and the first one is
- * set. */
+/*
+ * A number that is different for every change, and not 0. The uppermost 16 bits of all kernel addresses are the same,
+ * and the first bit is set.
+ */
 static __always_inline __u64 change_of(struct bpf_raw_tracepoint_args *ctx)
 {
 	return ctx->args[0] ^ ctx->args[1] << 56 ^ ctx->args[2] << 48;
@@ -346,7 +351,7 @@ int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	return follow_tcp_state(sk, old_state, new_state);
 }
 
-/* None of what only a process does. */
+/* It handles no change that only a process makes. */
 SEC("raw_tp/inet_sock_set_state")
 int handle_nested_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -365,8 +370,7 @@ int handle_nested_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP ? follow_tcp_state(sk, ctx->args[1], ctx->args[2]) : 0;
 }
 
-/* A read, by the process that does it: the true owner of an accepted connection, and who gets a name server's answer.
- */
+/* A read. The reader is the true owner of an accepted connection, and gets the answer of a name server. */
 SEC("raw_tp/tcp_rcv_space_adjust")
 int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -380,7 +384,7 @@ int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 	connection = bpf_map_lookup_elem(&connections, &key);
 	if (!connection || (connection->is_owned && !connection->is_dns))
 		return 0;
-	/* What the kernel itself reads in a softirq, it reads for nobody. */
+	/* A read of the kernel in a softirq is for no process. */
 	if (!BPF_CORE_READ(sk, sk_lock.owned))
 		return 0;
 	if (connection->is_dns)
@@ -392,7 +396,7 @@ int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 	return emit_connection(key, CONNECTION_OWNED, 0);
 }
 
-/* The socket is gone, whatever happened before: nothing stays in the table. */
+/* The socket is gone. Its entry must not stay in the table, whatever happened before. */
 SEC("raw_tp/tcp_destroy_sock")
 int handle_tcp_destroy(struct bpf_raw_tracepoint_args *ctx)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only
-/* The one BPF object: everything the kernel side does, joined. */
+/* The BPF object. It joins all the headers. */
 #include <stdbool.h>
 
 #include <linux/bpf.h>

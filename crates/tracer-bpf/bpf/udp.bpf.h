@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * What the tracked processes send and get, on its way: UDP flows, what is said to name servers over UDP, and what is
- * asked of them over TCP.
+ * The packets of the tracked processes: UDP flows, DNS over UDP, and questions over TCP.
  *
- * A datagram is handed to a device in its process's own context, from a socket; who is running when the device's queue
- * lets it go has nothing to do with it. One that comes in does so in softirq, where the current task has nothing to do
- * with it, before any address translation is undone: it is known by the ports.
+ * The kernel hands a datagram to a device in the context of the sending process. Later, when the device's queue sends
+ * it, any task can be current. A datagram comes in in softirq context, where any task can be current, and before
+ * address translation is undone. So its ports identify it.
  */
 #ifndef TRACER_UDP_BPF_H
 #define TRACER_UDP_BPF_H
 
-/* Of a socket: sock_common.skc_portpair. */
+/* The ports of a socket: sock_common.skc_portpair. */
 struct port_pair {
 	__be16 peer;
 	__u16 local;
 };
 
-/* Over TCP. Whoever has locked the socket sends, or puts aside what comes in: so it is the current task's call. */
+/* A question over TCP. If the socket is locked, its owner is in a system call, and that is the current task. */
 __noinline int tell_query(__u64 socket)
 {
 	struct sock *sk = (struct sock *)socket;
@@ -41,7 +40,7 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 	__u32 sender_tgid;
 	__u16 protocol;
 
-	/* On its way through bridges and other namespaces a packet has no socket any more. */
+	/* On its way through bridges and other namespaces a packet has no socket. */
 	if (!sk)
 		return 0;
 	protocol = BPF_CORE_READ(sk, sk_protocol);
@@ -58,7 +57,9 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 	sender_tgid = sender && may_look_at_socket(sk) ? sender->identity.tgid : 0;
 	if (sender_tgid && !unshared.has_sent)
 		unshared.has_sent = 1;
-	/* Where the destination is translated, as for the resolver in a container, a connected socket still knows it.
+	/*
+	 * If the destination is translated, as for the resolver in a container, a connected socket still has the
+	 * original one.
 	 */
 	if (datagram->destination_port == PORT_DNS || ports.peer == bpf_htons(PORT_DNS))
 		return sender_tgid ? emit_query((__u64)skb, (__u64)sk) : 0;
@@ -72,7 +73,7 @@ int handle_udp_receive(struct bpf_raw_tracepoint_args *ctx)
 	struct net_device *dev;
 	__u64 net;
 
-	/* Not a look at any packet before somebody has sent one. */
+	/* Before a tracked process has sent a datagram, no packet is examined. */
 	if (!unshared.has_sent || !read_datagram((__u64)skb, (__u64)BPF_CORE_READ(skb, data), INCOMING))
 		return 0;
 	dev = BPF_CORE_READ(skb, dev);

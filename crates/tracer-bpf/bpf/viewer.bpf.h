@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
-/* The restricted user: an ordinary user who traces, and sees no more than the kernel would show them. */
+/* The restricted user: an ordinary user who traces. They see no more than the kernel would show them. */
 #ifndef TRACER_VIEWER_BPF_H
 #define TRACER_VIEWER_BPF_H
 
-/* Zero if all of a task's credentials are the restricted user's, and none of them is a privilege. One value instead of
- * conditions, since the verifier follows both ways of each. */
+/*
+ * Returns 0 if all credentials of a task are the restricted user's and none is a privilege. It is one value instead of
+ * conditions, because the verifier follows both ways of each condition.
+ */
 static __always_inline __u64 foreign_credentials(struct task_struct *task)
 {
 	const struct cred *cred = BPF_CORE_READ(task, cred);
@@ -16,7 +18,10 @@ static __always_inline __u64 foreign_credentials(struct task_struct *task)
 	       permitted_capabilities(cred);
 }
 
-/* Whether the kernel would let the restricted user look at it through /proc: kernel/ptrace.c, ptrace_may_access(). */
+/*
+ * Whether the kernel would let the restricted user look at the task through /proc: kernel/ptrace.c,
+ * ptrace_may_access().
+ */
 static __always_inline bool may_look_at(struct task_struct *task, struct mm_struct *mm)
 {
 	if (!unshared.is_restricted)
@@ -31,7 +36,9 @@ static __always_inline __u32 visibility_of(struct task_struct *task, struct mm_s
 	return unshared.hides_processes ? VISIBLE_IDS : VISIBLE_PUBLIC;
 }
 
-/* Another user may hand a socket to a process of the restricted user. That does not show them what passes it. */
+/*
+ * Another user can pass a socket to a process of the restricted user. The restricted user still must not see its data.
+ */
 static __always_inline bool may_look_at_socket(struct sock *sk)
 {
 	return !unshared.is_restricted || BPF_CORE_READ(sk, sk_uid.val) == unshared.user_id;

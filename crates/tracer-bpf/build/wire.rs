@@ -30,7 +30,7 @@ pub(crate) fn generate(header: &str) -> Result<String, String> {
 
 /// The names of the kernel types that a header declares: `struct NAME {` and `} NAME;` of a typedef.
 pub(crate) fn type_names(header: &str) -> Vec<&str> {
-    // Behind three underscores stands which of several versions it is; to the kernel they have the same name.
+    // Three underscores separate the name from a version. For the kernel all versions have the same name.
     header.lines().filter_map(declared).map(|name| name.split("___").next().unwrap_or(name)).collect()
 }
 
@@ -61,7 +61,7 @@ fn constant(define: &str, rust: &mut String) -> Result<(), String> {
     Ok(())
 }
 
-/// A decimal number. One that begins with zero would be octal in C.
+/// A decimal number. With a leading zero it would be octal in C.
 fn number(text: &str) -> Option<u32> {
     if text.len() > 1 && text.starts_with('0') { None } else { text.parse().ok() }
 }

@@ -1,4 +1,4 @@
-//! The bpf(2) commands that a reduced type information makes our own: aya's loader would parse all of the kernel's.
+//! The bpf(2) commands. aya's loader would parse all types of the kernel, but these calls need only the reduced ones.
 
 use std::{
     ffi::CStr,
@@ -9,7 +9,8 @@ use std::{
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_prog_info, bpf_prog_type};
 use nix::libc;
 
-/// Loads type information of our own object: global functions are only verified once each if they have types.
+/// Loads the type information of the object. The verifier verifies a global function once only if the function has
+/// types.
 pub(crate) fn load_types(btf: &[u8]) -> io::Result<OwnedFd> {
     let mut attributes = zeroed();
     attributes.__bindgen_anon_7.btf = address(btf);
@@ -27,10 +28,10 @@ pub(crate) struct RawTracepoint<'a> {
 }
 
 impl RawTracepoint<'_> {
-    /// Has the kernel verify and load it; `log` receives what the verifier has to say, if there is room in it.
+    /// Lets the kernel verify and load the program. The verifier writes into `log`, unless it is empty.
     pub(crate) fn load(&self, log: &mut [u8]) -> io::Result<OwnedFd> {
         let mut attributes = zeroed();
-        // SAFETY: all of the union is zeroed, and any bytes are a value of this variant.
+        // SAFETY: the whole union is zeroed, and any bytes are a value of this variant.
         let program = unsafe { &mut attributes.__bindgen_anon_3 };
         program.prog_type = bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT as u32;
         program.insns = address(self.instructions);
@@ -40,7 +41,7 @@ impl RawTracepoint<'_> {
         program.func_info = address(self.functions);
         program.func_info_cnt = length(self.functions);
         program.func_info_rec_size = size_of::<bpf_func_info>() as u32;
-        // The last byte stays a NUL.
+        // The last byte stays NUL.
         for (to, from) in program.prog_name[..15].iter_mut().zip(self.name.bytes()) {
             *to = from as libc::c_char;
         }
@@ -53,7 +54,7 @@ impl RawTracepoint<'_> {
     }
 }
 
-/// Attaches a program; it runs until the descriptor is closed.
+/// Attaches a program. It runs until the descriptor is closed.
 pub(crate) fn attach(program: &impl AsFd, tracepoint: &CStr) -> io::Result<OwnedFd> {
     let mut attributes = zeroed();
     attributes.raw_tracepoint.name = tracepoint.as_ptr() as u64;
@@ -61,7 +62,7 @@ pub(crate) fn attach(program: &impl AsFd, tracepoint: &CStr) -> io::Result<Owned
     bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attributes)
 }
 
-/// How often the kernel has not run a program since it was running on that processor already. Kernels older than 6.1 run
+/// How often the kernel has skipped a program because it was already running on that processor. Kernels before 6.1 run
 /// it all the same.
 pub(crate) fn missed_runs(program: &impl AsFd) -> io::Result<u64> {
     // SAFETY: a struct of plain numbers.
@@ -74,22 +75,22 @@ pub(crate) fn missed_runs(program: &impl AsFd) -> io::Result<u64> {
     Ok(info.recursion_misses)
 }
 
-/// A command that gives a new descriptor.
+/// Runs a command that returns a new descriptor.
 fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
     let descriptor = self::command(command, attributes)?;
-    // SAFETY: the commands used here give a descriptor that nobody else has.
+    // SAFETY: the commands used here return a new descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 fn command(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<i32> {
     let size = size_of::<bpf_attr>();
-    // SAFETY: the attributes are of that size, and what they point to outlives the call.
+    // SAFETY: the attributes have this size, and all that they point to outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_int, attributes, size) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }
 
 fn zeroed() -> bpf_attr {
-    // SAFETY: a union of plain numbers, for which zeroes are what the kernel takes for "not given".
+    // SAFETY: a union of plain numbers. For the kernel a zero means "not given".
     unsafe { mem::zeroed() }
 }
 

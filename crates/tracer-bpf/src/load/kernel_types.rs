@@ -1,8 +1,8 @@
-//! The kernel's type information (BTF), reduced to what our programs' relocations look at.
+//! The kernel's type information (BTF), reduced to the types that the relocations of our programs use.
 //!
-//! A kernel describes well over a hundred thousand types, and a loader that parses them all, then looks through all of
-//! them for every type it relocates against, spends most of its time there. Relocations find types by name and follow
-//! their members, but no pointers; so the types of our names and all that lies within them are enough: a few hundred.
+//! A kernel describes well over a hundred thousand types. A loader that parses them all, and searches them for each
+//! relocation, spends most of its time there. Relocations find types by name and follow their members, but no pointers.
+//! So the types with our names and the types within them are enough: a few hundred.
 
 use std::collections::HashMap;
 
@@ -12,15 +12,15 @@ use object::Endianness;
 /// Why type information could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TypesError {
-    /// The text of /sys/kernel/btf/vmlinux ends early, or is no such text.
+    /// The content of /sys/kernel/btf/vmlinux ends early, or is invalid.
     #[error("the kernel's type information is malformed")]
     Malformed,
-    /// What was left of it is not understood.
+    /// The reduced types are invalid.
     #[error("the kernel's reduced type information is not usable: {0}")]
     Unusable(#[from] BtfError),
 }
 
-/// The types of these names, and what lies within them.
+/// Returns the types with these names, and the types within them.
 pub(crate) fn reduced(vmlinux: &[u8], names: &[&str]) -> Result<Btf, TypesError> {
     let wanted = Wanted::new(names);
     let source = Source::parse(vmlinux, &wanted).ok_or(TypesError::Malformed)?;
@@ -58,29 +58,29 @@ const ENUMERATOR64: usize = 12;
 /// MAX_RESOLVE_DEPTH. Malformed types can contain themselves.
 const DEPTH: u32 = 256;
 
-/// Types are records of different size. To find one by its id takes a walk from the nearest mark.
+/// Types are records of different sizes. To find one by its id, a walk starts at the nearest mark.
 const MARKED: u32 = 64;
 
 /// All of a kernel's types.
 struct Source<'a> {
     types: &'a [u8],
     strings: &'a [u8],
-    /// Where every [`MARKED`]th type begins, by its id divided by that.
+    /// The offset of every [`MARKED`]th type, by its id divided by [`MARKED`].
     marks: Vec<usize>,
-    /// Ids of the types that are wanted.
+    /// Ids of the wanted types.
     wanted: Vec<u32>,
 }
 
-/// The names that are looked for. Most others are told from them by their beginning.
+/// The wanted names. The first bytes rule out most other names.
 struct Wanted<'a> {
     names: &'a [&'a str],
-    /// A bit for each beginning that one of them has, or another with it.
+    /// A bit for each beginning of a wanted name. Other names can share the bit.
     beginnings: [u64; 64],
 }
 
 impl<'a> Wanted<'a> {
     fn new(names: &'a [&'a str]) -> Self {
-        // Behind a shorter name there is more than its NUL.
+        // A shorter name is followed by other bytes than its NUL.
         let mut beginnings = if names.iter().all(|name| name.len() >= 3) { [0; 64] } else { [u64::MAX; 64] };
         for name in names {
             let bytes: Vec<u8> = name.bytes().chain([0; 4]).take(4).collect();
@@ -90,12 +90,12 @@ impl<'a> Wanted<'a> {
         Self { names, beginnings }
     }
 
-    /// Of the four bytes that a name begins with, and perhaps ends.
+    /// The bit of the first four bytes of a name, with its NUL if it is short.
     fn bit(beginning: u32) -> usize {
         (beginning.wrapping_mul(0x9e37_79b1) >> 20) as usize
     }
 
-    /// Whether it is the name that stands there.
+    /// Whether the name at this offset is a wanted one.
     fn has(&self, strings: &[u8], offset: u32) -> bool {
         let Some(name) = strings.get(offset as usize..) else { return false };
         let bit = Self::bit(u32_at(name, 0).unwrap_or_default());
@@ -116,7 +116,7 @@ impl<'a> Source<'a> {
             bytes.get(start..start.checked_add(u32_at(bytes, at + 4)? as usize)?)
         };
         let (types, strings) = (section(8)?, section(16)?);
-        // Type 0 is void, and begins nowhere.
+        // Type 0 is void, and has no record.
         let (mut marks, mut found) = (vec![0], Vec::new());
         let (mut id, mut at) = (1, 0);
         while at < types.len() {
@@ -134,10 +134,10 @@ impl<'a> Source<'a> {
         Some(Self { types, strings, marks, wanted: found })
     }
 
-    /// Where that type begins.
+    /// The offset of a type.
     fn offset(&self, id: u32) -> Option<usize> {
         let mark = *self.marks.get((id / MARKED) as usize)?;
-        // Type 1 is the first that begins somewhere.
+        // Type 1 is the first one with a record.
         let steps = if id < MARKED { id.checked_sub(1)? } else { id % MARKED };
         (0..steps).try_fold(mark, |at, _| Some(at + size_of_type(u32_at(self.types, at + 4)?)?))
     }
@@ -181,7 +181,7 @@ impl<'a> Source<'a> {
                     set_u32(&mut record, at, kind);
                 }
             }
-            // What it points to is another matter.
+            // Relocations follow no pointers.
             KIND_PTR => set_u32(&mut record, 8, 0),
             kind @ (KIND_ENUM | KIND_ENUM64) => {
                 let size = if kind == KIND_ENUM { ENUMERATOR } else { ENUMERATOR64 };
@@ -190,7 +190,7 @@ impl<'a> Source<'a> {
                     set_u32(&mut record, at, name);
                 }
             }
-            // Nothing else lies within a struct but modifiers and names of types.
+            // A struct contains nothing else than modifiers and typedefs.
             KIND_FUNC_PROTO | KIND_VAR | KIND_DATASEC | KIND_DECL_TAG => return None,
             KIND_INT => {}
             _ if has_type(kind_of(info)) => {
@@ -251,12 +251,12 @@ fn kind_of(info: u32) -> u32 {
     info >> 24 & 0x1f
 }
 
-/// Whether the third field of `struct btf_type` names a type: of a typedef, a modifier, a tag or a function.
+/// Whether the third field of `struct btf_type` is a type: for a typedef, a modifier, a tag or a function.
 fn has_type(kind: u32) -> bool {
     matches!(kind, 8..=12 | 18)
 }
 
-/// Bytes that a type takes, by its kind and number of members.
+/// The size of a type's record in bytes, by its kind and number of members.
 fn size_of_type(info: u32) -> Option<usize> {
     let members = (info & 0xffff) as usize;
     Some(
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_within_comes_along_and_what_is_pointed_to_does_not() {
+    fn types_within_a_type_are_copied_and_types_behind_pointers_are_not() {
         let btf = reduced(&sample(), &["wanted"]).unwrap();
         for (name, kind) in [("wanted", BtfKind::Struct), ("other", BtfKind::Struct), ("u32", BtfKind::Typedef)] {
             assert!(btf.id_by_type_name_kind(name, kind).is_ok(), "{name}");
@@ -341,7 +341,7 @@ mod tests {
     fn malformed_types_are_an_error() {
         let sample = sample();
         for length in 0..sample.len() {
-            // Cut in the strings, the last name may merely be shorter.
+            // If the cut is in the strings, only the last name may be shorter.
             let _ = reduced(&sample[..length], &["wanted"]);
         }
         assert!(reduced(&sample[..100], &["wanted"]).is_err());

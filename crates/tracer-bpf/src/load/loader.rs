@@ -41,14 +41,15 @@ use crate::{
     wire,
 };
 
-/// Maps of one value each: variables of the programs, named after their sections.
+/// These maps have one value each: the variables of the programs. A section names each map.
 const SHARED: &str = ".bss.shared";
 const UNSHARED: &str = ".bss.unshared";
 
-/// Room for what the verifier says of a program that it refuses: what matters comes last. Linux before 5.15 takes no more.
+/// Room for the log of the verifier, if it refuses a program. The reason comes last. Linux before 5.15 accepts no more
+/// room.
 const VERIFIER_LOG: usize = (16 << 20) - 1;
 
-/// Why the programs are not running.
+/// Why the programs could not be attached.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum LoadError {
@@ -82,18 +83,18 @@ pub enum LoadError {
     Descriptor(io::Error),
 }
 
-/// Of the verifier's log the line before its statistics: the reason.
+/// Returns the reason in the verifier's log: the line before its statistics.
 fn verdict(log: &str) -> String {
     let is_reason = |line: &&str| !line.starts_with("processed ") && !line.trim().is_empty();
     log.lines().rfind(is_reason).map(|line| format!("; the verifier: {}", line.trim())).unwrap_or_default()
 }
 
 impl Attached {
-    /// Loads and attaches the programs. From here on they run, and report nothing until a launch is armed.
+    /// Loads and attaches the programs. From then on they run, but they report nothing until a launch is armed.
     ///
     /// # Errors
     ///
-    /// What the kernel refused; [`crate::probe::check`] tells beforehand what can be told.
+    /// What the kernel refused. [`crate::probe::check`] finds the usual obstacles beforehand.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let begun = Instant::now();
         if !options.are_allowed() {
@@ -103,7 +104,7 @@ impl Attached {
         let mut object = Object::parse(wire::OBJECT)?;
         let types = load_own_types(&mut object)?;
         let object_there = Instant::now();
-        // The kernel has the memory of maps to clear meanwhile.
+        // At the same time the kernel clears the memory of the maps.
         let definitions = definitions(mem::take(&mut object.maps), options)?;
         let create = |definition| create(definition, &types);
         let created = thread::scope(|scope| -> Result<_, LoadError> {
@@ -154,7 +155,8 @@ fn set_unshared(map: &mut Map, options: &Options) -> Result<(), MapError> {
         tells_unix: options.unix.into(),
         has_dns_streams: 0,
         hides_processes: viewer.is_some_and(|viewer| viewer.hides_processes).into(),
-        // We are in the viewer's network, as a helper of sudo's too. Inode numbers of namespaces are 32 bits wide.
+        // This process is in the viewer's network namespace, also as a helper of sudo. Inode numbers of namespaces have
+        // 32 bits.
         network_namespace: fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino() as u32),
         reserved: 0,
         root_cgroup: 0,
@@ -163,10 +165,11 @@ fn set_unshared(map: &mut Map, options: &Options) -> Result<(), MapError> {
     Array::try_from(map)?.set(0, values, 0)
 }
 
-/// The kernel's types, as far as we need them. Linux since 6.16 has them mapped; reading takes a call for every page.
+/// The kernel's types that the programs need. Since Linux 6.16 the file can be mapped. To read it takes a call for each
+/// page.
 fn kernel_types() -> Result<Btf, LoadError> {
     let file = File::open(KERNEL_TYPES).map_err(LoadError::ReadTypes)?;
-    // SAFETY: what the kernel has there does not change.
+    // SAFETY: the kernel does not change this file.
     if let Ok(vmlinux) = unsafe { MmapOptions::new().map_copy_read_only(&file) } {
         return Ok(kernel_types::reduced(&vmlinux, wire::KERNEL_TYPE_NAMES)?);
     }
@@ -174,7 +177,7 @@ fn kernel_types() -> Result<Btf, LoadError> {
     Ok(kernel_types::reduced(&vmlinux, wire::KERNEL_TYPE_NAMES)?)
 }
 
-/// Loads the object's own types, reduced to what Linux 5.8 understands; later kernels understand that as well.
+/// Loads the object's own types, reduced to the kinds that Linux 5.8 knows.
 fn load_own_types(object: &mut Object) -> Result<OwnedFd, LoadError> {
     let (functions, global_functions, data_sections) = (true, true, true);
     let features = BtfFeatures::new(functions, global_functions, data_sections, false, false, false, false, false);
@@ -182,17 +185,17 @@ fn load_own_types(object: &mut Object) -> Result<OwnedFd, LoadError> {
     syscall::load_types(&types.to_bytes()).map_err(LoadError::LoadTypes)
 }
 
-/// What is to be done, by whoever has time.
+/// Tasks for several threads.
 struct Queue<T>(Mutex<Vec<T>>);
 
 impl<T> Queue<T> {
-    /// What takes longest comes first, so that nobody is left waiting for it.
+    /// The most expensive task comes first, so that no thread has to wait for it at the end.
     fn new(mut items: Vec<T>, cost: impl Fn(&T) -> u64) -> Self {
         items.sort_by_key(cost);
         Self(Mutex::new(items))
     }
 
-    /// Does one after the other, as others may at the same time. Where something fails, nobody begins anything more.
+    /// Does one task after the other. Other threads may do the same. After an error no thread begins another task.
     fn work_off<R>(&self, mut work: impl FnMut(T) -> Result<R, LoadError>) -> Result<Vec<R>, LoadError> {
         let items = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let done: Result<Vec<R>, LoadError> = iter::from_fn(|| items().pop()).map(&mut work).collect();
@@ -206,7 +209,7 @@ impl<T> Queue<T> {
 /// A map of the object, by name.
 type Definition = (String, obj::Map);
 
-/// The maps that are to be made.
+/// The maps of the object, with their sizes.
 fn definitions(maps: HashMap<String, obj::Map>, options: &Options) -> Result<Queue<Definition>, LoadError> {
     let processors = nr_cpus().map_err(|(_, error)| LoadError::Processors(error))? as u32;
     let mut maps: Vec<_> = maps.into_iter().collect();
@@ -230,7 +233,7 @@ fn create((name, map): Definition, types: &OwnedFd) -> Result<(Definition, MapDa
     }
 }
 
-/// Writes the descriptors of the maps, and the functions that they call, into the programs.
+/// Writes the descriptors of the maps and the called functions into the programs.
 fn link(object: &mut Object, created: Vec<(Definition, MapData)>) -> Result<HashMap<String, MapData>, LoadError> {
     let functions: HashSet<_> = object.functions.keys().map(|(section, _)| *section).collect();
     let descriptors = created.iter().map(|((name, map), data)| (name.as_str(), data.fd().as_fd().as_raw_fd(), map));
@@ -239,7 +242,7 @@ fn link(object: &mut Object, created: Vec<(Definition, MapData)>) -> Result<Hash
     Ok(created.into_iter().map(|((name, _), data)| (name, data)).collect())
 }
 
-/// A thread that takes part, unless there are too many already.
+/// Starts a thread that takes part. `None` if the kernel has no thread for us.
 fn helper<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
@@ -247,17 +250,17 @@ fn helper<'scope, T: Send + 'scope>(
     thread::Builder::new().spawn_scoped(scope, work).ok()
 }
 
-/// What a thread came to; its panic is ours.
+/// Returns the result of a thread, or passes on its panic.
 fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Loads the programs and attaches them, those of a tracepoint as soon as they are there. Gives them and their links.
+/// Loads and attaches the programs. Returns them and their links.
 fn run_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<(Programs, Vec<OwnedFd>), LoadError> {
     let function = |name: &str| object.functions.get(&object.programs.get(name)?.function_key());
     let size = |(name, _): &Attachment| function(name).map_or(0, |function| function.instructions.len() as u64);
     let queue = Queue::new(options.programs().collect(), |programs| programs.iter().map(size).sum());
-    // One alone, while another one takes long to load, would miss what is that one's.
+    // The programs of a tracepoint are attached together. One alone would miss the events of the others.
     let run = |attachments: &'static [Attachment]| {
         let loaded = attachments.iter().map(|&(name, _)| load(object, name, types)).collect::<Result<Vec<_>, _>>()?;
         let attach = |(&(name, tracepoint), program): (&'static Attachment, OwnedFd)| {
@@ -266,7 +269,7 @@ fn run_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<(
         };
         attachments.iter().zip(loaded).map(attach).collect::<Result<Vec<_>, _>>()
     };
-    // The verifier takes most of the time, and looks at several programs at once.
+    // The verifier takes most of the time. It can verify several programs at once.
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let running = thread::scope(|scope| {
         let others: Vec<_> =
@@ -278,7 +281,8 @@ fn run_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<(
         Ok::<_, LoadError>(running)
     })?;
     let (mut programs, mut links) = (Programs::default(), Vec::new());
-    // Closed from first to last. What is taken away from behind another program the kernel need not wait for.
+    // They are closed from first to last. The kernel need not wait when it detaches a program that is behind another
+    // one.
     for (name, program, link) in running.into_iter().flatten().rev() {
         programs.add(name, program);
         links.push(link);
@@ -308,15 +312,15 @@ fn take_map(maps: &mut HashMap<String, MapData>, map: &'static str) -> Result<Ma
     maps.remove(map).ok_or(LoadError::Missing(map))
 }
 
-/// Before Linux 5.11 maps count against RLIMIT_MEMLOCK, so it is lifted while they are made. It is put back then, for the
-/// command inherits it. Later kernels do not care, nor do we if it fails.
+/// Lifts RLIMIT_MEMLOCK while the maps are made, because maps count against it before Linux 5.11. Then it restores the
+/// limit, because the command inherits it. A failure does not matter: later kernels need no limit.
 struct MemlockLimit(Option<(u64, u64)>);
 
 impl MemlockLimit {
     fn lift() -> Self {
         let former = getrlimit(Resource::RLIMIT_MEMLOCK).ok();
         if let Some((_, hard)) = former {
-            // Beyond the hard limit only with CAP_SYS_RESOURCE.
+            // To exceed the hard limit takes CAP_SYS_RESOURCE.
             let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
                 .or_else(|_| setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard));
         }
@@ -339,20 +343,21 @@ mod tests {
     use super::*;
     use crate::programs::SYSTEM_CALLS;
 
-    /// As of Linux 5.8, include/uapi/linux/bpf.h: bpf_csum_level, and the ring buffer.
+    /// In Linux 5.8 the last helper is bpf_csum_level, and the last map type is the ring buffer:
+    /// include/uapi/linux/bpf.h.
     const LAST_HELPER: i32 = 135;
-    /// bpf_get_current_task_btf and bpf_task_pt_regs, which DNS over TCP takes where they are; elsewhere the verifier never comes
-    /// there.
+    /// bpf_get_current_task_btf and bpf_task_pt_regs. DNS over TCP uses them if the kernel has them. Otherwise the
+    /// verifier does not reach these calls.
     const NEWER_HELPERS: [i32; 2] = [158, 175];
     const LAST_MAP_TYPE: u32 = bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32;
 
-    /// include/uapi/linux/bpf.h: a call of a helper (not of a function of ours, which has a source register), and
-    /// STX | ATOMIC in 32 and 64 bits.
+    /// include/uapi/linux/bpf.h: a call of a helper, and STX | ATOMIC in 32 and 64 bits. A call of our own function has
+    /// a source register.
     const CALL: u8 = 0x85;
     const ATOMIC: [u8; 2] = [0xc3, 0xdb];
 
     #[test]
-    fn the_object_asks_for_nothing_newer_than_the_kernel_floor() {
+    fn the_object_needs_nothing_newer_than_the_oldest_supported_kernel() {
         let object = Object::parse(wire::OBJECT).unwrap();
         let mut helpers = HashSet::new();
         for function in object.functions.values() {
@@ -360,12 +365,12 @@ mod tests {
                 if instruction.code == CALL && instruction.src_reg() == 0 {
                     helpers.insert(instruction.imm);
                 }
-                // Before Linux 5.12 there is only the addition that gives nothing back.
+                // Before Linux 5.12 there is only the addition without a result.
                 assert!(!ATOMIC.contains(&instruction.code) || instruction.imm == 0, "{instruction:?}");
             }
         }
         assert!(helpers.contains(&130), "no bpf_ringbuf_output in {helpers:?}");
-        // Before Linux 5.11 the verifier does not know a reserved record again that was on the stack meanwhile.
+        // Before Linux 5.11 the verifier does not recognise a reserved record that was on the stack.
         assert!(!helpers.contains(&131), "bpf_ringbuf_reserve");
         assert!(
             helpers.iter().all(|helper| (1..=LAST_HELPER).contains(helper) || NEWER_HELPERS.contains(helper)),

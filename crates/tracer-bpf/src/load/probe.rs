@@ -1,4 +1,4 @@
-//! Whether this kernel and these privileges allow tracing, and what to do where they do not.
+//! Checks whether this kernel and these privileges allow eBPF, and how to fix it if not.
 
 use std::{
     fs,
@@ -10,16 +10,17 @@ use nix::{
     unistd::{Gid, geteuid},
 };
 
-/// Linux 5.8: the ring buffer, CAP_BPF, and the boot clock for programs.
+/// Linux 5.8 has the ring buffer, CAP_BPF, and the boot clock for programs.
 pub const KERNEL_FLOOR: (u32, u32) = (5, 8);
 
-/// Linux 5.19: with `unprivileged_bpf_disabled`, descriptors of attached programs are of use without a privilege.
+/// Since Linux 5.19, an unprivileged process can use descriptors of attached programs, also with
+/// `unprivileged_bpf_disabled`.
 pub const HANDING_OVER_FLOOR: (u32, u32) = (5, 19);
 
-/// Linux 5.11: memory of maps and programs no longer counts against RLIMIT_MEMLOCK.
+/// Since Linux 5.11, the memory of maps and programs does not count against RLIMIT_MEMLOCK.
 pub const MEMLOCK_FREE: (u32, u32) = (5, 11);
 
-/// The kernel's description of its own types, which fits the programs to it.
+/// The kernel's description of its types. The programs are fitted to it.
 pub const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 const CAP_SYS_ADMIN: u32 = 21;
@@ -28,10 +29,10 @@ pub const CAP_PERFMON: u32 = 38;
 /// Likewise.
 pub const CAP_BPF: u32 = 39;
 
-/// What stands in the way of tracing.
+/// A reason why eBPF is impossible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
-    /// The kernel lacks what the programs need.
+    /// The kernel is too old for the programs.
     #[error("Linux {0} is too old: eBPF ring buffers need 5.8 or later")]
     OldKernel(String),
     /// The kernel does not describe its types.
@@ -40,7 +41,7 @@ pub enum Obstacle {
     /// Lockdown forbids reading kernel memory.
     #[error("kernel lockdown is in confidentiality mode, which forbids eBPF programs to read kernel memory")]
     Lockdown,
-    /// Capabilities count in the initial user namespace only.
+    /// Capabilities count only in the initial user namespace.
     #[error("this is a user namespace other than the initial one, and the kernel allows no eBPF programs from there")]
     UserNamespace,
     /// Not enough privileges.
@@ -48,13 +49,13 @@ pub enum Obstacle {
     Privileges {
         /// The capabilities that are missing.
         missing: &'static str,
-        /// How to come by them.
+        /// How to get them.
         remedy: String,
     },
 }
 
 impl Obstacle {
-    /// What to do about it.
+    /// How to fix it.
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
@@ -67,7 +68,7 @@ impl Obstacle {
     }
 }
 
-/// What there is to know beforehand, as found; `None` where it cannot be told.
+/// The facts that are known beforehand. `None` if a fact cannot be found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The kernel's release, such as 6.1.0-39-amd64.
@@ -89,7 +90,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Looks at the machine and at ourselves.
+    /// Looks at the machine and at this process.
     #[must_use]
     pub fn gather() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
@@ -107,13 +108,13 @@ impl Facts {
         }
     }
 
-    /// Whether the kernel is of that version or later. One that cannot be told is taken for new enough.
+    /// Whether the kernel has this version or a later one. A kernel with an unknown version counts as new enough.
     #[must_use]
     pub fn is_at_least(&self, version: (u32, u32)) -> bool {
         kernel_version(&self.release).is_none_or(|ours| ours >= version)
     }
 
-    /// What would make loading the programs fail, the obstacles beyond remedy first.
+    /// All obstacles. Those without a remedy come first.
     #[must_use]
     pub fn obstacles(&self) -> Vec<Obstacle> {
         let is_old = !self.is_at_least(KERNEL_FLOOR);
@@ -149,7 +150,7 @@ impl Facts {
     }
 }
 
-/// Looks for what would make loading the programs fail.
+/// Checks for obstacles.
 ///
 /// # Errors
 ///
@@ -164,7 +165,7 @@ pub fn hides_processes(groups: &[Gid]) -> bool {
     hides_from(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), groups)
 }
 
-/// Of several file systems on `/proc` the last one counts: it covers the others.
+/// If several file systems are mounted on `/proc`, the last one counts. It covers the others.
 fn hides_from(mountinfo: &str, groups: &[Gid]) -> bool {
     let is_proc = |line: &&str| line.split(' ').nth(4) == Some("/proc");
     let Some((_, file_system)) = mountinfo.lines().rfind(is_proc).and_then(|line| line.split_once(" - ")) else {
@@ -174,7 +175,7 @@ fn hides_from(mountinfo: &str, groups: &[Gid]) -> bool {
     let option = |name: &str| options.split(',').find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
     match option("hidepid") {
         None | Some("off" | "0") => false,
-        // That group has no exception.
+        // This option has no exception for a group.
         Some("ptraceable" | "4") => true,
         Some(_) => {
             option("gid").and_then(|gid| gid.parse().ok()).is_none_or(|gid| !groups.contains(&Gid::from_raw(gid)))
@@ -182,18 +183,18 @@ fn hides_from(mountinfo: &str, groups: &[Gid]) -> bool {
     }
 }
 
-/// Whether the effective capabilities comprise that one, or CAP_SYS_ADMIN, which stood for it before Linux 5.8 and still does.
+/// Whether the effective capabilities include this one or CAP_SYS_ADMIN, which includes it.
 #[must_use]
 pub fn has_capability(effective: u64, capability: u32) -> bool {
     [CAP_SYS_ADMIN, capability].iter().any(|capability| effective & (1 << capability) != 0)
 }
 
-/// Of several choices the one in brackets.
+/// The choice in brackets.
 fn selected(choices: &str) -> Option<String> {
     Some(choices.split_once('[')?.1.split_once(']')?.0.to_owned())
 }
 
-/// As in the initial user namespace: user_namespaces(7). Where there is no such file, there are no others.
+/// As in the initial user namespace: user_namespaces(7). Without such a file, the kernel has no other user namespaces.
 fn maps_all_users(uid_map: &str) -> bool {
     uid_map.is_empty() || uid_map.split_whitespace().eq(["0", "0", "4294967295"])
 }
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_processes_are_known_by_the_options_of_proc() {
+    fn hidden_processes_follow_from_the_mount_options_of_proc() {
         let hides = |options: &str| {
             let own = format!(
                 "22 28 0:21 / /proc rw,relatime shared:12 - proc proc rw{options}\n23 22 0:30 / /proc/x rw - a b rw"
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_remedy_is_said_first() {
+    fn obstacles_without_a_remedy_come_first() {
         let facts = Facts {
             release: "5.4.0-1-amd64".to_owned(),
             types: None,

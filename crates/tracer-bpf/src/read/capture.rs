@@ -1,4 +1,5 @@
-//! What the attached programs are told, and what they tell besides events; dropping the [`Capture`] takes them out again.
+//! The source: it configures and arms the attached programs, and reads their counters. Dropping the [`Capture`]
+//! detaches them.
 
 use std::{
     fs, io,
@@ -27,7 +28,7 @@ use crate::{
     syscall,
 };
 
-/// The reader is woken when this part of the ring buffer is full.
+/// The programs wake the reader when the unread bytes reach the size of the ring buffer divided by this.
 const WAKEUP_PART: u32 = 8;
 
 /// Why the attached programs cannot be used.
@@ -53,9 +54,9 @@ pub struct Capture {
     namespace: u32,
     wakeup_bytes: u32,
     programs: Programs,
-    /// [`Self::missed`] when the launch was armed.
+    /// The value of [`Self::missed`] when the launch was armed.
     missed_before: AtomicU64,
-    /// Open as long as the programs are to run.
+    /// The programs run as long as these are open.
     _links: Vec<OwnedFd>,
 }
 
@@ -98,16 +99,17 @@ impl Capture {
         self.shared.arm(std::process::id(), self.namespace);
     }
 
-    /// Runs that the kernel has not made, and no program in the place of another. One that is made meanwhile counts.
+    /// Runs that the kernel has skipped and that no other program has replaced. A run that is replaced during this call
+    /// counts.
     fn missed(&self) -> u64 {
         let nested = self.shared.nested_runs();
         let (counted, tcp_state) = self.missed_by_kernel();
         counted + tcp_state.saturating_sub(nested)
     }
 
-    /// Of the program that another one stands in for apart.
+    /// Runs that the kernel has skipped: of the counted programs, and of the one that another program can replace.
     fn missed_by_kernel(&self) -> (u64, u64) {
-        // Asking takes no privilege on the kernels that have something to tell.
+        // On kernels that skip runs this takes no privilege.
         let missed = |program: &OwnedFd| syscall::missed_runs(program).unwrap_or_default();
         (self.programs.counted.iter().map(missed).sum(), self.programs.tcp_state.as_ref().map_or(0, missed))
     }

@@ -1,4 +1,5 @@
-//! Bytes of the ring buffer → [`Event`]. Total: any byte string gives an event, nothing yet, or an error.
+//! Decodes bytes of the ring buffer into an [`Event`]. It is total: any byte string is an event, a part of one, or an
+//! error.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -31,10 +32,10 @@ pub enum DecodeError {
     /// Fewer bytes than the record has.
     #[error("record of {0} bytes is too short")]
     Short(usize),
-    /// No record is of that kind.
+    /// There is no such kind of record.
     #[error("no record is of kind {0}")]
     Kind(u32),
-    /// A field has a value that it cannot have.
+    /// A field has an impossible value.
     #[error("field {field} cannot be {value}")]
     Field {
         /// Which.
@@ -44,7 +45,7 @@ pub enum DecodeError {
     },
 }
 
-/// Turns records into events. It holds the text of an exec until the exec itself comes, and messages that have come in part.
+/// Turns records into events. It keeps the text of an exec until the exec record comes, and incomplete DNS messages.
 #[derive(Debug)]
 pub struct Decoder {
     texts: HashMap<Identity, Text>,
@@ -59,7 +60,8 @@ impl Default for Decoder {
     }
 }
 
-/// Execs under way are at most as many as processors; more than this are the leavings of lost exec records.
+/// Each processor has at most one exec whose record has not come yet. Text beyond this limit belongs to lost exec
+/// records.
 const TEXTS: usize = 1024;
 
 /// The text of one exec, by part.
@@ -77,8 +79,8 @@ struct Part {
 }
 
 impl Decoder {
-    /// Decodes one record, and hands on what it tells: nothing, if it is text of which more follows; of what has passed between a
-    /// process and a name server, every message that is over with it.
+    /// Decodes one record and passes on its events. A text record has none. A piece of DNS over TCP has an event for
+    /// each message that it completes.
     ///
     /// # Errors
     ///
@@ -153,7 +155,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// What goes to or from a name server's port may be no DNS.
+    /// Data of a name server's port may be something else than DNS.
     fn dns(&mut self, bytes: &[u8], mut handle: impl FnMut(Event)) -> Result<(), DecodeError> {
         let (record, rest): (wire::DnsRecord, _) = prefix(bytes)?;
         let bytes = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
@@ -178,7 +180,7 @@ impl Decoder {
         } else {
             let direction = dns_stream::Direction { socket: record.socket, local_port: record.local_port, is_answer };
             let piece = Piece { offset: record.offset, size: record.passed.into(), bytes };
-            // Whoever only looks like a name server may say anything.
+            // A peer that is no name server may send anything.
             let of_direction = |message: Message| {
                 if message.answer.is_some() == is_answer {
                     tell(Some(message));
@@ -198,13 +200,13 @@ fn identity(identity: wire::Identity) -> Identity {
     Identity { tgid: identity.tgid, start: Ktime(identity.start_ns) }
 }
 
-/// The times are counted at ticks of the clock, the running time is measured: their proportion and that, as the kernel itself
-/// has it for getrusage(2) (kernel/sched/cputime.c, cputime_adjust()).
+/// The kernel counts user and system time at clock ticks, and measures their sum. This scales the two to the sum, as
+/// the kernel does for getrusage(2): kernel/sched/cputime.c, cputime_adjust().
 fn usage(exit: &wire::ExitRecord, page_bytes: u64) -> Usage {
     let usage = &exit.usage;
     let ticks = u128::from(usage.user_ns) + u128::from(usage.system_ns);
     let runtime = u128::from(usage.runtime_ns);
-    // All of it is the user's where no tick has come by.
+    // Without a tick all of it is user time.
     let system_ns = (runtime * u128::from(usage.system_ns)).checked_div(ticks).unwrap_or_default() as u64;
     Usage {
         user_ns: usage.runtime_ns.saturating_sub(system_ns),
@@ -247,7 +249,7 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>, Option
         is_script: exec.is_script != 0,
         group_id: exec.group_id,
         real_group_id: exec.real_group_id,
-        // Niceness is between -20 and 19: sched(7).
+        // Niceness is from -20 to 19: sched(7).
         nice: (exec.nice.min(39) as i32 - 20) as i8,
         namespaces: Namespaces {
             mount: exec.namespaces.mount,
@@ -263,8 +265,8 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>, Option
     (image, environment, context)
 }
 
-/// A path that was written from leaf to root, each component with a NUL. The root has none. Nothing if a piece of it is
-/// missing: what is left would be another path.
+/// Decodes a path, whose components come from leaf to root, each with a NUL. The root has none. `None` if a piece is
+/// missing, because the rest would be another path.
 fn path(part: Part) -> Option<String> {
     if part.is_broken {
         return None;
@@ -278,7 +280,7 @@ fn path(part: Part) -> Option<String> {
     Some(lossy(path))
 }
 
-/// Without a copy, where it is UTF-8.
+/// Makes no copy of UTF-8.
 fn lossy(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
@@ -348,8 +350,8 @@ fn flow(record: &wire::FlowRecord) -> Event {
     }
 }
 
-/// A path, or `@` and a name that is none of the file system's: unix(7). A name may have any bytes; where somebody has handed
-/// over the whole structure, it ends in NULs.
+/// Returns a path, or `@` and an abstract name: unix(7). A name can have any bytes. If the caller has passed the whole
+/// structure, the name ends in NULs.
 fn unix_path(address: &[u8]) -> String {
     match address.strip_prefix(b"\0") {
         Some(name) => {
@@ -370,7 +372,7 @@ mod tests {
 
     use super::*;
 
-    /// What a record tells that tells one thing at most.
+    /// Decodes a record with at most one event.
     fn decode(decoder: &mut Decoder, record: &[u8]) -> Result<Option<Event>, DecodeError> {
         let mut told = None;
         decoder.decode(record, |event| assert!(told.replace(event).is_none())).map(|()| told)
@@ -379,7 +381,7 @@ mod tests {
     const CHILD: Identity = Identity { tgid: 42, start: Ktime(1000) };
     const PARENT: Identity = Identity { tgid: 7, start: Ktime(500) };
 
-    /// A record laid out by hand, field by field, so that a change of the layout shows here.
+    /// A record that is built field by field, so that a change of the layout shows here.
     #[derive(Clone)]
     struct Bytes(Vec<u8>);
 
@@ -517,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exec_gathers_its_text() {
+    fn an_exec_has_its_text() {
         let (image, environment) = decode_image(&[
             text(0, 0, b"./configure\0", 0),
             text(1, 0, b"dash\0bin\0usr\0", 0),
@@ -547,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn the_span_that_an_environment_names_is_told_with_or_without_the_rest() {
+    fn the_context_is_read_with_or_without_the_rest_of_the_environment() {
         let context = "00-11111111111111111111111111111111-2222222222222222-01";
         let variable = format!("TRACEPARENT={context}\0");
         for (part, bytes) in [(6, variable.clone()), (4, format!("A=1\0{variable}B=2\0"))] {
@@ -564,7 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exec_whose_text_was_lost_says_so() {
+    fn an_exec_without_its_text_is_truncated() {
         let (image, environment) = decode_image(&[exec(18)]);
         assert_eq!((image.file.as_str(), image.executable, image.directory), ("", None, None));
         assert!(image.arguments.is_truncated() && environment.is_none());
@@ -577,7 +579,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_a_missing_piece_is_left_out() {
+    fn a_path_with_a_missing_piece_is_not_reported() {
         let (image, _) = decode_image(&[text(1, 0, b"\0\0\0\0", 1), text(2, 4, b"usr\0", 0), exec(0)]);
         assert_eq!((image.executable, image.directory), (None, None));
     }
@@ -596,7 +598,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_an_exec_that_was_lost_is_not_the_next_ones() {
+    fn text_of_a_lost_exec_does_not_go_to_the_next_exec() {
         let (image, _) = decode_image(&[text(0, 0, b"old\0", 0), text(3, 0, b"new\0", 0).at(3000), exec(4).at(3000)]);
         assert_eq!((image.file.as_str(), image.arguments.bytes.as_slice()), ("", &b"new\0"[..]));
         let (image, _) = decode_image(&[text(0, 0, b"old\0", 0), exec(4).at(3000)]);
@@ -612,7 +614,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_told_whole() {
+    fn a_connection_has_all_its_fields() {
         let record = connection;
         let Event::Connection { at, id, owner, change, connection } = decode_one(&connection(3, 1, 104)) else {
             panic!()
@@ -655,7 +657,7 @@ mod tests {
     const QUERY: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01x\0\0\x01\0\x01";
 
     #[test]
-    fn a_dns_message_is_told_whole() {
+    fn a_dns_message_has_all_its_fields() {
         let Event::Dns { at, asker, transport, local, server, message } = decode_one(&dns(0, QUERY)) else { panic!() };
         assert_eq!((at, asker, transport), (Ktime(2000), CHILD, Transport::Udp));
         assert_eq!((local.to_string().as_str(), server.to_string().as_str()), ("127.0.0.1:40000", "127.0.0.53:53"));
@@ -671,7 +673,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_that_begins_tells_where_it_is_counted() {
+    fn a_new_flow_names_its_slot() {
         let Event::Flow { at, id, owner, is_over, flow } = decode_one(&flow()) else { panic!() };
         assert_eq!((at, owner, is_over), (Ktime(2000), CHILD, false));
         assert_eq!(id, FlowId { slot: 1029, generation: 3 });
@@ -693,7 +695,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_exec_tells_what_was_tried() {
+    fn a_failed_exec_names_the_file() {
         let Event::FailedExec { at, process, file, error, .. } = decode_one(&failed_exec(b"/bin/x\0")) else {
             panic!()
         };
@@ -721,7 +723,7 @@ mod tests {
     }
 
     #[test]
-    fn every_record_cut_short_is_an_error() {
+    fn every_truncated_record_is_an_error() {
         for record in [
             fork(0),
             exec(0),
@@ -751,7 +753,7 @@ mod tests {
     }
 
     #[test]
-    fn text_whose_execs_were_lost_does_not_pile_up() {
+    fn text_of_lost_execs_has_a_limit() {
         let mut decoder = Decoder::default();
         for tgid in 0..3000_u32 {
             assert!(decode(&mut decoder, &text(0, 0, b"x\0", 0).of(tgid).0).unwrap().is_none());
@@ -760,7 +762,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exec_under_way_outlives_what_piled_up() {
+    fn the_text_of_a_new_exec_is_kept_at_the_limit() {
         let mut decoder = Decoder::default();
         for tgid in 100..100 + TEXTS as u32 - 1 {
             assert!(decode(&mut decoder, &text(0, 0, b"x\0", 0).of(tgid).0).unwrap().is_none());

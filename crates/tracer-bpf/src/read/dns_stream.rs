@@ -1,14 +1,14 @@
-//! What passes a TCP connection to a name server, cut into the messages it consists of: RFC 1035, 4.2.2.
+//! Cuts the data of a TCP connection to a name server into messages: RFC 1035, 4.2.2.
 
 use hashbrown::HashMap;
 use tracer_model::{Ktime, dns::Message};
 
 use crate::wire;
 
-/// In front of each message stands how long it is.
+/// The length before each message, bytes.
 const LENGTH: usize = 2;
 
-/// Of a connection, by its socket, one direction.
+/// One direction of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Direction {
     pub(crate) socket: u64,
@@ -16,37 +16,37 @@ pub(crate) struct Direction {
     pub(crate) is_answer: bool,
 }
 
-/// Streams that are under way.
+/// The open streams.
 #[derive(Debug, Default)]
 pub(crate) struct Streams(HashMap<Direction, Stream>);
 
-/// One that is under way. Pieces of it may be missing.
+/// An open stream. Pieces of it may be missing.
 #[derive(Debug, Default)]
 struct Stream {
-    /// Where the message that comes next, or has come in part, begins with its length.
+    /// The offset of the next message, or of the incomplete one, with its length.
     start: u64,
-    /// The beginning of it, up to the first byte that is missing.
+    /// The beginning of this message, up to the first missing byte.
     bytes: Vec<u8>,
-    /// When something last came.
+    /// The time of the last piece.
     at: Ktime,
 }
 
-/// Some of what has passed.
+/// A piece of the data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece<'a> {
-    /// Of the first byte.
+    /// The offset of its first byte.
     pub(crate) offset: u64,
-    /// How many bytes they were.
+    /// Its number of bytes.
     pub(crate) size: u64,
-    /// The beginning of them.
+    /// Its captured beginning.
     pub(crate) bytes: &'a [u8],
 }
 
 impl Streams {
-    /// Takes in a piece, and hands on the messages that are over with it.
+    /// Adds a piece, and passes on the messages that it completes.
     pub(crate) fn handle(&mut self, direction: Direction, piece: Piece<'_>, at: Ktime, handle: impl FnMut(Message)) {
         if piece.offset == 0 {
-            // Another connection, whose socket has the same number.
+            // This is another connection, whose socket has the same number.
             self.0.remove(&direction);
         }
         if self.0.len() >= wire::DNS_STREAMS as usize && !self.0.contains_key(&direction) {
@@ -64,7 +64,7 @@ impl Stream {
         self.resume(piece);
         loop {
             self.take(piece, LENGTH);
-            // Without its length it is not known where the next message begins either.
+            // Without the length, the offset of the next message is unknown too.
             let [high, low, ..] = self.bytes[..] else { return };
             let size = LENGTH + usize::from(u16::from_be_bytes([high, low]));
             self.take(piece, size);
@@ -72,13 +72,14 @@ impl Stream {
             if piece.offset.saturating_add(piece.size) < end {
                 return;
             }
-            // What is missing at its end leaves the names in it that come before.
+            // If the end is missing, the names before it are still there.
             Message::parse(&self.bytes[LENGTH..]).map(&mut handle);
             *self = Self { start: end, bytes: Vec::new(), ..*self };
         }
     }
 
-    /// Where the length is missing, begins anew with a piece that is a message, with its length or without, or a length alone.
+    /// If the length is missing, starts again with a piece that is a message, with or without its length, or a length
+    /// alone.
     fn resume(&mut self, piece: Piece<'_>) {
         if !self.bytes.is_empty() || piece.offset <= self.start {
             return;
@@ -94,7 +95,7 @@ impl Stream {
         }
     }
 
-    /// Appends what continues the message, until `size` bytes of it are there.
+    /// Appends the continuation of the message, up to `size` bytes.
     fn take(&mut self, piece: Piece<'_>, size: usize) {
         let known = self.bytes.len();
         let skipped = (self.start + known as u64).checked_sub(piece.offset);
@@ -130,16 +131,16 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_piece_costs_its_own_message() {
+    fn a_missing_piece_loses_its_own_message_only() {
         let all = stream(3);
-        // The second is not there but for its length.
+        // Of the second message there is only the length.
         assert_eq!(names(&[piece(&all[..23], 0), piece(&all[42..], 42)]), ["a", "c"]);
-        // Nothing tells how long it is, or nearly nothing.
+        // Its length is missing, or a part of it.
         assert_eq!(names(&[piece(&all[..21], 0), piece(&all[43..], 43)]), ["a"]);
         assert_eq!(names(&[piece(&all[..22], 0), piece(&all[42..], 42)]), ["a"]);
         assert_eq!(names(&[piece(&all[..21], 0), piece(&all[42..], 42)]), ["a", "c"]);
         assert_eq!(names(&[piece(&all[..21], 0), piece(&all[23..42], 23), piece(&all[42..], 42)]), ["a", "b", "c"]);
-        // More has passed than could be told.
+        // More bytes have passed than were captured.
         assert_eq!(names(&[Piece { size: 63, ..piece(&all[..23], 0) }]), ["a"]);
         assert_eq!(names(&[Piece { size: 63, ..piece(&all[..42], 0) }]), ["a", "b"]);
     }

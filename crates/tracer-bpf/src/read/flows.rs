@@ -1,6 +1,7 @@
-//! UDP flows under way: the slots in which the programs count what they carry, read and given back.
+//! The UDP flows that are alive. The programs count their datagrams in slots. This module reads the slots and gives
+//! them back.
 //!
-//! A flow that is over is read only when the next look is taken, so that no program is still counting then.
+//! A flow that is over is read at the next look only, because a program may still be counting.
 
 use std::{
     io,
@@ -17,23 +18,23 @@ use tracer_model::{
 
 use crate::{read::mapping::Mapping, wire};
 
-/// A flow that has carried nothing for so long is over: nobody says so.
+/// After so long without a datagram a flow is over. The kernel does not say so.
 const IDLE_NS: u64 = 60 * 1_000_000_000;
 
-/// How often is looked for those.
+/// How often idle flows are searched.
 const LOOK_NS: u64 = 1_000_000_000;
 
 /// The slots of one processor.
 const REGION: usize = wire::FLOW_SLOTS as usize;
 
-/// Those under way, by owner, and those that are over but not told yet.
+/// The live flows, by owner, and the flows that are over but not reported yet.
 #[derive(Debug)]
 pub(crate) struct Flows {
     slots: Slots,
     live: HashMap<Identity, HashMap<FlowId, Flow>>,
-    /// Let go since the last look.
+    /// Released since the last look.
     released: Vec<(Identity, FlowId, Flow)>,
-    /// Let go by then.
+    /// Released before the last look.
     settled: Vec<(Identity, FlowId, Flow)>,
     looked: Ktime,
 }
@@ -43,7 +44,7 @@ impl Flows {
         Self { slots, live: HashMap::new(), released: Vec::new(), settled: Vec::new(), looked: Ktime(0) }
     }
 
-    /// Takes note of what an event says of flows.
+    /// Notes the flows that an event begins or ends.
     pub(crate) fn note(&mut self, event: &Event) {
         match event {
             Event::Flow { id, owner, flow, .. } if self.slots.has(id.slot) => {
@@ -58,7 +59,7 @@ impl Flows {
         }
     }
 
-    /// Tells of those that are over.
+    /// Reports the flows that are over.
     pub(crate) fn look(&mut self, now: Ktime, mut handle: impl FnMut(Event)) {
         for (owner, id, flow) in mem::take(&mut self.settled) {
             handle(self.slots.told(owner, id, flow, true));
@@ -83,7 +84,7 @@ impl Flows {
         }
     }
 
-    /// Tells of all there are: those that are not over are told as they are now.
+    /// Reports all flows. A live flow is reported with its counts of now.
     pub(crate) fn finish(&mut self, mut handle: impl FnMut(Event)) {
         for (owner, id, flow) in self.settled.drain(..).chain(self.released.drain(..)) {
             handle(self.slots.told(owner, id, flow, true));
@@ -105,12 +106,12 @@ impl Flows {
 #[derive(Debug)]
 pub(crate) struct Slots {
     mapping: Mapping,
-    /// Of each processor the end of the queue of free slots.
+    /// The end of the queue of free slots, for each processor.
     ends: Vec<usize>,
 }
 
 impl Slots {
-    /// Maps so many.
+    /// Maps this number of slots.
     pub(crate) fn map(fd: impl AsFd, slots: u32) -> io::Result<Self> {
         let slots = slots as usize;
         let mapping = Mapping::new(fd, slots * size_of::<wire::FlowSlot>())?;

@@ -1,4 +1,4 @@
-//! Memory that is shared with the programs. Reading it takes no system call, and so no privilege.
+//! Memory that is shared with the programs. To read it takes no system call, and so no privilege.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ pub(crate) fn page_size() -> Option<NonZeroUsize> {
     NonZeroUsize::new(sysconf(SysconfVar::PAGE_SIZE).ok()?? as usize)
 }
 
-/// What may be done to mapped memory.
+/// How mapped memory is used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Access {
     Read,
@@ -35,16 +35,16 @@ pub(crate) struct Mapping {
 
 // SAFETY: the memory is only ever accessed through atomics, from any thread.
 unsafe impl Send for Mapping {}
-// SAFETY: as above.
+// SAFETY: any thread may use the memory, because it is accessed through atomics.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps so many bytes, and the rest of their last page.
+    /// Maps this number of bytes, and the rest of their last page.
     pub(crate) fn new(fd: impl AsFd, bytes: usize) -> io::Result<Self> {
         Self::at(fd, 0, bytes as u64, Access::Write)
     }
 
-    /// Likewise, from an offset that is a multiple of a page.
+    /// Maps bytes from an offset, which is a multiple of a page.
     pub(crate) fn at(fd: impl AsFd, offset: u64, bytes: u64, access: Access) -> io::Result<Self> {
         let page = page_size().ok_or(io::ErrorKind::Unsupported)?;
         let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -53,28 +53,29 @@ impl Mapping {
             Access::Read => ProtFlags::PROT_READ,
             Access::Write => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
         };
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
         let start = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, fd, offset as i64)? };
         Ok(Self { start, size })
     }
 
-    /// How many bytes are mapped.
+    /// The number of mapped bytes.
     pub(crate) fn size(&self) -> usize {
         self.size.get()
     }
 
-    /// So many bytes at an offset.
+    /// Returns bytes at an offset.
     ///
     /// # Safety
     ///
-    /// Nobody writes to them meanwhile.
+    /// Nobody writes to them while the slice lives.
     pub(crate) unsafe fn bytes(&self, offset: usize, length: usize) -> &[u8] {
         assert!(offset.checked_add(length).is_some_and(|end| end <= self.size.get()));
-        // SAFETY: within the mapping, which lives as long as `self`; what it holds does not change.
+        // SAFETY: the bytes are within the mapping, which lives as long as `self`. The caller says that they do not
+        // change.
         unsafe { slice::from_raw_parts(self.start.as_ptr().wrapping_byte_add(offset).cast(), length) }
     }
 
-    /// The number at an offset, which is within what was mapped.
+    /// The number at an offset within the mapping.
     pub(crate) fn u32_at(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(size_of::<u32>()) && offset + size_of::<u32>() <= self.size.get());
         // SAFETY: an aligned u32 within the mapping, which lives as long as `self`.
@@ -91,7 +92,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, and no reference into it outlives `self`.
+        // SAFETY: this is our own mapping, and no reference into it outlives `self`.
         let _ = unsafe { munmap(self.start, self.size.get()) };
     }
 }

@@ -1,7 +1,7 @@
-//! The ring buffer's reader: Documentation/bpf/ringbuf.rst, kernel/bpf/ringbuf.c.
+//! Reads the ring buffer: Documentation/bpf/ringbuf.rst, kernel/bpf/ringbuf.c.
 //!
-//! It maps a part of the buffer at a time. All of it, twice in a row as usual, would count as so much memory of ours: the kernel
-//! enters every page when it is mapped.
+//! It maps a part of the buffer at a time. Usually a reader maps the whole buffer twice in a row. Then all of it would
+//! count as our memory, because the kernel enters each page when it is mapped.
 
 use std::{
     io,
@@ -11,10 +11,10 @@ use std::{
 
 use crate::read::mapping::{Access, Mapping, page_size};
 
-/// How much is mapped at once, bytes.
+/// The size of the mapped part, bytes.
 const WINDOW: u64 = 1 << 20;
 
-/// include/uapi/linux/bpf.h: the length of a record, and in front of it these flags.
+/// Flags in the header of a record, above its length: include/uapi/linux/bpf.h.
 const BUSY: u32 = 1 << 31;
 const DISCARD: u32 = 1 << 30;
 const HEADER: u64 = 8;
@@ -26,12 +26,12 @@ pub(crate) struct Ring {
     /// Bytes of data: a power of two.
     size: u64,
     page: u64,
-    /// How far we have read, which the programs wait for; we alone write it.
+    /// The position of the reader. Only the reader writes it.
     consumer: Mapping,
-    /// How far records are there, or reserved.
+    /// The position behind the last record, which may only be reserved.
     producer: Mapping,
     window: Option<Window>,
-    /// The last look ended at a record that is still being written.
+    /// The last read ended at a record that is still being written.
     is_held_up: bool,
 }
 
@@ -43,7 +43,7 @@ struct Window {
 }
 
 impl Ring {
-    /// `size` is the number of entries that the map was made with.
+    /// `size` is the number of entries of the map.
     pub(crate) fn map(fd: OwnedFd, size: u32) -> io::Result<Self> {
         let page = page_size().ok_or(io::ErrorKind::Unsupported)?.get() as u64;
         let size = u64::from(size);
@@ -58,7 +58,7 @@ impl Ring {
         })
     }
 
-    /// Hands on the records that have come in, and says how many they were. After an error the rest is still there.
+    /// Passes on the records that have come in. Returns how many. After an error the rest is still there.
     pub(crate) fn read(&mut self, mut handle: impl FnMut(&[u8])) -> io::Result<usize> {
         let mut position = self.consumer.u64_at(0).load(Ordering::Relaxed);
         let mut count = 0;
@@ -73,7 +73,7 @@ impl Ring {
             let length = u64::from(header & !DISCARD);
             if header & DISCARD == 0 {
                 let window = self.window(start, HEADER + length)?;
-                // SAFETY: nobody writes to a record that is complete, until we have moved on behind it.
+                // SAFETY: the kernel does not write to a complete record until the reader's position is behind it.
                 handle(unsafe { window.mapping.bytes((start + HEADER - window.start) as usize, length as usize) });
                 count += 1;
             }
@@ -83,12 +83,12 @@ impl Ring {
         Ok(count)
     }
 
-    /// Whether a record that is still being written has kept the last look from those behind it.
+    /// Whether the last read ended at a record that is still being written.
     pub(crate) fn is_held_up(&self) -> bool {
         self.is_held_up
     }
 
-    /// A window that has these bytes.
+    /// Returns a window with these bytes.
     fn window(&mut self, start: u64, length: u64) -> io::Result<&Window> {
         let has_it =
             |window: &Window| window.start <= start && start + length <= window.start + window.mapping.size() as u64;
@@ -101,7 +101,7 @@ impl Ring {
 }
 
 impl Window {
-    /// Of the record that begins there.
+    /// The length and the flags of the record at this offset.
     fn length(&self, start: u64) -> &AtomicU32 {
         self.mapping.u32_at((start - self.start) as usize)
     }
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// A file that is laid out as the kernel lays out the memory, and what the programs do to it.
+    /// A file with the layout of the kernel's memory. Its methods do what the programs do.
     struct Buffer {
         file: File,
         page: u64,
@@ -148,7 +148,7 @@ mod tests {
             Ring::map(self.file.try_clone().unwrap().into(), self.size as u32).unwrap()
         }
 
-        /// Writes to both places where it is seen.
+        /// Writes to both places where the bytes appear.
         fn write(&self, position: u64, bytes: &[u8]) {
             let start = position & (self.size - 1);
             let (before, behind) = bytes.split_at(bytes.len().min((self.size - start) as usize));
@@ -162,7 +162,7 @@ mod tests {
             self.write(position, &header.to_ne_bytes());
         }
 
-        /// Gives where it is.
+        /// Returns its position.
         fn reserve(&mut self, record: &[u8]) -> u64 {
             let position = self.reserved;
             self.commit(position, record.len() as u32 | BUSY);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_complete_is_waited_for_and_what_is_discarded_passed_over() {
+    fn an_incomplete_record_holds_up_the_reader_and_a_discarded_one_is_skipped() {
         let mut buffer = Buffer::new(4096);
         let mut ring = buffer.reader();
         let [first, second, third] = [b"first", b"other", b"third"].map(|record| buffer.reserve(record));
@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_come_as_they_were_written(lengths in vec(0..3000_usize, 1..40)) {
+        fn records_are_read_as_they_were_written(lengths in vec(0..3000_usize, 1..40)) {
             let mut buffer = Buffer::new(4096);
             let mut ring = buffer.reader();
             for (number, length) in lengths.into_iter().enumerate() {

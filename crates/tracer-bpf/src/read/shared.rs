@@ -1,4 +1,5 @@
-//! The page shared with the programs: configuration and the armed launch in, the loss counters out.
+//! The page that is shared with the programs. User space writes the configuration and arms the launch. The programs
+//! write the counters.
 
 use std::{io, mem::offset_of, os::fd::AsFd, sync::atomic::Ordering};
 
@@ -18,17 +19,18 @@ impl SharedPage {
         Ok(Self(Mapping::new(fd, size_of::<wire::SharedPage>())?))
     }
 
-    /// Says what is captured.
+    /// Sets whether environments are captured.
     pub(crate) fn configure(&self, environment: bool) {
         self.0.u32_at(offset_of!(wire::SharedPage, capture_environment)).store(environment.into(), Ordering::Relaxed);
     }
 
-    /// Says how many unread bytes wake the reader.
+    /// Sets how many unread bytes wake the reader.
     pub(crate) fn wake_at(&self, wakeup_bytes: u32) {
         self.0.u32_at(offset_of!(wire::SharedPage, wakeup_bytes)).store(wakeup_bytes, Ordering::Relaxed);
     }
 
-    /// Makes the next fork of process `pid` (as in its own pid namespace, with that inode number) the root of the trace.
+    /// Makes the next fork of process `pid` the root of the trace. `pid` is in its own pid namespace, which has the
+    /// inode number `namespace`.
     pub(crate) fn arm(&self, pid: u32, namespace: u32) {
         self.0.u32_at(offset_of!(wire::SharedPage, launcher_namespace)).store(namespace, Ordering::Relaxed);
         self.0.u32_at(offset_of!(wire::SharedPage, launcher_pid)).store(pid, Ordering::Release);
@@ -39,7 +41,7 @@ impl SharedPage {
         self.count(offset_of!(wire::SharedPage, live_processes))
     }
 
-    /// How often a signal was sent to the launcher and to the root by the same hand.
+    /// How often the same sender has sent this signal to the launcher and to the root.
     pub(crate) fn paired_signals(&self, signal: usize) -> u32 {
         if signal >= wire::SIGNALS as usize {
             return 0;
@@ -48,7 +50,7 @@ impl SharedPage {
         self.0.u32_at(offset).load(Ordering::Relaxed)
     }
 
-    /// How often a program has stood in for one that the kernel has not run.
+    /// How often a program has run in place of one that the kernel has skipped.
     pub(crate) fn nested_runs(&self) -> u64 {
         self.count(offset_of!(wire::SharedPage, nested_runs))
     }
