@@ -11,6 +11,7 @@ mod clock;
 mod commands;
 mod console;
 mod drain;
+mod machine;
 mod resource;
 mod run;
 mod send;

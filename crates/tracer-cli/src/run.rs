@@ -1,4 +1,4 @@
-//! One run, from a configuration to the command's end: set up, start, wait, deliver, say what came of it.
+//! One run, from the configuration to the last line: set up, start, wait, deliver, report.
 
 use std::{
     borrow::Cow,
@@ -19,18 +19,12 @@ use tracer_model::{
 };
 
 use crate::{
-    child::{
-        inheritance::Inheritance,
-        launch,
-        outcome::Outcome,
-        privileges,
-        signals::Signals,
-        user::{User, accounts, hosts},
-    },
+    child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, signals::Signals, user::User},
     clock::now,
     config::{Config, Wait},
     console::{self, ms},
     drain::{Drain, Ending, Input, Waiting},
+    machine::{accounts, hosts},
     resource::resource,
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sources::{self, Chosen, Seat},
@@ -42,7 +36,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// What kept us from starting the command.
+/// The command could not be started because of process-tracer.
 pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleThread) -> Result<Outcome> {
     let resource = resource(config.service_name.as_deref());
     let mut ids = IdGenerator::new(seed()?);
@@ -79,7 +73,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     let threads = single.end();
     let sinks = sinks.start(threads);
     let intake = sinks.intake();
-    // They clear away what they have begun.
+    // The sinks remove the files that they have begun.
     let give_up = |sinks: Sinks| {
         intake.close(Duration::ZERO);
         sinks.join();
@@ -102,7 +96,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
             return Ok(Outcome::NotInvoked { is_found: error.kind() != io::ErrorKind::NotFound });
         }
     };
-    // From here on nothing is allowed to fail: the command's status is to be ours.
+    // From here on nothing may fail, because the command's exit status becomes ours.
     privileges::drop_after_launch();
     let end = signals.wait_for(&mut *child, |signal| source.paired_signals(signal));
     if config.wait == Wait::Tree {
@@ -127,13 +121,13 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     Ok(end.into())
 }
 
-/// Whoever does not want to wait for the delivery says so by a signal: then what is left is kept. By another one they end us.
+/// Ends the delivery at the first signal, and keeps the spans that are left. A second signal ends the process.
 fn listen_to_impatience(signals: Signals, intake: Intake, threads: Threads) {
     let listener = threads.start("impatience", move || {
         signals.wait_until(|| false);
         intake.close(Duration::ZERO);
         signals.release();
-        // Signals find no other thread that lets them in.
+        // This thread stays, because all others block the signals.
         loop {
             thread::park();
         }
@@ -164,10 +158,11 @@ impl Observation {
     }
 }
 
-/// Goes with `TRACEPARENT`: W3C Trace Context.
+/// Belongs to `TRACEPARENT`: W3C Trace Context.
 const TRACESTATE: &str = "TRACESTATE";
 
-/// What the command starts finds our root span as its parent. The state of a caller's trace stays if it is our trace too.
+/// Makes the root span the parent of spans that the command's programs make. The trace state of the caller stays only
+/// if its trace is ours.
 fn pass_on_context(trace_id: TraceId, traceparent: &str, single: &SingleThread) {
     let caller = variable(TRACEPARENT).and_then(|caller| caller.parse::<SpanContext>().ok());
     if caller.is_none_or(|caller| caller.trace_id != trace_id) {
@@ -176,7 +171,7 @@ fn pass_on_context(trace_id: TraceId, traceparent: &str, single: &SingleThread) 
     launch::set_variable(TRACEPARENT, Some(traceparent), single);
 }
 
-/// Says what came of the trace: its sinks' text, what went wrong, and one last line.
+/// Prints the texts of the sinks, the warnings, and one last line.
 fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet: bool) {
     for text in deliveries.iter().filter_map(|delivery| delivery.closing.text.as_deref()) {
         console::write(text);
@@ -233,7 +228,7 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
         return Cow::Borrowed("complete");
     }
     let losses = &certificate.losses;
-    // The last reason says so in general.
+    // Undelivered spans have a reason of their own below.
     let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered);
     let counts = causes.map(|cause| (losses.by(*cause), cause));
     let mut reasons: Vec<_> =
@@ -256,7 +251,7 @@ fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// What exec said, without the number that std appends.
+/// The error of exec, without the number that std appends.
 fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
@@ -264,7 +259,7 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Bytes that nobody can guess.
+/// Random bytes of the system.
 fn seed<const N: usize>() -> Result<[u8; N]> {
     let mut seed = [0; N];
     SysRng.try_fill_bytes(&mut seed).context("the system has no random numbers for us")?;

@@ -1,4 +1,4 @@
-//! What is captured, for whom, and with how much memory.
+//! The options of a capture: its extent, its user, its memory.
 
 use crate::programs::{Attachment, PROGRAMS, SYSTEM_CALLS};
 
@@ -13,7 +13,7 @@ pub struct Viewer {
     pub hides_processes: bool,
 }
 
-/// What is captured, for whom, and with how much memory.
+/// The extent of a capture, its user, and its memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Size of the ring buffer in bytes: a power of two, at least a page.

@@ -26,7 +26,7 @@ pub const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 const CAP_SYS_ADMIN: u32 = 21;
 /// linux/capability.h
 pub const CAP_PERFMON: u32 = 38;
-/// Likewise.
+/// linux/capability.h
 pub const CAP_BPF: u32 = 39;
 
 /// A reason why eBPF is impossible.

@@ -126,7 +126,7 @@ impl Decoder {
             RecordKind::Unix => {
                 let (record, rest): (wire::UnixRecord, _) = prefix(bytes)?;
                 let address = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
-                // As above.
+                // No errno is larger than 4095: Linux, include/linux/err.h.
                 let error = Some(record.error as i32).filter(|error| *error != 0);
                 Event::UnixConnect { at, process, parent, path: unix_path(address), error }
             }

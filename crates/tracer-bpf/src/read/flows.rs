@@ -214,7 +214,7 @@ mod tests {
         flows.slots.mapping.u32_at(offset).load(Ordering::Relaxed)
     }
 
-    /// Slot, bytes sent, last datagram, and whether it is over, of those that are told.
+    /// The reported flows: slot, bytes sent, last datagram, and whether it is over.
     fn told(tell: impl FnOnce(&mut dyn FnMut(Event))) -> Vec<(u32, u64, u64, bool)> {
         let mut told = Vec::new();
         tell(&mut |event| {

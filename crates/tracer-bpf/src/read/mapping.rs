@@ -82,7 +82,7 @@ impl Mapping {
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().wrapping_byte_add(offset).cast()) }
     }
 
-    /// Likewise.
+    /// The number at an offset within the mapping.
     pub(crate) fn u64_at(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(size_of::<u64>()) && offset + size_of::<u64>() <= self.size.get());
         // SAFETY: an aligned u64 within the mapping, which lives as long as `self`.

@@ -1,9 +1,9 @@
-//! How a run ended, and the exit status that says so.
+//! The end of a run, and its exit status.
 
 use nix::libc::c_int;
 use tracer_model::{ExitStatus, source::End};
 
-/// Our own failure, as env(1) and timeout(1) have it.
+/// A failure of process-tracer, the same status as of env(1) and timeout(1).
 pub(crate) const EXIT_FAILURE: u8 = 125;
 /// The command was found but cannot be invoked.
 const EXIT_CANNOT_INVOKE: u8 = 126;
@@ -24,8 +24,8 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// The exit status that is ours. After a death by signal it is what a shell would say, for the case that the same
-    /// signal does not kill us.
+    /// The exit status of process-tracer. After a death by signal it is the status that a shell returns. It counts if
+    /// the same signal does not kill process-tracer.
     pub(crate) fn status(self) -> u8 {
         match self {
             Self::Exited(code) => code,

@@ -1,6 +1,7 @@
-//! Our capabilities, and in whose name we touch files.
+//! The capabilities of process-tracer, and the user as whom it accesses files.
 //!
-//! Both are a thread's own: the main thread drops its capabilities around the launch, every other first of all.
+//! Each thread has its own. The main thread drops its capabilities before and after the launch. Every other thread
+//! drops them first of all.
 
 use std::io;
 
@@ -13,35 +14,36 @@ use tracer_bpf::{Viewer, probe::hides_processes};
 
 use crate::{child::user::Invoker, console, threads::apart};
 
-/// Before the command starts: with file capabilities on our binary, nothing but the attached programs needs them.
+/// Drops file capabilities before the command starts. They were needed only to attach the programs.
 ///
-/// Root keeps its own until the command runs: it is the command's to inherit, and under `no_new_privs` it could not get
-/// back what we had dropped.
+/// Root keeps its capabilities until the command runs, because the command inherits them. With `no_new_privs` it could
+/// not get dropped ones back.
 pub(crate) fn drop_before_launch() {
     if !geteuid().is_root() {
         keep_or_warn(CapsHashSet::new());
     }
 }
 
-/// Once the command runs. What root keeps is leave to forward signals to a command that has changed its user.
+/// Drops root's capabilities once the command runs. It keeps CAP_KILL, to forward signals to a command that has changed
+/// its user.
 pub(crate) fn drop_after_launch() {
     if geteuid().is_root() {
         keep_or_warn(CapsHashSet::from([Capability::CAP_KILL]));
     }
 }
 
-/// In a thread of ours: all of them, since what they were for is attached, open and connected.
+/// Drops all capabilities in a thread of ours. The programs are attached, and the files and sockets are open.
 pub(crate) fn drop_in_thread() {
     keep_or_warn(CapsHashSet::new());
 }
 
-/// In a thread that writes spans. Under sudo the thread becomes the invoker for all that it does with files, without
-/// capabilities. Root without sudo keeps its access to folders of others: in a CI container root works in the folder of a user
-/// outside. An ordinary user's thread drops all capabilities.
+/// Drops capabilities in a thread that writes spans. Under sudo, the thread becomes the invoker for all file accesses,
+/// without capabilities. Root without sudo keeps access to folders of others: in a CI container, root works in the
+/// folder of a user outside. An ordinary user's thread drops all capabilities.
 ///
 /// # Errors
 ///
-/// The thread is not the invoker, and must not touch files.
+/// The thread has not become the invoker. It must not access files.
 pub(crate) fn drop_in_sink() -> io::Result<()> {
     match Invoker::of_root() {
         Some(invoker) => become_invoker(invoker),
@@ -53,11 +55,11 @@ pub(crate) fn drop_in_sink() -> io::Result<()> {
     }
 }
 
-/// Does something with files as the invoker: with their user id, group id and supplementary groups, and no capabilities.
+/// Accesses files as the invoker: with their user id, group id and supplementary groups, and without capabilities.
 ///
 /// # Errors
 ///
-/// Those of `act`; and if the kernel does not let us become the invoker.
+/// Those of `act`. The kernel does not let us become the invoker.
 pub(crate) fn as_invoker<T: Send>(invoker: &Invoker, act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     if is_invoker(invoker) {
         return act();
@@ -68,8 +70,8 @@ pub(crate) fn as_invoker<T: Send>(invoker: &Invoker, act: impl FnOnce() -> io::R
     })
 }
 
-/// Does something with files as root. A thread that became the invoker has no capabilities: there, root can do what the
-/// owner of a file can.
+/// Accesses files as root. After a thread has become the invoker it has no capabilities. Then root can do only what the
+/// owner of a file can do.
 ///
 /// # Errors
 ///
@@ -83,16 +85,17 @@ pub(crate) fn as_root<T: Send>(act: impl FnOnce() -> io::Result<T> + Send) -> io
 }
 
 fn is_invoker(invoker: &Invoker) -> bool {
-    // An invalid id changes nothing: setfsuid(2). Both give the id that the thread has.
+    // An invalid id changes nothing: setfsuid(2). Both calls return the id of the thread.
     let (user, group) = (setfsuid(Uid::from_raw(u32::MAX)), setfsgid(Gid::from_raw(u32::MAX)));
     (user, group) == (invoker.uid, invoker.gid) && getgroups().is_ok_and(|groups| groups == invoker.groups)
 }
 
-/// For the rest of the thread.
+/// Becomes the invoker for the rest of the thread.
 fn become_invoker(invoker: &Invoker) -> io::Result<()> {
     let fail = |reason: String| io::Error::other(format!("cannot act as user {}: {reason}", invoker.uid));
     let groups: Vec<libc::gid_t> = invoker.groups.iter().map(|group| group.as_raw()).collect();
-    // The C library's setgroups changes the groups of all threads, as POSIX has it: nptl(7). The kernel's changes this one.
+    // The C library's setgroups changes the groups of all threads, as POSIX demands: nptl(7). The system call changes
+    // this thread only.
     // SAFETY: the groups outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
     if result != 0 {
@@ -100,13 +103,14 @@ fn become_invoker(invoker: &Invoker) -> io::Result<()> {
     }
     setfsgid(invoker.gid);
     setfsuid(invoker.uid);
-    // The kernel takes CAP_DAC_OVERRIDE and its kind away with root's id, but not under SECBIT_NO_SETUID_FIXUP.
+    // With root's id the kernel also removes CAP_DAC_OVERRIDE and similar ones, but not with SECBIT_NO_SETUID_FIXUP.
     keep(CapsHashSet::new()).map_err(|error| fail(error.to_string()))?;
     // Neither of the two calls reports an error.
     if is_invoker(invoker) { Ok(()) } else { Err(fail("the kernel does not allow it".to_owned())) }
 }
 
-/// Who is to be shown no more than the kernel would show them: anybody but root, whatever capabilities our binary has.
+/// The user who must see no more than the kernel would show them. That is any user except root, also with file
+/// capabilities on our binary.
 pub(crate) fn viewer() -> Option<Viewer> {
     (!geteuid().is_root()).then(|| Viewer {
         user_id: getuid().as_raw(),
@@ -124,7 +128,7 @@ fn keep_or_warn(wanted: CapsHashSet) {
 fn keep(wanted: CapsHashSet) -> Result<(), CapsError> {
     let held = caps::read(None, CapSet::Permitted)?;
     let kept: CapsHashSet = wanted.intersection(&held).copied().collect();
-    // Effective first: it has to stay within what is permitted.
+    // The effective set comes first, because it must stay within the permitted set.
     caps::set(None, CapSet::Effective, &kept)?;
     caps::set(None, CapSet::Permitted, &kept)
 }

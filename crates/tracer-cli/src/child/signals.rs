@@ -1,4 +1,4 @@
-//! Waits for the command, and passes on what is sent to us meanwhile.
+//! Waits for the command, and forwards the signals that process-tracer gets at the same time.
 
 use std::{collections::HashMap, mem::MaybeUninit, os::fd::AsFd, thread, time::Duration};
 
@@ -17,7 +17,7 @@ use tracer_model::source::{Child, ChildChange, End};
 
 use crate::threads::SingleThread;
 
-/// Signals that are not held back: they cannot be, or tell of a fault of our own.
+/// Signals that are not held back. Either they cannot be, or they report a fault of process-tracer.
 const OURS: [c_int; 9] = [
     libc::SIGKILL,
     libc::SIGSTOP,
@@ -30,30 +30,30 @@ const OURS: [c_int; 9] = [
     libc::SIGSYS,
 ];
 
-/// Signals that a terminal sends to the whole of its foreground process group, so that the command has them already.
+/// Signals that a terminal sends to its whole foreground process group. The command has them already.
 const OF_TERMINALS: [c_int; 7] =
     [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGHUP, libc::SIGWINCH, libc::SIGCONT, libc::SIGTTIN];
 
-/// `si_code` of a signal that the kernel itself sent.
+/// `si_code` of a signal that the kernel itself sends.
 const SI_KERNEL: i32 = 0x80;
 
-/// Signals that end a process by default, sent to do just that.
+/// Signals that users send to end a process.
 const ENDING: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
-/// How long to give whoever sends a signal to several processes.
+/// A sender may need so long to send a signal to several processes.
 const ROUND: Duration = Duration::from_millis(5);
 
-/// How often to look where nothing wakes us, milliseconds.
+/// How often to look if nothing wakes us, milliseconds.
 const INTERVAL_MS: u16 = 50;
 
-/// SIGCHLD wakes us; should it ever not, we look again after this, milliseconds.
+/// SIGCHLD wakes us. If it ever does not, we look again after this, milliseconds.
 const LOOK_MS: u16 = 10_000;
 
-/// The signals on their way to us, held back to be read one by one.
+/// The signals to process-tracer. They are blocked, and read one by one.
 #[derive(Debug)]
 pub(crate) struct Signals {
     incoming: SignalFd,
-    /// What was blocked before.
+    /// The signals that were blocked before.
     former: SigSet,
 }
 
@@ -75,7 +75,7 @@ impl Signals {
         let mut seen = HashMap::new();
         let mut is_received = |signal: c_int| {
             let now = paired(signal);
-            // Several on their way may have become one.
+            // Several pending signals may have become one.
             now > seen.insert(signal, now).unwrap_or_default()
         };
         loop {
@@ -89,7 +89,7 @@ impl Signals {
                 None => {}
             }
             let incoming = self.incoming.as_fd();
-            // Whatever ended the wait: look.
+            // Look, whatever has ended the wait.
             let _ = poll(
                 &mut [incoming, child.as_fd().unwrap_or(incoming)].map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
                 PollTimeout::from(LOOK_MS),
@@ -100,32 +100,32 @@ impl Signals {
                     continue;
                 }
                 let has_it = if signal.ssi_code == SI_KERNEL {
-                    // Noted as sent to both, it must not be taken for a later one's counterpart.
+                    // It counts as received by both, so that it does not pair with a later one.
                     is_received(number);
-                    // That it has hung up a terminal tells the leader of its session alone.
+                    // The kernel reports a hangup of a terminal only to the leader of its session.
                     let is_for_leader = [libc::SIGHUP, libc::SIGCONT].contains(&number) && leads_session();
                     OF_TERMINALS.contains(&number) && !is_for_leader
                 } else {
-                    // It may be on its way there: whoever goes through all processes comes to us first.
+                    // The command may get it in a moment: a sender to all processes reaches us first.
                     is_received(number) || {
                         thread::sleep(ROUND);
                         is_received(number)
                     }
                 };
                 if !has_it {
-                    // SAFETY: no memory is involved. The command may have ended just now, which is not an error.
+                    // SAFETY: no memory is involved. If the command has just ended, that is no error.
                     unsafe { libc::kill(command, number) };
                 }
             }
         }
     }
 
-    /// Forgets those that came for the command: the Ctrl-C that ended it must not end its trace.
+    /// Discards the signals for the command. The Ctrl-C that has ended it must not end its trace.
     pub(crate) fn forget(&self) {
         while let Ok(Some(_)) = self.incoming.read_signal() {}
     }
 
-    /// Waits until that is so, or somebody wants us to end.
+    /// Waits until `is_so`, or until a signal asks process-tracer to end.
     pub(crate) fn wait_until(&self, is_so: impl Fn() -> bool) {
         while !is_so() {
             let mut ready = [PollFd::new(self.incoming.as_fd(), PollFlags::POLLIN)];
@@ -140,7 +140,7 @@ impl Signals {
         }
     }
 
-    /// In this thread signals have their effect on us again, as long as it lives.
+    /// Lets this thread receive signals again. As long as it lives, they have their effect.
     pub(crate) fn release(&self) {
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.former), None);
     }
@@ -153,17 +153,17 @@ fn leads_session() -> bool {
 fn all_but_ours() -> SigSet {
     let mut set = raw_set(libc::sigfillset);
     for signal in OURS {
-        // SAFETY: the set is initialised, and the number is a signal's.
+        // SAFETY: the set is initialised, and the number is one of a signal.
         unsafe { libc::sigdelset(&mut set, signal) };
     }
     // SAFETY: the set is initialised.
     unsafe { SigSet::from_sigset_t_unchecked(set) }
 }
 
-/// A set of one signal, by its number: nix's own sets cannot name the real-time signals.
+/// A set of one signal. nix's own sets have no real-time signals.
 pub(crate) fn only(signal: c_int) -> SigSet {
     let mut set = raw_set(libc::sigemptyset);
-    // SAFETY: the set is initialised; a number that is no signal's leaves it as it is.
+    // SAFETY: the set is initialised. A number that is no signal does not change it.
     unsafe { libc::sigaddset(&mut set, signal) };
     // SAFETY: the set is initialised.
     unsafe { SigSet::from_sigset_t_unchecked(set) }
@@ -177,8 +177,9 @@ fn raw_set(initialise: unsafe extern "C" fn(*mut libc::sigset_t) -> c_int) -> li
     unsafe { set.assume_init() }
 }
 
-/// Stops as the command did, and returns when we are continued. Only for what a terminal's job control does, which continues
-/// the whole process group: who stops the command alone will continue it alone, and we would not notice.
+/// Stops like the command, and returns when process-tracer is continued. It does so only for the stops of a terminal's
+/// job control, which later continues the whole process group. A sender that stops the command alone continues it
+/// alone, and we would stay stopped.
 fn stop_by(signal: c_int) {
     let is_of_job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&signal);
     if !is_of_job_control || std::fs::File::open("/dev/tty").is_err() {
@@ -191,7 +192,8 @@ fn stop_by(signal: c_int) {
     let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&stop), None);
 }
 
-/// Dies as the command did, so that our caller sees what it would have seen. The core, if any, is the command's.
+/// Dies by the same signal as the command, so that the caller sees the same. It dumps no core, because the command has
+/// dumped its own.
 pub(crate) fn die_by(signal: c_int) {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     // SAFETY: the default action runs no code of ours.

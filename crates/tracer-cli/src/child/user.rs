@@ -1,41 +1,33 @@
-//! The user that the command runs as, if that is not ours: `--user`; and what users, groups and hosts are called here.
+//! The user of the command, with `--user`, and the invoker of sudo.
 
-use std::{
-    collections::BTreeMap,
-    env,
-    ffi::CString,
-    fs, io,
-    os::unix::ffi::OsStrExt,
-    sync::{Arc, OnceLock},
-};
+use std::{env, ffi::CString, io, os::unix::ffi::OsStrExt, sync::OnceLock};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::{
     libc,
     unistd::{Gid, Uid, geteuid, getgrouplist, getuid, setgid, setgroups, setuid},
 };
-use tracer_model::{Accounts, Hosts};
 
-/// What stands for whoever has called sudo.
+/// The name that stands for the invoker of sudo.
 const INVOKER: &str = "invoker";
 
-/// Who has called sudo, if anybody has.
+/// The ids of the user who has called sudo, if anybody has.
 pub(crate) fn invoker() -> Option<(Uid, Gid)> {
     let id = |name| env::var(name).ok()?.parse().ok();
     Some((Uid::from_raw(id("SUDO_UID")?), Gid::from_raw(id("SUDO_GID")?)))
 }
 
-/// Who called sudo to make us root. Files are opened in their name.
+/// The user who has called sudo to make us root. process-tracer opens files as this user.
 #[derive(Debug)]
 pub(crate) struct Invoker {
     pub(crate) uid: Uid,
     pub(crate) gid: Gid,
-    /// The supplementary groups, in ascending order. None, if the user database does not have the user.
+    /// The supplementary groups, in ascending order. Empty if the user database does not have the user.
     pub(crate) groups: Vec<Gid>,
 }
 
 impl Invoker {
-    /// `None` if nobody called sudo, if root did, and if sudo made us somebody else than root.
+    /// `None` if nobody has called sudo, if root has, or if sudo has made us another user than root.
     pub(crate) fn of_root() -> Option<&'static Self> {
         static INVOKER: OnceLock<Option<Invoker>> = OnceLock::new();
         let find = || {
@@ -52,32 +44,7 @@ impl Invoker {
     }
 }
 
-/// The names of users and groups on this machine, of its files alone: asking further, as getpwuid(3) may, could take a while
-/// and go over the network.
-pub(crate) fn accounts() -> Accounts {
-    // Both passwd(5) and group(5) begin with NAME:PASSWORD:ID.
-    let read = |path| -> BTreeMap<u32, Arc<str>> {
-        let text = fs::read(path).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let mut names = BTreeMap::new();
-        for line in text.lines() {
-            let mut fields = line.split(':');
-            if let (Some(name), Some(Ok(id))) = (fields.next(), fields.nth(1).map(str::parse)) {
-                // The first one counts.
-                names.entry(id).or_insert_with(|| name.into());
-            }
-        }
-        names
-    };
-    Accounts { users: read("/etc/passwd"), groups: read("/etc/group") }
-}
-
-/// The names of addresses on this machine, of its file alone, likewise.
-pub(crate) fn hosts() -> Hosts {
-    Hosts::new(String::from_utf8_lossy(&fs::read("/etc/hosts").unwrap_or_default()).into_owned())
-}
-
-/// Somebody with an entry in the user database.
+/// A user with an entry in the user database.
 #[derive(Clone, Debug)]
 pub(crate) struct User {
     entry: nix::unistd::User,
@@ -85,7 +52,7 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// Looks up a user by name or number, or the one that called sudo.
+    /// Looks up a user by name or number, or the invoker of sudo.
     pub(crate) fn look_up(name: &str) -> Result<Self> {
         let entry = if name == INVOKER {
             let (uid, _) = invoker().context("'invoker' is who calls sudo, but SUDO_UID and SUDO_GID are not set")?;
@@ -105,7 +72,7 @@ impl User {
         Ok(Self { entry, groups })
     }
 
-    /// The variables that say who one is.
+    /// The variables that name the user.
     pub(crate) fn variables(&self) -> [(&'static str, String); 4] {
         let text = |path: &std::path::Path| String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned();
         [
@@ -116,10 +83,10 @@ impl User {
         ]
     }
 
-    /// Becomes that user for good, in the child, right before exec. Only makes async-signal-safe system calls.
+    /// Becomes this user for good, in the child before exec. It only makes async-signal-safe system calls.
     pub(crate) fn become_it(&self) -> io::Result<()> {
         if !geteuid().is_root() {
-            return Ok(()); // that is who we are
+            return Ok(()); // we are this user already
         }
         let is_other = self.entry.uid != getuid();
         setgroups(&self.groups)?;
@@ -130,7 +97,7 @@ impl User {
 }
 
 /// Gives the process an empty session keyring, linked to its user's keyring, as pam_keyinit(8) does for su(1). With the
-/// former user's session keyring it could read the keys of that user: keyrings(7), "Possession".
+/// session keyring of the former user it could read that user's keys: keyrings(7), "Possession".
 fn leave_session_keyring() -> io::Result<()> {
     // include/uapi/linux/keyctl.h
     const JOIN_SESSION_KEYRING: libc::c_long = 1;
@@ -138,10 +105,10 @@ fn leave_session_keyring() -> io::Result<()> {
     const SESSION_KEYRING: libc::c_long = -3;
     const USER_KEYRING: libc::c_long = -4;
     let nothing: libc::c_long = 0;
-    // SAFETY: a name that is NULL asks for a keyring without a name.
+    // SAFETY: with NULL as its name, the keyring has no name.
     if unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, nothing) } < 0 {
         let error = io::Error::last_os_error();
-        // A kernel without keys, or a container that forbids them. Then the command cannot read any either.
+        // The kernel has no keys, or the container forbids them. Then the command cannot read any either.
         let has_no_keys = matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM));
         return if has_no_keys { Ok(()) } else { Err(error) };
     }

@@ -5,15 +5,15 @@ use tracer_bpf::{Attached, LoadError, Options};
 
 use crate::console;
 
-/// With less room than this there is no point.
+/// Less room than this is useless.
 const LEAST_RING: u32 = 1 << 20;
 const LEAST_PROCESSES: u32 = 1000;
 
-/// Loads them. When the kernel refuses a map, it asks for half the room, again and again.
+/// Loads and attaches the programs. If the kernel refuses a map, it tries half the room, again and again.
 ///
 /// # Errors
 ///
-/// The kernel refuses the programs, or even the smallest maps.
+/// The kernel refuses the programs, or the smallest maps.
 pub(crate) fn load(mut options: Options) -> Result<Attached> {
     loop {
         match Attached::load(&options) {

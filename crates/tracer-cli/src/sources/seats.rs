@@ -1,8 +1,8 @@
-//! How many runs of ordinary users may have a program at the system calls at the same time: it slows down every system call of
-//! everybody on the machine.
+//! The number of runs by ordinary users that can have a program at the system calls at the same time. Such a program
+//! slows down every system call of every user.
 //!
-//! A seat is the name of an abstract unix socket. Only one socket has it, and the kernel frees it when its process ends, however
-//! it ends. Root needs no seat.
+//! A seat is the name of an abstract unix socket. Only one socket can have it. The kernel frees it when its process
+//! ends, however it ends. Root needs no seat.
 
 use std::{
     io,
@@ -15,14 +15,14 @@ use std::{
 /// Each program adds about 0.06 microseconds to every system call, after 0.16 for the first one (measured on Linux 6.18).
 const SEATS: u32 = 4;
 
-/// Taken as long as it is not dropped.
+/// A taken seat. Dropping it frees it.
 #[derive(Debug)]
 pub(crate) struct Seat {
     _socket: UnixDatagram,
 }
 
 impl Seat {
-    /// Takes a free seat; `None` if there is none.
+    /// Takes a free seat. `None` if there is none.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! `--sudo`: an ordinary user gets the programs attached by a helper that sudo runs. It sends their descriptors back and is
-//! gone; the command never has to do with sudo.
+//! `--sudo`: a helper that sudo runs attaches the programs for an ordinary user. The helper sends their descriptors and
+//! ends. The command has nothing to do with sudo.
 
 use std::{
     io::{IoSlice, IoSliceMut, Read},
@@ -32,18 +32,18 @@ use crate::{
 /// The subcommand that is the helper.
 pub(crate) const HELPER: &str = "attach-for-sudo";
 
-/// First byte of what the helper sends: the descriptors come with it.
+/// The first byte of the helper's message, if the descriptors come with it.
 const ATTACHED: u8 = b'+';
-/// Likewise: the reason why there are none follows.
+/// The first byte of the helper's message, if the reason of a failure follows.
 const REFUSED: u8 = b'-';
 
-/// Has the helper load and attach the programs. sudo asks for a password on the terminal, if it needs one.
+/// Lets the helper load and attach the programs. If sudo needs a password, it asks on the terminal.
 pub(crate) fn attach(options: &Options) -> Result<Attached> {
     let facts = probe::Facts::gather();
     if !facts.is_at_least(HANDING_OVER_FLOOR) {
         bail!("--sudo needs Linux 5.19, this is {}; run all of it with sudo", facts.release);
     }
-    // What we are sent is for us alone, not for whoever may look at our processes: the command is one of them.
+    // Only this process may have the descriptors. Other processes of the user could take them, also the command.
     prctl::set_dumpable(false).context("cannot hide our descriptors")?;
     let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
     let mut helper = Command::new("sudo")
@@ -63,7 +63,7 @@ pub(crate) fn attach(options: &Options) -> Result<Attached> {
     }
 }
 
-/// `None` if nobody has answered.
+/// `None` if there was no answer.
 fn receive(mut socket: &UnixStream) -> Result<Option<Attached>> {
     let mut first = [0];
     let mut room = cmsg_space!([RawFd; Attached::DESCRIPTORS]);
@@ -73,7 +73,7 @@ fn receive(mut socket: &UnixStream) -> Result<Option<Attached>> {
     let mut descriptors = Vec::new();
     for part in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(received) = part {
-            // SAFETY: the kernel has just opened them for us, and nobody else knows of them.
+            // SAFETY: the kernel has just opened them for this process, and no other code has them.
             descriptors.extend(received.into_iter().map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }));
         }
     }
@@ -88,7 +88,7 @@ fn receive(mut socket: &UnixStream) -> Result<Option<Attached>> {
     }
 }
 
-/// The helper itself: attaches the programs for the user who has called sudo, and for no other processes than theirs.
+/// The helper: attaches the programs for the user who has called sudo. They report only processes of this user.
 pub(crate) fn help(options: Options) -> Result<()> {
     if invoker().is_none() || !geteuid().is_root() {
         bail!("this is for process-tracer --sudo to run");
