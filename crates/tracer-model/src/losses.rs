@@ -2,15 +2,19 @@
 //!
 //! A source fills [`Losses`]. The attributes of the root span, the last line of a run and the reports follow from the table.
 
-use crate::semconv::Attribute;
-
 /// A kind of loss.
 #[derive(Clone, Copy, Debug)]
 pub struct Loss {
-    /// The attribute of the root span with the count.
-    pub attribute: Attribute,
+    /// The key of the root span's attribute with the count.
+    pub key: &'static str,
     /// Why it is missing.
     pub cause: Cause,
+    /// Where the count comes from.
+    pub source: &'static str,
+    /// A count.
+    pub example: &'static str,
+    /// What is missing.
+    pub meaning: &'static str,
     /// How many are missing.
     pub count: fn(&Losses) -> u64,
     words: Words,
@@ -27,7 +31,7 @@ pub struct Loss {
 /// ```
 #[must_use]
 pub fn in_words(key: &str, count: u64) -> String {
-    match LOSSES.iter().find(|loss| loss.attribute.key == key) {
+    match LOSSES.iter().find(|loss| loss.key == key) {
         Some(loss) => loss.words.with(count),
         None => format!("{}: {count}", key.trim_start_matches("process_tracer.").replace(['.', '_'], " ")),
     }
@@ -85,16 +89,11 @@ macro_rules! losses {
 
         /// All kinds of loss.
         pub const LOSSES: &[Loss] = &[$($(Loss {
-            attribute: Attribute {
-                key: concat!("process_tracer.lost.", stringify!($field)),
-                on: "root",
-                kind: "int",
-                unit: "",
-                source: $source,
-                example: $example,
-                meaning: concat!($these, " ", $fate),
-            },
+            key: concat!("process_tracer.lost.", stringify!($field)),
             cause: Cause::$cause,
+            source: $source,
+            example: $example,
+            meaning: concat!($these, " ", $fate),
             count: |losses| losses.$field,
             words: Words { one: $this, many: $these, fate: $fate },
         },)*)*];

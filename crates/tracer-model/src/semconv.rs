@@ -11,7 +11,7 @@ use std::{
 use crate::{
     cgroup::{container_id, pod_uid},
     event::{Direction, End, ExitStatus, Image, Transport, Usage, base_name},
-    losses::LOSSES,
+    losses::{LOSSES, Loss},
     span::{
         Certificate, ConnectionSpan, FlowSpan, LookupSpan, ProcessSpan, Reply, Span, Subject, UnixConnectSpan, Value,
     },
@@ -273,11 +273,16 @@ pub const ATTRIBUTES: &[Attribute] = &{
     let mut all = [OTHERS[0]; OTHERS.len() + LOSSES.len()];
     let mut index = 0;
     while index < all.len() {
-        all[index] = if index < OTHERS.len() { OTHERS[index] } else { LOSSES[index - OTHERS.len()].attribute };
+        all[index] = if index < OTHERS.len() { OTHERS[index] } else { of_loss(&LOSSES[index - OTHERS.len()]) };
         index += 1;
     }
     all
 };
+
+const fn of_loss(loss: &Loss) -> Attribute {
+    let Loss { key, source, example, meaning, .. } = *loss;
+    Attribute { key, on: "root", kind: "int", unit: "", source, example, meaning }
+}
 
 /// Whether this attribute of the root span says how much of something is missing.
 #[must_use]
@@ -591,7 +596,7 @@ fn certify(attributes: &mut KeyValues, certificate: &Certificate) {
         (FAILED_EXPRESSIONS, certificate.failed_expressions),
     ]
     .into_iter()
-    .chain(LOSSES.iter().map(|loss| (loss.attribute.key, (loss.count)(losses))))
+    .chain(LOSSES.iter().map(|loss| (loss.key, (loss.count)(losses))))
     {
         if count > 0 {
             push(attributes, key, int(count));
