@@ -88,7 +88,7 @@ fn assert_refused(delivery: &Delivery, reason: &str) {
 }
 
 #[test]
-fn an_endless_answer_is_read_to_4_mib_and_its_status_decides() {
+fn an_endless_answer_is_read_up_to_4_mib_and_its_status_counts() {
     for head in ["200 OK\r\nTransfer-Encoding: chunked", "200 OK\r\nContent-Length: 1000000000000", "200 OK"] {
         let written = Arc::new(AtomicUsize::new(0));
         let collector = Collector::start({
@@ -111,7 +111,7 @@ fn an_endless_answer_is_read_to_4_mib_and_its_status_decides() {
 }
 
 #[test]
-fn a_compressed_answer_that_is_large_when_unpacked_is_not_unpacked() {
+fn a_compressed_answer_that_would_become_large_is_not_unpacked() {
     let bomb = bomb();
     let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "Content-Encoding: gzip\r\n", bomb.clone()));
     let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
@@ -119,7 +119,7 @@ fn a_compressed_answer_that_is_large_when_unpacked_is_not_unpacked() {
 }
 
 #[test]
-fn a_head_without_end_is_no_answer() {
+fn an_endless_head_counts_as_no_answer() {
     let written = Arc::new(AtomicUsize::new(0));
     let collector = Collector::start({
         let written = Arc::clone(&written);
@@ -149,7 +149,7 @@ fn run_in_haste(endpoint: &str, flags: &[&str]) -> Delivery {
 }
 
 #[test]
-fn a_status_stands_when_the_rest_of_the_answer_does_not_come() {
+fn the_status_counts_if_the_rest_of_the_answer_does_not_arrive() {
     let cut = |status: &'static str| {
         move |_, _| {
             Deed::Write(Box::new(move |writer| write!(writer, "HTTP/1.1 {status}\r\nContent-Length: 99\r\n\r\nhalf")))
@@ -198,7 +198,7 @@ fn a_compressed_answer_over_http_is_understood() {
 }
 
 #[test]
-fn a_page_that_is_no_answer_is_pointed_out() {
+fn an_answer_that_is_a_web_page_prints_a_warning() {
     let page = b"<html>\n<title>Please log in</title>\n</html>";
     let collector =
         Collector::start(|_, _| Deed::Answer("200 OK", "Content-Type: text/html; charset=utf-8\r\n", page.to_vec()));
@@ -330,7 +330,7 @@ fn a_collector_that_answers_in_gzip_over_grpc_is_understood() {
 }
 
 #[test]
-fn a_call_that_the_collector_accepted_is_not_repeated_when_its_answer_cannot_be_read() {
+fn an_accepted_call_is_not_repeated_if_its_answer_cannot_be_read() {
     let bomb = bomb();
     let answers: [(&str, Vec<Frame<Bytes>>, &str); 5] = [
         ("zstd", vec![Frame::data(message(1, b"what is this")), ok()], "zstd"),
@@ -350,7 +350,7 @@ fn a_call_that_the_collector_accepted_is_not_repeated_when_its_answer_cannot_be_
 }
 
 #[test]
-fn an_endless_answer_over_grpc_is_read_to_4_mib() {
+fn an_endless_answer_over_grpc_is_read_up_to_4_mib() {
     // One message that is too large, many small ones, and the page of a server that does not speak gRPC.
     let large: &'static [u8] = b"\0\x40\0\0\0";
     let small: &'static [u8] = b"\0\0\0\0\0";
@@ -375,7 +375,7 @@ fn an_endless_answer_over_grpc_is_read_to_4_mib() {
 }
 
 #[test]
-fn a_call_without_a_status_is_kept() {
+fn the_spans_of_a_call_without_a_status_are_kept() {
     let whole = || Frame::data(message(0, &[]));
     for frames in [vec![whole()], vec![Frame::data(Bytes::from_static(b"\0\0"))], vec![]] {
         let collector = Grpc::start(move |_| grpc(frames_of(&frames)));
@@ -394,7 +394,7 @@ fn a_call_without_a_status_is_kept() {
 }
 
 #[test]
-fn details_of_a_status_that_are_no_base64_lose_no_spans() {
+fn status_details_with_invalid_base64_lose_no_spans() {
     for code in ["0", "3"] {
         let status = [("grpc-status", code), ("grpc-message", "why"), ("grpc-status-details-bin", "???")];
         let collector = Grpc::start(move |_| grpc(vec![Frame::data(message(0, &[])), trailers(&status)]));
@@ -409,7 +409,7 @@ fn details_of_a_status_that_are_no_base64_lose_no_spans() {
 }
 
 #[test]
-fn sending_a_file_does_not_repeat_what_was_accepted() {
+fn send_does_not_repeat_accepted_spans() {
     let written = Arc::new(AtomicUsize::new(0));
     let collector = Collector::start({
         let written = Arc::clone(&written);

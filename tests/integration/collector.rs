@@ -91,7 +91,7 @@ fn a_real_collector_receives_everything_over_grpc() {
 }
 
 #[test]
-fn a_large_trace_arrives_whole_over_both_protocols() {
+fn a_large_trace_arrives_complete_over_both_protocols() {
     let rotel = Rotel::start();
     for (endpoint, protocol, before) in [(&rotel.http, "http/protobuf", 0), (&rotel.grpc, "grpc", 10_001)] {
         let flags = ["--endpoint", endpoint, "--protocol", protocol, "-o", "otlp"];
@@ -153,7 +153,7 @@ async fn the_variables_of_opentelemetry_lead_to_the_collector() {
 }
 
 #[test]
-fn a_collector_that_is_not_there_is_told_and_the_status_kept() {
+fn an_absent_collector_prints_a_warning_and_the_exit_status_is_kept() {
     for protocol in ["http/protobuf", "grpc"] {
         let flags =
             ["--spool=none", "--endpoint", "http://127.0.0.1:9", "--protocol", protocol, "--", "sh", "-c", "exit 3"];
@@ -167,7 +167,7 @@ fn a_collector_that_is_not_there_is_told_and_the_status_kept() {
 }
 
 #[test]
-fn a_collector_that_never_answers_does_not_hold_up_the_exit() {
+fn a_collector_that_never_answers_does_not_delay_the_exit() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     for protocol in ["http/protobuf", "grpc"] {
         let endpoint = format!("http://{}", silent.local_addr().unwrap());

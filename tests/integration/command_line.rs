@@ -24,7 +24,7 @@ fn run(flags: &[&str], variables: &[(&str, &str)]) -> (Output, String, bool) {
 }
 
 #[test]
-fn bad_flags_are_one_line_125_and_no_command() {
+fn an_invalid_flag_prints_one_line_and_exits_with_125_without_a_command() {
     let zeros = "0".repeat(32);
     let short = "a".repeat(31);
     let cases: [(&[&str], &str); 16] = [
@@ -56,7 +56,7 @@ fn bad_flags_are_one_line_125_and_no_command() {
 }
 
 #[test]
-fn no_command_says_how_to_give_one() {
+fn without_a_command_the_usage_is_printed() {
     for arguments in [&[][..], &["--"], &["make"]] {
         let output = process_tracer().args(arguments).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -66,7 +66,7 @@ fn no_command_says_how_to_give_one() {
 }
 
 #[test]
-fn bad_variables_warn_and_are_skipped() {
+fn an_invalid_variable_prints_a_warning_and_is_ignored() {
     let cases = [
         ("PROCESS_TRACER_TRACE_ID", "zz"),
         ("PROCESS_TRACER_PARENT_ID", "00f067aa0ba902b7"),
@@ -91,7 +91,7 @@ fn bad_variables_warn_and_are_skipped() {
 }
 
 #[test]
-fn a_variable_that_names_what_cannot_be_written_breaks_no_job() {
+fn a_variable_with_an_output_that_cannot_be_written_does_not_stop_the_command() {
     let (output, stderr, has_run) = run(&[], &[("PROCESS_TRACER_OUTPUT", "/no/such/folder/t.jsonl,summary")]);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert!(has_run && stderr.contains("warning: an output is left out: cannot write '/no/such/"), "{stderr}");
@@ -123,7 +123,7 @@ fn a_variable_that_names_what_cannot_be_written_breaks_no_job() {
 }
 
 #[test]
-fn a_trace_file_that_was_there_before_becomes_the_owners_alone() {
+fn only_the_owner_can_read_an_overwritten_trace_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.jsonl");
     fs::write(&file, "old").unwrap();
@@ -174,7 +174,7 @@ fn variables_do_what_their_flags_do() {
 }
 
 #[test]
-fn commands_that_cannot_run_are_126_and_127() {
+fn commands_that_cannot_run_exit_with_126_or_127() {
     for (command, code) in [("/no/such/command", 127), ("no-such-command", 127), ("/etc/passwd", 126), ("/", 126)] {
         let output = process_tracer().args(["--", command]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -184,7 +184,7 @@ fn commands_that_cannot_run_are_126_and_127() {
 }
 
 #[test]
-fn the_trace_context_comes_in_and_goes_out() {
+fn the_trace_context_is_read_and_passed_on() {
     let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.jsonl");
@@ -213,7 +213,7 @@ fn the_trace_context_comes_in_and_goes_out() {
 }
 
 #[test]
-fn without_a_collector_there_is_a_summary() {
+fn without_a_collector_a_summary_is_printed() {
     let output = process_tracer()
         .args(["--", "sh", "-c", "echo out; /bin/true; exit 3"])
         .env("LC_ALL", "C.UTF-8")
@@ -233,14 +233,14 @@ fn without_a_collector_there_is_a_summary() {
 }
 
 #[test]
-fn quiet_is_silent() {
+fn with_quiet_nothing_is_printed() {
     let output = process_tracer().args(["-q", "--", "true"]).output().unwrap();
     assert!(output.status.success());
     assert!(output.stderr.is_empty() && output.stdout.is_empty());
 }
 
 #[test]
-fn a_trace_file_is_the_owners_alone() {
+fn only_the_owner_can_read_a_new_trace_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.jsonl");
     assert!(process_tracer().arg("-o").arg(&file).args(["--", "true"]).status().unwrap().success());
@@ -248,7 +248,7 @@ fn a_trace_file_is_the_owners_alone() {
 }
 
 #[test]
-fn a_trace_may_hang_under_the_run_of_a_ci_system() {
+fn the_run_of_a_ci_system_can_be_the_parent() {
     let run = |variables: &[(&str, &str)], parent: &str| {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("t.jsonl");
@@ -279,7 +279,7 @@ fn a_trace_may_hang_under_the_run_of_a_ci_system() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_the_command_unharmed() {
+fn a_full_disk_is_reported_and_does_not_harm_the_command() {
     let folder = tempfile::tempdir().unwrap();
     let full = folder.path().join("full.jsonl");
     symlink("/dev/full", &full).unwrap();
@@ -291,7 +291,7 @@ fn a_full_disk_is_told_and_the_command_unharmed() {
 }
 
 #[test]
-fn a_trace_says_whose_it_is() {
+fn the_resource_names_service_host_and_system() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.jsonl");
     let mut command = process_tracer();
@@ -314,7 +314,7 @@ fn a_trace_says_whose_it_is() {
 }
 
 #[test]
-fn files_that_somebody_else_has_put_there_are_not_touched() {
+fn files_of_other_users_are_not_changed() {
     const OTHER: u32 = 65534;
     let folder = tempfile::tempdir().unwrap();
     let [target, link, file] = ["target", "link.jsonl", "file.jsonl"].map(|name| folder.path().join(name));
@@ -339,7 +339,7 @@ fn files_that_somebody_else_has_put_there_are_not_touched() {
 }
 
 #[test]
-fn under_sudo_the_trace_belongs_to_who_called_it() {
+fn under_sudo_the_trace_file_belongs_to_the_user_who_called_sudo() {
     use std::os::unix::fs::MetadataExt;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.jsonl");
@@ -353,7 +353,7 @@ fn under_sudo_the_trace_belongs_to_who_called_it() {
 }
 
 #[test]
-fn what_runs_in_the_background_runs_on_and_is_waited_for_if_asked() {
+fn background_processes_run_on_and_are_waited_for_on_request() {
     for (flags, is_waited_for) in [(&[][..], false), (&["--wait", "tree"], true)] {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("mark");
@@ -373,7 +373,7 @@ fn what_runs_in_the_background_runs_on_and_is_waited_for_if_asked() {
 }
 
 #[test]
-fn waiting_for_the_tree_can_be_ended() {
+fn a_signal_ends_the_wait_for_the_tree() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.jsonl");
     let mut command = process_tracer();
@@ -395,7 +395,7 @@ fn waiting_for_the_tree_can_be_ended() {
 }
 
 #[test]
-fn verbose_says_what_tracing_itself_took() {
+fn verbose_prints_the_cost_of_tracing() {
     let run = trace_script(&["-v"], "exit 3");
     let lines: Vec<_> = run.stderr.lines().filter_map(|line| line.strip_prefix("process-tracer: ")).collect();
     let attached = lines.iter().find_map(|line| line.strip_prefix("eBPF programs attached in ")).expect(&run.stderr);

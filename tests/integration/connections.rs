@@ -45,7 +45,7 @@ fn conversation(run: &Run) -> (&Span, &Span) {
 }
 
 #[test]
-fn a_listener_for_ipv6_alone_does_not_own_what_others_accept_over_ipv4() {
+fn a_listener_for_ipv6_only_does_not_own_ipv4_connections_of_others() {
     // Another process, which is not traced, listens on the same port over IPv4.
     let other = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = other.local_addr().unwrap().port();
@@ -79,7 +79,7 @@ own.accept()[0].close()
 }
 
 #[test]
-fn client_and_server_have_a_span_each() {
+fn client_and_server_each_have_a_span() {
     let run = trace_workload(&["talk", "127.0.0.1", "parent"]);
     let (client, server) = conversation(&run);
     assert_eq!(client.name, format!("connect 127.0.0.1:{}", client.attribute("server.port")));
@@ -96,7 +96,7 @@ fn client_and_server_have_a_span_each() {
 }
 
 #[test]
-fn a_half_closed_connection_goes_on_until_its_owner_closes_it() {
+fn a_half_closed_connection_lasts_until_its_owner_closes_it() {
     let run = trace_workload(&["talk", "127.0.0.1", "parent"]);
     let (client, server) = conversation(&run);
     assert_eq!(client.attribute("process_tracer.tcp.closed_by"), "local");
@@ -111,12 +111,12 @@ fn an_accepted_connection_belongs_to_the_worker_that_accepts() {
 }
 
 #[test]
-fn an_accepted_connection_belongs_to_the_worker_it_was_handed_to() {
+fn an_accepted_connection_belongs_to_the_worker_that_received_it() {
     conversation(&trace_workload(&["talk", "127.0.0.1", "handover"]));
 }
 
 #[test]
-fn ipv6_is_told_apart() {
+fn ipv6_connections_are_marked_as_ipv6() {
     let run = trace_workload(&["talk", "::1", "parent"]);
     let (client, _) = conversation(&run);
     assert_eq!(client.name, format!("connect [::1]:{}", client.attribute("server.port")));
@@ -147,7 +147,7 @@ fn a_refused_connection_is_an_error() {
 }
 
 #[test]
-fn a_reset_is_an_error_of_the_one_who_got_it() {
+fn a_reset_is_an_error_of_the_side_that_received_it() {
     let run = trace_workload(&["resets", "20"]);
     run.trace.assert_complete();
     let clients: Vec<_> = run.trace.connections().filter(|span| span.kind == KIND_CLIENT).collect();
@@ -168,7 +168,7 @@ fn trace_python(script: &str, port: u16) -> Run {
 }
 
 #[test]
-fn a_listener_from_outside_on_the_same_port_is_another() {
+fn an_outside_listener_on_the_same_port_is_a_different_listener() {
     use std::{
         io::Read,
         net::{TcpListener, TcpStream},
@@ -206,7 +206,7 @@ client.recv(5)
 }
 
 #[test]
-fn a_connection_that_nobody_accepted_has_sent_nothing() {
+fn a_connection_that_was_never_accepted_has_sent_nothing() {
     let script = "\
 import select, socket
 listener = socket.create_server(('127.0.0.1', 0))
@@ -221,7 +221,7 @@ listener.close()
 }
 
 #[test]
-fn a_connection_dissolved_by_its_owner_ends_there() {
+fn a_connection_ends_when_its_owner_dissolves_it() {
     // connect() to AF_UNSPEC dissolves a connection; the socket may connect again.
     let script = "\
 import ctypes, socket, sys, time

@@ -268,7 +268,7 @@ const LONG: &str = "for i in 1 2 3 4 5 6 7 8; do /bin/true; sleep 0.4; done";
 pub const SHORT: &str = "/bin/true; /bin/true";
 
 #[test]
-fn nobody_there() {
+fn nothing_listens_at_the_endpoint() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for script in [SHORT, LONG] {
         let delivery = Delivery::run(&format!("http://{nobody}"), &[], script);
@@ -278,14 +278,14 @@ fn nobody_there() {
 }
 
 #[test]
-fn a_name_that_does_not_resolve() {
+fn the_name_of_the_collector_does_not_resolve() {
     let delivery = Delivery::run("http://collector.invalid:4318", &[], SHORT);
     delivery.assert_kept(&Ids::new(), "spans did not reach http://collector.invalid:4318");
     assert!(delivery.elapsed < Duration::from_secs(15), "{:?}", delivery.elapsed);
 }
 
 #[test]
-fn one_that_never_answers() {
+fn a_collector_never_answers() {
     let collector = Collector::start(|_, _| Deed::Hang);
     for script in [SHORT, LONG] {
         let delivery = Delivery::run(&collector.endpoint(), &["--flush-timeout", "1"], script);
@@ -295,7 +295,7 @@ fn one_that_never_answers() {
 }
 
 #[test]
-fn one_that_asks_for_time() {
+fn a_collector_asks_for_time() {
     let collector = Collector::start(|number, _| match number {
         0 => Deed::Answer("429 Too Many Requests", "Retry-After: 2\r\n", Vec::new()),
         _ => Deed::Accept,
@@ -306,7 +306,7 @@ fn one_that_asks_for_time() {
 }
 
 #[test]
-fn one_that_asks_for_more_time_than_there_is() {
+fn a_collector_asks_for_more_time_than_is_left() {
     let collector = Collector::start(|_, _| Deed::Answer("429 Too Many Requests", "Retry-After: 3600\r\n", Vec::new()));
     for script in [SHORT, LONG] {
         let delivery = Delivery::run(&collector.endpoint(), &["--flush-timeout", "60"], script);
@@ -316,7 +316,7 @@ fn one_that_asks_for_more_time_than_there_is() {
 }
 
 #[test]
-fn one_that_is_away_for_twenty_seconds() {
+fn a_collector_is_away_for_twenty_seconds() {
     let started = Instant::now();
     let collector = Collector::start(move |_, _| match started.elapsed().as_secs() {
         0..20 => Deed::Answer("503 Service Unavailable", "", Vec::new()),
@@ -326,7 +326,7 @@ fn one_that_is_away_for_twenty_seconds() {
 }
 
 #[test]
-fn one_that_is_restarted_meanwhile() {
+fn a_collector_restarts_during_the_run() {
     let first = Collector::start(|_, _| Deed::Accept);
     let (address, endpoint, taken) = (first.address.clone(), first.endpoint(), Arc::clone(&first.taken));
     let restart = thread::spawn(move || {
@@ -343,7 +343,7 @@ fn one_that_is_restarted_meanwhile() {
 }
 
 #[test]
-fn one_that_takes_only_little_at_a_time() {
+fn a_collector_accepts_only_small_requests() {
     let collector = Collector::start(|_, spans| match spans {
         0..=3 => Deed::Accept,
         _ => Deed::Answer("413 Payload Too Large", "", Vec::new()),
@@ -355,7 +355,7 @@ fn one_that_takes_only_little_at_a_time() {
 }
 
 #[test]
-fn one_that_talks_nonsense() {
+fn a_collector_answers_nonsense() {
     // Without a status there is no answer; with one, it is the status that counts.
     let collector = Collector::start(|_, _| Deed::Answer("200 OK", "", b"\xff\xff nonsense".to_vec()));
     let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
@@ -371,20 +371,20 @@ fn one_that_talks_nonsense() {
 }
 
 #[test]
-fn one_that_refuses() {
+fn a_collector_refuses() {
     let collector = Collector::start(|_, _| Deed::Answer("401 Unauthorized", "", Vec::new()));
     Delivery::run(&collector.endpoint(), &[], LONG).assert_kept(&Ids::new(), "the collector answers 401 Unauthorized");
 }
 
 #[test]
-fn one_that_redirects() {
+fn a_collector_redirects() {
     // Followed, the request would lose its spans on the way.
     let collector = Collector::start(|_, _| Deed::Answer("302 Found", "Location: /login\r\n", Vec::new()));
     Delivery::run(&collector.endpoint(), &[], SHORT).assert_kept(&Ids::new(), "the collector answers 302 Found");
 }
 
 #[test]
-fn one_that_breaks_off() {
+fn a_collector_closes_the_connection_early() {
     let collector = Collector::start(|number, _| if number % 2 == 0 { Deed::Cut } else { Deed::Accept });
     let delivery = Delivery::run(&collector.endpoint(), &[], LONG);
     // While the command runs there is time to try again; after that not for one that is not there.
@@ -394,7 +394,7 @@ fn one_that_breaks_off() {
 }
 
 #[test]
-fn one_that_takes_a_part() {
+fn a_collector_accepts_a_part() {
     let partial = ExportTracePartialSuccess { rejected_spans: 2, error_message: "too old".to_owned() };
     let answer = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
     let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "", answer.clone()));
@@ -408,7 +408,7 @@ fn one_that_takes_a_part() {
 }
 
 #[test]
-fn one_that_takes_nothing_however_little() {
+fn a_collector_refuses_even_single_spans() {
     let requests = Arc::new(Mutex::new(0));
     let collector = Collector::start({
         let requests = Arc::clone(&requests);
@@ -424,7 +424,7 @@ fn one_that_takes_nothing_however_little() {
 }
 
 #[test]
-fn the_command_that_delivers_does_so_from_anywhere() {
+fn the_printed_send_command_works_from_any_folder() {
     let folder = TempDir::new().unwrap();
     let spool = folder.path().join("it's a \"spool\"");
     fs::create_dir(&spool).unwrap();
@@ -466,7 +466,7 @@ fn passwords_are_not_shown() {
 }
 
 #[test]
-fn where_there_are_no_authorities_to_trust() {
+fn no_trusted_authorities_are_installed() {
     let collector = Collector::start(|_, _| Deed::Accept);
     let run = |variables: &[(&str, &str)], flags: &[&str]| {
         let mut command = process_tracer();
@@ -489,7 +489,7 @@ fn where_there_are_no_authorities_to_trust() {
 }
 
 #[test]
-fn a_client_certificate_that_is_none_is_left_out() {
+fn an_invalid_client_certificate_is_ignored() {
     let folder = TempDir::new().unwrap();
     let pem = folder.path().join("pem");
     fs::write(&pem, "-----BEGIN CERTIFICATE-----\nnonsense\n").unwrap();
@@ -523,7 +523,7 @@ fn run_into_a_stuck_pipe(flush_timeout: &str) -> (TempDir, fs::File, Child) {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_does_not_hold_up_the_exit() {
+fn a_pipe_without_a_reader_does_not_delay_the_exit() {
     let started = Instant::now();
     let (_folder, _holder, child) = run_into_a_stuck_pipe("1");
     let output = child.wait_with_output().unwrap();
@@ -534,7 +534,7 @@ fn a_pipe_that_nobody_reads_does_not_hold_up_the_exit() {
 }
 
 #[test]
-fn the_first_signal_ends_the_delivery_and_the_second_us() {
+fn the_first_signal_ends_the_delivery_and_the_second_ends_process_tracer() {
     use std::os::unix::process::ExitStatusExt;
     let collector = Collector::start(|_, _| Deed::Hang);
     let folder = TempDir::new().unwrap();
@@ -562,7 +562,7 @@ fn the_first_signal_ends_the_delivery_and_the_second_us() {
 }
 
 #[test]
-fn a_file_that_is_being_written_is_not_sent() {
+fn send_refuses_a_file_that_a_run_is_still_writing() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let collector = Collector::start(|_, _| Deed::Accept);
     let folder = TempDir::new().unwrap();
@@ -589,7 +589,7 @@ fn a_file_that_is_being_written_is_not_sent() {
 }
 
 #[test]
-fn a_file_of_which_a_part_is_rejected_stays() {
+fn send_keeps_a_file_if_a_part_is_rejected() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     assert!(process_tracer().arg("-o").arg(&file).args(["--", "sh", "-c", SHORT]).status().unwrap().success());
@@ -602,7 +602,7 @@ fn a_file_of_which_a_part_is_rejected_stays() {
 }
 
 #[test]
-fn sending_waits_no_longer_than_it_has_patience() {
+fn send_gives_up_after_its_time_limit() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     assert!(process_tracer().arg("-o").arg(&file).args(["--", "true"]).status().unwrap().success());
@@ -614,7 +614,7 @@ fn sending_waits_no_longer_than_it_has_patience() {
 }
 
 #[test]
-fn a_spool_that_cannot_be_written_is_told() {
+fn a_spool_that_cannot_be_written_prints_a_warning() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (spool, reason) in [("/dev/null/x", "cannot make '/dev/null/x'"), ("none", "as --spool none asks")] {
         let mut command = process_tracer();
@@ -627,7 +627,7 @@ fn a_spool_that_cannot_be_written_is_told() {
 }
 
 #[test]
-fn in_a_long_outage_what_is_too_much_to_remember_is_kept_meanwhile() {
+fn in_a_long_outage_spans_beyond_the_memory_limit_go_to_the_spool() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = TempDir::new().unwrap();
     let (copy, spool) = (folder.path().join("copy.jsonl"), folder.path().join("spool"));
@@ -652,7 +652,7 @@ fn in_a_long_outage_what_is_too_much_to_remember_is_kept_meanwhile() {
 }
 
 #[test]
-fn what_was_lost_before_the_end_is_certified() {
+fn the_certificate_counts_spans_lost_before_the_end() {
     let collector = Collector::start(|_, _| Deed::Answer("401 Unauthorized", "", Vec::new()));
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
@@ -666,7 +666,7 @@ fn what_was_lost_before_the_end_is_certified() {
 }
 
 #[test]
-fn a_file_is_sent_from_where_it_was_left() {
+fn send_continues_where_it_stopped() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     let script = format!("{LONG}; exit 0");
@@ -695,7 +695,7 @@ fn a_file_is_sent_from_where_it_was_left() {
 }
 
 #[test]
-fn a_file_that_is_no_trace_is_left_alone() {
+fn send_does_not_change_a_file_that_is_no_trace() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     fs::write(&file, "{\"resourceSpans\":[]}\nnonsense\n").unwrap();
@@ -710,7 +710,7 @@ fn a_file_that_is_no_trace_is_left_alone() {
 }
 
 #[test]
-fn a_file_is_sent_to_a_real_collector() {
+fn send_delivers_a_file_to_a_real_collector() {
     let rotel = Rotel::start();
     for (protocol, endpoint) in [("http/protobuf", &rotel.http), ("grpc", &rotel.grpc)] {
         let folder = TempDir::new().unwrap();
@@ -772,7 +772,7 @@ fn run_over_grpc(
 }
 
 #[test]
-fn one_over_grpc_that_is_busy_and_takes_only_little_at_a_time() {
+fn a_busy_collector_over_grpc_accepts_only_small_requests() {
     let (delivery, taken) = run_over_grpc(|number, spans| match (number, spans) {
         (0, _) => Err(tonic::Status::unavailable("not yet")),
         (_, 0..=3) => Ok(ExportTraceServiceResponse::default()),
@@ -782,7 +782,7 @@ fn one_over_grpc_that_is_busy_and_takes_only_little_at_a_time() {
 }
 
 #[test]
-fn one_over_grpc_that_takes_a_part() {
+fn a_collector_over_grpc_accepts_a_part() {
     let partial = ExportTracePartialSuccess { rejected_spans: 3, error_message: "too old".to_owned() };
     let answer = ExportTraceServiceResponse { partial_success: Some(partial) };
     let (delivery, _) = run_over_grpc(move |_, _| Ok(answer.clone()));
@@ -794,7 +794,7 @@ fn one_over_grpc_that_takes_a_part() {
 }
 
 #[test]
-fn one_over_grpc_that_refuses() {
+fn a_collector_over_grpc_refuses() {
     let (delivery, taken) = run_over_grpc(|_, _| Err(tonic::Status::unauthenticated("who are you")));
     assert!(taken.is_empty());
     assert!(delivery.stderr.contains("who are you"), "{}", delivery.stderr);

@@ -3,7 +3,7 @@
 use crate::harness::{process_tracer, trace_script};
 
 #[test]
-fn attributes_are_on_the_spans_they_are_about() {
+fn attributes_are_on_the_spans_of_their_processes() {
     let flags = [
         "-a",
         r#"pod=env["POD_NAME"]"#,
@@ -21,7 +21,7 @@ fn attributes_are_on_the_spans_they_are_about() {
 }
 
 #[test]
-fn an_environment_of_100_kib_is_whole() {
+fn an_environment_of_100_kib_is_read_completely() {
     let value = "v".repeat(100_000);
     let script = format!("BEFORE={value} AFTER=end exec /bin/true");
     let run = trace_script(&["-a", r#"length=len(env["BEFORE"])"#, "-a", r#"after=env["AFTER"]"#], &script);
@@ -42,7 +42,7 @@ fn a_failing_expression_is_left_out_and_shown_once() {
 }
 
 #[test]
-fn of_the_environment_only_what_an_expression_asks_for_leaves() {
+fn only_variables_that_an_expression_uses_are_exported() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.jsonl");
     let mut command = process_tracer();

@@ -228,7 +228,7 @@ fn under_sudo_files_are_the_invokers_in_every_format() {
 }
 
 #[test]
-fn under_sudo_the_invokers_links_do_not_lead_to_files_of_root() {
+fn under_sudo_links_of_the_invoker_do_not_reach_files_of_root() {
     let scene = Scene::new();
     let precious = scene.precious("precious");
     for name in NAMES {
@@ -287,7 +287,7 @@ fn under_sudo_the_invokers_links_to_their_own_files_are_followed() {
 }
 
 #[test]
-fn a_file_with_a_second_name_is_refused() {
+fn a_file_with_a_second_hard_link_is_refused() {
     let scene = Scene::new();
     for name in NAMES {
         let precious = scene.precious("precious");
@@ -315,7 +315,7 @@ fn a_file_with_a_second_name_is_refused() {
 }
 
 #[test]
-fn links_and_files_of_strangers_are_refused() {
+fn links_and_files_of_other_users_are_refused() {
     let scene = Scene::new();
     let shared = scene.folder("shared", (0, 0), 0o777);
     let target = scene.own("target");
@@ -338,7 +338,7 @@ fn links_and_files_of_strangers_are_refused() {
 }
 
 #[test]
-fn as_plain_root_folders_that_are_links_of_others_are_refused() {
+fn without_sudo_root_refuses_folders_that_are_links_of_other_users() {
     let scene = Scene::new();
     scene.link("folder", scene.root(""));
     for name in NAMES {
@@ -381,7 +381,7 @@ fn root_without_sudo_writes_to_folders_of_others() {
 }
 
 #[test]
-fn where_only_root_may_write_root_writes_for_the_invoker() {
+fn where_only_root_can_write_root_writes_for_the_invoker() {
     let scene = Scene::new();
     // As /var/run is.
     let link = scene.parent.path().join("link");
@@ -423,7 +423,7 @@ fn nobody() -> String {
 }
 
 #[test]
-fn under_sudo_what_is_kept_is_kept_by_the_invoker() {
+fn under_sudo_the_invoker_owns_the_spool() {
     let scene = Scene::new();
     let state = scene.own("state");
     let arguments = ["--endpoint", &nobody(), "--", "true"];
@@ -447,7 +447,7 @@ fn under_sudo_what_is_kept_is_kept_by_the_invoker() {
 }
 
 #[test]
-fn threads_that_write_for_the_invoker_have_the_invokers_groups_alone() {
+fn threads_that_write_for_the_invoker_have_only_the_invokers_groups() {
     let scene = Scene::new();
     let staff = scene.folder("staff", (STRANGER, STAFF), 0o770);
     let look = "for task in /proc/$PPID/task/*; do [ \"$(cat $task/comm)\" = sink ] || continue; \
@@ -594,7 +594,7 @@ fn under_sudo_a_report_that_could_not_be_finished_is_refused_before_the_command_
 }
 
 #[test]
-fn under_sudo_a_group_of_roots_does_not_open_a_folder_for_a_report() {
+fn under_sudo_a_group_of_root_does_not_open_a_folder_for_a_report() {
     let scene = Scene::new();
     let staff = scene.folder("staff", (STRANGER, STAFF), 0o770);
     let mut command = Command::new("setpriv");
@@ -666,7 +666,7 @@ fn a_socket_is_refused() {
 }
 
 #[test]
-fn pipes_of_our_own_get_the_whole_trace() {
+fn own_pipes_receive_the_whole_trace() {
     let folder = TempDir::new().unwrap();
     let cases = [
         (
@@ -693,7 +693,7 @@ fn pipes_of_our_own_get_the_whole_trace() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_neither_us_nor_the_command() {
+fn a_reader_that_exits_stops_neither_process_tracer_nor_the_command() {
     let folder = TempDir::new().unwrap();
     let script = "mkfifo t.jsonl gone; (exec 8< t.jsonl; read x < gone) & reader=$!; \
                   exec 9<> t.jsonl; exec 7> t.jsonl; exec 9>&-; \
@@ -705,7 +705,7 @@ fn a_reader_that_goes_away_ends_neither_us_nor_the_command() {
 }
 
 #[test]
-fn a_limit_on_file_sizes_costs_an_output_and_not_the_command() {
+fn a_limit_on_file_size_stops_an_output_and_not_the_command() {
     let page = "t.html";
     for name in NAMES.into_iter().filter(|name| *name != page) {
         let folder = TempDir::new().unwrap();

@@ -76,7 +76,7 @@ fn echo<'a>(run: &'a Run, host: &str) -> (&'a Span, &'a Span) {
 }
 
 #[test]
-fn what_a_flow_has_carried_is_what_its_ends_say() {
+fn a_flow_counts_what_both_ends_report() {
     let run = trace_python(ECHO, &["127.0.0.1", "1000"]);
     let (client, _) = echo(&run, "127.0.0.1");
     assert_eq!(client.name, format!("udp 127.0.0.1:{}", client.attribute("server.port")));
@@ -85,7 +85,7 @@ fn what_a_flow_has_carried_is_what_its_ends_say() {
 }
 
 #[test]
-fn ipv6_flows_are_told_apart() {
+fn ipv6_flows_are_marked_as_ipv6() {
     let run = trace_python(ECHO, &["::1", "10"]);
     let (client, _) = echo(&run, "::1");
     assert_eq!(client.name, format!("udp [::1]:{}", client.attribute("server.port")));
@@ -118,7 +118,7 @@ client.recv(100)
 }
 
 #[test]
-fn every_peer_that_was_sent_to_has_a_flow_and_443_is_quic() {
+fn each_peer_that_was_sent_to_has_a_flow_and_port_443_is_quic() {
     // Nobody listens; a peer that only sends to us has none.
     let outside = UdpSocket::bind("127.0.0.1:0").unwrap();
     let script = "\
@@ -158,7 +158,7 @@ assert own.recv(100) == b'from outside'
 }
 
 #[test]
-fn datagrams_in_pieces_and_in_batches_are_counted_as_such() {
+fn fragmented_and_batched_datagrams_are_counted_as_datagrams() {
     // 9,000 bytes do not fit into a packet of the device's; UDP_SEGMENT (103) makes several datagrams of what is sent.
     let script = "\
 import ctypes, fcntl, os, socket, struct
@@ -188,7 +188,7 @@ client.recv(10)
 }
 
 #[test]
-fn a_socket_that_outlives_its_first_owner_has_a_flow_of_the_next() {
+fn a_socket_that_outlives_its_first_owner_has_a_flow_of_the_next_owner() {
     let script = "\
 import os, socket, time
 sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -227,7 +227,7 @@ for expected in [b'first', b'shared', b'second']:
 }
 
 #[test]
-fn a_datagram_through_devices_on_top_of_each_other_counts_once() {
+fn a_datagram_through_stacked_devices_counts_once() {
     let script = "\
 import socket, sys, time
 own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -277,7 +277,7 @@ wait
 }
 
 #[test]
-fn flows_too_many_to_follow_are_counted() {
+fn flows_beyond_the_limit_are_counted() {
     // One processor has 1,024 slots, and gets those back whose owners are dead.
     let script = "\
 import os, socket, sys, time
@@ -308,7 +308,7 @@ send(1500)
 }
 
 #[test]
-fn what_waits_in_a_queue_is_not_of_who_runs_when_it_leaves() {
+fn a_queued_datagram_belongs_to_its_sender_and_not_to_the_running_process() {
     // A process that is not traced sends datagrams and queries that wait, while traced ones run.
     let script = "\
 import os, socket, sys, time
@@ -353,7 +353,7 @@ kill $!
 }
 
 #[test]
-fn what_comes_in_for_a_later_socket_on_the_same_port_is_not_counted() {
+fn datagrams_for_a_later_socket_on_the_same_port_are_not_counted() {
     let script = "\
 import os, socket
 def bound(address):
@@ -382,7 +382,7 @@ print('peer', peer.getsockname()[1])
 }
 
 #[test]
-fn a_socket_at_the_address_of_a_closed_one_has_a_flow_of_its_own() {
+fn a_socket_at_the_address_of_a_closed_socket_has_its_own_flow() {
     let script = "\
 import os, socket, time
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
@@ -418,7 +418,7 @@ for child in range(8):
 }
 
 #[test]
-fn what_waits_for_a_neighbour_is_not_of_who_makes_it_known() {
+fn a_datagram_that_waits_for_a_neighbour_belongs_to_its_sender() {
     let wait = "\
 import socket, sys
 own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

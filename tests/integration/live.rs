@@ -125,7 +125,7 @@ const DESCRIPTORS: u64 = 256;
 const CONNECTIONS: usize = 1024;
 
 #[test]
-fn idle_connections_lock_nobody_out() {
+fn idle_connections_do_not_block_other_clients() {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let needed = CONNECTIONS as u64 + 256;
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(needed), hard.max(needed)).unwrap();
@@ -177,7 +177,7 @@ fn the_oldest_of_too_many_pages_are_closed() {
 }
 
 #[test]
-fn requests_are_bounded_in_time_and_size() {
+fn requests_are_limited_in_time_and_size() {
     let mut command = process_tracer();
     command.args(["--live", "--", "sh", "-c", "read line; exit 6"]);
     let served = Served::start(&mut command);

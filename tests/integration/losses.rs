@@ -62,7 +62,7 @@ fn trace_stopped(command: &str) -> (Trace, String) {
 }
 
 #[test]
-fn a_buffer_that_runs_over_is_told_by_what_was_lost() {
+fn a_buffer_overflow_is_reported_with_the_number_of_lost_records() {
     const FORKS: u64 = 2000;
     let (trace, stderr) = trace_stopped(&format!("{} forks {FORKS}", workload().display()));
     let (forks, exits) = (count(&trace, "process_tracer.lost.forks"), count(&trace, "process_tracer.lost.exits"));
@@ -79,7 +79,7 @@ fn a_buffer_that_runs_over_is_told_by_what_was_lost() {
 }
 
 #[test]
-fn execs_that_are_lost_are_told() {
+fn lost_execs_are_reported() {
     const EXECS: u64 = 200;
     let (trace, _) = trace_stopped(&format!("i=0; while [ $i -lt {EXECS} ]; do /bin/true; i=$((i+1)); done"));
     let execs = count(&trace, "process_tracer.lost.execs");
@@ -89,7 +89,7 @@ fn execs_that_are_lost_are_told() {
 }
 
 #[test]
-fn connections_that_are_lost_are_told() {
+fn lost_connections_are_reported() {
     let (trace, _) = trace_stopped(&format!(
         "{} forks 2000; for i in 1 2 3; do {} connect-refused 127.0.0.1 9; done",
         workload().display(),
@@ -100,7 +100,7 @@ fn connections_that_are_lost_are_told() {
 }
 
 #[test]
-fn flows_that_are_lost_are_told() {
+fn lost_flows_are_reported() {
     let send = "import socket\nown = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
                 for last in 1, 2, 3: own.sendto(b\"x\", (\"127.0.0.%d\" % last, 9999))";
     let (trace, _) = trace_stopped(&format!("{} forks 2000; python3 -c '{send}'", workload().display()));
@@ -109,7 +109,7 @@ fn flows_that_are_lost_are_told() {
 }
 
 #[test]
-fn processes_too_many_to_follow_are_counted() {
+fn processes_beyond_the_limit_are_counted() {
     let script = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 3 & done; wait";
     let run = trace_script(&["--max-processes", "5"], script);
     run.trace.assert_sound();
@@ -124,7 +124,7 @@ fn processes_too_many_to_follow_are_counted() {
 }
 
 #[test]
-fn a_working_directory_too_deep_to_follow_is_counted() {
+fn a_working_directory_that_is_too_deep_is_counted() {
     // Too many components; too many bytes; neither.
     for (name, depth) in [("d".to_owned(), 80), ("x".repeat(200), 40), ("x".repeat(200), 15)] {
         let folder = TempDir::new().unwrap();
@@ -144,7 +144,7 @@ fn a_working_directory_too_deep_to_follow_is_counted() {
 }
 
 #[test]
-fn arguments_that_are_cut_are_told() {
+fn truncated_arguments_are_reported() {
     let long = "x".repeat(100_000);
     let run = trace_with(&[], &["/bin/true", &long, &long]);
     run.trace.assert_sound();
@@ -154,7 +154,7 @@ fn arguments_that_are_cut_are_told() {
 }
 
 #[test]
-fn what_a_softirq_does_within_a_program_is_not_missed() {
+fn events_of_a_softirq_during_a_program_are_recorded() {
     let run = trace_workload(&["timeouts", "200"]);
     assert_eq!(run.code(), Some(0), "{}", run.stderr);
     run.trace.assert_complete();

@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn lookups_are_spans_and_connections_have_the_names_that_were_looked_up() {
+fn lookups_are_spans_and_name_the_connections() {
     let run = trace_workload(&["names"]);
     run.trace.assert_complete();
     let told = run.told("asker").next().unwrap();
@@ -57,7 +57,7 @@ fn lookups_are_spans_and_connections_have_the_names_that_were_looked_up() {
 }
 
 #[test]
-fn names_of_the_hosts_file_are_those_that_a_process_was_given() {
+fn names_from_the_hosts_file_are_those_that_the_process_read() {
     let folder = TempDir::new().unwrap();
     let (hosts, file) = (folder.path().join("hosts"), folder.path().join("t.jsonl"));
     fs::write(&hosts, "127.7.7.7 db.test other.test\n").unwrap();
@@ -93,7 +93,7 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.7.7.7', int(
 }
 
 #[test]
-fn an_answer_is_one_while_its_asker_lives() {
+fn an_answer_counts_only_while_its_asker_lives() {
     // A forged answer, which names 127.7.7.7, to whoever has asked before, then to who has the port after that; and what only
     // looks like another query.
     let script = "\
@@ -165,7 +165,7 @@ socket.socket().connect_ex(('127.7.7.7', 1))
 }
 
 #[test]
-fn of_long_answers_is_told_what_can_be_read() {
+fn the_readable_part_of_a_long_answer_is_recorded() {
     // Answers of so many addresses: the first one is longer than what is captured, the last one lies in several pieces.
     let script = "\
 import os, socket, struct
@@ -278,7 +278,7 @@ socket.socket().connect_ex(('127.9.0.0', 1))
 ";
 
 #[test]
-fn lookups_over_tcp_are_told_like_others() {
+fn lookups_over_tcp_are_recorded_like_others() {
     let run = trace_python(&[], OVER_TCP, &[]);
     assert_eq!(run.code(), Some(0), "{}", run.stderr);
     run.trace.assert_complete();

@@ -103,7 +103,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn without_privileges_the_command_runs_and_its_own_span_is_kept() {
+fn without_privileges_the_command_runs_and_has_its_own_span() {
     let (output, trace) = Ordinary::new(None).trace(&[], &[], "/bin/true; exit 3");
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
@@ -118,7 +118,7 @@ fn without_privileges_the_command_runs_and_its_own_span_is_kept() {
 }
 
 #[test]
-fn strictly_the_command_does_not_run_untraced() {
+fn with_strict_the_command_does_not_run_untraced() {
     let output =
         Ordinary::new(None).command("./process-tracer").args(["--strict", "--", "echo", "ran"]).output().unwrap();
     let stderr = text(&output.stderr);
@@ -127,7 +127,7 @@ fn strictly_the_command_does_not_run_untraced() {
 }
 
 #[test]
-fn the_command_runs_as_another_user_with_all_that_goes_with_it() {
+fn the_command_runs_as_another_user_with_the_users_groups_and_variables() {
     let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
     let show =
         "id; env | grep -E '^(HOME|USER|LOGNAME|SHELL)=' | sort; grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status";
@@ -213,7 +213,7 @@ fn file_capabilities_are_enough_and_the_command_gets_none() {
 }
 
 #[test]
-fn file_capabilities_cost_the_command_none_of_its_variables() {
+fn with_file_capabilities_the_command_keeps_all_variables() {
     let ordinary = Ordinary::new(Some(CAPABILITIES));
     // Those that the dynamic linker takes out for a program with capabilities, among others and in this order.
     let given = "Z=1\nTMPDIR=/var/tmp\nLD_LIBRARY_PATH=/nowhere\nA=2\nGCONV_PATH=/no where\nEMPTY=\nRES_OPTIONS=a=b\n";
@@ -233,7 +233,7 @@ fn file_capabilities_cost_the_command_none_of_its_variables() {
 }
 
 #[test]
-fn few_processes_that_a_user_may_have_are_no_reason_to_fail() {
+fn a_low_limit_of_processes_does_not_stop_the_command() {
     // Nobody else's, since all that a user has are counted.
     const USER: u32 = 61_213;
     let ordinary = Ordinary::new(Some(CAPABILITIES));
@@ -327,13 +327,13 @@ fn assert_only_own_ends_are_seen(ordinary: &Ordinary, flags: &[&str]) {
 }
 
 #[test]
-fn only_ends_and_namespaces_that_proc_shows_are_seen() {
+fn only_exit_statuses_and_namespaces_that_proc_shows_are_recorded() {
     assert_only_own_ends_are_seen(&Ordinary::new(Some(CAPABILITIES)).with_sudo(), &[]);
     assert_only_own_ends_are_seen(&Ordinary::new(None).with_sudo(), &["--sudo"]);
 }
 
 #[test]
-fn connections_in_networks_that_proc_does_not_show_are_not_seen() {
+fn connections_in_networks_that_proc_hides_are_not_recorded() {
     let connect = "import fcntl, socket, struct; server = socket.create_server((\"127.0.0.1\", 0)); \
                    socket.create_connection(server.getsockname())";
     // SIOCSIFFLAGS with IFF_UP and IFF_RUNNING: netdevice(7).
@@ -359,7 +359,7 @@ fn connections_in_networks_that_proc_does_not_show_are_not_seen() {
 }
 
 #[test]
-fn arguments_that_proc_hides_are_not_seen() {
+fn arguments_that_proc_hides_are_not_recorded() {
     for (ordinary, flags) in
         [(Ordinary::new(Some(CAPABILITIES)).with_sudo(), &[][..]), (Ordinary::new(None).with_sudo(), &["--sudo"])]
     {
@@ -526,7 +526,7 @@ fn assert_sockets_of_others_are_not_seen(ordinary: &Ordinary, flags: &[&str]) {
 }
 
 #[test]
-fn with_file_capabilities_and_by_way_of_sudo_only_ones_own_sockets_are_seen() {
+fn with_file_capabilities_or_sudo_only_own_sockets_are_recorded() {
     assert_only_own_sockets_are_seen(&Ordinary::new(Some(CAPABILITIES)).with_sudo(), &[]);
     assert_only_own_sockets_are_seen(&Ordinary::new(None).with_sudo(), &["--sudo"]);
     assert_sockets_of_others_are_not_seen(&Ordinary::new(Some(CAPABILITIES)), &[]);
@@ -534,12 +534,12 @@ fn with_file_capabilities_and_by_way_of_sudo_only_ones_own_sockets_are_seen() {
 }
 
 #[test]
-fn with_file_capabilities_only_ones_own_environments_are_seen() {
+fn with_file_capabilities_only_own_environments_are_read() {
     assert_only_own_environments_are_seen(&Ordinary::new(Some(CAPABILITIES)).with_sudo(), &[]);
 }
 
 #[test]
-fn by_way_of_sudo_an_ordinary_user_traces_their_own_command() {
+fn with_the_sudo_flag_an_ordinary_user_traces_their_own_command() {
     let ordinary = Ordinary::new(None).with_sudo();
     assert_only_own_environments_are_seen(&ordinary, &["--sudo"]);
     let show =
@@ -550,7 +550,7 @@ fn by_way_of_sudo_an_ordinary_user_traces_their_own_command() {
 }
 
 #[test]
-fn what_sudo_gave_us_is_for_us_alone() {
+fn the_descriptors_from_sudo_stay_private() {
     let ordinary = Ordinary::new(None).with_sudo();
     let look = "ls /proc/$PPID/fd; cat /proc/$PPID/environ; cat /proc/$PPID/maps";
     let output = ordinary.command("./process-tracer").args(["-q", "--sudo", "--", "sh", "-c", look]).output().unwrap();
@@ -569,7 +569,7 @@ fn what_sudo_gave_us_is_for_us_alone() {
 }
 
 #[test]
-fn what_is_kept_is_kept_for_whoever_called_sudo() {
+fn the_spool_belongs_to_the_user_who_called_sudo() {
     let ordinary = Ordinary::new(None);
     let folder = ordinary.path("own");
     fs::create_dir(&folder).unwrap();
@@ -587,7 +587,7 @@ fn what_is_kept_is_kept_for_whoever_called_sudo() {
 }
 
 #[test]
-fn where_sudo_does_not_help_the_command_runs_all_the_same() {
+fn if_sudo_fails_the_command_still_runs() {
     let ordinary = Ordinary::new(None);
     for (script, reason) in [
         (None, "cannot run sudo"),
@@ -661,7 +661,7 @@ fn exists((kind, id): (&str, u32)) -> bool {
 }
 
 #[test]
-fn killed_we_leave_the_command_running_and_nothing_loaded() {
+fn after_sigkill_the_command_runs_on_and_no_program_stays_loaded() {
     let mut command = process_tracer();
     command.args(["--", "sh", "-c", "echo $$; read line; echo \"still here: $line\""]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -691,7 +691,7 @@ fn killed_we_leave_the_command_running_and_nothing_loaded() {
 }
 
 #[test]
-fn the_doctor_says_whether_tracing_would_work_and_what_to_do() {
+fn the_doctor_reports_whether_tracing_works_and_the_remedies() {
     let output = process_tracer().arg("doctor").output().unwrap();
     let stdout = text(&output.stdout);
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{stdout}");
@@ -717,7 +717,7 @@ fn the_doctor_says_whether_tracing_would_work_and_what_to_do() {
 }
 
 #[test]
-fn the_doctor_asks_the_collector() {
+fn the_doctor_checks_the_collector() {
     let collector = Rotel::start();
     for protocol in ["http/protobuf", "grpc"] {
         // Nobody listens there.

@@ -30,7 +30,7 @@ fn assert_children_as_told(run: &Run) -> usize {
 }
 
 #[test]
-fn a_script_is_a_tree_of_its_commands() {
+fn a_script_is_the_parent_of_its_commands() {
     let run = trace_script(&[], "cd /usr; /bin/echo one two; (exit 4); exit 3");
     run.trace.assert_complete();
     assert_eq!(run.code(), Some(3));
@@ -53,7 +53,7 @@ fn a_script_is_a_tree_of_its_commands() {
 }
 
 #[test]
-fn an_orphan_stays_under_the_parent_that_forked_it() {
+fn an_orphan_stays_below_the_parent_that_forked_it() {
     let run = trace_workload(&["orphan"]);
     run.trace.assert_complete();
     let words = run.told("orphan").next().unwrap();
@@ -81,7 +81,7 @@ fn a_chain_of_execs_is_one_span() {
 }
 
 #[test]
-fn a_thread_that_execs_is_its_process() {
+fn an_exec_by_a_thread_belongs_to_its_process() {
     let run = trace_workload(&["thread-exec"]);
     run.trace.assert_complete();
     assert_eq!((run.code(), run.trace.spans.len()), (Some(6), 1));
@@ -127,7 +127,7 @@ fn ten_thousand_forks_are_ten_thousand_spans() {
 }
 
 #[test]
-fn a_deep_tree_is_as_deep() {
+fn a_deep_tree_keeps_its_depth() {
     let run = trace_workload(&["deep", "200"]);
     run.trace.assert_complete();
     assert_eq!(run.trace.spans.len(), 201);
@@ -135,7 +135,7 @@ fn a_deep_tree_is_as_deep() {
 }
 
 #[test]
-fn a_wide_tree_is_as_wide() {
+fn a_wide_tree_keeps_its_width() {
     let run = trace_workload(&["wide", "1000"]);
     run.trace.assert_complete();
     assert_eq!(run.trace.spans.len(), 1001);
@@ -143,7 +143,7 @@ fn a_wide_tree_is_as_wide() {
 }
 
 #[test]
-fn what_outlives_the_command_is_unfinished() {
+fn processes_that_outlive_the_command_are_unfinished() {
     let run = trace_workload(&["background", "10000"]);
     run.trace.assert_complete();
     assert_eq!(assert_children_as_told(&run), 1);
@@ -154,7 +154,7 @@ fn what_outlives_the_command_is_unfinished() {
 }
 
 #[test]
-fn death_by_signal_is_told_and_shared() {
+fn death_by_signal_is_recorded_and_process_tracer_dies_by_it_too() {
     use std::os::unix::process::ExitStatusExt;
     for (number, name) in [(9, "SIGKILL"), (15, "SIGTERM"), (11, "SIGSEGV"), (6, "SIGABRT")] {
         let run = trace_workload(&["die", &number.to_string()]);
@@ -168,7 +168,7 @@ fn death_by_signal_is_told_and_shared() {
 }
 
 #[test]
-fn every_exit_code_is_ours() {
+fn process_tracer_returns_each_exit_code() {
     for code in [0, 1, 2, 77, 125, 126, 127, 128, 200, 255] {
         let run = trace_workload(&["exit", &code.to_string()]);
         assert_eq!(run.code(), Some(code));
@@ -177,7 +177,7 @@ fn every_exit_code_is_ours() {
 }
 
 #[test]
-fn arguments_are_whole_up_to_128_kib_and_flagged_beyond() {
+fn arguments_are_complete_up_to_128_kib_and_marked_beyond() {
     let run = trace_workload(&["long-argument", "50000"]);
     run.trace.assert_complete();
     let root = run.trace.root();
@@ -211,7 +211,7 @@ fn a_script_is_named_as_invoked_and_mapped_as_its_interpreter() {
 }
 
 #[test]
-fn a_file_without_a_place_is_named_as_the_kernel_names_it() {
+fn a_file_without_a_path_has_the_kernels_name() {
     let script = "import os\nm = os.memfd_create('parcel')\nos.write(m, open('/bin/true', 'rb').read())\nos.execve(m, ['x'], {})";
     let run = crate::harness::trace_python(&[], script, &[]);
     run.trace.assert_complete();
@@ -220,7 +220,7 @@ fn a_file_without_a_place_is_named_as_the_kernel_names_it() {
 }
 
 #[test]
-fn what_a_process_has_used_is_what_the_kernel_tells_it() {
+fn resource_usage_is_what_the_kernel_reports_to_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     let run = trace_workload(&["use", file.to_str().unwrap()]);
@@ -250,7 +250,7 @@ fn what_a_process_has_used_is_what_the_kernel_tells_it() {
 }
 
 #[test]
-fn where_a_process_belongs_is_told() {
+fn group_session_and_namespaces_are_recorded() {
     let run = trace_script(&[], "/bin/true; cat /proc/self/cgroup; setsid --wait sh -c 'echo $$; /bin/true'; true");
     run.trace.assert_complete();
     let session = nix::unistd::getsid(None).unwrap().to_string();
@@ -271,7 +271,7 @@ fn where_a_process_belongs_is_told() {
 }
 
 #[test]
-fn a_process_hangs_under_the_span_that_its_environment_names() {
+fn a_process_is_below_the_span_that_its_environment_names() {
     let step = "7777777777777777";
     let script = format!(
         "/bin/echo $TRACEPARENT; TRACEPARENT=${{TRACEPARENT%-*-*}}-{step}-01 sh -c '/bin/true; true'; env -i A=1 /bin/cat /dev/null"
@@ -296,7 +296,7 @@ fn a_process_hangs_under_the_span_that_its_environment_names() {
 }
 
 #[test]
-fn failed_execs_are_told_if_they_are_asked_for() {
+fn failed_execs_are_recorded_when_requested() {
     let script = "PATH=/nowhere:/etc:/bin; env /etc/passwd; env -S no-such-command; no-such; true";
     let run = trace_script(&["--failed-execs"], script);
     run.trace.assert_complete();
@@ -321,7 +321,7 @@ fn failed_execs_are_told_if_they_are_asked_for() {
 }
 
 #[test]
-fn as_whom_a_process_runs_is_told() {
+fn the_user_of_a_process_is_recorded() {
     let run = trace_script(
         &[],
         "nice -n 3 setpriv --reuid=65534 --regid=65534 --clear-groups /bin/true; unshare --mount --net /bin/echo",
@@ -340,7 +340,7 @@ fn as_whom_a_process_runs_is_told() {
 }
 
 #[test]
-fn a_process_that_dies_for_memory_is_told_from_others() {
+fn a_process_killed_by_the_out_of_memory_killer_is_marked() {
     // Version 1 has a hierarchy of its own for memory. Where there is swap it would take a while.
     let (root, limits) =
         match mounts().into_iter().find(|(kind, _, options)| kind == "cgroup" && options.contains("memory")) {

@@ -42,7 +42,7 @@ fn told(output: &Output, file: &Path) -> String {
 }
 
 #[test]
-fn secrets_in_arguments_stay_here_unless_asked_for() {
+fn secrets_in_arguments_are_exported_only_on_request() {
     let script = "/bin/echo --password=hunter2; /bin/true --token hunter2";
     let run = trace_script(&["-a", "first=args[1]", "-a", "line=cmdline"], script);
     run.trace.assert_complete();
@@ -64,7 +64,7 @@ fn secrets_in_arguments_stay_here_unless_asked_for() {
 }
 
 #[test]
-fn a_recipe_of_make_shows_no_password_of_the_shell_that_runs_it() {
+fn a_make_recipe_shows_no_password() {
     let folder = programs(&["mysql"], "exit 0");
     fs::write(folder.path().join("Makefile"), "all:\n\t@mysql -uroot -phunter2 db && echo done; echo end\n").unwrap();
     let file = folder.path().join("t.jsonl");
@@ -78,7 +78,7 @@ fn a_recipe_of_make_shows_no_password_of_the_shell_that_runs_it() {
 }
 
 #[test]
-fn no_exec_of_a_wrapper_shows_what_the_last_one_hides() {
+fn each_exec_of_a_wrapper_hides_the_secret() {
     let folder = programs(&["mysql"], "exit 0");
     let file = folder.path().join("t.jsonl");
     let command = ["--", "env", "A=b", "nice", "-n", "1", "mysql", "-phunter2", "db"];
@@ -118,7 +118,7 @@ fn a_script_that_fails_shows_no_password_in_any_report() {
 }
 
 #[test]
-fn as_many_arguments_are_exported_as_args_allows() {
+fn the_flag_args_limits_the_exported_arguments() {
     let script = "/bin/echo one two; exit 4";
     let flags = ["-a", "line=cmdline", "-a", "count=len(args)"];
     let run = trace_script(&[&["--args", "none"], &flags[..]].concat(), script);
@@ -153,7 +153,7 @@ fn as_many_arguments_are_exported_as_args_allows() {
 }
 
 #[test]
-fn args_that_make_no_sense_are_refused_and_a_variable_exports_nothing_then() {
+fn an_invalid_flag_args_is_refused_and_an_invalid_variable_exports_no_arguments() {
     let output = process_tracer().args(["--args", "some", "--", "true"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(125));
@@ -171,7 +171,7 @@ fn args_that_make_no_sense_are_refused_and_a_variable_exports_nothing_then() {
 }
 
 #[test]
-fn users_add_names_of_secrets_and_take_others_out() {
+fn users_can_add_and_remove_names_of_secrets() {
     let script = "/bin/echo --db-dsn=hunter2 BUILD_TOKEN=seven NPM_TOKEN=hunter2";
     let echo = |flags: &[&str]| {
         let run = trace_script(flags, script);
@@ -216,7 +216,7 @@ fn users_add_names_of_secrets_and_take_others_out() {
 }
 
 #[test]
-fn no_attribute_of_a_user_has_a_name_of_ours() {
+fn user_attributes_cannot_use_reserved_names() {
     for attribute in ["process_tracer.complete=true", "process_tracer.anything=1"] {
         let output = process_tracer().args(["-a", attribute, "--", "true"]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -38,7 +38,7 @@ fn bare_and_wrapped(script: &str) -> [Output; 2] {
 }
 
 #[test]
-fn a_wrapped_command_is_as_a_bare_one() {
+fn a_wrapped_command_behaves_like_a_bare_command() {
     // Each says something of what it was started with, or of how it ended.
     let cases = [
         // signals
@@ -152,7 +152,7 @@ fn a_wrapped_command_is_as_a_bare_one() {
 }
 
 #[test]
-fn a_terminal_and_its_job_control_work_as_without_us() {
+fn terminal_and_job_control_work_as_without_process_tracer() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/integration/terminal.py");
     let [bare, wrapped] = [&[][..], &[PROCESS_TRACER, "-q", "--"]].map(|prefix| {
         let output = Command::new(crate::harness::python()).arg(script).args(prefix).output().unwrap();

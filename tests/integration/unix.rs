@@ -47,7 +47,7 @@ fn failed_execs(run: &Run) -> usize {
 }
 
 #[test]
-fn connections_to_unix_sockets_are_told_if_they_are_asked_for() {
+fn connections_to_unix_sockets_are_recorded_when_requested() {
     let folder = TempDir::new().unwrap();
     let run = trace(&["--unix"], folder.path().to_str().unwrap());
     let told: Vec<_> = run
@@ -75,7 +75,7 @@ fn connections_to_unix_sockets_are_told_if_they_are_asked_for() {
 }
 
 #[test]
-fn each_option_tells_its_own() {
+fn each_option_records_only_its_own_events() {
     for (flags, connects, execs) in
         [(&[][..], 0, false), (&["--failed-execs"], 0, true), (&["--failed-execs", "--unix"], 6, true)]
     {
