@@ -1,4 +1,4 @@
-//! What collectors answer: the status decides, no answer takes much memory, and the user reads its text.
+//! Answers of collectors. The status decides, no answer needs much memory, and the user can read the text.
 
 use std::{
     convert::Infallible,
@@ -31,13 +31,13 @@ use crate::{
     harness::process_tracer,
 };
 
-/// What a client may read of an answer, with room for the buffers of two sockets.
+/// The most that a client may read of an answer, with room for the buffers of two sockets.
 const FAR_BELOW_ENDLESS: usize = 64 << 20;
 
-/// Where a test's endless answer ends.
+/// The size of a test's "endless" answer.
 const ENDLESS: usize = 256 << 20;
 
-/// An answer with a body without end; counts what the client has read of it.
+/// An answer with an endless body. It counts the bytes that the client has read.
 fn endless(head: &'static str, written: &Arc<AtomicUsize>) -> Deed {
     let written = Arc::clone(written);
     Deed::Write(Box::new(move |writer| {
@@ -80,7 +80,7 @@ fn assert_accepted(delivery: &Delivery, asked: usize, warning: &str) {
     assert!(stderr.trim_end().ends_with(", complete"), "{stderr}");
 }
 
-/// The spans are kept, and the user reads why.
+/// The spans are kept, and the user reads the reason.
 fn assert_refused(delivery: &Delivery, reason: &str) {
     assert_eq!(delivery.kept(), delivery.all, "{}", delivery.stderr);
     let line = delivery.stderr.lines().find(|line| line.contains("spans did not reach"));
@@ -267,7 +267,7 @@ fn the_text_of_a_refusal_is_shown() {
     assert_refused(&collector.run(&[]), ": no tenant");
 }
 
-/// As the OpenTelemetry Collector answers a body over its limit.
+/// The answer of the OpenTelemetry Collector to a body over its limit.
 const TOO_LARGE: &[u8] = b"\x08\x03\x12\x1chttp: request body too large";
 
 #[test]
@@ -306,7 +306,7 @@ fn a_collector_that_answers_in_gzip_over_grpc_is_understood() {
         }
     }
 
-    // A server in Go answers in the encoding of the request, whatever the client accepts.
+    // A server in Go answers in the encoding of the request, even if the client does not accept it.
     let mirror = |mut request: tonic::Request<()>| {
         request.metadata_mut().insert("grpc-accept-encoding", "gzip".parse().unwrap());
         Ok(request)
@@ -351,7 +351,7 @@ fn an_accepted_call_is_not_repeated_if_its_answer_cannot_be_read() {
 
 #[test]
 fn an_endless_answer_over_grpc_is_read_up_to_4_mib() {
-    // One message that is too large, many small ones, and the page of a server that does not speak gRPC.
+    // One message that is too large, many small messages, and the page of a server without gRPC.
     let large: &'static [u8] = b"\0\x40\0\0\0";
     let small: &'static [u8] = b"\0\0\0\0\0";
     for (first, piece) in [(large, vec![0; 0x10000]), (b"", small.repeat(0x4000))] {
@@ -382,7 +382,7 @@ fn the_spans_of_a_call_without_a_status_are_kept() {
         let delivery = collector.run(&[]);
         assert_eq!(delivery.kept(), delivery.all, "{}", delivery.stderr);
     }
-    // The message comes, but its status does not, in the time of a request.
+    // The message arrives, but its status does not arrive within the time limit of a request.
     let collector = Grpc::start(|_| {
         let frames = stream::iter([Ok::<_, Infallible>(Frame::data(message(0, &[])))]).chain(stream::pending());
         grpc_response("application/grpc", Body::new(StreamBody::new(frames)))
@@ -429,7 +429,7 @@ fn a_file() -> (TempDir, std::path::PathBuf) {
     (folder, file)
 }
 
-/// A collector over gRPC that answers in frames of the test's making.
+/// A collector over gRPC that answers with frames that the test makes.
 struct Grpc {
     endpoint: String,
     asked: Arc<AtomicUsize>,
@@ -437,7 +437,7 @@ struct Grpc {
 }
 
 impl Grpc {
-    /// `answer` is given the number of spans in the call.
+    /// `answer` receives the number of spans in the call.
     fn start(answer: impl Fn(usize) -> Response<Body> + Send + Sync + 'static) -> Self {
         let (asked, answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(answer));
         let handler = {
@@ -475,7 +475,7 @@ fn count(request: &ExportTraceServiceRequest) -> usize {
     scopes.map(|scope| scope.spans.len()).sum()
 }
 
-/// A message of gRPC with its prefix: whether it is compressed, and its length.
+/// A gRPC message with its prefix: whether it is compressed, and its length.
 fn message(flag: u8, bytes: &[u8]) -> Bytes {
     [&[flag], u32::try_from(bytes.len()).unwrap().to_be_bytes().as_slice(), bytes].concat().into()
 }

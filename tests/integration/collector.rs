@@ -1,4 +1,4 @@
-//! Export over both protocols: to a real collector, compared field by field; over TLS; to collectors that are not there.
+//! Export over both protocols: to a real collector, compared field by field; over TLS; to absent collectors.
 
 use std::{fs, path::Path, process::Stdio};
 
@@ -16,7 +16,7 @@ fn trace_to(endpoint: &str, protocol: &str) -> Run {
     trace_with(&flags, &[workload().to_str().unwrap(), "talk", "127.0.0.1", "handover"])
 }
 
-/// Every span of the file has arrived, with every field.
+/// Each span of the file has arrived with all fields.
 fn assert_received(rotel: &Rotel, trace: &Trace) {
     let received = rotel.received(trace.spans.len());
     assert_eq!(received.len(), trace.spans.len());
@@ -114,7 +114,7 @@ fn a_real_collector_with_a_small_limit_receives_everything_over_grpc() {
     assert_eq!(rotel.received(run.trace.spans.len()).len(), run.trace.spans.len());
 }
 
-/// Runs the server for as long as it takes to trace `true` with these variables; gives stderr.
+/// Runs the server while it traces `true` with these variables. Returns stderr.
 async fn trace_true(variables: &[(&str, String)]) -> String {
     let mut command = tokio::process::Command::from(process_tracer());
     command.args(["--", "true"]).envs(variables.iter().map(|(name, value)| (name, value)));
@@ -199,7 +199,7 @@ fn a_disabled_sdk_sends_nothing() {
     assert!(stderr.contains("OTEL_SDK_DISABLED is true") && !stderr.contains("did not reach"), "{stderr}");
 }
 
-/// Certificates of an authority of our own: for a server on 127.0.0.1, and for a client.
+/// Certificates of a test authority: one for a server on 127.0.0.1, one for a client.
 struct Certificates {
     folder: tempfile::TempDir,
 }
@@ -216,7 +216,7 @@ impl Certificates {
         for name in ["server", "client"] {
             let key = KeyPair::generate().unwrap();
             let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-            // A name other than the authority's, or it would look self-signed.
+            // With the authority's name the certificate would look self-signed.
             params.distinguished_name.push(DnType::CommonName, name);
             fs::write(folder.path().join(format!("{name}.pem")), params.signed_by(&key, &issuer).unwrap().pem())
                 .unwrap();
@@ -230,7 +230,7 @@ impl Certificates {
     }
 }
 
-/// An HTTPS server that asks for a client certificate; it writes down what it gets.
+/// An HTTPS server that asks for a client certificate. It records each request.
 struct HttpsServer {
     process: std::process::Child,
     port: u16,

@@ -1,4 +1,4 @@
-//! The command line: what it refuses, what it says, where things go.
+//! The command line: invalid flags and variables, messages, outputs.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use crate::{
     trace::Trace,
 };
 
-/// Runs with the flags and a command that leaves a mark; gives the output and whether the command ran.
+/// Runs a command that creates a file. Returns the output, its stderr, and whether the command ran.
 fn run(flags: &[&str], variables: &[(&str, &str)]) -> (Output, String, bool) {
     let folder = tempfile::tempdir().unwrap();
     let mark = folder.path().join("mark");
@@ -97,7 +97,7 @@ fn a_variable_with_an_output_that_cannot_be_written_does_not_stop_the_command() 
     assert!(has_run && stderr.contains("warning: an output is left out: cannot write '/no/such/"), "{stderr}");
     assert!(stderr.contains("touch"), "the other output is kept: {stderr}");
 
-    // Nor beside what flags name.
+    // Also not if flags name another output.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let cases: [(&[&str], _, _); 2] = [
@@ -200,7 +200,7 @@ fn the_trace_context_is_read_and_passed_on() {
     let expected = format!("00-{}-{}-01 vendor=1\n", root.trace_id, root.span_id);
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
 
-    // A trace of our own is not the caller's: neither its parent nor its state belongs to it.
+    // A trace with another id than the caller's has neither the caller's parent nor its state.
     let own = "ab".repeat(16);
     let output = process_tracer()
         .args(["-q", "-t", &own, "--", "sh", "-c", "echo $TRACEPARENT $TRACESTATE"])
@@ -332,7 +332,7 @@ fn files_of_other_users_are_not_changed() {
         assert!(stderr.contains("cannot write '") && stderr.contains(reason), "{stderr}");
         assert_eq!(fs::read_to_string(path).unwrap(), content);
     }
-    // Our own links are followed.
+    // The user's own links are followed.
     lchown(&link, Some(nix::unistd::geteuid().as_raw()), None).unwrap();
     assert!(process_tracer().arg("-o").arg(&link).args(["--", "true"]).status().unwrap().success());
     assert_eq!(Trace::read(&target).spans.len(), 1);
@@ -383,7 +383,7 @@ fn a_signal_ends_the_wait_for_the_tree() {
     let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
     std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
     let sleeper = nix::unistd::Pid::from_raw(line.trim().parse().unwrap());
-    // Long enough for the command to have ended; if not, the signal ends it, with another status.
+    // Long enough for the command to end. Otherwise the signal ends it with another status.
     std::thread::sleep(std::time::Duration::from_secs(2));
     let pid = nix::unistd::Pid::from_raw(child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();

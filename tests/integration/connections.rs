@@ -1,4 +1,4 @@
-//! TCP connections and who owns them.
+//! TCP connections and their owners.
 
 use std::{
     io::{BufRead, BufReader},
@@ -13,8 +13,8 @@ use crate::{
     trace::{KIND_CLIENT, KIND_SERVER, STATUS_ERROR, Span, Trace},
 };
 
-/// The connect span and the accept span of a conversation between two processes of the tree, checked for what holds of
-/// every one.
+/// The connect span and the accept span of a conversation between two processes of the tree. It checks the facts that hold
+/// for all conversations.
 fn conversation(run: &Run) -> (&Span, &Span) {
     run.trace.assert_complete();
     assert_eq!(run.trace.connections().count(), 2, "{:#?}", run.trace.connections().collect::<Vec<_>>());
@@ -46,7 +46,7 @@ fn conversation(run: &Run) -> (&Span, &Span) {
 
 #[test]
 fn a_listener_for_ipv6_only_does_not_own_ipv4_connections_of_others() {
-    // Another process, which is not traced, listens on the same port over IPv4.
+    // Another, untraced process listens on the same port over IPv4.
     let other = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = other.local_addr().unwrap().port();
     let script = "\
@@ -101,7 +101,7 @@ fn a_half_closed_connection_lasts_until_its_owner_closes_it() {
     let (client, server) = conversation(&run);
     assert_eq!(client.attribute("process_tracer.tcp.closed_by"), "local");
     assert_eq!(server.attribute("process_tracer.tcp.closed_by"), "remote");
-    // The client shuts down its half at once, and closes 50 ms after the server has.
+    // The client shuts down its half at once, and closes 50 ms after the server.
     assert!(client.end >= server.end + 40_000_000, "{client:#?} {server:#?}");
 }
 
@@ -174,8 +174,8 @@ fn an_outside_listener_on_the_same_port_is_a_different_listener() {
         net::{TcpListener, TcpStream},
         thread,
     };
-    // The command listens on 127.0.0.1, we on 127.0.0.2. It connects to us first, to tell that it listens; we connect to
-    // ourselves, close, and let it go on.
+    // The command listens on 127.0.0.1, the test on 127.0.0.2. The command first connects to the test to show that it
+    // listens. The test connects to itself, closes, and lets the command continue.
     let foreign = TcpListener::bind("127.0.0.2:0").unwrap();
     let port = foreign.local_addr().unwrap().port();
     let outside = thread::spawn(move || {
@@ -222,7 +222,7 @@ listener.close()
 
 #[test]
 fn a_connection_ends_when_its_owner_dissolves_it() {
-    // connect() to AF_UNSPEC dissolves a connection; the socket may connect again.
+    // connect() to AF_UNSPEC dissolves a connection. The socket can connect again.
     let script = "\
 import ctypes, socket, sys, time
 listener = socket.create_server(('127.0.0.1', 0))

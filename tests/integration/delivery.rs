@@ -1,4 +1,4 @@
-//! Whatever a collector does: each span arrives or is kept, the command's status is ours, and the exit comes in time.
+//! Broken and slow collectors. Each span arrives or is kept, the exit status is the command's, and the exit is in time.
 
 use std::{
     collections::BTreeSet,
@@ -40,28 +40,28 @@ type Writes = dyn FnOnce(&mut dyn Write) -> io::Result<()>;
 /// What a collector does with a request.
 pub enum Deed {
     Accept,
-    /// Status line, further headers with their line ends, body.
+    /// Status line, more headers with their line ends, body.
     Answer(&'static str, &'static str, Vec<u8>),
     Hang,
-    /// Closes the connection within the answer.
+    /// Closes the connection in the middle of the answer.
     Cut,
     /// Writes the answer itself, then closes the connection.
     Write(Box<Writes>),
 }
 
-/// A collector over HTTP that does as it is told.
+/// A collector over HTTP whose behaviour the test chooses.
 pub struct Collector {
     address: String,
     taken: Arc<Mutex<Ids>>,
     /// Spans in all requests. A span that was sent twice counts twice.
     asked: Arc<AtomicUsize>,
-    /// Of the last request.
+    /// From the last request.
     path: Arc<Mutex<String>>,
     ends: Arc<AtomicBool>,
 }
 
 impl Collector {
-    /// `deed` is given the number of the request, from 0, and the spans in it.
+    /// `deed` receives the number of the request, from 0, and the spans in it.
     pub fn start(deed: impl Fn(usize, usize) -> Deed + Send + Sync + 'static) -> Self {
         Self::start_at("127.0.0.1:0", deed)
     }
@@ -110,7 +110,7 @@ impl Collector {
 impl Drop for Collector {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::Relaxed);
-        // Wakes it.
+        // Wakes the thread.
         let _ = TcpStream::connect(&self.address);
     }
 }
@@ -183,12 +183,12 @@ fn ids(spans: &[ResourceSpans]) -> Ids {
     spans.map(|span| span.span_id.iter().map(|byte| format!("{byte:02x}")).collect()).collect()
 }
 
-/// What came of a run against a collector.
+/// The result of a run against a collector.
 pub struct Delivery {
     folder: TempDir,
     pub stderr: String,
     elapsed: Duration,
-    /// Of the copy in a file: all there are.
+    /// All spans, from the copy in a file.
     pub all: Ids,
 }
 
@@ -198,7 +198,7 @@ impl Delivery {
         Self::run_by(process_tracer(), endpoint, flags, script)
     }
 
-    /// The same with a command that has variables.
+    /// Likewise, with variables for the command.
     pub fn run_by(mut command: Command, endpoint: &str, flags: &[&str], script: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let copy = folder.path().join("copy.jsonl");
@@ -219,7 +219,7 @@ impl Delivery {
         Self { folder, stderr, elapsed, all }
     }
 
-    /// The file of what is kept, if there is one.
+    /// The file of kept spans, if there is one.
     pub fn kept_in(&self) -> Option<PathBuf> {
         let mut files = fs::read_dir(self.folder.path().join("spool")).ok()?.map(|entry| entry.unwrap().path());
         let file = files.next();
@@ -237,7 +237,7 @@ impl Delivery {
         assert!(self.stderr.trim_end().ends_with("complete"), "{}", self.stderr);
     }
 
-    /// Nothing is missing, nothing twice, and the command given delivers the rest.
+    /// No span is missing, none is there twice, and the printed command delivers the rest.
     fn assert_kept(&self, taken: &Ids, reason: &str) {
         let kept = self.kept();
         assert!(!kept.is_empty() && kept.is_disjoint(taken), "{}", self.stderr);
@@ -263,7 +263,7 @@ pub fn send(file: &Path, endpoint: &str) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// More than a second, so that spans are sent while the command runs, too.
+/// More than a second, so that spans are also sent while the command runs.
 const LONG: &str = "for i in 1 2 3 4 5 6 7 8; do /bin/true; sleep 0.4; done";
 pub const SHORT: &str = "/bin/true; /bin/true";
 
@@ -356,7 +356,7 @@ fn a_collector_accepts_only_small_requests() {
 
 #[test]
 fn a_collector_answers_nonsense() {
-    // Without a status there is no answer; with one, it is the status that counts.
+    // Without a status there is no answer. Otherwise the status counts.
     let collector = Collector::start(|_, _| Deed::Answer("200 OK", "", b"\xff\xff nonsense".to_vec()));
     let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
     assert!(delivery.stderr.trim_end().ends_with("complete"), "{}", delivery.stderr);
@@ -378,7 +378,7 @@ fn a_collector_refuses() {
 
 #[test]
 fn a_collector_redirects() {
-    // Followed, the request would lose its spans on the way.
+    // A redirected request would lose its spans.
     let collector = Collector::start(|_, _| Deed::Answer("302 Found", "Location: /login\r\n", Vec::new()));
     Delivery::run(&collector.endpoint(), &[], SHORT).assert_kept(&Ids::new(), "the collector answers 302 Found");
 }
@@ -387,7 +387,7 @@ fn a_collector_redirects() {
 fn a_collector_closes_the_connection_early() {
     let collector = Collector::start(|number, _| if number % 2 == 0 { Deed::Cut } else { Deed::Accept });
     let delivery = Delivery::run(&collector.endpoint(), &[], LONG);
-    // While the command runs there is time to try again; after that not for one that is not there.
+    // While the command runs, there is time for another attempt. Afterwards an absent collector gets no more time.
     let (taken, kept) = (collector.taken(), delivery.kept());
     assert!(kept.is_disjoint(&taken) && !taken.is_empty());
     assert_eq!(taken.union(&kept).cloned().collect::<Ids>(), delivery.all, "{}", delivery.stderr);
@@ -477,7 +477,7 @@ fn no_trusted_authorities_are_installed() {
     let endpoint = collector.endpoint();
     let (code, stderr) = run(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)], &[]);
     assert_eq!((code, collector.taken().len()), (Some(3), 1), "{stderr}");
-    // What variables alone ask for is no reason to fail; what a flag asks for and cannot be is.
+    // If only a variable asks for the output, the run starts without it. If a flag asks for it, the run fails.
     let https = "https://127.0.0.1:1";
     for protocol in ["http/protobuf", "grpc"] {
         let protocol = ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
@@ -506,7 +506,7 @@ fn an_invalid_client_certificate_is_ignored() {
     }
 }
 
-/// A run whose file is a pipe that somebody holds open and does not read.
+/// A run whose file is a pipe. The other end is open, but nobody reads.
 fn run_into_a_stuck_pipe(flush_timeout: &str) -> (TempDir, fs::File, Child) {
     let folder = TempDir::new().unwrap();
     let pipe = folder.path().join("t.jsonl");
@@ -631,8 +631,8 @@ fn in_a_long_outage_spans_beyond_the_memory_limit_go_to_the_spool() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = TempDir::new().unwrap();
     let (copy, spool) = (folder.path().join("copy.jsonl"), folder.path().join("spool"));
-    // Each span has the variable of 100 KiB as an attribute, and in memory there is room for 64 MiB. The buffer takes them
-    // all, however busy the machine.
+    // Each span has the variable of 100 KiB as an attribute. The memory has room for 64 MiB. The buffer holds all records,
+    // even on a busy machine.
     let script = format!(
         "i=0; while [ $i -lt 1200 ]; do /bin/true; i=$((i+1)); done
          i=0; while [ $i -lt 600 ] && ! ls {0} > /dev/null 2>&1; do sleep 0.1; i=$((i+1)); done; ls {0} | wc -l",
@@ -726,7 +726,7 @@ fn send_delivers_a_file_to_a_real_collector() {
     }
 }
 
-/// A collector over gRPC: what it answers to how many spans, and which it has taken.
+/// A collector over gRPC: its answer for a number of spans, and the spans that it has accepted.
 struct Grpc {
     answer: Box<dyn Fn(usize, usize) -> Result<ExportTraceServiceResponse, tonic::Status> + Send + Sync>,
     requests: Mutex<usize>,
@@ -751,7 +751,7 @@ impl TraceService for Grpc {
     }
 }
 
-/// Runs against such a collector; gives what it has taken.
+/// Runs against such a collector. Returns the spans that it has accepted.
 fn run_over_grpc(
     answer: impl Fn(usize, usize) -> Result<ExportTraceServiceResponse, tonic::Status> + Send + Sync + 'static,
 ) -> (Delivery, Ids) {

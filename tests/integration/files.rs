@@ -1,4 +1,4 @@
-//! Whose files are opened, and in whose name: a real second user, a real sudo, and whatever they put in the place of a file.
+//! Owners of files, and the user who opens them: a real second user, a real sudo, and links and pipes in place of a file.
 
 use std::{
     fs::{self, File, Permissions},
@@ -18,11 +18,11 @@ use crate::{
     trace::Trace,
 };
 
-/// Who calls sudo.
+/// The user who calls sudo.
 const INVOKER: (&str, u32) = ("pt-test-invoker", 61_741);
-/// A group that the invoker is in, besides their own.
+/// A second group of the invoker.
 const CREW: (&str, u32) = ("pt-test-crew", 61_742);
-/// Somebody else, without an entry in the user database.
+/// Another user, without an entry in the user database.
 const STRANGER: u32 = 61_743;
 /// A group that only root is in.
 const STAFF: u32 = 61_744;
@@ -32,10 +32,10 @@ const NAMES: [&str; 6] = ["t.jsonl", "t.html", "t.pftrace", "t.json", "t.folded"
 
 const SUDOERS: &str = "/etc/sudoers.d/process-tracer-test";
 
-/// The invoker's account and their right to call process-tracer. The last test that holds it takes both away.
+/// The invoker's account and right to call process-tracer. The last test that holds it removes both.
 struct Account {
     folder: TempDir,
-    /// Test processes of other clones wait for it.
+    /// Test processes of other clones of this repository wait for it.
     _lock: File,
 }
 
@@ -77,7 +77,7 @@ impl Account {
 
     fn remove() {
         let _ = fs::remove_file(SUDOERS);
-        // userdel takes the user's own group with it.
+        // userdel also removes the user's own group.
         for (program, name) in [("userdel", INVOKER.0), ("groupdel", CREW.0)] {
             let _ = Command::new(program).arg(name).output();
         }
@@ -124,12 +124,12 @@ impl Scene {
         self.parent.path().join("own").join(name)
     }
 
-    /// A path in the folder that only root can enter.
+    /// A path in a folder that only root can enter.
     fn root(&self, name: &str) -> PathBuf {
         self.parent.path().join("root").join(name)
     }
 
-    /// A file of root's.
+    /// A file of root.
     fn precious(&self, name: &str) -> Precious {
         let path = self.root(name);
         fs::write(&path, "precious").unwrap();
@@ -137,7 +137,7 @@ impl Scene {
         Precious { path }
     }
 
-    /// A symbolic link of the invoker's.
+    /// A symbolic link of the invoker.
     fn link(&self, name: &str, target: impl AsRef<Path>) -> PathBuf {
         let link = self.own(name);
         let _ = fs::remove_file(&link);
@@ -160,7 +160,7 @@ impl Scene {
         command.current_dir(self.own("")).stdin(Stdio::null()).output().unwrap()
     }
 
-    /// A run whose command says that it ran.
+    /// A run whose command prints that it ran.
     fn run(&self, arguments: &[&str]) -> (Option<i32>, bool, String) {
         let output = self.sudo(&[arguments, &["--", "sh", "-c", "echo ran; exit 7"]].concat());
         (output.status.code(), output.stdout == b"ran\n", text(&output.stderr))
@@ -191,7 +191,7 @@ impl Precious {
     }
 }
 
-/// A file that belongs to the invoker alone.
+/// The file belongs to the invoker, and nobody else can read it.
 fn assert_invokers(path: &Path) {
     let metadata = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let found = (metadata.is_file(), metadata.uid(), metadata.gid(), metadata.mode() & 0o7777);
@@ -235,7 +235,7 @@ fn under_sudo_links_of_the_invoker_do_not_reach_files_of_root() {
         scene.link(name, &precious.path);
         scene.assert_refused(name, "symbolic link");
         precious.assert_untouched(name);
-        // One that leads nowhere yet.
+        // A link to a file that does not exist yet.
         scene.link(name, scene.root("new"));
         scene.assert_refused(name, "symbolic link");
         // A link to a link, relative.
@@ -261,7 +261,7 @@ fn under_sudo_a_report_is_not_written_through_the_invokers_link() {
     let stderr = text(&output.stderr);
     assert!(output.status.code() == Some(125) && stderr.contains("symbolic link"), "{stderr}");
     precious.assert_untouched("report");
-    // Nor is a file of root's read through one.
+    // A file of root is also not read through such a link.
     fs::copy(scene.own("t.jsonl"), scene.root("secret.jsonl")).unwrap();
     scene.link("s.jsonl", scene.root("secret.jsonl"));
     for arguments in [&["report", "s.jsonl"][..], &["diff", "s.jsonl", "t.jsonl"]] {
@@ -291,7 +291,7 @@ fn a_file_with_a_second_hard_link_is_refused() {
     let scene = Scene::new();
     for name in NAMES {
         let precious = scene.precious("precious");
-        // One that the invoker may write, so that nothing else keeps them from it.
+        // The invoker may write it, so that no other reason prevents it.
         let shared = scene.own("shared");
         fs::write(&shared, "shared").unwrap();
         chown(&shared, Some(INVOKER.1), None).unwrap();
@@ -304,7 +304,7 @@ fn a_file_with_a_second_hard_link_is_refused() {
         precious.assert_untouched(name);
         assert_eq!(fs::read_to_string(&shared).unwrap(), "shared");
     }
-    // Without sudo as well.
+    // Also without sudo.
     let folder = TempDir::new().unwrap();
     let [file, second] = ["t.jsonl", "second"].map(|name| folder.path().join(name));
     fs::write(&file, "before").unwrap();
@@ -347,7 +347,7 @@ fn without_sudo_root_refuses_folders_that_are_links_of_other_users() {
         let stderr = text(&output.stderr);
         assert!(output.status.code() == Some(125) && stderr.contains("symbolic link of another user"), "{stderr}");
     }
-    // Nor is the folder made there for what cannot be delivered.
+    // The folder of the spool is not created there either.
     let mut command = process_tracer();
     command.env("XDG_STATE_HOME", scene.own("folder")).args(["--endpoint", &nobody(), "--", "true"]);
     let stderr = text(&command.output().unwrap().stderr);
@@ -357,7 +357,7 @@ fn without_sudo_root_refuses_folders_that_are_links_of_other_users() {
 
 #[test]
 fn root_without_sudo_writes_to_folders_of_others() {
-    // As in a CI container, where root works in the folder of a user outside.
+    // As in a CI container, where root works in the folder of a user of the host.
     const OTHER: Option<u32> = Some(61_214);
     let folder = TempDir::new().unwrap();
     let (own, page) = (folder.path().join("own"), folder.path().join("own/page.md"));
@@ -383,7 +383,7 @@ fn root_without_sudo_writes_to_folders_of_others() {
 #[test]
 fn where_only_root_can_write_root_writes_for_the_invoker() {
     let scene = Scene::new();
-    // As /var/run is.
+    // Like /var/run.
     let link = scene.parent.path().join("link");
     symlink("root", &link).unwrap();
     let precious = scene.precious("precious.jsonl");
@@ -397,7 +397,7 @@ fn where_only_root_can_write_root_writes_for_the_invoker() {
             }
             fs::remove_file(&path).unwrap();
         }
-        // A file of root's stays.
+        // A file of root is not changed.
         let precious = scene.precious(name);
         scene.assert_refused(precious.path.to_str().unwrap(), "another user");
         precious.assert_untouched(name);
@@ -417,7 +417,7 @@ fn under_sudo_the_invokers_groups_count() {
     }
 }
 
-/// Where spans are kept that nobody takes.
+/// An endpoint without a collector.
 fn nobody() -> String {
     format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
 }
@@ -433,13 +433,13 @@ fn under_sudo_the_invoker_owns_the_spool() {
     let kept = state.join("process-tracer");
     assert_invokers(&kept.join(&names(&kept)[0]));
     assert_eq!(fs::metadata(&kept).unwrap().uid(), INVOKER.1);
-    // Their folder may be a link.
+    // The invoker's folder may be a link.
     fs::remove_dir_all(&kept).unwrap();
     scene.link("state/process-tracer", scene.root(""));
     let stderr = keep(&arguments);
     assert!(stderr.contains("1 of 1 spans did not reach") && !stderr.contains("kept"), "{stderr}");
     assert_eq!(names(&scene.root("")), [""; 0]);
-    // One that only their group may write.
+    // A folder that only the invoker's group may write.
     let crew = scene.folder("crew", (0, CREW.1), 0o770);
     let stderr = keep(&[&["--spool", crew.to_str().unwrap()], &arguments[..]].concat());
     assert!(stderr.contains("1 span kept"), "{stderr}");
@@ -505,14 +505,14 @@ fn under_sudo_send_neither_sends_nor_deletes_through_the_invokers_link() {
     assert!(code == Some(1) && stderr.contains("symbolic link"), "{stderr}");
     assert_eq!(fs::read(&other).unwrap(), fs::read(scene.own("t.jsonl")).unwrap());
     assert!(link.is_symlink());
-    // A second name of somebody's file would be emptied with the first.
+    // Through a second hard link, another user's file would be emptied.
     let second = scene.own("second.jsonl");
     fs::hard_link(&other, &second).unwrap();
     let (code, stderr) = send("second.jsonl");
     assert!(code == Some(1) && stderr.contains("another name"), "{stderr}");
     assert_eq!(fs::read(&other).unwrap(), fs::read(scene.own("t.jsonl")).unwrap());
     fs::remove_file(&second).unwrap();
-    // Their own, also in a folder of root's.
+    // The invoker's own files are sent, also in a folder of root.
     chown(&other, Some(INVOKER.1), Some(INVOKER.1)).unwrap();
     fs::set_permissions(&other, Permissions::from_mode(0o600)).unwrap();
     for path in [scene.own("t.jsonl"), other] {
@@ -527,7 +527,7 @@ fn under_sudo_root_reads_sends_and_deletes_only_files_of_the_invoker() {
     let (scene, collector) = (Scene::new(), Rotel::start());
     scene.assert_written(&["-o", "t.jsonl"]);
     let trace = fs::read(scene.own("t.jsonl")).unwrap();
-    // One in a folder that the invoker cannot enter, and one that they cannot read.
+    // A file in a folder that the invoker cannot enter, and a file that the invoker cannot read.
     let open = scene.folder("open", (0, 0), 0o755);
     for (path, mode) in [(scene.root("other.jsonl"), 0o644), (open.join("other.jsonl"), 0o600)] {
         let name = path.to_str().unwrap();
@@ -568,7 +568,7 @@ fn under_sudo_a_report_that_could_not_be_finished_is_refused_before_the_command_
     let folders = [
         scene.folder("strangers", (STRANGER, STRANGER), 0o755),
         scene.folder("read-only", (INVOKER.1, INVOKER.1), 0o500),
-        // Whoever owns neither the folder nor the file may not rename it.
+        // A user who owns neither the folder nor the file may not rename it.
         scene.folder("root/sticky", (STRANGER, STRANGER), 0o1777),
     ];
     for folder in &folders {
@@ -579,14 +579,14 @@ fn under_sudo_a_report_that_could_not_be_finished_is_refused_before_the_command_
                 &format!("'{}' is writable only with capabilities", folder.display()),
             );
             assert_eq!(names(folder), [""; 0], "{name}");
-            // Where nothing but a variable asks for it, the command runs.
+            // If only a variable asks for it, the command runs.
             let output = scene.sudo_with(&[("PROCESS_TRACER_OUTPUT", &path)], &["--", "sh", "-c", "echo ran; exit 7"]);
             let stderr = text(&output.stderr);
             assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(7), "ran\n"), "{name}: {stderr}");
             assert!(stderr.contains("warning: an output is left out"), "{name}: {stderr}");
             assert_eq!(names(folder), [""; 0], "{name}");
         }
-        // A trace keeps its name, so nothing is left to be done at the end.
+        // A trace file is not renamed at the end.
         let path = folder.join("t.jsonl");
         scene.assert_written(&["-o", path.to_str().unwrap()]);
         assert_invokers(&path);
@@ -628,7 +628,7 @@ fn a_pipe_without_a_reader_does_not_block() {
         let stderr = text(&output.stderr);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{name}: {stderr}");
         assert!(stderr.contains("nobody reads the pipe"), "{name}: {stderr}");
-        // Where nothing but a variable asks for it, the command runs.
+        // If only a variable asks for it, the command runs.
         let output = script_in(folder.path(), &format!("PROCESS_TRACER_OUTPUT={name} $PT -- echo ran"));
         let stderr = text(&output.stderr);
         assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "ran\n"), "{name}: {stderr}");
@@ -687,7 +687,7 @@ fn own_pipes_receive_the_whole_trace() {
         assert_eq!(output.status.code(), Some(0), "{what}: {}", text(&output.stderr));
         Trace::read(&folder.path().join("out")).assert_complete();
     }
-    // Nobody is there to receive it.
+    // No process receives it.
     let output = script_in(folder.path(), "ln -s /dev/null n.jsonl; $PT -o n.jsonl -- sh -c 'exit 7'");
     assert!(output.status.code() == Some(7) && text(&output.stderr).contains("complete"), "{output:?}");
 }
@@ -715,7 +715,7 @@ fn a_limit_on_file_size_stops_an_output_and_not_the_command() {
         assert!(stderr.contains("did not reach") && stderr.contains("File too large"), "{name}: {stderr}");
         assert!(stderr.contains("incomplete: not all delivered"), "{name}: {stderr}");
     }
-    // The page begins with more than is kept in memory, so its flag is refused.
+    // The beginning of the page exceeds the buffer in memory, so the flag is refused.
     let folder = TempDir::new().unwrap();
     let output = script_in(folder.path(), &format!("ulimit -f 0; $PT -o {page} -- echo ran"));
     let stderr = text(&output.stderr);

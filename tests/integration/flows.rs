@@ -1,4 +1,4 @@
-//! UDP flows, and what they have carried.
+//! UDP flows and their datagrams.
 
 use std::net::UdpSocket;
 
@@ -14,13 +14,13 @@ fn trace_python(script: &str, arguments: &[&str]) -> Run {
     run
 }
 
-/// Datagrams and bytes that were sent and received.
+/// Sent and received datagrams and bytes.
 fn counts(span: &Span) -> [&str; 4] {
     ["datagrams_sent", "bytes_sent", "datagrams_received", "bytes_received"]
         .map(|count| span.attribute(&format!("process_tracer.udp.{count}")))
 }
 
-/// A client that is connected and a server that is not, in a process each; they say what they have sent and received.
+/// A connected client and an unconnected server, each in its own process. They print what they have sent and received.
 const ECHO: &str = "\
 import os, socket, sys
 host = sys.argv[1]
@@ -52,7 +52,7 @@ os.waitpid(worker, 0)
 print('server', os.getpid(), count, count * 500, count, received, server.getsockname()[1])
 ";
 
-/// The spans of client and server of such an exchange, checked for what holds of every one.
+/// The spans of client and server of such an exchange. It checks the facts that hold for all exchanges.
 fn echo<'a>(run: &'a Run, host: &str) -> (&'a Span, &'a Span) {
     run.trace.assert_complete();
     assert_eq!(run.trace.flows().count(), 2, "{:#?}", run.trace.flows().collect::<Vec<_>>());
@@ -119,7 +119,7 @@ client.recv(100)
 
 #[test]
 fn each_peer_that_was_sent_to_has_a_flow_and_port_443_is_quic() {
-    // Nobody listens; a peer that only sends to us has none.
+    // Nobody listens. A peer that only sends has no flow.
     let outside = UdpSocket::bind("127.0.0.1:0").unwrap();
     let script = "\
 import socket, sys
@@ -159,7 +159,7 @@ assert own.recv(100) == b'from outside'
 
 #[test]
 fn fragmented_and_batched_datagrams_are_counted_as_datagrams() {
-    // 9,000 bytes do not fit into a packet of the device's; UDP_SEGMENT (103) makes several datagrams of what is sent.
+    // 9,000 bytes do not fit into one packet of the device. UDP_SEGMENT (103) splits a buffer into several datagrams.
     let script = "\
 import ctypes, fcntl, os, socket, struct
 assert ctypes.CDLL(None).unshare(0x40000000) == 0
@@ -247,7 +247,7 @@ for number in range(20):
     data, peer = own.recvfrom(100)
     own.sendto(data, peer)
 ";
-    // A bridge whose one port is a pair of devices that leads into another network namespace.
+    // A bridge with one port: a pair of devices that leads into another network namespace.
     let network = "\
 set -e
 ip link set lo up
@@ -278,7 +278,7 @@ wait
 
 #[test]
 fn flows_beyond_the_limit_are_counted() {
-    // One processor has 1,024 slots, and gets those back whose owners are dead.
+    // One processor has 1,024 slots. It gets back the slots of dead owners.
     let script = "\
 import os, socket, sys, time
 own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -309,7 +309,7 @@ send(1500)
 
 #[test]
 fn a_queued_datagram_belongs_to_its_sender_and_not_to_the_running_process() {
-    // A process that is not traced sends datagrams and queries that wait, while traced ones run.
+    // An untraced process sends datagrams and queries that wait while traced processes run.
     let script = "\
 import os, socket, sys, time
 if sys.argv[1] == 'send':

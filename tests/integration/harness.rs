@@ -13,7 +13,7 @@ use crate::trace::Trace;
 
 pub const PROCESS_TRACER: &str = env!("CARGO_BIN_EXE_process-tracer");
 
-/// The compiled `workloads/workload.c`; where there is no compiler, WORKLOAD names it.
+/// The compiled `workloads/workload.c`. Without a compiler, the variable WORKLOAD names it.
 pub fn workload() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
@@ -21,7 +21,7 @@ pub fn workload() -> &'static Path {
             return binary.into();
         }
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/integration/workloads/workload.c");
-        // Test processes compile side by side: each its own.
+        // Test processes compile at the same time. Each has its own file.
         let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("workload-{}", std::process::id()));
         let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
         cc.args(["-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]).arg(&binary).arg(source);
@@ -30,7 +30,7 @@ pub fn workload() -> &'static Path {
     })
 }
 
-/// The Python of the search path itself, as what stands there may be a version manager's script that does much of its own.
+/// The real Python executable. `python3` on PATH may be the script of a version manager, which starts many processes.
 pub fn python() -> &'static str {
     static EXECUTABLE: OnceLock<String> = OnceLock::new();
     EXECUTABLE.get_or_init(|| {
@@ -40,7 +40,7 @@ pub fn python() -> &'static str {
     })
 }
 
-/// process-tracer with none of the variables that would configure it.
+/// process-tracer without the variables that would configure it.
 pub fn process_tracer() -> Command {
     let mut command = Command::new(PROCESS_TRACER);
     for (name, _) in std::env::vars_os() {
@@ -58,7 +58,7 @@ pub fn process_tracer() -> Command {
     command
 }
 
-/// A traced run that is over.
+/// A finished traced run.
 pub struct Run {
     pub output: Output,
     pub stdout: String,
@@ -78,11 +78,11 @@ impl Run {
     }
 }
 
-/// Traces a command, with further flags before it.
+/// Traces a command with these flags.
 pub fn trace_with<S: AsRef<OsStr>>(flags: &[&str], command: &[S]) -> Run {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("trace.jsonl");
-    // A slow machine, such as an emulated one, may take long to write thousands of spans.
+    // A slow machine, such as an emulated one, may need long to write thousands of spans.
     let mut tracer = process_tracer();
     tracer.args(["--flush-timeout", "300"]).args(flags).arg("-o").arg(&file).arg("--").args(command);
     let output = tracer.output().unwrap();
@@ -99,7 +99,7 @@ pub fn trace_workload(arguments: &[&str]) -> Run {
     trace_with(&[], &command)
 }
 
-/// Traces a Python script that begins alike for anyone: without a look into the home of whoever runs it.
+/// Traces a Python script that ignores the home of the user, so that it starts the same way for all.
 pub fn trace_python(flags: &[&str], script: &str, arguments: &[&str]) -> Run {
     trace_with(flags, &[&[python(), "-IS", "-c", script], arguments].concat())
 }

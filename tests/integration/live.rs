@@ -132,16 +132,16 @@ fn idle_connections_do_not_block_other_clients() {
     let rotel = Rotel::start();
     let mut command = process_tracer();
     command.args(["--live", "--endpoint", &rotel.http, "--", "sh", "-c", "read line; /bin/true; exit 6"]);
-    // SAFETY: it makes one system call.
+    // SAFETY: the closure makes one system call.
     unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)?)) };
     let served = Served::start(&mut command);
     let events = served.events();
-    // Some are silent, some begin to ask, some ask without the token and could ask again.
+    // Some are silent, some begin a request, some send a request without the token and could send another.
     let beginnings = ["", "GET / HT", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"];
     let idle: Vec<_> = (0..CONNECTIONS)
         .map(|number| {
             let mut stream = served.connect();
-            // It may be closed by now.
+            // The connection may be closed by now.
             let _ = stream.write_all(beginnings[number % 3].as_bytes());
             stream
         })
@@ -149,7 +149,7 @@ fn idle_connections_do_not_block_other_clients() {
     assert_eq!(served.status(&format!("/?{}", served.query), &served.address), "200");
     let open = fs::read_dir(format!("/proc/{}/fd", served.run.id())).unwrap().count();
     assert!(open < 128, "{open} descriptors are open");
-    // All of them are closed while the command runs, the first to make room, the last for its silence.
+    // All are closed while the command runs: the first to make room, the last because it is silent.
     for stream in idle {
         read_to_end(stream);
     }

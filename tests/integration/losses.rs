@@ -1,4 +1,4 @@
-//! Each loss that can be brought about is, and what the certificate says of it is compared with the truth.
+//! Each test causes a loss and compares the certificate with the truth.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -21,8 +21,8 @@ fn count(trace: &Trace, key: &str) -> u64 {
     if root.has(key) { root.attribute(key).parse().unwrap() } else { 0 }
 }
 
-/// Traces a command that does something, with a small buffer that nobody empties meanwhile. Gives the trace and the last line
-/// on stderr.
+/// Traces a command with a small buffer that nobody empties while the command works. Returns the trace and the last line on
+/// stderr.
 fn trace_stopped(command: &str) -> (Trace, String) {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
@@ -67,7 +67,7 @@ fn a_buffer_overflow_is_reported_with_the_number_of_lost_records() {
     let (trace, stderr) = trace_stopped(&format!("{} forks {FORKS}", workload().display()));
     let (forks, exits) = (count(&trace, "process_tracer.lost.forks"), count(&trace, "process_tracer.lost.exits"));
     assert!(forks > FORKS / 2 && exits > FORKS / 2, "{stderr}");
-    // The workload itself is a child, too. A child is in the trace if its fork was reported, or its exit.
+    // The workload itself is a child too. A child is in the trace if its fork or its exit was reported.
     let children = trace.processes().count() as u64 - 1;
     let (forked, exited) = (FORKS + 1 - forks, FORKS + 1 - exits);
     assert!((forked.max(exited)..=forked + exited).contains(&children), "{children} of {forked} and {exited}");
@@ -117,7 +117,7 @@ fn processes_beyond_the_limit_are_counted() {
     assert_eq!(count(&run.trace, "process_tracer.lost.untracked_processes"), 6);
     assert_eq!(run.trace.root().attribute("process_tracer.complete"), "false");
     assert!(run.stderr.contains("incomplete: 6 processes or connections too many to follow"), "{}", run.stderr);
-    // Enough for as many at a time is enough for any number one after the other.
+    // The limit is for processes that live at the same time, not for their total number.
     let run = trace_script(&["--max-processes", "2"], "for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true; done");
     run.trace.assert_complete();
     assert_eq!(run.trace.spans.len(), 11);

@@ -1,6 +1,6 @@
-//! The whole product on the real kernel: tiny workloads of our own that tell what they did, and traces compared with it.
+//! The whole product on the real kernel. Small workloads print what they did, and the tests compare the trace with it.
 //!
-//! These tests need root (or CAP_BPF and CAP_PERFMON), a collector and a browser: `cargo xtask test` sees to all of it.
+//! These tests need root (or CAP_BPF and CAP_PERFMON), a collector and a browser. `cargo xtask test` provides all of it.
 //! Without them the tests fail. They are never skipped.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, unreachable_pub)]
 

@@ -1,4 +1,4 @@
-//! Name lookups, and the names that connections have by them.
+//! Name lookups, and the names that they give to connections.
 
 use std::{fs, process::Command};
 
@@ -46,7 +46,7 @@ fn lookups_are_spans_and_name_the_connections() {
     assert_eq!((silent.attribute("process_tracer.dns.attempts"), silent.attribute("error.type")), ("2", "no_answer"));
     assert!(silent.status == STATUS_ERROR && silent.end - silent.start >= 200_000_000);
 
-    // Its own latest, and for who has not asked the latest of all.
+    // A process has the latest name of its own lookups. A process without a lookup has the latest of all.
     let name = format!("connect www.test:{port}");
     let clients: Vec<_> = run.trace.connections().filter(|span| span.kind == KIND_CLIENT).collect();
     assert_eq!(clients.iter().map(|span| span.name.as_str()).collect::<Vec<_>>(), [name.as_str(); 2]);
@@ -94,8 +94,8 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.7.7.7', int(
 
 #[test]
 fn an_answer_counts_only_while_its_asker_lives() {
-    // A forged answer, which names 127.7.7.7, to whoever has asked before, then to who has the port after that; and what only
-    // looks like another query.
+    // A forged answer names 127.7.7.7. It goes to a process that asked earlier, then to the next owner of the port. The last
+    // packet only looks like another query.
     let script = "\
 import os, socket, sys
 def message(name, flags, answers):
@@ -132,7 +132,7 @@ socket.socket().connect_ex(('127.7.7.7', 1))
 
 #[test]
 fn an_answer_to_another_socket_on_the_same_port_is_not_reported() {
-    // The asker lives on, but its port passes to another process, which gets an answer with the same id and name.
+    // The asker lives on, but another process takes its port and gets an answer with the same id and name.
     let script = "\
 import os, socket
 def message(flags, answers):
@@ -166,7 +166,7 @@ socket.socket().connect_ex(('127.7.7.7', 1))
 
 #[test]
 fn the_readable_part_of_a_long_answer_is_recorded() {
-    // Answers of so many addresses: the first one is longer than what is captured, the last one lies in several pieces.
+    // The numbers of addresses. The first answer exceeds the captured length, the last one is split into several pieces.
     let script = "\
 import os, socket, struct
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -191,8 +191,8 @@ for name, count in (b'long', 300), (b'longer', 3000):
     assert!(longer.status == 0 && !longer.has("error.type"), "{longer:#?}");
 }
 
-/// A name server over TCP that answers with 127.9.0.0 and following, in two halves and with a pause between them what is longer than a page,
-/// and clients that ask it in the ways that there are.
+/// A name server over TCP, and clients that ask it in different ways. It answers with 127.9.0.0 and the next addresses. An
+/// answer longer than a page comes in two halves with a pause.
 const OVER_TCP: &str = "\
 import os, socket, struct, threading, time
 listener = socket.create_server(('127.0.53.79', 53))
@@ -283,7 +283,7 @@ fn lookups_over_tcp_are_recorded_like_others() {
     assert_eq!(run.code(), Some(0), "{}", run.stderr);
     run.trace.assert_complete();
     let root = run.trace.root();
-    // Of six pieces the last is not looked at.
+    // The last of six pieces is not read.
     let names = [
         "first", "second", "vector", "words", "apart", "long", "many", "other", "never", "again", "twice", "gone",
         "held", "one", "two", "behind", "child", "zombie",

@@ -1,4 +1,4 @@
-//! Whose privileges are used for what: ordinary users with and without capabilities, sudo, and other users.
+//! Privileges: ordinary users with and without capabilities, sudo, and other users.
 
 use std::{
     collections::HashSet,
@@ -31,10 +31,10 @@ use crate::{
 
 const NOBODY: u32 = 65534;
 
-/// What tracing takes.
+/// The capabilities that tracing needs.
 const CAPABILITIES: &str = "cap_bpf,cap_perfmon=ep";
 
-/// Where an ordinary user can reach programs of ours, and what they may do.
+/// A folder where an ordinary user can reach programs of the tests.
 struct Ordinary {
     folder: TempDir,
 }
@@ -42,7 +42,7 @@ struct Ordinary {
 impl Ordinary {
     /// A copy of process-tracer with these file capabilities.
     fn new(capabilities: Option<&str>) -> Self {
-        // /tmp may be mounted such that neither file capabilities nor setuid programs count.
+        // /tmp may be mounted nosuid: then file capabilities and setuid programs have no effect.
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let ordinary = Self { folder };
@@ -54,7 +54,7 @@ impl Ordinary {
         ordinary
     }
 
-    /// Adds a program that runs others as root, as sudo does.
+    /// Adds a program that runs other programs as root, like sudo.
     fn with_sudo(self) -> Self {
         fs::copy(workload(), self.path("sudo")).unwrap();
         fs::set_permissions(self.path("sudo"), fs::Permissions::from_mode(0o4755)).unwrap();
@@ -65,7 +65,7 @@ impl Ordinary {
         self.folder.path().join(name)
     }
 
-    /// A command that nobody runs, and finds those programs.
+    /// A command that the user `nobody` runs. Its PATH has these programs.
     fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("setpriv");
         let path = format!("{}:{}", self.folder.path().display(), std::env::var("PATH").unwrap());
@@ -74,7 +74,7 @@ impl Ordinary {
         command
     }
 
-    /// A script in a trace.
+    /// Traces a script.
     fn trace(&self, flags: &[&str], variables: &[(&str, &str)], script: &str) -> (Output, Trace) {
         let mut command = self.command(self.path("process-tracer"));
         command.args(flags).args(["-o", "t.jsonl", "--", "sh", "-c", script]);
@@ -83,7 +83,7 @@ impl Ordinary {
     }
 }
 
-/// The same command in a new namespace, after root has prepared it with a script.
+/// The same command in a new namespace. Root prepares the namespace with a script.
 fn inside(namespace: &str, setup: &str, command: &Command) -> Command {
     let mut outer = Command::new("unshare");
     outer.args([namespace, "sh", "-ec", &format!("{setup}; exec \"$@\""), "sh"]);
@@ -175,7 +175,7 @@ fn the_command_of_another_user_cannot_read_the_keys_of_root() {
         let join = || {
             let (join, session, nothing): (libc::c_long, libc::c_long, libc::c_long) = (1, -3, 0);
             let (kind, name, secret) = (c"user".as_ptr(), c"process-tracer-test".as_ptr(), c"secret".as_ptr());
-            // SAFETY: without a name no memory is involved.
+            // SAFETY: without a name the call uses no memory.
             if unsafe { libc::syscall(libc::SYS_keyctl, join, nothing) } < 0 {
                 return Err(std::io::Error::last_os_error());
             }
@@ -185,18 +185,18 @@ fn the_command_of_another_user_cannot_read_the_keys_of_root() {
                 _ => Ok(()),
             }
         };
-        // SAFETY: system calls are all it makes.
+        // SAFETY: the closure only makes system calls.
         unsafe { command.pre_exec(join) };
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stdout)
     };
-    // Without another user the keyring is the command's to inherit.
+    // Without another user the command inherits the keyring.
     for arguments in [&[][..], &["-u", "root"]] {
         let told = with_a_key(arguments);
         assert!(told.starts_with("b'secret'\n"), "{arguments:?}: {told}");
     }
-    // With one it has that user's keyring.
+    // With another user it has that user's keyring.
     assert_eq!(with_a_key(&["-u", "nobody"]), format!("{}\nTrue\n", libc::ENOKEY));
 }
 
@@ -215,7 +215,7 @@ fn file_capabilities_are_enough_and_the_command_gets_none() {
 #[test]
 fn with_file_capabilities_the_command_keeps_all_variables() {
     let ordinary = Ordinary::new(Some(CAPABILITIES));
-    // Those that the dynamic linker takes out for a program with capabilities, among others and in this order.
+    // The dynamic linker removes some of these variables for a program with capabilities. The order must stay too.
     let given = "Z=1\nTMPDIR=/var/tmp\nLD_LIBRARY_PATH=/nowhere\nA=2\nGCONV_PATH=/no where\nEMPTY=\nRES_OPTIONS=a=b\n";
     let show = |wrap: &[&str]| {
         let mut command = ordinary.command("env");
@@ -234,21 +234,21 @@ fn with_file_capabilities_the_command_keeps_all_variables() {
 
 #[test]
 fn a_low_limit_of_processes_does_not_stop_the_command() {
-    // Nobody else's, since all that a user has are counted.
+    // A user id of its own, because the limit counts all processes of a user.
     const USER: u32 = 61_213;
     let ordinary = Ordinary::new(Some(CAPABILITIES));
     let run = |limit| {
         let mut command = Command::new("setpriv");
         command.args([format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()]);
         command.arg(ordinary.path("process-tracer")).args(["-o", "t.jsonl", "-o", "tree", "--", "sh", "-c", "exit 7"]);
-        // SAFETY: a system call is all it makes.
+        // SAFETY: the closure only makes a system call.
         unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_NPROC, limit, limit)?)) };
         let output = command.current_dir(ordinary.folder.path()).output().unwrap();
         (output.status.code(), text(&output.stderr))
     };
     for limit in 1..8 {
         let (status, stderr) = run(limit);
-        // Where there is none left for the command it would fail without us as well, or with some more.
+        // If no process is left for the command, it would also fail without process-tracer, or with a few more processes.
         assert!(status == Some(7) || limit < 6 && status == Some(126), "{limit}: {status:?} {stderr}");
         assert!(!stderr.contains("bug"), "{limit}: {stderr}");
         let is_whole = !stderr.contains("cannot start a thread");
@@ -258,7 +258,7 @@ fn a_low_limit_of_processes_does_not_stop_the_command() {
     assert!(stderr.contains("1 span to t.jsonl, complete"), "{stderr}");
 }
 
-/// A setuid program, and what it runs, are traced; but their environment, which the kernel does not show to that user, is not.
+/// A setuid program and its children are traced. Their environment is not read, because the kernel hides it from that user.
 fn assert_only_own_environments_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     let flags = [flags, &["-a", "word=env[\"WORD\"]"]].concat();
     let (output, trace) = ordinary.trace(&flags, &[("WORD", "secret")], "./sudo -- id -u; /bin/true");
@@ -272,7 +272,7 @@ fn assert_only_own_environments_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     for name in ["sh", "true"] {
         assert_eq!((of(name).attribute("process.user.id"), of(name).attribute("word")), ("65534", "secret"));
     }
-    // One process: it execs the other.
+    // One process: it execs the other program.
     let privileged = of("id");
     assert_eq!(privileged.attribute("process.user.id"), "0");
     for key in ["word", "process.working_directory", "process.executable.path", "process_tracer.io.read_chars"] {
@@ -280,7 +280,7 @@ fn assert_only_own_environments_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     }
 }
 
-/// What UDP flows carry is read without privileges; to whom setuid programs talk by UDP and unix sockets is theirs.
+/// UDP flows are recorded without privileges. The UDP and unix peers of setuid programs are not.
 fn assert_only_own_sockets_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     let send = "import socket; own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); own.bind((\"127.0.0.1\", 0)); \
                 [own.sendto(b\"to myself\", own.getsockname()) for again in range(3)]; \
@@ -300,7 +300,7 @@ fn assert_only_own_sockets_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     }
 }
 
-/// How a setuid program's own children end, and where they live, is known to their parent and to root.
+/// Only the parent and root see exit statuses and namespaces of a setuid program's children.
 fn assert_only_own_ends_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     let script = "./sudo -- sh -c 'sh -c \"exit 7\"; unshare --mount /bin/true; exit 5'; [ $? = 5 ] && exit 4";
     let (output, trace) = ordinary.trace(flags, &[], script);
@@ -310,7 +310,7 @@ fn assert_only_own_ends_are_seen(ordinary: &Ordinary, flags: &[&str]) {
         let is_ended = move |span: &&Span| span.has("process.exit.code") && span.attribute("process.exit.code") == code;
         trace.spans.iter().filter(is_ended)
     };
-    // The shell has waited for it.
+    // The shell has waited for this child.
     assert_eq!(ended("5").map(|span| span.attribute("process.user.id")).collect::<Vec<_>>(), ["0"], "{trace:#?}");
     assert_eq!(ended("7").count(), 0, "{trace:#?}");
     let withheld: Vec<_> = trace.spans.iter().filter(|span| span.has("process_tracer.exit.withheld")).collect();
@@ -353,7 +353,7 @@ fn connections_in_networks_that_proc_hides_are_not_recorded() {
             text(&output.stderr)
         );
         trace.assert_complete();
-        // Both ends in the user's own network, which everybody sees in /proc/net/tcp, and in one that the user has made.
+        // Both ends are in the user's own network, which everybody sees in /proc/net/tcp, and in a network that the user made.
         assert_eq!(trace.connections().count(), 4, "{trace:#?}");
     }
 }
@@ -408,7 +408,7 @@ fn a_user_without_root_gets_a_limited_amount_of_kernel_memory() {
         assert!(stderr.contains(&format!("{variable} is ignored: ")) && stderr.contains(limit), "{stderr}");
         trace.assert_complete();
     }
-    // Root has more, also of the helper only what the user may have.
+    // Root has a higher limit. The helper also enforces the user's limit.
     for [ring, processes] in [["134217728", "1024"], ["1048576", "65537"]] {
         let script = format!(
             "import os, socket, subprocess; own, helpers = socket.socketpair(); \
@@ -430,7 +430,7 @@ fn a_user_without_root_gets_a_limited_amount_of_kernel_memory() {
 #[test]
 fn only_four_runs_without_root_watch_the_system_calls_at_once() {
     let ordinary = Ordinary::new(Some(CAPABILITIES));
-    // In a network of its own, where no other test takes the seats.
+    // In its own network namespace, where no other test takes the seats.
     let script = "\
 for number in 1 2 3 4; do
     ./process-tracer -q --unix -o $number.jsonl -- sh -c 'echo > ready.$0; until [ -e over ]; do sleep 0.1; done' $number > $number.log 2>&1 &
@@ -483,7 +483,7 @@ wait
 
 #[test]
 fn a_setuid_program_cannot_be_made_the_launcher() {
-    // What an ordinary user may do with the descriptors that --sudo gives them.
+    // An ordinary user may do this with the descriptors from --sudo.
     let ordinary = Ordinary::new(None).with_sudo();
     fs::copy("/usr/bin/xargs", ordinary.path("setuid")).unwrap();
     fs::set_permissions(ordinary.path("setuid"), fs::Permissions::from_mode(0o4755)).unwrap();
@@ -509,7 +509,7 @@ print(is_taken(['./setuid', 'id']), is_taken(['xargs', 'id']))
     assert_eq!(text(&output.stdout), "False True\n", "{}", text(&output.stderr));
 }
 
-/// The socket of another user who has handed it on.
+/// A socket that another user has passed on is not seen.
 fn assert_sockets_of_others_are_not_seen(ordinary: &Ordinary, flags: &[&str]) {
     let foreign = UdpSocket::bind("127.0.0.1:0").unwrap();
     let send = "import socket; query = bytes.fromhex(\"00070100000100000000000003666f7804746573740000010001\"); \
@@ -562,7 +562,7 @@ fn the_descriptors_from_sudo_stay_private() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    // With a program's descriptor one can run it on addresses of one's own choice.
+    // With a program's descriptor, a process can run it on any address.
     assert_eq!(open_kinds(child.id()), ["map_type", "link_type"].into());
     drop(child.stdin.take());
     child.wait().unwrap();
@@ -612,7 +612,7 @@ fn if_sudo_fails_the_command_still_runs() {
     }
 }
 
-/// Of which kinds the eBPF objects are that a process has open.
+/// The kinds of eBPF objects that a process has open.
 fn open_kinds(pid: u32) -> HashSet<&'static str> {
     let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
     let texts = files.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap_or_default());
@@ -626,7 +626,7 @@ fn open_kinds(pid: u32) -> HashSet<&'static str> {
         .collect()
 }
 
-/// The kernel's numbers of the eBPF objects that a process has open: of programs, maps and links.
+/// The kernel's ids of the eBPF objects that a process has open: programs, maps and links.
 fn open_objects(pid: u32) -> Vec<(&'static str, u32)> {
     let mut objects = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap() {
@@ -642,20 +642,20 @@ fn open_objects(pid: u32) -> Vec<(&'static str, u32)> {
 
 /// Whether the kernel still has that object.
 fn exists((kind, id): (&str, u32)) -> bool {
-    // include/uapi/linux/bpf.h: BPF_PROG_GET_FD_BY_ID and so on.
+    // include/uapi/linux/bpf.h: BPF_PROG_GET_FD_BY_ID and others.
     let command = match kind {
         "prog_id" => 13,
         "map_id" => 14,
         _ => 30,
     };
     let attributes = [id, 0, 0];
-    // SAFETY: the attributes are of that size and outlive the call.
+    // SAFETY: the attributes have that size and outlive the call.
     let descriptor = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(&attributes)) };
     if descriptor < 0 {
         assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOENT));
         return false;
     }
-    // SAFETY: the kernel has just opened it for us.
+    // SAFETY: the kernel has just opened this descriptor for this process.
     drop(unsafe { OwnedFd::from_raw_fd(descriptor as i32) });
     true
 }

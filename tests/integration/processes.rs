@@ -1,4 +1,4 @@
-//! fork, exec and exit, in all their forms.
+//! All forms of fork, exec and exit.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ fn images(span: &Span) -> Vec<String> {
     span.events.iter().map(|event| event.attributes["process.command_args"].clone()).collect()
 }
 
-/// Every `child A of B` line is a span A under the span B.
+/// Each printed line `child A of B` is a span A below the span B.
 fn assert_children_as_told(run: &Run) -> usize {
     let mut count = 0;
     for words in run.told("child") {
@@ -229,7 +229,7 @@ fn resource_usage_is_what_the_kernel_reports_to_the_process() {
     let [user_us, system_us, peak, faults, switches] = told[..] else { panic!("{}", run.stdout) };
     let root = run.trace.root();
     let value = |key: &str| root.attribute(&format!("process_tracer.{key}")).parse::<f64>().unwrap();
-    // It asks a little before its end.
+    // The process asks shortly before its end.
     let is_about = |value: f64, told: f64, more: f64| value >= told * 0.98 && value <= told * 1.05 + more;
     let cpu = value("cpu.user_time") + value("cpu.system_time");
     assert!(cpu > 0.45 && is_about(cpu * 1e6, user_us + system_us, 50_000.0), "{cpu}: {}", run.stdout);
@@ -237,14 +237,14 @@ fn resource_usage_is_what_the_kernel_reports_to_the_process() {
     assert!(is_about(value("page_faults.minor"), faults, 100.0), "{root:#?}: {}", run.stdout);
     assert!(is_about(value("context_switches.voluntary"), switches, 20.0), "{root:#?}: {}", run.stdout);
     assert_eq!(root.attribute("process_tracer.threads"), "3");
-    // Its own, without what the child has written.
+    // Without the bytes that the child has written.
     let told_itself: usize = run.stdout.lines().map(|line| line.len() + 1).sum();
     assert_eq!(root.attribute("process_tracer.io.written_chars"), ((3 << 20) + told_itself).to_string());
     assert!(value("io.read_chars") >= f64::from(1 << 20), "{root:#?}");
     let child = run.trace.children_of(root).next().unwrap();
     assert_eq!(child.attribute("process_tracer.io.written_chars"), "256");
     assert!(!child.has("process_tracer.threads"));
-    // The tree's total is the kernel's, too, and holds both.
+    // The kernel also counts the total of the tree, with both.
     assert!(value("tree.cpu.user_time") + value("tree.cpu.system_time") >= cpu * 0.98, "{root:#?}");
     assert!(is_about(value("tree.memory.peak"), peak, 0.0), "{root:#?}");
 }
@@ -257,11 +257,11 @@ fn group_session_and_namespaces_are_recorded() {
     let line = run.stdout.lines().find(|line| line.starts_with("0::")).unwrap();
     let other = run.stdout.lines().last().unwrap();
     for span in run.trace.processes().filter(|span| span.has("process.group_leader.pid")) {
-        // In a container of our own its beginning is not to be seen from within.
+        // In a container the beginning of the cgroup path is not visible from within.
         assert!(span.attribute("process.linux.cgroup").ends_with(line.strip_prefix("0::").unwrap()), "{span:#?}");
         let is_in_new_session = span.attribute("process.pid") == other || span.attribute("process.parent_pid") == other;
         let expected = if is_in_new_session { other } else { &session };
-        // The session of the kernel itself, which whatever started us has not left, has no leader.
+        // The kernel's own session has no leader. The test may still be in it.
         let leader = span.attributes.get("process.session_leader.pid").map_or("0", String::as_str);
         assert_eq!(leader, expected, "{span:#?}");
         let is_interactive = !is_in_new_session && std::fs::File::open("/dev/tty").is_ok();
@@ -276,7 +276,7 @@ fn a_process_is_below_the_span_that_its_environment_names() {
     let script = format!(
         "/bin/echo $TRACEPARENT; TRACEPARENT=${{TRACEPARENT%-*-*}}-{step}-01 sh -c '/bin/true; true'; env -i A=1 /bin/cat /dev/null"
     );
-    // With the whole environment, and with that variable of it alone.
+    // With the whole environment, and with only that variable.
     for flags in [&[][..], &["-a", "a=env[\"A\"]"]] {
         let run = trace_script(flags, &script);
         run.trace.assert_complete();
@@ -341,7 +341,7 @@ fn the_user_of_a_process_is_recorded() {
 
 #[test]
 fn a_process_killed_by_the_out_of_memory_killer_is_marked() {
-    // Version 1 has a hierarchy of its own for memory. Where there is swap it would take a while.
+    // Version 1 has a separate hierarchy for memory. With swap the test would take long.
     let (root, limits) =
         match mounts().into_iter().find(|(kind, _, options)| kind == "cgroup" && options.contains("memory")) {
             Some((_, folder, _)) => (folder, ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]),
@@ -386,7 +386,7 @@ fn in_a_pid_namespace_a_process_has_two_ids() {
     assert!(!run.trace.root().has("process.vpid"));
 }
 
-/// Where control groups, version 2, are mounted.
+/// The mount point of control groups, version 2.
 fn control_groups() -> PathBuf {
     let root = mounts().into_iter().find(|(kind, ..)| kind == "cgroup2");
     root.expect("control groups, version 2, have to be mounted").1
@@ -399,7 +399,7 @@ fn mounts() -> Vec<(String, PathBuf, String)> {
     fields.map(|fields| (fields[2].to_owned(), fields[1].into(), fields[3].to_owned())).collect()
 }
 
-/// It is empty once its processes are reaped, a little later.
+/// The group becomes empty shortly after its processes are reaped.
 fn remove_group(group: &Path) {
     for _ in 0..100 {
         if std::fs::remove_dir(group).is_ok() {

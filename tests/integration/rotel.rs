@@ -1,4 +1,4 @@
-//! A real collector, [rotel](https://rotel.dev), and what it says it has received.
+//! A real collector, [rotel](https://rotel.dev), and the spans that it prints.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 
-/// A running collector; dropping it ends it.
+/// A running collector. It ends when it is dropped.
 pub struct Rotel {
     process: Child,
     folder: TempDir,
@@ -20,7 +20,7 @@ pub struct Rotel {
     pub http: String,
 }
 
-/// A span as the collector prints it: every line of it, trimmed, in an order of no meaning.
+/// A span as the collector prints it: all lines, trimmed. Their order has no meaning.
 pub type Received = BTreeMap<String, Vec<String>>;
 
 impl Rotel {
@@ -28,7 +28,7 @@ impl Rotel {
         Self::start_with(&[])
     }
 
-    /// Starts it with further flags.
+    /// Starts the collector with more flags.
     pub fn start_with(flags: &[&str]) -> Self {
         let agent: PathBuf = std::env::var_os("ROTEL_AGENT")
             .expect("ROTEL_AGENT names the rotel-agent binary; `cargo xtask test` installs and sets it")
@@ -60,14 +60,14 @@ impl Rotel {
         rotel
     }
 
-    /// Waits until that many spans are printed, and gives them by span id.
+    /// Waits until that many spans are printed. Returns them by span id.
     pub fn received(&self, count: usize) -> Received {
         let log = self.folder.path().join("log");
         wait_until("all spans have arrived", || {
             let text = fs::read_to_string(&log).unwrap();
             text.matches("\nSpan #").count() >= count
         });
-        // The last of them may still be in the writing.
+        // The collector may still be writing the last span.
         thread::sleep(Duration::from_millis(200));
         parse(&fs::read_to_string(&log).unwrap())
     }
@@ -95,7 +95,7 @@ fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// Waits, with a limit that only a hang can reach.
+/// Waits. Only a hang can reach the limit.
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_secs(60);
     while !is_so() {

@@ -1,4 +1,4 @@
-//! Secrets in arguments: nothing that process-tracer writes shows them. Here every secret is `hunter2`.
+//! Secrets in arguments. No output of process-tracer shows them. In these tests each secret is `hunter2`.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
     trace::{Event, Trace},
 };
 
-/// A folder with a script of each name that does as much as `body` says.
+/// A folder with scripts of these names. Each runs `body`.
 fn programs(names: &[&str], body: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     for name in names {
@@ -25,14 +25,14 @@ fn programs(names: &[&str], body: &str) -> TempDir {
     folder
 }
 
-/// process-tracer, with that folder before all others in PATH.
+/// process-tracer, with that folder first on PATH.
 fn traced(folder: &Path) -> Command {
     let mut command = process_tracer();
     command.env("PATH", format!("{}:{}", folder.display(), std::env::var("PATH").unwrap()));
     command
 }
 
-/// All that a run wrote to a file and to stderr. It has to have run something.
+/// Everything that a run wrote to a file and to stderr. The run must have started something.
 fn told(output: &Output, file: &Path) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!stderr.contains("only the command itself is traced"), "these tests need privileges: {stderr}");
@@ -53,7 +53,7 @@ fn secrets_in_arguments_are_exported_only_on_request() {
     assert_eq!(other.attribute("process.command_args"), "[/bin/true, --token, ***]");
     assert_eq!(echo.attribute("process_tracer.redacted"), "true");
     assert!(root.attribute("process.command_args").contains("--password=***; /bin/true --token ***"), "{root:#?}");
-    // Expressions see what is exported.
+    // Expressions see the exported arguments.
     assert_eq!((echo.attribute("first"), echo.attribute("line")), ("--password=***", "/bin/echo --password=***"));
 
     let run = trace_script(&["--no-redact", "-a", "line=cmdline"], script);
@@ -73,7 +73,7 @@ fn a_make_recipe_shows_no_password() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("done\nend\n"), "{output:?}");
     let told = told(&output, &file);
     assert!(!told.contains("hunter2"), "{told}");
-    // The rest of the recipe stays.
+    // The rest of the recipe is shown.
     assert!(told.contains("mysql -uroot -p*** db && echo done; echo end"), "{told}");
 }
 
@@ -102,7 +102,7 @@ fn a_script_that_fails_shows_no_password_in_any_report() {
     for report in reports {
         command.arg("-o").arg(path(report));
     }
-    // Enough processes that the summary has a section for what failed.
+    // Enough processes for a summary with a section about failures.
     let script = "i=0; while [ $i -lt 20 ]; do /bin/true; i=$((i+1)); done; mysqldump -phunter2 db; exit 3";
     let output = command.args(["--", "sh", "-c", script]).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
@@ -138,7 +138,7 @@ fn the_flag_args_limits_the_exported_arguments() {
     let run = trace_script(&["--args", "all"], script);
     assert_eq!(run.trace.named("echo").attribute("process.command_args"), "[/bin/echo, one, two]");
 
-    // Reports have nothing else to show.
+    // Reports show the same arguments.
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::write(path("summary.md"), "").unwrap();

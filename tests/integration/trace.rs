@@ -1,4 +1,4 @@
-//! A trace as a test sees it: read from a file of OTLP/JSON lines.
+//! A trace for the tests, read from a file of OTLP/JSON lines.
 
 use std::{collections::HashMap, path::Path};
 
@@ -15,7 +15,7 @@ pub struct Span {
     pub name: String,
     pub trace_id: String,
     pub span_id: String,
-    /// Empty for none.
+    /// Empty: no parent.
     pub parent_id: String,
     pub kind: u64,
     pub start: u64,
@@ -35,7 +35,7 @@ pub struct Event {
     pub attributes: Attributes,
 }
 
-/// Values as text: strings and numbers as they are, arrays as `[a, b]`.
+/// Values as text: strings and numbers unchanged, arrays as `[a, b]`.
 pub type Attributes = HashMap<String, String>;
 
 pub const STATUS_ERROR: u64 = 2;
@@ -54,17 +54,17 @@ impl Trace {
         Self { spans: spans.collect() }
     }
 
-    /// The span that certifies the trace.
+    /// The root span. It has the certificate of the trace.
     pub fn root(&self) -> &Span {
         self.only(|span| span.attributes.contains_key("process_tracer.complete"), "root")
     }
 
-    /// The one span of that name.
+    /// The only span of that name.
     pub fn named(&self, name: &str) -> &Span {
         self.only(|span| span.name == name, name)
     }
 
-    /// The one span of that process.
+    /// The only span of that process.
     pub fn process(&self, pid: u32) -> &Span {
         let pid = pid.to_string();
         self.only(|span| span.attributes.get("process.pid") == Some(&pid), &pid)
@@ -105,7 +105,7 @@ impl Trace {
         found[0]
     }
 
-    /// What holds for every trace: one tree, each span once, none that ends before it starts, and the root's certificate.
+    /// Checks the facts that hold for every trace: one tree, each span once, no end before a start, a certificate on the root.
     pub fn assert_sound(&self) {
         let root = self.root();
         let ids: HashMap<&str, &Span> = self.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
@@ -114,10 +114,10 @@ impl Trace {
             assert!(span.end >= span.start, "{span:#?} ends before it starts");
             assert_eq!(span.trace_id, root.trace_id);
             if span.span_id != root.span_id {
-                // One that its environment puts under another program's span names the process that forked it.
+                // If its environment puts a process below another program's span, the process names the one that forked it.
                 let above = ids.get(span.parent_id.as_str()).or_else(|| ids.get(span.links.first()?.1.as_str()));
                 let parent = above.unwrap_or_else(|| panic!("{span:#?} has no parent"));
-                // An accepted connection may be handed to a process that is younger than itself.
+                // An accepted connection may be passed to a process that is younger than the connection.
                 let is_process = span.attributes.contains_key("process.pid");
                 assert!(!is_process || parent.start <= span.start, "{span:#?} starts before its parent");
             }
@@ -130,7 +130,7 @@ impl Trace {
         assert_eq!(root.attributes["process_tracer.lookups"], self.lookups().count().to_string());
     }
 
-    /// The above, and nothing is missing.
+    /// Checks these facts, and that nothing is missing.
     pub fn assert_complete(&self) {
         self.assert_sound();
         assert_eq!(self.root().attributes["process_tracer.complete"], "true", "{:#?}", self.root());
@@ -163,7 +163,7 @@ impl Span {
         }
     }
 
-    /// Whether it has an attribute.
+    /// Whether the span has an attribute.
     pub fn has(&self, key: &str) -> bool {
         self.attributes.contains_key(key)
     }

@@ -1,10 +1,10 @@
-//! The wrapped command cannot tell: what it sees of itself is what it sees without us.
+//! The wrapped command sees no difference from a run without process-tracer.
 
 use std::process::{Command, Output};
 
 use crate::harness::PROCESS_TRACER;
 
-/// Counts what it is sent until it is told to end.
+/// Counts the signals that it receives until a signal ends it.
 const COUNT: &str = "import signal, sys, time
 counts = {}
 def count(number, _):
@@ -19,12 +19,12 @@ print('ready', flush=True)
 while True:
     signal.pause()";
 
-/// Runs a shell script in which `$WRAP` stands before a command: once it is nothing, once it is process-tracer. Gives the
-/// outputs of both.
+/// Runs a shell script in which `$WRAP` is before a command. It is empty in the first run and process-tracer in the second.
+/// Returns both outputs.
 fn bare_and_wrapped(script: &str) -> [Output; 2] {
     let wrap = format!("{PROCESS_TRACER} -q --");
     ["", wrap.as_str()].map(|wrap| {
-        // A limit that only a hang can reach.
+        // Only a hang can reach this limit.
         let mut bash = Command::new("timeout");
         bash.args(["--kill-after=9", "300", "bash", "-c", script])
             .env("WRAP", wrap)
@@ -39,7 +39,7 @@ fn bare_and_wrapped(script: &str) -> [Output; 2] {
 
 #[test]
 fn a_wrapped_command_behaves_like_a_bare_command() {
-    // Each says something of what it was started with, or of how it ended.
+    // Each script prints something that its command inherits, or how the command ended.
     let cases = [
         // signals
         ("nothing ignored or blocked", "$WRAP grep -E '^(Shd|Sig)(Pnd|Blk|Ign|Cgt)' /proc/self/status"),

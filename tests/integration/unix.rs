@@ -1,4 +1,4 @@
-//! Connections to unix sockets, if they are asked for.
+//! Connections to unix sockets, with `--unix`.
 
 use tempfile::TempDir;
 
@@ -7,7 +7,7 @@ use crate::{
     trace::{KIND_CLIENT, STATUS_ERROR},
 };
 
-/// Connects to what is there and what is not, by path and by abstract name, and fails to run a program.
+/// Connects to existing and absent sockets, by path and by abstract name, and fails to run a program.
 const SCRIPT: &str = "\
 import errno, os, socket, sys
 os.chdir(sys.argv[1])

@@ -21,7 +21,7 @@ use crate::{
     reports::{python, script},
 };
 
-/// One of each kind: controls, bidirectional marks, separators, invisible characters, tags.
+/// One character of each kind: controls, bidirectional marks, separators, invisible characters, tags.
 const EVIL: &str = "\u{1b}[31m\u{1b}]0;title\u{7}\u{9b}2J\r\u{7f}\u{85}\u{61c}\u{200b}\u{200d}\u{200e}\u{202e}\u{2066}\u{2028}\u{2029}\u{feff}\u{fe0f}\u{e0041}evil\nfake";
 
 /// The characters that no output may contain, except for line ends.
@@ -256,7 +256,7 @@ fn an_error_cannot_control_the_terminal() {
     ] {
         let output = process_tracer().args(arguments).output().unwrap();
         assert!(!output.status.success(), "{arguments:?}: {}", text(&output));
-        // clap shows the first line.
+        // clap shows only the first line.
         assert_unsteered(&text(&output), &format!("{arguments:?}"));
     }
 }
@@ -269,7 +269,7 @@ fn a_collector_cannot_control_the_terminal() {
     let body = ExportTraceServiceResponse { partial_success: Some(refusal) }.encode_to_vec();
     thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
-            // A request of one span.
+            // A request with one span.
             let _ = stream.read(&mut vec![0; 1 << 16]);
             let kind = "Content-Type: application/x-protobuf\r\nConnection: close";
             let head = format!("HTTP/1.1 200 OK\r\n{kind}\r\nContent-Length: {}\r\n\r\n", body.len());

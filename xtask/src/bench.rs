@@ -16,16 +16,16 @@ use nix::libc;
 
 use crate::{instructions, root, setup, succeed};
 
-/// Counted pairs of runs of each workload; one more comes first, to warm up.
+/// Counted pairs of runs of each workload. One more pair comes first as a warm-up.
 pub(crate) const PAIRS: usize = 7;
 
-/// Likewise of the command that does nothing.
+/// Likewise for the command that does nothing.
 const STARTS: usize = 31;
 
-/// Likewise of the other tracers, which take long.
+/// Likewise for the other tracers, which are slow.
 const OTHER_PAIRS: usize = 3;
 
-/// Where the table is kept.
+/// The file of the table.
 const TABLE: &str = "target/bench/table.md";
 
 /// A command that runs bare and traced.
@@ -141,7 +141,7 @@ fn workloads() -> Result<Vec<Workload>> {
 
 const PIPELINES: &str = "i=0; while [ $i -lt 500 ]; do echo $i | cat | cat >/dev/null; i=$((i+1)); done";
 
-/// C files that take the compiler some time, and a makefile.
+/// C files that keep the compiler busy, and a makefile.
 fn c_project() -> Result<PathBuf> {
     let folder = root().join("target/bench/project");
     fs::create_dir_all(&folder)?;
@@ -161,7 +161,7 @@ fn c_project() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A crate without dependencies; a command that builds it again.
+/// A crate without dependencies, and a command that rebuilds it.
 fn small_crate() -> Result<String> {
     let folder = root().join("target/bench/crate");
     fs::create_dir_all(folder.join("src"))?;
@@ -199,7 +199,7 @@ fn start_up_steps(tracer: &Path, command: &[String]) -> Result<Vec<(&'static str
     Ok(names.zip(runs).map(|(what, times)| (what, sorted(times.into_iter())[STARTS / 2])).collect())
 }
 
-/// CPU time that tracing takes while the command sleeps: ten seconds of that, times six.
+/// The CPU time of tracing per minute while the command sleeps: measured for ten seconds, times six.
 fn idle_minute(tracer: &[String]) -> Result<Duration> {
     let mut command = Command::new(&tracer[0]);
     command.args(&tracer[1..]).args(["sleep", "14"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -207,7 +207,7 @@ fn idle_minute(tracer: &[String]) -> Result<Duration> {
     let taken = || -> Result<Duration> {
         let mut sum = 0;
         for thread in fs::read_dir(format!("/proc/{}/task", child.id()))? {
-            // Documentation/scheduler/sched-stats.rst: nanoseconds on a processor come first.
+            // Documentation/scheduler/sched-stats.rst: the first number is the nanoseconds on a processor.
             let text = fs::read_to_string(thread?.path().join("schedstat"))?;
             sum += text.split_whitespace().next().context("an empty schedstat")?.parse::<u64>()?;
         }
@@ -221,7 +221,7 @@ fn idle_minute(tracer: &[String]) -> Result<Duration> {
     Ok((after - before) * 6)
 }
 
-/// Those that are installed, as what stands before the command.
+/// The installed tracers, as words before the command.
 fn other_tracers() -> Vec<(&'static str, Vec<String>)> {
     let tracers: [(&str, &[&str]); 3] = [
         ("strace -f", &["strace", "-f", "--seccomp-bpf", "-e", "trace=process,network", "-o", "/dev/null"]),
@@ -239,7 +239,7 @@ fn other_tracers() -> Vec<(&'static str, Vec<String>)> {
     tracers.iter().filter(works).map(words).collect()
 }
 
-/// A table that is shown as it comes, and kept.
+/// A table that is printed line by line and also written to a file.
 #[derive(Default)]
 struct Table(String);
 
@@ -252,7 +252,7 @@ impl Table {
     }
 }
 
-/// Medians, and the range of the ratios.
+/// Medians and the range of the ratios.
 struct Row {
     bare: Duration,
     traced: Duration,
@@ -261,7 +261,7 @@ struct Row {
     running: f64,
     least: f64,
     most: f64,
-    /// The most memory that any process of the traced runs has taken, MiB.
+    /// The peak memory of the largest process of the traced runs, MiB.
     peak: i64,
 }
 
@@ -289,8 +289,8 @@ fn compare(tracer: &[String], command: &[String], count: usize, start_up: Durati
     })
 }
 
-/// As many processes as two more than there are processors spawn a no-op over and over: for some seconds, or until so many
-/// have run. Shows what the trace says of itself, how many processes there were, and the most memory it has taken.
+/// Starts two more loops than there are processors. Each spawns a no-op again and again, for some seconds or until that many
+/// have run. Prints the last line of the trace, the number of processes, and the peak memory.
 pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
     setup::command("cc", "gcc", "gcc", "gcc")?;
     let [noop, storm] = [compile("noop")?, compile("storm")?];
@@ -299,7 +299,7 @@ pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
     let _ = fs::remove_file(&nowhere);
     symlink("/dev/null", &nowhere)?;
     let mut command = Command::new(tracer);
-    // The expression has all environments read.
+    // Because of the expression, all environments are read.
     command.args(["-a", "storm=\"STORM\" in env", "-o"]).arg(&nowhere).arg("--").arg(storm);
     command.args([forkers as u64, seconds, count].map(|number| number.to_string())).arg(noop);
     let start = Instant::now();
@@ -322,12 +322,12 @@ pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a child; gives its wait status, and the memory that the largest of it and all it has waited for has taken, MiB.
+/// Waits for a child. Returns its wait status, and the peak memory of the largest process among it and its own children, MiB.
 fn wait(pid: u32) -> Result<(i32, i64)> {
     let mut status = 0;
-    // SAFETY: a structure of plain numbers.
+    // SAFETY: the structure has only plain numbers.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both outlive the call.
+    // SAFETY: both pointers outlive the call.
     let waited = unsafe { libc::wait4(pid as libc::pid_t, &raw mut status, 0, &raw mut usage) };
     if waited < 0 {
         return Err(std::io::Error::last_os_error().into());
@@ -341,7 +341,7 @@ fn sorted<T: PartialOrd>(values: impl Iterator<Item = T>) -> Vec<T> {
     values
 }
 
-/// Runs a command: how long it took, and how much memory.
+/// Runs a command. Returns its duration and its peak memory.
 fn time(command: &[String]) -> Result<(Duration, i64)> {
     let mut process = Command::new(&command[0]);
     process.args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

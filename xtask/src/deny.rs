@@ -16,8 +16,8 @@ enum Advisories {
     Unreachable,
 }
 
-/// Fails if cargo-deny objects to a dependency. The database of advisories is on the network: where that cannot be
-/// reached, the rest is checked, and one line says so.
+/// Fails if cargo-deny rejects a dependency. The database of advisories is on the network. If it cannot be reached, one line
+/// is printed and the rest is checked.
 pub(crate) fn deny() -> Result<()> {
     let cargo_deny = setup::for_denying()?;
     let run = || {
@@ -46,7 +46,7 @@ fn check(run: impl Fn() -> Command, config: &Path) -> Result<Advisories> {
         command
     };
     succeed(&mut what(&["licenses", "bans", "sources"]))?;
-    // The configuration is valid, as the first check shows. So this can only fail at the database.
+    // The first check has shown that the configuration is valid. So only the database can fail here.
     let is_fetched = run().args(["fetch", "db"]).stdout(Stdio::null()).stderr(Stdio::null()).status()?.success();
     if !is_fetched {
         return Ok(Advisories::Unreachable);
@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    /// A database with one advisory, against all versions of this crate; in git, as the real one is.
+    /// A database with one advisory against all versions of this crate. It is in git, like the real one.
     fn database_against(package: &str, folder: &Path) {
         let advisories = folder.join("crates").join(package);
         fs::create_dir_all(&advisories).unwrap();
@@ -84,9 +84,9 @@ mod tests {
         }
     }
 
-    /// The workspace checked with this text as deny.toml, and with this database in place of the real one.
+    /// Checks the workspace with this text as deny.toml, and with this database instead of the real one.
     fn check_with(config: &str, database: &Path) -> Result<Advisories> {
-        // Two tests at once must not install it twice.
+        // Two tests must not install it at the same time.
         static CARGO_DENY: OnceLock<PathBuf> = OnceLock::new();
         let cargo_deny = CARGO_DENY.get_or_init(|| setup::for_denying().unwrap());
         let folder = TempDir::new().unwrap();

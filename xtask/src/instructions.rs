@@ -1,4 +1,4 @@
-//! How many instructions user space takes for its work, counted by callgrind: the same on a busy machine, so that a change shows.
+//! Counts the instructions of user space with callgrind. A busy machine does not change the count, so a regression is visible.
 
 use std::{
     path::PathBuf,
@@ -10,20 +10,20 @@ use serde_json::Value;
 
 use crate::{cargo, root, setup};
 
-/// What is counted: the benches by package and name, which of theirs runs the function, and what it is divided by.
+/// The counted benches: package, name, the benchmark that runs the function, and the divisor.
 const COUNTED: [(&str, &str, &str, &str, u64, &str); 3] = [
     ("decoding", "tracer-bpf", "records", "decode", 30_000, "event"),
     ("the model", "tracer-bpf", "records", "model", 30_000, "event"),
     ("the exporter", "tracer-cli", "export", "encode", 2000, "span"),
 ];
 
-/// Gives the lines of a table.
+/// Returns the lines of a table.
 pub(crate) fn count() -> Result<Vec<String>> {
     setup::command("valgrind", "valgrind", "valgrind", "valgrind")?;
     let mut lines = Vec::new();
     for (what, package, bench, function, number, unit) in COUNTED {
         let binary = build(package, bench)?;
-        // Criterion runs the one of that very name once.
+        // Criterion runs the benchmark with exactly that name once.
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .arg(format!("--toggle-collect=*counted_{function}*"))
@@ -34,7 +34,7 @@ pub(crate) fn count() -> Result<Vec<String>> {
             .output()
             .context("cannot run valgrind")?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        // Processes that it starts are counted by themselves, and before it.
+        // Processes that it starts are counted separately, and before it.
         let collected =
             text.lines().rev().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
         let Some(collected) = collected.filter(|collected| *collected > 0 && output.status.success()) else {

@@ -1,4 +1,4 @@
-//! `cargo xtask`: what a developer does with one command.
+//! `cargo xtask`: the tasks of a developer.
 #![allow(clippy::print_stdout)]
 
 mod bench;
@@ -30,7 +30,7 @@ usage: cargo xtask TASK
   setup                      install what building and testing need; the tasks above do this themselves
 ";
 
-/// What the kernel asks of an ordinary user's tracer.
+/// The capabilities that the kernel requires from an ordinary user's tracer.
 const CAPABILITIES: &str = "cap_bpf,cap_perfmon=ep";
 
 fn main() -> Result<ExitCode> {
@@ -62,7 +62,7 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Becomes process-tracer: its streams, its signals and its exit status are this task's.
+/// Replaces this process by process-tracer, which keeps the streams and receives the signals.
 fn run(arguments: &[String]) -> Result<()> {
     let binary = build()?;
     if !is_root() && !has_capabilities(&binary) {
@@ -72,7 +72,7 @@ fn run(arguments: &[String]) -> Result<()> {
     for (name, _) in env::vars().filter(|(name, _)| is_of_cargo(name)) {
         tracer.env_remove(name);
     }
-    // rustup and cargo put their own folders before whatever else there is.
+    // rustup and cargo put their own folders first.
     let folders = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let is_own = |folder: &PathBuf| {
         folder.starts_with(root().join("target")) || folder.components().any(|part| part.as_os_str() == "toolchains")
@@ -84,7 +84,7 @@ fn run(arguments: &[String]) -> Result<()> {
     Err(tracer.args(arguments).exec()).context("cannot run process-tracer")
 }
 
-/// Variables that cargo and rustup have set for this task: the traced command, perhaps a cargo of its own, is to run without.
+/// Variables that cargo and rustup set for this task. The traced command must run without them: it may be cargo too.
 fn is_of_cargo(name: &str) -> bool {
     let of_package = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
     let single = ["CARGO", "RUSTUP_TOOLCHAIN", "RUST_RECURSION_COUNT"];
@@ -104,7 +104,7 @@ fn test(arguments: &[String]) -> Result<()> {
     test.args(["test", "--workspace", "--locked"]).args(arguments);
     test.env("ROTEL_AGENT", tools.rotel).env("TEST_PYTHON", tools.python).env("CHROMIUM", tools.chromium);
     if !is_root() {
-        // Compiled as the user, run as root: the kernel tests load eBPF programs.
+        // The user compiles the tests and root runs them, because they load eBPF programs.
         let runner = format!("CARGO_TARGET_{}_RUNNER", host_triple()?.to_uppercase().replace('-', "_"));
         test.env(runner, "sudo --preserve-env");
     }
@@ -133,7 +133,7 @@ fn host_triple() -> Result<String> {
     Ok(triple.context("rustc -vV names no host")?.to_owned())
 }
 
-/// Of the workspace.
+/// The folder of the workspace.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }

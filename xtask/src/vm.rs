@@ -1,5 +1,5 @@
-//! The kernel part of the integration tests in other kernels, each in a virtual machine of its own: Debian's kernels, this
-//! machine's programs, an initramfs of both, emulated without KVM so that it works everywhere.
+//! Runs the kernel tests in other kernels, each in its own virtual machine. The machine has a kernel of Debian and an
+//! initramfs with the programs of this machine. It is emulated without KVM, so that it works everywhere.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{CAPABILITIES, cargo, root, setup, succeed};
 /// A kernel and the Debian package that depends on its newest point release.
 const KERNELS: [(&str, &str); 2] = [("6.1", "linux-image-cloud-amd64"), ("6.12", "linux-image-6.12-cloud-amd64")];
 
-/// What the tests run, besides programs of their own.
+/// The system's programs that the tests run.
 const PROGRAMS: [&str; 48] = [
     "awk", "bash", "cat", "chmod", "chrt", "cp", "cut", "dash", "echo", "env", "expr", "false", "grep", "head", "id",
     "ls", "md5sum", "mkdir", "mkfifo", "mktemp", "mount", "nice", "printf", "pwd", "readlink", "rm", "sed", "seq",
@@ -24,7 +24,7 @@ const PROGRAMS: [&str; 48] = [
     "setsid", "uname", "unshare", "xargs", "tee", "wc", "base64",
 ];
 
-/// The tests in which the kernel has a part.
+/// The tests that depend on the kernel.
 const TESTS: &str =
     "connections:: expressions:: flows:: losses:: names:: privileges:: processes:: unix:: terminal_and_job_control";
 
@@ -35,13 +35,13 @@ const SKIPPED: &str = "--skip checks_the_collector --skip through_stacked_device
 /// Memory of the virtual machine, MiB.
 const MEMORY: u32 = 2048;
 
-/// Longest time for one virtual machine, seconds: far more than it takes.
+/// Time limit for one virtual machine, seconds. It needs far less.
 const LIMIT: u32 = 1500;
 
-/// What the virtual machine prints last, with the exit status.
+/// The last line that the virtual machine prints, followed by the exit status.
 const SENTINEL: &str = "exit status of the tests: ";
 
-/// Runs the tests in the kernel of that name, or in all.
+/// Runs the tests in the kernel of that name, or in all kernels.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     let wanted = match arguments {
         [] => "all",
@@ -60,7 +60,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     let kernels: Vec<_> =
         kernels.into_iter().map(|(name, package)| Ok((*name, kernel(package)?))).collect::<Result<_>>()?;
     println!("booting; it takes a few minutes");
-    // Side by side: each takes one processor.
+    // In parallel: each takes one processor.
     std::thread::scope(|scope| {
         let run = |(name, kernel): &(&str, PathBuf)| {
             boot(name, kernel, &initramfs, "tests", "")?;
@@ -68,7 +68,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
         };
         let machines: Vec<_> = kernels.iter().map(|kernel| scope.spawn(move || run(kernel))).collect();
         let joined = machines.into_iter().map(|machine| machine.join().unwrap_or_else(|_| bail!("a thread panicked")));
-        // All of them, then the first failure.
+        // Waits for all of them, then returns the first failure.
         joined.collect::<Vec<_>>().into_iter().collect()
     })
 }
@@ -139,7 +139,7 @@ fn initramfs() -> Result<PathBuf> {
     succeed(Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&workload).arg(source))?;
     for file in [&tracer, &tests, &workload] {
         copy(file, &stage)?;
-        // All of it is held in memory.
+        // The whole initramfs is in memory.
         succeed(Command::new("strip").arg("--strip-debug").arg(inside(&stage, file)))?;
     }
     for entry in fs::read_dir(root().join("tests/integration"))?.flatten() {
@@ -222,12 +222,12 @@ fn find(program: &str) -> Option<PathBuf> {
     folders.into_iter().map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// Where a file of this machine is in the stage.
+/// The path of a file of this machine in the stage.
 fn inside(stage: &Path, path: &Path) -> PathBuf {
     stage.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Copies a file to the same place in the stage, as a link to where it really is, and the libraries it needs.
+/// Copies a file and its libraries to the same place in the stage. A link stays a link.
 fn copy(file: &Path, stage: &Path) -> Result<()> {
     let real = fs::canonicalize(file).with_context(|| format!("cannot find {}", file.display()))?;
     let target = inside(stage, file);
@@ -247,7 +247,7 @@ fn copy(file: &Path, stage: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Python, which may be a version manager's, and its library but for what is large and of no use to the tests.
+/// Python, which may belong to a version manager, and its library. Large parts that the tests do not need are omitted.
 fn copy_python(stage: &Path) -> Result<()> {
     let script = "import os, sys; print(sys.executable); print(os.path.dirname(os.__file__))";
     let output = String::from_utf8(Command::new("python3").args(["-c", script]).output()?.stdout)?;
@@ -284,14 +284,14 @@ fn copy_library_file(path: &Path, stage: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Boots a virtual machine whose init runs the tests, and shows what they said.
+/// Boots a virtual machine whose init runs the tests, and prints their output.
 fn boot(name: &str, kernel: &Path, initramfs: &Path, what: &str, parameters: &str) -> Result<()> {
     let [console, result] = ["console", "result"].map(|file| folder().join(format!("{name}-{what}-{file}")));
     let serial = |path: &Path| format!("file:{}", path.display());
     let started = Instant::now();
     let mut qemu = Command::new("timeout");
-    // One thread for all processors: with several, one may run the old text of a tracepoint that another has just patched, a
-    // breakpoint that is not there any more, and the kernel dies of it.
+    // One thread for all processors. With several, one may run the old code of a tracepoint that another has just patched: a
+    // breakpoint that is gone, and the kernel crashes.
     qemu.args([
         &LIMIT.to_string(),
         "qemu-system-x86_64",
