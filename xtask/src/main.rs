@@ -62,7 +62,7 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Replaces this process by process-tracer, which keeps the streams and receives the signals.
+/// Replaces this process by process-tracer, which keeps the streams, receives the signals and sets the exit status.
 fn run(arguments: &[String]) -> Result<()> {
     let binary = build()?;
     if !is_root() && !has_capabilities(&binary) {

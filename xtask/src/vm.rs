@@ -227,7 +227,7 @@ fn inside(stage: &Path, path: &Path) -> PathBuf {
     stage.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Copies a file and its libraries to the same place in the stage. A link stays a link.
+/// Copies a file and its libraries to the same place in the stage. A link becomes a link to the real file.
 fn copy(file: &Path, stage: &Path) -> Result<()> {
     let real = fs::canonicalize(file).with_context(|| format!("cannot find {}", file.display()))?;
     let target = inside(stage, file);

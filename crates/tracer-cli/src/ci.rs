@@ -1,25 +1,25 @@
-//! Which CI system's job this is, if it is one: resource attributes of the semantic conventions for CI/CD and VCS, from the
-//! variables that each system documents. All that is known of a system stands in its row of one table.
+//! Resource attributes of a CI job, by the semantic conventions for CI/CD and VCS. They come from the variables that each
+//! system documents. One table has a row for each system with all its facts.
 
 use opentelemetry::KeyValue;
 use sha2::{Digest, Sha256};
 use tracer_model::{SpanId, TraceId, context::SpanContext, redact};
 
-/// A CI system, and the attributes that its variables give: of several with the same key the first that is set.
+/// A CI system, and the attributes from its variables. If several have the same key, the first variable that is set counts.
 struct System {
-    /// The variable that is set under it, and its value, if that matters.
+    /// The variable that the system sets, and its value if the value matters.
     sign: (&'static str, Option<&'static str>),
-    /// `None` where it works with repositories of several providers.
+    /// `None`: the system works with repositories of several providers.
     provider: Option<&'static str>,
     attributes: &'static [(&'static str, Source)],
 }
 
-/// Where a value comes from.
+/// The source of a value.
 enum Source {
     Variable(&'static str),
-    /// Variables in braces within text; all of them have to be set.
+    /// Text with variables in braces. All of them must be set.
     Text(&'static str),
-    /// A variable with one of two values: what the first means, and what the other does.
+    /// The type of a reference: `tag` if the first variable is set, `branch` if only the second is.
     Type(&'static str, &'static str),
 }
 
@@ -183,7 +183,7 @@ const SYSTEMS: [System; 10] = [
             (CHANGE_ID, Variable("BITBUCKET_PR_ID")),
         ],
     },
-    // Woodpecker sets DRONE for compatibility in older versions: it comes first.
+    // Older versions of Woodpecker also set DRONE, for compatibility. So Woodpecker comes first.
     System {
         sign: ("CI", Some("woodpecker")),
         provider: None,
@@ -243,7 +243,7 @@ const SYSTEMS: [System; 10] = [
     },
 ];
 
-/// The attributes of the job that this is part of; none outside of CI. `variable` gives a variable that is not empty.
+/// The attributes of this CI job. Outside of CI there are none. `variable` returns a variable that is not empty.
 pub(crate) fn attributes(variable: impl Fn(&str) -> Option<String>) -> Vec<KeyValue> {
     let is_it = |system: &&System| {
         let (name, wanted) = system.sign;
@@ -282,7 +282,7 @@ fn value(source: &Source, variable: impl Fn(&str) -> Option<String>) -> Option<S
     }
 }
 
-/// Repositories' URLs may hold a token for cloning.
+/// The URL of a repository can contain a token for cloning.
 fn without_password(url: &str) -> String {
     let without = url.split_once("://").and_then(|(scheme, rest)| {
         let user = redact::user_info(rest, scheme.starts_with("http"))?;
@@ -291,10 +291,10 @@ fn without_password(url: &str) -> String {
     without.unwrap_or_else(|| url.to_owned())
 }
 
-/// The span of the run that this job belongs to, if the CI system has one that can be known from here.
+/// The span of the CI run of this job, if the variables are enough to know its ids.
 pub(crate) fn run_span(variable: impl Fn(&str) -> Option<String>) -> Option<SpanContext> {
-    // By the OpenTelemetry Collector's receiver for GitHub: a hash of the run's number and its attempt, `t` for the trace
-    // and `s` for the span.
+    // Source: the OpenTelemetry Collector's receiver for GitHub. It hashes the run's number and attempt, with `t` for the
+    // trace and `s` for the span.
     let (run, attempt) = (variable("GITHUB_RUN_ID")?, variable("GITHUB_RUN_ATTEMPT")?);
     let hash = |suffix| -> [u8; 32] { Sha256::digest(format!("{run}{attempt}{suffix}")).into() };
     let (trace, span) = (hash("t"), hash("s"));
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_of_github_is_told() {
+    fn a_github_job_has_its_attributes() {
         let job = found(&[
             ("CI", "true"),
             ("GITHUB_ACTIONS", "true"),
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_no_branch_and_a_token_stays_here() {
+    fn a_tag_is_no_branch_and_a_token_is_not_exported() {
         let job = found(&[
             ("GITLAB_CI", "true"),
             ("CI_COMMIT_TAG", "v1"),
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_a_remote_stays_here_whatever_it_holds() {
+    fn a_password_with_any_characters_in_a_remote_is_not_exported() {
         for (remote, expected) in [
             ("https://me:p@ss@host.org/a/b.git", "https://host.org/a/b.git"),
             ("https://me:p/ss@host.org/a/b.git", "https://host.org/a/b.git"),
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_github_has_the_span_that_its_receiver_gives_it() {
+    fn a_github_run_has_the_span_ids_of_its_receiver() {
         let run = |name: &str| match name {
             "GITHUB_RUN_ID" => Some("42".to_owned()),
             "GITHUB_RUN_ATTEMPT" => Some("1".to_owned()),
@@ -376,13 +376,13 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_ci_there_is_nothing() {
+    fn outside_of_ci_there_are_no_attributes() {
         assert!(found(&[("CI", "true"), ("HOME", "/root")]).is_empty());
         assert!(found(&[("GITHUB_ACTIONS", "false")]).is_empty());
     }
 
     #[test]
-    fn every_system_is_found_by_its_sign() {
+    fn each_system_is_found_by_its_variable() {
         for system in &SYSTEMS {
             let (sign, value) = system.sign;
             let variables: Vec<_> = system

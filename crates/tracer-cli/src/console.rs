@@ -1,4 +1,4 @@
-//! What we say: little, on stderr, never anything that a terminal would take for a command.
+//! Messages on stderr. They never contain control characters for the terminal.
 
 use std::{
     env,
@@ -12,17 +12,17 @@ use tracer_report::{text::Style, untrusted::visible};
 
 use crate::cli::variables::variable;
 
-/// Says one line.
+/// Prints one line.
 pub(crate) fn say(message: impl Display) {
     write(&format!("process-tracer: {}\n", visible(&message.to_string())));
 }
 
-/// Warns in one line.
+/// Prints a warning of one line.
 pub(crate) fn warn(message: impl Display) {
     say(format_args!("warning: {message}"));
 }
 
-/// Writes text that is already fit for a terminal. A closed stderr is no reason to fail.
+/// Writes text that is already safe for a terminal. A closed stderr is no error.
 pub(crate) fn write(text: &str) {
     let _ = stderr().lock().write_all(text.as_bytes());
 }
@@ -32,14 +32,14 @@ pub(crate) fn ms(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1e3)
 }
 
-/// A line on a terminal that tells how far long work has come; nothing where there is no terminal.
+/// A line that shows the progress of long work. It is only shown on a terminal.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     shown: Option<Instant>,
 }
 
 impl Progress {
-    /// Shows it, now and then.
+    /// Shows the progress, at most ten times per second.
     pub(crate) fn show(&mut self, message: impl Display) {
         let is_due = self.shown.is_none_or(|shown| shown.elapsed() > Duration::from_millis(100));
         if is_due && stderr().is_terminal() {
@@ -48,7 +48,7 @@ impl Progress {
         }
     }
 
-    /// Takes it away.
+    /// Removes the line.
     pub(crate) fn end(self) {
         if self.shown.is_some() {
             write("\r\x1b[K");
@@ -56,13 +56,13 @@ impl Progress {
     }
 }
 
-/// How a text is drawn that goes there.
+/// The style of text for this stream.
 pub(crate) fn style(stream: &(impl IsTerminal + AsFd)) -> Style {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();
     Style::of(stream, &locale, is_coloured(stream))
 }
 
-/// Whether what goes there may be coloured: <https://no-color.org>.
+/// Whether text for this stream may be coloured: <https://no-color.org>.
 pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

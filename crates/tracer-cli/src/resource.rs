@@ -1,4 +1,4 @@
-//! The resource: which service, host and operating system a trace is from, by the semantic conventions.
+//! The resource of a trace: service, host and operating system, by the semantic conventions.
 
 use std::fs;
 
@@ -10,10 +10,11 @@ use tracer_model::expression::{RESERVED, is_reserved};
 
 use crate::{ci, cli::variables::variable, console};
 
-/// What the service is called where nobody has named it.
+/// The name of the service if the user does not give one.
 const DEFAULT_SERVICE_NAME: &str = "process-tracer";
 
-/// Describes where we run. Strongest first: `--service-name`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, what we find.
+/// Describes this machine and service. `--service-name` wins, then `OTEL_SERVICE_NAME`, then `OTEL_RESOURCE_ATTRIBUTES`, then
+/// the detected attributes.
 pub(crate) fn resource(service_name: Option<&str>) -> Resource {
     let mut attributes = vec![KeyValue::new("service.name", DEFAULT_SERVICE_NAME)];
     attributes.extend(host_and_os());
@@ -25,7 +26,7 @@ pub(crate) fn resource(service_name: Option<&str>) -> Resource {
             .or_else(|| variable("OTEL_SERVICE_NAME"))
             .map(|name| KeyValue::new("service.name", name)),
     );
-    // Of several values for a key the last counts.
+    // If a key has several values, the last counts.
     Resource::builder_empty().with_attributes(attributes).build()
 }
 
@@ -44,7 +45,7 @@ fn host_and_os() -> Vec<KeyValue> {
     attributes
 }
 
-/// The semantic conventions' names of architectures.
+/// The architecture, as the semantic conventions name it.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -59,8 +60,8 @@ fn os_release_field(release: &str, field: &str) -> Option<String> {
     Some(value.trim_matches(['"', '\'']).to_owned())
 }
 
-/// `OTEL_RESOURCE_ATTRIBUTES`: `key=value` pairs with commas between, values percent-encoded. One that is malformed
-/// invalidates them all, says the specification.
+/// `OTEL_RESOURCE_ATTRIBUTES`: `key=value` pairs separated by commas, with percent-encoded values. By the specification, one
+/// malformed pair invalidates all.
 fn attributes_from_environment() -> Vec<KeyValue> {
     let Some(text) = variable("OTEL_RESOURCE_ATTRIBUTES") else { return Vec::new() };
     let mut attributes = parse_attributes(&text).unwrap_or_else(|pair| {

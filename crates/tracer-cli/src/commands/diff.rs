@@ -14,7 +14,7 @@ use tracer_report::{
 use super::saved;
 use crate::console;
 
-/// Prints on stdout what became slower and what faster.
+/// Prints the comparison on stdout.
 ///
 /// # Errors
 ///

@@ -16,7 +16,7 @@ use crate::{cli::config::Output, console, sinks::report_file::ReportFile};
 ///
 /// # Errors
 ///
-/// A file cannot be read or written, or an output is for a run only.
+/// A file cannot be read or written, or only a run can have that output.
 pub(crate) fn report(file: &Path, trace: Option<TraceId>, outputs: &[Output]) -> Result<()> {
     let mut texts: Vec<TextReport> = Vec::new();
     let mut files: Vec<(&PathBuf, ReportFile)> = Vec::new();
@@ -25,7 +25,9 @@ pub(crate) fn report(file: &Path, trace: Option<TraceId>, outputs: &[Output]) ->
             Output::Text(text) => texts.push(TextReport::new(*text, usize::MAX)),
             Output::Report(format, path) => files.push((path, ReportFile::create(*format, path)?)),
             Output::Otlp | Output::JsonLines(_) | Output::JobSummary(_) | Output::Live(_) => {
-                bail!("a saved trace goes to a collector by process-tracer send, and to another file by cp")
+                bail!(
+                    "report cannot write this output; use process-tracer send for a collector, and cp for a copy of the file"
+                )
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A saved trace in a file: opens it, shows the progress, and explains what is wrong with it.
+//! Opens a saved trace, shows the progress, and explains errors in the file.
 
 use std::{
     fs::File,
@@ -16,11 +16,12 @@ use crate::{
     sinks::file,
 };
 
-/// Hands on each span of a trace in the file, or of the only one. Returns the resource of the first span.
+/// Passes each span of that trace in the file to `take`. Without `trace`, the file must have only one. Returns the resource of
+/// the first span.
 ///
 /// # Errors
 ///
-/// The file cannot be read, holds something else than OTLP/JSON lines, or has not exactly the trace that is asked for.
+/// The file cannot be read, has other content than OTLP/JSON lines, does not have that trace, or has several traces.
 pub(super) fn read(
     path: &Path,
     trace: Option<TraceId>,
@@ -37,12 +38,12 @@ pub(super) fn read(
     progress.end();
     taken?;
     if let Some(line) = cut_off {
-        console::warn(format_args!("'{}' ends in the middle of line {line}, which is left out", path.display()));
+        console::warn(format_args!("'{}' ends in the middle of line {line}; this line is ignored", path.display()));
     }
     resource.map_err(explain)
 }
 
-/// Says what is wrong with the file, and what to do.
+/// Explains the error and the remedy.
 fn explain(error: ReadError, path: &Path, trace: Option<TraceId>) -> Error {
     let shown = path.display();
     let list = |traces: &[TraceId]| traces.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -53,17 +54,17 @@ fn explain(error: ReadError, path: &Path, trace: Option<TraceId>) -> Error {
         }
         ReadError::LongLine { .. } => anyhow!("'{shown}': {error}; a saved trace has shorter lines"),
         ReadError::SeveralTraces(traces) => {
-            anyhow!("'{shown}' has {} traces; choose one, by report --trace-id ID: {}", traces.len(), list(&traces))
+            anyhow!("'{shown}' has {} traces; choose one with report --trace-id ID: {}", traces.len(), list(&traces))
         }
         ReadError::OtherTraces(traces) => {
             let trace = trace.map_or(String::new(), |trace| format!(" {trace}"));
-            anyhow!("'{shown}' has no spans of trace{trace}, but of {}", list(&traces))
+            anyhow!("'{shown}' has no spans of trace{trace}, only of {}", list(&traces))
         }
         ReadError::Empty => anyhow!("'{shown}' has no spans"),
     }
 }
 
-/// A file that shows how much of it has been read.
+/// A file that shows the progress of reading.
 struct Watched<'a> {
     file: File,
     path: &'a Path,
