@@ -7,8 +7,11 @@ use std::{
     process::Output,
 };
 
+use expect_test::expect_file;
+
 use crate::{
     harness::{process_tracer, trace_script},
+    snapshots::path,
     trace::Trace,
 };
 
@@ -27,32 +30,38 @@ fn run(flags: &[&str], variables: &[(&str, &str)]) -> (Output, String, bool) {
 fn an_invalid_flag_prints_one_line_and_exits_with_125_without_a_command() {
     let zeros = "0".repeat(32);
     let short = "a".repeat(31);
-    let cases: [(&[&str], &str); 16] = [
-        (&["--no-such-flag"], "--no-such-flag"),
-        (&["-t", &short], "--trace-id: '"),
-        (&["-t", &short], "31 characters, expected 32"),
-        (&["-t", &zeros], "all zeros"),
-        (&["-t", "zz"], "'z' is not a hexadecimal digit"),
-        (&["-p", "00f067aa0ba902b7"], "--trace-id too"),
-        (&["-a", "novalue"], "'novalue' is not NAME=EXPR"),
-        (&["-a", "pod=env[\"X"], "'pod' does not compile at column"),
-        (&["-a", "stage=prod"], "-a stage='\"prod\"'"),
-        (&["-o", "/no/such/folder/t.jsonl"], "cannot write '/no/such/folder/t.jsonl'"),
-        (&["-o", "t.txt"], "'t.txt' is not one of otlp, summary, tree, FILE.jsonl, FILE.html"),
-        (&["--endpoint", "localhost:4318"], "'localhost:4318' is not an http:// or https:// URL"),
-        (&["--endpoint", "http://"], "--endpoint: 'http://'"),
-        (&["--protocol", "http/json"], "'http/json' is not one of http/protobuf and grpc"),
-        (&["-t"], "--trace-id"),
-        (&["--wait", "forever"], "--wait: 'forever' is not one of command and tree"),
+    let cases: [&[&str]; 20] = [
+        &["--no-such-flag"],
+        &["-t", &short],
+        &["-t", &zeros],
+        &["-t", "zz"],
+        &["-p", "00f067aa0ba902b7"],
+        &["--parent", "me"],
+        &["-a", "novalue"],
+        &["-a", "pod=env[\"X"],
+        &["-a", "stage=prod"],
+        &["-o", "/no/such/folder/t.jsonl"],
+        &["-o", "t.txt"],
+        &["--live=x"],
+        &["--endpoint", "localhost:4318"],
+        &["--endpoint", "http://"],
+        &["--protocol", "http/json"],
+        &["-t"],
+        &["--wait", "forever"],
+        &["--buffer-size", "3M"],
+        &["--redact", "a b"],
+        &["--redact", "a", "--no-redact"],
     ];
-    for (flags, expected) in cases {
+    let mut messages = String::new();
+    for flags in cases {
         let (output, stderr, has_run) = run(flags, &[]);
         assert_eq!(output.status.code(), Some(125), "{flags:?}: {stderr}");
         assert!(!has_run, "{flags:?}");
         assert!(output.stdout.is_empty());
         assert!(stderr.starts_with("process-tracer: ") && stderr.lines().count() == 1, "{flags:?}: {stderr}");
-        assert!(stderr.contains(expected), "{flags:?}: {stderr}");
+        messages += &format!("$ process-tracer {} -- touch mark\n{stderr}", flags.join(" "));
     }
+    expect_file![path("invalid-flags.txt")].assert_eq(&messages);
 }
 
 #[test]
@@ -70,11 +79,19 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
     let cases = [
         ("PROCESS_TRACER_TRACE_ID", "zz"),
         ("PROCESS_TRACER_PARENT_ID", "00f067aa0ba902b7"),
+        ("PROCESS_TRACER_PARENT", "me"),
         ("PROCESS_TRACER_ATTRIBUTE", "novalue"),
         ("PROCESS_TRACER_OUTPUT", "t.txt"),
+        ("PROCESS_TRACER_LIVE", "x"),
         ("PROCESS_TRACER_ENDPOINT", "localhost:4318"),
         ("PROCESS_TRACER_PROTOCOL", "smoke"),
         ("PROCESS_TRACER_WAIT", "forever"),
+        ("PROCESS_TRACER_FLUSH_TIMEOUT", "soon"),
+        ("PROCESS_TRACER_BUFFER_SIZE", "3M"),
+        ("PROCESS_TRACER_MAX_PROCESSES", "0"),
+        ("PROCESS_TRACER_ARGS", "some"),
+        ("PROCESS_TRACER_REDACT", "a b"),
+        ("PROCESS_TRACER_NO_REDACT", "a b"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file"),
@@ -82,12 +99,17 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
         ("OTEL_RESOURCE_ATTRIBUTES", "nonsense"),
         ("TRACEPARENT", "nonsense"),
     ];
+    let mut messages = String::new();
     for (name, value) in cases {
         let (output, stderr, has_run) = run(&[], &[(name, value)]);
         assert_eq!(output.status.code(), Some(0), "{name}: {stderr}");
         assert!(has_run);
-        assert!(stderr.contains(&format!("process-tracer: warning: {name} is ignored: ")), "{name}: {stderr}");
+        let warnings: Vec<_> = stderr.lines().filter(|line| line.starts_with("process-tracer: warning: ")).collect();
+        assert_eq!(warnings.len(), 1, "{name}: {stderr}");
+        assert!(warnings[0].contains(&format!("warning: {name} is ignored: ")), "{name}: {stderr}");
+        messages += &format!("$ {name}={value} process-tracer -- touch mark\n{}\n", warnings[0]);
     }
+    expect_file![path("invalid-variables.txt")].assert_eq(&messages);
 }
 
 #[test]

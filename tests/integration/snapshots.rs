@@ -10,7 +10,8 @@ use crate::harness::process_tracer;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/integration/snapshots");
 
-fn path(file: &str) -> PathBuf {
+/// The reviewed file of that name.
+pub fn path(file: &str) -> PathBuf {
     Path::new(FOLDER).join(file)
 }
 
