@@ -3,6 +3,7 @@
 use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::{
     Man,
@@ -19,9 +20,24 @@ const NAME: &str = "process-tracer";
 ///
 /// stdout cannot be written.
 pub(crate) fn completions(shell: Shell) -> Result<()> {
+    stdout().write_all(&script(shell)).context("cannot write to stdout")
+}
+
+fn script(shell: Shell) -> Vec<u8> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut documented(), NAME, &mut text);
-    stdout().write_all(&text).context("cannot write to stdout")
+    clap_complete::generate(shell, &mut visible(&documented()), NAME, &mut text);
+    text
+}
+
+/// The command without hidden options and subcommands. Some shells' scripts would complete them.
+fn visible(command: &Command) -> Command {
+    let arguments = command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned();
+    let subcommands = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()).map(visible);
+    Command::new(command.get_name().to_owned())
+        .about(command.get_about().cloned().unwrap_or_default())
+        .disable_help_subcommand(true)
+        .args(arguments)
+        .subcommands(subcommands)
 }
 
 /// Prints the man page on stdout.
@@ -78,7 +94,7 @@ mod tests {
     fn flags() -> Vec<String> {
         let command = documented();
         let commands = [&command].into_iter().chain(command.get_subcommands());
-        let args = commands.flat_map(clap::Command::get_arguments).filter(|arg| !arg.is_hide_set());
+        let args = commands.flat_map(Command::get_arguments).filter(|arg| !arg.is_hide_set());
         args.filter_map(|arg| arg.get_long().map(str::to_owned)).collect()
     }
 
@@ -101,14 +117,23 @@ mod tests {
     #[test]
     fn the_completions_have_each_option_and_each_command() {
         for shell in Shell::value_variants() {
-            let mut text = Vec::new();
-            clap_complete::generate(*shell, &mut documented(), NAME, &mut text);
-            let text = String::from_utf8(text).unwrap();
+            let text = String::from_utf8(script(*shell)).unwrap();
             for flag in flags() {
                 assert!(text.contains(&flag), "{shell}: {flag}");
             }
             for command in documented().get_subcommands().filter(|command| !command.is_hide_set()) {
                 assert!(text.contains(command.get_name()), "{shell}: {command}");
+            }
+            let command = documented();
+            for arg in command.get_arguments().filter(|arg| arg.is_hide_set()) {
+                let long = arg.get_long().unwrap();
+                assert!(
+                    !text.contains(&format!("--{long}")) && !text.contains(&format!("-l {long}")),
+                    "{shell}: {long}"
+                );
+            }
+            for command in command.get_subcommands().filter(|command| command.is_hide_set()) {
+                assert!(!text.contains(command.get_name()), "{shell}: {command}");
             }
         }
     }
