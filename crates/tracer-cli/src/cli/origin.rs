@@ -76,6 +76,9 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<(Args, Origins), clap::Err
         return Ok((args, Origins { flags, variables: BTreeSet::new() }));
     }
     let (set, variables) = from_variables(&flags);
+    if set.is_empty() {
+        return Ok((args, Origins { flags, variables }));
+    }
     let all = arguments.iter().take(1).cloned().chain(set).chain(arguments.iter().skip(1).cloned());
     let args = Args::from_arg_matches(&Args::command().try_get_matches_from(all)?)?;
     Ok((args, Origins { flags, variables }))
