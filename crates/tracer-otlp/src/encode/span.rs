@@ -1,0 +1,144 @@
+//! The fields of a trace's messages: `opentelemetry/proto/trace/v1/trace.proto`, version 1.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracer_model::{
+    Span, Value,
+    semconv::{self, Kind},
+    span::Subject,
+};
+
+use super::writer::{Field, Writer};
+
+/// The name of our instrumentation scope.
+const SCOPE: &str = "process-tracer";
+
+/// `TRACE_FLAGS`: the trace is sampled.
+const SAMPLED: u32 = 1;
+/// `SpanFlags::ContextHasIsRemoteMask`: the next flag has a meaning.
+const HAS_IS_REMOTE: u32 = 0x100;
+/// `SpanFlags::ContextIsRemoteMask`: the parent is in another process.
+const IS_REMOTE: u32 = 0x200;
+
+/// `Status.StatusCode`.
+const UNSET: u32 = 0;
+const ERROR: u32 = 2;
+
+/// No attributes.
+const NONE: &[(&str, Value)] = &[];
+
+/// Writes a `TracesData`.
+pub(super) fn write_traces<'a, W: Writer>(
+    writer: &mut W,
+    resource: &semconv::KeyValues,
+    spans: impl IntoIterator<Item = &'a Span>,
+    limit: Option<usize>,
+) {
+    // A list of one.
+    writer.messages(Field(1, "resourceSpans"), [spans], |writer, spans| {
+        writer.message(Field(1, "resource"), |writer| {
+            key_values(writer, Field(1, "attributes"), resource, None);
+            writer.uint32(Field(2, "droppedAttributesCount"), 0);
+            writer.messages(Field(3, "entityRefs"), [(); 0], |_, ()| {});
+        });
+        writer.messages(Field(2, "scopeSpans"), [spans], |writer, spans| {
+            writer.message(Field(1, "scope"), |writer| {
+                writer.string(Field(1, "name"), SCOPE);
+                writer.string(Field(2, "version"), env!("CARGO_PKG_VERSION"));
+                key_values(writer, Field(3, "attributes"), NONE, None);
+                writer.uint32(Field(4, "droppedAttributesCount"), 0);
+            });
+            writer.messages(Field(2, "spans"), spans, |writer, span| write_span(writer, span, limit));
+            writer.string(Field(3, "schemaUrl"), "");
+        });
+        writer.string(Field(3, "schemaUrl"), "");
+    });
+}
+
+/// Writes a `Span`.
+fn write_span<W: Writer>(writer: &mut W, span: &Span, limit: Option<usize>) {
+    let description = semconv::describe(span);
+    writer.id(Field(1, "traceId"), &span.trace_id.0);
+    writer.id(Field(2, "spanId"), &span.span_id.0);
+    writer.string(Field(3, "traceState"), "");
+    writer.id(Field(4, "parentSpanId"), span.parent_id.as_ref().map_or(&[], |id| &id.0));
+    writer.fixed32(Field(16, "flags"), SAMPLED | HAS_IS_REMOTE | if has_remote_parent(span) { IS_REMOTE } else { 0 });
+    writer.string(Field(5, "name"), &span.name());
+    let kind = match description.kind {
+        Kind::Internal => 1,
+        Kind::Server => 2,
+        Kind::Client => 3,
+    };
+    writer.uint32(Field(6, "kind"), kind);
+    writer.fixed64(Field(7, "startTimeUnixNano"), nanoseconds(span.start));
+    writer.fixed64(Field(8, "endTimeUnixNano"), nanoseconds(span.end));
+    key_values(writer, Field(9, "attributes"), &description.attributes, limit);
+    writer.uint32(Field(10, "droppedAttributesCount"), 0);
+    writer.messages(Field(11, "events"), &description.events, |writer, event| {
+        writer.fixed64(Field(1, "timeUnixNano"), nanoseconds(event.at));
+        writer.string(Field(2, "name"), event.name);
+        key_values(writer, Field(3, "attributes"), &event.attributes, limit);
+        writer.uint32(Field(4, "droppedAttributesCount"), 0);
+    });
+    writer.uint32(Field(12, "droppedEventsCount"), description.dropped_events);
+    writer.messages(Field(13, "links"), &span.links, |writer, link| {
+        writer.id(Field(1, "traceId"), &link.trace_id.0);
+        writer.id(Field(2, "spanId"), &link.span_id.0);
+        writer.string(Field(3, "traceState"), "");
+        key_values(writer, Field(4, "attributes"), NONE, limit);
+        writer.uint32(Field(5, "droppedAttributesCount"), 0);
+        writer.fixed32(Field(6, "flags"), SAMPLED | HAS_IS_REMOTE);
+    });
+    writer.uint32(Field(14, "droppedLinksCount"), 0);
+    writer.message(Field(15, "status"), |writer| {
+        let error = description.error.as_ref();
+        writer.string(Field(2, "message"), error.map_or("", |error| &error.message));
+        writer.uint32(Field(3, "code"), if error.is_some() { ERROR } else { UNSET });
+    });
+}
+
+/// Only the root has a parent that is not in this trace's own part.
+fn has_remote_parent(span: &Span) -> bool {
+    let is_root = matches!(&span.subject, Subject::Process(process) if process.certificate.is_some());
+    is_root && span.parent_id.is_some()
+}
+
+fn nanoseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn key_values<W: Writer, K: AsRef<str>>(writer: &mut W, field: Field, list: &[(K, Value)], limit: Option<usize>) {
+    writer.messages(field, list, |writer, (key, value)| {
+        writer.string(Field(1, "key"), key.as_ref());
+        writer.message(Field(2, "value"), |writer| any_value(writer, value, limit));
+    });
+}
+
+/// Writes an `AnyValue`.
+fn any_value<W: Writer>(writer: &mut W, value: &Value, limit: Option<usize>) {
+    match value {
+        Value::String(text) => string(writer, text, limit),
+        Value::Bool(is_true) => writer.one_bool(BOOL, *is_true),
+        Value::Int(number) => writer.one_int(INT, *number),
+        Value::Float(number) => writer.one_double(DOUBLE, *number),
+        Value::Strings(list) => array(writer, list, |writer, text| string(writer, text, limit)),
+        Value::Bools(list) => array(writer, list, |writer, is_true| writer.one_bool(BOOL, *is_true)),
+        Value::Ints(list) => array(writer, list, |writer, number| writer.one_int(INT, *number)),
+        Value::Floats(list) => array(writer, list, |writer, number| writer.one_double(DOUBLE, *number)),
+    }
+}
+
+const STRING: Field = Field(1, "stringValue");
+const BOOL: Field = Field(2, "boolValue");
+const INT: Field = Field(3, "intValue");
+const DOUBLE: Field = Field(4, "doubleValue");
+
+fn string<W: Writer>(writer: &mut W, text: &str, limit: Option<usize>) {
+    let end = limit.and_then(|limit| text.char_indices().nth(limit)).map_or(text.len(), |(end, _)| end);
+    writer.one_string(STRING, &text[..end]);
+}
+
+fn array<W: Writer, T>(writer: &mut W, list: &[T], content: impl FnMut(&mut W, &T)) {
+    writer.message(Field(5, "arrayValue"), |writer| writer.messages(Field(1, "values"), list, content));
+}

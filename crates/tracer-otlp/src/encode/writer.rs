@@ -1,0 +1,43 @@
+//! What a format must be able to write.
+
+/// A field of a message: its number in protobuf, and its name in JSON.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field(pub(super) u32, pub(super) &'static str);
+
+/// Writes the fields of a message, in the order of the message's definition.
+///
+/// A protobuf writer leaves out a field that has the default value. Fields of a `oneof` are always written.
+pub(super) trait Writer {
+    /// A message within the message.
+    fn message(&mut self, field: Field, content: impl FnOnce(&mut Self));
+
+    /// A list of messages.
+    fn messages<T>(&mut self, field: Field, items: impl IntoIterator<Item = T>, content: impl FnMut(&mut Self, T));
+
+    /// The id of a trace or a span; empty if there is none.
+    fn id(&mut self, field: Field, id: &[u8]);
+
+    /// A text.
+    fn string(&mut self, field: Field, text: &str);
+
+    /// A number of 64 bits and fixed width.
+    fn fixed64(&mut self, field: Field, number: u64);
+
+    /// A number of 32 bits and fixed width.
+    fn fixed32(&mut self, field: Field, number: u32);
+
+    /// A number of 32 bits, or the number of an enumeration's value.
+    fn uint32(&mut self, field: Field, number: u32);
+
+    /// A text of a `oneof`.
+    fn one_string(&mut self, field: Field, text: &str);
+
+    /// A boolean of a `oneof`.
+    fn one_bool(&mut self, field: Field, is_true: bool);
+
+    /// An integer of a `oneof`.
+    fn one_int(&mut self, field: Field, number: i64);
+
+    /// A double of a `oneof`.
+    fn one_double(&mut self, field: Field, number: f64);
+}

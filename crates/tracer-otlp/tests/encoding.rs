@@ -1,0 +1,296 @@
+//! The encoder against `opentelemetry-proto`: the same spans must give the same message in protobuf, and the same JSON.
+#![allow(clippy::unwrap_used)]
+
+mod oracle;
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use opentelemetry::{Array, KeyValue, StringValue};
+use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::TracesData};
+use opentelemetry_sdk::Resource;
+use proptest::prelude::*;
+use prost::Message;
+use tracer_model::{
+    ExitStatus, Ktime, Losses, Span, SpanId, TraceId, Value,
+    context::SpanContext,
+    dns::Answer,
+    event::{Connection, Direction, End, Flow, Image, Strings, Transport, Usage},
+    span::{
+        Certificate, ConnectionSpan, Execution, FailedExec, FlowSpan, Gap, LookupSpan, ProcessSpan, Reply, Subject,
+        UnixConnectSpan,
+    },
+};
+use tracer_otlp::Encoder;
+
+/// Compares both formats with the oracle, and reads them back.
+fn compare(spans: &[Span], limit: Option<usize>) {
+    let array = Array::String(vec![StringValue::from("x"), StringValue::from("\"\u{1}ü")]);
+    let resource = Resource::builder_empty()
+        .with_attributes([
+            KeyValue::new("service.name", "a long name"),
+            KeyValue::new("list", opentelemetry::Value::Array(array)),
+        ])
+        .build();
+    let ours = resource.iter().map(|(key, value)| {
+        let value = match value {
+            opentelemetry::Value::String(text) => Value::String(text.to_string()),
+            _ => Value::Strings(vec!["x".to_owned(), "\"\u{1}ü".to_owned()]),
+        };
+        (key.to_string().into(), value)
+    });
+    let encoder = Encoder::new(ours.collect(), limit);
+    let expected = oracle::message(spans, &(&resource).into(), limit);
+    let request = encoder.request(spans);
+    let decoded = ExportTraceServiceRequest::decode(request.as_slice()).unwrap();
+    assert_eq!(decoded.resource_spans, expected.resource_spans);
+    // The order of the fields is free. Nothing may be written twice or in a longer form.
+    assert_eq!(request.len(), expected.encoded_len());
+    let line = encoder.json_line(spans);
+    assert_eq!(String::from_utf8(line.clone()).unwrap(), serde_json::to_string(&expected).unwrap() + "\n");
+    serde_json::from_slice::<TracesData>(&line).unwrap();
+}
+
+fn at(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(1_700_000_000_000 + milliseconds)
+}
+
+fn span(subject: Subject) -> Span {
+    Span {
+        trace_id: TraceId([0xa1; 16]),
+        span_id: SpanId([0xb2; 8]),
+        parent_id: Some(SpanId([0xc3; 8])),
+        links: Vec::new(),
+        start: at(1),
+        end: at(2000),
+        is_unfinished: false,
+        is_repaired: false,
+        subject,
+    }
+}
+
+fn process() -> ProcessSpan {
+    let image = Image {
+        file: "/bin/sh".to_owned(),
+        executable: Some("/usr/bin/dash".to_owned()),
+        directory: Some("/src/\"quoted\"".to_owned()),
+        arguments: ["sh", "-c", "make \u{7f}\n\t\\ ü 語"].into_iter().collect::<Strings>(),
+        argument_count: 3,
+        user_id: 1000,
+        ..Image::default()
+    };
+    ProcessSpan {
+        pid: 42,
+        parent_pid: 41,
+        forked_by: None,
+        name: "sh".to_owned(),
+        image: Some(Arc::new(image)),
+        executions: vec![Execution {
+            at: at(2),
+            executable: Some("/usr/bin/dash".to_owned()),
+            arguments: ["sh", "-c"].into_iter().collect(),
+        }],
+        failed_execs: vec![FailedExec { at: at(3), file: "/usr/local/bin/cc".to_owned(), errno: 2, attempts: 3 }],
+        dropped_executions: 7,
+        is_fork: false,
+        exit: Some(ExitStatus::Code(2)),
+        is_oom_victim: false,
+        usage: Some(Box::new(Usage { user_ns: 1_250_000_000, read_chars: u64::MAX, ..Usage::default() })),
+        attributes: Arc::new([]),
+        certificate: None,
+    }
+}
+
+fn of_process(change: impl FnOnce(&mut ProcessSpan)) -> Span {
+    let mut process = process();
+    change(&mut process);
+    span(Subject::Process(Box::new(process)))
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn connection(direction: Direction, error: Option<i32>) -> Span {
+    span(Subject::Connection(Box::new(ConnectionSpan {
+        connection: Connection {
+            direction,
+            local: address("192.0.2.1:40000"),
+            peer: address("[2001:db8::1]:443"),
+            network_namespace: 1,
+            bytes_sent: 517,
+            bytes_received: 1 << 40,
+            retransmits: 1,
+            round_trip_us: 12_300,
+            round_trip_variance_us: 2_100,
+            error,
+            closed_by: error.is_none().then_some(End::Remote),
+        },
+        established: error.is_none().then(|| at(5)),
+        host: Some("crates.example".into()),
+    })))
+}
+
+fn lookup(reply: Reply) -> Span {
+    span(Subject::Lookup(Box::new(LookupSpan {
+        name: "crates.example".to_owned(),
+        kind: "AAAA".to_owned(),
+        transport: Transport::Udp,
+        local: address("192.0.2.1:5353"),
+        server: address("192.0.2.53:53"),
+        attempts: 2,
+        reply,
+    })))
+}
+
+fn every_type() -> Arc<[(String, Value)]> {
+    Arc::new([
+        ("bool".to_owned(), Value::Bool(false)),
+        ("int".to_owned(), Value::Int(i64::MIN)),
+        ("zero".to_owned(), Value::Int(0)),
+        ("float".to_owned(), Value::Float(0.1)),
+        ("whole".to_owned(), Value::Float(-3.0)),
+        ("large".to_owned(), Value::Float(1e300)),
+        ("string".to_owned(), Value::String("ääää \u{1f600}".to_owned())),
+        (String::new(), Value::String(String::new())),
+        ("bools".to_owned(), Value::Bools(vec![true, false])),
+        ("ints".to_owned(), Value::Ints(vec![1, 0, -1])),
+        ("floats".to_owned(), Value::Floats(vec![0.0, 2.5])),
+        ("strings".to_owned(), Value::Strings(vec!["".to_owned(), "long ".repeat(40)])),
+        ("none".to_owned(), Value::Strings(Vec::new())),
+        // A user's attribute replaces ours.
+        ("process.pid".to_owned(), Value::Int(1)),
+    ])
+}
+
+fn all() -> Vec<Span> {
+    let certificate = Certificate {
+        is_complete: false,
+        processes: 3,
+        connections: 2,
+        flows: 1,
+        unix_connects: 0,
+        lookups: 9,
+        truncated: 1,
+        failed_expressions: 2,
+        losses: Losses { unobserved: Some("missing CAP_BPF".to_owned()), ..Losses::default() },
+        gaps: vec![Gap { at: at(9), records: 34 }],
+        tree: Some(Box::new(Usage { system_ns: 5, ..Usage::default() })),
+        cpus: 2,
+        version: "0.1.0".to_owned(),
+    };
+    let flow = Flow {
+        opened: Ktime(1),
+        local: address("192.0.2.1:40000"),
+        peer: address("192.0.2.7:443"),
+        network_namespace: 1,
+        datagrams_sent: 14,
+        datagrams_received: 40,
+        bytes_sent: 8200,
+        bytes_received: 46_100,
+    };
+    let answer = Answer {
+        code: "NOERROR".to_owned(),
+        addresses: vec![address("192.0.2.7:0").ip()],
+        aliases: vec!["cdn.example".to_owned()],
+        is_truncated: false,
+    };
+    let context = SpanContext { trace_id: TraceId([1; 16]), span_id: SpanId([2; 8]) };
+    vec![
+        of_process(|_| ()),
+        of_process(|process| process.certificate = Some(certificate.clone())),
+        Span { parent_id: None, ..of_process(|process| process.certificate = Some(certificate.clone())) },
+        of_process(|process| process.attributes = every_type()),
+        of_process(|process| process.exit = Some(ExitStatus::Signal { number: 9, core_dumped: true })),
+        of_process(|process| process.exit = Some(ExitStatus::Withheld)),
+        of_process(|process| (process.image, process.is_fork) = (None, true)),
+        Span { is_unfinished: true, ..of_process(|process| process.exit = None) },
+        Span { is_repaired: true, links: vec![context, context], ..of_process(|_| ()) },
+        Span { start: UNIX_EPOCH, end: UNIX_EPOCH, ..of_process(|process| process.name = String::new()) },
+        connection(Direction::Connect, None),
+        connection(Direction::Connect, Some(111)),
+        connection(Direction::Accept, None),
+        span(Subject::Flow(Box::new(FlowSpan { flow, host: None }))),
+        span(Subject::UnixConnect(Box::new(UnixConnectSpan { path: "@bus".to_owned(), error: Some(2) }))),
+        span(Subject::UnixConnect(Box::new(UnixConnectSpan { path: "/run/bus".to_owned(), error: None }))),
+        lookup(Reply::None),
+        lookup(Reply::Unread),
+        lookup(Reply::Answer(answer)),
+    ]
+}
+
+#[test]
+fn every_kind_of_span_has_the_message_of_opentelemetry_proto() {
+    for span in all() {
+        compare(&[span], None);
+    }
+    compare(&all(), None);
+}
+
+#[test]
+fn long_values_are_cut_at_characters() {
+    for limit in [0, 1, 2, 5, 100] {
+        compare(&all(), Some(limit));
+    }
+}
+
+#[test]
+fn a_float_that_json_does_not_have_can_be_read_again() {
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let span = of_process(|process| process.attributes = Arc::new([("x".to_owned(), Value::Float(number))]));
+        let line = Encoder::new(Vec::new(), None).json_line([&span]);
+        serde_json::from_slice::<TracesData>(&line).unwrap();
+    }
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Int),
+        proptest::num::f64::NORMAL.prop_map(Value::Float),
+        any::<String>().prop_map(Value::String),
+        any::<Vec<bool>>().prop_map(Value::Bools),
+        any::<Vec<i64>>().prop_map(Value::Ints),
+        proptest::collection::vec(proptest::num::f64::NORMAL, 0..20).prop_map(Value::Floats),
+        any::<Vec<String>>().prop_map(Value::Strings),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_span_has_the_message_of_opentelemetry_proto(
+        base in proptest::sample::select(all()),
+        ids in any::<([u8; 16], [u8; 8], Option<[u8; 8]>)>(),
+        times in any::<(u32, u32)>(),
+        name in any::<String>(),
+        attributes in proptest::collection::vec((any::<String>(), value()), 0..8),
+        links in proptest::collection::vec(any::<([u8; 16], [u8; 8])>(), 0..4),
+        arguments in any::<Vec<u8>>(),
+        limit in any::<Option<u8>>(),
+    ) {
+        let (trace_id, span_id, parent_id) = ids;
+        // The id of zeros is none.
+        prop_assume!(parent_id != Some([0; 8]));
+        let mut span = Span {
+            trace_id: TraceId(trace_id),
+            span_id: SpanId(span_id),
+            parent_id: parent_id.map(SpanId),
+            links: links.into_iter().map(|(trace, span)| SpanContext { trace_id: TraceId(trace), span_id: SpanId(span) }).collect(),
+            start: at(u64::from(times.0)),
+            end: at(u64::from(times.0) + u64::from(times.1)),
+            ..base
+        };
+        if let Subject::Process(process) = &mut span.subject {
+            process.name = name;
+            process.attributes = attributes.into();
+            let size = arguments.len() as u64;
+            process.image = Some(Arc::new(Image { arguments: Strings { bytes: arguments, size }, ..Image::default() }));
+        }
+        compare(&[span], limit.map(usize::from));
+    }
+}

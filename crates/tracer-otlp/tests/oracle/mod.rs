@@ -1,0 +1,110 @@
+//! The same spans by way of the SDK's data and the messages of `opentelemetry-proto`: the oracle of the encoder.
+#![allow(unreachable_pub, missing_docs)]
+
+use opentelemetry::{
+    Array, InstrumentationScope, KeyValue, StringValue, Value as OtelValue,
+    trace::{Event, Link, SpanContext, SpanKind, Status, TraceFlags, TraceState},
+};
+use opentelemetry_proto::{
+    tonic::trace::v1::TracesData,
+    transform::{common::tonic::ResourceAttributesWithSchema, trace::tonic::group_spans_by_resource_and_scope},
+};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+use tracer_model::{
+    Span, SpanId, TraceId, Value,
+    semconv::{self, KeyValues, Kind},
+};
+
+/// Makes spans of the SDK out of ours.
+#[derive(Clone, Debug)]
+pub struct Converter {
+    scope: InstrumentationScope,
+    /// Longest string value, in characters.
+    value_limit: Option<usize>,
+}
+
+impl Converter {
+    pub fn new(value_limit: Option<usize>) -> Self {
+        let scope = InstrumentationScope::builder("process-tracer").with_version(env!("CARGO_PKG_VERSION")).build();
+        Self { scope, value_limit }
+    }
+
+    pub fn span_data(&self, span: &Span) -> SpanData {
+        let description = semconv::describe(span);
+        let mut events = SpanEvents::default();
+        events.events = description
+            .events
+            .into_iter()
+            .map(|event| Event::new(event.name, event.at, self.key_values(event.attributes), 0))
+            .collect();
+        events.dropped_count = description.dropped_events;
+        let mut links = SpanLinks::default();
+        links.links = span.links.iter().map(|link| Link::with_context(context(link.trace_id, link.span_id))).collect();
+        let is_root = span.parent_id.is_some()
+            && matches!(&span.subject, tracer_model::span::Subject::Process(process) if process.certificate.is_some());
+        SpanData {
+            span_context: context(span.trace_id, span.span_id),
+            parent_span_id: span.parent_id.map_or(opentelemetry::SpanId::INVALID, span_id),
+            parent_span_is_remote: is_root,
+            span_kind: match description.kind {
+                Kind::Internal => SpanKind::Internal,
+                Kind::Client => SpanKind::Client,
+                Kind::Server => SpanKind::Server,
+            },
+            name: span.name().into_owned().into(),
+            start_time: span.start,
+            end_time: span.end,
+            attributes: self.key_values(description.attributes),
+            dropped_attributes_count: 0,
+            events,
+            links,
+            status: description.error.map_or(Status::Unset, |error| Status::error(error.message)),
+            instrumentation_scope: self.scope.clone(),
+        }
+    }
+
+    fn key_values(&self, attributes: KeyValues) -> Vec<KeyValue> {
+        attributes.into_iter().map(|(key, value)| KeyValue::new(key, self.value(value))).collect()
+    }
+
+    fn value(&self, value: Value) -> OtelValue {
+        match value {
+            Value::Bool(value) => value.into(),
+            Value::Int(value) => value.into(),
+            Value::Float(value) => value.into(),
+            Value::String(value) => OtelValue::String(self.limited(value)),
+            Value::Bools(values) => OtelValue::Array(Array::Bool(values)),
+            Value::Ints(values) => OtelValue::Array(Array::I64(values)),
+            Value::Floats(values) => OtelValue::Array(Array::F64(values)),
+            Value::Strings(values) => {
+                OtelValue::Array(Array::String(values.into_iter().map(|value| self.limited(value)).collect()))
+            }
+        }
+    }
+
+    fn limited(&self, mut value: String) -> StringValue {
+        if let Some((end, _)) = self.value_limit.and_then(|limit| value.char_indices().nth(limit)) {
+            value.truncate(end);
+        }
+        value.into()
+    }
+}
+
+fn context(trace: TraceId, span: SpanId) -> SpanContext {
+    SpanContext::new(trace_id(trace), span_id(span), TraceFlags::SAMPLED, false, TraceState::NONE)
+}
+
+fn trace_id(id: TraceId) -> opentelemetry::TraceId {
+    opentelemetry::TraceId::from_bytes(id.0)
+}
+
+fn span_id(id: SpanId) -> opentelemetry::SpanId {
+    opentelemetry::SpanId::from_bytes(id.0)
+}
+
+/// The message of these spans.
+pub fn message(spans: &[Span], resource: &ResourceAttributesWithSchema, value_limit: Option<usize>) -> TracesData {
+    let converter = Converter::new(value_limit);
+    let data = spans.iter().map(|span| converter.span_data(span)).collect();
+    TracesData { resource_spans: group_spans_by_resource_and_scope(data, resource) }
+}
