@@ -1,4 +1,4 @@
-//! A file of OTLP/JSON lines: one `TracesData` a line, as the OpenTelemetry file exporter specification has it.
+//! A file of OTLP/JSON lines. Each line is one `TracesData`, as the OpenTelemetry file exporter specification says.
 
 use std::{
     fs::File,
@@ -8,47 +8,34 @@ use std::{
 };
 
 use anyhow::Result;
-use opentelemetry_proto::{
-    tonic::trace::v1::TracesData,
-    transform::{common::tonic::ResourceAttributesWithSchema, trace::tonic::group_spans_by_resource_and_scope},
-};
 use opentelemetry_sdk::Resource;
 use tracer_model::Span;
+use tracer_otlp::Encoder;
 
-use super::{Closing, Sink, Undelivered, file, otel::Converter, queue::Queue};
+use super::{Closing, Sink, Undelivered, file, otel, queue::Queue};
 
 /// The file.
 pub(super) struct JsonLines {
     pub(super) path: PathBuf,
     file: File,
-    /// Of the whole lines in it, bytes.
+    /// Bytes of the whole lines in it.
     size: u64,
-    resource: ResourceAttributesWithSchema,
-    converter: Converter,
+    encoder: Encoder,
 }
 
 impl JsonLines {
     pub(super) fn create(path: &Path, resource: &Resource) -> Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            file: file::create(path)?,
-            size: 0,
-            resource: resource.into(),
-            converter: Converter::from_environment(),
-        })
+        Ok(Self { path: path.to_owned(), file: file::create(path)?, size: 0, encoder: otel::encoder(resource) })
     }
 
-    /// Writes a line whole, or not at all: half a line would spoil the next one.
+    /// Writes a whole line or nothing. After half a line, the next line could not be read.
     pub(super) fn write(&mut self, spans: &[Arc<Span>]) -> io::Result<()> {
-        let spans = spans.iter().map(|span| self.converter.span_data(span)).collect();
-        let data = TracesData { resource_spans: group_spans_by_resource_and_scope(spans, &self.resource) };
-        let mut line = serde_json::to_vec(&data)?;
-        line.push(b'\n');
+        let line = self.encoder.json_line(spans.iter().map(Arc::as_ref));
         let written = self.file.write_all(&line);
         match written {
             Ok(()) => self.size += line.len() as u64,
             Err(_) => {
-                // What is no regular file cannot be cut; then there is nothing to be done.
+                // Only a regular file can be cut.
                 let _ = self.file.set_len(self.size);
                 let _ = self.file.seek(SeekFrom::Start(self.size));
             }

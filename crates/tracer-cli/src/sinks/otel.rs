@@ -1,24 +1,11 @@
-//! Our spans as the SDK's.
+//! The encoder of the sinks that write OTLP: with the resource of the trace and the limits of the environment.
 
-use opentelemetry::{
-    Array, InstrumentationScope, KeyValue, StringValue, Value as OtelValue,
-    trace::{Event, Link, SpanContext, SpanKind, Status, TraceFlags, TraceState},
-};
-use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
-use tracer_model::{
-    Span, SpanId, TraceId, Value,
-    semconv::{self, KeyValues, Kind},
-};
+use opentelemetry::{Array, Value as OtelValue};
+use opentelemetry_sdk::Resource;
+use tracer_model::Value;
+use tracer_otlp::Encoder;
 
 use crate::variables::variable;
-
-/// Makes spans of the SDK out of ours.
-#[derive(Clone, Debug)]
-pub(crate) struct Converter {
-    scope: InstrumentationScope,
-    /// Longest string value, in characters.
-    value_limit: Option<usize>,
-}
 
 /// The longest string value of an attribute, in characters, from the environment.
 pub(super) fn value_limit() -> Option<usize> {
@@ -26,94 +13,21 @@ pub(super) fn value_limit() -> Option<usize> {
     limit("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT").or_else(|| limit("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"))
 }
 
-impl Converter {
-    /// A converter with the limits of the environment.
-    pub(crate) fn from_environment() -> Self {
-        let scope = InstrumentationScope::builder("process-tracer").with_version(env!("CARGO_PKG_VERSION")).build();
-        Self { scope, value_limit: value_limit() }
-    }
-
-    pub(crate) fn span_data(&self, span: &Span) -> SpanData {
-        let description = semconv::describe(span);
-        let mut events = SpanEvents::default();
-        events.events = description
-            .events
-            .into_iter()
-            .map(|event| Event::new(event.name, event.at, self.key_values(event.attributes), 0))
-            .collect();
-        events.dropped_count = description.dropped_events;
-        let mut links = SpanLinks::default();
-        links.links = span.links.iter().map(|link| Link::with_context(context(link.trace_id, link.span_id))).collect();
-        let is_root = span.parent_id.is_some()
-            && matches!(&span.subject, tracer_model::span::Subject::Process(process) if process.certificate.is_some());
-        SpanData {
-            span_context: context(span.trace_id, span.span_id),
-            parent_span_id: span.parent_id.map_or(opentelemetry::SpanId::INVALID, span_id),
-            parent_span_is_remote: is_root,
-            span_kind: match description.kind {
-                Kind::Internal => SpanKind::Internal,
-                Kind::Client => SpanKind::Client,
-                Kind::Server => SpanKind::Server,
-            },
-            name: span.name().into_owned().into(),
-            start_time: span.start,
-            end_time: span.end,
-            attributes: self.key_values(description.attributes),
-            dropped_attributes_count: 0,
-            events,
-            links,
-            status: description.error.map_or(Status::Unset, |error| Status::error(error.message)),
-            instrumentation_scope: self.scope.clone(),
-        }
-    }
-
-    fn key_values(&self, attributes: KeyValues) -> Vec<KeyValue> {
-        attributes.into_iter().map(|(key, value)| KeyValue::new(key, self.value(value))).collect()
-    }
-
-    fn value(&self, value: Value) -> OtelValue {
-        match value {
-            Value::Bool(value) => value.into(),
-            Value::Int(value) => value.into(),
-            Value::Float(value) => value.into(),
-            Value::String(value) => OtelValue::String(self.limited(value)),
-            Value::Bools(values) => OtelValue::Array(Array::Bool(values)),
-            Value::Ints(values) => OtelValue::Array(Array::I64(values)),
-            Value::Floats(values) => OtelValue::Array(Array::F64(values)),
-            Value::Strings(values) => {
-                OtelValue::Array(Array::String(values.into_iter().map(|value| self.limited(value)).collect()))
-            }
-        }
-    }
-
-    fn limited(&self, mut value: String) -> StringValue {
-        if let Some((end, _)) = self.value_limit.and_then(|limit| value.char_indices().nth(limit)) {
-            value.truncate(end);
-        }
-        value.into()
-    }
+/// An encoder for spans of this resource.
+pub(super) fn encoder(resource: &Resource) -> Encoder {
+    let attributes = resource.iter().map(|(key, value)| (key.to_string().into(), plain(value)));
+    Encoder::new(attributes.collect(), value_limit())
 }
 
-fn context(trace: TraceId, span: SpanId) -> SpanContext {
-    SpanContext::new(trace_id(trace), span_id(span), TraceFlags::SAMPLED, false, TraceState::NONE)
-}
-
-fn trace_id(id: TraceId) -> opentelemetry::TraceId {
-    opentelemetry::TraceId::from_bytes(id.0)
-}
-
-fn span_id(id: SpanId) -> opentelemetry::SpanId {
-    opentelemetry::SpanId::from_bytes(id.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn strings_are_cut_at_characters() {
-        let converter = Converter { value_limit: Some(2), ..Converter::from_environment() };
-        assert_eq!(converter.value(Value::String("äöü".into())), OtelValue::from("äö"));
-        assert_eq!(converter.value(Value::String("ab".into())), OtelValue::from("ab"));
+fn plain(value: &OtelValue) -> Value {
+    match value {
+        OtelValue::Bool(value) => Value::Bool(*value),
+        OtelValue::I64(value) => Value::Int(*value),
+        OtelValue::F64(value) => Value::Float(*value),
+        OtelValue::Array(Array::Bool(values)) => Value::Bools(values.clone()),
+        OtelValue::Array(Array::I64(values)) => Value::Ints(values.clone()),
+        OtelValue::Array(Array::F64(values)) => Value::Floats(values.clone()),
+        OtelValue::Array(Array::String(values)) => Value::Strings(values.iter().map(ToString::to_string).collect()),
+        other => Value::String(other.to_string()),
     }
 }

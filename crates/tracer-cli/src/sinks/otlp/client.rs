@@ -16,16 +16,19 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use flate2::{Compression, write::GzEncoder};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Full};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, trace_service_client::TraceServiceClient,
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::{
+    Message,
+    bytes::{BufMut, Bytes},
 };
-use prost::Message;
 use reqwest::{Certificate, ClientBuilder, Identity, redirect::Policy};
 use tokio::runtime::{Builder, Runtime};
 use tonic::{
-    codec::CompressionEncoding,
+    Status,
+    client::Grpc,
+    codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::MetadataMap,
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
@@ -70,16 +73,12 @@ impl Client {
     }
 
     /// Sends a request and waits for its answer. `deadline` is checked now and then, since it may come up meanwhile.
-    pub(super) fn export(
-        &self,
-        request: &ExportTraceServiceRequest,
-        deadline: &dyn Fn() -> Option<Instant>,
-    ) -> Result<Accepted, Failure> {
+    pub(super) fn export(&self, request: &Bytes, deadline: &dyn Fn() -> Option<Instant>) -> Result<Accepted, Failure> {
         let time = &Time { limit: Instant::now() + self.timeout, deadline };
         self.runtime.block_on(async {
             match &self.transport {
                 Transport::Http { client, url, headers, uses_gzip } => {
-                    post(client, url, headers.clone(), *uses_gzip, request, time).await
+                    post(client, url, headers.clone(), *uses_gzip, request.clone(), time).await
                 }
                 Transport::Grpc { channel, headers, uses_gzip } => {
                     call(channel, headers.clone(), *uses_gzip, request.clone(), time).await
@@ -160,15 +159,14 @@ async fn post(
     url: &str,
     mut headers: HeaderMap,
     uses_gzip: bool,
-    request: &ExportTraceServiceRequest,
+    mut body: Bytes,
     time: &Time<'_>,
 ) -> Result<Accepted, Failure> {
-    let mut body = request.encode_to_vec();
     if uses_gzip {
         // Writing to memory cannot fail.
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         let written = encoder.write_all(&body).and_then(|()| encoder.finish());
-        body = written.map_err(|error| Failure::Refused(error.to_string()))?;
+        body = written.map_err(|error| Failure::Refused(error.to_string()))?.into();
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
@@ -183,7 +181,7 @@ async fn call(
     channel: &Channel,
     headers: HeaderMap,
     uses_gzip: bool,
-    request: ExportTraceServiceRequest,
+    request: Bytes,
     time: &Time<'_>,
 ) -> Result<Accepted, Failure> {
     // tonic stops at a message that it cannot read, and does not look at the status behind it. So the answer is read first.
@@ -206,20 +204,60 @@ async fn call(
             Some(Cut::TimedOut) if !has_status => Err(Failure::timed_out()),
             Some(Cut::Broken(why)) if !has_status => Err(Failure::Unreachable(why)),
             _ => {
-                let body = Full::from(content.bytes).with_trailers(ready(Some(Ok(content.trailers))));
+                let body = Full::<Bytes>::from(content.bytes).with_trailers(ready(Some(Ok(content.trailers))));
                 Ok(http::Response::from_parts(head, body))
             }
         }
     });
-    let mut client = TraceServiceClient::new(exchange).accept_compressed(CompressionEncoding::Gzip);
+    let mut client = Grpc::new(exchange).accept_compressed(CompressionEncoding::Gzip);
     if uses_gzip {
         client = client.send_compressed(CompressionEncoding::Gzip);
     }
     let request = tonic::Request::from_parts(MetadataMap::from_headers(headers), tonic::Extensions::default(), request);
-    match client.export(request).await {
+    match client.unary(request, PathAndQuery::from_static(EXPORT), Encoded).await {
         Ok(answer) => Ok(Accepted::new(answer.into_inner())),
         Err(status) if is_accepted.get() => Ok(Accepted::unread(status.message())),
         Err(status) => Err(answer::failure_of_grpc(&status)),
+    }
+}
+
+/// The method of the collector's trace service.
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// Sends a request that is encoded already.
+struct Encoded;
+
+impl Codec for Encoded {
+    type Encode = Bytes;
+    type Decode = ExportTraceServiceResponse;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Encoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, request: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(request);
+        Ok(())
+    }
+}
+
+impl Decoder for Encoded {
+    type Item = ExportTraceServiceResponse;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
+        Self::Item::decode(buffer).map(Some).map_err(|error| Status::internal(error.to_string()))
     }
 }
 

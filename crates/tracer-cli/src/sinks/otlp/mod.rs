@@ -14,16 +14,15 @@ use std::{
 
 use anyhow::Result;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use opentelemetry_proto::{
-    tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::ResourceSpans},
-    transform::{common::tonic::ResourceAttributesWithSchema, trace::tonic::group_spans_by_resource_and_scope},
-};
+use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::ResourceSpans};
 use opentelemetry_sdk::Resource;
+use prost::{Message, bytes::Bytes};
 use tracer_model::Span;
+use tracer_otlp::Encoder;
 
 pub(crate) use self::answer::Accepted;
 use self::{answer::Failure, client::Client};
-use super::{Closing, Sink, Undelivered, otel::Converter, queue::Queue, spool::Spool};
+use super::{Closing, Sink, Undelivered, otel, queue::Queue, spool::Spool};
 use crate::config::{Otlp, Protocol, TRACES_ENDPOINT, TRACES_PATH, Url};
 
 /// When more than this waits behind a batch that is tried again, the batch is saved instead.
@@ -33,8 +32,7 @@ pub(crate) struct OtlpSink {
     endpoint: Url,
     protocol: Protocol,
     client: Client,
-    resource: ResourceAttributesWithSchema,
-    converter: Converter,
+    encoder: Encoder,
     spool: Spool,
     problem: Option<String>,
     /// What the user should know of the first batch that has such a thing.
@@ -53,8 +51,7 @@ impl OtlpSink {
             endpoint: otlp.endpoint.clone(),
             protocol: otlp.protocol,
             client: Client::open(otlp)?,
-            resource: resource.into(),
-            converter: Converter::from_environment(),
+            encoder: otel::encoder(resource),
             spool,
             problem: None,
             warning: None,
@@ -72,9 +69,7 @@ impl OtlpSink {
             self.problem.get_or_insert_with(|| "there was no time left".to_owned());
             return self.spool.save(spans);
         }
-        let data = spans.iter().map(|span| self.converter.span_data(span)).collect();
-        let request =
-            ExportTraceServiceRequest { resource_spans: group_spans_by_resource_and_scope(data, &self.resource) };
+        let request = self.encoder.request(spans.iter().map(Arc::as_ref)).into();
         let has_patience = |failure: &Failure| match (queue.deadline(), failure) {
             // Whether somebody is there shows at once; the exit is not held up for nobody.
             (Some(_), Failure::Unreachable(_)) => false,
@@ -86,7 +81,7 @@ impl OtlpSink {
             wait: &|delay| queue.wait(delay, PATIENCE),
             has_patience: &has_patience,
         };
-        let result = export(&self.client, &request, &pace);
+        let result = export(&self.client, &request, spans.len(), &pace);
         match result {
             Ok(accepted) => {
                 (self.is_away, self.too_large) = (false, 0);
@@ -153,7 +148,7 @@ fn command_to_send(file: &Path, endpoint: &Url, protocol: Protocol) -> String {
 /// Sends a request without spans. Gives what the collector warns of.
 pub(crate) fn check(otlp: &Otlp) -> Result<Option<String>, String> {
     let client = Client::open(otlp).map_err(|error| format!("{error:#}"))?;
-    let answer = client.export(&ExportTraceServiceRequest::default(), &|| None);
+    let answer = client.export(&Bytes::new(), &|| None);
     client.close();
     answer.map(|accepted| accepted.warning).map_err(|failure| failure.to_string())
 }
@@ -186,7 +181,8 @@ impl Sender {
                 started.elapsed() + wait < patience
             },
         };
-        match export(&self.client, &request, &pace) {
+        let bytes = request.encode_to_vec().into();
+        match export(&self.client, &bytes, count(&request.resource_spans), &pace) {
             Ok(accepted) => Ok(accepted),
             Err(Failure::TooLarge(reason)) => {
                 let (one, other) = halves(request.resource_spans).ok_or(reason)?;
@@ -231,11 +227,11 @@ struct Pace<'a> {
 }
 
 /// Tries until it is taken in, or there is no point or no patience.
-fn export(client: &Client, request: &ExportTraceServiceRequest, pace: &Pace<'_>) -> Result<Accepted, Failure> {
+fn export(client: &Client, request: &Bytes, spans: usize, pace: &Pace<'_>) -> Result<Accepted, Failure> {
     let mut delays = backoff();
     loop {
         let failure = match client.export(request, pace.deadline) {
-            Ok(accepted) => return Ok(accepted.of(count(&request.resource_spans))),
+            Ok(accepted) => return Ok(accepted.of(spans)),
             Err(failure) => failure,
         };
         let delay = match &failure {
