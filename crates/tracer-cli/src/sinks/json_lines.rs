@@ -12,7 +12,11 @@ use opentelemetry_sdk::Resource;
 use tracer_model::Span;
 use tracer_otlp::Encoder;
 
-use super::{Closing, Sink, Undelivered, file, otel, queue::Queue};
+use super::{
+    file, otel,
+    queue::{Queue, Undelivered},
+    sink::{Closing, Sink},
+};
 
 /// The file.
 pub(super) struct JsonLines {

@@ -7,7 +7,11 @@ use opentelemetry_sdk::Resource;
 use tracer_model::{Span, SpanId};
 use tracer_report::live::{Live, Watch};
 
-use super::{Closing, Sink, Undelivered, otel, queue::Queue};
+use super::{
+    otel,
+    queue::{Queue, Undelivered},
+    sink::{Closing, Sink},
+};
 use crate::{child::privileges, console};
 
 pub(super) struct LiveSink {

@@ -9,11 +9,11 @@ pub(crate) mod otlp;
 mod queue;
 mod report;
 pub(crate) mod report_file;
+mod sink;
 mod spool;
 
 use std::{
     any::Any,
-    ops::Add,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
@@ -35,62 +35,17 @@ use crate::{
     threads::Threads,
 };
 
-use self::{queue::Queue, spool::Spool};
-
-/// A destination of spans.
-pub(crate) trait Sink: Send {
-    /// What it is called; empty if there is nothing to call.
-    fn destination(&self) -> String;
-
-    /// Begins what it does besides taking spans. Says whom else to tell of what runs.
-    fn start(&mut self) -> Result<Option<Watch>> {
-        Ok(None)
-    }
-
-    /// Takes a batch from the queue, and may take its time, but not past the queue's deadline. Says what became of those
-    /// spans that did not arrive.
-    fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered;
-
-    /// Ends it.
-    fn close(self: Box<Self>) -> Closing;
-}
-
-/// What became of spans that did not arrive.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Undelivered {
-    /// They are gone.
-    pub(crate) lost: u64,
-    /// They are kept in a file.
-    pub(crate) saved: u64,
-}
-
-impl Add for Undelivered {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { lost: self.lost + other.lost, saved: self.saved + other.saved }
-    }
-}
-
-/// What a sink has to say at its end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Closing {
-    /// Why something did not arrive.
-    pub(crate) problem: Option<String>,
-    /// What the user should know although everything arrived.
-    pub(crate) warning: Option<String>,
-    /// The command that delivers what is kept.
-    pub(crate) to_send: Option<String>,
-    /// Text to show.
-    pub(crate) text: Option<String>,
-    /// What seemed to have arrived has not: a file that was to be whole is not there.
-    pub(crate) is_void: bool,
-}
+pub(crate) use self::queue::Undelivered;
+use self::{
+    queue::Queue,
+    sink::{Closing, Sink},
+    spool::Spool,
+};
 
 /// What came of one sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Delivery {
-    /// As [`Sink::destination`].
+    /// See [`Sink::destination`].
     pub(crate) destination: String,
     /// Spans that arrived.
     pub(crate) delivered: u64,

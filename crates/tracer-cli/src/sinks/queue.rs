@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     mem,
+    ops::Add,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,8 +14,6 @@ use tracer_model::{
     span::{Reply, Subject},
 };
 
-use super::Undelivered;
-
 /// Memory that the spans of one queue may take.
 const CAPACITY: usize = 256 << 20;
 
@@ -24,6 +23,24 @@ const BATCH: usize = 2 << 20;
 /// Or at this age, so that a long run can be watched.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Numbers of spans that did not arrive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Undelivered {
+    /// Spans that are gone.
+    pub(crate) lost: u64,
+    /// Spans that are kept in a file.
+    pub(crate) saved: u64,
+}
+
+impl Add for Undelivered {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { lost: self.lost + other.lost, saved: self.saved + other.saved }
+    }
+}
+
+/// The queue of one sink.
 #[derive(Debug)]
 pub(crate) struct Queue {
     /// Memory that its spans may take, bytes.

@@ -15,7 +15,12 @@ use tracer_report::{
     text::TextReport,
 };
 
-use super::{Closing, Sink, Undelivered, file, otel, queue::Queue, report_file::ReportFile};
+use super::{
+    file, otel,
+    queue::{Queue, Undelivered},
+    report_file::ReportFile,
+    sink::{Closing, Sink},
+};
 use crate::console;
 
 /// A text for whoever has called us.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use opentelemetry_sdk::Resource;
 use tracer_model::Span;
 
-use super::{Undelivered, file, json_lines::JsonLines};
+use super::{file, json_lines::JsonLines, queue::Undelivered};
 
 /// A file of OTLP/JSON lines, made when there is something to keep.
 pub(crate) struct Spool {

@@ -22,7 +22,12 @@ use tracer_otlp::Encoder;
 
 pub(crate) use self::answer::Accepted;
 use self::{answer::Failure, client::Client};
-use super::{Closing, Sink, Undelivered, otel, queue::Queue, spool::Spool};
+use super::{
+    otel,
+    queue::{Queue, Undelivered},
+    sink::{Closing, Sink},
+    spool::Spool,
+};
 use crate::config::{Otlp, Protocol, TRACES_ENDPOINT, TRACES_PATH, Url};
 
 /// When more than this waits behind a batch that is tried again, the batch is saved instead.

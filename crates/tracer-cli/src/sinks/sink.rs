@@ -1,0 +1,42 @@
+//! The interface of a sink.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use tracer_model::Span;
+use tracer_report::live::Watch;
+
+use super::queue::{Queue, Undelivered};
+
+/// A destination of spans.
+pub(crate) trait Sink: Send {
+    /// Its name; empty if it has none.
+    fn destination(&self) -> String;
+
+    /// Starts its other work. Returns a watch that wants to see the running processes.
+    fn start(&mut self) -> Result<Option<Watch>> {
+        Ok(None)
+    }
+
+    /// Writes a batch from the queue. It may take its time, up to the queue's deadline. Returns the numbers of spans that did
+    /// not arrive.
+    fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered;
+
+    /// Ends the sink.
+    fn close(self: Box<Self>) -> Closing;
+}
+
+/// The report of a sink at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Closing {
+    /// Why something did not arrive.
+    pub(crate) problem: Option<String>,
+    /// A warning, although everything arrived.
+    pub(crate) warning: Option<String>,
+    /// The command that delivers the kept spans.
+    pub(crate) to_send: Option<String>,
+    /// Text to show.
+    pub(crate) text: Option<String>,
+    /// The spans count as lost: the file, which must be complete, could not be finished.
+    pub(crate) is_void: bool,
+}
