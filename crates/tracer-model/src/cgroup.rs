@@ -1,30 +1,45 @@
-//! What the path of a control group tells of containers.
+//! Containers and pods in the path of a control group.
 
-/// The container whose processes are in that group: the innermost one, by the naming of docker, containerd, podman and
-/// CRI-O, with either of their cgroup drivers: `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`,
-/// `libpod-ID.scope`, or a bare ID.
+/// A container id has this many hexadecimal digits.
+const ID_LENGTH: usize = 64;
+
+/// A UUID has this many characters.
+const UID_LENGTH: usize = 36;
+
+/// The container whose processes are in that group. If containers are nested, it is the innermost one.
+///
+/// docker, containerd, podman and CRI-O name the group `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`,
+/// `libpod-ID.scope` or just `ID`.
 #[must_use]
 pub fn container_id(path: &str) -> Option<&str> {
-    path.rsplit('/').find_map(|component| {
+    components(path, ID_LENGTH).find_map(|component| {
         let name = component.strip_suffix(".scope").unwrap_or(component);
         let id = name.rsplit('-').next()?;
-        (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+        (id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
     })
 }
 
-/// The Kubernetes pod: `podUID`, or `kubepods-QOS-podUID.slice`, where systemd has underscores in the UID.
+/// The Kubernetes pod whose processes are in that group.
+///
+/// The group is `podUID`, or `kubepods-QOS-podUID.slice`. In the second form, systemd writes underscores in the UID.
 #[must_use]
 pub fn pod_uid(path: &str) -> Option<String> {
-    path.rsplit('/').find_map(|component| {
+    components(path, UID_LENGTH).find_map(|component| {
         let name = component.strip_suffix(".slice").unwrap_or(component);
         let uid = name.rsplit_once("pod")?.1.replace('_', "-");
-        let is_uid = uid.len() == 36
+        let is_uid = uid.len() == UID_LENGTH
             && uid.bytes().enumerate().all(|(index, byte)| match index {
                 8 | 13 | 18 | 23 => byte == b'-',
                 _ => byte.is_ascii_hexdigit(),
             });
         is_uid.then_some(uid)
     })
+}
+
+/// The components that are long enough, from the last to the first. Every process has a path, and few have such a component.
+fn components(path: &str, length: usize) -> impl Iterator<Item = &str> {
+    let path = if path.len() < length { "" } else { path };
+    path.rsplit('/').filter(move |component| component.len() >= length)
 }
 
 #[cfg(test)]

@@ -249,7 +249,7 @@ impl Strings {
     pub fn iter(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let bytes = self.bytes.strip_suffix(b"\0").unwrap_or(&self.bytes);
         let some = !self.bytes.is_empty();
-        bytes.split(|byte| *byte == 0).filter(move |_| some).map(String::from_utf8_lossy)
+        bytes.split(|byte| *byte == 0).filter(move |_| some).map(lossy)
     }
 
     /// The same, of no more than `limit` captured bytes.
@@ -257,6 +257,11 @@ impl Strings {
     pub fn limited(&self, limit: usize) -> Self {
         Self { bytes: self.bytes[..self.bytes.len().min(limit)].to_vec(), size: self.size }
     }
+}
+
+/// Like `String::from_utf8_lossy`, and faster if the bytes are UTF-8.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 impl<S: AsRef<[u8]>> FromIterator<S> for Strings {

@@ -563,7 +563,7 @@ mod tests {
             events: Vec::new(),
             links: Vec::new(),
             has_failed: description.error.is_some(),
-            message: description.error.map(|error| error.message).unwrap_or_default(),
+            message: description.error.map(|error| error.message.into_owned()).unwrap_or_default(),
         }
     }
 

@@ -1,0 +1,95 @@
+//! The attributes of the root span: the certificate of the trace.
+
+use super::{positive, process, rows, seconds};
+use crate::{
+    event::Usage,
+    losses::{LOSSES, Loss},
+    span::{Certificate, Span},
+};
+
+// Key, place, type, unit, source, example, meaning, value.
+rows! {
+    ROOT:
+
+    COMPLETE = "process_tracer.complete", "root", "boolean", "", "the model", "true",
+        "`true`: process-tracer knows of nothing that is missing from this trace",
+        span certificate |it| it.is_complete;
+    PROCESSES = "process_tracer.processes", "root", "int", "", "the model", "825",
+        "number of process spans in the trace",
+        span certificate |it| it.processes;
+    CONNECTIONS = "process_tracer.connections", "root", "int", "", "the model", "12",
+        "number of connection spans in the trace",
+        span certificate |it| it.connections;
+    FLOWS = "process_tracer.flows", "root", "int", "", "the model", "3",
+        "number of UDP flow spans in the trace",
+        span certificate |it| it.flows;
+    LOOKUPS = "process_tracer.lookups", "root", "int", "", "the model", "4",
+        "number of name lookup spans in the trace",
+        span certificate |it| it.lookups;
+    CPUS = "process_tracer.cpus", "root", "int", "", "sched_getaffinity(2), cgroup cpu.max", "2",
+        "number of processors that the command could use at once when it began",
+        span certificate |it| it.cpus;
+    VERSION = "process_tracer.version", "root", "string", "", "process-tracer", "0.1.0",
+        "version of process-tracer",
+        span certificate |it| it.version.as_str();
+    TREE_CPU_USER = "process_tracer.tree.cpu.user_time", "root", "double", "s", "wait4(2)", "61.5",
+        "CPU time in user mode of the command and all descendants that were waited for",
+        span tree |tree| seconds(tree.user_ns);
+    TREE_CPU_SYSTEM = "process_tracer.tree.cpu.system_time", "root", "double", "s", "wait4(2)", "8.25",
+        "CPU time in kernel mode of the command and all descendants that were waited for",
+        span tree |tree| seconds(tree.system_ns);
+    TREE_MEMORY_PEAK = "process_tracer.tree.memory.peak", "root", "int", "By", "wait4(2)", "298844160",
+        "largest resident set of any one process among the command and its descendants",
+        span tree |tree| tree.peak_resident_bytes;
+    TREE_FAULTS_MINOR = "process_tracer.tree.page_faults.minor", "root", "int", "", "wait4(2)", "2400000",
+        "number of page faults without I/O of the command and its descendants",
+        span tree |tree| tree.minor_faults;
+    TREE_FAULTS_MAJOR = "process_tracer.tree.page_faults.major", "root", "int", "", "wait4(2)", "12",
+        "number of page faults with I/O of the command and its descendants",
+        span tree |tree| tree.major_faults;
+    TREE_SWITCHES_VOLUNTARY = "process_tracer.tree.context_switches.voluntary", "root", "int", "", "wait4(2)", "9000",
+        "number of times that the command and its descendants gave up a processor",
+        span tree |tree| tree.voluntary_switches;
+    TREE_SWITCHES_INVOLUNTARY = "process_tracer.tree.context_switches.involuntary", "root", "int", "", "wait4(2)", "4000",
+        "number of times that the scheduler took a processor away from the command and its descendants",
+        span tree |tree| tree.involuntary_switches;
+    TREE_READ_BYTES = "process_tracer.tree.io.read_bytes", "root", "int", "By", "wait4(2)", "4096000",
+        "bytes that the command and its descendants read from storage",
+        span tree |tree| tree.read_bytes;
+    TREE_WRITTEN_BYTES = "process_tracer.tree.io.written_bytes", "root", "int", "By", "wait4(2)", "81920000",
+        "bytes that the command and its descendants wrote to storage",
+        span tree |tree| tree.written_bytes;
+    UNIX_CONNECTS = "process_tracer.unix_connects", "root", "int", "", "the model", "2",
+        "number of unix connect spans in the trace, if there are any",
+        span certificate |it| positive(it.unix_connects);
+    TRUNCATED = "process_tracer.truncated", "root", "int", "", "mm_struct.arg_end, .env_end", "1",
+        "number of execs whose arguments or environment were too long to capture all of it",
+        span certificate |it| positive(it.truncated);
+    FAILED_EXPRESSIONS = "process_tracer.failed_expressions", "root", "int", "", "the model", "3",
+        "number of attributes left out because their expression failed",
+        span certificate |it| positive(it.failed_expressions);
+    UNOBSERVED = "process_tracer.unobserved", "root", "string", "", "loading", "missing CAP_BPF",
+        "events that process-tracer did not observe, and the reason: all of the command's descendants, or events that an option asked for",
+        span certificate |it| it.losses.unobserved.as_deref();
+}
+
+pub(super) fn certificate(span: &Span) -> Option<&Certificate> {
+    process(span)?.certificate.as_ref()
+}
+
+fn tree(span: &Span) -> Option<&Usage> {
+    certificate(span)?.tree.as_deref()
+}
+
+/// What is missing, by kind: of each kind that is not zero its row and number.
+pub(super) fn losses(span: &Span) -> impl Iterator<Item = (&'static Loss, u64)> {
+    let losses = certificate(span).map(|certificate| &certificate.losses);
+    let counts = losses.into_iter().flat_map(|losses| LOSSES.iter().map(|loss| (loss, (loss.count)(losses))));
+    counts.filter(|(_, count)| *count > 0)
+}
+
+/// Whether this attribute of the root span counts something that is missing.
+#[must_use]
+pub fn is_loss(key: &str) -> bool {
+    key == TRUNCATED || key.starts_with("process_tracer.lost.")
+}
