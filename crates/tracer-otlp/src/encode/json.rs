@@ -54,12 +54,13 @@ impl Writer for Json {
     fn messages<T>(&mut self, field: Field, items: impl IntoIterator<Item = T>, mut content: impl FnMut(&mut Self, T)) {
         self.name(field);
         self.0.push(b'[');
-        for item in items {
+        // A chain of iterators is faster from within than from outside.
+        items.into_iter().for_each(|item| {
             self.comma();
             self.0.push(b'{');
             content(self, item);
             self.0.push(b'}');
-        }
+        });
         self.0.push(b']');
     }
 

@@ -62,9 +62,8 @@ impl Writer for Protobuf {
     }
 
     fn messages<T>(&mut self, field: Field, items: impl IntoIterator<Item = T>, mut content: impl FnMut(&mut Self, T)) {
-        for item in items {
-            self.message(field, |writer| content(writer, item));
-        }
+        // A chain of iterators is faster from within than from outside.
+        items.into_iter().for_each(|item| self.message(field, |writer| content(writer, item)));
     }
 
     fn id(&mut self, field: Field, id: &[u8]) {

@@ -3,8 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracer_model::{
-    Span, Value,
-    semconv::{self, Kind},
+    Span,
+    semconv::{self, Kind, ValueRef},
     span::Subject,
 };
 
@@ -25,7 +25,7 @@ const UNSET: u32 = 0;
 const ERROR: u32 = 2;
 
 /// No attributes.
-const NONE: &[(&str, Value)] = &[];
+const NONE: [(&str, ValueRef<'_>); 0] = [];
 
 /// Writes a `TracesData`.
 pub(super) fn write_traces<'a, W: Writer>(
@@ -37,7 +37,8 @@ pub(super) fn write_traces<'a, W: Writer>(
     // A list of one.
     writer.messages(Field(1, "resourceSpans"), [spans], |writer, spans| {
         writer.message(Field(1, "resource"), |writer| {
-            key_values(writer, Field(1, "attributes"), resource, None);
+            let attributes = resource.iter().map(|(key, value)| (key.as_ref(), value.into()));
+            key_values(writer, Field(1, "attributes"), attributes, None);
             writer.uint32(Field(2, "droppedAttributesCount"), 0);
             writer.messages(Field(3, "entityRefs"), [(); 0], |_, ()| {});
         });
@@ -57,14 +58,13 @@ pub(super) fn write_traces<'a, W: Writer>(
 
 /// Writes a `Span`.
 fn write_span<W: Writer>(writer: &mut W, span: &Span, limit: Option<usize>) {
-    let description = semconv::describe(span);
     writer.id(Field(1, "traceId"), &span.trace_id.0);
     writer.id(Field(2, "spanId"), &span.span_id.0);
     writer.string(Field(3, "traceState"), "");
     writer.id(Field(4, "parentSpanId"), span.parent_id.as_ref().map_or(&[], |id| &id.0));
     writer.fixed32(Field(16, "flags"), SAMPLED | HAS_IS_REMOTE | if has_remote_parent(span) { IS_REMOTE } else { 0 });
     writer.string(Field(5, "name"), &span.name());
-    let kind = match description.kind {
+    let kind = match semconv::kind(span) {
         Kind::Internal => 1,
         Kind::Server => 2,
         Kind::Client => 3,
@@ -72,15 +72,15 @@ fn write_span<W: Writer>(writer: &mut W, span: &Span, limit: Option<usize>) {
     writer.uint32(Field(6, "kind"), kind);
     writer.fixed64(Field(7, "startTimeUnixNano"), nanoseconds(span.start));
     writer.fixed64(Field(8, "endTimeUnixNano"), nanoseconds(span.end));
-    key_values(writer, Field(9, "attributes"), &description.attributes, limit);
+    key_values(writer, Field(9, "attributes"), semconv::attributes(span), limit);
     writer.uint32(Field(10, "droppedAttributesCount"), 0);
-    writer.messages(Field(11, "events"), &description.events, |writer, event| {
+    writer.messages(Field(11, "events"), semconv::events(span), |writer, event| {
         writer.fixed64(Field(1, "timeUnixNano"), nanoseconds(event.at));
-        writer.string(Field(2, "name"), event.name);
-        key_values(writer, Field(3, "attributes"), &event.attributes, limit);
+        writer.string(Field(2, "name"), event.name());
+        key_values(writer, Field(3, "attributes"), event.attributes(), limit);
         writer.uint32(Field(4, "droppedAttributesCount"), 0);
     });
-    writer.uint32(Field(12, "droppedEventsCount"), description.dropped_events);
+    writer.uint32(Field(12, "droppedEventsCount"), semconv::dropped_events(span));
     writer.messages(Field(13, "links"), &span.links, |writer, link| {
         writer.id(Field(1, "traceId"), &link.trace_id.0);
         writer.id(Field(2, "spanId"), &link.span_id.0);
@@ -91,8 +91,8 @@ fn write_span<W: Writer>(writer: &mut W, span: &Span, limit: Option<usize>) {
     });
     writer.uint32(Field(14, "droppedLinksCount"), 0);
     writer.message(Field(15, "status"), |writer| {
-        let error = description.error.as_ref();
-        writer.string(Field(2, "message"), error.map_or("", |error| &error.message));
+        let error = semconv::error(span);
+        writer.string(Field(2, "message"), error.as_ref().map_or("", |error| &error.message));
         writer.uint32(Field(3, "code"), if error.is_some() { ERROR } else { UNSET });
     });
 }
@@ -108,24 +108,29 @@ fn nanoseconds(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn key_values<W: Writer, K: AsRef<str>>(writer: &mut W, field: Field, list: &[(K, Value)], limit: Option<usize>) {
+fn key_values<'a, W: Writer>(
+    writer: &mut W,
+    field: Field,
+    list: impl IntoIterator<Item = (&'a str, ValueRef<'a>)>,
+    limit: Option<usize>,
+) {
     writer.messages(field, list, |writer, (key, value)| {
-        writer.string(Field(1, "key"), key.as_ref());
-        writer.message(Field(2, "value"), |writer| any_value(writer, value, limit));
+        writer.string(Field(1, "key"), key);
+        writer.message(Field(2, "value"), |writer| any_value(writer, &value, limit));
     });
 }
 
 /// Writes an `AnyValue`.
-fn any_value<W: Writer>(writer: &mut W, value: &Value, limit: Option<usize>) {
+fn any_value<W: Writer>(writer: &mut W, value: &ValueRef<'_>, limit: Option<usize>) {
     match value {
-        Value::String(text) => string(writer, text, limit),
-        Value::Bool(is_true) => writer.one_bool(BOOL, *is_true),
-        Value::Int(number) => writer.one_int(INT, *number),
-        Value::Float(number) => writer.one_double(DOUBLE, *number),
-        Value::Strings(list) => array(writer, list, |writer, text| string(writer, text, limit)),
-        Value::Bools(list) => array(writer, list, |writer, is_true| writer.one_bool(BOOL, *is_true)),
-        Value::Ints(list) => array(writer, list, |writer, number| writer.one_int(INT, *number)),
-        Value::Floats(list) => array(writer, list, |writer, number| writer.one_double(DOUBLE, *number)),
+        ValueRef::String(text) => string(writer, text, limit),
+        ValueRef::Bool(is_true) => writer.one_bool(BOOL, *is_true),
+        ValueRef::Int(number) => writer.one_int(INT, *number),
+        ValueRef::Float(number) => writer.one_double(DOUBLE, *number),
+        ValueRef::Strings(texts) => array(writer, texts.iter(), |writer, text| string(writer, &text, limit)),
+        ValueRef::Bools(list) => array(writer, *list, |writer, is_true| writer.one_bool(BOOL, *is_true)),
+        ValueRef::Ints(list) => array(writer, *list, |writer, number| writer.one_int(INT, *number)),
+        ValueRef::Floats(list) => array(writer, *list, |writer, number| writer.one_double(DOUBLE, *number)),
     }
 }
 
@@ -139,6 +144,6 @@ fn string<W: Writer>(writer: &mut W, text: &str, limit: Option<usize>) {
     writer.one_string(STRING, &text[..end]);
 }
 
-fn array<W: Writer, T>(writer: &mut W, list: &[T], content: impl FnMut(&mut W, &T)) {
+fn array<W: Writer, T>(writer: &mut W, list: impl IntoIterator<Item = T>, content: impl FnMut(&mut W, T)) {
     writer.message(Field(5, "arrayValue"), |writer| writer.messages(Field(1, "values"), list, content));
 }
