@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::{
-    Cut,
+    cut::Cut,
     names::{Kind, Names},
     programs::{self, Program, Value},
     shell::Script,
-    text,
+    text, tokens,
 };
 use crate::event::base_name;
 
@@ -42,7 +42,7 @@ fn search_script(script: &str, names: &Names, depth: u32, cuts: &mut Vec<Cut>) {
     if depth > DEPTH {
         return text::search(script, names, cuts);
     }
-    text::search_tokens(script, cuts);
+    tokens::search(script, cuts);
     let parsed = Script::parse(script);
     for command in &parsed.commands {
         let words: Vec<_> = command.iter().map(|word| word.text.as_str()).collect();

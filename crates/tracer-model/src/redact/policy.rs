@@ -1,6 +1,6 @@
 //! How much of an argument vector leaves the machine.
 
-use super::Redactor;
+use super::redactor::Redactor;
 use crate::event::Strings;
 
 /// Which arguments are exported.

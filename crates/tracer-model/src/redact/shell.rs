@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, ops::Range};
 
-use super::Cut;
+use super::cut::Cut;
 
 /// The commands of a script, and the scripts within it.
 #[derive(Debug, Default)]

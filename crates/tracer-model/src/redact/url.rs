@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Cut, text};
+use super::{cut::Cut, tokens};
 
 /// Bytes of a URL in which an `@` is looked for.
 const LONGEST: usize = 4096;
@@ -92,5 +92,5 @@ fn secret(info: &str) -> Option<Range<usize>> {
 fn is_token(user: &str) -> bool {
     let is_plain = user.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c));
     let is_mixed = user.bytes().any(|c| c.is_ascii_digit()) && user.bytes().any(|c| c.is_ascii_alphabetic());
-    text::token(user).is_some() || (user.len() >= 20 && is_plain && is_mixed)
+    tokens::token(user).is_some() || (user.len() >= 20 && is_plain && is_mixed)
 }
