@@ -3,8 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
-    event::Strings,
     id::{SpanId, TraceId},
+    strings::Strings,
 };
 
 /// The variable's name, as OpenTelemetry has it for environments.

@@ -56,6 +56,7 @@ pub mod redact;
 pub mod semconv;
 pub mod source;
 pub mod span;
+mod strings;
 mod time;
 mod tracer;
 

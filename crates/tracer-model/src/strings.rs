@@ -1,0 +1,64 @@
+//! Lists of strings as a process has them in its memory.
+
+use std::borrow::Cow;
+
+/// NUL-terminated strings, as argv and environ lie in memory: as much of them as was captured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strings {
+    /// The captured beginning.
+    pub bytes: Vec<u8>,
+    /// Bytes there were in the process.
+    pub size: u64,
+}
+
+impl Strings {
+    /// Whether something is missing at the end.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        (self.bytes.len() as u64) < self.size
+    }
+
+    /// The strings; bytes that are not UTF-8 become U+FFFD, since OpenTelemetry strings are UTF-8.
+    pub fn iter(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let bytes = self.bytes.strip_suffix(b"\0").unwrap_or(&self.bytes);
+        let some = !self.bytes.is_empty();
+        bytes.split(|byte| *byte == 0).filter(move |_| some).map(lossy)
+    }
+
+    /// The same, of no more than `limit` captured bytes.
+    #[must_use]
+    pub fn limited(&self, limit: usize) -> Self {
+        Self { bytes: self.bytes[..self.bytes.len().min(limit)].to_vec(), size: self.size }
+    }
+}
+
+/// Like `String::from_utf8_lossy`, and faster if the bytes are UTF-8.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
+impl<S: AsRef<[u8]>> FromIterator<S> for Strings {
+    fn from_iter<I: IntoIterator<Item = S>>(strings: I) -> Self {
+        let mut bytes = Vec::new();
+        for string in strings {
+            bytes.extend_from_slice(string.as_ref());
+            bytes.push(0);
+        }
+        let size = bytes.len() as u64;
+        Self { bytes, size }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_keep_empty_ones_and_mend_what_is_not_utf8() {
+        let strings: Strings = [&b"a"[..], b"", b"\xff"].into_iter().collect();
+        assert_eq!(strings.iter().collect::<Vec<_>>(), ["a", "", "\u{fffd}"]);
+        assert!(!strings.is_truncated());
+        assert!(strings.limited(2).is_truncated());
+        assert_eq!(Strings::default().iter().count(), 0);
+    }
+}
