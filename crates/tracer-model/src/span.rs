@@ -219,6 +219,15 @@ pub enum Value {
 }
 
 impl Span {
+    /// The process, if it is the span of one.
+    #[must_use]
+    pub fn process(&self) -> Option<&ProcessSpan> {
+        match &self.subject {
+            Subject::Process(process) => Some(process),
+            _ => None,
+        }
+    }
+
     /// The span's name.
     #[must_use]
     pub fn name(&self) -> Cow<'_, str> {

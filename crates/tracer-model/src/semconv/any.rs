@@ -3,7 +3,7 @@
 use super::{
     event::{failed_exec, gap},
     failure::{errno_name, error},
-    rows,
+    row::rows,
 };
 use crate::span::Span;
 

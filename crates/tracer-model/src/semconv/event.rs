@@ -2,8 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{ANY, PROCESS, ValueRef, certificate, established, process};
-use crate::span::{Execution, FailedExec, Gap, Span};
+use crate::span::{Execution, FailedExec, Gap, Span, Subject};
 
 /// The event of a successful exec.
 pub const EXEC_EVENT: &str = "exec";
@@ -30,7 +29,7 @@ enum Occasion<'a> {
     Established,
 }
 
-impl<'a> EventRef<'a> {
+impl EventRef<'_> {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -41,38 +40,31 @@ impl<'a> EventRef<'a> {
             Occasion::Established => ESTABLISHED_EVENT,
         }
     }
-
-    /// Its attributes.
-    pub fn attributes(self) -> impl Iterator<Item = (&'a str, ValueRef<'a>)> {
-        let rows = match self.occasion {
-            Occasion::Exec(_) => PROCESS,
-            _ => ANY,
-        };
-        rows.iter().filter_map(move |row| Some((row.attribute.key, row.of_event?(self)?)))
-    }
 }
 
 /// The events on a span, in the order of time.
 #[must_use]
 pub fn events(span: &Span) -> Vec<EventRef<'_>> {
     let mut events = Vec::new();
-    if let Some(process) = process(span) {
+    if let Some(process) = span.process() {
         let executions = process.executions.iter().map(|exec| (exec.at, Occasion::Exec(exec)));
         let failed = process.failed_execs.iter().map(|exec| (exec.at, Occasion::FailedExec(exec)));
-        let gaps = certificate(span).into_iter().flat_map(|certificate| &certificate.gaps);
+        let gaps = process.certificate.iter().flat_map(|certificate| &certificate.gaps);
         let gaps = gaps.map(|gap| (gap.at, Occasion::Lost(gap)));
         let all = executions.chain(failed).chain(gaps);
         events.extend(all.map(|(at, occasion)| EventRef { at, occasion }));
         events.sort_by_key(|event| event.at);
     }
-    events.extend(established(span).map(|at| EventRef { at, occasion: Occasion::Established }));
+    if let Subject::Connection(connection) = &span.subject {
+        events.extend(connection.established.map(|at| EventRef { at, occasion: Occasion::Established }));
+    }
     events
 }
 
 /// The number of events beyond the limit of one span. They are not listed.
 #[must_use]
 pub fn dropped_events(span: &Span) -> u32 {
-    process(span).map_or(0, |process| process.dropped_executions)
+    span.process().map_or(0, |process| process.dropped_executions)
 }
 
 pub(super) fn executed(event: EventRef<'_>) -> Option<&Execution> {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, net::SocketAddr, time::SystemTime};
 
-use super::{Texts, rows};
+use super::{row::rows, value::Texts};
 use crate::{
     dns::Answer,
     event::{Connection, Direction, End, Flow, Transport},
@@ -125,7 +125,7 @@ fn measured(span: &Span) -> Option<&Connection> {
 }
 
 /// When the handshake of a connection was done.
-pub(super) fn established(span: &Span) -> Option<SystemTime> {
+fn established(span: &Span) -> Option<SystemTime> {
     match &span.subject {
         Subject::Connection(subject) => subject.established,
         _ => None,

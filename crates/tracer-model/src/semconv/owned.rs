@@ -2,7 +2,13 @@
 
 use std::{borrow::Cow, time::SystemTime};
 
-use super::{Error, Kind, ValueRef, attributes, dropped_events, error, events, kind};
+use super::{
+    attributes::attributes,
+    event::{dropped_events, events},
+    failure::{Error, error},
+    kind::{Kind, kind},
+    value::ValueRef,
+};
 use crate::span::{Span, Value};
 
 /// Keys and values.

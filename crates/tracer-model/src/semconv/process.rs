@@ -2,11 +2,16 @@
 
 use std::time::SystemTime;
 
-use super::{Texts, differing, event::executed, failure::signal_name, positive, rows, seconds};
+use super::{
+    event::executed,
+    failure::signal_name,
+    row::{differing, positive, rows, seconds},
+    value::Texts,
+};
 use crate::{
     cgroup::{container_id, pod_uid},
     event::{ExitStatus, Image, Strings, Usage, base_name},
-    span::{ProcessSpan, Span, Subject},
+    span::{ProcessSpan, Span},
 };
 
 // Key, place, type, unit, source, example, meaning, value.
@@ -171,11 +176,8 @@ rows! {
         span usage |usage| positive(usage.threads);
 }
 
-pub(super) fn process(span: &Span) -> Option<&ProcessSpan> {
-    match &span.subject {
-        Subject::Process(process) => Some(process),
-        _ => None,
-    }
+fn process(span: &Span) -> Option<&ProcessSpan> {
+    span.process()
 }
 
 fn start(span: &Span) -> Option<SystemTime> {

@@ -1,6 +1,6 @@
 //! The attributes of the root span: the certificate of the trace.
 
-use super::{positive, process, rows, seconds};
+use super::row::{positive, rows, seconds};
 use crate::{
     event::Usage,
     losses::{LOSSES, Loss},
@@ -73,8 +73,8 @@ rows! {
         span certificate |it| it.losses.unobserved.as_deref();
 }
 
-pub(super) fn certificate(span: &Span) -> Option<&Certificate> {
-    process(span)?.certificate.as_ref()
+fn certificate(span: &Span) -> Option<&Certificate> {
+    span.process()?.certificate.as_ref()
 }
 
 fn tree(span: &Span) -> Option<&Usage> {

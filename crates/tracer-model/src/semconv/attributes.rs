@@ -1,0 +1,80 @@
+//! The attributes of spans and events, from all tables.
+
+use super::{
+    any::ANY,
+    event::EventRef,
+    network::NETWORK,
+    process::PROCESS,
+    root::{ROOT, losses},
+    row::{Attribute, Row},
+    value::ValueRef,
+};
+use crate::{
+    losses::{LOSSES, Loss},
+    span::{Span, Subject},
+};
+
+/// All attributes, except those of the user.
+pub const ATTRIBUTES: &[Attribute] = &{
+    const TABLES: [&[Row]; 4] = [PROCESS, NETWORK, ROOT, ANY];
+    const COUNT: usize = PROCESS.len() + NETWORK.len() + ROOT.len() + ANY.len() + LOSSES.len();
+    let mut all = [PROCESS[0].attribute; COUNT];
+    let (mut index, mut table) = (0, 0);
+    while table < TABLES.len() {
+        let mut row = 0;
+        while row < TABLES[table].len() {
+            all[index] = TABLES[table][row].attribute;
+            (index, row) = (index + 1, row + 1);
+        }
+        table += 1;
+    }
+    while index < COUNT {
+        all[index] = of_loss(&LOSSES[index + LOSSES.len() - COUNT]);
+        index += 1;
+    }
+    all
+};
+
+const fn of_loss(loss: &Loss) -> Attribute {
+    let Loss { key, source, example, meaning, .. } = *loss;
+    Attribute { key, on: "root", kind: "int", unit: "", source, example, meaning }
+}
+
+/// The attributes of a span. The user's own attributes come last. They replace ours that have the same key.
+///
+/// Each attribute borrows from the span, so that an encoder can write it where it belongs in one pass.
+pub fn attributes(span: &Span) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
+    let (rows, root, own): (_, &[Row], &[_]) = match &span.subject {
+        Subject::Process(process) if process.certificate.is_some() => (PROCESS, ROOT, &process.attributes),
+        Subject::Process(process) => (PROCESS, &[], &process.attributes),
+        _ => (NETWORK, &[], &[]),
+    };
+    let of_rows = |rows: &'static [Row]| rows.iter().filter_map(|row| Some((row.attribute.key, row.of_span?(span)?)));
+    let losses = losses(span).map(|(loss, count)| (loss.key, ValueRef::Int(count.try_into().unwrap_or(i64::MAX))));
+    let ours = of_rows(rows).chain(of_rows(root)).chain(losses).chain(of_rows(ANY));
+    ours.filter(move |(key, _)| own.iter().all(|(name, _)| name != key))
+        .chain(own.iter().map(|(name, value)| (name.as_str(), value.into())))
+}
+
+impl<'a> EventRef<'a> {
+    /// The attributes of the event.
+    pub fn attributes(self) -> impl Iterator<Item = (&'a str, ValueRef<'a>)> {
+        // Only the rows of processes and those of any span have values of events.
+        let rows = PROCESS.iter().chain(ANY);
+        rows.filter_map(move |row| Some((row.attribute.key, row.of_event?(self)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_has_one_row() {
+        for (index, attribute) in ATTRIBUTES.iter().enumerate() {
+            let next = &ATTRIBUTES[index + 1..];
+            assert!(next.iter().all(|other| other.key != attribute.key), "{} has two rows", attribute.key);
+            assert!(!attribute.meaning.is_empty(), "{} has no meaning", attribute.key);
+        }
+    }
+}

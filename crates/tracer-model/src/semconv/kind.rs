@@ -1,0 +1,27 @@
+//! The kind of a span.
+
+use crate::{
+    event::Direction,
+    span::{Span, Subject},
+};
+
+/// OpenTelemetry's span kinds, as far as they occur.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A process.
+    Internal,
+    /// A connection that the process made, a flow, a lookup.
+    Client,
+    /// A connection that the process accepted.
+    Server,
+}
+
+/// The kind of a span.
+#[must_use]
+pub fn kind(span: &Span) -> Kind {
+    match &span.subject {
+        Subject::Process(_) => Kind::Internal,
+        Subject::Connection(subject) if subject.connection.direction == Direction::Accept => Kind::Server,
+        Subject::Connection(_) | Subject::Flow(_) | Subject::UnixConnect(_) | Subject::Lookup(_) => Kind::Client,
+    }
+}
