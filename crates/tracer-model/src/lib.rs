@@ -39,31 +39,39 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod audit;
 pub mod cgroup;
-mod connection;
+mod connections;
 pub mod context;
 pub mod dns;
+mod emit;
 pub mod event;
 pub mod expression;
-mod flow;
+mod flows;
 mod hosts;
 mod id;
-mod lookup;
+mod image;
+mod lookups;
 pub mod losses;
+mod peers;
 mod process;
+mod processes;
 mod recent;
 pub mod redact;
 pub mod semconv;
 pub mod source;
 pub mod span;
 mod strings;
+mod table;
 mod time;
 mod tracer;
+mod unix_connects;
 
 pub use event::{Event, ExitStatus, Identity};
 pub use hosts::Hosts;
 pub use id::{IdGenerator, ParseIdError, SpanId, TraceId};
+pub use image::Accounts;
 pub use losses::Losses;
 pub use span::{Span, Value};
 pub use time::{Anchor, Ktime};
-pub use tracer::{Accounts, Settings, Tracer};
+pub use tracer::{Settings, Tracer};

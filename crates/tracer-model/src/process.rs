@@ -1,23 +1,26 @@
-//! A live process: what is known of it so far.
+//! A live process: what the events have said about it so far, and its span.
 
 use std::sync::Arc;
 
 use crate::{
     context::SpanContext,
+    emit::Draft,
     event::{ExitStatus, Identity, Image, Usage, base_name},
     hosts::NamedHosts,
-    id::SpanId,
-    span::{Execution, FailedExec, ProcessSpan, Value},
+    id::{SpanId, TraceId},
+    image::Executed,
+    span::{Certificate, Execution, FailedExec, ProcessSpan, Subject, Value},
+    table::Live,
     time::{Anchor, Ktime},
 };
 
-/// Exec events on one span; OpenTelemetry's default limit of events.
+/// Exec events on one span: OpenTelemetry's default limit of events.
 const EXECUTIONS: usize = 128;
 
-/// Bytes of argv shown in one exec event; the span's own attributes hold all of the last.
+/// Bytes of argv in one exec event. The attributes of the span have all arguments of the last exec.
 const EVENT_ARGUMENTS: usize = 4096;
 
-/// The name of a process of which no event that carries one has arrived.
+/// The name of a process if no event has its name.
 const UNKNOWN: &str = "unknown";
 
 #[derive(Clone, Debug)]
@@ -27,25 +30,25 @@ pub(crate) struct Process {
     pub(crate) parent_tgid: u32,
     pub(crate) start: Ktime,
     pub(crate) is_repaired: bool,
-    /// Its fork has been seen; what stands above is not a guess.
+    /// Its fork was reported. The fields above are no guess.
     pub(crate) is_forked: bool,
     pub(crate) image: Option<Arc<Image>>,
-    /// By that image's arguments.
+    /// Names of the hosts file in the arguments of that image.
     pub(crate) named_hosts: Arc<NamedHosts>,
-    pub(crate) attributes: Arc<[(String, Value)]>,
+    attributes: Arc<[(String, Value)]>,
     /// The span that its environment names.
-    pub(crate) context: Option<SpanContext>,
-    /// Likewise of its parent's, when it was forked.
+    context: Option<SpanContext>,
+    /// The span that the environment of its parent named when it was forked.
     inherited_context: Option<SpanContext>,
     executions: Vec<Execution>,
     failed_execs: Vec<FailedExec>,
     dropped_executions: u32,
     last_exec: Option<Ktime>,
-    /// For the root alone, which outlives its own end: that end.
+    /// The end of the root, which stays in the table until the trace ends.
     pub(crate) ended: Option<(Ktime, Death)>,
 }
 
-/// What a process has of its parent.
+/// What a new process has from its parent.
 pub(crate) struct Inheritance {
     image: Option<Arc<Image>>,
     named_hosts: Arc<NamedHosts>,
@@ -83,7 +86,7 @@ impl Process {
         }
     }
 
-    /// A forked process runs its parent's image until it execs.
+    /// A forked process runs its parent's image until its first exec.
     pub(crate) fn inherit(&mut self, parent: Inheritance) {
         self.inherited_context = parent.context;
         if self.image.is_none() {
@@ -92,7 +95,7 @@ impl Process {
         }
     }
 
-    /// What its children inherit.
+    /// What a child of it inherits.
     pub(crate) fn inheritance(&self) -> Inheritance {
         Inheritance {
             image: self.image.clone(),
@@ -102,16 +105,18 @@ impl Process {
         }
     }
 
-    /// The span that somebody between it and its parent has put it under: its environment names another one than its parent's.
-    pub(crate) fn adopted_by(&self) -> Option<SpanContext> {
-        self.context.filter(|context| self.inherited_context != Some(*context))
-    }
-
-    /// Takes on a new image; `false` for one that is not newer than the present one.
-    pub(crate) fn exec(&mut self, at: Ktime, anchor: &Anchor, image: Arc<Image>) -> bool {
+    /// Takes a new image. `false`: it has a newer one already.
+    pub(crate) fn exec(
+        &mut self,
+        at: Ktime,
+        anchor: &Anchor,
+        executed: Executed,
+        context: Option<SpanContext>,
+    ) -> bool {
         if self.last_exec.is_some_and(|last| last >= at) {
             return false;
         }
+        let Executed { image, attributes, .. } = executed;
         self.last_exec = Some(at);
         if self.executions.len() < EXECUTIONS {
             self.executions.push(Execution {
@@ -124,14 +129,16 @@ impl Process {
         }
         self.image = Some(image);
         self.named_hosts = Arc::default();
+        self.attributes = attributes;
+        self.context = context.or(self.context);
         true
     }
 
-    /// Takes note of an exec that failed. Those of a search along PATH, which tries a name in one folder after the other, are one.
+    /// Records a failed exec. A search along PATH tries a name in one folder after the other, and counts as one.
     pub(crate) fn fail_to_exec(&mut self, at: Ktime, anchor: &Anchor, file: String, errno: i32) {
         let is_search = |last: &&mut FailedExec| {
-            let has_come_between = self.executions.last().is_some_and(|execution| execution.at > last.at);
-            last.errno == errno && base_name(&last.file) == base_name(&file) && !has_come_between
+            let has_succeeded_since = self.executions.last().is_some_and(|execution| execution.at > last.at);
+            last.errno == errno && base_name(&last.file) == base_name(&file) && !has_succeeded_since
         };
         let at = anchor.wall_time(at.max(self.start));
         if let Some(last) = self.failed_execs.last_mut().filter(is_search) {
@@ -148,24 +155,66 @@ impl Process {
         name.filter(|name| !name.is_empty()).unwrap_or(UNKNOWN)
     }
 
-    pub(crate) fn into_span(self, tgid: u32, death: Option<Death>) -> ProcessSpan {
+    /// The span that a process between it and its parent chose as parent: its environment names another span than the
+    /// environment of its parent.
+    fn adopted_by(&self) -> Option<SpanContext> {
+        self.context.filter(|context| self.inherited_context != Some(*context))
+    }
+
+    /// Its span. Without a death it is unfinished.
+    pub(crate) fn draft(self, tgid: u32, end: Ktime, death: Option<Death>, trace_id: TraceId) -> Draft {
+        let (parent_id, links) = match self.adopted_by() {
+            Some(context) if context.trace_id == trace_id => {
+                let forked_by = self.parent_id.map(|span_id| SpanContext { span_id, ..context });
+                (Some(context.span_id), forked_by.into_iter().collect())
+            }
+            Some(context) => (self.parent_id, vec![context]),
+            None => (self.parent_id, Vec::new()),
+        };
+        Draft { parent_id, links, ..self.root_draft(tgid, end, death, None) }
+    }
+
+    /// Its span, if it is the root. The caller of process-tracer chose the parent, and the environment names the root itself.
+    pub(crate) fn root_draft(
+        self,
+        tgid: u32,
+        end: Ktime,
+        death: Option<Death>,
+        certificate: Option<Certificate>,
+    ) -> Draft {
+        let is_unfinished = death.is_none();
         let is_oom_victim = death.as_ref().is_some_and(|death| death.is_oom_victim);
         let (exit, usage) = death.map_or((None, None), |death| (Some(death.status), death.usage));
-        ProcessSpan {
-            pid: tgid,
-            parent_pid: self.parent_tgid,
-            forked_by: self.parent_id,
-            name: self.name().to_owned(),
-            is_fork: self.is_forked && self.last_exec.is_none(),
-            image: self.image,
-            executions: self.executions,
-            failed_execs: self.failed_execs,
-            dropped_executions: self.dropped_executions,
-            exit,
-            is_oom_victim,
-            usage,
-            attributes: self.attributes,
-            certificate: None,
+        Draft {
+            span_id: self.span_id,
+            parent_id: self.parent_id,
+            links: Vec::new(),
+            start: self.start,
+            end,
+            is_unfinished,
+            is_repaired: self.is_repaired,
+            subject: Subject::Process(Box::new(ProcessSpan {
+                pid: tgid,
+                parent_pid: self.parent_tgid,
+                forked_by: self.parent_id,
+                name: self.name().to_owned(),
+                is_fork: self.is_forked && self.last_exec.is_none(),
+                image: self.image,
+                executions: self.executions,
+                failed_execs: self.failed_execs,
+                dropped_executions: self.dropped_executions,
+                exit,
+                is_oom_victim,
+                usage,
+                attributes: self.attributes,
+                certificate,
+            })),
         }
+    }
+}
+
+impl Live for Process {
+    fn span_id(&self) -> SpanId {
+        self.span_id
     }
 }

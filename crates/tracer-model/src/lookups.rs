@@ -1,4 +1,4 @@
-//! Name lookups: which are under way, and which names they have given to addresses.
+//! Name lookups: the pending ones, their spans, and the names that they gave to addresses.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -9,19 +9,21 @@ use hashbrown::HashMap;
 
 use crate::{
     dns::{Answer, Message},
+    emit::{Draft, Emitter},
     event::{Identity, Transport},
+    id::SpanId,
     recent::Recent,
-    span::{LookupSpan, Reply},
+    span::{LookupSpan, Reply, Subject},
     time::Ktime,
 };
 
-/// Lookups under way that are remembered. A process may ask and never listen.
+/// Pending lookups that are remembered. A process may ask and never read the answer.
 const PENDING: usize = 4096;
 
-/// Names that are remembered, for all processes together. A name has at most 255 bytes.
+/// Names that are remembered for all processes together. A name has at most 255 bytes.
 const NAMES: usize = 16_384;
 
-/// What an answer has in common with its query.
+/// The facts that are the same in a question and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     asker: Identity,
@@ -31,22 +33,22 @@ struct Key {
     kind: String,
 }
 
-/// A lookup that is over.
+/// A lookup: pending, or over.
 #[derive(Debug)]
-pub(crate) struct Over {
+pub(crate) struct Lookup {
     pub(crate) asker: Identity,
-    pub(crate) start: Ktime,
-    pub(crate) end: Ktime,
-    pub(crate) span: LookupSpan,
+    start: Ktime,
+    end: Ktime,
+    span: LookupSpan,
 }
 
-/// Those under way, and what the others have found.
+/// The pending lookups, and the names that the others found.
 #[derive(Debug)]
 pub(crate) struct Lookups {
-    pending: HashMap<Key, Over>,
-    /// The name that a process last found an address by.
+    pending: HashMap<Key, Lookup>,
+    /// The last name that resolved to an address for a process.
     of_processes: Recent<(Identity, IpAddr), Arc<str>>,
-    /// The name that any process last found an address by.
+    /// The last name that resolved to an address for any process.
     of_all: Recent<IpAddr, Arc<str>>,
 }
 
@@ -55,7 +57,7 @@ impl Lookups {
         Self { pending: HashMap::new(), of_processes: Recent::new(NAMES), of_all: Recent::new(NAMES) }
     }
 
-    /// Takes in a message, and gives what has come to its end.
+    /// Takes a message. Returns the lookup that is over because of it.
     pub(crate) fn handle(
         &mut self,
         at: Ktime,
@@ -64,7 +66,7 @@ impl Lookups {
         local: SocketAddr,
         server: SocketAddr,
         message: Option<Message>,
-    ) -> Option<Over> {
+    ) -> Option<Lookup> {
         let Some(message) = message else {
             self.take_unread(at, asker, transport, local);
             return None;
@@ -80,20 +82,20 @@ impl Lookups {
             }
             let (name, kind) = (message.name, message.kind);
             let span = LookupSpan { name, kind, transport, local, server, attempts: 1, reply: Reply::None };
-            // Another one with the same key is not answered any more.
-            let former = self.pending.insert(key, Over { asker, start: at, end: at, span });
+            // An older lookup with the same key gets no answer any more.
+            let former = self.pending.insert(key, Lookup { asker, start: at, end: at, span });
             return former.or_else(|| self.oldest());
         };
-        // Of two questions with the same number the first is given up. Anybody can send what answers no question.
+        // Anyone can send an answer that nobody asked for.
         if !self.pending.get(&key).is_some_and(|over| over.span.name.eq_ignore_ascii_case(&message.name)) {
             return None;
         }
         let over = self.pending.remove(&key)?;
         self.learn(asker, &message.name, &answer);
-        Some(Over { end: at, span: LookupSpan { reply: Reply::Answer(answer), ..over.span }, ..over })
+        Some(Lookup { end: at, span: LookupSpan { reply: Reply::Answer(answer), ..over.span }, ..over })
     }
 
-    /// Whichever of the questions from there it answers, of none it is known any more that nobody has answered.
+    /// An unread answer may be for any question from that port. So all of them may have an answer.
     fn take_unread(&mut self, at: Ktime, asker: Identity, transport: Transport, local: SocketAddr) {
         for (key, over) in &mut self.pending {
             if (key.asker, key.transport, key.port) == (asker, transport, local.port()) {
@@ -103,8 +105,8 @@ impl Lookups {
         }
     }
 
-    /// Takes out the oldest, if there are too many.
-    fn oldest(&mut self) -> Option<Over> {
+    /// Removes the oldest one if there are too many.
+    fn oldest(&mut self) -> Option<Lookup> {
         if self.pending.len() <= PENDING {
             return None;
         }
@@ -120,13 +122,13 @@ impl Lookups {
         }
     }
 
-    /// The name that an address was last found by: by this process, else by any.
+    /// The last name that resolved to an address for this process, or else for any process.
     pub(crate) fn name_of(&self, process: Identity, address: IpAddr) -> Option<Arc<str>> {
         self.of_processes.get(&(process, address)).or_else(|| self.of_all.get(&address)).cloned()
     }
 
-    /// A process is dead: gives what it will get no answer to.
-    pub(crate) fn forget(&mut self, process: Identity) -> Vec<Over> {
+    /// A process is dead. Returns its pending lookups, which get no answer any more.
+    pub(crate) fn forget(&mut self, process: Identity) -> Vec<Lookup> {
         if self.pending.is_empty() {
             return Vec::new();
         }
@@ -136,10 +138,27 @@ impl Lookups {
         unanswered
     }
 
-    /// Gives all that is under way.
-    pub(crate) fn finish(&mut self) -> Vec<Over> {
+    /// Returns all pending lookups.
+    pub(crate) fn finish(&mut self) -> Vec<Lookup> {
         let mut unanswered: Vec<_> = self.pending.drain().map(|(_, over)| over).collect();
         unanswered.sort_by_key(|over| (over.start, over.asker));
         unanswered
+    }
+}
+
+impl Lookup {
+    /// Emits the span. `is_known`: the process that asked is known, and not only the root.
+    pub(crate) fn end(self, emitter: &mut Emitter, (parent_id, is_known): (SpanId, bool)) {
+        let span_id = emitter.new_id();
+        emitter.emit(Draft {
+            span_id,
+            parent_id: Some(parent_id),
+            links: Vec::new(),
+            start: self.start,
+            end: self.end,
+            is_unfinished: false,
+            is_repaired: !is_known,
+            subject: Subject::Lookup(Box::new(self.span)),
+        });
     }
 }

@@ -1,0 +1,71 @@
+//! What a trace is known to lack, and the certificate that follows from it.
+
+use crate::{
+    emit::Counts,
+    event::{Losses, Usage},
+    span::{Certificate, Gap},
+    time::{Anchor, Ktime},
+};
+
+/// Gaps that the certificate lists. Later ones add to the last of these.
+const GAPS: usize = 100;
+
+#[derive(Debug)]
+pub(crate) struct Audit {
+    gaps: Vec<Gap>,
+    /// Execs whose arguments or environment were too long to capture all of it.
+    truncated: u64,
+    /// The usage of the command and its descendants.
+    tree: Option<Box<Usage>>,
+    cpus: u32,
+    version: String,
+}
+
+impl Audit {
+    pub(crate) fn new(cpus: u32, version: String) -> Self {
+        Self { gaps: Vec::new(), truncated: 0, tree: None, cpus, version }
+    }
+
+    pub(crate) fn set_tree_usage(&mut self, usage: Usage) {
+        self.tree = Some(Box::new(usage));
+    }
+
+    /// Counts an exec whose text was not captured as a whole.
+    pub(crate) fn truncate(&mut self) {
+        self.truncated += 1;
+    }
+
+    /// Records that were lost since the last call.
+    pub(crate) fn lose(&mut self, anchor: &Anchor, at: Ktime, records: u64) {
+        let is_full = self.gaps.len() >= GAPS;
+        match self.gaps.last_mut() {
+            Some(last) if is_full => last.records += records,
+            _ => self.gaps.push(Gap { at: anchor.wall_time(at), records }),
+        }
+    }
+
+    /// The certificate. `counts` lacks the root itself. `has_root`: some event was about the root.
+    pub(crate) fn certify(
+        &mut self,
+        counts: Counts,
+        losses: Losses,
+        failed_expressions: u64,
+        has_root: bool,
+    ) -> Certificate {
+        Certificate {
+            is_complete: losses.is_none() && self.truncated == 0 && has_root,
+            processes: counts.processes + 1,
+            connections: counts.connections,
+            flows: counts.flows,
+            unix_connects: counts.unix_connects,
+            lookups: counts.lookups,
+            truncated: self.truncated,
+            failed_expressions,
+            losses,
+            gaps: std::mem::take(&mut self.gaps),
+            tree: self.tree.take(),
+            cpus: self.cpus,
+            version: self.version.clone(),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! TCP connections: from the first event of one to its span.
+
+use std::sync::Arc;
+
+use crate::{
+    emit::{Draft, Emitter},
+    event::{Change, Connection, ConnectionId, Direction},
+    id::SpanId,
+    peers::{Ends, Owner, Pairs},
+    span::{ConnectionSpan, Subject},
+    table::{Live, Table},
+    time::Ktime,
+};
+
+#[derive(Debug)]
+pub(crate) struct Connections {
+    table: Table<ConnectionId, LiveConnection>,
+    /// The established ones.
+    pairs: Pairs<ConnectionId>,
+}
+
+#[derive(Debug)]
+struct LiveConnection {
+    span_id: SpanId,
+    owner_id: SpanId,
+    /// The span of the other end, if a process of the tree owns it.
+    other_end: Option<SpanId>,
+    /// The name by which the owner found the peer's address.
+    host: Option<Arc<str>>,
+    start: Ktime,
+    established: Option<Ktime>,
+    is_repaired: bool,
+    latest: Connection,
+}
+
+impl Connections {
+    pub(crate) fn new() -> Self {
+        Self { table: Table::new(), pairs: Pairs::new() }
+    }
+
+    /// Whether this connection is alive.
+    pub(crate) fn has(&self, id: ConnectionId) -> bool {
+        self.table.get(id).is_some()
+    }
+
+    pub(crate) fn handle(
+        &mut self,
+        emitter: &mut Emitter,
+        at: Ktime,
+        id: ConnectionId,
+        owner: Owner,
+        change: Change,
+        latest: Connection,
+    ) {
+        if self.table.has_ended(id) {
+            return;
+        }
+        if !self.has(id) {
+            self.table.insert(id, LiveConnection::new(id, at, change, emitter.new_id(), &owner, latest));
+        }
+        let Some(connection) = self.table.get_mut(id) else { return };
+        // A dead owner that is forgotten is still the owner.
+        if owner.is_known {
+            connection.owner_id = owner.span_id;
+        }
+        connection.update(latest);
+        let ends = connection.ends();
+        match change {
+            Change::Opened | Change::Owned => {}
+            Change::Established => {
+                connection.established = Some(at);
+                self.join(id, ends);
+            }
+            Change::Closed => {
+                self.pairs.leave(ends, id);
+                if let Some(connection) = self.table.end(id) {
+                    connection.end(emitter, at, false);
+                }
+            }
+        }
+    }
+
+    /// A connection between two processes of the tree has two spans. They link to each other.
+    fn join(&mut self, id: ConnectionId, ends: Ends) {
+        let Some(other) = self.pairs.join(ends, id) else { return };
+        let span_id = |id| self.table.get(id).map(Live::span_id);
+        let (own_id, other_id) = (span_id(id), span_id(other));
+        for (id, other_end) in [(id, other_id), (other, own_id)] {
+            if let Some(connection) = self.table.get_mut(id) {
+                connection.other_end = other_end;
+            }
+        }
+    }
+
+    /// Ends all of them, since the trace ends. `may_be_closed`: events are missing that may have closed some.
+    pub(crate) fn finish(&mut self, emitter: &mut Emitter, at: Ktime, may_be_closed: bool) {
+        for (_, mut connection) in self.table.drain() {
+            connection.is_repaired |= may_be_closed;
+            connection.end(emitter, at, true);
+        }
+    }
+}
+
+impl LiveConnection {
+    /// A connection whose first event is `change`. If earlier events should exist, they were lost.
+    fn new(id: ConnectionId, at: Ktime, change: Change, span_id: SpanId, owner: &Owner, latest: Connection) -> Self {
+        use Direction::{Accept, Connect};
+        let is_first = matches!((latest.direction, change), (Connect, Change::Opened) | (Accept, Change::Established));
+        Self {
+            span_id,
+            owner_id: owner.span_id,
+            other_end: None,
+            host: owner.host.clone().filter(|_| latest.direction == Connect),
+            // An accepted connection starts when it is established. The kernel knows it one round trip earlier.
+            start: if change == Change::Established && latest.direction == Accept { at } else { id.opened },
+            established: None,
+            is_repaired: !is_first || !owner.is_known,
+            latest,
+        }
+    }
+
+    fn ends(&self) -> Ends {
+        let Connection { local, peer, network_namespace, .. } = self.latest;
+        Ends::new(local, peer, network_namespace)
+    }
+
+    /// Takes the latest state. If the kernel has removed a socket from its tables, the socket has lost its ends.
+    fn update(&mut self, latest: Connection) {
+        let local = if latest.local.port() == 0 { self.latest.local } else { latest.local };
+        let peer = if latest.peer.port() == 0 { self.latest.peer } else { latest.peer };
+        self.latest = Connection { local, peer, ..latest };
+    }
+
+    fn end(self, emitter: &mut Emitter, at: Ktime, is_unfinished: bool) {
+        let established = self.established.map(|at| emitter.anchor.wall_time(at.max(self.start)));
+        let span = ConnectionSpan { connection: self.latest, established, host: self.host };
+        emitter.emit(Draft {
+            span_id: self.span_id,
+            parent_id: Some(self.owner_id),
+            links: emitter.links_to(self.other_end),
+            start: self.start,
+            end: at,
+            is_unfinished,
+            is_repaired: self.is_repaired,
+            subject: Subject::Connection(Box::new(span)),
+        });
+    }
+}
+
+impl Live for LiveConnection {
+    fn span_id(&self) -> SpanId {
+        self.span_id
+    }
+}

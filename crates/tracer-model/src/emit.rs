@@ -1,0 +1,96 @@
+//! The way out of the model: ids for new spans, wall time for their ends, their number, and the queue of finished ones.
+
+use std::collections::VecDeque;
+
+use crate::{
+    context::SpanContext,
+    id::{IdGenerator, SpanId, TraceId},
+    span::{Span, Subject},
+    time::{Anchor, Ktime},
+};
+
+#[derive(Debug)]
+pub(crate) struct Emitter {
+    pub(crate) trace_id: TraceId,
+    pub(crate) anchor: Anchor,
+    ids: IdGenerator,
+    spans: VecDeque<Span>,
+    counts: Counts,
+}
+
+/// How many spans of each kind the trace has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) processes: u64,
+    pub(crate) connections: u64,
+    pub(crate) flows: u64,
+    pub(crate) unix_connects: u64,
+    pub(crate) lookups: u64,
+}
+
+/// A span, with the times of the kernel.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) span_id: SpanId,
+    pub(crate) parent_id: Option<SpanId>,
+    pub(crate) links: Vec<SpanContext>,
+    pub(crate) start: Ktime,
+    pub(crate) end: Ktime,
+    pub(crate) is_unfinished: bool,
+    pub(crate) is_repaired: bool,
+    pub(crate) subject: Subject,
+}
+
+impl Emitter {
+    pub(crate) fn new(trace_id: TraceId, anchor: Anchor, seed: [u8; 32]) -> Self {
+        Self { trace_id, anchor, ids: IdGenerator::new(seed), spans: VecDeque::new(), counts: Counts::default() }
+    }
+
+    pub(crate) fn new_id(&mut self) -> SpanId {
+        self.ids.span_id()
+    }
+
+    /// Links to another span of this trace.
+    pub(crate) fn links_to(&self, span: Option<SpanId>) -> Vec<SpanContext> {
+        span.map(|span_id| SpanContext { trace_id: self.trace_id, span_id }).into_iter().collect()
+    }
+
+    /// Makes a span that does not end before it starts.
+    pub(crate) fn span(&self, draft: Draft) -> Span {
+        Span {
+            trace_id: self.trace_id,
+            span_id: draft.span_id,
+            parent_id: draft.parent_id,
+            links: draft.links,
+            start: self.anchor.wall_time(draft.start),
+            end: self.anchor.wall_time(draft.end.max(draft.start)),
+            is_unfinished: draft.is_unfinished,
+            is_repaired: draft.is_repaired,
+            subject: draft.subject,
+        }
+    }
+
+    /// Adds a span to the finished ones.
+    pub(crate) fn emit(&mut self, draft: Draft) {
+        let count = match &draft.subject {
+            Subject::Process(_) => &mut self.counts.processes,
+            Subject::Connection(_) => &mut self.counts.connections,
+            Subject::Flow(_) => &mut self.counts.flows,
+            Subject::UnixConnect(_) => &mut self.counts.unix_connects,
+            Subject::Lookup(_) => &mut self.counts.lookups,
+        };
+        *count += 1;
+        let span = self.span(draft);
+        self.spans.push_back(span);
+    }
+
+    /// The oldest finished span.
+    pub(crate) fn poll(&mut self) -> Option<Span> {
+        self.spans.pop_front()
+    }
+
+    /// The number of finished spans so far.
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+}

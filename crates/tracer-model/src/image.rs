@@ -1,0 +1,106 @@
+//! What an exec adds to a process: its image as it is exported, and the user's attributes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    event::{Image, Names, Namespaces, Strings, Visibility},
+    expression::{Attributes, Failure},
+    redact::Policy,
+    span::Value,
+};
+
+/// Names by user and group id.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Accounts {
+    pub users: BTreeMap<u32, Arc<str>>,
+    pub groups: BTreeMap<u32, Arc<str>>,
+}
+
+/// Completes the images of a trace.
+#[derive(Debug)]
+pub(crate) struct Images {
+    attributes: Attributes,
+    arguments: Policy,
+    accounts: Accounts,
+    root_cgroup: Option<Arc<str>>,
+    root_namespaces: Option<Namespaces>,
+}
+
+/// An image after an exec, complete.
+#[derive(Debug)]
+pub(crate) struct Executed {
+    pub(crate) image: Arc<Image>,
+    /// The user's attributes.
+    pub(crate) attributes: Arc<[(String, Value)]>,
+    /// The arguments or the environment were too long to capture all of it.
+    pub(crate) is_truncated: bool,
+}
+
+impl Images {
+    pub(crate) fn new(attributes: Attributes, arguments: Policy, accounts: Accounts) -> Self {
+        Self { attributes, arguments, accounts, root_cgroup: None, root_namespaces: None }
+    }
+
+    /// Prepares for the first exec.
+    pub(crate) fn prepare(&self) {
+        self.arguments.prepare();
+    }
+
+    /// The user's attributes whose expressions failed.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
+        self.attributes.failures()
+    }
+
+    pub(crate) fn complete(&mut self, image: Arc<Image>, environment: Option<&Strings>, is_root: bool) -> Executed {
+        let (exported, is_redacted) = self.arguments.apply(&image.arguments);
+        let mut image = match exported {
+            Some(arguments) => Arc::new(Image { arguments, is_redacted, ..Arc::unwrap_or_clone(image) }),
+            None => image,
+        };
+        let is_truncated = image.arguments.is_truncated() || environment.is_some_and(Strings::is_truncated);
+        let attributes = self.attributes.evaluate(&image.arguments, environment).into();
+        self.place(&mut image);
+        self.add_cgroup(&mut image, is_root);
+        Executed { image, attributes, is_truncated }
+    }
+
+    /// Compares the namespaces with those of the root, and names the users and groups. The names are not valid in another
+    /// mount namespace, which has its own `/etc/passwd`.
+    fn place(&mut self, image: &mut Arc<Image>) {
+        // If the namespaces are unknown, nobody knows whether they are the same.
+        if image.visibility != Visibility::All {
+            return;
+        }
+        let root = *self.root_namespaces.get_or_insert(image.namespaces);
+        let image = Arc::make_mut(image);
+        let other = |own: u32, root: u32| if own == root { 0 } else { own };
+        let own = image.namespaces;
+        image.namespaces = Namespaces {
+            mount: other(own.mount, root.mount),
+            pid: other(own.pid, root.pid),
+            network: other(own.network, root.network),
+            user: other(own.user, root.user),
+        };
+        if image.namespaces.mount == 0 {
+            let Accounts { users, groups } = &self.accounts;
+            image.names = Names {
+                user: users.get(&image.user_id).cloned(),
+                real_user: users.get(&image.real_user_id).cloned(),
+                group: groups.get(&image.group_id).cloned(),
+                real_group: groups.get(&image.real_group_id).cloned(),
+            };
+        }
+    }
+
+    /// An image without a control group is in that of the root.
+    fn add_cgroup(&mut self, image: &mut Arc<Image>, is_root: bool) {
+        if image.cgroup.is_none() {
+            if self.root_cgroup.is_some() && image.visibility != Visibility::Ids {
+                Arc::make_mut(image).cgroup.clone_from(&self.root_cgroup);
+            }
+        } else if is_root {
+            self.root_cgroup.clone_from(&image.cgroup);
+        }
+    }
+}

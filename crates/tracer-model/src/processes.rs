@@ -1,0 +1,223 @@
+//! All processes of the tree: which are alive, which process has which parent, and their spans.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::{
+    context::SpanContext,
+    emit::{Draft, Emitter},
+    event::Identity,
+    id::SpanId,
+    image::Executed,
+    process::{Death, Process},
+    span::{Certificate, Span},
+    table::Table,
+    time::Ktime,
+};
+
+#[derive(Debug)]
+pub(crate) struct Processes {
+    table: Table<Identity, Process>,
+    /// The latest incarnation of each live pid. It shows when a pid is used again.
+    incarnations: HashMap<u32, Identity>,
+    root: Option<Identity>,
+    root_span_id: SpanId,
+    root_parent_id: Option<SpanId>,
+    root_name: String,
+}
+
+impl Processes {
+    pub(crate) fn new(root_span_id: SpanId, root_parent_id: Option<SpanId>, root_name: String) -> Self {
+        Self { table: Table::new(), incarnations: HashMap::new(), root: None, root_span_id, root_parent_id, root_name }
+    }
+
+    pub(crate) fn get(&self, identity: Identity) -> Option<&Process> {
+        self.table.get(identity)
+    }
+
+    pub(crate) fn is_root(&self, identity: Identity) -> bool {
+        self.root == Some(identity)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The span of a process. If the process is not known, it is the root's span and `false`.
+    pub(crate) fn span_of(&self, identity: Identity) -> (SpanId, bool) {
+        match self.table.span_of(identity) {
+            Some(span_id) => (span_id, true),
+            None => (self.root_span_id, false),
+        }
+    }
+
+    /// The span of a parent. No process has a younger parent, whatever the events say. So the tree has no circle.
+    fn parent_span(&self, child: Identity, parent: Identity) -> (SpanId, bool) {
+        if parent.start < child.start { self.span_of(parent) } else { (self.root_span_id, false) }
+    }
+
+    pub(crate) fn fork(&mut self, emitter: &mut Emitter, identity: Identity, parent: Identity, is_root: bool) {
+        if self.table.has_ended(identity) || self.get(identity).is_some_and(|known| known.is_forked) {
+            return;
+        }
+        let inherited = self.get(parent).map(Process::inheritance);
+        let (parent_id, is_known) = self.parent_span(identity, parent);
+        if is_root && self.root.is_none() {
+            self.root = Some(identity);
+        }
+        let is_the_root = self.is_root(identity);
+        if self.get(identity).is_none() {
+            let span_id = if is_the_root { self.root_span_id } else { emitter.new_id() };
+            self.insert(emitter, identity, Process::new(identity, span_id, self.root_parent_id));
+        }
+        let Some(process) = self.table.get_mut(identity) else { return };
+        process.is_forked = true;
+        process.parent_tgid = parent.tgid;
+        if is_the_root {
+            process.is_repaired = !is_root;
+        } else {
+            process.parent_id = Some(parent_id);
+            process.is_repaired = !is_known;
+            if let Some(inherited) = inherited {
+                process.inherit(inherited);
+            }
+        }
+    }
+
+    /// `false`: the process has a newer image already.
+    pub(crate) fn exec(
+        &mut self,
+        emitter: &Emitter,
+        at: Ktime,
+        identity: Identity,
+        executed: Executed,
+        context: Option<SpanContext>,
+    ) -> bool {
+        let Some(process) = self.table.get_mut(identity) else { return false };
+        process.exec(at, &emitter.anchor, executed, context)
+    }
+
+    pub(crate) fn fail_to_exec(&mut self, emitter: &Emitter, at: Ktime, identity: Identity, file: String, errno: i32) {
+        if let Some(process) = self.table.get_mut(identity) {
+            process.fail_to_exec(at, &emitter.anchor, file, errno);
+        }
+    }
+
+    pub(crate) fn exit(&mut self, emitter: &mut Emitter, at: Ktime, identity: Identity, death: Death) {
+        if self.is_root(identity) {
+            // Its span has the certificate of the whole trace, so it comes last.
+            if let Some(root) = self.table.get_mut(identity) {
+                root.ended = Some((at, death));
+            }
+        } else if let Some(process) = self.remove(identity) {
+            emitter.emit(process.draft(identity.tgid, at, Some(death), emitter.trace_id));
+        }
+    }
+
+    /// Makes sure that this process is known. If its fork was lost, the process gets the best place that its parent allows.
+    ///
+    /// `false`: the process ended already. So the event is late, or came twice.
+    pub(crate) fn ensure(&mut self, emitter: &mut Emitter, identity: Identity, parent: Identity) -> bool {
+        if let Some(known) = self.get(identity) {
+            return known.ended.is_none();
+        }
+        if self.table.has_ended(identity) {
+            return false;
+        }
+        let mut process = if self.root.is_none() {
+            // The first process of all is the root, even if its fork was lost.
+            self.root = Some(identity);
+            Process::new(identity, self.root_span_id, self.root_parent_id)
+        } else {
+            Process::new(identity, emitter.new_id(), Some(self.parent_span(identity, parent).0))
+        };
+        process.is_repaired = true;
+        process.parent_tgid = parent.tgid;
+        self.insert(emitter, identity, process);
+        true
+    }
+
+    fn insert(&mut self, emitter: &mut Emitter, identity: Identity, process: Process) {
+        let former = self.incarnations.get(&identity.tgid).copied();
+        if former.is_none_or(|former| former.start < identity.start) {
+            self.incarnations.insert(identity.tgid, identity);
+            // The pid is in use again. So its former process is dead, and its exit was lost.
+            if let Some(former) = former
+                && !self.is_root(former)
+                && let Some(mut dead) = self.table.end(former)
+            {
+                dead.is_repaired = true;
+                let draft = dead.draft(former.tgid, identity.start, None, emitter.trace_id);
+                emitter.emit(Draft { is_unfinished: false, ..draft });
+            }
+        }
+        self.table.insert(identity, process);
+    }
+
+    fn remove(&mut self, identity: Identity) -> Option<Process> {
+        if self.incarnations.get(&identity.tgid) == Some(&identity) {
+            self.incarnations.remove(&identity.tgid);
+        }
+        self.table.end(identity)
+    }
+
+    /// The processes that run now, as unfinished spans. The root's span lacks the certificate.
+    pub(crate) fn running(&self, emitter: &Emitter, at: Ktime) -> impl Iterator<Item = Span> {
+        let alive = self.table.iter().filter(|(_, process)| process.ended.is_none());
+        alive.map(move |(identity, process)| {
+            let process = process.clone();
+            emitter.span(if self.is_root(identity) {
+                process.root_draft(identity.tgid, at, None, None)
+            } else {
+                process.draft(identity.tgid, at, None, emitter.trace_id)
+            })
+        })
+    }
+
+    /// Ends all processes except the root, since the trace ends. `may_be_dead`: some exits may be missing.
+    ///
+    /// Returns the root, if any event was about it.
+    pub(crate) fn finish(
+        &mut self,
+        emitter: &mut Emitter,
+        at: Ktime,
+        may_be_dead: bool,
+    ) -> Option<(Identity, Process)> {
+        let mut root = None;
+        for (identity, mut process) in self.table.drain() {
+            process.is_repaired |= may_be_dead && process.ended.is_none();
+            if self.is_root(identity) {
+                root = Some((identity, process));
+            } else {
+                emitter.emit(process.draft(identity.tgid, at, None, emitter.trace_id));
+            }
+        }
+        root
+    }
+
+    /// Emits the span of the root. There is one in every trace, since every parent exists.
+    pub(crate) fn end_root(
+        &self,
+        emitter: &mut Emitter,
+        root: Option<(Identity, Process)>,
+        at: Ktime,
+        certificate: Certificate,
+    ) {
+        let (identity, mut process) = root.unwrap_or_else(|| {
+            let identity = Identity { tgid: 0, start: at };
+            let mut process = Process::new(identity, self.root_span_id, self.root_parent_id);
+            process.is_repaired = true;
+            (identity, process)
+        });
+        let image = process.image.get_or_insert_default();
+        if image.name().is_empty() {
+            Arc::make_mut(image).file.clone_from(&self.root_name);
+        }
+        let (end, death) = match process.ended.take() {
+            Some((end, death)) => (end, Some(death)),
+            None => (at, None),
+        };
+        emitter.emit(process.root_draft(identity.tgid, end, death, Some(certificate)));
+    }
+}
