@@ -10,6 +10,13 @@ const UID_LENGTH: usize = 36;
 ///
 /// docker, containerd, podman and CRI-O name the group `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`,
 /// `libpod-ID.scope` or just `ID`.
+///
+/// ```
+/// use tracer_model::cgroup::container_id;
+///
+/// let id = "4b825dc642cb6eb9a060e54bf8d69288fbee4904a1b2c3d4e5f60718293a4b5c";
+/// assert_eq!(container_id(&format!("/system.slice/docker-{id}.scope")), Some(id));
+/// ```
 #[must_use]
 pub fn container_id(path: &str) -> Option<&str> {
     components(path, ID_LENGTH).find_map(|component| {

@@ -1,4 +1,4 @@
-//! Trace context as environments carry it: `TRACEPARENT`, whose value is W3C Trace Context's `traceparent`.
+//! Trace context in environments: `TRACEPARENT` has the value of the header `traceparent` of W3C Trace Context.
 
 use std::{fmt, str::FromStr};
 
@@ -7,10 +7,20 @@ use crate::{
     strings::Strings,
 };
 
-/// The variable's name, as OpenTelemetry has it for environments.
+/// The name of the variable, by OpenTelemetry's specification of environment variables as carriers.
 pub const TRACEPARENT: &str = "TRACEPARENT";
 
 /// A span of some trace.
+///
+/// ```
+/// use tracer_model::context::SpanContext;
+///
+/// let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+/// let context: SpanContext = text.parse()?;
+/// assert_eq!(context.span_id.to_string(), "b7ad6b7169203331");
+/// assert_eq!(context.to_string(), text);
+/// # Ok::<(), tracer_model::context::ParseContextError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanContext {
     /// The trace.
@@ -20,7 +30,7 @@ pub struct SpanContext {
 }
 
 impl SpanContext {
-    /// The one that an environment names. As for getenv(3), the first of that name counts.
+    /// The span that an environment names. The first variable of that name counts, as for getenv(3).
     #[must_use]
     pub fn of_environment(environment: &Strings) -> Option<Self> {
         let value = |variable: &[u8]| -> Option<Vec<u8>> {
@@ -31,7 +41,7 @@ impl SpanContext {
     }
 }
 
-/// Not a `traceparent`.
+/// The text is not a `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a W3C trace context")]
 pub struct ParseContextError;
@@ -39,7 +49,7 @@ pub struct ParseContextError;
 impl FromStr for SpanContext {
     type Err = ParseContextError;
 
-    /// By W3C Trace Context, "Versioning of traceparent": of a later version what version 00 knows counts, and more may follow.
+    /// Accepts later versions too: they begin like version 00. See W3C Trace Context, "Versioning of traceparent".
     fn from_str(text: &str) -> Result<Self, ParseContextError> {
         let fields: Vec<_> = text.trim().split('-').collect();
         let [version, trace_id, span_id, flags, rest @ ..] = fields.as_slice() else { return Err(ParseContextError) };
@@ -54,7 +64,7 @@ impl FromStr for SpanContext {
 }
 
 impl fmt::Display for SpanContext {
-    /// Sampled, since it is being recorded.
+    /// With the flag "sampled", since process-tracer records it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00-{}-{}-01", self.trace_id, self.span_id)
     }
@@ -68,13 +78,13 @@ mod tests {
     const SPAN: &str = "b7ad6b7169203331";
 
     #[test]
-    fn what_goes_out_comes_in() {
+    fn a_written_context_can_be_read() {
         let context = SpanContext { trace_id: TraceId([0xab; 16]), span_id: SpanId([0xcd; 8]) };
         assert_eq!(context.to_string().parse(), Ok(context));
     }
 
     #[test]
-    fn what_is_malformed_is_none() {
+    fn malformed_contexts_are_refused() {
         let read = |text: &str| text.parse::<SpanContext>().is_ok();
         assert!(
             read(&format!("00-{TRACE}-{SPAN}-00")) && read(&format!("cc-{TRACE}-{SPAN}-01-what-the-future-brings"))
@@ -96,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_an_environment_counts() {
+    fn the_first_variable_of_an_environment_counts() {
         let (first, second) =
             (format!("TRACEPARENT=00-{TRACE}-{SPAN}-01"), format!("TRACEPARENT=00-{TRACE}-{}-01", "1".repeat(16)));
         let environment: Strings = ["TRACEPARENTS=x", "A=1", &first, &second].into_iter().collect();

@@ -1,4 +1,4 @@
-//! Trace and span ids: their hexadecimal form, and new ones from a seed that is passed in.
+//! Trace and span ids: their hexadecimal form, and new ids from a seed.
 
 use std::{fmt, str::FromStr};
 
@@ -10,9 +10,9 @@ pub enum ParseIdError {
     /// Too many or too few digits.
     #[error("{found} characters, expected {expected} hexadecimal digits")]
     Length {
-        /// Digits an id of this kind has.
+        /// Number of digits that such an id has.
         expected: usize,
-        /// Characters given.
+        /// Number of characters in the text.
         found: usize,
     },
     /// Not hexadecimal.
@@ -61,33 +61,41 @@ macro_rules! id {
 }
 
 id!(
-    /// 16 bytes, shown as 32 lower-case hexadecimal digits; upper case is accepted.
+    /// 16 bytes. They are shown as 32 lower-case hexadecimal digits. Upper case is accepted.
+    ///
+    /// ```
+    /// use tracer_model::TraceId;
+    ///
+    /// let id: TraceId = "0AF7651916CD43DD8448EB211C80319C".parse()?;
+    /// assert_eq!(id.to_string(), "0af7651916cd43dd8448eb211c80319c");
+    /// # Ok::<(), tracer_model::ParseIdError>(())
+    /// ```
     TraceId,
     16
 );
 id!(
-    /// 8 bytes, shown as 16 lower-case hexadecimal digits; upper case is accepted.
+    /// 8 bytes. They are shown as 16 lower-case hexadecimal digits. Upper case is accepted.
     SpanId,
     8
 );
 
-/// A stream of ids, as random as its seed.
+/// A stream of ids, as random as its seed. The same seed gives the same ids.
 #[derive(Debug)]
 pub struct IdGenerator(StdRng);
 
 impl IdGenerator {
-    /// A generator that yields the same ids for the same seed.
+    /// A generator of ids.
     #[must_use]
     pub fn new(seed: [u8; 32]) -> Self {
         Self(StdRng::from_seed(seed))
     }
 
-    /// The next trace id; never all zeros.
+    /// The next trace id. It is never all zeros.
     pub fn trace_id(&mut self) -> TraceId {
         TraceId(self.bytes())
     }
 
-    /// The next span id; never all zeros.
+    /// The next span id. It is never all zeros.
     pub fn span_id(&mut self) -> SpanId {
         SpanId(self.bytes())
     }
@@ -106,13 +114,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_parse_either_case_and_show_lower_case() {
+    fn ids_are_read_in_either_case_and_shown_in_lower_case() {
         let id: SpanId = "00F067AA0BA902B7".parse().unwrap();
         assert_eq!(id.to_string(), "00f067aa0ba902b7");
     }
 
     #[test]
-    fn malformed_ids_say_why() {
+    fn a_malformed_id_names_its_mistake() {
         let parse = |text: &str| text.parse::<TraceId>().unwrap_err();
         assert_eq!(parse(&"a".repeat(31)), ParseIdError::Length { expected: 32, found: 31 });
         assert_eq!(parse(&"a".repeat(33)), ParseIdError::Length { expected: 32, found: 33 });
@@ -123,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides_the_ids() {
+    fn the_same_seed_gives_the_same_ids() {
         let ids = |seed| {
             let mut ids = IdGenerator::new([seed; 32]);
             (ids.trace_id(), ids.span_id(), ids.span_id())

@@ -1,10 +1,10 @@
-//! A map of limited size that forgets its oldest entries.
+//! A map of limited size. It forgets its oldest entries.
 
 use std::{collections::VecDeque, hash::Hash};
 
 use hashbrown::HashMap;
 
-/// Its entries are as old as their keys: a new value does not make an entry younger.
+/// The age of an entry is that of its key. A new value does not make it younger.
 #[derive(Debug)]
 pub(crate) struct Recent<K, V> {
     limit: usize,
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_are_forgotten() {
+    fn the_oldest_entries_are_forgotten() {
         let mut recent = Recent::new(100);
         for key in 0..200 {
             recent.insert(key, ());

@@ -2,30 +2,38 @@
 
 use std::borrow::Cow;
 
-/// NUL-terminated strings, as argv and environ lie in memory: as much of them as was captured.
+/// Strings that end with NUL, as argv and environ have them in memory. They may be captured in part.
+///
+/// ```
+/// use tracer_model::event::Strings;
+///
+/// let captured = Strings { bytes: b"cc\0-c\0hel".to_vec(), size: 14 };
+/// assert_eq!(captured.iter().collect::<Vec<_>>(), ["cc", "-c", "hel"]);
+/// assert!(captured.is_truncated());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strings {
     /// The captured beginning.
     pub bytes: Vec<u8>,
-    /// Bytes there were in the process.
+    /// Number of bytes in the memory of the process.
     pub size: u64,
 }
 
 impl Strings {
-    /// Whether something is missing at the end.
+    /// Whether the end is missing.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         (self.bytes.len() as u64) < self.size
     }
 
-    /// The strings; bytes that are not UTF-8 become U+FFFD, since OpenTelemetry strings are UTF-8.
+    /// The strings. Bytes that are not UTF-8 become U+FFFD, since strings of OpenTelemetry are UTF-8.
     pub fn iter(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let bytes = self.bytes.strip_suffix(b"\0").unwrap_or(&self.bytes);
         let some = !self.bytes.is_empty();
         bytes.split(|byte| *byte == 0).filter(move |_| some).map(lossy)
     }
 
-    /// The same, of no more than `limit` captured bytes.
+    /// The first `limit` captured bytes of it.
     #[must_use]
     pub fn limited(&self, limit: usize) -> Self {
         Self { bytes: self.bytes[..self.bytes.len().min(limit)].to_vec(), size: self.size }
@@ -54,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strings_keep_empty_ones_and_mend_what_is_not_utf8() {
+    fn empty_strings_are_kept_and_invalid_utf8_is_replaced() {
         let strings: Strings = [&b"a"[..], b"", b"\xff"].into_iter().collect();
         assert_eq!(strings.iter().collect::<Vec<_>>(), ["a", "", "\u{fffd}"]);
         assert!(!strings.is_truncated());

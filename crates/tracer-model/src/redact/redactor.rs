@@ -12,7 +12,15 @@ use super::{
 };
 use crate::event::Strings;
 
-/// Takes secrets out of arguments.
+/// Removes secrets from arguments.
+///
+/// ```
+/// use tracer_model::{event::Strings, redact::Redactor};
+///
+/// let arguments: Strings = ["curl", "-u", "me:s3cret", "https://crates.example"].iter().collect();
+/// let redacted = Redactor::default().redact(&arguments).expect("a secret");
+/// assert_eq!(redacted.iter().nth(2).as_deref(), Some("me:***"));
+/// ```
 #[derive(Debug, Default)]
 pub struct Redactor {
     names: Names,

@@ -9,6 +9,12 @@ use super::{
 };
 
 /// A text that is not a command, without the secrets in it.
+///
+/// ```
+/// use tracer_model::redact::text;
+///
+/// assert_eq!(text("postgres://me:s3cret@db.example/"), "postgres://me:***@db.example/");
+/// ```
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
     let mut cuts = Vec::new();

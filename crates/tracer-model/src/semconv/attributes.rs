@@ -43,6 +43,29 @@ const fn of_loss(loss: &Loss) -> Attribute {
 /// The attributes of a span. The user's own attributes come last. They replace ours that have the same key.
 ///
 /// Each attribute borrows from the span, so that an encoder can write it where it belongs in one pass.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use tracer_model::{
+///     Span, SpanId, TraceId, Value,
+///     semconv::{NETWORK_PEER_ADDRESS, attributes},
+///     span::{Subject, UnixConnectSpan},
+/// };
+///
+/// let span = Span {
+///     trace_id: TraceId([1; 16]),
+///     span_id: SpanId([2; 8]),
+///     parent_id: None,
+///     links: Vec::new(),
+///     start: SystemTime::UNIX_EPOCH,
+///     end: SystemTime::UNIX_EPOCH,
+///     is_unfinished: false,
+///     is_repaired: false,
+///     subject: Subject::UnixConnect(Box::new(UnixConnectSpan { path: "/run/bus".to_owned(), error: None })),
+/// };
+/// let peer = attributes(&span).find(|(key, _)| *key == NETWORK_PEER_ADDRESS);
+/// assert_eq!(peer.map(|(_, value)| value.into_owned()), Some(Value::String("/run/bus".to_owned())));
+/// ```
 pub fn attributes(span: &Span) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
     let (rows, root, own): (_, &[Row], &[_]) = match &span.subject {
         Subject::Process(process) if process.certificate.is_some() => (PROCESS, ROOT, &process.attributes),
