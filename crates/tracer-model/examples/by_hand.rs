@@ -15,7 +15,7 @@ fn main() -> io::Result<()> {
     for span in trace() {
         writeln!(stdout(), "{}", span.name())?;
         for (key, value) in semconv::attributes(&span) {
-            writeln!(stdout(), "  {key} = {value:?}")?;
+            writeln!(stdout(), "  {key} = {:?}", value.into_owned())?;
         }
     }
     Ok(())
@@ -37,7 +37,12 @@ pub(crate) fn trace() -> Vec<Span> {
 }
 
 fn exec(at: Ktime, process: Identity, parent: Identity, file: &str) -> Event {
-    let image = Image { file: file.to_owned(), arguments: [file, "hello.c"].iter().collect(), ..Image::default() };
+    let image = Image {
+        file: file.to_owned(),
+        arguments: [file, "hello.c"].iter().collect(),
+        argument_count: 2,
+        ..Image::default()
+    };
     Event::Exec { at, process, parent, image: Arc::new(image), environment: None, context: None }
 }
 

@@ -1,4 +1,4 @@
-//! DNS messages, as far as they say which name stands for which addresses.
+//! DNS messages: which name has which addresses.
 
 use std::{
     net::IpAddr,
@@ -7,35 +7,36 @@ use std::{
 
 use domain::rdata::AllRecordData;
 
-/// A query, or the answer to one.
+/// A question, or the answer to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What an answer has in common with its query.
+    /// The number that is the same in a question and its answer.
     pub id: u16,
-    /// The name asked for, without the last dot.
+    /// The name in the question, without the last dot.
     pub name: String,
-    /// The type of record asked for, `A` or `AAAA` most of the time.
+    /// The type of the records in the question. It is usually `A` or `AAAA`.
     pub kind: String,
-    /// `None`: it is a query.
+    /// `None`: it is a question.
     pub answer: Option<Answer>,
 }
 
-/// What a name server has to say.
+/// The answer of a name server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// By its mnemonic, `NOERROR` or `NXDOMAIN` most of the time.
+    /// The response code. It is usually `NOERROR` or `NXDOMAIN`.
     pub code: String,
     /// The addresses.
     pub addresses: Vec<IpAddr>,
-    /// Other names that the name stands for, in order, without their last dots.
+    /// The names that the name is an alias for, in order, without their last dots.
     pub aliases: Vec<String>,
-    /// It did not fit into a datagram; the whole of it comes over TCP.
+    /// The answer was too large for a datagram. The whole answer comes over TCP.
     pub is_truncated: bool,
 }
 
 impl Message {
-    /// Reads one; `None` if that is none, or asks nothing. It comes from anywhere, so that a panic of the parser is no reason to
-    /// lose the trace.
+    /// Reads a message. `None` if it is malformed or has no question.
+    ///
+    /// Anyone can send a message. So a panic of the parser must not end the trace.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         catch_unwind(AssertUnwindSafe(|| Self::read(bytes))).ok()?
@@ -46,7 +47,7 @@ impl Message {
         let header = message.header();
         let question = message.sole_question().ok()?;
         let mut answer = Answer { code: header.rcode().to_string(), is_truncated: header.tc(), ..Answer::default() };
-        // Up to what is malformed.
+        // A malformed record ends the answer.
         for record in message.answer().ok()?.limit_to_in::<AllRecordData<_, _>>().map_while(Result::ok) {
             match record.data() {
                 AllRecordData::A(address) => answer.addresses.push(IpAddr::V4(address.addr())),
@@ -77,7 +78,7 @@ mod tests {
         \xc0\x10\0\x01\0\x01\0\0\0\x3c\0\x04\x0a\0\0\x07";
 
     #[test]
-    fn an_answer_names_addresses_and_aliases() {
+    fn an_answer_has_addresses_and_aliases() {
         let message = Message::parse(ANSWER).unwrap();
         assert_eq!((message.id, message.name.as_str(), message.kind.as_str()), (0x1234, "www.example.org", "A"));
         let expected = Answer {
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn queries_and_refusals_are_told_apart() {
+    fn a_question_has_no_answer_and_a_refusal_has_one() {
         let mut query = ANSWER[..33].to_vec();
         query[2..8].copy_from_slice(&[1, 0, 0, 1, 0, 0]);
         let message = Message::parse(&query).unwrap();
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_goes_round_in_circles_is_none() {
+    fn a_name_that_refers_to_itself_is_refused() {
         for pointer in [b"\xc0\x0c", b"\xc0\x0e", b"\xc0\xff"] {
             let message = [&ANSWER[..4], b"\0\x01\0\0\0\0\0\0", pointer, b"\0\x01\0\x01"].concat();
             assert_eq!(Message::parse(&message), None);

@@ -1,190 +1,198 @@
-//! What the kernel reports. Each event names its own process and parent, so that the model can repair the tree when
-//! events are missing.
+//! The events that a source reports. Each event names its process and the parent, so that the model can repair the tree
+//! if other events are missing.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{context::SpanContext, dns::Message, time::Ktime};
 pub use crate::{losses::Losses, strings::Strings};
 
-/// One incarnation of a pid: the pair is never reused.
+/// One incarnation of a pid. The kernel uses a pid again, but never the pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
-    /// Thread group id in the initial pid namespace: what users call the pid.
+    /// Thread group id in the initial pid namespace. Users call it the pid.
     pub tgid: u32,
-    /// When the group's leader was created.
+    /// Time at which the leader of the group was created.
     pub start: Ktime,
 }
 
-/// One report from the kernel.
+/// One report of a source.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A process was created.
     Fork {
-        /// The new process; its identity says when.
+        /// The new process. Its identity has the time.
         process: Identity,
         /// The process that called fork, vfork or clone.
         parent: Identity,
-        /// The wrapped command itself.
+        /// The new process is the traced command itself.
         is_root: bool,
     },
     /// A process replaced its image.
     Exec {
-        /// When.
+        /// Time of the event.
         at: Ktime,
-        /// Who.
+        /// The process.
         process: Identity,
-        /// Its parent at that moment, which may no longer be the process that forked it.
+        /// Its parent at that moment. It can be another process than the one that forked it.
         parent: Identity,
-        /// What it runs now.
+        /// The new image.
         image: Arc<Image>,
         /// Its environment, if it was read.
         environment: Option<Strings>,
         /// The span that its environment names, if that is known.
         context: Option<SpanContext>,
     },
-    /// A process could not replace its image.
+    /// A process failed to replace its image.
     FailedExec {
-        /// When.
+        /// Time of the event.
         at: Ktime,
-        /// Who.
+        /// The process.
         process: Identity,
         /// Its parent at that moment.
         parent: Identity,
-        /// The file name handed to exec.
+        /// The file name that the process passed to exec.
         file: String,
-        /// errno.
+        /// The errno of exec.
         error: i32,
     },
-    /// A process connected a unix socket, or could not.
+    /// A process called connect for a unix socket.
     UnixConnect {
-        /// When.
+        /// Time of the event.
         at: Ktime,
-        /// Who.
+        /// The process.
         process: Identity,
         /// Its parent at that moment.
         parent: Identity,
-        /// To what: a path as it was handed over, or `@` and the abstract name.
+        /// The path that the process passed, or `@` and the abstract name.
         path: String,
-        /// errno of its failure, if it failed.
+        /// The errno, if connect failed.
         error: Option<i32>,
     },
     /// The last thread of a process died.
     Exit {
-        /// When.
+        /// Time of the event.
         at: Ktime,
-        /// Who.
+        /// The process.
         process: Identity,
         /// Its parent at that moment.
         parent: Identity,
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
-        /// The kernel chose it when memory ran out.
+        /// The out-of-memory killer killed it.
         is_oom_victim: bool,
-        /// What it has used in its life, if that is known.
+        /// Its usage of the machine, if that is known.
         usage: Option<Box<Usage>>,
     },
     /// A TCP connection changed.
     Connection {
-        /// When.
+        /// Time of the event.
         at: Ktime,
-        /// Which.
+        /// The connection.
         id: ConnectionId,
-        /// The process that owns it: who called connect; for an accepted one, who listens, later who uses it.
+        /// The process that owns it: the one that called connect. The owner of an accepted connection is the process that
+        /// listens, and later the process that uses it.
         owner: Identity,
         /// What happened.
         change: Change,
-        /// What is known of it now.
+        /// Its state now.
         connection: Connection,
     },
-    /// A socket sent its first datagram to a peer, or this is what the flow has carried since.
+    /// A socket sent its first datagram to a peer, or these are the latest counts of the flow.
     Flow {
-        /// When the last datagram passed.
+        /// Time of the last datagram.
         at: Ktime,
-        /// Which.
+        /// The flow.
         id: FlowId,
         /// The process that sent the first datagram.
         owner: Identity,
-        /// It will carry no more: its owner is dead, or it has long been silent.
+        /// The flow has ended: its owner is dead, or it was silent for a long time.
         is_over: bool,
-        /// What is known of it now.
+        /// Its state now.
         flow: Flow,
     },
-    /// A process asked a name server, or was answered.
+    /// A process asked a name server, or got an answer.
     Dns {
-        /// When.
+        /// Time of the event.
         at: Ktime,
-        /// Who has asked.
+        /// The process that asked.
         asker: Identity,
-        /// By which way.
+        /// The transport.
         transport: Transport,
-        /// From where. Never a v4-mapped address.
+        /// The process's end. It is never a v4-mapped address.
         local: SocketAddr,
         /// The name server.
         server: SocketAddr,
-        /// What was said; `None`: an answer that could not be read.
+        /// The message. `None`: an answer that could not be read.
         message: Option<Message>,
     },
 }
 
-/// A program image, as exec set it up.
+/// A program image, as exec made it.
+///
+/// ```
+/// use tracer_model::event::Image;
+///
+/// let image = Image { file: "/bin/sh".into(), executable: Some("/usr/bin/dash".into()), ..Image::default() };
+/// assert_eq!(image.name(), "sh");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
-    /// The file name handed to exec, as invoked.
+    /// The file name that the process passed to exec.
     pub file: String,
-    /// Absolute path of the file that was mapped: the interpreter for a script, the target of a link.
+    /// Absolute path of the mapped file: the interpreter of a script, or the target of a link.
     pub executable: Option<String>,
     /// Working directory at exec.
     pub directory: Option<String>,
     /// The argument vector.
     pub arguments: Strings,
-    /// There were secrets in it.
+    /// The arguments had secrets, which are replaced.
     pub is_redacted: bool,
-    /// Its true length, also where not all of it was captured.
+    /// Length of the whole argument vector, also if only a part was captured.
     pub argument_count: u32,
-    /// How much of it the user who traces may see.
+    /// The part of it that the user who traces may see.
     pub visibility: Visibility,
     /// Effective user id.
     pub user_id: u32,
     /// Real user id.
     pub real_user_id: u32,
-    /// Path of its control group, version 2, from the hierarchy's root; `None`: the trace's root's.
+    /// Path of its control group, version 2, from the root of the hierarchy. `None`: the same as the root of the trace.
     pub cgroup: Option<Arc<str>>,
-    /// Process id in its own pid namespace; 0 if this and the next three are unknown.
+    /// Process id in its own pid namespace. If it is 0, this and the next three fields are unknown.
     pub vpid: u32,
-    /// Process id of its process group's leader; 0 where init has not made one.
+    /// Process id of the leader of its process group. It is 0 if the group has no leader.
     pub group_leader_pid: u32,
-    /// Likewise of its session's leader.
+    /// Process id of the leader of its session. It is 0 if the session has no leader.
     pub session_leader_pid: u32,
     /// Whether its session has a controlling terminal.
     pub is_interactive: bool,
-    /// The mapped file interprets the one handed to exec.
+    /// The mapped file interprets the file that was passed to exec.
     pub is_script: bool,
     /// Effective group id.
     pub group_id: u32,
     /// Real group id.
     pub real_group_id: u32,
-    /// From -20, the most favoured, to 19.
+    /// Niceness, from -20 to 19. Processes with -20 get the most CPU time.
     pub nice: i8,
-    /// Where it lives; in an image of a span 0 where that is where the root began.
+    /// Its namespaces. In the image of a span, a namespace is 0 if the root began in it.
     pub namespaces: Namespaces,
-    /// What those ids are called here.
+    /// The names of its users and groups on this machine.
     pub names: Names,
 }
 
-/// How much of a process the kernel would show to the user who traces. Less than all of it for setuid programs and what they
-/// run, unless that user is root.
+/// The part of a process that the kernel would show to the user who traces. It shows less of setuid programs and their
+/// children, unless that user is root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Visibility {
     /// Everything.
     #[default]
     All,
-    /// What /proc shows of any process to everybody: not its namespaces.
+    /// The facts that /proc shows to everybody. Its namespaces are not among them.
     Public,
-    /// Its ids only: /proc hides other users' processes.
+    /// Only its ids. /proc hides the processes of other users.
     Ids,
 }
 
-/// Namespaces by their inode numbers, as in /proc/PID/ns.
+/// The inode numbers of namespaces, as in /proc/PID/ns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Namespaces {
@@ -194,7 +202,7 @@ pub struct Namespaces {
     pub user: u32,
 }
 
-/// Names of an image's users and groups.
+/// Names of the users and groups of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Names {
@@ -205,8 +213,10 @@ pub struct Names {
 }
 
 impl Image {
-    /// The base name of the file as invoked, which is what people look for; of the mapped file where exec was given only
-    /// a descriptor, or where the name was lost. Empty if that is not known either.
+    /// The base name of the file that was passed to exec. People look for this name.
+    ///
+    /// If exec got only a descriptor, or if the name was lost, it is the base name of the mapped file. It is empty if that is
+    /// not known either.
     #[must_use]
     pub fn name(&self) -> &str {
         // A path below a descriptor is `/dev/fd/N/path`: Linux, fs/exec.c, alloc_bprm().
@@ -220,7 +230,7 @@ impl Image {
     }
 }
 
-/// The part of a path behind its last slash; the path itself if there is nothing.
+/// The part of a path after its last slash, or the path itself if that part is empty.
 #[must_use]
 pub fn base_name(path: &str) -> &str {
     match path.trim_end_matches('/').rsplit('/').next() {
@@ -230,6 +240,14 @@ pub fn base_name(path: &str) -> &str {
 }
 
 /// How a process ended.
+///
+/// ```
+/// use tracer_model::ExitStatus;
+///
+/// let killed = ExitStatus::from_wait_status(9);
+/// assert_eq!(killed, ExitStatus::Signal { number: 9, core_dumped: false });
+/// assert_eq!(killed.shell_code(), Some(137));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
     /// It called exit with this code.
@@ -238,15 +256,15 @@ pub enum ExitStatus {
     Signal {
         /// The signal's number.
         number: u8,
-        /// Whether a core was dumped.
+        /// The kernel dumped core.
         core_dumped: bool,
     },
-    /// The user who traces may not know.
+    /// The user who traces is not allowed to know.
     Withheld,
 }
 
 impl ExitStatus {
-    /// From a status as wait(2) gives it.
+    /// Reads a status of wait(2).
     #[must_use]
     pub fn from_wait_status(status: u32) -> Self {
         match status & 0x7f {
@@ -266,12 +284,12 @@ impl ExitStatus {
     }
 }
 
-/// A connection's identity: the kernel's socket and when it was opened. Sockets are reused, the pair is not.
+/// The identity of a connection. The kernel uses a socket again, but never the pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
-    /// The socket.
+    /// The kernel's socket.
     pub socket: u64,
-    /// When it was opened.
+    /// Time at which it was opened.
     pub opened: Ktime,
 }
 
@@ -280,15 +298,15 @@ pub struct ConnectionId {
 pub enum Change {
     /// connect() sent a SYN.
     Opened,
-    /// The handshake is done.
+    /// The handshake is complete.
     Established,
-    /// An accepted connection was first used by its owner.
+    /// The owner of an accepted connection used it for the first time.
     Owned,
-    /// Closed by its owner, or failed: see [`Connection::error`].
+    /// The owner closed it, or it failed: see [`Connection::error`].
     Closed,
 }
 
-/// What carries a question to a name server.
+/// The transport of a question to a name server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Transport {
@@ -296,52 +314,52 @@ pub enum Transport {
     Tcp,
 }
 
-/// Who began a connection.
+/// The end that began a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// The owner did.
+    /// The owner called connect.
     Connect,
-    /// The peer did.
+    /// The peer called connect, and the owner accepted.
     Accept,
 }
 
 /// An end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The owner's.
+    /// The owner's end.
     Local,
-    /// The peer's.
+    /// The peer's end.
     Remote,
 }
 
-/// What is known of a TCP connection.
+/// The state of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// Who began it.
+    /// The end that began it.
     pub direction: Direction,
-    /// Our end; port 0 while it is not bound. Never a v4-mapped address.
+    /// The owner's end. Its port is 0 while it is not bound. It is never a v4-mapped address.
     pub local: SocketAddr,
-    /// The other end. Never a v4-mapped address.
+    /// The other end. It is never a v4-mapped address.
     pub peer: SocketAddr,
-    /// A number for our end's network namespace: equal for the same namespace, and nothing else.
+    /// A number for the network namespace of the owner's end. It only says whether two namespaces are the same.
     pub network_namespace: u32,
-    /// Payload bytes written by the owner.
+    /// Payload bytes that the owner wrote.
     pub bytes_sent: u64,
     /// Payload bytes that came in.
     pub bytes_received: u64,
-    /// Segments sent again.
+    /// Number of segments that were sent again.
     pub retransmits: u32,
-    /// Smoothed round-trip time, microseconds; 0 before the first measurement.
+    /// Smoothed round-trip time in microseconds. It is 0 before the first measurement.
     pub round_trip_us: u32,
-    /// How much that varies: RTTVAR of RFC 6298, microseconds.
+    /// Variation of the round-trip time in microseconds: RTTVAR of RFC 6298.
     pub round_trip_variance_us: u32,
-    /// errno of its failure, if it failed.
+    /// The errno, if it failed.
     pub error: Option<i32>,
-    /// Once it is closed without a failure: which end was first.
+    /// The end that closed first, once it is closed without a failure.
     pub closed_by: Option<End>,
 }
 
-/// A flow's identity: the slot in which it is counted, and how many flows have had it before.
+/// The identity of a flow: the slot that counts it, and the number of flows that had the slot before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub struct FlowId {
@@ -349,20 +367,20 @@ pub struct FlowId {
     pub generation: u32,
 }
 
-/// What a UDP socket and a peer that it has sent to have sent each other.
+/// The datagrams between a UDP socket and a peer that it sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// When the first datagram passed.
+    /// Time of the first datagram.
     pub opened: Ktime,
-    /// Our end. Never a v4-mapped address.
+    /// The owner's end. It is never a v4-mapped address.
     pub local: SocketAddr,
-    /// The other end. Never a v4-mapped address.
+    /// The other end. It is never a v4-mapped address.
     pub peer: SocketAddr,
-    /// A number for our end's network namespace: equal for the same namespace, and nothing else.
+    /// A number for the network namespace of the owner's end. It only says whether two namespaces are the same.
     pub network_namespace: u32,
-    /// Datagrams sent.
+    /// Number of datagrams sent.
     pub datagrams_sent: u64,
-    /// Datagrams that came in.
+    /// Number of datagrams that came in.
     pub datagrams_received: u64,
     /// Payload bytes sent.
     pub bytes_sent: u64,
@@ -370,32 +388,32 @@ pub struct Flow {
     pub bytes_received: u64,
 }
 
-/// What a process has used in its life, all its threads together, as getrusage(2) and proc_pid_io(5) have it.
+/// The usage of a process in its whole life, with all its threads, as getrusage(2) and proc_pid_io(5) count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// CPU time in user mode, nanoseconds.
+    /// CPU time in user mode, in nanoseconds.
     pub user_ns: u64,
-    /// Likewise in kernel mode.
+    /// CPU time in kernel mode, in nanoseconds.
     pub system_ns: u64,
-    /// Largest resident set, bytes; what a shared one had before exec included.
+    /// Largest resident set in bytes, including the time before exec.
     pub peak_resident_bytes: u64,
-    /// Page faults that took no I/O.
+    /// Number of page faults without I/O.
     pub minor_faults: u64,
-    /// Page faults that did.
+    /// Number of page faults with I/O.
     pub major_faults: u64,
-    /// Times it gave up the processor by itself.
+    /// Number of times that it gave up the processor.
     pub voluntary_switches: u64,
-    /// Times it was taken away.
+    /// Number of times that the scheduler took the processor away.
     pub involuntary_switches: u64,
-    /// Bytes that read(2) and the like gave it, `rchar`.
+    /// Bytes that read(2) and similar calls returned: `rchar`.
     pub read_chars: u64,
-    /// Likewise `wchar`.
+    /// Bytes that write(2) and similar calls took: `wchar`.
     pub written_chars: u64,
-    /// Bytes fetched from storage, `read_bytes`.
+    /// Bytes read from storage: `read_bytes`.
     pub read_bytes: u64,
-    /// Bytes sent to storage, or to be sent, `write_bytes`.
+    /// Bytes written to storage, or waiting to be written: `write_bytes`.
     pub written_bytes: u64,
-    /// Threads it has created, the first one not among them.
+    /// Number of threads that it created, without the first one.
     pub threads: u64,
 }
 
@@ -404,7 +422,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wait_statuses_are_told_apart() {
+    fn exit_codes_signals_and_core_dumps_are_read_from_wait_statuses() {
         assert_eq!(ExitStatus::from_wait_status(0), ExitStatus::Code(0));
         assert_eq!(ExitStatus::from_wait_status(255 << 8), ExitStatus::Code(255));
         assert_eq!(ExitStatus::from_wait_status(9), ExitStatus::Signal { number: 9, core_dumped: false });
@@ -414,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_named_as_it_was_invoked() {
+    fn an_image_has_the_name_of_the_file_passed_to_exec() {
         let named = |file: &str, executable: Option<&str>| {
             let image = Image { file: file.into(), executable: executable.map(Into::into), ..Image::default() };
             image.name().to_owned()

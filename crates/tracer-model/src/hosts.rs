@@ -1,4 +1,4 @@
-//! The hosts file: which of the names that it gives to an address a command line names.
+//! The hosts file: the names of an address that also occur in a command line.
 
 use std::{
     cell::OnceCell,
@@ -9,35 +9,36 @@ use std::{
 
 use crate::event::Strings;
 
-/// A hosts file. It is read when it is first asked: some have a hundred thousand lines.
+/// A hosts file. It is parsed at the first question, since some have a hundred thousand lines.
 #[derive(Debug, Default)]
 pub struct Hosts {
     text: String,
     table: OnceCell<Table>,
 }
 
-/// Names are in lower case.
+/// The parsed file. Names are in lower case.
 #[derive(Debug, Default)]
 struct Table {
     of_addresses: HashMap<IpAddr, HashSet<Arc<str>>>,
     all: HashSet<Arc<str>>,
-    /// Bytes of the longest.
+    /// Length of the longest name in bytes.
     longest: usize,
 }
 
-/// Which names of the hosts file the arguments of one image name. They are looked at once: arguments may be long, and
-/// connections many.
+/// The names of the hosts file in the arguments of one image. The arguments are searched only once, since they may be long
+/// and a process may make many connections.
 #[derive(Debug, Default)]
 pub(crate) struct NamedHosts(OnceLock<Box<[Arc<str>]>>);
 
 impl Hosts {
-    /// Of the file's text, in the form of hosts(5).
+    /// A hosts file with this text, in the form of hosts(5).
     #[must_use]
     pub fn new(text: String) -> Self {
         Self { text, table: OnceCell::new() }
     }
 
-    /// The name of an address that a process was given among its arguments: by that it has found it, unless it was given several.
+    /// The name of an address in the arguments of a process. `None` if they have several of its names: nobody knows which one the
+    /// process used.
     pub(crate) fn name_in(&self, address: IpAddr, arguments: &Strings, named: &NamedHosts) -> Option<Arc<str>> {
         let table = self.table.get_or_init(|| Table::read(&self.text));
         let names = table.of_addresses.get(&address)?;
@@ -62,11 +63,11 @@ impl Table {
         table
     }
 
-    /// Each once.
+    /// The names in the arguments, without repetition.
     fn named_in(&self, arguments: &Strings) -> Box<[Arc<str>]> {
         let mut found = HashSet::new();
         let mut lower = String::new();
-        // The first one is what the program is called.
+        // The first argument is the name of the program.
         for argument in arguments.iter().skip(1) {
             for word in hosts_in(&argument).filter(|word| word.len() <= self.longest) {
                 lower.clear();
@@ -79,12 +80,12 @@ impl Table {
     }
 }
 
-/// The words of a text that may be hosts: neither parts of longer names nor folders of a path.
+/// The words of a text that may be hosts. Parts of longer names and folders of a path are not hosts.
 fn hosts_in(text: &str) -> impl Iterator<Item = &str> {
     let is_part = |character: char| character.is_alphanumeric() || "-._".contains(character);
     let words = text.split(move |character| !is_part(character));
     words.filter_map(move |word| {
-        // Both are of the same text.
+        // Both are parts of the same text.
         let before = &text[..word.as_ptr() as usize - text.as_ptr() as usize];
         let is_of_path = before.ends_with('/') && !before.ends_with("//");
         let word = word.strip_suffix('.').unwrap_or(word);
@@ -115,7 +116,7 @@ nonsense
     }
 
     #[test]
-    fn a_name_is_found_where_it_stands_as_a_host() {
+    fn a_host_is_found_in_any_form_of_argument() {
         for argument in [
             "db.test",
             "http://db.test/x",
@@ -138,7 +139,7 @@ nonsense
     }
 
     #[test]
-    fn what_only_looks_like_it_is_no_name() {
+    fn parts_of_names_and_paths_are_not_hosts() {
         for arguments in [
             &[][..],
             &["xdb.test"],
@@ -160,12 +161,12 @@ nonsense
     }
 
     #[test]
-    fn the_arguments_of_an_image_are_looked_at_once() {
+    fn the_arguments_of_an_image_are_searched_once() {
         let (hosts, named) = (Hosts::new(HOSTS.to_owned()), NamedHosts::default());
         let name_in = |address: &str, arguments: &[&str]| {
             hosts.name_in(address.parse().unwrap(), &arguments.iter().collect(), &named).map(|name| name.to_string())
         };
-        // Not at all where there is nothing to find.
+        // The arguments are not searched if the address has no name.
         assert_eq!(name_in("10.0.0.9", &["x", "db", "six"]), None);
         assert_eq!(name_in("10.0.0.1", &["x", "db", "six"]).as_deref(), Some("db"));
         for _ in 0..2 {
@@ -176,7 +177,7 @@ nonsense
     }
 
     #[test]
-    fn of_several_names_nobody_knows_which_it_was() {
+    fn several_names_of_an_address_give_no_name() {
         assert_eq!(name("10.0.0.1", &["db", "primary"]), None);
         assert_eq!(name("10.0.0.1", &["db", "DB", "localhost"]).as_deref(), Some("db"));
     }

@@ -1,10 +1,11 @@
-//! The process-tree model: kernel events in, finished spans out.
+//! The model of the process tree: events in, finished spans out.
 //!
-//! Sans-IO: nothing here reads a clock, a file, the environment or a random number generator; what is needed of them is
-//! passed in. Any sequence of events, however incomplete, leaves the model consistent: each span ends once, no span ends
-//! before it starts, and every parent exists. Memory is bounded by what is alive, not by what has happened.
+//! The model does no I/O. It reads no clock, file, environment or random numbers: the caller passes them in.
 //!
-//! The drive loop of a caller:
+//! The model stays consistent for any sequence of events, even if many are missing. Each span ends once. No span ends before
+//! it starts. Every parent exists. The memory depends on the number of live processes, not on the length of the trace.
+//!
+//! A caller does this:
 //!
 //! ```
 //! use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! A finished span, as plain typed data. How it looks in OpenTelemetry is [`crate::semconv`]'s to say.
+//! A finished span, as plain typed data. [`crate::semconv`] says how it looks in OpenTelemetry.
 
 use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::SystemTime};
 
@@ -16,23 +16,23 @@ pub struct Span {
     pub trace_id: TraceId,
     /// Its own id.
     pub span_id: SpanId,
-    /// Its parent; for the root span whatever called us, if that is known.
+    /// Its parent. The parent of the root span is the span that called process-tracer, if that is known.
     pub parent_id: Option<SpanId>,
-    /// Other spans that it has to do with.
+    /// Related spans.
     pub links: Vec<SpanContext>,
-    /// When it began.
+    /// Time at which it began.
     pub start: SystemTime,
-    /// When it ended; never before `start`.
+    /// Time at which it ended. It is never before `start`.
     pub end: SystemTime,
     /// It was still alive when the trace ended.
     pub is_unfinished: bool,
-    /// Some of its events were lost; what later ones carried stands in for them.
+    /// Some of its events were lost. The facts come from later ones.
     pub is_repaired: bool,
-    /// What it is about.
+    /// Its subject.
     pub subject: Subject,
 }
 
-/// What a span is about.
+/// The subject of a span.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Subject {
     /// A process.
@@ -54,157 +54,157 @@ pub struct ProcessSpan {
     pub pid: u32,
     /// The process that forked it.
     pub parent_pid: u32,
-    /// That one's span, which is not the parent where the environment names another.
+    /// The span of that process. It is not the parent if the environment names another span.
     pub forked_by: Option<SpanId>,
-    /// Span name.
+    /// Name of the span.
     pub name: String,
-    /// What it ran last; its parent's image if it never called exec, `None` if that is not known.
+    /// Its last image. If it never called exec, it is that of its parent. `None` if it is not known.
     pub image: Option<Arc<Image>>,
-    /// Each exec, in order.
+    /// All execs, in order.
     pub executions: Vec<Execution>,
-    /// Execs that failed, in order, if they are reported.
+    /// All failed execs, in order, if the source reports them.
     pub failed_execs: Vec<FailedExec>,
-    /// Execs beyond the limit of one span, not listed.
+    /// Number of execs beyond the limit of one span. They are not listed.
     pub dropped_executions: u32,
     /// It never called exec.
     pub is_fork: bool,
-    /// How it ended; `None` while unfinished.
+    /// Its exit status. `None` while it is alive.
     pub exit: Option<ExitStatus>,
-    /// The kernel chose it when memory ran out.
+    /// The out-of-memory killer killed it.
     pub is_oom_victim: bool,
-    /// What it has used, if that is known.
+    /// Its usage of the machine, if that is known.
     pub usage: Option<Box<Usage>>,
-    /// The user's attributes, by the last exec.
+    /// The user's attributes at its last exec.
     pub attributes: Arc<[(String, Value)]>,
-    /// On the root span: what this trace is worth.
+    /// On the root span: what the trace has, and what it lacks.
     pub certificate: Option<Certificate>,
 }
 
 /// One successful exec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Execution {
-    /// When.
+    /// Time of the exec.
     pub at: SystemTime,
-    /// The file that was mapped.
+    /// The mapped file.
     pub executable: Option<String>,
     /// The beginning of the argument vector.
     pub arguments: Strings,
 }
 
-/// An exec that failed, perhaps tried in several places.
+/// A failed exec. A search along PATH counts as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedExec {
-    /// When, the last time.
+    /// Time of the last attempt.
     pub at: SystemTime,
-    /// The file name handed to exec, the last time.
+    /// The file name of the last attempt.
     pub file: String,
-    /// Why.
+    /// The errno.
     pub errno: i32,
-    /// How many files of that name were tried.
+    /// Number of attempts with a file of that name.
     pub attempts: u32,
 }
 
-/// What a trace is worth: how much it holds, and what it is known to lack.
+/// The certificate of a trace: what it has, and what it is known to lack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// Nothing is known to be missing.
     pub is_complete: bool,
-    /// Process spans in the trace, the root among them.
+    /// Number of process spans in the trace, with the root.
     pub processes: u64,
-    /// Connection spans in the trace.
+    /// Number of connection spans in the trace.
     pub connections: u64,
-    /// Flow spans in the trace.
+    /// Number of flow spans in the trace.
     pub flows: u64,
-    /// Spans of connections to unix sockets in the trace.
+    /// Number of spans of connections to unix sockets in the trace.
     pub unix_connects: u64,
-    /// Lookup spans in the trace.
+    /// Number of lookup spans in the trace.
     pub lookups: u64,
-    /// Execs whose arguments or environment were longer than what is captured.
+    /// Number of execs whose arguments or environment were too long to capture all of it.
     pub truncated: u64,
-    /// User attributes left out since their expression failed.
+    /// Number of user attributes left out because their expression failed.
     pub failed_expressions: u64,
-    /// What is missing, by cause.
+    /// What is missing, by kind.
     pub losses: Losses,
-    /// When the ring buffer had run over, as far as that was noticed in time.
+    /// The moments at which a full buffer had lost records, as far as they were noticed.
     pub gaps: Vec<Gap>,
-    /// What the command and all its descendants that were waited for have used, as wait4(2) tells: the largest resident set of
-    /// any one of them, and of bytes only those from and to storage.
+    /// The usage of the command and all descendants that were waited for, as wait4(2) counts it. The resident set is the largest
+    /// of any one process. Bytes are only those of storage.
     pub tree: Option<Box<Usage>>,
-    /// Processors that the command could use at once when it began.
+    /// Number of processors that the command could use at once when it began.
     pub cpus: u32,
-    /// The tracer's version.
+    /// The version of process-tracer.
     pub version: String,
 }
 
-/// Records that were lost to a full ring buffer by some moment, since the one before.
+/// Records that a full buffer lost since the gap before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// When it was noticed, a fraction of a second later at most.
+    /// Time at which the loss was noticed, at most a fraction of a second later.
     pub at: SystemTime,
-    /// How many.
+    /// Number of records.
     pub records: u64,
 }
 
 /// One TCP connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionSpan {
-    /// What was known at its end.
+    /// Its last state.
     pub connection: Connection,
-    /// When the handshake was done, if it ever was.
+    /// Time at which the handshake was complete, if it ever was.
     pub established: Option<SystemTime>,
-    /// The name by which the peer's address was found.
+    /// The name by which the owner found the peer's address.
     pub host: Option<Arc<str>>,
 }
 
-/// What a UDP socket and a peer that it has sent to have sent each other, from the first datagram to the last.
+/// A UDP flow: the datagrams between a socket and a peer that it sent to, from the first one to the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowSpan {
-    /// What was known at its end.
+    /// Its last state.
     pub flow: Flow,
-    /// The name by which the peer's address was found.
+    /// The name by which the owner found the peer's address.
     pub host: Option<Arc<str>>,
 }
 
-/// One call of connect for a unix socket; a moment.
+/// One call of connect for a unix socket. Its span is a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnixConnectSpan {
-    /// A path as it was handed over, or `@` and the abstract name.
+    /// The path that the process passed, or `@` and the abstract name.
     pub path: String,
-    /// errno of its failure, if it failed.
+    /// The errno, if connect failed.
     pub error: Option<i32>,
 }
 
 /// One question to a name server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupSpan {
-    /// The name asked for.
+    /// The name that the process asked for.
     pub name: String,
-    /// The type of record.
+    /// The type of the records that it asked for.
     pub kind: String,
-    /// By which way it went.
+    /// The transport.
     pub transport: Transport,
-    /// Our end.
+    /// The process's end.
     pub local: SocketAddr,
     /// The name server.
     pub server: SocketAddr,
-    /// How often it was asked.
+    /// Number of times that the process asked.
     pub attempts: u32,
-    /// What it said.
+    /// The answer of the name server.
     pub reply: Reply,
 }
 
-/// What has come of a question to a name server.
+/// The answer to a question to a name server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Nothing.
+    /// There was no answer.
     None,
-    /// Something that could not be read, or that was for another question from the same port.
+    /// An answer that could not be read. It may be for another question from the same port.
     Unread,
-    /// This.
+    /// This answer.
     Answer(Answer),
 }
 
-/// An attribute's value, of OpenTelemetry's types.
+/// The value of an attribute, of OpenTelemetry's types.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum Value {
@@ -219,7 +219,7 @@ pub enum Value {
 }
 
 impl Span {
-    /// The process, if it is the span of one.
+    /// The process, if it is the span of a process.
     #[must_use]
     pub fn process(&self) -> Option<&ProcessSpan> {
         match &self.subject {
@@ -228,7 +228,7 @@ impl Span {
         }
     }
 
-    /// The span's name.
+    /// The name of the span.
     #[must_use]
     pub fn name(&self) -> Cow<'_, str> {
         match &self.subject {
@@ -244,7 +244,7 @@ impl Span {
     }
 }
 
-/// An end, by the name of its host if there is one.
+/// An end, with the name of its host if there is one.
 fn named(host: Option<&str>, end: SocketAddr) -> String {
     match host {
         Some(host) => format!("{host}:{}", end.port()),
