@@ -1,4 +1,4 @@
-//! What holds of any history, however broken.
+//! The properties of any trace, even if most events are missing.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod story;
@@ -15,7 +15,7 @@ use tracer_model::{
     span::Subject,
 };
 
-/// A few pids, each with a few incarnations.
+/// A process with one of a few pids, each with a few incarnations.
 fn identity() -> impl Strategy<Value = Identity> {
     (1_u32..8, 0_u64..4).prop_map(|(tgid, start)| Identity { tgid, start: Ktime(100 * start) })
 }
@@ -82,7 +82,8 @@ fn spans_of(events: &[Event], end: Ktime, losses: Losses) -> Vec<Span> {
     spans
 }
 
-/// Each span once, each parent there, none that ends or has an event before it starts, the root last and its counts right.
+/// Checks that each span occurs once and has its parent, and that no span ends or has an event before it starts. The root is
+/// last, and its counts are right.
 fn assert_consistent(spans: &[Span]) {
     let ids: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
     assert_eq!(ids.len(), spans.len(), "a span id recurs");
@@ -121,7 +122,7 @@ fn assert_consistent(spans: &[Span]) {
     assert_eq!(certificate.connections, spans.len() as u64 - processes - lookups - flows - unix_connects);
 }
 
-/// A process ends once: its pid and start name one span.
+/// Checks that a process ends once: no two spans have the same pid and start.
 fn assert_each_process_once(spans: &[Span]) {
     let mut seen = HashSet::new();
     for span in spans {
@@ -144,7 +145,7 @@ proptest! {
     }
 
     #[test]
-    fn a_process_that_was_named_has_a_span(events in vec(event(), 0..60)) {
+    fn each_process_in_an_event_has_a_span(events in vec(event(), 0..60)) {
         let named: HashSet<(u32, u64)> = events
             .iter()
             .filter_map(|event| match event {
@@ -188,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn a_whole_history_gives_exactly_its_tree(steps in vec((any::<Index>(), 0_u8..4), 0..120)) {
+    fn a_complete_history_gives_exactly_its_tree(steps in vec((any::<Index>(), 0_u8..4), 0..120)) {
         let mut history = History::new();
         for (which, what) in steps {
             history.step(which, what);
@@ -251,7 +252,7 @@ proptest! {
     }
 }
 
-/// A history in which everything happens in order. No pid is used twice; the processes run until they are told to end.
+/// A complete history in order. No pid is used twice. The processes run until a step ends them.
 struct History {
     events: Vec<Event>,
     now: u64,
@@ -309,7 +310,7 @@ impl History {
     }
 }
 
-/// Pieces that expressions are made of, and some that they are not.
+/// Pieces of expressions, and some invalid ones.
 fn expression() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         prop::sample::select(vec![
@@ -385,7 +386,7 @@ fn expression() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_expression_makes_us_panic(source in expression()) {
+    fn no_expression_causes_a_panic(source in expression()) {
         if let Ok(attribute) = Attribute::compile(&format!("a={source}")) {
             let mut attributes: Attributes = [attribute].into_iter().collect();
             let arguments: Strings = ["cc", "-O2", "a.c", "", "ä"].into_iter().collect();

@@ -1,7 +1,7 @@
-//! What is hidden of arguments, and what stays.
+//! The arguments that are hidden, and those that stay.
 //!
-//! One case a line: `given => expected`, or `given` alone if it stays as it is. Arguments are separated by spaces; `«…»` holds one
-//! with spaces in it. Every secret is `hunter2`, or begins so, except for tokens that are known by their prefixes.
+//! Each line is a case: `given => expected`, or only `given` if nothing changes. Spaces separate arguments. `«…»` is one argument
+//! with spaces. Every secret is `hunter2` or begins with it, except tokens, which are known by their prefixes.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::LazyLock;
@@ -113,7 +113,7 @@ mkdir -p a
 cp -pr a b
 "#;
 
-/// Pairs within others, JSON, headers, URLs and tokens.
+/// Pairs within pairs, JSON, headers, URLs and tokens.
 const TEXTS: &str = r#"
 docker run --env=DB_PASSWORD=hunter2 img => docker run --env=DB_PASSWORD=*** img
 docker run --env DB_PASSWORD=hunter2 img => docker run --env DB_PASSWORD=*** img
@@ -207,7 +207,7 @@ git commit -m «Token: refresh is broken»
 docker run -v /token:/run -vsecret:/run img
 "#;
 
-/// Options and operands that mean something to one program alone.
+/// Options and operands of a single program.
 const PROGRAMS: &str = r#"
 mysql -uroot -phunter2 db => mysql -uroot -p*** db
 mysql -Bphunter2 db => mysql -Bp*** db
@@ -393,7 +393,7 @@ fn cases(table: &str) -> impl Iterator<Item = (Vec<String>, Vec<String>)> {
 fn arguments(line: &str) -> Vec<String> {
     let (mut arguments, mut rest) = (Vec::new(), line);
     while !rest.is_empty() {
-        // `--a=«b c»` does not occur: the marks are around all of an argument.
+        // `--a=«b c»` does not occur: the marks surround a whole argument.
         let (argument, behind) = match rest.strip_prefix('«') {
             Some(quoted) => quoted.split_once('»').unwrap(),
             None => rest.split_at(rest.find(' ').unwrap_or(rest.len())),
@@ -448,7 +448,7 @@ fn harmless_text_stays() {
 }
 
 #[test]
-fn what_has_been_replaced_stays_replaced() {
+fn a_second_redaction_changes_nothing() {
     let redactor = Redactor::default();
     for (_, expected) in SECRETS.iter().flat_map(|table| cases(table)) {
         assert_eq!(redacted(&redactor, &expected), expected);
@@ -456,7 +456,7 @@ fn what_has_been_replaced_stays_replaced() {
 }
 
 #[test]
-fn what_is_cut_stays_cut() {
+fn redacted_arguments_are_still_truncated() {
     let whole: Strings = ["x", "--password=hunter2", "rest"].into_iter().collect();
     let cut = Strings { size: whole.size + 100, ..whole };
     let redacted = Redactor::default().redact(&cut).unwrap();
@@ -465,7 +465,7 @@ fn what_is_cut_stays_cut() {
 }
 
 #[test]
-fn users_name_their_own_secrets_and_those_that_are_none() {
+fn users_add_and_remove_names_of_secrets() {
     let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Pattern>>();
     let redactor = Redactor::new(patterns(&["*_dsn", "plan"]), patterns(&["build_token"]));
     for (given, expected) in cases(
@@ -486,11 +486,11 @@ x --npm-token=hunter2 => x --npm-token=***
 }
 
 #[test]
-fn a_text_that_is_no_command_is_searched_too() {
+fn a_text_that_is_not_a_command_is_searched_too() {
     assert_eq!(text("https://me:hunter2@host/?token=hunter2&a=b"), "https://me:***@host/?token=***&a=b");
 }
 
-/// What secrets, their names and scripts are made of.
+/// Pieces of secrets, names and scripts.
 const FRAGMENTS: [&str; 88] = [
     "pass",
     "word",
@@ -585,7 +585,7 @@ const FRAGMENTS: [&str; 88] = [
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8192))]
 
-    /// The first look has no false negatives, and no text makes the rules panic or change what is no secret's.
+    /// The first look has no false negatives. No text causes a panic or changes more than a secret.
     #[test]
     fn the_first_look_misses_nothing(arguments in vec(vec(select(&FRAGMENTS), 0..8), 1..5)) {
         let arguments: Vec<String> = arguments.iter().map(|fragments| fragments.concat()).collect();
@@ -594,7 +594,7 @@ proptest! {
         let redactor = &*REDACTOR;
         let all = redactor.redact_without_first_look(&given);
         prop_assert_eq!(redactor.redact(&given), all.clone());
-        // What stays is in its order: nothing is added but the marks.
+        // The rest keeps its order, and only the marks are added.
         for (before, after) in arguments.iter().zip(all.iter().flat_map(Strings::iter)) {
             let mut rest = before.chars();
             let is_left = after.replace("***", "").chars().all(|kept| rest.any(|c| c == kept));
@@ -604,8 +604,8 @@ proptest! {
     }
 }
 
-/// Work grows with the size of the arguments, not with its square. No time is asserted: with quadratic work this test takes
-/// minutes in a debug build, instead of seconds.
+/// The work grows with the size of the arguments, and not with its square. The test asserts no time. With quadratic work it
+/// takes minutes in a debug build, instead of seconds.
 #[test]
 fn hostile_arguments_take_linear_work() {
     const SIZE: usize = 128 * 1024;

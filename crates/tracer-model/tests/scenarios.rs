@@ -1,4 +1,4 @@
-//! The rules of a trace, each a short history.
+//! The rules of a trace. Each test is a short history.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod story;
@@ -14,7 +14,7 @@ use tracer_model::{
     span::Subject,
 };
 
-/// A value, of what it is written as.
+/// An expected value, made of a literal.
 struct Told(Value);
 
 impl From<&str> for Told {
@@ -46,7 +46,7 @@ fn a_command_and_its_children_are_a_tree() {
 }
 
 #[test]
-fn the_root_comes_last_and_hangs_under_the_caller() {
+fn the_root_span_comes_last_and_its_parent_is_the_caller() {
     let trace = Story::new().exit(2, 0).fork(2, 3).exec(3, "/bin/late").exit(3, 0).finish();
     let root = trace.spans.last().unwrap();
     assert_eq!((root.span_id, root.parent_id), (ROOT_SPAN, Some(CALLER_SPAN)));
@@ -67,7 +67,7 @@ fn a_span_lasts_from_fork_to_exit() {
 }
 
 #[test]
-fn a_fork_without_exec_keeps_its_parents_name() {
+fn a_fork_without_exec_has_the_name_of_its_parent() {
     let trace = Story::new().fork(2, 3).fork(3, 4).exit(4, 0).exit(3, 7).exit(2, 0).finish();
     assert_eq!(trace.tree(), "sh exit=0\n└─ sh exit=7\n   └─ sh exit=0");
     let fork = trace.spans.iter().find(|span| span.parent_id == Some(ROOT_SPAN)).unwrap();
@@ -119,7 +119,7 @@ fn a_chain_of_execs_is_one_span_named_by_the_last() {
 }
 
 #[test]
-fn more_execs_than_a_span_holds_are_counted() {
+fn execs_beyond_the_limit_of_a_span_are_counted() {
     let mut story = Story::new();
     for i in 0..200 {
         story = story.exec(2, &format!("/bin/link{i}"));
@@ -130,7 +130,7 @@ fn more_execs_than_a_span_holds_are_counted() {
 }
 
 #[test]
-fn long_arguments_are_whole_on_the_span_and_begun_on_its_event() {
+fn long_arguments_are_complete_on_the_span_and_cut_on_its_event() {
     let trace = Story::new().exec_with(2, "/bin/cc", &["cc", &"x".repeat(10_000)]).exit(2, 0).finish();
     let lengths = |attributes: &KeyValues| {
         let arguments = attributes.iter().find(|(key, _)| key == "process.command_args").map(|(_, value)| value);
@@ -143,7 +143,7 @@ fn long_arguments_are_whole_on_the_span_and_begun_on_its_event() {
 }
 
 #[test]
-fn exit_codes_and_signals_are_told_as_a_shell_tells_them() {
+fn exit_codes_and_signals_are_those_of_a_shell() {
     let trace = Story::new()
         .fork(2, 3)
         .exec(3, "/bin/three")
@@ -182,7 +182,7 @@ fn reused_pid_starts_a_new_span() {
 }
 
 #[test]
-fn reused_pid_ends_the_former_holder_whose_exit_was_lost() {
+fn reused_pid_ends_the_former_process_whose_exit_was_lost() {
     let trace = Story::new()
         .fork(2, 3)
         .exec(3, "/bin/first")
@@ -197,7 +197,7 @@ fn reused_pid_ends_the_former_holder_whose_exit_was_lost() {
 }
 
 #[test]
-fn an_orphan_stays_under_its_dead_parent() {
+fn an_orphan_keeps_its_dead_parent() {
     let trace = Story::new()
         .fork(2, 3)
         .exec(3, "/bin/parent")
@@ -213,7 +213,7 @@ fn an_orphan_stays_under_its_dead_parent() {
 }
 
 #[test]
-fn a_lost_fork_is_mended_by_what_comes_later() {
+fn a_lost_fork_is_repaired_by_later_events() {
     let story = Story::new().lost_fork(2, 3);
     let start = story.identity(3).start;
     let trace = story.exec(3, "/bin/found").exit(3, 0).exit(2, 0).finish();
@@ -224,7 +224,7 @@ fn a_lost_fork_is_mended_by_what_comes_later() {
 }
 
 #[test]
-fn a_process_of_unknown_parent_hangs_under_the_root() {
+fn a_process_with_an_unknown_parent_is_a_child_of_the_root() {
     Story::new()
         .lost_fork(9, 3)
         .exec(3, "/bin/stray")
@@ -234,7 +234,7 @@ fn a_process_of_unknown_parent_hangs_under_the_root() {
 }
 
 #[test]
-fn a_process_known_by_its_exit_alone_has_a_span() {
+fn a_process_with_only_an_exit_has_a_span() {
     Story::new().lost_fork(2, 3).exit(3, 5).exit(2, 0).expect_tree("sh exit=0\n└─ unknown exit=5 repaired");
 }
 
@@ -252,7 +252,7 @@ fn a_lost_exit_leaves_a_span_that_ends_with_the_trace() {
 }
 
 #[test]
-fn a_lost_exit_of_the_root_is_no_different() {
+fn a_lost_exit_of_the_root_leaves_a_span_too() {
     let lost = Losses { exits: 1, ..Losses::default() };
     Story::new().losses(lost.clone()).expect_tree("sh unfinished repaired");
     Story::new().exit(2, 0).losses(lost).expect_tree("sh exit=0");
@@ -260,7 +260,7 @@ fn a_lost_exit_of_the_root_is_no_different() {
 }
 
 #[test]
-fn a_lost_exec_leaves_the_parents_name_and_is_certified() {
+fn a_lost_exec_leaves_the_parents_name_and_an_incomplete_trace() {
     let losses = Losses { execs: 1, ..Losses::default() };
     let trace = Story::new().fork(2, 3).exit(3, 4).exit(2, 0).losses(losses).finish();
     assert_eq!(trace.tree(), "sh exit=0\n└─ sh exit=4");
@@ -268,7 +268,7 @@ fn a_lost_exec_leaves_the_parents_name_and_is_certified() {
 }
 
 #[test]
-fn what_is_alive_at_the_end_is_unfinished() {
+fn subjects_alive_at_the_end_are_unfinished() {
     let trace = Story::new()
         .fork(2, 3)
         .exec(3, "/bin/daemon")
@@ -282,7 +282,7 @@ fn what_is_alive_at_the_end_is_unfinished() {
     assert_eq!(ns(trace.span("connect 10.0.0.9:80").end), trace.end);
     assert_eq!(trace.describe("connect 10.0.0.9:80").error, None);
     assert_eq!(trace.attribute("connect 10.0.0.9:80", "process_tracer.unfinished"), Some(Value::Bool(true)));
-    // Only its end would tell.
+    // Only the end of a connection has its counters.
     for counter in ["bytes_sent", "bytes_received", "retransmits"] {
         let key = format!("process_tracer.tcp.{counter}");
         assert_eq!(trace.attribute("connect 10.0.0.9:80", &key), None, "{key}");
@@ -304,14 +304,14 @@ fn late_and_repeated_events_change_nothing() {
 }
 
 #[test]
-fn the_dead_root_runs_nothing_more() {
+fn the_dead_root_executes_nothing_more() {
     let trace = Story::new().exit(2, 1).exec(2, "/bin/again").finish();
     assert_eq!(trace.tree(), "sh exit=1");
     assert_eq!(trace.root().executions.len(), 1);
 }
 
 #[test]
-fn an_exec_told_twice_is_one_event() {
+fn an_exec_reported_twice_is_one_event() {
     let process = Identity { tgid: 2, start: Ktime(10) };
     let exec = |at| Event::Exec {
         at: Ktime(at),
@@ -326,7 +326,7 @@ fn an_exec_told_twice_is_one_event() {
 }
 
 #[test]
-fn an_exec_before_its_fork_is_only_out_of_order() {
+fn an_exec_before_its_fork_is_not_a_repair() {
     let story = Story::new().lost_fork(2, 3).exec(3, "/bin/early");
     let (process, parent) = (story.identity(3), story.identity(2));
     story
@@ -337,7 +337,7 @@ fn an_exec_before_its_fork_is_only_out_of_order() {
 }
 
 #[test]
-fn the_root_may_be_told_of_last() {
+fn the_root_may_be_reported_last() {
     let story = Story::without_root(&[]).lost_fork(1, 2).exec(2, "/bin/sh").fork(2, 3).exec(3, "/bin/true").exit(3, 0);
     let process = story.identity(2);
     let parent = Identity { tgid: 1, start: Ktime(0) };
@@ -347,14 +347,14 @@ fn the_root_may_be_told_of_last() {
 }
 
 #[test]
-fn a_trace_without_any_event_still_has_its_root() {
+fn a_trace_without_events_has_a_root() {
     let trace = Story::without_root(&[]).finish();
     assert_eq!(trace.tree(), "command unfinished repaired");
     assert_eq!(trace.attribute("command", "process_tracer.complete"), Some(Value::Bool(false)));
 }
 
 #[test]
-fn every_loss_is_certified() {
+fn every_loss_is_in_the_certificate() {
     let losses = Losses {
         forks: 1,
         execs: 2,
@@ -387,7 +387,7 @@ fn every_loss_is_certified() {
 }
 
 #[test]
-fn truncated_arguments_are_certified_with_their_size() {
+fn truncated_arguments_are_counted_and_have_their_size() {
     let arguments = Strings { bytes: b"long\0xx".to_vec(), size: 500_000 };
     let image = Image { file: "/bin/long".into(), arguments, argument_count: 9, ..Image::default() };
     let trace = Story::new().fork(2, 3).exec_image(3, image).exit(3, 0).exit(2, 0).finish();
@@ -398,7 +398,7 @@ fn truncated_arguments_are_certified_with_their_size() {
 }
 
 #[test]
-fn an_image_given_as_a_descriptor_is_named_by_its_file() {
+fn an_image_executed_by_descriptor_has_the_name_of_its_file() {
     for (file, name) in [("/dev/fd/7", "dash"), ("/dev/fd/7/bin/tool", "tool")] {
         let image = Image { file: file.into(), executable: Some("/usr/bin/dash".into()), ..Image::default() };
         Story::new().exec_image(2, image).exit(2, 0).expect_tree(&format!("{name} exit=0"));
@@ -406,7 +406,7 @@ fn an_image_given_as_a_descriptor_is_named_by_its_file() {
 }
 
 #[test]
-fn no_span_is_nameless_where_text_was_lost() {
+fn a_span_has_a_name_even_if_text_was_lost() {
     let mapped = Image { executable: Some("/usr/bin/ls".into()), ..Image::default() };
     Story::new()
         .fork(2, 3)
@@ -421,7 +421,7 @@ fn no_span_is_nameless_where_text_was_lost() {
 }
 
 #[test]
-fn a_time_before_the_epoch_can_be_told() {
+fn a_creation_time_is_never_before_the_epoch() {
     let anchor = Anchor { ktime: Ktime(1_000), wall: SystemTime::UNIX_EPOCH };
     let mut tracer = Tracer::new(Settings { anchor, ..story::settings(&[]) });
     let process = Identity { tgid: 2, start: Ktime(10) };
@@ -434,7 +434,7 @@ fn a_time_before_the_epoch_can_be_told() {
 }
 
 #[test]
-fn the_real_user_is_told_where_it_differs() {
+fn the_real_user_is_recorded_if_it_differs() {
     let image = |user_id| Image {
         file: format!("/bin/as{user_id}"),
         directory: Some("/".into()),
@@ -450,7 +450,7 @@ fn the_real_user_is_told_where_it_differs() {
 }
 
 #[test]
-fn users_and_groups_have_names_where_these_hold() {
+fn users_and_groups_have_names_in_the_mount_namespace_of_the_root() {
     let image = |file: &str, mount| Image {
         file: file.into(),
         directory: Some("/".into()),
@@ -483,8 +483,8 @@ fn users_and_groups_have_names_where_these_hold() {
 }
 
 #[test]
-fn nothing_is_concluded_about_a_withheld_process() {
-    // The command is a setuid program; it runs one program as the user who traces, and another one in hiding.
+fn a_withheld_process_has_no_facts_from_other_processes() {
+    // The command is a setuid program. It runs one program as the user who traces, and another one that is hidden.
     let image = |file: &str, visibility, mount| Image {
         file: file.into(),
         arguments: [file].iter().collect(),
@@ -517,7 +517,7 @@ fn nothing_is_concluded_about_a_withheld_process() {
 }
 
 #[test]
-fn the_last_execs_attributes_stand() {
+fn the_attributes_of_the_last_exec_count() {
     let trace = Story::with_attributes(&[r#"pod=env["POD"]"#, "tool=args[0]"])
         .fork(2, 3)
         .environment(&["POD=first"])
@@ -539,7 +539,7 @@ fn the_last_execs_attributes_stand() {
 }
 
 #[test]
-fn a_key_occurs_once_and_the_users_is_the_one() {
+fn an_attribute_of_the_user_replaces_ours_with_the_same_key() {
     let trace = Story::with_attributes(&["process.pid=0", "error.type=\"mine\""]).exit(2, 1).finish();
     for (key, value) in [("process.pid", Value::Int(0)), ("error.type", Value::String("mine".to_owned()))] {
         let attributes = trace.describe("sh").attributes;
@@ -549,7 +549,7 @@ fn a_key_occurs_once_and_the_users_is_the_one() {
 }
 
 #[test]
-fn failed_expressions_are_certified() {
+fn failed_expressions_are_in_the_certificate() {
     let trace = Story::with_attributes(&["bad=args[5].x.y"]).exit(2, 0).finish();
     assert_eq!(trace.attribute("sh", "bad"), None);
     assert_eq!(trace.attribute("sh", "process_tracer.failed_expressions"), Some(Value::Int(1)));
@@ -587,7 +587,7 @@ fn a_connection_lasts_from_syn_to_close() {
 }
 
 #[test]
-fn a_failed_connection_is_an_error_by_name() {
+fn a_failed_connection_has_the_name_of_its_error() {
     for (errno, name) in [(111, "connection_refused"), (110, "timed_out"), (104, "connection_reset"), (5, "errno_5")] {
         let failed = Connection { error: Some(errno), ..connect("[::1]:80") };
         let trace = Story::new()
@@ -603,7 +603,7 @@ fn a_failed_connection_is_an_error_by_name() {
 }
 
 #[test]
-fn a_process_hangs_under_the_span_that_its_environment_names() {
+fn the_span_in_the_environment_of_a_process_is_its_parent() {
     let context = |trace: u8, span: u8| {
         let context = SpanContext { trace_id: TraceId([trace; 16]), span_id: SpanId([span; 8]) };
         (context, format!("TRACEPARENT={context}"))
@@ -639,7 +639,7 @@ fn a_process_hangs_under_the_span_that_its_environment_names() {
 }
 
 #[test]
-fn failed_execs_are_events_and_a_search_along_path_is_one() {
+fn failed_execs_are_events_and_a_search_along_path_is_one_event() {
     let failed = |story: Story, file: &str, error| story.fail_to_exec(3, file, error);
     let mut story = Story::new().fork(2, 3);
     for (file, error) in [("/a/cc", 2), ("/b/cc", 2), ("/c/cc", 13), ("/c/ld", 2)] {
@@ -660,7 +660,7 @@ fn failed_execs_are_events_and_a_search_along_path_is_one() {
 }
 
 #[test]
-fn the_two_ends_of_a_connection_name_each_other() {
+fn the_two_spans_of_a_connection_link_to_each_other() {
     let client = connect("10.0.0.9:80");
     let server = |peer, network_namespace| Connection {
         direction: Direction::Accept,
@@ -683,7 +683,7 @@ fn the_two_ends_of_a_connection_name_each_other() {
 }
 
 #[test]
-fn a_lookup_lasts_from_the_question_to_the_answer_and_names_what_is_connected_to() {
+fn a_lookup_lasts_from_question_to_answer_and_names_later_connections() {
     let story = Story::new()
         .fork(2, 3)
         .exec(3, "/bin/curl")
@@ -723,7 +723,7 @@ fn a_lookup_lasts_from_the_question_to_the_answer_and_names_what_is_connected_to
 }
 
 #[test]
-fn an_answer_is_that_to_the_name_that_was_asked_for() {
+fn an_answer_counts_only_for_the_name_in_the_question() {
     let trace = Story::new()
         .dns(2, 1, "a.test", None)
         .dns(2, 1, "b.test", None)
@@ -736,7 +736,7 @@ fn an_answer_is_that_to_the_name_that_was_asked_for() {
 }
 
 #[test]
-fn an_answer_to_no_question_names_nothing() {
+fn an_answer_without_a_question_names_nothing() {
     let trace = Story::new()
         .dns(2, 1, "asked.test", None)
         .dns(2, 2, "forged.test", Some("10.0.0.9"))
@@ -752,8 +752,8 @@ fn an_answer_to_no_question_names_nothing() {
 }
 
 #[test]
-fn all_processes_together_remember_a_limited_number_of_names() {
-    // Each of them finds another thousand addresses. The names of the first ones are forgotten.
+fn the_number_of_remembered_names_is_limited() {
+    // Each process finds another thousand addresses. The names of the first ones are forgotten.
     let mut story = Story::new();
     let address = |pid: u32, number: u16| format!("10.{pid}.{}.{}", number / 256, number % 256);
     for pid in 3..33 {
@@ -774,7 +774,7 @@ fn all_processes_together_remember_a_limited_number_of_names() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_read_is_none_that_is_missing() {
+fn an_unreadable_answer_is_not_a_missing_answer() {
     let trace = Story::new()
         .dns(2, 1, "a.test", None)
         .dns(2, 2, "b.test", None)
@@ -788,18 +788,18 @@ fn an_answer_that_cannot_be_read_is_none_that_is_missing() {
         .exit(2, 0)
         .exit(3, 0)
         .finish();
-    // Which of the two it was is not known.
+    // It may answer any of the two questions.
     assert_eq!(trace.attribute("lookup a.test", "error.type"), None);
     assert_eq!(trace.attribute("lookup a.test", "process_tracer.dns.response_code"), None);
     assert_eq!(trace.attribute("lookup b.test", "process_tracer.dns.response_code"), string("NOERROR"));
-    // Another's, and one that was asked again.
+    // An answer to another process, and a question that was asked again.
     for name in ["lookup c.test", "lookup d.test"] {
         assert_eq!(trace.attribute(name, "error.type"), string("no_answer"));
     }
 }
 
 #[test]
-fn a_flow_lasts_from_its_first_datagram_to_its_last_and_names_its_peer() {
+fn a_flow_lasts_from_first_to_last_datagram_and_names_its_peer() {
     let quic = flow(60, "10.0.0.1:40000", "10.0.0.9:443");
     let story = Story::new()
         .fork(2, 3)
@@ -848,7 +848,7 @@ fn a_flow_lasts_from_its_first_datagram_to_its_last_and_names_its_peer() {
 }
 
 #[test]
-fn a_unix_socket_is_connected_to_in_a_moment() {
+fn a_unix_connect_is_a_span_without_duration() {
     let story = Story::new().fork(2, 3).exec(3, "/bin/x").unix_connect(3, "/run/a.sock", None);
     let trace = story.unix_connect(3, "@b", Some(111)).exit(3, 0).exit(2, 0).finish();
     assert_eq!(trace.tree(), "sh exit=0\n└─ x exit=0\n   ├─ connect /run/a.sock\n   └─ connect @b errno=111");
@@ -861,7 +861,7 @@ fn a_unix_socket_is_connected_to_in_a_moment() {
 }
 
 #[test]
-fn the_two_ends_of_a_flow_name_each_other() {
+fn the_two_spans_of_a_flow_link_to_each_other() {
     let (one, other) = ("127.0.0.1:5000", "127.0.0.1:6000");
     let elsewhere = Flow { network_namespace: 2, ..flow(30, other, one) };
     let trace = Story::new()
@@ -870,7 +870,7 @@ fn the_two_ends_of_a_flow_name_each_other() {
         .flow(2, 2, false, flow(30, other, one))
         .flow(2, 2, true, flow(30, other, one))
         .flow(2, 0, true, flow(10, one, other))
-        // The same ends again.
+        // A new flow with the same ends.
         .flow(2, 3, false, flow(70, one, other))
         .exit(2, 0)
         .finish();
@@ -880,7 +880,7 @@ fn the_two_ends_of_a_flow_name_each_other() {
 }
 
 #[test]
-fn a_name_of_the_hosts_file_is_one_if_the_process_was_given_it() {
+fn a_name_of_the_hosts_file_counts_if_the_arguments_have_it() {
     let elsewhere = |mount| Image {
         file: "/bin/apart".to_owned(),
         arguments: ["apart", "db.test"].iter().collect(),
@@ -927,7 +927,7 @@ fn a_name_of_the_hosts_file_is_one_if_the_process_was_given_it() {
 }
 
 #[test]
-fn questions_that_nobody_answers_do_not_pile_up() {
+fn the_number_of_unanswered_questions_is_limited() {
     let mut story = Story::new();
     for id in 0..5000 {
         story = story.dns(2, id, "x.test", None);
@@ -938,7 +938,7 @@ fn questions_that_nobody_answers_do_not_pile_up() {
 }
 
 #[test]
-fn on_the_loopback_device_only_the_same_network_counts() {
+fn ends_on_loopback_match_only_in_the_same_network_namespace() {
     let end = |direction, local: &str, peer: &str, network_namespace| Connection {
         direction,
         local: local.parse().unwrap(),
@@ -977,7 +977,7 @@ fn an_accepted_connection_moves_to_the_worker_that_uses_it() {
 }
 
 #[test]
-fn a_connection_may_close_after_its_owner_has_died() {
+fn a_connection_may_close_after_the_death_of_its_owner() {
     let story = Story::new().fork(2, 3).exec(3, "/bin/curl").connection(3, 50, Change::Opened, connect("10.0.0.9:80"));
     let owner = story.identity(3);
     story
@@ -988,14 +988,14 @@ fn a_connection_may_close_after_its_owner_has_died() {
 }
 
 #[test]
-fn a_connection_whose_beginning_was_lost_is_mended() {
+fn a_connection_with_a_lost_beginning_is_repaired() {
     let trace = Story::new().connection(2, 15, Change::Closed, connect("10.0.0.9:80")).exit(2, 0).finish();
     assert_eq!(trace.tree(), "sh exit=0\n└─ connect 10.0.0.9:80 repaired");
     assert_eq!(ns(trace.span("connect 10.0.0.9:80").start), 15);
 }
 
 #[test]
-fn an_accepted_connection_first_heard_of_at_its_use_is_mended() {
+fn an_accepted_connection_first_reported_at_its_use_is_repaired() {
     let trace = Story::new()
         .fork(2, 3)
         .exec(3, "/bin/worker")
@@ -1010,7 +1010,7 @@ fn an_accepted_connection_first_heard_of_at_its_use_is_mended() {
 }
 
 #[test]
-fn a_connection_told_of_after_its_end_is_not_told_twice() {
+fn a_late_event_does_not_reopen_a_connection() {
     Story::new()
         .connection(2, 20, Change::Opened, connect("10.0.0.9:80"))
         .connection(2, 20, Change::Closed, connect("10.0.0.9:80"))
@@ -1020,7 +1020,7 @@ fn a_connection_told_of_after_its_end_is_not_told_twice() {
 }
 
 #[test]
-fn a_connection_of_an_unknown_owner_hangs_under_the_root() {
+fn a_connection_with_an_unknown_owner_is_a_child_of_the_root() {
     Story::new()
         .connection(77, 20, Change::Opened, connect("10.0.0.9:80"))
         .connection(77, 20, Change::Closed, connect("10.0.0.9:80"))
@@ -1029,7 +1029,7 @@ fn a_connection_of_an_unknown_owner_hangs_under_the_root() {
 }
 
 #[test]
-fn a_closed_socket_that_forgot_its_own_end_is_remembered() {
+fn a_closed_socket_keeps_its_ends() {
     let forgotten = Connection { local: "0.0.0.0:0".parse().unwrap(), ..connect("10.0.0.9:80") };
     let trace = Story::new()
         .connection(2, 20, Change::Established, connect("10.0.0.9:80"))
@@ -1040,7 +1040,7 @@ fn a_closed_socket_that_forgot_its_own_end_is_remembered() {
 }
 
 #[test]
-fn a_socket_that_was_never_bound_has_no_end_of_its_own() {
+fn a_socket_that_was_never_bound_has_no_local_address() {
     let unbound = Connection { local: "0.0.0.0:0".parse().unwrap(), ..connect("10.0.0.9:80") };
     let trace = Story::new().connection(2, 20, Change::Opened, unbound).exit(2, 0).finish();
     for key in ["network.local.address", "network.local.port"] {
@@ -1069,7 +1069,7 @@ fn events_after_the_end_are_ignored() {
 }
 
 #[test]
-fn memory_is_bounded_by_what_is_alive() {
+fn memory_depends_on_live_subjects_only() {
     let mut tracer = story::tracer(&[]);
     let root = Identity { tgid: 2, start: Ktime(1) };
     tracer.handle(Event::Fork { process: root, parent: root, is_root: true });

@@ -1,4 +1,4 @@
-//! Secrets in a command: by its program, by its options' names, and in the scripts that it is given.
+//! Secrets in a command: by its program, by the names of its options, and in its scripts.
 
 use std::ops::Range;
 
@@ -11,13 +11,13 @@ use super::{
 };
 use crate::event::base_name;
 
-/// Scripts within scripts are followed so far; deeper ones are looked at as text.
+/// Depth of scripts within scripts. Deeper ones are searched as text.
 const DEPTH: u32 = 8;
 
-/// Of so many programs in one command the operands are looked at: each look is at all the words that follow.
+/// Number of programs in one command whose operands are searched. Each search reads all following words.
 const PROGRAMS: u32 = 64;
 
-/// Options whose value is a name that may be a program's: `docker run --name mysql`.
+/// Options whose value is a name, which may be that of a program: `docker run --name mysql`.
 const NAMING: [&str; 8] =
     ["--name", "--hostname", "--network", "--network-alias", "--service", "--package", "--image", "--container-name"];
 
@@ -27,10 +27,10 @@ const SETTERS: [&str; 8] = ["set", "config", "configure", "modify", "connect", "
 /// Options of commands that read a secret from their standard input.
 const READERS: [&str; 3] = ["--password-stdin", "--passphrase-fd", "--token-stdin"];
 
-/// A cut in one of a command's words.
+/// A cut in one of the words of a command.
 pub(super) type Found = Vec<(usize, Cut)>;
 
-/// Finds the secrets in a command's words.
+/// Finds the secrets in the words of a command.
 pub(super) fn search(words: &[&str], names: &Names) -> Found {
     let mut walk = Walk { words, names, depth: 0, found: Vec::new(), asked: Vec::new() };
     walk.walk();
@@ -83,7 +83,7 @@ fn search_script(script: &str, names: &Names, depth: u32, cuts: &mut Vec<Cut>) {
     }
 }
 
-/// The value that a word is expected to be.
+/// The value that a word should be.
 enum Expected {
     ByProgram(Value),
     ByName(Kind),
@@ -95,7 +95,7 @@ struct Walk<'a> {
     names: &'a Names,
     depth: u32,
     found: Found,
-    /// Words that were looked for, and whether they are there.
+    /// Words that the command was searched for, and whether it has them.
     asked: Vec<(&'static str, bool)>,
 }
 
@@ -111,7 +111,7 @@ impl Walk<'_> {
                     self.script(index, 0);
                     continue;
                 }
-                // An option in the value's place: there is no value.
+                // An option follows instead of the value: there is no value.
                 Some(Expected::ByName(_)) if is_option(word) => {}
                 Some(Expected::ByName(kind)) if kind.hides(word) => {
                     self.found.push((index, Cut::new(0..word.len())));
@@ -122,10 +122,10 @@ impl Walk<'_> {
                 Some(Expected::ByProgram(value)) => self.hide(index, 0, value),
                 None => {}
             }
-            // A word that names a program begins a command of its own: whatever is before it runs it.
+            // The name of a program begins a new command. The words before it run it.
             let is_name = index > 0 && NAMING.contains(&words[index - 1]);
             let name = base_name(word);
-            // A login shell is `-sh`.
+            // The name of a login shell is `-sh`.
             let name = if index == 0 { name.trim_start_matches('-') } else { name };
             if let Some(found) = programs::find(name).filter(|_| !is_name) {
                 (program, is_setting) = (Some(found), false);
@@ -157,7 +157,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Hides the value that is attached to an option, and says what the next word is.
+    /// Hides the value that is attached to an option. Returns the meaning of the next word.
     fn option(&mut self, index: usize, program: Option<&Program>) -> Option<Expected> {
         let word = self.words[index];
         if !word.starts_with(['-', '/']) {
@@ -197,7 +197,7 @@ impl Walk<'_> {
         is_there
     }
 
-    /// What follows a word that is the name of a secret, as an operand.
+    /// The meaning of the word after an operand that is the name of a secret.
     fn setting(&self, word: &str) -> Option<Expected> {
         let name = word.rsplit(['/', ':']).next().unwrap_or_default();
         let kind = if word.contains('=') || word.starts_with('-') { Kind::Harmless } else { self.names.kind(name) };
@@ -205,7 +205,7 @@ impl Walk<'_> {
         is_meant.then_some(Expected::ByName(kind))
     }
 
-    /// Hides a part of a word, from where an option's value starts in it.
+    /// Hides a part of a word that begins at the value of an option.
     fn hide(&mut self, index: usize, start: usize, value: Value) {
         let word = self.words[index];
         let Some(text) = word.get(start..) else { return };
@@ -257,7 +257,7 @@ impl Walk<'_> {
         self.found.extend(cuts.into_iter().map(|cut| (index, cut.moved_by(start))));
     }
 
-    /// An argument with spaces in it may be a command too: of make, of cron, of any program that we do not know.
+    /// An argument with spaces may be a command too: of make, of cron, or of an unknown program.
     fn inner_script(&mut self, index: usize) {
         let word = self.words[index];
         if !word.contains(char::is_whitespace) {
@@ -270,7 +270,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a word is an option rather than a value: long, or of one or two letters.
+/// Whether a word is an option and not a value: a long option, or one or two letters.
 fn is_option(word: &str) -> bool {
     let Some(rest) = word.strip_prefix('-') else { return false };
     let is_long = rest.strip_prefix('-').is_some_and(|long| !long.starts_with('-'));

@@ -1,18 +1,19 @@
-//! Secrets in argument vectors: what is taken for one does not leave the machine.
+//! Secrets in argument vectors. A text that looks like a secret does not leave the machine.
 //!
-//! An argument vector is a command, and may hold others: behind a wrapper such as `env`, and in the script of `sh -c`. Each is
-//! judged in the same way:
+//! An argument vector is a command. It may contain others: after a wrapper such as `env`, and in the script of `sh -c`. All of
+//! them are judged in the same way:
 //!
 //! - `names` knows the names whose values are secrets,
 //! - `programs` knows which options and operands of which programs are secrets,
-//! - `text` finds what looks like a secret in any text, `url` those in URLs,
+//! - `text`, `tokens` and `url` find secrets in any text,
 //! - `shell` splits scripts into commands,
-//! - `command` puts these together,
-//! - `policy` says how much is exported at all.
+//! - `command` applies all of these to a command,
+//! - `redactor` applies them to an argument vector,
+//! - `policy` says how many arguments are exported at all.
 //!
-//! All of them find byte ranges, so that only a secret's own bytes are replaced. The rules are tables and code: one that is
-//! malformed does not compile. Most arguments have no secret, and one look by a regular expression shows that; without that
-//! expression the rules would be asked every time.
+//! All of them find byte ranges, so that only the bytes of a secret are replaced. The rules are tables and code, so that a
+//! malformed rule does not compile. Most arguments have no secret. A regular expression finds that out at a first look, and
+//! then the rules are not applied.
 
 mod command;
 mod cut;

@@ -1,25 +1,25 @@
-//! Names of options, variables, parameters and headers: which of them have a secret as their value.
+//! Names of options, variables, parameters and headers whose value is a secret.
 //!
-//! A name is split into words, and its last words decide: `DB_PASSWORD` and `apiKey` name secrets, `password-file` and
+//! A name is split into words. Its last words decide: `DB_PASSWORD` and `apiKey` name secrets, `password-file` and
 //! `tokenizer` do not.
 
-/// What a name says about its value.
+/// The meaning of a name for its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It is no secret.
+    /// The value is not a secret.
     Harmless,
-    /// It is a secret.
+    /// The value is a secret.
     Secret,
-    /// It is a secret, unless it is the path of a file or a word such as `none`.
+    /// The value is a secret, unless it is the path of a file or a word such as `none`.
     SecretOrFile,
-    /// It is a secret, unless it is an absolute path: `PWD=/src`.
+    /// The value is a secret, unless it is an absolute path: `PWD=/src`.
     SecretOrDirectory,
-    /// It is a secret, unless it is a small number: `ffmpeg -pass 1`.
+    /// The value is a secret, unless it is a small number: `ffmpeg -pass 1`.
     SecretOrNumber,
 }
 
 impl Kind {
-    /// Whether such a value has to go.
+    /// Whether this value must be hidden.
     pub(super) fn hides(self, value: &str) -> bool {
         match self {
             Self::Harmless => false,
@@ -35,7 +35,7 @@ impl Kind {
     }
 }
 
-/// Values that name a way to authenticate, or say yes or no.
+/// Values that name a way to authenticate, or mean yes or no.
 const METHODS: [&str; 16] = [
     "none",
     "basic",
@@ -55,7 +55,7 @@ const METHODS: [&str; 16] = [
     "off",
 ];
 
-/// Endings of files that hold keys, certificates and signatures.
+/// Extensions of files with keys, certificates and signatures.
 const FILES: [&str; 16] = [
     ".pem", ".key", ".crt", ".cer", ".der", ".json", ".yaml", ".yml", ".p12", ".pfx", ".pub", ".asc", ".sig", ".txt",
     ".jks", ".gpg",
@@ -65,22 +65,22 @@ fn is_method(value: &str) -> bool {
     METHODS.iter().any(|method| value.eq_ignore_ascii_case(method))
 }
 
-/// The longest path that the kernel takes.
+/// The longest path that the kernel accepts.
 const LONGEST_PATH: usize = 4096;
 
-/// A path, not base64 text, which may begin with a slash too.
+/// Whether it is a path. Base64 text may also begin with a slash.
 fn is_file(value: &str) -> bool {
     if value.len() > LONGEST_PATH {
         return false;
     }
-    // `@` means the content of a file. A secret may begin with a slash, but rarely has another one too.
+    // `@` means the content of a file. A secret may begin with a slash, but it rarely has a second one.
     let path = value.strip_prefix('@').unwrap_or(value);
     let is_relative = ["./", "../", "~/"].iter().any(|start| path.starts_with(start));
     let is_path = is_relative || path.strip_prefix('/').is_some_and(|rest| rest.contains('/'));
     (is_path && !value.contains(['+', '='])) || FILES.iter().any(|ending| value.ends_with(ending))
 }
 
-/// Ends of a last word, such as `PGPASSWORD`'s, that make it a secret's name.
+/// Ends of a last word that make it the name of a secret, as in `PGPASSWORD`.
 pub(super) const ENDS: [&str; 20] = [
     "password",
     "passwords",
@@ -104,7 +104,7 @@ pub(super) const ENDS: [&str; 20] = [
     "rootpw",
 ];
 
-/// Last words that are a secret's name only as a whole.
+/// Last words that are the name of a secret only as a whole.
 pub(super) const WORDS: [(&str, Kind); 25] = [
     ("pass", Kind::SecretOrNumber),
     ("userpass", Kind::Secret),
@@ -133,7 +133,7 @@ pub(super) const WORDS: [(&str, Kind); 25] = [
     ("keys", Kind::SecretOrFile),
 ];
 
-/// Pairs of last words that are a secret's name together, where the last one alone is not.
+/// Pairs of last words that are the name of a secret only together.
 pub(super) const PAIRS: [(&str, &str); 19] = [
     ("secret", "id"),
     ("secret", "string"),
@@ -143,7 +143,7 @@ pub(super) const PAIRS: [(&str, &str); 19] = [
     ("auth", "tokens"),
     ("access", "tokens"),
     ("pass", "phrase"),
-    // Base64 text that begins with `/` looks like a path: these keys are never files.
+    // These keys are never files, although base64 text that begins with `/` looks like a path.
     ("access", "key"),
     ("secret", "key"),
     ("api", "key"),
@@ -157,7 +157,7 @@ pub(super) const PAIRS: [(&str, &str); 19] = [
     ("sonar", "login"),
 ];
 
-/// Words before `key` that make it a key of something else than a lock.
+/// Words before `key` that make it another key than that of a lock.
 const OTHER_KEYS: [&str; 45] = [
     "public",
     "pub",
@@ -206,14 +206,14 @@ const OTHER_KEYS: [&str; 45] = [
     "parameter",
 ];
 
-/// Words before `keys` that make them secrets; other keys come in the plural.
+/// Words before `keys` that make them secrets. Most keys in the plural are not.
 const SECRET_KEYS: [&str; 5] = ["api", "access", "secret", "private", "license"];
 
-/// Words before `token` that make it a token of a language, not one that opens a door.
+/// Words before `token` that make it a token of a language, and not a credential.
 const OTHER_TOKENS: [&str; 15] =
     ["eos", "bos", "pad", "unk", "sep", "cls", "mask", "stop", "max", "min", "num", "special", "image", "end", "next"];
 
-/// Last words that say which of several secrets it is: what is before them decides.
+/// Last words that only number or qualify a secret. The words before them decide.
 const QUALIFIERS: [&str; 30] = [
     "prod",
     "production",
@@ -247,13 +247,13 @@ const QUALIFIERS: [&str; 30] = [
     "ci",
 ];
 
-/// First words of options that ask for something about a secret, and have no value.
+/// First words of options that have no value and ask for something about a secret.
 const VERBS: [&str; 18] = [
     "no", "show", "verify", "require", "ask", "prompt", "skip", "disable", "enable", "allow", "print", "is", "has",
     "use", "with", "need", "check", "ignore",
 ];
 
-/// Which names are secrets: the rules, with what a user adds and takes out.
+/// The rules for names, with the patterns that a user adds and removes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     pub(super) added: Vec<Pattern>,
@@ -261,7 +261,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// What a name says about its value.
+    /// The meaning of a name for its value.
     pub(super) fn kind(&self, name: &str) -> Kind {
         let words = words(name);
         if !(self.added.is_empty() && self.removed.is_empty()) {
@@ -276,7 +276,7 @@ impl Names {
         kind(&words)
     }
 
-    /// The same for an option that stands alone: whether the next argument is its value.
+    /// The same for an option without an attached value: whether the next argument is its value.
     pub(super) fn kind_of_option(&self, option: &str) -> Kind {
         let is_asked = words(option).first().is_some_and(|first| VERBS.contains(&first.as_str()));
         if is_asked { Kind::Harmless } else { self.kind(option) }
@@ -301,11 +301,11 @@ fn kind(words: &[String]) -> Kind {
         return Kind::Secret;
     }
     let kind = match (last, before) {
-        // `key` alone may be anything, as may that of a map.
+        // `key` alone may be anything, and so may the key of a map.
         ("key", None) => Kind::Harmless,
         ("key", Some(before)) if OTHER_KEYS.contains(&before) => Kind::Harmless,
         ("keys", before) if before.is_none_or(|before| !SECRET_KEYS.contains(&before)) => Kind::Harmless,
-        // The shell's own variable is the working directory.
+        // This variable of the shell is the working directory.
         ("pwd", None) => Kind::SecretOrDirectory,
         _ => WORDS.iter().find(|(word, _)| *word == last).map_or(Kind::Harmless, |(_, kind)| *kind),
     };
@@ -315,7 +315,7 @@ fn kind(words: &[String]) -> Kind {
     if is_qualified && is_weak { Kind::Harmless } else { kind }
 }
 
-/// The words of a name, in lower case: `-`, `_`, `.` and the like part them, and so does camelCase.
+/// The words of a name, in lower case. Characters such as `-`, `_` and `.` separate words, and so does camelCase.
 pub(super) fn words(name: &str) -> Vec<String> {
     let mut words = Vec::new();
     for part in name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty()) {
@@ -335,7 +335,7 @@ pub(super) fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// A user's pattern for names: words, and `*` for anything. `db_*key` matches `DB_API_KEY`, `--db-key` and `dbApiKey`.
+/// A user's pattern for names: words, and `*` for any text. `db_*key` matches `DB_API_KEY`, `--db-key` and `dbApiKey`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
 
@@ -353,7 +353,7 @@ impl std::str::FromStr for Pattern {
         if !has_content || !text.chars().all(is_allowed) {
             return Err(PatternError(text.to_owned()));
         }
-        // Between stars it is written like a name, whose words are joined in the same way.
+        // The text between stars is like a name, and its words are joined in the same way.
         let text = text.trim_start_matches('-');
         let piece = |piece: &str| {
             let (is_open_before, is_open_after) =
@@ -377,7 +377,7 @@ impl std::str::FromStr for Pattern {
 }
 
 impl Pattern {
-    /// Whether it matches a name's words, joined by `_`.
+    /// Whether it matches the words of a name, joined by `_`.
     fn matches(&self, name: &str) -> bool {
         let mut pieces = self.0.split('*');
         let first = pieces.next().unwrap_or_default();
@@ -392,7 +392,7 @@ impl Pattern {
         last.map_or(rest.is_empty(), |last| rest.ends_with(last))
     }
 
-    /// The longest text that every name it matches has in it, without case; empty if there is none.
+    /// The longest text that all matching names contain, without case. It is empty if there is none.
     pub(super) fn literal(&self) -> &str {
         self.0.split(['*', '_']).max_by_key(|piece| piece.len()).unwrap_or_default()
     }
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_out_is_harmless() {
+    fn a_removed_name_is_harmless() {
         let names = Names { added: Vec::new(), removed: vec!["build_token".parse().unwrap()] };
         assert_eq!(names.kind("BUILD_TOKEN"), Kind::Harmless);
         assert_eq!(names.kind("NPM_TOKEN"), Kind::Secret);

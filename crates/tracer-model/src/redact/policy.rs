@@ -1,4 +1,4 @@
-//! How much of an argument vector leaves the machine.
+//! The part of an argument vector that leaves the machine.
 
 use super::redactor::Redactor;
 use crate::event::Strings;
@@ -6,21 +6,21 @@ use crate::event::Strings;
 /// Which arguments are exported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Extent {
-    /// None.
+    /// No arguments.
     None,
-    /// `argv[0]` alone.
+    /// Only `argv[0]`.
     Program,
-    /// All of them.
+    /// All arguments.
     #[default]
     All,
 }
 
-/// What is exported of arguments, whether in attributes, in events or to expressions.
+/// The arguments that attributes, events and expressions get.
 #[derive(Debug)]
 pub struct Policy {
     /// Which arguments.
     pub extent: Extent,
-    /// Takes secrets out of them; `None`: they are exported as they are.
+    /// Removes their secrets. `None`: they are exported unchanged.
     pub redactor: Option<Redactor>,
 }
 
@@ -31,14 +31,14 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Gets ready for the first arguments.
+    /// Prepares for the first arguments.
     pub fn prepare(&self) {
         if let Some(redactor) = &self.redactor {
             redactor.prepare();
         }
     }
 
-    /// The arguments as they are exported, if that is not as they are, and whether there were secrets in them.
+    /// The exported arguments, if they differ from these, and whether these had secrets.
     pub(crate) fn apply(&self, arguments: &Strings) -> (Option<Strings>, bool) {
         let limited = match self.extent {
             Extent::None => Some(Strings::default()),
@@ -52,7 +52,7 @@ impl Policy {
     }
 }
 
-/// `argv[0]` alone; cut only if it was itself.
+/// Only `argv[0]`. It is truncated only if its own end is missing.
 fn program(arguments: &Strings) -> Strings {
     match arguments.bytes.iter().position(|byte| *byte == 0) {
         Some(end) => arguments.bytes.get(..end).into_iter().collect(),
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn as_much_is_exported_as_is_allowed() {
+    fn only_allowed_arguments_are_exported() {
         let texts = |extent| exported(extent, &["a", "b", "--token=c"]).iter().map(Into::into).collect::<Vec<String>>();
         assert_eq!(texts(Extent::All), ["a", "b", "--token=***"]);
         assert_eq!(texts(Extent::Program), ["a"]);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_exported_cannot_be_cut() {
+    fn arguments_that_are_not_exported_are_not_truncated() {
         let cut = Strings { bytes: b"a\0b".to_vec(), size: 1000 };
         let policy = |extent| Policy { extent, ..Policy::default() };
         assert!(!policy(Extent::None).apply(&cut).0.unwrap().is_truncated());

@@ -1,43 +1,43 @@
-//! Programs with options or operands of their own for secrets.
+//! Programs that have their own options or operands for secrets.
 
 use std::ops::Range;
 
-/// Which part of an option's value is secret.
+/// The secret part of an option's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     /// All of it, in the same argument or the next.
     All,
-    /// All of it, in the same argument only: alone the option asks for it.
+    /// All of it, only in the same argument. Alone, the option asks for the secret.
     Attached,
     /// All of it, if the command has that word too, such as `login`.
     AllWith(&'static str),
-    /// What follows the first such character.
+    /// The text after the first such character.
     Behind(char),
-    /// The values of cookies; without `=` it names a file.
+    /// The values of cookies. Without `=` it is the name of a file.
     Cookie,
-    /// What follows a header's colon.
+    /// The text after the colon of a header.
     Header,
     /// `pass:PASSWORD`: openssl(1), "Pass Phrase Options".
     Source,
-    /// Nothing, whatever the option is called.
+    /// Nothing, whatever the name of the option is.
     Nothing,
 }
 
-/// What is secret of a command's operands: given its words from the program on, which word, and which part of it.
+/// The secrets in the operands of a command. It gets the words from the program on, and returns words and their secret parts.
 type Operands = fn(&[&str]) -> Vec<(usize, Range<usize>)>;
 
-/// A program, or several that are alike.
+/// A program, or several similar ones.
 pub(super) struct Program {
     pub(super) names: &'static [&'static str],
     options: &'static [(&'static str, Value)],
-    /// Its short options may be joined, as in `-su`; these have a value, which ends such a cluster.
+    /// Its short options may be joined, as in `-su`. These options have a value, which ends the cluster.
     clusters: Option<&'static str>,
-    /// No option has its value attached: `-key` is not `-k` with `ey`.
+    /// No option has an attached value: `-key` is not `-k` with `ey`.
     is_apart: bool,
     pub(super) operands: Option<Operands>,
-    /// A shell: what follows `-c` is a script.
+    /// A shell: a script follows `-c`.
     pub(super) is_shell: bool,
-    /// An operand with spaces in it is a script.
+    /// An operand with spaces is a script.
     pub(super) runs_operands: bool,
 }
 
@@ -154,7 +154,7 @@ const PROGRAMS: &[Program] = &[
     },
     program(&["wget", "wget2"], &[("--header", Header)]),
     program(&["http", "https", "xh", "xhs"], &[("-a", All), ("--auth", All)]),
-    // `open` is a command of lftp's.
+    // `open` is a command of lftp.
     program(&["lftp", "open"], &[("-u", Behind(',')), ("--user", Behind(','))]),
     program(&["ncftpput", "ncftpget", "ncftpls"], &[("-p", All)]),
     Program {
@@ -222,21 +222,21 @@ const PROGRAMS: &[Program] = &[
     },
 ];
 
-/// The names of those that may have a secret of their own; a shell's secrets are those of the commands that it runs.
+/// The names of the programs that may have secrets. A shell has only the secrets of its commands.
 pub(super) fn with_secrets() -> impl Iterator<Item = &'static str> {
     let has_own = |program: &&Program| !program.options.is_empty() || program.operands.is_some();
     PROGRAMS.iter().filter(has_own).flat_map(|program| program.names).copied()
 }
 
-/// The program of that base name.
+/// The program with that base name.
 pub(super) fn find(name: &str) -> Option<&'static Program> {
     let name = name.strip_suffix(".exe").unwrap_or(name);
     PROGRAMS.iter().find(|program| program.names.contains(&name))
 }
 
 impl Program {
-    /// What a word means as an option: which part of its value is secret, and where the value starts in this word; `None` if
-    /// it is the next word.
+    /// The meaning of a word as an option: the secret part of its value, and the start of the value in this word. The start is
+    /// `None` if the value is the next word.
     pub(super) fn option(&self, word: &str) -> Option<(Value, Option<usize>)> {
         if self.clusters.is_some() && word.starts_with('-') && !word.starts_with("--") {
             return self.cluster(word);
@@ -248,14 +248,14 @@ impl Program {
                 Some(_) if self.is_apart => None,
                 None => Some((*value, None)),
                 Some('=') if is_long => Some((*value, Some(option.len() + 1))),
-                // `-hpX` of rar is one option.
+                // rar has one option `-hpX`.
                 Some(_) if option.starts_with("--") || (is_long && *value != Attached) => None,
                 Some(_) => Some((*value, Some(option.len()))),
             }
         })
     }
 
-    /// The first option in a cluster that is one of ours.
+    /// The first option of a cluster that is in the table.
     fn cluster(&self, word: &str) -> Option<(Value, Option<usize>)> {
         let valued = self.clusters?;
         for (at, letter) in word.char_indices().skip(1) {
@@ -272,7 +272,7 @@ impl Program {
     }
 }
 
-/// The places of words that are neither options nor the program.
+/// The indices of words that are neither options nor the program.
 fn operands<'a>(words: &'a [&'a str]) -> impl Iterator<Item = (usize, &'a str)> {
     words.iter().copied().enumerate().skip(1).filter(|(_, word)| !word.starts_with('-'))
 }
@@ -311,7 +311,7 @@ fn samba(words: &[&str]) -> Vec<(usize, Range<usize>)> {
     password.map(|(index, word)| (index, 0..word.len())).into_iter().collect()
 }
 
-/// `kubectl create secret … --from-literal=NAME=VALUE`: whatever the name.
+/// `kubectl create secret … --from-literal=NAME=VALUE`, with any name.
 fn kubernetes(words: &[&str]) -> Vec<(usize, Range<usize>)> {
     const LITERAL: &str = "--from-literal";
     if !(has(words, "create") && has(words, "secret")) {
@@ -330,7 +330,7 @@ fn kubernetes(words: &[&str]) -> Vec<(usize, Range<usize>)> {
     literals.collect()
 }
 
-/// `heroku config:set NAME=VALUE`, `fly secrets set NAME=VALUE`: whatever the name.
+/// `heroku config:set NAME=VALUE`, `fly secrets set NAME=VALUE`, with any name.
 fn pairs(words: &[&str]) -> Vec<(usize, Range<usize>)> {
     if !(has(words, "config:set") || (has(words, "secrets") && has(words, "set"))) {
         return Vec::new();
@@ -338,7 +338,7 @@ fn pairs(words: &[&str]) -> Vec<(usize, Range<usize>)> {
     operands(words).filter_map(|(index, word)| Some((index, word.find('=')? + 1..word.len()))).collect()
 }
 
-/// `redis-cli AUTH PASSWORD`, also with a user's name before it.
+/// `redis-cli AUTH PASSWORD`, or `redis-cli AUTH USER PASSWORD`.
 fn redis(words: &[&str]) -> Vec<(usize, Range<usize>)> {
     let auth = operands(words).skip_while(|(_, word)| !word.eq_ignore_ascii_case("auth"));
     auth.skip(1).last().map(|(index, word)| (index, 0..word.len())).into_iter().collect()

@@ -28,25 +28,25 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// With names of secrets that a user adds, and others that are none; these count more.
+    /// A redactor with patterns for names that a user adds and removes. A removed name is not a secret, even if it was added.
     #[must_use]
     pub fn new(added: Vec<Pattern>, removed: Vec<Pattern>) -> Self {
         Self { names: Names { added, removed }, first_look: OnceLock::new() }
     }
 
-    /// Gets ready, which takes a millisecond and would otherwise be done at the first call.
+    /// Compiles the first look. This takes about a millisecond, which the first call would take otherwise.
     pub fn prepare(&self) {
         self.first_look();
     }
 
-    /// The arguments without secrets; `None` if there are none in them.
+    /// The arguments without secrets. `None` if they have no secrets.
     #[must_use]
     pub fn redact(&self, arguments: &Strings) -> Option<Strings> {
         let may_have_secrets = self.first_look().is_none_or(|look| look.is_match(&arguments.bytes));
         may_have_secrets.then(|| self.redact_without_first_look(arguments))?
     }
 
-    /// The same by the rules alone, for tests: the first look may only save time.
+    /// The same with the rules only, for tests. The first look must only save time.
     #[doc(hidden)]
     #[must_use]
     pub fn redact_without_first_look(&self, arguments: &Strings) -> Option<Strings> {
@@ -69,7 +69,7 @@ impl Redactor {
             return None;
         }
         let mut redacted: Strings = texts.iter().map(|text| text.as_bytes()).collect();
-        // What is missing at the end is still missing.
+        // The end of truncated arguments is still missing.
         redacted.size += arguments.size - arguments.bytes.len() as u64;
         Some(redacted)
     }
@@ -79,15 +79,15 @@ impl Redactor {
     }
 }
 
-/// What there is in any arguments that have a secret, all of them in a row. It finds more than that, but nothing less.
+/// An expression that matches all arguments with a secret, joined as they are in memory. It also matches some without.
 fn first_look(names: &Names) -> Option<Regex> {
-    // Nobody could say what such a pattern matches.
+    // Such a pattern can match any name.
     if names.added.iter().any(|pattern| pattern.literal().is_empty()) {
         return None;
     }
     let any_of = |texts: Vec<String>| format!("(?:{})", texts.join("|"));
     let escaped = |text: &str| regex::escape(text);
-    // A word ends before what is no letter, or before another word in camelCase.
+    // A word ends before a character that is not a letter, or before the next word in camelCase.
     let ends = any_of(names::ENDS.iter().map(|end| (*end).to_owned()).collect());
     let words = names::WORDS.iter().map(|(word, _)| {
         let (first, rest) = word.split_at(1);
@@ -108,7 +108,7 @@ fn first_look(names: &Names) -> Option<Regex> {
         r#":['"\\]*/['"\\]*/[^\x00]*@"#.to_owned(),
         "-----BEGIN".to_owned(),
         r"(?i:identified)".to_owned(),
-        // Quotes in the middle of a word: a shell removes them, and the word may be any of these.
+        // Quotes in the middle of a word: a shell removes them, and the result may be any of these words.
         r#"[A-Za-z0-9_.-](?:['"\\$\n]*['"\\])['"\\$\n]*[A-Za-z0-9_.-]"#.to_owned(),
     ];
     all.extend(url::hosts_with_secrets().map(escaped));

@@ -1,7 +1,7 @@
-//! A shell's script, split as a shell does: commands, their words without quotes, and where each byte of a word stands.
+//! A script, split as a shell splits it: commands, their words without quotes, and the place of each byte of a word.
 //!
-//! Crates that split command lines give words without their places. Only with the places can a secret be replaced and the rest
-//! of the script stay as it is. Nothing is expanded, and no script is refused: what is left open ends with the script.
+//! Crates that split command lines return words without their places. A secret can only be replaced within the script if its
+//! place is known. Nothing is expanded. No script is refused: an open quote ends with the script.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -10,34 +10,34 @@ use super::cut::Cut;
 /// The commands of a script, and the scripts within it.
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    /// Each of words. The target of a redirection counts as a command of its own.
+    /// The commands, as lists of words. The target of a redirection is a separate command.
     pub(super) commands: Vec<Vec<Word>>,
-    /// Where command substitutions stand.
+    /// The places of command substitutions.
     pub(super) substitutions: Vec<Range<usize>>,
-    /// Where comments stand.
+    /// The places of comments.
     pub(super) comments: Vec<Range<usize>>,
-    /// Where here-documents stand.
+    /// The places of here-documents.
     pub(super) documents: Vec<Range<usize>>,
 }
 
-/// A word as the program gets it, but for expansions.
+/// A word as the program gets it, without expansion.
 #[derive(Debug, Default)]
 pub(super) struct Word {
     pub(super) text: String,
     origins: Vec<Origin>,
 }
 
-/// Where a byte of a word comes from.
+/// The origin of a byte of a word.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
     start: usize,
     end: usize,
-    /// It is part of `$NAME` or of a command substitution: the secret is elsewhere.
+    /// A part of `$NAME` or of a command substitution. The secret is elsewhere.
     is_expansion: bool,
 }
 
 impl Word {
-    /// The cuts in the script that make a cut in this word. Quotes stay, so that the script remains one.
+    /// The cuts in the script that make a cut in this word. They keep the quotes, so that the result is still a script.
     pub(super) fn in_script(&self, cut: &Cut) -> Vec<Cut> {
         let origins = self.origins.get(cut.range.clone()).unwrap_or_default();
         if origins.iter().all(|origin| origin.is_expansion) {
@@ -124,7 +124,7 @@ impl Parser<'_> {
         self.end_command();
     }
 
-    /// The here-documents that begin here: each ends with its delimiter on a line of its own.
+    /// The here-documents that begin here. Each ends at a line with only its delimiter.
     fn documents(&mut self) {
         while let Some(delimiter) = self.delimiters.pop_front() {
             let start = self.at;
@@ -145,14 +145,14 @@ impl Parser<'_> {
         &self.text[self.at..]
     }
 
-    /// Adds a stretch of the script to the word at hand.
+    /// Adds a part of the script to the current word.
     fn push(&mut self, range: Range<usize>, is_expansion: bool) {
         let word = self.word.get_or_insert_default();
         word.text.push_str(&self.text[range.clone()]);
         word.origins.extend(range.map(|start| Origin { start, end: start + 1, is_expansion }));
     }
 
-    /// The next character stands for itself; a newline vanishes.
+    /// The next character is literal. A newline is removed.
     fn escaped(&mut self) {
         let start = self.at - 1;
         let Some(c) = self.rest().chars().next() else { return self.push(start..self.at, false) };
@@ -189,7 +189,7 @@ impl Parser<'_> {
             _ => None,
         };
         if let Some((inner, length)) = command {
-            // It is a script of its own, and not looked at as a part of this word as well.
+            // It is a separate script, and is not searched as a part of this word.
             let end = length.map_or(self.text.len(), |length| inner + length);
             self.script.substitutions.push(inner..end);
             self.push(start..inner, true);
@@ -197,7 +197,7 @@ impl Parser<'_> {
             self.push(end..self.at, true);
         } else if rest.starts_with('{') {
             let end = closing(&self.text[inner..], '{', '}').map_or(self.text.len(), |length| inner + length);
-            // Its default may be a secret: `${PASSWORD:-hunter2}`, but not `${PASSWORD:-}` or `${PASSWORD:?message}`.
+            // The default may be a secret: `${PASSWORD:-hunter2}`, but not `${PASSWORD:-}` or `${PASSWORD:?message}`.
             let inside = &self.text[inner..end];
             let inside = inside.split_once('?').map_or(inside, |(name, _)| name).trim_end_matches([':', '-', '=', '+']);
             let is_plain = inside.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -244,7 +244,7 @@ impl Parser<'_> {
     }
 }
 
-/// Where the bracket closes that was opened before; quotes count.
+/// The place at which the open bracket closes. Brackets in quotes do not count.
 fn closing(text: &str, open: char, close: char) -> Option<usize> {
     let (mut depth, mut quote, mut is_escaped) = (1_usize, None, false);
     for (at, c) in text.char_indices() {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn substitutions_are_scripts_of_their_own() {
+    fn substitutions_are_separate_scripts() {
         let script = Script::parse("a $(b ')' $(c)) `d` \"$(e)\"");
         let inner: Vec<_> =
             script.substitutions.iter().map(|range| &"a $(b ')' $(c)) `d` \"$(e)\""[range.clone()]).collect();

@@ -1,4 +1,4 @@
-//! Secrets in any text: what looks like one by itself, and values whose names stand before them.
+//! Secrets in any text: tokens, passwords in URLs, and values after the name of a secret.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -22,7 +22,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
     apply(text, cuts).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// Finds them.
+/// Finds the secrets of a text.
 pub(super) fn search(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
     url::search(text, cuts);
     tokens::search(text, cuts);
@@ -31,22 +31,22 @@ pub(super) fn search(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
     sql(text, cuts);
 }
 
-/// Names have at most this many bytes; only the last words of a longer one count.
+/// Only this many bytes of a name are read. Its last words count.
 const LONGEST_NAME: usize = 256;
 
-/// The next pair of a list is looked for in this many bytes.
+/// The next pair of a list is searched in this many bytes.
 const LONGEST_LOOK: usize = 4096;
 
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
 }
 
-/// Where the name that ends at `end` begins.
+/// The start of the name that ends at `end`.
 fn name_start(text: &str, end: usize) -> usize {
     end - text.as_bytes()[..end].iter().rev().take(LONGEST_NAME).take_while(|byte| is_name(**byte)).count()
 }
 
-/// The first separator that a name and `=` follow. The name begins with a letter and may have spaces in it.
+/// The first separator before a name and `=`. The name begins with a letter and may have spaces.
 fn before_pair(bytes: &[u8], separators: &[u8]) -> Option<usize> {
     let (mut separator, mut has_name) = (None, false);
     for (at, byte) in bytes.iter().enumerate() {
@@ -70,7 +70,7 @@ fn before_pair(bytes: &[u8], separators: &[u8]) -> Option<usize> {
     None
 }
 
-/// Words of names that say whose the next value is: `Name=DB_PASSWORD,Value=X`.
+/// Whether the value is itself a name, as in `Name=DB_PASSWORD,Value=X`.
 fn is_naming(name: &str) -> bool {
     words(name).last().is_some_and(|word| word == "name" || word == "key")
 }
@@ -79,11 +79,11 @@ fn is_value(name: &str) -> bool {
     words(name).last().is_some_and(|word| word == "value")
 }
 
-/// `NAME=VALUE`, also within others, such as `--set a=b,db.password=X`.
+/// `NAME=VALUE`, also within another pair: `--set a=b,db.password=X`.
 fn pairs(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
     let bytes = text.as_bytes();
     let (mut from, mut is_named) = (0, false);
-    // `--env=NAME=`, not `a=b,NAME=`.
+    // `--env=NAME=` is first, and `NAME=` in `a=b,NAME=` is not.
     let first = bytes.iter().take_while(|byte| is_name(**byte) || **byte == b'=').count();
     while let Some(equals) = text[from..].find('=').map(|at| from + at) {
         from = equals + 1;
@@ -115,7 +115,7 @@ fn pairs(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
     }
 }
 
-/// The value of a pair whose name starts at `start`: its quotes stay.
+/// The value of a pair whose name starts at `start`, without quotes.
 fn value(text: &str, start: usize, from: usize, is_first: bool) -> Range<usize> {
     let before = &text[..start];
     let rest = &text[from..];
@@ -143,7 +143,7 @@ fn value(text: &str, start: usize, from: usize, is_first: bool) -> Range<usize> 
     }
 }
 
-/// Headers whose values are secrets, besides those with the name of one.
+/// The values of these headers are secrets too.
 const COOKIES: &str = "cookie";
 
 /// `"NAME": "VALUE"` of JSON, `NAME: VALUE` of headers and YAML.
@@ -193,12 +193,12 @@ fn colons(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
             }
             continue;
         }
-        // `secret:/path` of a volume and `token:read` of a scope are no headers.
+        // `secret:/path` is a volume and `token:read` is a scope. They are not headers.
         let name = name.trim_start_matches("-H");
         let is_header = is_cookie
             || words(name).last().is_some_and(|word| word == "authorization")
             || name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-"));
-        // `--password:VALUE` and `/password:VALUE`; but `/token:/path` and `-vtoken:/path` are volumes.
+        // `--password:VALUE` and `/password:VALUE` are options. `/token:/path` and `-vtoken:/path` are volumes.
         let is_long = text.starts_with("--");
         let is_option = (start == 0 && text.starts_with('-') || start == 1 && text.starts_with('/'))
             && (is_long || !text[from..].starts_with('/'));
@@ -245,7 +245,7 @@ fn sql(text: &str, cuts: &mut Vec<Cut>) {
     }
 }
 
-/// The value of a header in whatever form: what follows its colon.
+/// The value of a header in any form: the text after its colon.
 pub(super) fn header(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
     let Some((name, _)) = text.split_once(':') else { return };
     let begin = name.len() + 1;
@@ -257,7 +257,7 @@ pub(super) fn header(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
     }
 }
 
-/// The length of the word before a credential that says how to authenticate, with the space behind it.
+/// The length of the word before a credential that names the way to authenticate, with the space after it.
 fn scheme(text: &str) -> usize {
     const SCHEMES: [&str; 6] = ["basic", "bearer", "token", "digest", "negotiate", "apikey"];
     let is_one = |scheme: &&&str| {
@@ -268,13 +268,13 @@ fn scheme(text: &str) -> usize {
     word.map_or(0, |word| text.len() - text[word.len()..].trim_start().len())
 }
 
-/// To the end of its line, or of its quotes.
+/// The value of a header: up to the end of its line or of its quotes.
 fn header_value(text: &str, begin: usize) -> Range<usize> {
     let end = text[begin..].find(['\'', '"', '\r', '\n']).map_or(text.len(), |at| begin + at);
     begin..begin + text[begin..end].trim_end().len()
 }
 
-/// Whether a name after this text may begin an entry of YAML: on its line, or in brackets. In a sentence it does not.
+/// Whether a name after this text may begin an entry of YAML: on its own line, or in brackets, but not in a sentence.
 fn begins_entry(before: &str) -> bool {
     let before = before.trim_end_matches([' ', '\t', '-']);
     before.is_empty() || before.ends_with(|c: char| "\n\r\\{[(,='\"".contains(c))
@@ -301,7 +301,7 @@ fn yaml_value(text: &str, begin: usize) -> Range<usize> {
     }
 }
 
-/// The name in quotes that end there; within JSON in JSON they have backslashes.
+/// The name in the quotes that end there. In JSON within JSON, the quotes have backslashes.
 fn quoted_name(text: &str, end: usize) -> Option<&str> {
     let before = &text[..end];
     let quote = before.chars().next_back().filter(|c| matches!(c, '"' | '\''))?;
@@ -310,7 +310,7 @@ fn quoted_name(text: &str, end: usize) -> Option<&str> {
     Some(&inner[start..])
 }
 
-/// A value in JSON: the inside of a string, all of a list, or a number. An object's members are looked at by themselves.
+/// A value in JSON: the inside of a string, all of a list, or a number. The members of an object are searched separately.
 fn json_value(text: &str, begin: usize) -> Range<usize> {
     let rest = &text[begin..];
     let backslashes = rest.len() - rest.trim_start_matches('\\').len();

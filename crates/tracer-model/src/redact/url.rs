@@ -1,14 +1,15 @@
-//! Who a URL logs in as: `scheme://USER:PASSWORD@host`.
+//! Secrets in URLs, such as `scheme://USER:PASSWORD@host`.
 
 use std::ops::Range;
 
 use super::{cut::Cut, tokens};
 
-/// Bytes of a URL in which an `@` is looked for.
+/// The `@` of a URL is searched in this many bytes.
 const LONGEST: usize = 4096;
 
-/// The user name and password of a URL, given what follows its `://`: up to the `@`. Passwords that are not encoded as they
-/// should be may hold `@`, `/`, `?` and `#`.
+/// The user name and password of a URL, up to the `@`. `rest` is the text after `://`.
+///
+/// Passwords should be encoded. If they are not, they may contain `@`, `/`, `?` and `#`.
 #[must_use]
 pub fn user_info(rest: &str, is_http: bool) -> Option<&str> {
     let rest = &rest[..rest.floor_char_boundary(LONGEST)];
@@ -17,12 +18,12 @@ pub fn user_info(rest: &str, is_http: bool) -> Option<&str> {
     let rest = &rest[..rest.find(|c: char| c.is_whitespace() || "'\"<>`".contains(c)).unwrap_or(rest.len())];
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     if let Some(at) = rest[..end].rfind('@') {
-        // `p@s/s@host.org`: the password goes on if what follows it is no host, but what follows the next `@` is.
+        // `p@s/s@host.org`: the password continues if no host follows the first `@`, and a host follows a later one.
         let mut later = rest.match_indices('@').map(|(later, _)| later).filter(|later| *later > end);
         let later = if is_host(&rest[at + 1..]) { None } else { later.rfind(|later| is_host(&rest[later + 1..])) };
         return Some(&rest[..later.unwrap_or(at)]);
     }
-    // `host:8080/a@b` has a port, `user:p/w@host` a password.
+    // `host:8080/a@b` has a port, and `user:p/w@host` has a password.
     let (_, port) = rest[..end].rsplit_once(':')?;
     let is_port = port.bytes().all(|digit| digit.is_ascii_digit());
     if is_port && is_http {
@@ -33,13 +34,13 @@ pub fn user_info(rest: &str, is_http: bool) -> Option<&str> {
     Some(&rest[..at + rest[at..host].rfind('@')?])
 }
 
-/// Whether a text begins like a host: with a domain, a port, or an address in brackets.
+/// Whether a text begins with a host: a domain, a port, or an address in brackets.
 fn is_host(rest: &str) -> bool {
     let host = &rest[..rest.find(['/', '?', '#', '@']).unwrap_or(rest.len())];
     host.contains(['.', ':']) || host == "localhost"
 }
 
-/// Finds passwords in URLs, and tokens that stand in a user name's place.
+/// Finds passwords in URLs, and tokens in the place of a user name.
 pub(super) fn search(text: &str, cuts: &mut Vec<Cut>) {
     const MARK: &str = "://";
     let mut from = 0;
@@ -56,16 +57,17 @@ pub(super) fn search(text: &str, cuts: &mut Vec<Cut>) {
     }
 }
 
-/// Services that have a secret in their URLs' paths: how these begin, and behind how many such characters the secret stands.
+/// Services with a secret in the path of their URLs: the beginning of the URL, and the secret comes after that many of these
+/// characters.
 const PATHS: [(&str, usize, char); 3] =
     [("hooks.slack.com/services/", 2, '/'), ("discord.com/api/webhooks/", 1, '/'), ("api.telegram.org/bot", 1, ':')];
 
-/// Their hosts, for the look at all arguments at once: a script may have quotes between a slash and a name.
+/// Their hosts, for the first look at all arguments. Only the host is used, since a script may have quotes after a slash.
 pub(super) fn hosts_with_secrets() -> impl Iterator<Item = &'static str> {
     PATHS.iter().filter_map(|(start, ..)| start.split('/').next())
 }
 
-/// The secret in a URL's path, given what follows its `://`.
+/// The secret in the path of a URL. `rest` is the text after `://`.
 fn path_secret(rest: &str) -> Option<Range<usize>> {
     let (start, count, separator) = PATHS.iter().find(|(start, ..)| rest.starts_with(start))?;
     let path = &rest[start.len()..];
@@ -81,14 +83,14 @@ fn path_secret(rest: &str) -> Option<Range<usize>> {
 /// The secret part of a user name and password.
 fn secret(info: &str) -> Option<Range<usize>> {
     let (user, password) = info.split_once(':').unwrap_or((info, ""));
-    // GitHub takes a token as the user's name, with a password that says so.
+    // GitHub accepts a token as the user name, with this password.
     if password.is_empty() || password == "x-oauth-basic" {
         return is_token(user).then_some(0..user.len());
     }
     Some(user.len() + 1..info.len())
 }
 
-/// Long, of letters and digits: nobody's name.
+/// Whether it is a token: too long for a name, with letters and digits.
 fn is_token(user: &str) -> bool {
     let is_plain = user.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c));
     let is_mixed = user.bytes().any(|c| c.is_ascii_digit()) && user.bytes().any(|c| c.is_ascii_alphabetic());

@@ -1,4 +1,4 @@
-//! Tells a history to the model, and looks at the trace that comes of it.
+//! Passes a history to the model, and checks the trace.
 #![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::{
@@ -24,10 +24,10 @@ use tracer_model::{
 pub const ROOT_SPAN: SpanId = SpanId([0xaa; 8]);
 pub const CALLER_SPAN: SpanId = SpanId([0xcc; 8]);
 
-/// The pid of whoever starts the root; it is not part of the trace.
+/// The pid of the process that starts the root. It is not part of the trace.
 pub const OUTSIDE: u32 = 1;
 
-/// A model that traces nothing yet. Its clock is at the epoch.
+/// A model without events. Its clock is at the epoch.
 pub fn tracer(attributes: &[&str]) -> Tracer {
     Tracer::new(settings(attributes))
 }
@@ -53,7 +53,7 @@ pub fn settings(attributes: &[&str]) -> Settings {
     }
 }
 
-/// A history as it is told. Time passes by itself: 10 ns an event.
+/// A history. Each event takes 10 ns.
 pub struct Story {
     tracer: Tracer,
     now: u64,
@@ -115,7 +115,7 @@ impl Story {
         story.handle(event)
     }
 
-    /// It happens, and nobody hears of it.
+    /// The fork happens, but its event is lost.
     pub fn lost_fork(mut self, parent: u32, child: u32) -> Self {
         let start = self.tick();
         self.starts.insert(child, start.0);
@@ -124,14 +124,14 @@ impl Story {
         self
     }
 
-    /// From now on `pid` names another parent, as after the death of its own.
+    /// From now on, `pid` has another parent, as after the death of its own.
     pub fn reparented(mut self, pid: u32, parent: u32) -> Self {
         let parent = self.identity(parent);
         self.parents.insert(pid, parent);
         self
     }
 
-    /// The environment of execs to come.
+    /// Sets the environment of later execs.
     pub fn environment(mut self, variables: &[&str]) -> Self {
         self.environment = variables.iter().map(|&variable| variable.to_owned()).collect();
         self
@@ -161,7 +161,7 @@ impl Story {
         self.handle(Event::Exec { at, process, parent, image: Arc::new(image), environment, context })
     }
 
-    /// It ends in a way that the user who traces may not know.
+    /// The process ends. The user who traces may not know how.
     pub fn exit_withheld(self, pid: u32) -> Self {
         self.end(pid, ExitStatus::Withheld)
     }
@@ -191,7 +191,7 @@ impl Story {
         self.handle(Event::Connection { at, id, owner, change, connection })
     }
 
-    /// A flow is heard of: its first datagram, or what it has carried.
+    /// A flow begins, or has new counts.
     pub fn flow(mut self, owner: u32, slot: u32, is_over: bool, flow: Flow) -> Self {
         let (at, owner) = (self.tick(), self.identity(owner));
         self.handle(Event::Flow { at, id: FlowId { slot, generation: 0 }, owner, is_over, flow })
@@ -209,14 +209,14 @@ impl Story {
         self.handle(Event::UnixConnect { at, process, parent, path: path.to_owned(), error })
     }
 
-    /// A process asks for a name's address, or is answered.
+    /// A process asks for the address of a name, or gets an answer.
     pub fn dns(mut self, pid: u32, id: u16, name: &str, answer: Option<&str>) -> Self {
         let at = self.tick();
         let asker = self.identity(pid);
         self.handle(dns(at, asker, id, name, answer))
     }
 
-    /// It is answered, in a way that cannot be read.
+    /// It gets an answer that cannot be read.
     pub fn unread_answer(mut self, pid: u32) -> Self {
         let Event::Dns { at, asker, transport, local, server, .. } = dns(self.tick(), self.identity(pid), 0, "", None)
         else {
@@ -244,7 +244,7 @@ impl Story {
     }
 }
 
-/// Its attributes, but for the user's own, are those of the table, and of its types.
+/// Checks that all attributes except the user's own are in the table and have its types.
 fn assert_documented(span: &Span) {
     let user: &[_] = if let Subject::Process(process) = &span.subject { &process.attributes } else { &[] };
     let description = describe(span);
@@ -303,7 +303,7 @@ pub fn accept(local: &str) -> Connection {
     Connection { direction: Direction::Accept, local: local.parse().unwrap(), peer, ..connect("10.0.0.2:50000") }
 }
 
-/// A flow that has carried one datagram of ten bytes out, and two of a hundred in.
+/// A flow with one datagram of ten bytes sent, and two of a hundred bytes received.
 pub fn flow(opened: u64, local: &str, peer: &str) -> Flow {
     Flow {
         opened: Ktime(opened),
@@ -321,12 +321,12 @@ pub fn flow(opened: u64, local: &str, peer: &str) -> Flow {
 #[derive(Debug)]
 pub struct Trace {
     pub spans: Vec<Span>,
-    /// When it was finished.
+    /// Time at which it was finished.
     pub end: u64,
 }
 
 impl Trace {
-    /// The tree in words, children in the order of their starts.
+    /// The tree as text. Children are in the order of their starts.
     pub fn tree(&self) -> String {
         let root = self.spans.last().expect("a root span");
         let mut text = String::new();
@@ -397,7 +397,7 @@ impl Trace {
         describe(self.span(name))
     }
 
-    /// An attribute of the span of that name.
+    /// An attribute of the span with that name.
     pub fn attribute(&self, name: &str, key: &str) -> Option<Value> {
         self.describe(name).attributes.into_iter().find(|(found, _)| found == key).map(|(_, value)| value)
     }
