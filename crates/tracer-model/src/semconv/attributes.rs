@@ -82,9 +82,8 @@ pub fn attributes(span: &Span) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
 impl<'a> EventRef<'a> {
     /// The attributes of the event.
     pub fn attributes(self) -> impl Iterator<Item = (&'a str, ValueRef<'a>)> {
-        // Only the rows of processes and those of any span have values of events.
-        let rows = PROCESS.iter().chain(ANY);
-        rows.filter_map(move |row| Some((row.attribute.key, row.of_event?(self)?)))
+        let rows = if self.is_exec() { PROCESS } else { ANY };
+        rows.iter().filter_map(move |row| Some((row.attribute.key, row.of_event?(self)?)))
     }
 }
 

@@ -30,6 +30,11 @@ enum Occasion<'a> {
 }
 
 impl EventRef<'_> {
+    /// Whether its attributes are among those of processes.
+    pub(super) fn is_exec(self) -> bool {
+        matches!(self.occasion, Occasion::Exec(_))
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &'static str {
