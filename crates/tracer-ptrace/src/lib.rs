@@ -1,0 +1,1 @@
+//! Observes a command and its descendants with ptrace(2), without any privilege.
