@@ -1,1 +1,3 @@
 //! Observes a command and its descendants with ptrace(2), without any privilege.
+
+pub mod reexec;

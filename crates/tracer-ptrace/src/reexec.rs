@@ -1,0 +1,323 @@
+//! Programs that gain privileges keep them under an unprivileged tracer.
+//!
+//! The kernel ignores a setuid bit, a setgid bit and file capabilities at an exec under a tracer without CAP_SYS_PTRACE.
+//! So the process executes the same program once more, after the tracer has left it. [`Reexec::at_exec`] prepares that
+//! call and detaches.
+//!
+//! The tracer loop calls this at every PTRACE_EVENT_EXEC stop. Nothing here knows events or counts.
+
+mod machine;
+mod privileges;
+mod program;
+
+use std::{
+    fs::Metadata,
+    io,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use nix::{errno::Errno, sys::ptrace, unistd::Pid};
+use thiserror::Error;
+
+use self::{
+    machine::{Abi, Borrowed, Memory, Registers},
+    program::Program,
+};
+
+pub use self::privileges::{Credentials, FileCapabilities, Gain, ProgramFile, gain};
+
+/// What became of a process at its exec.
+#[derive(Debug)]
+pub enum AtExec {
+    /// The exec gives no privileges. The process stands at a stop, and the tracer goes on.
+    Follow,
+    /// The process runs without a tracer and has its privileges.
+    Detached(Gain),
+    /// The process has not got its privileges. It stands at a stop, and the tracer goes on.
+    Lost(Gain, Refusal),
+}
+
+/// Why a program cannot be executed once more.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    /// See the text.
+    #[error("its file has no path any more")]
+    NoPath,
+    /// See the text.
+    #[error("its arguments are not those of the script that started it")]
+    UnknownScript,
+    /// See the text.
+    #[error("its memory cannot be read")]
+    NoAccess,
+    /// See the text.
+    #[error("this kind of program is not supported on this processor")]
+    UnknownAbi,
+    /// See the text.
+    #[error("it has no vDSO with a system call instruction")]
+    NoInstruction,
+    /// See the text.
+    #[error("a signal came in between")]
+    Disturbed,
+    /// The process has ended. Its end can be waited for.
+    #[error("it has ended")]
+    Ended,
+    /// ptrace(2) or wait(2) failed.
+    #[error(transparent)]
+    System(#[from] Errno),
+}
+
+/// Looks at execs for one tracer.
+#[derive(Debug)]
+pub struct Reexec {
+    tracer_is_privileged: bool,
+}
+
+impl Reexec {
+    /// For a tracer that is the calling thread. The kernel compares with the credentials at the time of PTRACE_SEIZE.
+    ///
+    /// # Errors
+    ///
+    /// `/proc` is not there.
+    pub fn for_this_thread() -> io::Result<Self> {
+        Ok(Self { tracer_is_privileged: Credentials::own()?.may_trace_privileged() })
+    }
+
+    /// Looks at a process at its PTRACE_EVENT_EXEC stop. The calling thread is its tracer.
+    #[must_use]
+    pub fn at_exec(&self, pid: Pid) -> AtExec {
+        if self.tracer_is_privileged {
+            return AtExec::Follow;
+        }
+        let exe = PathBuf::from(format!("/proc/{pid}/exe"));
+        match exe.metadata() {
+            Ok(metadata) => match gain_of(pid, &exe, &metadata) {
+                None => AtExec::Follow,
+                Some(gain) => end(gain, again(pid, &metadata)),
+            },
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => at_exec_of_stranger(pid),
+            Err(_) => AtExec::Follow,
+        }
+    }
+}
+
+fn end(gain: Gain, result: Result<(), Refusal>) -> AtExec {
+    match result {
+        Ok(()) => AtExec::Detached(gain),
+        Err(Refusal::Ended | Refusal::System(Errno::ESRCH)) => AtExec::Follow,
+        Err(refusal) => AtExec::Lost(gain, refusal),
+    }
+}
+
+fn gain_of(pid: Pid, path: &Path, metadata: &Metadata) -> Option<Gain> {
+    let file = ProgramFile::with_metadata(path, metadata).ok()?;
+    if file.is_plain() {
+        return None;
+    }
+    gain(&file, &Credentials::read(pid.as_raw()).ok()?)
+}
+
+/// A process whose `/proc/PID/exe` we may read.
+fn again(pid: Pid, exe: &Metadata) -> Result<(), Refusal> {
+    let registers = Registers::read(pid)?;
+    let abi = registers.abi().ok_or(Refusal::UnknownAbi)?;
+    let memory = Memory::Peek(pid);
+    let stack = Stack::read(memory, abi, registers.stack_pointer())?;
+    let is_exe = |other: &Metadata| (other.dev(), other.ino()) == (exe.dev(), exe.ino());
+    let name = memory.string(stack.execfn)?;
+    let call = match Program::find(pid, &name) {
+        Ok(program) if is_exe(&program.metadata) && stack.is_script(memory, &program, &name)? => {
+            stack.exec_again(program.inserted)
+        }
+        // execveat(2) of a descriptor, or the name means another file by now.
+        _ => {
+            let path = std::fs::read_link(format!("/proc/{pid}/exe")).map_err(|_| Refusal::NoPath)?;
+            let inside =
+                Path::new("/proc").join(pid.to_string()).join("root").join(path.strip_prefix("/").unwrap_or(&path));
+            if !inside.metadata().is_ok_and(|found| is_exe(&found)) {
+                return Err(Refusal::NoPath);
+            }
+            let path = path.as_os_str().as_bytes();
+            // The stack's mapping goes on for 128 KiB below the stack pointer (`setup_arg_pages` in fs/exec.c).
+            let below = (registers.stack_pointer() - 256 - path.len() as u64) & !7;
+            machine::poke(pid, below, path)?;
+            [below, stack.argv, stack.envp, 0]
+        }
+    };
+    leave_for(pid, abi, stack.syscall_instruction(memory)?, call)
+}
+
+/// From the PTRACE_EVENT_EXEC stop. There it is too early: the kernel still overwrites the result register.
+fn leave_for(pid: Pid, abi: &Abi, instruction: u64, call: [u64; 4]) -> Result<(), Refusal> {
+    machine::next_syscall_stop(pid)?;
+    exec_and_detach(pid, abi, instruction, call)
+}
+
+fn exec_and_detach(pid: Pid, abi: &Abi, instruction: u64, call: [u64; 4]) -> Result<(), Refusal> {
+    let mut registers = Registers::read(pid)?;
+    registers.call(instruction, abi.execve, call);
+    registers.write(pid)?;
+    Ok(ptrace::detach(pid, None)?)
+}
+
+/// A process whose `/proc/PID/exe` we may not read: another user's, or one that runs an unreadable file.
+fn at_exec_of_stranger(pid: Pid) -> AtExec {
+    let facts = || -> Result<_, Refusal> {
+        let registers = Registers::read(pid)?;
+        Ok((registers.stack_pointer(), registers.abi().ok_or(Refusal::UnknownAbi)?))
+    };
+    let (stack_pointer, abi) = match facts() {
+        Ok(facts) => facts,
+        Err(refusal) => return end(Gain::Unreadable, Err(refusal)),
+    };
+    if machine::peek(pid, stack_pointer).is_ok() {
+        let memory = Memory::Peek(pid);
+        let prepared = prepare_stranger(pid, memory, abi, stack_pointer);
+        return match prepared {
+            // Without facts most probably nothing is lost: few programs gain privileges.
+            Ok(None | Some((Gain::Unreadable, ..))) | Err(_) => AtExec::Follow,
+            Ok(Some((gain, stack, call))) => {
+                let instruction = stack.syscall_instruction(memory);
+                end(gain, instruction.and_then(|instruction| leave_for(pid, abi, instruction, call)))
+            }
+        };
+    }
+    let borrowed = match machine::next_syscall_stop(pid).and_then(|()| Borrowed::begin(pid, abi)) {
+        Ok(borrowed) => borrowed,
+        Err(refusal) => return end(Gain::Unreadable, Err(refusal)),
+    };
+    let prepared = prepare_stranger(pid, Memory::Borrowed(&borrowed), abi, stack_pointer);
+    let refused = |gain, refusal| match borrowed.give_back() {
+        Ok(()) => end(gain, Err(refusal)),
+        Err(failure) => end(gain, Err(failure)),
+    };
+    match prepared {
+        Ok(Some((gain, _, call))) => {
+            match borrowed.end().and_then(|instruction| exec_and_detach(pid, abi, instruction, call)) {
+                Ok(()) => AtExec::Detached(gain),
+                Err(refusal) => refused(gain, refusal),
+            }
+        }
+        Ok(None) => match borrowed.give_back() {
+            Ok(()) => AtExec::Follow,
+            Err(failure) => end(Gain::Unreadable, Err(failure)),
+        },
+        Err(refusal) => refused(Gain::Unreadable, refusal),
+    }
+}
+
+/// Decides by the path of the exec alone. `None`: the exec gives nothing.
+fn prepare_stranger(
+    pid: Pid,
+    memory: Memory<'_>,
+    abi: &'static Abi,
+    stack_pointer: u64,
+) -> Result<Option<(Gain, Stack, [u64; 4])>, Refusal> {
+    let stack = Stack::read(memory, abi, stack_pointer)?;
+    let name = memory.string(stack.execfn)?;
+    if let Ok(program) = Program::find(pid, &name) {
+        let Some(gain) = gain_of(pid, &program.path, &program.metadata) else { return Ok(None) };
+        if !stack.is_script(memory, &program, &name)? {
+            return Err(Refusal::UnknownScript);
+        }
+        let call = stack.exec_again(program.inserted);
+        return Ok(Some((gain, stack, call)));
+    }
+    // A descriptor that may be closed, or a script whose interpreter is unknown: the path would not do.
+    if name.starts_with(b"/dev/fd/") {
+        return Err(Refusal::NoPath);
+    }
+    let first = stack.argument(memory, 0)?;
+    for index in 1..=2 {
+        if first != name && stack.argument(memory, index)? == name {
+            return Err(Refusal::UnknownScript);
+        }
+    }
+    let call = stack.exec_again(0);
+    Ok(Some((Gain::Unreadable, stack, call)))
+}
+
+/// Addresses on the stack of a new program.
+struct Stack {
+    abi: &'static Abi,
+    argc: u64,
+    argv: u64,
+    envp: u64,
+    /// The path of the exec: a script keeps its own.
+    execfn: u64,
+    /// 0: there is none.
+    vdso: u64,
+}
+
+impl Stack {
+    /// Reads the stack as create_elf_tables (fs/binfmt_elf.c) writes it: argc, argv, envp, the auxiliary vector.
+    fn read(memory: Memory<'_>, abi: &'static Abi, stack_pointer: u64) -> Result<Self, Refusal> {
+        let argc = pointer(memory, abi, stack_pointer)?;
+        let argv = stack_pointer + abi.word;
+        let envp = argv + abi.word * (argc + 1);
+        let mut at = envp;
+        while pointer(memory, abi, at)? != 0 {
+            at += abi.word;
+        }
+        let mut stack = Self { abi, argc, argv, envp, execfn: 0, vdso: 0 };
+        loop {
+            let (kind, value) = (pointer(memory, abi, at + abi.word)?, pointer(memory, abi, at + 2 * abi.word)?);
+            match kind {
+                libc::AT_NULL => break,
+                libc::AT_EXECFN => stack.execfn = value,
+                libc::AT_SYSINFO_EHDR => stack.vdso = value,
+                _ => {}
+            }
+            at += 2 * abi.word;
+        }
+        if stack.execfn == 0 { Err(Refusal::NoPath) } else { Ok(stack) }
+    }
+
+    /// The argument at `index`. It is empty past the last one.
+    fn argument(&self, memory: Memory<'_>, index: u64) -> Result<Vec<u8>, Refusal> {
+        if index >= self.argc {
+            return Ok(Vec::new());
+        }
+        let address = pointer(memory, self.abi, self.argv + index * self.abi.word)?;
+        memory.string(address)
+    }
+
+    /// The arguments are those of this program, or of the script `name` that it interprets.
+    fn is_script(&self, memory: Memory<'_>, program: &Program, name: &[u8]) -> Result<bool, Refusal> {
+        Ok(program.inserted == 0 || self.argument(memory, program.inserted as u64)? == name)
+    }
+
+    /// The arguments of an execve with the same path as the first.
+    ///
+    /// For a script, the kernel replaced argv[0] by the interpreter, its argument and the script's path. The vector from
+    /// the script's path on gives the same result again: the kernel replaces this first string once more.
+    fn exec_again(&self, inserted: usize) -> [u64; 4] {
+        [self.execfn, self.argv + inserted as u64 * self.abi.word, self.envp, 0]
+    }
+
+    /// The address of an instruction in the vDSO that makes a system call.
+    fn syscall_instruction(&self, memory: Memory<'_>) -> Result<u64, Refusal> {
+        // The vDSO of Linux 6.18 has two pages.
+        const LONGEST: u64 = 4 * 4096;
+        if self.vdso == 0 {
+            return Err(Refusal::NoInstruction);
+        }
+        let wanted = self.abi.syscall;
+        let mut code = Vec::new();
+        for offset in (0..LONGEST).step_by(8) {
+            let Ok(word) = memory.word(self.vdso + offset) else { break };
+            code.extend_from_slice(&word.to_ne_bytes());
+            let from = code.len().saturating_sub(8 + wanted.len());
+            if let Some(at) = code.get(from..).and_then(|new| new.windows(wanted.len()).position(|code| code == wanted))
+            {
+                return Ok(self.vdso + (from + at) as u64);
+            }
+        }
+        Err(Refusal::NoInstruction)
+    }
+}
+
+fn pointer(memory: Memory<'_>, abi: &Abi, address: u64) -> Result<u64, Refusal> {
+    let word = memory.word(address)?;
+    Ok(if abi.word == 4 { word & u64::from(u32::MAX) } else { word })
+}

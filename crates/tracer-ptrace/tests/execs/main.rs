@@ -1,0 +1,7 @@
+//! What a tracer decides at an exec, with real programs. A minimal tracer asks the crate; the same command runs without it.
+//!
+//! These tests need root: they make setuid files, and then become an ordinary user.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod reexec;
+mod tracer;
