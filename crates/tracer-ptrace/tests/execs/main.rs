@@ -3,5 +3,6 @@
 //! These tests need root: they make setuid files, and then become an ordinary user.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod aside;
 mod reexec;
 mod tracer;
