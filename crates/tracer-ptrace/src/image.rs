@@ -1,0 +1,354 @@
+//! The image of a program: read at its exec stop, decoded later.
+
+use std::sync::Arc;
+
+use tracer_model::{
+    context::{SpanContext, TRACEPARENT},
+    event::{Image, Namespaces, Strings, Visibility},
+};
+
+use crate::{
+    kernel::{self, Tid},
+    procfs::{Folder, numbers, stat_fields},
+};
+
+/// Bytes of the arguments that are read, and of the environment: as many as the eBPF source reads.
+const TEXT_LIMIT: usize = 128 * 1024;
+
+/// Bytes of the stack that are read at first. Most programs have no more arguments and variables.
+const FIRST_LOOK: usize = 16 * 1024;
+
+/// Bytes that are read word by word at most.
+const PEEKED: usize = 16 * 1024;
+
+/// The longest path: PATH_MAX of linux/limits.h.
+const PATH_BYTES: usize = 4096;
+
+/// What was read at an exec stop.
+#[derive(Debug, Default)]
+pub(crate) struct RawImage {
+    stack: RawStack,
+    executable: Option<Vec<u8>>,
+    directory: Option<Vec<u8>>,
+    root: Vec<u8>,
+    stat: Vec<u8>,
+    /// Only if the ids on the stack are those of another namespace.
+    status: Option<Vec<u8>>,
+    cgroup: Vec<u8>,
+    namespaces: Namespaces,
+    tgid: Tid,
+    /// The kernel refused something because the user has changed.
+    is_refused: bool,
+}
+
+/// What the kernel put on the stack of a new program.
+#[derive(Debug, Default)]
+struct RawStack {
+    file: Vec<u8>,
+    arguments: Vec<u8>,
+    arguments_size: u64,
+    argument_count: u64,
+    environment: Option<Vec<u8>>,
+    environment_size: u64,
+    context: Option<Vec<u8>>,
+    /// Real and effective user id, real and effective group id.
+    ids: [u32; 4],
+}
+
+/// Reads images for one tracer.
+pub(crate) struct Reader {
+    /// Whole environments are needed.
+    with_environment: bool,
+    own_namespaces: Namespaces,
+    /// Memory of the last stack, used again.
+    bytes: Vec<u8>,
+}
+
+impl Reader {
+    pub(crate) fn new(with_environment: bool) -> Self {
+        // Linux's pids have 22 bits at most.
+        let own = std::process::id() as Tid;
+        Self { with_environment, own_namespaces: Folder::of(own).namespaces(), bytes: Vec::new() }
+    }
+
+    /// Reads the image of a process at its exec stop.
+    pub(crate) fn read(&mut self, tgid: Tid) -> RawImage {
+        let mut folder = Folder::of(tgid);
+        let stack = self.stack(tgid, &mut folder);
+        let executable = folder.link("exe");
+        let is_refused = executable.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+        let namespaces = if is_refused { Namespaces::default() } else { folder.namespaces() };
+        let own = self.own_namespaces;
+        let is_elsewhere = namespaces.user != own.user || namespaces.pid != own.pid;
+        RawImage {
+            stack,
+            executable: executable.ok(),
+            directory: folder.link("cwd").ok(),
+            root: folder.link("root").unwrap_or_default(),
+            stat: folder.read("stat").unwrap_or_default(),
+            status: is_elsewhere.then(|| folder.read("status").ok()).flatten(),
+            cgroup: folder.read("cgroup").unwrap_or_default(),
+            namespaces,
+            tgid,
+            is_refused,
+        }
+    }
+
+    fn stack(&mut self, tgid: Tid, folder: &mut Folder) -> RawStack {
+        self.bytes.clear();
+        self.read_stack(tgid).unwrap_or_else(|| {
+            // Not even word by word: the file is unreadable, or this kernel does not say where the stack is.
+            let arguments = folder.read("cmdline").unwrap_or_default();
+            RawStack {
+                arguments_size: arguments.len() as u64,
+                argument_count: arguments.iter().filter(|byte| **byte == 0).count() as u64,
+                arguments,
+                ids: folder.read("status").map(|status| ids(&status)).unwrap_or_default(),
+                ..RawStack::default()
+            }
+        })
+    }
+
+    /// Reads the stack as create_elf_tables (Linux, fs/binfmt_elf.c) writes it: argc, argv, envp, the auxiliary vector. Above
+    /// that are the arguments, the environment and the name of the file, one directly after the other.
+    fn read_stack(&mut self, tid: Tid) -> Option<RawStack> {
+        let (start, word) = kernel::stack_pointer(tid).ok()?;
+        let mut window = Window { tid, start, word, bytes: std::mem::take(&mut self.bytes), is_peeked: false };
+        window.extend(FIRST_LOOK)?;
+        let stack = window.parse(self.with_environment);
+        self.bytes = window.bytes;
+        stack
+    }
+}
+
+/// The beginning of a stack.
+struct Window {
+    tid: Tid,
+    start: u64,
+    /// Bytes in a pointer.
+    word: usize,
+    bytes: Vec<u8>,
+    is_peeked: bool,
+}
+
+impl Window {
+    /// Reads `size` bytes more.
+    fn extend(&mut self, size: usize) -> Option<()> {
+        let end = self.start + self.bytes.len() as u64;
+        let before = self.bytes.len();
+        if !self.is_peeked {
+            match kernel::read_memory(self.tid, end, size, &mut self.bytes) {
+                Ok(()) => {}
+                Err(_) => self.is_peeked = true,
+            }
+        }
+        if self.is_peeked {
+            kernel::peek_memory(self.tid, end, size.min(PEEKED), &mut self.bytes).ok()?;
+        }
+        (self.bytes.len() > before).then_some(())
+    }
+
+    /// The pointer at that index.
+    fn pointer(&mut self, index: usize) -> Option<u64> {
+        let at = index * self.word;
+        while self.bytes.len() < at + self.word {
+            self.extend(FIRST_LOOK)?;
+        }
+        let bytes = self.bytes.get(at..at + self.word)?;
+        Some(match self.word {
+            4 => u32::from_ne_bytes(bytes.try_into().ok()?).into(),
+            _ => u64::from_ne_bytes(bytes.try_into().ok()?),
+        })
+    }
+
+    /// The bytes from one address up to another, no more than `limit`.
+    fn between(&self, from: u64, to: u64, limit: usize) -> Vec<u8> {
+        let size = (to.saturating_sub(from) as usize).min(limit);
+        let offset = from.wrapping_sub(self.start) as usize;
+        if let Some(bytes) = self.bytes.get(offset..offset.saturating_add(size)) {
+            return bytes.to_vec();
+        }
+        let mut bytes = Vec::new();
+        let _ = if self.is_peeked {
+            kernel::peek_memory(self.tid, from, size.min(PEEKED), &mut bytes).ok()
+        } else {
+            kernel::read_memory(self.tid, from, size, &mut bytes).ok()
+        };
+        bytes
+    }
+
+    fn parse(&mut self, with_environment: bool) -> Option<RawStack> {
+        let argument_count = self.pointer(0)?;
+        let count = usize::try_from(argument_count).ok()?;
+        let arguments = self.pointer(1)?;
+        let mut index = count + 2;
+        let environment = self.pointer(index)?;
+        while self.pointer(index)? != 0 {
+            index += 1;
+        }
+        index += 1;
+        let (mut file, mut ids) = (0, [0; 4]);
+        loop {
+            let (kind, value) = (self.pointer(index)?, self.pointer(index + 1)?);
+            // Ids have 32 bits: linux/types.h.
+            match kind {
+                libc::AT_NULL => break,
+                libc::AT_EXECFN => file = value,
+                libc::AT_UID => ids[0] = value as u32,
+                libc::AT_EUID => ids[1] = value as u32,
+                libc::AT_GID => ids[2] = value as u32,
+                libc::AT_EGID => ids[3] = value as u32,
+                _ => {}
+            }
+            index += 2;
+        }
+        // Before Linux 5.18 a program may have no arguments at all.
+        let end = if environment == 0 { file } else { environment };
+        let start = if arguments == 0 { end } else { arguments };
+        let environment = if environment == 0 { file } else { environment };
+        let mut name = self.between(file, file + PATH_BYTES as u64, PATH_BYTES);
+        name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+        let (environment_size, limit) = (file.saturating_sub(environment), TEXT_LIMIT);
+        let text = self.between(environment, file, limit);
+        Some(RawStack {
+            file: name,
+            arguments: self.between(start, end, TEXT_LIMIT),
+            arguments_size: end.saturating_sub(start),
+            argument_count,
+            context: if with_environment { None } else { context(&text) },
+            environment: with_environment.then_some(text),
+            environment_size,
+            ids,
+        })
+    }
+}
+
+/// The variable that names a span, and its name.
+fn context(environment: &[u8]) -> Option<Vec<u8>> {
+    let is_it =
+        |variable: &&[u8]| variable.strip_prefix(TRACEPARENT.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
+    environment.split(|byte| *byte == 0).find(is_it).map(<[u8]>::to_vec)
+}
+
+/// From `/proc/PID/status`: real and effective user id, real and effective group id.
+fn ids(status: &[u8]) -> [u32; 4] {
+    let mut users = numbers(status, "Uid");
+    let mut groups = numbers(status, "Gid");
+    // Ids have 32 bits: linux/types.h.
+    let mut next = |numbers: &mut dyn Iterator<Item = u64>| numbers.next().unwrap_or_default() as u32;
+    [next(&mut users), next(&mut users), next(&mut groups), next(&mut groups)]
+}
+
+impl RawImage {
+    /// Whether the kernel refused something because the user has changed.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// The captured arguments.
+    pub(crate) fn arguments(&self) -> &[u8] {
+        &self.stack.arguments
+    }
+
+    /// The image, its environment if that is needed, and the span that the environment names.
+    pub(crate) fn decode(self) -> (Arc<Image>, Option<Strings>, Option<SpanContext>) {
+        let Self { stack, status, namespaces, .. } = self;
+        let RawStack { arguments, arguments_size, environment_size, .. } = stack;
+        let is_script = is_script(&stack.file, &arguments);
+        let environment = stack.environment.map(|bytes| Strings { bytes, size: environment_size });
+        let context = stack.context.map(|bytes| Strings { size: bytes.len() as u64, bytes });
+        let context = environment.as_ref().or(context.as_ref()).and_then(SpanContext::of_environment);
+        let [real_user_id, user_id, real_group_id, group_id] = status.as_deref().map_or(stack.ids, ids);
+        // Fields 5, 6, 7 and 19 of proc_pid_stat(5): its process group, session, terminal and nice value.
+        let mut fields = stat_fields(&self.stat).skip(2);
+        let mut next = |skipped| fields.nth(skipped).unwrap_or_default();
+        let (group_leader, session_leader, terminal, nice) = (next(0), next(0), next(0), next(11));
+        let vpid = status.as_deref().and_then(|status| numbers(status, "NSpid").last());
+        let inside = |path: Option<Vec<u8>>| path.map(|path| inside(path, &self.root));
+        let image = Image {
+            file: lossy(stack.file),
+            executable: inside(self.executable),
+            directory: inside(self.directory),
+            arguments: Strings { bytes: arguments, size: arguments_size },
+            argument_count: stack.argument_count.try_into().unwrap_or(u32::MAX),
+            visibility: if self.is_refused { Visibility::Public } else { Visibility::All },
+            user_id,
+            real_user_id,
+            cgroup: cgroup(&self.cgroup),
+            // Linux's pids have 22 bits at most.
+            vpid: vpid.map_or(self.tgid as u32, |vpid| vpid as u32),
+            group_leader_pid: group_leader as u32,
+            session_leader_pid: session_leader as u32,
+            is_interactive: terminal != 0,
+            is_script,
+            group_id,
+            real_group_id,
+            // Between -20 and 19: sched(7).
+            nice: nice as i8,
+            namespaces,
+            ..Image::default()
+        };
+        (Arc::new(image), environment, context)
+    }
+}
+
+/// A path below the root folder of the process, as the process itself sees it.
+fn inside(path: Vec<u8>, root: &[u8]) -> String {
+    let path = path.strip_suffix(b" (deleted)").unwrap_or(&path);
+    let below = if root.len() > 1 { path.strip_prefix(root) } else { None };
+    let path = match below {
+        Some([]) => b"/",
+        Some(below) if below.starts_with(b"/") => below,
+        _ => path,
+    };
+    String::from_utf8_lossy(path).into_owned()
+}
+
+/// The path in version 2 of control groups, which has number 0: cgroups(7).
+fn cgroup(file: &[u8]) -> Option<Arc<str>> {
+    let path = file.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
+    Some(String::from_utf8_lossy(path).into())
+}
+
+/// The kernel puts the interpreter's path, and perhaps an argument for it, before the path of a script: execve(2). An
+/// interpreter can be a script too, so there can be several.
+fn is_script(file: &[u8], arguments: &[u8]) -> bool {
+    let mut arguments = arguments.split(|byte| *byte == 0);
+    let Some(interpreter) = arguments.next().filter(|interpreter| interpreter.contains(&b'/')) else { return false };
+    interpreter != file && arguments.take(4).any(|argument| argument == file)
+}
+
+/// Without a copy if it is UTF-8.
+fn lossy(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn script_is_recognised_by_its_arguments() {
+        assert!(is_script(b"./configure", b"/bin/sh\0./configure\0--prefix\0"));
+        assert!(is_script(b"/x/run", b"/usr/bin/env\0-S sh\0/x/run\0"));
+        assert!(!is_script(b"/bin/sh", b"sh\0./configure\0"));
+        assert!(!is_script(b"/bin/ls", b"/bin/ls\0/bin/ls\0"));
+        assert!(!is_script(b"/bin/ls", b"ls\0/bin/ls\0"));
+    }
+
+    #[test]
+    fn path_is_relative_to_the_root_of_the_process() {
+        let path = |path: &[u8], root: &[u8]| inside(path.to_vec(), root);
+        assert_eq!(path(b"/usr/bin/dash", b"/"), "/usr/bin/dash");
+        assert_eq!(path(b"/srv/root/bin/sh", b"/srv/root"), "/bin/sh");
+        assert_eq!(path(b"/srv/rooted/bin/sh", b"/srv/root"), "/srv/rooted/bin/sh");
+        assert_eq!(path(b"/srv/root", b"/srv/root"), "/");
+        assert_eq!(path(b"/tmp/gone (deleted)", b"/"), "/tmp/gone");
+    }
+
+    #[test]
+    fn control_group_is_that_of_version_2() {
+        assert_eq!(cgroup(b"4:cpu:/a\n0::/b/c\n").as_deref(), Some("/b/c"));
+        assert_eq!(cgroup(b"4:cpu:/a\n"), None);
+    }
+}

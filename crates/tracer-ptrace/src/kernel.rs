@@ -1,0 +1,197 @@
+//! ptrace(2), wait4(2) and process_vm_readv(2), by thread ids. nix knows no real-time signals and no usage.
+
+use std::{io, mem};
+
+use libc::{c_int, c_void, pid_t, rusage};
+use nix::errno::Errno;
+use tracer_model::Ktime;
+
+/// A thread, by its id in our pid namespace.
+pub(crate) type Tid = pid_t;
+
+/// How a tracee goes on after a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Continue {
+    /// Up to its next event.
+    Run,
+    /// Likewise, or to the entry or exit of its next system call.
+    ToSystemCall,
+}
+
+/// What wait4(2) reports.
+pub(crate) struct Change {
+    pub(crate) tid: Tid,
+    pub(crate) status: c_int,
+    /// With a death: what the process and its reaped children have used.
+    pub(crate) usage: rusage,
+}
+
+/// Of linux/ptrace.h. The `libc` crate does not have all of them for all C libraries.
+pub(crate) const EVENT_STOP: c_int = 128;
+const GET_SYSCALL_INFO: u32 = 0x420e;
+
+/// An unset bit: a convention of 32 bits. From linux/audit.h.
+const AUDIT_ARCH_64BIT: u32 = 0x8000_0000;
+
+fn ptrace(request: u32, tid: Tid, address: usize, data: usize) -> Result<i64, Errno> {
+    // SAFETY: the callers pass what the request needs.
+    let result = unsafe { libc::ptrace(request as _, tid, address as *mut c_void, data as *mut c_void) };
+    Errno::result(result)
+}
+
+pub(crate) fn seize(tid: Tid, options: c_int) -> Result<(), Errno> {
+    ptrace(libc::PTRACE_SEIZE as u32, tid, 0, options as usize).map(drop)
+}
+
+pub(crate) fn set_options(tid: Tid, options: c_int) -> Result<(), Errno> {
+    ptrace(libc::PTRACE_SETOPTIONS as u32, tid, 0, options as usize).map(drop)
+}
+
+/// Lets a tracee go on with a signal, or with none: 0. It may be dead: then its end comes next.
+pub(crate) fn go_on(tid: Tid, how: Continue, signal: c_int) {
+    let request = match how {
+        Continue::Run => libc::PTRACE_CONT,
+        Continue::ToSystemCall => libc::PTRACE_SYSCALL,
+    };
+    let _ = ptrace(request as u32, tid, 0, signal as usize);
+}
+
+/// Leaves a tracee stopped as a member of its stopped process.
+pub(crate) fn listen(tid: Tid) {
+    let _ = ptrace(libc::PTRACE_LISTEN as u32, tid, 0, 0);
+}
+
+/// Ends the tracing of a stopped tracee, which goes on with a signal or with none.
+pub(crate) fn detach(tid: Tid, signal: c_int) {
+    let _ = ptrace(libc::PTRACE_DETACH as u32, tid, 0, signal as usize);
+}
+
+/// The message of an event: a new thread's id, or the former one.
+pub(crate) fn event_message(tid: Tid) -> Result<u64, Errno> {
+    let mut message: libc::c_ulong = 0;
+    ptrace(libc::PTRACE_GETEVENTMSG as u32, tid, 0, &raw mut message as usize)?;
+    Ok(message)
+}
+
+/// Who has sent a signal, at the stop for it.
+pub(crate) fn signal_info(tid: Tid) -> Result<libc::siginfo_t, Errno> {
+    // SAFETY: a siginfo_t is plain numbers.
+    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+    ptrace(libc::PTRACE_GETSIGINFO as u32, tid, 0, &raw mut info as usize)?;
+    Ok(info)
+}
+
+/// The stack pointer of a stopped tracee, and the size of a pointer.
+pub(crate) fn stack_pointer(tid: Tid) -> Result<(u64, usize), Errno> {
+    /// The beginning of `struct ptrace_syscall_info`, and room for its end.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        operation: u8,
+        padding: [u8; 3],
+        architecture: u32,
+        instruction_pointer: u64,
+        stack_pointer: u64,
+        rest: [u64; 9],
+    }
+    let mut info = Info::default();
+    ptrace(GET_SYSCALL_INFO, tid, size_of::<Info>(), &raw mut info as usize)?;
+    Ok((info.stack_pointer, if info.architecture & AUDIT_ARCH_64BIT == 0 { 4 } else { 8 }))
+}
+
+/// Waits for a tracee of the calling thread.
+pub(crate) fn wait() -> Result<Change, Errno> {
+    let mut status = 0;
+    // SAFETY: rusage is plain numbers.
+    let mut usage: rusage = unsafe { mem::zeroed() };
+    let flags = libc::__WALL | libc::__WNOTHREAD;
+    // SAFETY: status and usage outlive the call.
+    let tid = Errno::result(unsafe { libc::wait4(-1, &raw mut status, flags, &raw mut usage) })?;
+    Ok(Change { tid, status, usage })
+}
+
+/// Waits until a tracee of the calling thread has changed, and leaves the change there. Returns whether it is dead.
+pub(crate) fn peek() -> Result<bool, Errno> {
+    // SAFETY: a siginfo_t is plain numbers.
+    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+    let flags = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL | libc::__WNOTHREAD;
+    // SAFETY: info outlives the call.
+    Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) })?;
+    Ok([libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code))
+}
+
+/// Whether the process has that thread.
+pub(crate) fn has_thread(tgid: Tid, tid: Tid) -> bool {
+    // SAFETY: no memory is involved. The call only checks.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, tgid, tid, 0) };
+    Errno::result(result) != Err(Errno::ESRCH)
+}
+
+/// Where a stopped tracee's memory is read.
+const PAGE: u64 = 4096;
+
+/// Pages that one call reads: UIO_MAXIOV is 1024.
+const PAGES: usize = 64;
+
+/// Appends up to `size` bytes from `address` on to `bytes`. They may be fewer: no memory may be there.
+///
+/// # Errors
+///
+/// The kernel does not allow it.
+pub(crate) fn read_memory(tid: Tid, address: u64, size: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let (mut at, end) = (address, address.saturating_add(size as u64));
+    while at < end {
+        // Each page is a vector of its own: the kernel reads whole vectors.
+        let mut remote = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; PAGES];
+        let (mut count, mut wanted) = (0, 0);
+        let mut next = at;
+        while next < end && count < PAGES {
+            let length = (PAGE - next % PAGE).min(end - next);
+            remote[count] = libc::iovec { iov_base: next as *mut c_void, iov_len: length as usize };
+            (next, wanted, count) = (next + length, wanted + length as usize, count + 1);
+        }
+        bytes.reserve(wanted);
+        let room = bytes.spare_capacity_mut();
+        let local = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: wanted };
+        // SAFETY: the local vector is the spare room, which has at least `wanted` bytes.
+        let result = unsafe { libc::process_vm_readv(tid, &raw const local, 1, remote.as_ptr(), count as u64, 0) };
+        let read = match Errno::result(result) {
+            Ok(read) => read as usize,
+            Err(Errno::EFAULT) => 0,
+            Err(error) if at == address => return Err(error.into()),
+            Err(_) => 0,
+        };
+        // SAFETY: the kernel has written that many bytes.
+        unsafe { bytes.set_len(bytes.len() + read) };
+        if read < wanted {
+            break;
+        }
+        at = next;
+    }
+    Ok(())
+}
+
+/// Likewise, word by word. This also works after a change of user.
+pub(crate) fn peek_memory(tid: Tid, address: u64, size: usize, bytes: &mut Vec<u8>) -> Result<(), Errno> {
+    let tid = nix::unistd::Pid::from_raw(tid);
+    for offset in (0..size).step_by(size_of::<libc::c_long>()) {
+        let at = address + offset as u64;
+        match nix::sys::ptrace::read(tid, at as nix::sys::ptrace::AddressType) {
+            Ok(word) => {
+                let word = word.to_ne_bytes();
+                bytes.extend_from_slice(&word[..word.len().min(size - offset)]);
+            }
+            Err(error) if offset == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
+/// The boot clock.
+pub(crate) fn now() -> Ktime {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    Ktime(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}

@@ -1,0 +1,169 @@
+//! What the tracer's thread shares with the others: its notes, the changes of the command, and counts.
+
+use std::{
+    collections::VecDeque,
+    io, mem,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use tracer_model::{Identity, Ktime, event::Usage, source::ChildChange};
+
+use crate::image::RawImage;
+
+/// So many notes wake a reader that does not want to be woken for any.
+const MANY: usize = 4096;
+
+/// What the tracer has seen.
+#[derive(Debug)]
+pub(crate) enum Note {
+    Fork {
+        process: Identity,
+        parent: Identity,
+        is_root: bool,
+    },
+    Exec {
+        at: Ktime,
+        process: Identity,
+        parent: Identity,
+        image: Box<RawImage>,
+    },
+    /// `status` is that of wait(2). `None`: nobody knows it.
+    Exit {
+        at: Ktime,
+        process: Identity,
+        parent: Identity,
+        status: Option<u32>,
+        usage: Option<Box<Usage>>,
+    },
+}
+
+/// Between the threads.
+pub(crate) struct Shared {
+    notes: Mutex<Vec<Note>>,
+    pub(crate) notes_ready: EventFd,
+    wakes_for_any: AtomicBool,
+    command: Mutex<Command>,
+    pub(crate) command_ready: EventFd,
+    live: AtomicU64,
+    /// Nobody reads the notes any more.
+    is_over: AtomicBool,
+    pub(crate) counts: Counts,
+}
+
+/// What is missing from the trace.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Programs whose files or memory the kernel did not show.
+    pub(crate) refused: AtomicU64,
+}
+
+/// The command as the tracer sees it.
+#[derive(Debug, Default)]
+struct Command {
+    changes: VecDeque<ChildChange>,
+    /// The tracer has left it: its parent has to wait for it.
+    left: Option<Left>,
+}
+
+/// A command that is not traced any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    pub(crate) process: Identity,
+    pub(crate) parent: Identity,
+}
+
+/// The data is consistent after a panic: each change is one push.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new() -> io::Result<Self> {
+        let event = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        Ok(Self {
+            notes: Mutex::default(),
+            notes_ready: event()?,
+            wakes_for_any: AtomicBool::new(false),
+            command: Mutex::default(),
+            command_ready: event()?,
+            live: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+            counts: Counts::default(),
+        })
+    }
+
+    /// Takes a note. It is dropped if nobody reads it any more.
+    pub(crate) fn note(&self, note: Note) {
+        if self.is_over() {
+            return;
+        }
+        let count = {
+            let mut notes = lock(&self.notes);
+            notes.push(note);
+            notes.len()
+        };
+        if count == MANY || self.wakes_for_any.load(Ordering::Relaxed) {
+            // It is full only if it is readable already.
+            let _ = self.notes_ready.write(1);
+        }
+    }
+
+    /// The notes since the last time.
+    pub(crate) fn take_notes(&self) -> Vec<Note> {
+        // It fails if nobody has written to it.
+        let _ = self.notes_ready.read();
+        mem::take(&mut lock(&self.notes))
+    }
+
+    pub(crate) fn wake_for_any(&self, any: bool) {
+        self.wakes_for_any.store(any, Ordering::Relaxed);
+        if any && !lock(&self.notes).is_empty() {
+            // As above.
+            let _ = self.notes_ready.write(1);
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Reports a change of the command.
+    pub(crate) fn report(&self, change: ChildChange) {
+        lock(&self.command).changes.push_back(change);
+        // As above.
+        let _ = self.command_ready.write(1);
+    }
+
+    /// Reports that the command runs without the tracer.
+    pub(crate) fn leave(&self, left: Left) {
+        lock(&self.command).left = Some(left);
+        // As above.
+        let _ = self.command_ready.write(1);
+    }
+
+    pub(crate) fn next_change(&self) -> Option<ChildChange> {
+        // It fails if nobody has written to it.
+        let _ = self.command_ready.read();
+        lock(&self.command).changes.pop_front()
+    }
+
+    pub(crate) fn left(&self) -> Option<Left> {
+        lock(&self.command).left
+    }
+
+    pub(crate) fn set_live(&self, count: usize) {
+        self.live.store(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn live(&self) -> u64 {
+        self.live.load(Ordering::Relaxed)
+    }
+}

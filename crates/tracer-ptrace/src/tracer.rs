@@ -1,0 +1,292 @@
+//! The tracer: one thread that waits for stops and deaths, takes notes and lets the tracees go on.
+
+use std::sync::Arc;
+
+use libc::c_int;
+use nix::errno::Errno;
+use tracer_model::{
+    ExitStatus, Identity, Ktime,
+    event::Usage,
+    source::{ChildChange, End},
+};
+
+use crate::{
+    image::Reader,
+    interrupted,
+    kernel::{self, Change, Continue, Tid},
+    launch::{Gate, OPTIONS},
+    procfs::{Folder, numbers},
+    shared::{Left, Note, Shared},
+    tree::{Early, Process, Thread, Tree},
+    usage,
+};
+
+/// The signal of a stop at a system call, with PTRACE_O_TRACESYSGOOD.
+const SYSTEM_CALL: c_int = libc::SIGTRAP | 0x80;
+
+/// Signals that stop a process.
+const STOPPING: [c_int; 4] = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
+/// Lives in its own thread.
+pub(crate) struct Tracer {
+    shared: Arc<Shared>,
+    needs_environment: bool,
+    tree: Tree,
+    root: Tid,
+    tick_ns: u64,
+}
+
+impl Tracer {
+    pub(crate) fn new(shared: Arc<Shared>, needs_environment: bool) -> Self {
+        Self { shared, needs_environment, tree: Tree::default(), root: 0, tick_ns: usage::tick_ns() }
+    }
+
+    /// Traces the process behind the gate, and its descendants. When it returns, its thread has to end: then the kernel lets
+    /// go of all tracees.
+    pub(crate) fn run(mut self, mut gate: Gate) {
+        let mut reader = Reader::new(self.needs_environment);
+        let Some(root) = gate.wait() else { return };
+        self.root = root;
+        let seized = kernel::seize(root, OPTIONS);
+        let process = identity(root, self.tree.time());
+        let parent = Identity { tgid: std::process::id(), start: Ktime(0) };
+        self.shared.note(Note::Fork { process, parent, is_root: true });
+        if seized.is_err() {
+            self.shared.leave(Left { process, parent });
+            return;
+        }
+        self.add(root, Process::new(process, parent), false);
+        gate.open();
+        // Until its first exec, the standard library waits for it, and expects to find its end.
+        let mut is_in_spawn = true;
+        loop {
+            if is_in_spawn && kernel::peek().is_ok_and(|is_dead| is_dead) {
+                return;
+            }
+            match kernel::wait() {
+                Ok(change) => {
+                    is_in_spawn &= !is_event(&change, libc::PTRACE_EVENT_EXEC);
+                    self.handle(&change, &mut reader);
+                }
+                Err(Errno::EINTR) => {}
+                // There is no tracee any more.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn handle(&mut self, change: &Change, reader: &mut Reader) {
+        let Change { tid, status, .. } = *change;
+        if !libc::WIFSTOPPED(status) {
+            self.death(tid, status, &usage::total(&change.usage));
+            return;
+        }
+        let signal = libc::WSTOPSIG(status);
+        match status >> 16 {
+            0 if signal == SYSTEM_CALL => self.system_call(tid),
+            0 => self.signal(tid, signal),
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => self.fork(tid, false),
+            libc::PTRACE_EVENT_CLONE => self.fork(tid, true),
+            libc::PTRACE_EVENT_EXEC => self.exec(tid, reader),
+            libc::PTRACE_EVENT_EXIT => self.exit(tid),
+            kernel::EVENT_STOP => self.stop(tid, signal),
+            _ => kernel::go_on(tid, Continue::Run, 0),
+        }
+    }
+
+    fn add(&mut self, tgid: Tid, process: Process, stops_at_exit: bool) {
+        self.tree.processes.insert(tgid, process);
+        self.tree.threads.insert(tgid, Thread { tgid, stops_at_exit, repeated: None });
+        self.shared.set_live(self.tree.processes.len());
+    }
+
+    /// Lets a thread go on with a signal, or with none: 0.
+    fn go_on(&mut self, tid: Tid, signal: c_int) {
+        self.set_options(tid);
+        kernel::go_on(tid, Continue::Run, signal);
+    }
+
+    /// Gives a stopped thread the options of its process.
+    fn set_options(&mut self, tid: Tid) {
+        if let Some(thread) = self.tree.threads.get_mut(&tid) {
+            let wanted = self.tree.processes.get(&thread.tgid).is_some_and(|process| process.has_forked);
+            if wanted != thread.stops_at_exit {
+                let more = if wanted { libc::PTRACE_O_TRACEEXIT } else { 0 };
+                if kernel::set_options(tid, OPTIONS | more).is_ok() {
+                    thread.stops_at_exit = wanted;
+                }
+            }
+        }
+    }
+
+    /// The first stop of a thread, the stop of a stopped process, or its end by SIGCONT.
+    fn stop(&mut self, tid: Tid, signal: c_int) {
+        let Some(thread) = self.tree.threads.get(&tid) else {
+            // Its creator reports it at once.
+            self.tree.add_early(tid, Early::Stopped(signal));
+            return;
+        };
+        if STOPPING.contains(&signal) {
+            if thread.tgid == self.root && tid == self.root {
+                self.shared.report(ChildChange::Stopped { signal });
+            }
+            kernel::listen(tid);
+        } else {
+            self.go_on(tid, 0);
+        }
+    }
+
+    fn signal(&mut self, tid: Tid, signal: c_int) {
+        let how = match self.tree.threads.get_mut(&tid) {
+            Some(Thread { tgid, repeated, .. }) => interrupted::at_signal(*tgid, tid, signal, repeated),
+            None => Continue::Run,
+        };
+        self.set_options(tid);
+        kernel::go_on(tid, how, signal);
+    }
+
+    fn system_call(&mut self, tid: Tid) {
+        let how = match self.tree.threads.get_mut(&tid) {
+            Some(thread) => interrupted::at_system_call(tid, &mut thread.repeated),
+            None => Continue::Run,
+        };
+        kernel::go_on(tid, how, 0);
+    }
+
+    /// A thread has made another thread, or a process.
+    fn fork(&mut self, creator: Tid, may_be_thread: bool) {
+        // Linux's pids have 22 bits at most.
+        let Ok(tid) = kernel::event_message(creator).map(|tid| tid as Tid) else {
+            // It was killed.
+            return;
+        };
+        let time = self.tree.time();
+        let known = self.tree.threads.get(&tid).map(|thread| thread.tgid);
+        let Some((thread, process)) = self.tree.process_of(creator) else {
+            kernel::go_on(creator, Continue::Run, 0);
+            return;
+        };
+        let (tgid, stops_at_exit, parent) = (thread.tgid, thread.stops_at_exit, process.identity);
+        let is_thread = match known {
+            Some(known) => known == tgid,
+            None => may_be_thread && kernel::has_thread(tgid, tid),
+        };
+        if known.is_some() {
+            process.has_forked |= !is_thread;
+        } else if is_thread {
+            process.threads += 1;
+            self.tree.threads.insert(tid, Thread { tgid, stops_at_exit, repeated: None });
+        } else {
+            process.has_forked = true;
+            let child = identity(tid, time);
+            self.shared.note(Note::Fork { process: child, parent, is_root: false });
+            self.add(tid, Process::new(child, parent), stops_at_exit);
+        }
+        self.go_on(creator, 0);
+        match self.tree.early.remove(&tid) {
+            Some(Early::Stopped(signal)) => self.stop(tid, signal),
+            Some(Early::Dead(status, usage)) => self.death(tid, status, &usage),
+            None => {}
+        }
+    }
+
+    fn exec(&mut self, tgid: Tid, reader: &mut Reader) {
+        let former = kernel::event_message(tgid).map_or(tgid, |tid| tid as Tid);
+        if former != tgid {
+            // The thread that has called exec is the process now. Its options come with it.
+            let thread = self.tree.threads.remove(&former);
+            if let Some(thread) = thread {
+                self.tree.threads.insert(tgid, thread);
+            }
+        }
+        let at = self.tree.time();
+        if self.shared.is_over() {
+            self.go_on(tgid, 0);
+            return;
+        }
+        let image = reader.read(tgid);
+        self.go_on(tgid, 0);
+        if let Some((_, process)) = self.tree.process_of(tgid) {
+            let Process { identity: process, parent, .. } = *process;
+            self.shared.note(Note::Exec { at, process, parent, image: Box::new(image) });
+        }
+    }
+
+    /// A thread of a process with children is about to end.
+    fn exit(&mut self, tid: Tid) {
+        let tick_ns = self.tick_ns;
+        if !self.shared.is_over()
+            && let Some((thread, process)) = self.tree.process_of(tid)
+        {
+            let (tgid, has_threads) = (thread.tgid, process.threads > 0);
+            process.readings.read(tgid, tid, has_threads, tick_ns);
+        }
+        kernel::go_on(tid, Continue::Run, 0);
+    }
+
+    fn death(&mut self, tid: Tid, status: c_int, total: &Usage) {
+        let Some(thread) = self.tree.threads.remove(&tid) else {
+            self.tree.add_early(tid, Early::Dead(status, *total));
+            self.adopt_orphans();
+            return;
+        };
+        if thread.tgid == tid {
+            self.process_death(tid, status, total);
+        }
+        if !self.tree.early.is_empty() {
+            self.adopt_orphans();
+        }
+    }
+
+    fn process_death(&mut self, tid: Tid, status: c_int, total: &Usage) {
+        let Some(process) = self.tree.processes.remove(&tid) else { return };
+        let at = self.tree.time();
+        self.shared.set_live(self.tree.processes.len());
+        if let Some(parent) = self.tree.processes.get_mut(&(process.parent.tgid as Tid)) {
+            parent.add_child(total);
+        }
+        let usage = Some(Box::new(process.own_usage(*total)));
+        let status = status.cast_unsigned();
+        let Process { identity, parent, .. } = process;
+        self.shared.note(Note::Exit { at, process: identity, parent, status: Some(status), usage });
+        if tid == self.root {
+            let end = End { status: ExitStatus::from_wait_status(status), usage: *total };
+            self.shared.report(ChildChange::Ended(end));
+        }
+    }
+
+    /// A creator that was killed reports nothing. Its new thread or process must not wait for that. If the creator is alive,
+    /// and its report is still to come, this does no harm.
+    fn adopt_orphans(&mut self) {
+        let stopped = self.tree.early.iter().filter(|(_, early)| matches!(early, Early::Stopped(_)));
+        let orphans: Vec<_> = stopped.map(|(tid, _)| *tid).collect();
+        for tid in orphans {
+            let status = Folder::of(tid).read("status").unwrap_or_default();
+            let number = |name| numbers(&status, name).next().map_or(0, |number| number as Tid);
+            let (tgid, parent) = (number("Tgid"), number("PPid"));
+            if tgid != tid && self.tree.processes.contains_key(&tgid) {
+                // What its options are is unknown. The next stop sets them.
+                self.tree.threads.insert(tid, Thread { tgid, stops_at_exit: true, repeated: None });
+            } else {
+                let time = self.tree.time();
+                let parent = self.tree.processes.get(&parent).or_else(|| self.tree.processes.get(&self.root));
+                let parent = parent.map_or(Identity { tgid: 0, start: Ktime(0) }, |parent| parent.identity);
+                let child = identity(tid, time);
+                self.shared.note(Note::Fork { process: child, parent, is_root: false });
+                self.add(tid, Process::new(child, parent), true);
+            }
+            if let Some(Early::Stopped(signal)) = self.tree.early.remove(&tid) {
+                self.stop(tid, signal);
+            }
+        }
+    }
+}
+
+fn is_event(change: &Change, event: c_int) -> bool {
+    libc::WIFSTOPPED(change.status) && change.status >> 16 == event
+}
+
+/// Linux's pids have 22 bits at most.
+fn identity(tgid: Tid, start: Ktime) -> Identity {
+    Identity { tgid: tgid as u32, start }
+}

@@ -1,0 +1,136 @@
+//! The tracees: threads by their ids, and the processes that they form.
+
+use hashbrown::HashMap;
+use tracer_model::{Identity, Ktime, event::Usage};
+
+use crate::{
+    kernel::{Tid, now},
+    shared::Left,
+    usage::Readings,
+};
+
+/// A traced thread.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    pub(crate) tgid: Tid,
+    /// It stops at its exit.
+    pub(crate) stops_at_exit: bool,
+    /// A call of it that goes on after an ignored signal.
+    pub(crate) repeated: Option<Box<crate::interrupted::Repeated>>,
+}
+
+/// A traced process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) identity: Identity,
+    pub(crate) parent: Identity,
+    /// Threads that it has created.
+    pub(crate) threads: u64,
+    /// It has children, so that its own usage is read at its exit.
+    pub(crate) has_forked: bool,
+    pub(crate) readings: Readings,
+    /// What its dead children and theirs have used: the sum, but the largest peak.
+    pub(crate) children: Usage,
+}
+
+impl Process {
+    pub(crate) fn new(identity: Identity, parent: Identity) -> Self {
+        Self {
+            identity,
+            parent,
+            threads: 0,
+            has_forked: false,
+            readings: Readings::default(),
+            children: Usage::default(),
+        }
+    }
+
+    /// Takes note of the end of a child. `usage` counts its own children too.
+    pub(crate) fn add_child(&mut self, usage: &Usage) {
+        let sum = &mut self.children;
+        sum.user_ns += usage.user_ns;
+        sum.system_ns += usage.system_ns;
+        sum.peak_resident_bytes = sum.peak_resident_bytes.max(usage.peak_resident_bytes);
+        sum.minor_faults += usage.minor_faults;
+        sum.major_faults += usage.major_faults;
+        sum.voluntary_switches += usage.voluntary_switches;
+        sum.involuntary_switches += usage.involuntary_switches;
+        sum.read_bytes += usage.read_bytes;
+        sum.written_bytes += usage.written_bytes;
+    }
+
+    /// What it has used itself. `total` counts its reaped children too.
+    pub(crate) fn own_usage(&self, total: Usage) -> Usage {
+        let own = if self.has_forked {
+            let read = self.readings.usage(&total, self.children.peak_resident_bytes);
+            // A SIGKILL can come in the exit stop.
+            read.unwrap_or_else(|| without(total, &self.children))
+        } else {
+            total
+        };
+        Usage { threads: self.threads, ..own }
+    }
+}
+
+/// The usage without that of the children, if all of them were waited for.
+fn without(total: Usage, children: &Usage) -> Usage {
+    Usage {
+        user_ns: total.user_ns.saturating_sub(children.user_ns),
+        system_ns: total.system_ns.saturating_sub(children.system_ns),
+        minor_faults: total.minor_faults.saturating_sub(children.minor_faults),
+        major_faults: total.major_faults.saturating_sub(children.major_faults),
+        voluntary_switches: total.voluntary_switches.saturating_sub(children.voluntary_switches),
+        involuntary_switches: total.involuntary_switches.saturating_sub(children.involuntary_switches),
+        read_bytes: total.read_bytes.saturating_sub(children.read_bytes),
+        written_bytes: total.written_bytes.saturating_sub(children.written_bytes),
+        ..total
+    }
+}
+
+/// A thread whose creator has not reported it yet.
+#[derive(Debug)]
+pub(crate) enum Early {
+    /// It stands at its first stop, with that signal.
+    Stopped(i32),
+    /// It is dead: its status and usage.
+    Dead(i32, Usage),
+}
+
+/// Dead threads that may still be reported at most. Others are of no interest: an exec ends them.
+const EARLY: usize = 256;
+
+/// All tracees.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    pub(crate) threads: HashMap<Tid, Thread>,
+    pub(crate) processes: HashMap<Tid, Process>,
+    pub(crate) early: HashMap<Tid, Early>,
+    last: Ktime,
+}
+
+impl Tree {
+    /// A time that no earlier call has returned: two processes with one pid differ by it.
+    pub(crate) fn time(&mut self) -> Ktime {
+        self.last = now().max(Ktime(self.last.0 + 1));
+        self.last
+    }
+
+    pub(crate) fn add_early(&mut self, tid: Tid, early: Early) {
+        if self.early.len() >= EARLY {
+            self.early.retain(|_, early| matches!(early, Early::Stopped(_)));
+        }
+        self.early.insert(tid, early);
+    }
+
+    /// The process of a thread.
+    pub(crate) fn process_of(&mut self, tid: Tid) -> Option<(&Thread, &mut Process)> {
+        let thread = self.threads.get(&tid)?;
+        Some((thread, self.processes.get_mut(&thread.tgid)?))
+    }
+}
+
+/// The command, if nobody traces it from the beginning.
+pub(crate) fn alone(pid: u32) -> Left {
+    let parent = Identity { tgid: std::process::id(), start: Ktime(0) };
+    Left { process: Identity { tgid: pid, start: now() }, parent }
+}

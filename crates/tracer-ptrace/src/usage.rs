@@ -1,0 +1,133 @@
+//! What a process has used itself, without its children.
+//!
+//! wait4(2) counts the children that a process has waited for. So it is right only for a process without children. The others
+//! are read at their exit stop.
+
+use libc::{rusage, timeval};
+use tracer_model::event::Usage;
+
+use crate::{
+    kernel::Tid,
+    procfs::{Folder, numbers, stat_fields},
+};
+
+/// Readings of one process at the exit stops of its threads.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Readings {
+    /// The last one of the process as a whole.
+    process: Option<Reading>,
+    /// Sums of its threads.
+    voluntary_switches: u64,
+    involuntary_switches: u64,
+    io: Io,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Reading {
+    user_ns: u64,
+    system_ns: u64,
+    peak_resident_bytes: u64,
+    minor_faults: u64,
+    major_faults: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Io {
+    read_chars: u64,
+    written_chars: u64,
+    read_bytes: u64,
+    written_bytes: u64,
+}
+
+impl Readings {
+    /// Reads a thread at its exit stop.
+    pub(crate) fn read(&mut self, tgid: Tid, tid: Tid, has_threads: bool, tick_ns: u64) {
+        let mut thread = Folder::of_thread(tgid, tid);
+        let status = thread.read("status").unwrap_or_default();
+        let number = |name| numbers(&status, name).next().unwrap_or_default();
+        self.voluntary_switches += number("voluntary_ctxt_switches");
+        self.involuntary_switches += number("nonvoluntary_ctxt_switches");
+        // Of the thread: those of the process count its reaped children too.
+        if let Ok(io) = thread.read("io") {
+            let number = |name| numbers(&io, name).next().unwrap_or_default();
+            self.io.read_chars += number("rchar");
+            self.io.written_chars += number("wchar");
+            self.io.read_bytes += number("read_bytes");
+            self.io.written_bytes += number("write_bytes");
+        }
+        let Ok(stat) = Folder::of(tgid).read("stat") else { return };
+        // Fields 10, 12, 14 and 15 of proc_pid_stat(5).
+        let mut fields = stat_fields(&stat).skip(7).map(|field| field.max(0) as u64);
+        let mut next = |skipped| fields.nth(skipped).unwrap_or_default();
+        let (minor_faults, major_faults, user, system) = (next(0), next(1), next(1), next(0));
+        let (mut user_ns, mut system_ns) = (user * tick_ns, system * tick_ns);
+        // Ticks are coarse. The running time of a single thread is exact.
+        let runtime = if has_threads { None } else { runtime(&mut thread) };
+        if let Some(runtime) = runtime {
+            system_ns = (u128::from(runtime) * u128::from(system))
+                .checked_div(u128::from(user + system))
+                .unwrap_or_default() as u64;
+            user_ns = runtime - system_ns;
+        }
+        let peak_resident_bytes = number("VmHWM") * 1024;
+        self.process = Some(Reading { user_ns, system_ns, peak_resident_bytes, minor_faults, major_faults });
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.process.is_none()
+    }
+
+    /// The usage, if it was read. `total` counts the process and its children, which had `children_peak` bytes at most.
+    pub(crate) fn usage(&self, total: &Usage, children_peak: u64) -> Option<Usage> {
+        let process = self.process?;
+        // A program before the last exec may have been larger. The total counts it too.
+        let own_peak = if total.peak_resident_bytes > children_peak { total.peak_resident_bytes } else { 0 };
+        Some(Usage {
+            user_ns: process.user_ns,
+            system_ns: process.system_ns,
+            peak_resident_bytes: process.peak_resident_bytes.max(own_peak),
+            minor_faults: process.minor_faults,
+            major_faults: process.major_faults,
+            voluntary_switches: self.voluntary_switches,
+            involuntary_switches: self.involuntary_switches,
+            read_chars: self.io.read_chars,
+            written_chars: self.io.written_chars,
+            read_bytes: self.io.read_bytes,
+            written_bytes: self.io.written_bytes,
+            threads: 0,
+        })
+    }
+}
+
+/// Nanoseconds that a thread has run, if the kernel counts them.
+fn runtime(thread: &mut Folder) -> Option<u64> {
+    let schedstat = thread.read("schedstat").ok()?;
+    str::from_utf8(&schedstat).ok()?.split_whitespace().next()?.parse().ok()
+}
+
+/// What getrusage(2) counts: the process, and the children that it has waited for.
+pub(crate) fn total(usage: &rusage) -> Usage {
+    /// The unit of `ru_inblock` and `ru_oublock`, bytes.
+    const BLOCK: u64 = 512;
+    let ns = |time: timeval| (time.tv_sec * 1_000_000_000 + time.tv_usec * 1000) as u64;
+    Usage {
+        user_ns: ns(usage.ru_utime),
+        system_ns: ns(usage.ru_stime),
+        peak_resident_bytes: usage.ru_maxrss as u64 * 1024,
+        minor_faults: usage.ru_minflt as u64,
+        major_faults: usage.ru_majflt as u64,
+        voluntary_switches: usage.ru_nvcsw as u64,
+        involuntary_switches: usage.ru_nivcsw as u64,
+        read_bytes: usage.ru_inblock as u64 * BLOCK,
+        written_bytes: usage.ru_oublock as u64 * BLOCK,
+        ..Usage::default()
+    }
+}
+
+/// Nanoseconds in a tick of `/proc/PID/stat`.
+pub(crate) fn tick_ns() -> u64 {
+    // SAFETY: no memory is involved.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    1_000_000_000 / ticks.max(1) as u64
+}
