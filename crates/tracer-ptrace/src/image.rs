@@ -1,7 +1,9 @@
 //! The image of a program: read at its exec stop, decoded later.
 
-use std::sync::Arc;
+use std::{fs, sync::Arc};
 
+use hashbrown::HashMap;
+use libc::c_int;
 use tracer_model::{
     context::{SpanContext, TRACEPARENT},
     event::{Image, Namespaces, Strings, Visibility},
@@ -9,7 +11,7 @@ use tracer_model::{
 
 use crate::{
     kernel::{self, Tid},
-    procfs::{Folder, numbers, stat_fields},
+    procfs::{Folder, mask, numbers, stat_fields},
 };
 
 /// Bytes of the arguments that are read, and of the environment: as many as the eBPF source reads.
@@ -31,7 +33,10 @@ pub(crate) struct RawImage {
     executable: Option<Vec<u8>>,
     directory: Option<Vec<u8>>,
     root: Vec<u8>,
-    stat: Vec<u8>,
+    group_leader: Tid,
+    session_leader: Tid,
+    is_interactive: bool,
+    nice: c_int,
     /// Only if the ids on the stack are those of another namespace.
     status: Option<Vec<u8>>,
     cgroup: Vec<u8>,
@@ -60,15 +65,22 @@ pub(crate) struct Reader {
     /// Whole environments are needed.
     with_environment: bool,
     own_namespaces: Namespaces,
+    /// In our own user namespace, a tracee may be able to enter other namespaces and another root folder.
+    may_move: bool,
+    /// Whether a session has a terminal. Only its leader can change this: the next exec of the leader renews it.
+    terminals: HashMap<Tid, bool>,
     /// Memory of the last stack, used again.
     bytes: Vec<u8>,
 }
 
+/// Sessions that are remembered.
+const SESSIONS: usize = 1024;
+
 impl Reader {
     pub(crate) fn new(with_environment: bool) -> Self {
         // Linux's pids have 22 bits at most.
-        let own = std::process::id() as Tid;
-        Self { with_environment, own_namespaces: Folder::of(own).namespaces(), bytes: Vec::new() }
+        let own_namespaces = Folder::of(std::process::id() as Tid).all_namespaces();
+        Self { with_environment, own_namespaces, may_move: may_move(), terminals: HashMap::new(), bytes: Vec::new() }
     }
 
     /// Reads the image of a process at its exec stop.
@@ -77,21 +89,51 @@ impl Reader {
         let stack = self.stack(tgid, &mut folder);
         let executable = folder.link("exe");
         let is_refused = executable.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
-        let namespaces = if is_refused { Namespaces::default() } else { folder.namespaces() };
+        let namespaces = if is_refused { Namespaces::default() } else { self.namespaces(&mut folder) };
         let own = self.own_namespaces;
         let is_elsewhere = namespaces.user != own.user || namespaces.pid != own.pid;
+        let session_leader = kernel::session_of(tgid);
         RawImage {
             stack,
             executable: executable.ok(),
             directory: folder.link("cwd").ok(),
-            root: folder.link("root").unwrap_or_default(),
-            stat: folder.read("stat").unwrap_or_default(),
+            root: if self.may_move || is_elsewhere { folder.link("root").unwrap_or_default() } else { Vec::new() },
+            group_leader: kernel::group_of(tgid),
+            session_leader,
+            is_interactive: self.has_terminal(session_leader, tgid, &mut folder),
+            nice: kernel::nice_of(tgid),
             status: is_elsewhere.then(|| folder.read("status").ok()).flatten(),
             cgroup: folder.read("cgroup").unwrap_or_default(),
             namespaces,
             tgid,
             is_refused,
         }
+    }
+
+    /// Without capabilities in our user namespace, a process enters other namespaces only with another user namespace.
+    fn namespaces(&self, folder: &mut Folder) -> Namespaces {
+        let own = self.own_namespaces;
+        if !self.may_move && own.user != 0 && folder.namespace("ns/user") == own.user {
+            own
+        } else {
+            folder.all_namespaces()
+        }
+    }
+
+    fn has_terminal(&mut self, session: Tid, tgid: Tid, folder: &mut Folder) -> bool {
+        if session != tgid
+            && let Some(has_terminal) = self.terminals.get(&session)
+        {
+            return *has_terminal;
+        }
+        // Field 7 of proc_pid_stat(5).
+        let has_terminal =
+            folder.read("stat").is_ok_and(|stat| stat_fields(&stat).nth(4).is_some_and(|terminal| terminal != 0));
+        if self.terminals.len() >= SESSIONS {
+            self.terminals.clear();
+        }
+        self.terminals.insert(session, has_terminal);
+        has_terminal
     }
 
     fn stack(&mut self, tgid: Tid, folder: &mut Folder) -> RawStack {
@@ -177,6 +219,18 @@ impl Window {
         bytes
     }
 
+    /// A path.
+    fn string(&self, from: u64) -> Vec<u8> {
+        let offset = from.wrapping_sub(self.start) as usize;
+        let here = self.bytes.get(offset..).and_then(|rest| rest.split(|byte| *byte == 0).next());
+        let is_whole = |string: &&[u8]| offset + string.len() < self.bytes.len();
+        here.filter(is_whole).map(<[u8]>::to_vec).unwrap_or_else(|| {
+            let mut name = self.between(from, from + PATH_BYTES as u64, PATH_BYTES);
+            name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+            name
+        })
+    }
+
     fn parse(&mut self, with_environment: bool) -> Option<RawStack> {
         let argument_count = self.pointer(0)?;
         let count = usize::try_from(argument_count).ok()?;
@@ -206,8 +260,7 @@ impl Window {
         let end = if environment == 0 { file } else { environment };
         let start = if arguments == 0 { end } else { arguments };
         let environment = if environment == 0 { file } else { environment };
-        let mut name = self.between(file, file + PATH_BYTES as u64, PATH_BYTES);
-        name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+        let name = self.string(file);
         let (environment_size, limit) = (file.saturating_sub(environment), TEXT_LIMIT);
         let text = self.between(environment, file, limit);
         Some(RawStack {
@@ -235,7 +288,7 @@ fn ids(status: &[u8]) -> [u32; 4] {
     let mut users = numbers(status, "Uid");
     let mut groups = numbers(status, "Gid");
     // Ids have 32 bits: linux/types.h.
-    let mut next = |numbers: &mut dyn Iterator<Item = u64>| numbers.next().unwrap_or_default() as u32;
+    let next = |numbers: &mut dyn Iterator<Item = u64>| numbers.next().unwrap_or_default() as u32;
     [next(&mut users), next(&mut users), next(&mut groups), next(&mut groups)]
 }
 
@@ -259,10 +312,6 @@ impl RawImage {
         let context = stack.context.map(|bytes| Strings { size: bytes.len() as u64, bytes });
         let context = environment.as_ref().or(context.as_ref()).and_then(SpanContext::of_environment);
         let [real_user_id, user_id, real_group_id, group_id] = status.as_deref().map_or(stack.ids, ids);
-        // Fields 5, 6, 7 and 19 of proc_pid_stat(5): its process group, session, terminal and nice value.
-        let mut fields = stat_fields(&self.stat).skip(2);
-        let mut next = |skipped| fields.nth(skipped).unwrap_or_default();
-        let (group_leader, session_leader, terminal, nice) = (next(0), next(0), next(0), next(11));
         let vpid = status.as_deref().and_then(|status| numbers(status, "NSpid").last());
         let inside = |path: Option<Vec<u8>>| path.map(|path| inside(path, &self.root));
         let image = Image {
@@ -277,14 +326,14 @@ impl RawImage {
             cgroup: cgroup(&self.cgroup),
             // Linux's pids have 22 bits at most.
             vpid: vpid.map_or(self.tgid as u32, |vpid| vpid as u32),
-            group_leader_pid: group_leader as u32,
-            session_leader_pid: session_leader as u32,
-            is_interactive: terminal != 0,
+            group_leader_pid: self.group_leader as u32,
+            session_leader_pid: self.session_leader as u32,
+            is_interactive: self.is_interactive,
             is_script,
             group_id,
             real_group_id,
             // Between -20 and 19: sched(7).
-            nice: nice as i8,
+            nice: self.nice as i8,
             namespaces,
             ..Image::default()
         };
@@ -316,6 +365,14 @@ fn is_script(file: &[u8], arguments: &[u8]) -> bool {
     let mut arguments = arguments.split(|byte| *byte == 0);
     let Some(interpreter) = arguments.next().filter(|interpreter| interpreter.contains(&b'/')) else { return false };
     interpreter != file && arguments.take(4).any(|argument| argument == file)
+}
+
+/// Whether we have the capabilities that take a process to other namespaces and root folders. Our tracees have no others: an
+/// exec under our eyes gives none, unless we have CAP_SYS_PTRACE.
+fn may_move() -> bool {
+    // Of linux/capability.h: CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_SYS_ADMIN.
+    const ANY: u64 = 1 << 18 | 1 << 19 | 1 << 21;
+    fs::read("/proc/thread-self/status").map_or(true, |status| mask(&status, "CapPrm") & ANY != 0)
 }
 
 /// Without a copy if it is UTF-8.

@@ -127,6 +127,24 @@ pub(crate) fn has_thread(tgid: Tid, tid: Tid) -> bool {
     Errno::result(result) != Err(Errno::ESRCH)
 }
 
+/// The leader of a process's group; 0 if it is not visible here.
+pub(crate) fn group_of(tgid: Tid) -> Tid {
+    // SAFETY: no memory is involved.
+    unsafe { libc::getpgid(tgid) }.max(0)
+}
+
+/// Likewise of its session.
+pub(crate) fn session_of(tgid: Tid) -> Tid {
+    // SAFETY: no memory is involved.
+    unsafe { libc::getsid(tgid) }.max(0)
+}
+
+/// From -20, the most favoured, to 19.
+pub(crate) fn nice_of(tgid: Tid) -> c_int {
+    // SAFETY: no memory is involved.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, tgid.cast_unsigned()) }
+}
+
 /// Where a stopped tracee's memory is read.
 const PAGE: u64 = 4096;
 

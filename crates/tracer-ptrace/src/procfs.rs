@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     io::{self, Read},
-    os::unix::{ffi::OsStringExt, fs::MetadataExt},
+    os::unix::ffi::OsStringExt,
 };
 
 use tracer_model::event::Namespaces;
@@ -62,12 +62,16 @@ impl Folder {
     }
 
     /// The namespace of that kind; 0 if it is unknown.
-    fn namespace(&mut self, name: &str) -> u32 {
-        // The kernel's inode numbers of namespaces have 32 bits: `ns_common.inum`.
-        fs::metadata(self.join(name)).map_or(0, |metadata| metadata.ino() as u32)
+    pub(crate) fn namespace(&mut self, name: &str) -> u32 {
+        // For example `user:[4026531837]`. The target itself is not looked at: that is less work.
+        let number = |link: Vec<u8>| {
+            let text = str::from_utf8(&link).ok()?;
+            text.split_once('[')?.1.strip_suffix(']')?.parse().ok()
+        };
+        self.link(name).ok().and_then(number).unwrap_or_default()
     }
 
-    pub(crate) fn namespaces(&mut self) -> Namespaces {
+    pub(crate) fn all_namespaces(&mut self) -> Namespaces {
         Namespaces {
             mount: self.namespace("ns/mnt"),
             pid: self.namespace("ns/pid"),
