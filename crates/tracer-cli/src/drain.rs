@@ -194,6 +194,7 @@ impl Reader {
         let losses =
             Losses { undecodable: stream.undecodable(), undelivered: intake.lost(), unobserved, ..source.losses() };
         tracer.set_tree_usage(end.usage);
+        tracer.set_source(source.description());
         tracer.finish(now(), losses);
         hand_on(&mut tracer, &intake);
         tracer

@@ -69,7 +69,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         launch::set_variable(name, Some(&value), &single);
     }
 
-    let signals = Signals::hold(&single).context("cannot hold back signals")?;
+    let mut signals = Signals::hold(&single).context("cannot hold back signals")?;
     let threads = single.end();
     let sinks = sinks.start(threads);
     let intake = sinks.intake();
@@ -152,7 +152,7 @@ impl Observation {
             let input = Input { source: Arc::clone(&source), stream, intake: intake.clone() };
             Waiting::start(input, threads).map(|waiting| (source, waiting, unobserved, seat))
         };
-        let started = wait(chosen).or_else(|error| wait(sources::alone(&error, config)?));
+        let started = wait(chosen).or_else(|error| wait(sources::alone(&error, config, true)?));
         let (source, waiting, unobserved, seat) = started?;
         Ok(Self { source, drain: waiting.begin(tracer), unobserved, seat })
     }
@@ -219,7 +219,10 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     if certificate.is_complete && is_kept && deliveries.iter().any(|delivery| delivery.missing.saved > 0) {
         verdict += " once delivered";
     }
-    console::say(format_args!("trace {trace_id}, {}{to}, {verdict}", counted(spans, "span")));
+    // An attribute of the root has the whole list.
+    let is_blind = certificate.source.is_some_and(|source| source.unobserved_kinds.contains(&"connections"));
+    let unseen = if is_blind && certificate.losses.unobserved.is_none() { ", connections not observed" } else { "" };
+    console::say(format_args!("trace {trace_id}, {}{to}, {verdict}{unseen}", counted(spans, "span")));
 }
 
 /// Whether the trace is complete, and if not, why.

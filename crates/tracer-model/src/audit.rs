@@ -3,6 +3,7 @@
 use crate::{
     emit::Counts,
     event::{Losses, Usage},
+    source::Description,
     span::{Certificate, Gap},
     time::{Anchor, Ktime},
 };
@@ -17,17 +18,23 @@ pub(crate) struct Audit {
     truncated: u64,
     /// The usage of the command and its descendants.
     tree: Option<Box<Usage>>,
+    /// The source of the events.
+    source: Option<Description>,
     cpus: u32,
     version: String,
 }
 
 impl Audit {
     pub(crate) fn new(cpus: u32, version: String) -> Self {
-        Self { gaps: Vec::new(), truncated: 0, tree: None, cpus, version }
+        Self { gaps: Vec::new(), truncated: 0, tree: None, source: None, cpus, version }
     }
 
     pub(crate) fn set_tree_usage(&mut self, usage: Usage) {
         self.tree = Some(Box::new(usage));
+    }
+
+    pub(crate) fn set_source(&mut self, source: Description) {
+        self.source = Some(source);
     }
 
     /// Counts an exec whose text was not captured as a whole.
@@ -66,6 +73,7 @@ impl Audit {
             tree: self.tree.take(),
             cpus: self.cpus,
             version: self.version.clone(),
+            source: self.source,
         }
     }
 }

@@ -30,6 +30,9 @@ pub trait Source: Send + Sync {
     /// The error of `spawn`: `NotFound` if the command does not exist.
     fn launch(&self, spawn: Spawn) -> io::Result<Box<dyn Child>>;
 
+    /// What it is called, and what it cannot see.
+    fn description(&self) -> Description;
+
     /// Processes of the tree that are alive, as far as the source knows.
     fn live_processes(&self) -> u64;
 
@@ -52,6 +55,15 @@ pub trait Source: Send + Sync {
 
     /// What the source could not report so far.
     fn losses(&self) -> Losses;
+}
+
+/// A source, for the root span and for the last line of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Its name, as `--source` has it.
+    pub name: &'static str,
+    /// The kinds of things that it cannot see, for example `connections`.
+    pub unobserved_kinds: &'static [&'static str],
 }
 
 /// The events of a [`Source`].

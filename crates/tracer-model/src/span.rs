@@ -7,6 +7,7 @@ use crate::{
     dns::Answer,
     event::{Connection, Direction, ExitStatus, Flow, Image, Losses, Strings, Transport, Usage},
     id::{SpanId, TraceId},
+    source::Description,
 };
 
 /// A finished span.
@@ -134,6 +135,8 @@ pub struct Certificate {
     pub cpus: u32,
     /// The version of process-tracer.
     pub version: String,
+    /// The source of the events.
+    pub source: Option<Description>,
 }
 
 /// Records that a full buffer lost since the gap before.

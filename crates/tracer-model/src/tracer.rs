@@ -17,6 +17,7 @@ use crate::{
     process::Death,
     processes::Processes,
     redact::Policy,
+    source::Description,
     span::{Certificate, Span, UnixConnectSpan},
     time::{Anchor, Ktime},
     unix_connects,
@@ -173,6 +174,11 @@ impl Tracer {
     /// Sets the usage of the command and its descendants together.
     pub fn set_tree_usage(&mut self, usage: Usage) {
         self.audit.set_tree_usage(usage);
+    }
+
+    /// Sets the source of the events.
+    pub fn set_source(&mut self, source: Description) {
+        self.audit.set_source(source);
     }
 
     /// Records that a full buffer lost events since the last call.

@@ -19,6 +19,7 @@ use tracer_model::{
     context::SpanContext,
     dns::Answer,
     event::{Connection, Direction, End, Flow, Image, Strings, Transport, Usage},
+    source::Description,
     span::{
         Certificate, ConnectionSpan, Execution, FailedExec, FlowSpan, Gap, LookupSpan, ProcessSpan, Reply, Subject,
         UnixConnectSpan,
@@ -181,6 +182,7 @@ fn all() -> Vec<Span> {
         tree: Some(Box::new(Usage { system_ns: 5, ..Usage::default() })),
         cpus: 2,
         version: "0.1.0".to_owned(),
+        source: Some(Description { name: "ptrace", unobserved_kinds: &["connections", "flows"] }),
     };
     let flow = Flow {
         opened: Ktime(1),

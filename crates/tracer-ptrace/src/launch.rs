@@ -116,7 +116,7 @@ impl Child for Traced {
 /// # Errors
 ///
 /// The kernel's: `EPERM` if this is forbidden.
-pub fn check() -> io::Result<()> {
+pub(crate) fn try_to_trace() -> io::Result<()> {
     let (ready, ready_end) = pipe2(OFlag::O_CLOEXEC)?;
     let (go, go_end) = pipe2(OFlag::O_CLOEXEC)?;
     let mut after_fork = after_fork(ready_end, go);

@@ -12,6 +12,7 @@ mod image;
 mod interrupted;
 mod kernel;
 mod launch;
+pub mod probe;
 mod procfs;
 pub mod reexec;
 mod shared;
@@ -24,11 +25,11 @@ use std::{io, sync::Arc};
 
 use tracer_model::{
     Losses,
-    source::{Child, Source, Spawn},
+    source::{Child, Description, Source, Spawn},
 };
 
 use self::shared::Shared;
-pub use self::{launch::check, stream::PtraceStream};
+pub use self::stream::PtraceStream;
 
 /// The source.
 pub struct Ptrace {
@@ -46,9 +47,18 @@ pub fn observe(needs_environment: bool) -> io::Result<(Ptrace, PtraceStream)> {
     Ok((Ptrace { shared: Arc::clone(&shared), needs_environment }, PtraceStream { shared }))
 }
 
+/// What ptrace(2) cannot show: network activity, failed execs, the bytes that processes without children read and write, and
+/// children that were made with CLONE_UNTRACED.
+const UNOBSERVED: &[&str] =
+    &["connections", "flows", "lookups", "unix_connects", "failed_execs", "io_of_leaves", "untraced_clones"];
+
 impl Source for Ptrace {
     fn launch(&self, spawn: Spawn) -> io::Result<Box<dyn Child>> {
         launch::launch(&self.shared, self.needs_environment, spawn)
+    }
+
+    fn description(&self) -> Description {
+        Description { name: "ptrace", unobserved_kinds: UNOBSERVED }
     }
 
     fn live_processes(&self) -> u64 {

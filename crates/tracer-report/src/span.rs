@@ -646,6 +646,7 @@ mod tests {
             tree: None,
             cpus: 2,
             version: "0.1.0".to_owned(),
+            source: None,
         };
         for (is_complete, truncated) in [(true, 0), (false, 1)] {
             let certificate = Some(certificate(is_complete, truncated));

@@ -14,7 +14,7 @@ use aya::maps::{MapData, MapError};
 use tracer_model::{
     Losses,
     losses::Cause,
-    source::{Child, Source, Spawn},
+    source::{Child, Description, Source, Spawn},
 };
 
 use crate::{
@@ -119,6 +119,10 @@ impl Source for Capture {
     fn launch(&self, spawn: Spawn) -> io::Result<Box<dyn Child>> {
         self.arm();
         spawn(None)
+    }
+
+    fn description(&self) -> Description {
+        Description { name: "ebpf", unobserved_kinds: &[] }
     }
 
     fn live_processes(&self) -> u64 {

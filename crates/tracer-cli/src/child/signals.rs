@@ -7,7 +7,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         resource::{Resource, setrlimit},
-        signal::{SigSet, SigmaskHow, sigprocmask},
+        signal::{SigSet, SigmaskHow, Signal, sigprocmask},
         signalfd::{SfdFlags, SignalFd},
     },
     unistd::{getpid, getsid},
@@ -69,7 +69,7 @@ impl Signals {
 
     /// Waits until the command ends. `paired` says how often the same sender has sent a signal both to process-tracer and to
     /// the command.
-    pub(crate) fn wait_for(&self, child: &mut dyn Child, paired: impl Fn(c_int) -> u32) -> End {
+    pub(crate) fn wait_for(&mut self, child: &mut dyn Child, paired: impl Fn(c_int) -> u32) -> End {
         // Linux's pids have 22 bits at most: include/linux/threads.h, PID_MAX_LIMIT.
         let command = child.id() as libc::pid_t;
         let mut seen = HashMap::new();
@@ -78,7 +78,12 @@ impl Signals {
             // Several pending signals may have become one.
             now > seen.insert(signal, now).unwrap_or_default()
         };
+        let mut watches_children = true;
         loop {
+            if watches_children != child.as_fd().is_none() {
+                watches_children = !watches_children;
+                self.watch_children(watches_children);
+            }
             // First look, then wait: the command may have ended before its SIGCHLD was held back.
             match child.look() {
                 Some(ChildChange::Ended(end)) => return end,
@@ -118,6 +123,17 @@ impl Signals {
                 }
             }
         }
+    }
+
+    /// Lets SIGCHLD wake us, or not. A SIGCHLD that nobody reads stays pending, so that the next ones cost nothing: a tracer of
+    /// many processes gets one for each stop.
+    fn watch_children(&mut self, is_watched: bool) {
+        let mut held = all_but_ours();
+        if !is_watched {
+            held.remove(Signal::SIGCHLD);
+        }
+        // If it fails, we wake too often.
+        let _ = self.incoming.set_mask(&held);
     }
 
     /// Discards the signals for the command. The Ctrl-C that has ended it must not end its trace.

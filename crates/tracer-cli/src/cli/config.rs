@@ -40,7 +40,6 @@ pub(crate) struct Config {
     pub(crate) service_name: Option<String>,
     /// `None`: the user of process-tracer.
     pub(crate) user: Option<User>,
-    #[expect(dead_code, reason = "only one source can be chosen yet")]
     pub(crate) source: SourceChoice,
     pub(crate) wait: Wait,
     /// Time limit for delivery after the command has ended.

@@ -11,7 +11,7 @@ use nix::unistd::{getegid, geteuid, getgid, getuid};
 use tracer_model::{
     Event, Identity, Ktime, Losses,
     event::{Image, Strings},
-    source::{Child, End, EventStream, Source, Spawn},
+    source::{Child, Description, End, EventStream, Source, Spawn},
 };
 
 use crate::clock;
@@ -34,6 +34,21 @@ impl Source for Alone {
         let child = spawn(None)?;
         let _ = self.process.set(Identity { tgid: child.id(), start });
         Ok(child)
+    }
+
+    fn description(&self) -> Description {
+        Description {
+            name: "none",
+            unobserved_kinds: &[
+                "descendants",
+                "connections",
+                "flows",
+                "lookups",
+                "unix_connects",
+                "failed_execs",
+                "usage",
+            ],
+        }
     }
 
     fn live_processes(&self) -> u64 {

@@ -1,6 +1,9 @@
 //! The attributes of the root span: the certificate of the trace.
 
-use super::row::{positive, rows, seconds};
+use super::{
+    row::{positive, rows, seconds},
+    value::Texts,
+};
 use crate::{
     event::Usage,
     losses::{LOSSES, Loss},
@@ -32,6 +35,12 @@ rows! {
     VERSION = "process_tracer.version", "root", "string", "", "process-tracer", "0.1.0",
         "version of process-tracer",
         span certificate |it| it.version.as_str();
+    SOURCE = "process_tracer.source", "root", "string", "", "process-tracer", "ebpf",
+        "source of the events: `ebpf`, `ptrace`, or `none` for the command alone",
+        span certificate |it| it.source.map(|source| source.name);
+    UNOBSERVED_KINDS = "process_tracer.unobserved.kinds", "root", "string[]", "", "process-tracer", "[\"connections\", \"flows\"]",
+        "kinds of events that this source cannot see",
+        span certificate |it| it.source.map(|source| source.unobserved_kinds).filter(|kinds| !kinds.is_empty()).map(Texts::Words);
     TREE_CPU_USER = "process_tracer.tree.cpu.user_time", "root", "double", "s", "wait4(2)", "61.5",
         "CPU time in user mode of the command and all descendants that were waited for",
         span tree |tree| seconds(tree.user_ns);

@@ -57,6 +57,8 @@ pub enum Texts<'a> {
     Captured(&'a Strings),
     /// Strings.
     List(&'a [String]),
+    /// Words of the program.
+    Words(&'static [&'static str]),
     /// IP addresses.
     Addresses(&'a [IpAddr]),
 }
@@ -64,13 +66,14 @@ pub enum Texts<'a> {
 impl<'a> Texts<'a> {
     /// The strings, one after the other.
     pub fn iter(self) -> impl Iterator<Item = Cow<'a, str>> {
-        let (captured, list, addresses) = match self {
-            Self::Captured(strings) => (Some(strings), &[][..], &[][..]),
-            Self::List(list) => (None, list, &[][..]),
-            Self::Addresses(addresses) => (None, &[][..], addresses),
+        let (captured, list, words, addresses) = match self {
+            Self::Captured(strings) => (Some(strings), &[][..], &[][..], &[][..]),
+            Self::List(list) => (None, list, &[][..], &[][..]),
+            Self::Words(words) => (None, &[][..], words, &[][..]),
+            Self::Addresses(addresses) => (None, &[][..], &[][..], addresses),
         };
         let captured = captured.into_iter().flat_map(Strings::iter);
-        let list = list.iter().map(|text| Cow::Borrowed(text.as_str()));
+        let list = list.iter().map(String::as_str).chain(words.iter().copied()).map(Cow::Borrowed);
         captured.chain(list).chain(addresses.iter().map(|address| Cow::Owned(address.to_string())))
     }
 }

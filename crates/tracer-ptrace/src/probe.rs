@@ -1,0 +1,101 @@
+//! Whether ptrace(2) is allowed here and does no harm, and why not.
+
+use std::{
+    collections::HashSet,
+    env, fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    unistd::{AccessFlags, access, geteuid},
+};
+
+use crate::launch;
+
+/// What decides whether a process may trace its children.
+#[derive(Debug)]
+pub struct Facts {
+    /// Yama's `ptrace_scope`; `None`: this kernel has no Yama. 0 and 1 allow to trace children, 2 takes CAP_SYS_PTRACE, and 3
+    /// forbids it.
+    pub yama_scope: Option<u32>,
+    /// `Seccomp` of proc_pid_status(5): 2 is a filter.
+    pub seccomp: Option<u32>,
+    /// The process that traces us, and its name.
+    pub outer_tracer: Option<(u32, String)>,
+    /// The error of the attempt to trace a child.
+    pub error: Option<io::Error>,
+}
+
+impl Facts {
+    /// Looks, and tries to trace a child.
+    #[must_use]
+    pub fn gather() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|value| value.trim().parse().ok())
+        };
+        let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
+        let tracer = number("TracerPid").filter(|pid| *pid != 0).map(|pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            (pid, name.trim().to_owned())
+        });
+        Self {
+            yama_scope: scope.and_then(|scope| scope.trim().parse().ok()),
+            seccomp: number("Seccomp"),
+            outer_tracer: tracer,
+            error: launch::try_to_trace().err(),
+        }
+    }
+
+    /// Why a child cannot be traced, and how to change this.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<String> {
+        let error = self.error.as_ref()?;
+        let error =
+            error.raw_os_error().map_or_else(|| error.to_string(), |errno| Errno::from_raw(errno).desc().to_owned());
+        Some(match self {
+            Self { outer_tracer: Some((pid, name)), .. } => {
+                format!(
+                    "ptrace(2) failed: {error}; process {pid} ({name}) already traces process-tracer: run it without"
+                )
+            }
+            Self { yama_scope: Some(scope @ 2..), .. } => format!(
+                "ptrace(2) failed: {error}; Yama forbids it: set /proc/sys/kernel/yama/ptrace_scope to 1, it is {scope}"
+            ),
+            Self { seccomp: Some(2), .. } => format!(
+                "ptrace(2) failed: {error}; a seccomp profile may forbid it: in a container, add --security-opt \
+                 seccomp=unconfined or --cap-add SYS_PTRACE"
+            ),
+            _ => format!("ptrace(2) failed: {error}; a security module may forbid it"),
+        })
+    }
+}
+
+/// A program that ptrace can break: an ordinary user may execute it and not read it, and it gains privileges. Such a program
+/// can lose its privileges. Looks at the folders of PATH.
+#[must_use]
+pub fn hazard() -> Option<PathBuf> {
+    if geteuid().is_root() {
+        return None;
+    }
+    let mut seen = HashSet::new();
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).find_map(|folder| {
+        // Many systems have one folder under two names.
+        let folder_facts = fs::metadata(&folder).ok()?;
+        if seen.insert((folder_facts.dev(), folder_facts.ino())) { hazard_in(&folder) } else { None }
+    })
+}
+
+fn hazard_in(folder: &Path) -> Option<PathBuf> {
+    fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+        // Of the entry itself: the target of a link is in this folder too, or its folder is not on PATH.
+        let facts = entry.metadata().ok()?;
+        let is_privileged = facts.mode() & (libc::S_ISUID | libc::S_ISGID) != 0;
+        let may = |what| access(&entry.path(), what).is_ok();
+        (is_privileged && facts.is_file() && may(AccessFlags::X_OK) && !may(AccessFlags::R_OK)).then(|| entry.path())
+    })
+}
