@@ -37,9 +37,9 @@ pub trait Source: Send + Sync {
     fn live_processes(&self) -> u64;
 
     /// How often the same sender has sent this signal to process-tracer and to the command, for example with kill(2) of
-    /// their process group.
-    fn paired_signals(&self, signal: i32) -> u32 {
-        let _ = signal;
+    /// their process group. `sender` is the pid of the process that has sent the last one to process-tracer.
+    fn paired_signals(&self, signal: i32, sender: u32) -> u32 {
+        let _ = (signal, sender);
         0
     }
 

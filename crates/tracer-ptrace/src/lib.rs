@@ -65,6 +65,10 @@ impl Source for Ptrace {
         self.shared.live()
     }
 
+    fn paired_signals(&self, signal: i32, sender: u32) -> u32 {
+        self.shared.paired_signals(signal, sender)
+    }
+
     fn wake_for_any(&self, any: bool) {
         self.shared.wake_for_any(any);
     }

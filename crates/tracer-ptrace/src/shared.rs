@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use hashbrown::{HashMap, HashSet};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tracer_model::{Identity, Ktime, event::Usage, source::ChildChange};
 
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     wakes_for_any: AtomicBool,
     command: Mutex<Command>,
     pub(crate) command_ready: EventFd,
+    signals: Mutex<Signals>,
     live: AtomicU64,
     /// Nobody reads the notes any more.
     is_over: AtomicBool,
@@ -67,6 +69,14 @@ struct Command {
     changes: VecDeque<ChildChange>,
     /// The tracer has left it: its parent has to wait for it.
     left: Option<Left>,
+}
+
+/// Signals that the command has got, by number and sender.
+#[derive(Debug, Default)]
+struct Signals {
+    unpaired: HashSet<(i32, u32)>,
+    /// How many of each number process-tracer has got too.
+    paired: HashMap<i32, u32>,
 }
 
 /// A command that is not traced any more.
@@ -90,6 +100,7 @@ impl Shared {
             wakes_for_any: AtomicBool::new(false),
             command: Mutex::default(),
             command_ready: event()?,
+            signals: Mutex::default(),
             live: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
             counts: Counts::default(),
@@ -133,6 +144,20 @@ impl Shared {
 
     pub(crate) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a signal that a process has sent to the command.
+    pub(crate) fn receive(&self, signal: i32, sender: u32) {
+        lock(&self.signals).unpaired.insert((signal, sender));
+    }
+
+    /// How often a signal to process-tracer had a counterpart from the same sender. Looks for one for the last signal.
+    pub(crate) fn paired_signals(&self, signal: i32, sender: u32) -> u32 {
+        let mut signals = lock(&self.signals);
+        let is_paired = signals.unpaired.remove(&(signal, sender));
+        let count = signals.paired.entry(signal).or_default();
+        *count += u32::from(is_paired);
+        *count
     }
 
     /// Reports a change of the command.

@@ -138,7 +138,12 @@ impl Tracer {
 
     fn signal(&mut self, tid: Tid, signal: c_int) {
         let how = match self.tree.threads.get_mut(&tid) {
-            Some(Thread { tgid, repeated, .. }) => interrupted::at_signal(*tgid, tid, signal, repeated),
+            Some(Thread { tgid, repeated, .. }) => {
+                if *tgid == self.root && signal != libc::SIGCHLD {
+                    receive(&self.shared, tid, signal);
+                }
+                interrupted::at_signal(*tgid, tid, signal, repeated)
+            }
             None => Continue::Run,
         };
         self.set_options(tid);
@@ -279,6 +284,17 @@ impl Tracer {
                 self.stop(tid, signal);
             }
         }
+    }
+}
+
+/// Takes note of the sender of a signal to the command, if a process has sent it.
+fn receive(shared: &Shared, tid: Tid, signal: c_int) {
+    let Ok(info) = kernel::signal_info(tid) else { return };
+    // A negative code or 0 is that of a system call: sigaction(2).
+    if info.si_code <= 0 {
+        // SAFETY: signals of system calls have this field.
+        let sender = unsafe { info.si_pid() };
+        shared.receive(signal, sender.cast_unsigned());
     }
 }
 

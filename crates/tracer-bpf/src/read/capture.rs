@@ -129,7 +129,7 @@ impl Source for Capture {
         self.shared.live_processes()
     }
 
-    fn paired_signals(&self, signal: i32) -> u32 {
+    fn paired_signals(&self, signal: i32, _sender: u32) -> u32 {
         usize::try_from(signal).map_or(0, |signal| self.shared.paired_signals(signal))
     }
 

@@ -69,12 +69,12 @@ impl Signals {
 
     /// Waits until the command ends. `paired` says how often the same sender has sent a signal both to process-tracer and to
     /// the command.
-    pub(crate) fn wait_for(&mut self, child: &mut dyn Child, paired: impl Fn(c_int) -> u32) -> End {
+    pub(crate) fn wait_for(&mut self, child: &mut dyn Child, paired: impl Fn(c_int, u32) -> u32) -> End {
         // Linux's pids have 22 bits at most: include/linux/threads.h, PID_MAX_LIMIT.
         let command = child.id() as libc::pid_t;
         let mut seen = HashMap::new();
-        let mut is_received = |signal: c_int| {
-            let now = paired(signal);
+        let mut is_received = |signal: c_int, sender| {
+            let now = paired(signal, sender);
             // Several pending signals may have become one.
             now > seen.insert(signal, now).unwrap_or_default()
         };
@@ -100,21 +100,21 @@ impl Signals {
                 PollTimeout::from(LOOK_MS),
             );
             while let Ok(Some(signal)) = self.incoming.read_signal() {
-                let number = signal.ssi_signo as c_int;
+                let (number, sender) = (signal.ssi_signo as c_int, signal.ssi_pid);
                 if number == libc::SIGCHLD {
                     continue;
                 }
                 let has_it = if signal.ssi_code == SI_KERNEL {
                     // It counts as received by both, so that it does not pair with a later one.
-                    is_received(number);
+                    is_received(number, sender);
                     // The kernel reports a hangup of a terminal only to the leader of its session.
                     let is_for_leader = [libc::SIGHUP, libc::SIGCONT].contains(&number) && leads_session();
                     OF_TERMINALS.contains(&number) && !is_for_leader
                 } else {
                     // The command may get it in a moment: a sender to all processes reaches us first.
-                    is_received(number) || {
+                    is_received(number, sender) || {
                         thread::sleep(ROUND);
-                        is_received(number)
+                        is_received(number, sender)
                     }
                 };
                 if !has_it {
