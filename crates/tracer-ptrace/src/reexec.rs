@@ -114,7 +114,19 @@ fn gain_of(pid: Pid, path: &Path, metadata: &Metadata) -> Option<Gain> {
     if file.is_plain() {
         return None;
     }
-    gain(&file, &Credentials::read(pid.as_raw()).ok()?)
+    let gain = gain(&file, &Credentials::read(pid.as_raw()).ok()?)?;
+    in_our_user_namespace(pid).then_some(gain)
+}
+
+/// In a user namespace that a traced process made, its owner has all capabilities, and so has a tracer of the same user.
+/// There the kernel withholds nothing from our processes. A file may still belong to a user that the namespace lacks.
+fn in_our_user_namespace(pid: Pid) -> bool {
+    let inode = |process: &str| Path::new("/proc").join(process).join("ns/user").metadata().map(|file| file.ino());
+    match (inode(&pid.to_string()), inode("self")) {
+        (Ok(theirs), Ok(ours)) => theirs == ours,
+        // Another user's process.
+        _ => true,
+    }
 }
 
 /// A process whose `/proc/PID/exe` we may read.
@@ -162,6 +174,9 @@ fn exec_and_detach(pid: Pid, abi: &Abi, instruction: u64, call: [u64; 4]) -> Res
 
 /// A process whose `/proc/PID/exe` we may not read: another user's, or one that runs an unreadable file.
 fn at_exec_of_stranger(pid: Pid) -> AtExec {
+    if Credentials::read(pid.as_raw()).is_ok_and(|after| after.no_new_privileges) {
+        return AtExec::Follow;
+    }
     let facts = || -> Result<_, Refusal> {
         let registers = Registers::read(pid)?;
         Ok((registers.stack_pointer(), registers.abi().ok_or(Refusal::UnknownAbi)?))

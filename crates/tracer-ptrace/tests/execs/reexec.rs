@@ -270,6 +270,17 @@ fn exec_that_gains_nothing_stays_traced() {
     assert!(run.output.contains("uid 65534 65534 65534"), "{run:?}");
     assert_eq!((&*notes, run.status), ("", 42));
 
+    let unreadable = programs.compile("show.c", "unreadable", &[]);
+    give(&unreadable, 0, 0, 0o4111);
+    let (run, notes) = traced(&setting, &["./unreadable"], &look);
+    assert!(run.output.contains("uid 65534 65534 65534"), "{run:?}");
+    assert_eq!((&*notes, run.status), ("", 42));
+
+    // The owner of the file has no number in this namespace.
+    let (run, notes) = traced(&nobody_in(directory), &["unshare", "--user", "./show"], &look);
+    assert!(!run.output.contains("AT_SECURE 1"), "{run:?}");
+    assert_eq!((&*notes, run.status), ("", 42));
+
     let nosuid = || {
         mount(None::<&str>, "/mnt", Some("tmpfs"), MsFlags::MS_NOSUID, None::<&str>).unwrap();
         fs::copy(&show, "/mnt/show").unwrap();
