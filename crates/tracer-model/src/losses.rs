@@ -119,6 +119,16 @@ losses! {
         untracked_processes: "1", ["process", "processes"];
         untracked_connections: "1", ["connection or flow", "connections or flows"];
     }
+    /// Tracing would break it, so the source left it. The descendants of such a process are missing too.
+    NotFollowed: "ptrace: exec", ["program", "programs"], "not followed" {
+        privileged_programs: "1", ["program that gains privileges", "programs that gain privileges"];
+        tracing_programs: "1", ["program that uses ptrace itself", "programs that use ptrace themselves"];
+        traced_targets: "1", ["process that a debugger traces", "processes that a debugger traces"];
+    }
+    /// The kernel gives fewer privileges to a traced program.
+    Unprivileged: "ptrace: exec", ["program", "programs"], "run without setuid, setgid or file capabilities" {
+        lost_privileges: "1", ["program", "programs"];
+    }
     /// The source could not read a text from the memory of a process or of the kernel.
     Unreadable: "eBPF: bpf_probe_read_user", ["piece of text", "pieces of text"], "unreadable" {
         text_faults: "1", ["piece of text", "pieces of text"];

@@ -371,13 +371,18 @@ fn every_loss_is_in_the_certificate() {
         failed_execs: 13,
         flows: 14,
         unix_connects: 15,
+        privileged_programs: 16,
+        tracing_programs: 17,
+        traced_targets: 18,
+        lost_privileges: 19,
         unobserved: Some("why".to_owned()),
     };
     let trace = Story::new().exit(2, 0).losses(losses).finish();
     let kinds = ["forks", "execs", "texts", "exits", "connections", "untracked_processes", "untracked_connections"];
     let others =
         ["text_faults", "undecodable", "missed", "undelivered", "lookups", "failed_execs", "flows", "unix_connects"];
-    let kinds = kinds.into_iter().chain(others);
+    let left = ["privileged_programs", "tracing_programs", "traced_targets", "lost_privileges"];
+    let kinds = kinds.into_iter().chain(others).chain(left);
     for (kind, count) in kinds.zip(1..) {
         let key = format!("process_tracer.lost.{kind}");
         assert_eq!(trace.attribute("sh", &key), Some(Value::Int(count)), "{key}");

@@ -225,8 +225,8 @@ mod tests {
         assert_eq!(all("py-spy\0dump\0--pid=12\0"), [12]);
         assert_eq!(all("strace\0-p7,8\0-p9\0"), [7, 8, 9]);
         assert_eq!(all("gdb\0-ex\0attach 41\0-ex\0gcore core.41\0"), [41, 41]);
-        assert_eq!(all("gdb\0prog\0"), []);
-        assert_eq!(all("0\0-0\x0099999999999999999999\0"), []);
+        assert_eq!(all("gdb\0prog\0"), Vec::<i32>::new());
+        assert_eq!(all("0\0-0\x0099999999999999999999\0"), Vec::<i32>::new());
     }
 
     #[test]

@@ -66,6 +66,11 @@ pub(crate) fn detach(tid: Tid, signal: c_int) {
     let _ = ptrace(libc::PTRACE_DETACH as u32, tid, 0, signal as usize);
 }
 
+/// Stops a tracee. The stop is reported as an event.
+pub(crate) fn interrupt(tid: Tid) -> Result<(), Errno> {
+    ptrace(libc::PTRACE_INTERRUPT as u32, tid, 0, 0).map(drop)
+}
+
 /// The message of an event: a new thread's id, or the former one.
 pub(crate) fn event_message(tid: Tid) -> Result<u64, Errno> {
     let mut message: libc::c_ulong = 0;

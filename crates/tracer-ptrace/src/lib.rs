@@ -21,7 +21,13 @@ mod tracer;
 mod tree;
 mod usage;
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use tracer_model::{
     Losses,
@@ -44,7 +50,15 @@ pub struct Ptrace {
 /// The kernel has no descriptors for us.
 pub fn observe(needs_environment: bool) -> io::Result<(Ptrace, PtraceStream)> {
     let shared = Arc::new(Shared::new()?);
-    Ok((Ptrace { shared: Arc::clone(&shared), needs_environment }, PtraceStream { shared }))
+    Ok((Ptrace { shared: Arc::clone(&shared), needs_environment }, PtraceStream { shared, departed: Vec::new() }))
+}
+
+impl Ptrace {
+    /// Programs that run without the privileges of their file because of the tracer, each with the reason.
+    #[must_use]
+    pub fn lost_privileges(&self) -> Vec<String> {
+        self.shared.lost_privileges()
+    }
 }
 
 /// What ptrace(2) cannot show: network activity, failed execs, the bytes that processes without children read and write, and
@@ -74,6 +88,14 @@ impl Source for Ptrace {
     }
 
     fn losses(&self) -> Losses {
-        Losses::default()
+        let counts = &self.shared.counts;
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Losses {
+            privileged_programs: count(&counts.privileged_programs),
+            tracing_programs: count(&counts.tracing_programs),
+            traced_targets: count(&counts.traced_targets),
+            lost_privileges: count(&counts.lost_privileges),
+            ..Losses::default()
+        }
     }
 }

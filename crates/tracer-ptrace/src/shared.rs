@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     io, mem,
+    os::fd::OwnedFd,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use hashbrown::{HashMap, HashSet};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tracer_model::{Identity, Ktime, event::Usage, source::ChildChange};
 
-use crate::image::RawImage;
+use crate::{image::RawImage, reexec::Refusal};
 
 /// So many notes wake a reader that does not want to be woken for any.
 const MANY: usize = 4096;
@@ -40,6 +41,12 @@ pub(crate) enum Note {
         status: Option<u32>,
         usage: Option<Box<Usage>>,
     },
+    /// The process goes on without the tracer. `end` is readable when it has ended.
+    Leave {
+        process: Identity,
+        parent: Identity,
+        end: Option<OwnedFd>,
+    },
 }
 
 /// Between the threads.
@@ -54,6 +61,8 @@ pub(crate) struct Shared {
     /// Nobody reads the notes any more.
     is_over: AtomicBool,
     pub(crate) counts: Counts,
+    /// The first programs that have lost their privileges, and why.
+    lost_privileges: Mutex<Vec<(String, Refusal)>>,
 }
 
 /// What is missing from the trace.
@@ -61,6 +70,14 @@ pub(crate) struct Shared {
 pub(crate) struct Counts {
     /// Programs whose files or memory the kernel did not show.
     pub(crate) refused: AtomicU64,
+    /// Programs that gain privileges: they are not followed.
+    pub(crate) privileged_programs: AtomicU64,
+    /// Programs that use ptrace themselves: they are not followed.
+    pub(crate) tracing_programs: AtomicU64,
+    /// Processes that such a program names as its targets: they are not followed any more.
+    pub(crate) traced_targets: AtomicU64,
+    /// Programs that run without the privileges that their file gives.
+    pub(crate) lost_privileges: AtomicU64,
 }
 
 /// The command as the tracer sees it.
@@ -104,6 +121,7 @@ impl Shared {
             live: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
             counts: Counts::default(),
+            lost_privileges: Mutex::default(),
         })
     }
 
@@ -182,6 +200,23 @@ impl Shared {
 
     pub(crate) fn left(&self) -> Option<Left> {
         lock(&self.command).left
+    }
+
+    /// Takes note of a program that runs without its privileges.
+    pub(crate) fn lose_privileges(&self, program: String, refusal: Refusal) {
+        // A warning with more names helps nobody.
+        const NAMED: usize = 8;
+        self.counts.lost_privileges.fetch_add(1, Ordering::Relaxed);
+        let mut lost = lock(&self.lost_privileges);
+        if lost.len() < NAMED {
+            lost.push((program, refusal));
+        }
+    }
+
+    /// The programs that have lost their privileges, each with the reason.
+    pub(crate) fn lost_privileges(&self) -> Vec<String> {
+        let lost = lock(&self.lost_privileges);
+        lost.iter().map(|(program, refusal)| format!("{program} runs without its privileges: {refusal}")).collect()
     }
 
     pub(crate) fn set_live(&self, count: usize) {

@@ -1,5 +1,7 @@
 //! The tracer: one thread that waits for stops and deaths, takes notes and lets the tracees go on.
 
+mod departures;
+
 use std::sync::Arc;
 
 use libc::c_int;
@@ -10,6 +12,7 @@ use tracer_model::{
     source::{ChildChange, End},
 };
 
+use self::departures::Departures;
 use crate::{
     image::Reader,
     interrupted,
@@ -33,12 +36,20 @@ pub(crate) struct Tracer {
     needs_environment: bool,
     tree: Tree,
     root: Tid,
+    departures: Departures,
     tick_ns: u64,
 }
 
 impl Tracer {
     pub(crate) fn new(shared: Arc<Shared>, needs_environment: bool) -> Self {
-        Self { shared, needs_environment, tree: Tree::default(), root: 0, tick_ns: usage::tick_ns() }
+        Self {
+            shared,
+            needs_environment,
+            tree: Tree::default(),
+            root: 0,
+            departures: Departures::default(),
+            tick_ns: usage::tick_ns(),
+        }
     }
 
     /// Traces the process behind the gate, and its descendants. When it returns, its thread has to end: then the kernel lets
@@ -47,6 +58,8 @@ impl Tracer {
         let mut reader = Reader::new(self.needs_environment);
         let Some(root) = gate.wait() else { return };
         self.root = root;
+        // The kernel asks for the tracer's privileges at this moment.
+        self.departures = Departures::for_this_thread();
         let seized = kernel::seize(root, OPTIONS);
         let process = identity(root, self.tree.time());
         let parent = Identity { tgid: std::process::id(), start: Ktime(0) };
@@ -205,15 +218,18 @@ impl Tracer {
             }
         }
         let at = self.tree.time();
-        if self.shared.is_over() {
-            self.go_on(tgid, 0);
-            return;
-        }
+        // Programs run unharmed even if nobody wants to know of them any more.
         let image = reader.read(tgid);
-        self.go_on(tgid, 0);
+        let has_departed = self.departs(tgid, image.arguments(), reader);
+        if !has_departed {
+            self.go_on(tgid, 0);
+        }
         if let Some((_, process)) = self.tree.process_of(tgid) {
             let Process { identity: process, parent, .. } = *process;
             self.shared.note(Note::Exec { at, process, parent, image: Box::new(image) });
+        }
+        if has_departed {
+            self.forget(tgid);
         }
     }
 

@@ -4,5 +4,6 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod aside;
+mod departures;
 mod reexec;
 mod tracer;

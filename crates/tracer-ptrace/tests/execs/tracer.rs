@@ -68,6 +68,12 @@ pub(crate) fn traced(setting: &Setting<'_>, command: &[&str], make: Make<'_>) ->
 type Make<'a> = &'a dyn Fn() -> AtExec;
 
 fn run(setting: &Setting<'_>, command: &[&str], make: Option<Make<'_>>) -> (Run, String) {
+    observed(setting, &|output, notes| supervise(command, make, output, notes))
+}
+
+/// Runs `work` in a new process with the setting. It gets the ends of two pipes, for the output of a command and for notes, and
+/// returns the status of the command.
+pub(crate) fn observed(setting: &Setting<'_>, work: &dyn Fn(OwnedFd, OwnedFd) -> i32) -> (Run, String) {
     let (output, output_end) = pipe().unwrap();
     let (notes, notes_end) = pipe().unwrap();
     // SAFETY: the child uses only what fork(2) copies. The C library's allocator works after fork(2).
@@ -76,7 +82,10 @@ fn run(setting: &Setting<'_>, command: &[&str], make: Option<Make<'_>>) -> (Run,
             drop((output, notes));
             // The test runner would keep the message in a memory that this process does not share.
             std::panic::set_hook(Box::new(|panic| drop(std::io::stderr().write_all(format!("{panic}\n").as_bytes()))));
-            let work = std::panic::AssertUnwindSafe(|| supervise(setting, command, make, output_end, notes_end));
+            let work = std::panic::AssertUnwindSafe(|| {
+                enter(setting);
+                work(output_end, notes_end)
+            });
             let status = std::panic::catch_unwind(work).unwrap_or(99);
             // SAFETY: this ends the process without the test runner's handlers.
             unsafe { libc::_exit(status) }
@@ -93,14 +102,7 @@ fn run(setting: &Setting<'_>, command: &[&str], make: Option<Make<'_>>) -> (Run,
     }
 }
 
-/// Starts the command and waits for its end.
-fn supervise(
-    setting: &Setting<'_>,
-    command: &[&str],
-    make: Option<Make<'_>>,
-    output: OwnedFd,
-    mut notes: OwnedFd,
-) -> i32 {
+fn enter(setting: &Setting<'_>) {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
     nix::mount::mount(
         None::<&str>,
@@ -115,6 +117,10 @@ fn supervise(
     // As after an exec by that user. Otherwise the kernel protects this memory, and the command's before its exec.
     nix::sys::prctl::set_dumpable(true).unwrap();
     chdir(setting.directory).unwrap();
+}
+
+/// Starts the command and waits for its end.
+fn supervise(command: &[&str], make: Option<Make<'_>>, output: OwnedFd, mut notes: OwnedFd) -> i32 {
     let (start, start_end) = pipe().unwrap();
     // SAFETY: as in `run`.
     let root = match unsafe { fork() }.unwrap() {

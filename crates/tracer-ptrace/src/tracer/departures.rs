@@ -1,0 +1,134 @@
+//! Programs that the tracer leaves at their exec, because tracing would break them.
+
+use std::{
+    os::fd::{FromRawFd, OwnedFd},
+    sync::atomic::Ordering,
+};
+
+use hashbrown::HashSet;
+use libc::c_int;
+use nix::{errno::Errno, unistd::Pid};
+
+use super::{SYSTEM_CALL, Tracer};
+use crate::{
+    aside::{Aside, Need, numbers},
+    image::Reader,
+    kernel::{self, Change, Tid},
+    reexec::{AtExec, Reexec},
+    shared::{Left, Note},
+    tree::Process,
+};
+
+/// Decides which programs to leave.
+#[derive(Default)]
+pub(super) struct Departures {
+    /// `None`: `/proc` is not there.
+    reexec: Option<Reexec>,
+    aside: Aside,
+}
+
+impl Departures {
+    /// For a tracer that is the calling thread.
+    pub(super) fn for_this_thread() -> Self {
+        Self { reexec: Reexec::for_this_thread().ok(), aside: Aside::default() }
+    }
+}
+
+impl Tracer {
+    /// Looks at a process at its exec stop. Returns whether it runs without the tracer now.
+    pub(super) fn departs(&mut self, tgid: Tid, arguments: &[u8], reader: &mut Reader) -> bool {
+        let pid = Pid::from_raw(tgid);
+        let counts = &self.shared.counts;
+        match self.departures.reexec.as_ref().map_or(AtExec::Follow, |reexec| reexec.at_exec(pid)) {
+            AtExec::Follow => {}
+            AtExec::Detached(_) => {
+                counts.privileged_programs.fetch_add(1, Ordering::Relaxed);
+                return true;
+            }
+            AtExec::Lost(_, refusal) => {
+                let program = arguments.split(|byte| *byte == 0).next().unwrap_or_default();
+                self.shared.lose_privileges(String::from_utf8_lossy(program).into_owned(), refusal);
+            }
+        }
+        let Some(need) = self.departures.aside.at_exec(pid, arguments) else { return false };
+        self.shared.counts.tracing_programs.fetch_add(1, Ordering::Relaxed);
+        if need == Need::Ptrace {
+            for target in numbers(arguments) {
+                self.release(target, reader);
+            }
+        }
+        kernel::detach(tgid, 0);
+        true
+    }
+
+    /// Leaves a process, so that another can trace it. The other stands at its exec stop in the meantime.
+    fn release(&mut self, target: Tid, reader: &mut Reader) {
+        if !self.tree.processes.contains_key(&target) {
+            return;
+        }
+        self.shared.counts.traced_targets.fetch_add(1, Ordering::Relaxed);
+        let mut interrupted = HashSet::new();
+        loop {
+            let threads = self.tree.threads.iter().filter(|(_, thread)| thread.tgid == target);
+            let threads: Vec<Tid> = threads.map(|(tid, _)| *tid).collect();
+            if threads.is_empty() {
+                break;
+            }
+            for tid in threads {
+                // A dead leader of a process with threads cannot stop any more.
+                if interrupted.insert(tid) && kernel::interrupt(tid).is_err() {
+                    self.tree.threads.remove(&tid);
+                }
+            }
+            if !self.tree.threads.values().any(|thread| thread.tgid == target) {
+                break;
+            }
+            // A thread in vfork(2) stops when its child executes, so all others go on.
+            match kernel::wait() {
+                Ok(change) => match leaving(&change).filter(|_| interrupted.contains(&change.tid)) {
+                    Some(signal) => {
+                        kernel::detach(change.tid, signal);
+                        self.tree.threads.remove(&change.tid);
+                    }
+                    None => self.handle(&change, reader),
+                },
+                Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        self.forget(target);
+    }
+
+    /// Removes a process that runs without the tracer.
+    pub(super) fn forget(&mut self, tgid: Tid) {
+        self.tree.threads.retain(|_, thread| thread.tgid != tgid);
+        let Some(Process { identity: process, parent, .. }) = self.tree.processes.remove(&tgid) else { return };
+        self.shared.set_live(self.tree.processes.len());
+        if tgid == self.root {
+            self.shared.leave(Left { process, parent });
+        } else {
+            self.shared.note(Note::Leave { process, parent, end: pidfd_open(tgid).ok() });
+        }
+    }
+}
+
+/// The signal with which a thread goes on after its detachment. `None`: this is not the stop for it.
+fn leaving(change: &Change) -> Option<c_int> {
+    if !libc::WIFSTOPPED(change.status) {
+        return None;
+    }
+    let signal = libc::WSTOPSIG(change.status);
+    match change.status >> 16 {
+        kernel::EVENT_STOP => Some(0),
+        0 if signal != SYSTEM_CALL => Some(signal),
+        _ => None,
+    }
+}
+
+/// Readable when the process has ended.
+fn pidfd_open(tgid: Tid) -> Result<OwnedFd, Errno> {
+    // SAFETY: no memory is involved.
+    let descriptor = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, tgid, 0) })?;
+    // SAFETY: the kernel has just opened it for us. Descriptors are small numbers.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor as c_int) })
+}
