@@ -4,9 +4,11 @@
 //! without us. The new process waits until the tracer has seized it.
 
 use std::{
-    fs::File,
     io::{self, Read, Write},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     sync::Arc,
     thread,
 };
@@ -14,9 +16,8 @@ use std::{
 use libc::c_int;
 use nix::{
     errno::Errno,
-    fcntl::OFlag,
     sys::wait::{WaitPidFlag, waitpid},
-    unistd::{ForkResult, fork, pipe2},
+    unistd::{ForkResult, fork},
 };
 use tracer_model::source::{AfterFork, Child, ChildChange, Spawn};
 
@@ -27,13 +28,12 @@ use crate::{
 };
 
 pub(crate) fn launch(shared: &Arc<Shared>, needs_environment: bool, spawn: Spawn) -> io::Result<Box<dyn Child>> {
-    let (ready, ready_end) = pipe2(OFlag::O_CLOEXEC)?;
-    let (go, go_end) = pipe2(OFlag::O_CLOEXEC)?;
+    let (gate, outside) = UnixStream::pair()?;
+    let gate = Gate(gate);
     let tracer = Tracer::new(Arc::clone(shared), needs_environment);
-    let gate = Gate { ready: ready.into(), go: go_end.into() };
     // Without the thread, the gate is open, and the command runs without a tracer.
     let thread = thread::Builder::new().name("tracer".to_owned()).spawn(move || tracer.run(gate));
-    let child = spawn(Some(after_fork(ready_end, go)))?;
+    let child = spawn(Some(after_fork(outside)))?;
     if thread.is_err() {
         shared.leave(crate::tree::alone(child.id()));
     }
@@ -41,39 +41,38 @@ pub(crate) fn launch(shared: &Arc<Shared>, needs_environment: bool, spawn: Spawn
 }
 
 /// The tracer's side of the wait.
-pub(crate) struct Gate {
-    ready: File,
-    go: File,
-}
+pub(crate) struct Gate(UnixStream);
 
 impl Gate {
     /// Waits for the new process. `None`: there is none.
     pub(crate) fn wait(&mut self) -> Option<Tid> {
         let mut tid = [0; size_of::<Tid>()];
-        self.ready.read_exact(&mut tid).ok()?;
+        self.0.read_exact(&mut tid).ok()?;
         Some(Tid::from_ne_bytes(tid))
     }
 
     /// Lets it go on.
     pub(crate) fn open(mut self) {
         // If it is dead, nobody waits.
-        let _ = self.go.write_all(&[0]);
+        let _ = self.0.write_all(&[0]);
     }
 }
 
 /// What the new process does: it says who it is, and waits until the tracer has it or is not there.
-fn after_fork(ready: OwnedFd, go: OwnedFd) -> AfterFork {
+///
+/// It uses send(2) and recv(2): the kernel would count the bytes of write(2) and read(2) as the command's.
+fn after_fork(gate: UnixStream) -> AfterFork {
     Box::new(move || {
         // A process of a file with capabilities cannot be seized. This one gives up its capabilities anyway.
         make_dumpable();
         // SAFETY: no memory is involved.
         let tid = unsafe { libc::getpid() }.to_ne_bytes();
         // SAFETY: the bytes outlive the call.
-        unsafe { libc::write(ready.as_raw_fd(), tid.as_ptr().cast(), tid.len()) };
+        unsafe { libc::send(gate.as_raw_fd(), tid.as_ptr().cast(), tid.len(), libc::MSG_NOSIGNAL) };
         loop {
             let mut byte = 0u8;
             // SAFETY: the byte outlives the call.
-            let result = unsafe { libc::read(go.as_raw_fd(), (&raw mut byte).cast(), 1) };
+            let result = unsafe { libc::recv(gate.as_raw_fd(), (&raw mut byte).cast(), 1, 0) };
             if Errno::result(result) != Err(Errno::EINTR) {
                 return Ok(());
             }
@@ -117,10 +116,9 @@ impl Child for Traced {
 ///
 /// The kernel's: `EPERM` if this is forbidden.
 pub(crate) fn try_to_trace() -> io::Result<()> {
-    let (ready, ready_end) = pipe2(OFlag::O_CLOEXEC)?;
-    let (go, go_end) = pipe2(OFlag::O_CLOEXEC)?;
-    let mut after_fork = after_fork(ready_end, go);
-    let mut gate = Gate { ready: ready.into(), go: go_end.into() };
+    let (gate, outside) = UnixStream::pair()?;
+    let mut after_fork = after_fork(outside);
+    let mut gate = Gate(gate);
     // SAFETY: the child makes only async-signal-safe calls.
     match unsafe { fork() }? {
         ForkResult::Child => {

@@ -63,8 +63,16 @@ impl Ptrace {
 
 /// What ptrace(2) cannot show: network activity, failed execs, the bytes that processes without children read and write, and
 /// children that were made with CLONE_UNTRACED.
-const UNOBSERVED: &[&str] =
-    &["connections", "flows", "lookups", "unix_connects", "failed_execs", "io_of_leaves", "untraced_clones"];
+const UNOBSERVED: &[&str] = &[
+    "connections",
+    "flows",
+    "lookups",
+    "unix_connects",
+    "failed_execs",
+    "io_of_leaves",
+    "untraced_clones",
+    "oom_kills",
+];
 
 impl Source for Ptrace {
     fn launch(&self, spawn: Spawn) -> io::Result<Box<dyn Child>> {

@@ -266,7 +266,7 @@ impl Tracer {
         if let Some(parent) = self.tree.processes.get_mut(&(process.parent.tgid as Tid)) {
             parent.add_child(total);
         }
-        let usage = Some(Box::new(process.own_usage(*total)));
+        let usage = Some(Box::new(process.own_usage(*total, self.tick_ns)));
         let status = status.cast_unsigned();
         let Process { identity, parent, .. } = process;
         self.shared.note(Note::Exit { at, process: identity, parent, status: Some(status), usage });

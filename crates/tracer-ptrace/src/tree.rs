@@ -6,7 +6,7 @@ use tracer_model::{Identity, Ktime, event::Usage};
 use crate::{
     kernel::{Tid, now},
     shared::Left,
-    usage::Readings,
+    usage::{self, Readings},
 };
 
 /// A traced thread.
@@ -60,30 +60,15 @@ impl Process {
     }
 
     /// What it has used itself. `total` counts its reaped children too.
-    pub(crate) fn own_usage(&self, total: Usage) -> Usage {
+    pub(crate) fn own_usage(&self, total: Usage, tick_ns: u64) -> Usage {
         let own = if self.has_forked {
-            let read = self.readings.usage(&total, self.children.peak_resident_bytes);
+            let read = self.readings.usage(&total, &self.children, self.threads > 0, tick_ns);
             // A SIGKILL can come in the exit stop.
-            read.unwrap_or_else(|| without(total, &self.children))
+            read.unwrap_or_else(|| usage::without(total, &self.children))
         } else {
             total
         };
         Usage { threads: self.threads, ..own }
-    }
-}
-
-/// The usage without that of the children, if all of them were waited for.
-fn without(total: Usage, children: &Usage) -> Usage {
-    Usage {
-        user_ns: total.user_ns.saturating_sub(children.user_ns),
-        system_ns: total.system_ns.saturating_sub(children.system_ns),
-        minor_faults: total.minor_faults.saturating_sub(children.minor_faults),
-        major_faults: total.major_faults.saturating_sub(children.major_faults),
-        voluntary_switches: total.voluntary_switches.saturating_sub(children.voluntary_switches),
-        involuntary_switches: total.involuntary_switches.saturating_sub(children.involuntary_switches),
-        read_bytes: total.read_bytes.saturating_sub(children.read_bytes),
-        written_bytes: total.written_bytes.saturating_sub(children.written_bytes),
-        ..total
     }
 }
 

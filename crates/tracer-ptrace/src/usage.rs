@@ -73,17 +73,14 @@ impl Readings {
         self.process = Some(Reading { user_ns, system_ns, peak_resident_bytes, minor_faults, major_faults });
     }
 
-    /// Whether there is one.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.process.is_none()
-    }
-
-    /// The usage, if it was read. `total` counts the process and its children, which had `children_peak` bytes at most.
-    pub(crate) fn usage(&self, total: &Usage, children_peak: u64) -> Option<Usage> {
+    /// The usage, if it was read. `total` counts the process and the children that it has waited for, `children` counts all
+    /// its children, and the largest of them.
+    pub(crate) fn usage(&self, total: &Usage, children: &Usage, has_threads: bool, tick_ns: u64) -> Option<Usage> {
         let process = self.process?;
         // A program before the last exec may have been larger. The total counts it too.
-        let own_peak = if total.peak_resident_bytes > children_peak { total.peak_resident_bytes } else { 0 };
-        Some(Usage {
+        let is_own_peak = total.peak_resident_bytes > children.peak_resident_bytes;
+        let own_peak = if is_own_peak { total.peak_resident_bytes } else { 0 };
+        let mut usage = Usage {
             user_ns: process.user_ns,
             system_ns: process.system_ns,
             peak_resident_bytes: process.peak_resident_bytes.max(own_peak),
@@ -96,7 +93,32 @@ impl Readings {
             read_bytes: self.io.read_bytes,
             written_bytes: self.io.written_bytes,
             threads: 0,
-        })
+        };
+        // Of a process with threads, ticks are coarse, and the switches of threads that ended early are missing. The difference
+        // is exact if all children were waited for.
+        let rest = without(*total, children);
+        let is_near = |one: u64, other: u64| one.abs_diff(other) <= 2 * tick_ns;
+        if has_threads && is_near(rest.user_ns, usage.user_ns) && is_near(rest.system_ns, usage.system_ns) {
+            (usage.user_ns, usage.system_ns) = (rest.user_ns, rest.system_ns);
+            usage.voluntary_switches = rest.voluntary_switches.max(usage.voluntary_switches);
+            usage.involuntary_switches = rest.involuntary_switches.max(usage.involuntary_switches);
+        }
+        Some(usage)
+    }
+}
+
+/// The total without the children.
+pub(crate) fn without(total: Usage, children: &Usage) -> Usage {
+    Usage {
+        user_ns: total.user_ns.saturating_sub(children.user_ns),
+        system_ns: total.system_ns.saturating_sub(children.system_ns),
+        minor_faults: total.minor_faults.saturating_sub(children.minor_faults),
+        major_faults: total.major_faults.saturating_sub(children.major_faults),
+        voluntary_switches: total.voluntary_switches.saturating_sub(children.voluntary_switches),
+        involuntary_switches: total.involuntary_switches.saturating_sub(children.involuntary_switches),
+        read_bytes: total.read_bytes.saturating_sub(children.read_bytes),
+        written_bytes: total.written_bytes.saturating_sub(children.written_bytes),
+        ..total
     }
 }
 
