@@ -7,16 +7,12 @@
 use std::{
     ffi::OsStr,
     fs::{File, Metadata, OpenOptions},
-    io::{self, Read},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, OpenOptionsExt},
-    },
-    path::{Path, PathBuf},
+    io,
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    path::Path,
 };
 
 use hashbrown::HashMap;
-use nix::unistd::Pid;
 use object::{
     Endianness,
     elf::{DT_NEEDED, FileHeader32, FileHeader64, SHN_UNDEF, SHT_DYNSYM, STB_WEAK},
@@ -25,6 +21,8 @@ use object::{
         elf::{Dyn as _, FileHeader, SectionHeader as _, Sym as _},
     },
 };
+
+use crate::exe::{Exe, Version, version};
 
 /// Why the tracer leaves a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,42 +57,38 @@ enum Facts {
 /// Looks at programs for one tracer. It reads each file once.
 #[derive(Debug, Default)]
 pub struct Aside {
-    files: HashMap<Identity, Facts>,
-    /// The environment of the process at hand.
-    environment: Vec<u8>,
+    files: HashMap<Version, Facts>,
 }
 
-/// The identity of a file's content: device, inode and time of the last change.
-type Identity = (u64, u64, i64, i64);
+/// The variables that [`Aside::at_exec`] reads.
+pub const VARIABLES: [&str; 3] = [LD_PRELOAD, ASAN_OPTIONS, LSAN_OPTIONS];
+
+const LD_PRELOAD: &str = "LD_PRELOAD";
+const ASAN_OPTIONS: &str = "ASAN_OPTIONS";
+const LSAN_OPTIONS: &str = "LSAN_OPTIONS";
 
 impl Aside {
-    /// Looks at a process at its PTRACE_EVENT_EXEC stop. `arguments` is its `/proc/PID/cmdline`.
+    /// Looks at a process at its PTRACE_EVENT_EXEC stop. `arguments` and `environment` are those of `/proc/PID`. The
+    /// environment may be reduced to [`VARIABLES`].
     ///
-    /// Returns `None` if it does not need ptrace(2), or if we may not look.
-    pub fn at_exec(&mut self, pid: Pid, arguments: &[u8]) -> Option<Need> {
-        let exe = PathBuf::from(format!("/proc/{pid}/exe"));
-        let facts = self.file(&exe, &exe.metadata().ok()?);
-        self.environment.clear();
-        // Another user's environment is closed to us. Then the file alone decides.
-        if let Ok(mut file) = File::open(format!("/proc/{pid}/environ")) {
-            let _ = file.read_to_end(&mut self.environment);
-        }
-        let need = match facts {
+    /// Returns `None` if the program does not need ptrace(2), or if we may not look.
+    pub fn at_exec(&mut self, exe: &Exe, arguments: &[u8], environment: &[u8]) -> Option<Need> {
+        let need = match self.file(exe.path(), exe.metadata().ok()?) {
             Facts::Always(need) => Some(need),
             Facts::Perf => is_perf_trace(arguments).then_some(Need::Ptrace),
-            Facts::Nothing => self.preloaded(),
+            Facts::Nothing => self.preloaded(environment),
         };
-        need.filter(|need| *need != Need::LeakSanitizer || looks_for_leaks(&self.environment))
+        need.filter(|need| *need != Need::LeakSanitizer || looks_for_leaks(environment))
     }
 
     fn file(&mut self, path: &Path, metadata: &Metadata) -> Facts {
-        let identity = (metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
-        *self.files.entry(identity).or_insert_with(|| Facts::read(path).unwrap_or(Facts::Nothing))
+        let read = || Facts::read(path).unwrap_or(Facts::Nothing);
+        *self.files.entry(version(metadata)).or_insert_with(read)
     }
 
     /// Looks at the libraries that LD_PRELOAD names.
-    fn preloaded(&mut self) -> Option<Need> {
-        let list = variable(&self.environment, "LD_PRELOAD")?.to_vec();
+    fn preloaded(&mut self, environment: &[u8]) -> Option<Need> {
+        let list = variable(environment, LD_PRELOAD)?;
         list.split(|byte| matches!(byte, b' ' | b':')).filter(|name| !name.is_empty()).find_map(|name| {
             if has_leak_sanitizer(name) {
                 return Some(Need::LeakSanitizer);
@@ -128,7 +122,7 @@ fn is_perf_trace(arguments: &[u8]) -> bool {
 
 /// With the option `detect_leaks=0`, the sanitizers do not look for leaks.
 fn looks_for_leaks(environment: &[u8]) -> bool {
-    !["ASAN_OPTIONS", "LSAN_OPTIONS"].iter().filter_map(|name| variable(environment, name)).any(|options| {
+    ![ASAN_OPTIONS, LSAN_OPTIONS].iter().filter_map(|name| variable(environment, name)).any(|options| {
         let mut options = options.split(|byte| matches!(byte, b':' | b',' | b' ' | b'\t' | b'\n' | b'\r'));
         options.any(|option| matches!(option, b"detect_leaks=0" | b"detect_leaks=false" | b"detect_leaks=no"))
     })

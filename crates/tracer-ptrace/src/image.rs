@@ -10,6 +10,7 @@ use tracer_model::{
 };
 
 use crate::{
+    aside,
     kernel::{self, Tid},
     procfs::{Folder, mask, numbers, stat_fields},
 };
@@ -56,6 +57,8 @@ struct RawStack {
     environment: Option<Vec<u8>>,
     environment_size: u64,
     context: Option<Vec<u8>>,
+    /// The variables that decide whether the program needs ptrace itself.
+    variables: Vec<u8>,
     /// Real and effective user id, real and effective group id.
     ids: [u32; 4],
 }
@@ -268,12 +271,22 @@ impl Window {
             arguments: self.between(start, end, TEXT_LIMIT),
             arguments_size: end.saturating_sub(start),
             argument_count,
+            variables: variables(&text),
             context: if with_environment { None } else { context(&text) },
             environment: with_environment.then_some(text),
             environment_size,
             ids,
         })
     }
+}
+
+/// The variables of [`aside::VARIABLES`], each with a NUL byte behind it.
+fn variables(environment: &[u8]) -> Vec<u8> {
+    let is_one = |variable: &&[u8]| {
+        let name = variable.split(|byte| *byte == b'=').next().unwrap_or_default();
+        aside::VARIABLES.iter().any(|wanted| wanted.as_bytes() == name)
+    };
+    environment.split(|byte| *byte == 0).filter(is_one).flat_map(|variable| [variable, b"\0"].concat()).collect()
 }
 
 /// The variable that names a span, and its name.
@@ -296,6 +309,11 @@ impl RawImage {
     /// Whether the kernel refused something because the user has changed.
     pub(crate) fn is_refused(&self) -> bool {
         self.is_refused
+    }
+
+    /// The variables that decide whether the program needs ptrace itself.
+    pub(crate) fn variables(&self) -> &[u8] {
+        &self.stack.variables
     }
 
     /// The captured arguments.

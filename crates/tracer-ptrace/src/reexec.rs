@@ -14,9 +14,10 @@ use std::{
     fs::Metadata,
     io,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
+use hashbrown::HashMap;
 use nix::{errno::Errno, sys::ptrace, unistd::Pid};
 use thiserror::Error;
 
@@ -24,6 +25,7 @@ use self::{
     machine::{Abi, Borrowed, Memory, Registers},
     program::Program,
 };
+use crate::exe::{Exe, Version, version};
 
 pub use self::privileges::{Credentials, FileCapabilities, Gain, ProgramFile, gain};
 
@@ -71,6 +73,8 @@ pub enum Refusal {
 #[derive(Debug)]
 pub struct Reexec {
     tracer_is_privileged: bool,
+    /// What is known of files.
+    files: HashMap<Version, Option<ProgramFile>>,
 }
 
 impl Reexec {
@@ -80,22 +84,24 @@ impl Reexec {
     ///
     /// `/proc` is not there.
     pub fn for_this_thread() -> io::Result<Self> {
-        Ok(Self { tracer_is_privileged: Credentials::own()?.may_trace_privileged() })
+        Ok(Self { tracer_is_privileged: Credentials::own()?.may_trace_privileged(), files: HashMap::new() })
     }
 
     /// Looks at a process at its PTRACE_EVENT_EXEC stop. The calling thread is its tracer.
-    #[must_use]
-    pub fn at_exec(&self, pid: Pid) -> AtExec {
+    pub fn at_exec(&mut self, pid: Pid, exe: &Exe) -> AtExec {
         if self.tracer_is_privileged {
             return AtExec::Follow;
         }
-        let exe = PathBuf::from(format!("/proc/{pid}/exe"));
         match exe.metadata() {
-            Ok(metadata) => match gain_of(pid, &exe, &metadata) {
-                None => AtExec::Follow,
-                Some(gain) => end(gain, again(pid, &metadata)),
-            },
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => at_exec_of_stranger(pid),
+            Ok(metadata) => {
+                let read = || ProgramFile::with_metadata(exe.path(), metadata).ok().filter(|file| !file.is_plain());
+                let file = *self.files.entry(version(metadata)).or_insert_with(read);
+                match file.and_then(|file| gain_of(pid, exe.path(), file)) {
+                    None => AtExec::Follow,
+                    Some(gain) => end(gain, again(pid, metadata)),
+                }
+            }
+            Err(io::ErrorKind::PermissionDenied) => at_exec_of_stranger(pid),
             Err(_) => AtExec::Follow,
         }
     }
@@ -109,12 +115,11 @@ fn end(gain: Gain, result: Result<(), Refusal>) -> AtExec {
     }
 }
 
-fn gain_of(pid: Pid, path: &Path, metadata: &Metadata) -> Option<Gain> {
-    let file = ProgramFile::with_metadata(path, metadata).ok()?;
+fn gain_of(pid: Pid, path: &Path, file: ProgramFile) -> Option<Gain> {
     if file.is_plain() {
         return None;
     }
-    let gain = gain(&file, &Credentials::read(pid.as_raw()).ok()?)?;
+    let gain = gain(&file.on_mount(path).ok()?, &Credentials::read(pid.as_raw()).ok()?)?;
     in_our_user_namespace(pid).then_some(gain)
 }
 
@@ -231,7 +236,8 @@ fn prepare_stranger(
     let stack = Stack::read(memory, abi, stack_pointer)?;
     let name = memory.string(stack.execfn)?;
     if let Ok(program) = Program::find(pid, &name) {
-        let Some(gain) = gain_of(pid, &program.path, &program.metadata) else { return Ok(None) };
+        let file = ProgramFile::with_metadata(&program.path, &program.metadata).ok();
+        let Some(gain) = file.and_then(|file| gain_of(pid, &program.path, file)) else { return Ok(None) };
         if !stack.is_script(memory, &program, &name)? {
             return Err(Refusal::UnknownScript);
         }

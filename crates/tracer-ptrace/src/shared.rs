@@ -45,7 +45,7 @@ pub(crate) enum Note {
     Leave {
         process: Identity,
         parent: Identity,
-        end: Option<OwnedFd>,
+        end: OwnedFd,
     },
 }
 

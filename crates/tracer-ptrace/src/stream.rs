@@ -45,7 +45,7 @@ impl PtraceStream {
                     handle(Event::Exit { at, process, parent, status, is_oom_victim: false, usage });
                 }
                 Note::Leave { process, parent, end } => {
-                    self.departed.extend(end.map(|end| Departed { process, parent, end }));
+                    self.departed.push(Departed { process, parent, end });
                 }
             }
         }

@@ -220,7 +220,7 @@ impl Tracer {
         let at = self.tree.time();
         // Programs run unharmed even if nobody wants to know of them any more.
         let image = reader.read(tgid);
-        let has_departed = self.departs(tgid, image.arguments(), reader);
+        let has_departed = self.departs(tgid, &image, reader);
         if !has_departed {
             self.go_on(tgid, 0);
         }

@@ -100,24 +100,23 @@ impl ProgramFile {
     ///
     /// stat(2) fails, for example with `PermissionDenied`.
     pub fn read(path: &Path) -> io::Result<Self> {
-        Self::with_metadata(path, &path.metadata()?)
+        Self::with_metadata(path, &path.metadata()?)?.on_mount(path)
     }
 
-    /// As [`Self::read`], with the metadata that the caller already has.
+    /// As [`Self::read`], with the metadata that the caller already has, and without a look at the mount.
     pub(super) fn with_metadata(path: &Path, metadata: &Metadata) -> io::Result<Self> {
         let capabilities = FileCapabilities::read(path)?;
-        let mut file =
-            Self { mode: metadata.mode(), uid: metadata.uid(), gid: metadata.gid(), capabilities, nosuid: false };
-        // Only few files need this question.
-        if file.is_setuid() || file.is_setgid() || capabilities.is_some() {
-            file.nosuid = statvfs(path)?.flags().contains(FsFlags::ST_NOSUID);
-        }
-        Ok(file)
+        Ok(Self { mode: metadata.mode(), uid: metadata.uid(), gid: metadata.gid(), capabilities, nosuid: false })
     }
 
-    /// The file gives nothing, in any process.
+    /// Also looks at the mount of `path`. A file can be on several.
+    pub(super) fn on_mount(self, path: &Path) -> io::Result<Self> {
+        Ok(Self { nosuid: statvfs(path)?.flags().contains(FsFlags::ST_NOSUID), ..self })
+    }
+
+    /// The file gives nothing, in any process and on any mount.
     pub(super) fn is_plain(&self) -> bool {
-        self.nosuid || !(self.is_setuid() || self.is_setgid() || self.capabilities.is_some())
+        !(self.is_setuid() || self.is_setgid() || self.capabilities.is_some())
     }
 
     fn is_setuid(&self) -> bool {

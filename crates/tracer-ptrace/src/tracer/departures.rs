@@ -12,7 +12,8 @@ use nix::{errno::Errno, unistd::Pid};
 use super::{SYSTEM_CALL, Tracer};
 use crate::{
     aside::{Aside, Need, numbers},
-    image::Reader,
+    exe::Exe,
+    image::{RawImage, Reader},
     kernel::{self, Change, Tid},
     reexec::{AtExec, Reexec},
     shared::{Left, Note},
@@ -36,10 +37,11 @@ impl Departures {
 
 impl Tracer {
     /// Looks at a process at its exec stop. Returns whether it runs without the tracer now.
-    pub(super) fn departs(&mut self, tgid: Tid, arguments: &[u8], reader: &mut Reader) -> bool {
-        let pid = Pid::from_raw(tgid);
+    pub(super) fn departs(&mut self, tgid: Tid, image: &RawImage, reader: &mut Reader) -> bool {
+        let (pid, arguments) = (Pid::from_raw(tgid), image.arguments());
+        let exe = Exe::of(pid);
         let counts = &self.shared.counts;
-        match self.departures.reexec.as_ref().map_or(AtExec::Follow, |reexec| reexec.at_exec(pid)) {
+        match self.departures.reexec.as_mut().map_or(AtExec::Follow, |reexec| reexec.at_exec(pid, &exe)) {
             AtExec::Follow => {}
             AtExec::Detached(_) => {
                 counts.privileged_programs.fetch_add(1, Ordering::Relaxed);
@@ -50,7 +52,7 @@ impl Tracer {
                 self.shared.lose_privileges(String::from_utf8_lossy(program).into_owned(), refusal);
             }
         }
-        let Some(need) = self.departures.aside.at_exec(pid, arguments) else { return false };
+        let Some(need) = self.departures.aside.at_exec(&exe, arguments, image.variables()) else { return false };
         self.shared.counts.tracing_programs.fetch_add(1, Ordering::Relaxed);
         if need == Need::Ptrace {
             for target in numbers(arguments) {
@@ -107,7 +109,15 @@ impl Tracer {
         if tgid == self.root {
             self.shared.leave(Left { process, parent });
         } else {
-            self.shared.note(Note::Leave { process, parent, end: pidfd_open(tgid).ok() });
+            match pidfd_open(tgid) {
+                Ok(end) => self.shared.note(Note::Leave { process, parent, end }),
+                // It has ended already, and its parent knows it.
+                Err(Errno::ESRCH) => {
+                    self.shared.note(Note::Exit { at: self.tree.time(), process, parent, status: None, usage: None });
+                }
+                // Before Linux 5.3 its end stays unknown.
+                Err(_) => {}
+            }
         }
     }
 }

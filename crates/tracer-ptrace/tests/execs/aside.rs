@@ -5,14 +5,14 @@ use std::{fs, path::Path, process::Command};
 use nix::{sys::ptrace, unistd::Pid};
 
 use crate::tracer::{AtExec, Programs, Setting, bare, give, traced};
-use tracer_ptrace::aside::Aside;
+use tracer_ptrace::{aside::Aside, exe::Exe};
 
 /// The tracer of these tests leaves each program that needs ptrace(2), and notes it.
 fn leave() -> AtExec {
     let aside = std::cell::RefCell::new(Aside::default());
     Box::new(move |pid: Pid| {
-        let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        match aside.borrow_mut().at_exec(pid, &arguments) {
+        let read = |name| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        match aside.borrow_mut().at_exec(&Exe::of(pid), &read("cmdline"), &read("environ")) {
             None => (None, false),
             Some(need) => {
                 ptrace::detach(pid, None).unwrap();

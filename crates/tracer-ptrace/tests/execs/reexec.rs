@@ -1,6 +1,7 @@
 //! Programs that gain privileges at their exec give the same results with and without an unprivileged tracer.
 
 use std::{
+    cell::RefCell,
     fs,
     path::{Path, PathBuf},
 };
@@ -8,12 +9,15 @@ use std::{
 use nix::mount::{MsFlags, mount};
 
 use crate::tracer::{AtExec as Look, NOBODY, Programs, Setting, bare, become_nobody, give, traced};
-use tracer_ptrace::reexec::{AtExec, Reexec};
+use tracer_ptrace::{
+    exe::Exe,
+    reexec::{AtExec, Reexec},
+};
 
 /// The tracer of these tests notes each exec that gives privileges.
 fn look() -> Look {
-    let reexec = Reexec::for_this_thread().unwrap();
-    Box::new(move |pid| match reexec.at_exec(pid) {
+    let reexec = RefCell::new(Reexec::for_this_thread().unwrap());
+    Box::new(move |pid| match reexec.borrow_mut().at_exec(pid, &Exe::of(pid)) {
         AtExec::Follow => (None, false),
         AtExec::Detached(gain) => (Some(format!("{gain:?}")), true),
         AtExec::Lost(gain, refusal) => (Some(format!("lost {gain:?}: {refusal}")), false),
