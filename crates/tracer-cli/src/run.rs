@@ -108,6 +108,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     match drain.finish(Ending { end, unobserved }) {
         Ok(tracer) => {
             intake.close(config.flush_timeout);
+            source.warnings().iter().for_each(console::warn);
             // This can take the kernel long. Meanwhile the sinks deliver what is left.
             drop((source, seat));
             listen_to_impatience(signals, intake, threads);
@@ -220,7 +221,7 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
         verdict += " once delivered";
     }
     // An attribute of the root has the whole list.
-    let is_blind = certificate.source.is_some_and(|source| source.unobserved_kinds.contains(&"connections"));
+    let is_blind = certificate.source.as_ref().is_some_and(|source| source.unobserved_kinds.contains(&"connections"));
     let unseen = if is_blind && certificate.losses.unobserved.is_none() { ", connections not observed" } else { "" };
     console::say(format_args!("trace {trace_id}, {}{to}, {verdict}{unseen}", counted(spans, "span")));
 }

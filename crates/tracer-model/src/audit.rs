@@ -73,7 +73,7 @@ impl Audit {
             tree: self.tree.take(),
             cpus: self.cpus,
             version: self.version.clone(),
-            source: self.source,
+            source: self.source.take(),
         }
     }
 }

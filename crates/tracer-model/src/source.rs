@@ -53,17 +53,22 @@ pub trait Source: Send + Sync {
         let _ = any;
     }
 
+    /// What the user should know at the end, a line each.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the source could not report so far.
     fn losses(&self) -> Losses;
 }
 
 /// A source, for the root span and for the last line of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
     /// Its name, as `--source` has it.
     pub name: &'static str,
     /// The kinds of things that it cannot see, for example `connections`.
-    pub unobserved_kinds: &'static [&'static str],
+    pub unobserved_kinds: Vec<&'static str>,
 }
 
 /// The events of a [`Source`].

@@ -182,7 +182,7 @@ fn all() -> Vec<Span> {
         tree: Some(Box::new(Usage { system_ns: 5, ..Usage::default() })),
         cpus: 2,
         version: "0.1.0".to_owned(),
-        source: Some(Description { name: "ptrace", unobserved_kinds: &["connections", "flows"] }),
+        source: Some(Description { name: "ptrace", unobserved_kinds: vec!["connections", "flows"] }),
     };
     let flow = Flow {
         opened: Ktime(1),

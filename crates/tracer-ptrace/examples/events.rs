@@ -46,9 +46,9 @@ pub(crate) fn events_of(
 ) -> Result<ExitStatus, Box<dyn Error>> {
     let (source, mut stream) = tracer_ptrace::observe(false)?;
     let spawn = move |after_fork: Option<tracer_model::source::AfterFork>| {
-        if let Some(mut after_fork) = after_fork {
+        if let Some(after_fork) = after_fork {
             // SAFETY: `after_fork` makes only async-signal-safe calls.
-            unsafe { command.pre_exec(move || after_fork()) };
+            unsafe { command.pre_exec(after_fork) };
         }
         Ok(Box::new(Running(command.spawn()?)) as Box<dyn Child>)
     };

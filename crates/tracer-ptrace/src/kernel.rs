@@ -28,23 +28,29 @@ pub(crate) struct Change {
 
 /// Of linux/ptrace.h. The `libc` crate does not have all of them for all C libraries.
 pub(crate) const EVENT_STOP: c_int = 128;
-const GET_SYSCALL_INFO: u32 = 0x420e;
+const GET_SYSCALL_INFO: Request = 0x420e;
 
 /// An unset bit: a convention of 32 bits. From linux/audit.h.
 const AUDIT_ARCH_64BIT: u32 = 0x8000_0000;
 
-fn ptrace(request: u32, tid: Tid, address: usize, data: usize) -> Result<i64, Errno> {
+/// As the C library declares it.
+#[cfg(not(target_env = "musl"))]
+type Request = libc::c_uint;
+#[cfg(target_env = "musl")]
+type Request = c_int;
+
+fn ptrace(request: Request, tid: Tid, address: usize, data: usize) -> Result<i64, Errno> {
     // SAFETY: the callers pass what the request needs.
-    let result = unsafe { libc::ptrace(request as _, tid, address as *mut c_void, data as *mut c_void) };
+    let result = unsafe { libc::ptrace(request, tid, address as *mut c_void, data as *mut c_void) };
     Errno::result(result)
 }
 
 pub(crate) fn seize(tid: Tid, options: c_int) -> Result<(), Errno> {
-    ptrace(libc::PTRACE_SEIZE as u32, tid, 0, options as usize).map(drop)
+    ptrace(libc::PTRACE_SEIZE, tid, 0, options as usize).map(drop)
 }
 
 pub(crate) fn set_options(tid: Tid, options: c_int) -> Result<(), Errno> {
-    ptrace(libc::PTRACE_SETOPTIONS as u32, tid, 0, options as usize).map(drop)
+    ptrace(libc::PTRACE_SETOPTIONS, tid, 0, options as usize).map(drop)
 }
 
 /// Lets a tracee go on with a signal, or with none: 0. It may be dead: then its end comes next.
@@ -53,28 +59,28 @@ pub(crate) fn go_on(tid: Tid, how: Continue, signal: c_int) {
         Continue::Run => libc::PTRACE_CONT,
         Continue::ToSystemCall => libc::PTRACE_SYSCALL,
     };
-    let _ = ptrace(request as u32, tid, 0, signal as usize);
+    let _ = ptrace(request, tid, 0, signal as usize);
 }
 
 /// Leaves a tracee stopped as a member of its stopped process.
 pub(crate) fn listen(tid: Tid) {
-    let _ = ptrace(libc::PTRACE_LISTEN as u32, tid, 0, 0);
+    let _ = ptrace(libc::PTRACE_LISTEN, tid, 0, 0);
 }
 
 /// Ends the tracing of a stopped tracee, which goes on with a signal or with none.
 pub(crate) fn detach(tid: Tid, signal: c_int) {
-    let _ = ptrace(libc::PTRACE_DETACH as u32, tid, 0, signal as usize);
+    let _ = ptrace(libc::PTRACE_DETACH, tid, 0, signal as usize);
 }
 
 /// Stops a tracee. The stop is reported as an event.
 pub(crate) fn interrupt(tid: Tid) -> Result<(), Errno> {
-    ptrace(libc::PTRACE_INTERRUPT as u32, tid, 0, 0).map(drop)
+    ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0).map(drop)
 }
 
 /// The message of an event: a new thread's id, or the former one.
 pub(crate) fn event_message(tid: Tid) -> Result<u64, Errno> {
     let mut message: libc::c_ulong = 0;
-    ptrace(libc::PTRACE_GETEVENTMSG as u32, tid, 0, &raw mut message as usize)?;
+    ptrace(libc::PTRACE_GETEVENTMSG, tid, 0, &raw mut message as usize)?;
     Ok(message)
 }
 
@@ -82,7 +88,7 @@ pub(crate) fn event_message(tid: Tid) -> Result<u64, Errno> {
 pub(crate) fn signal_info(tid: Tid) -> Result<libc::siginfo_t, Errno> {
     // SAFETY: a siginfo_t is plain numbers.
     let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
-    ptrace(libc::PTRACE_GETSIGINFO as u32, tid, 0, &raw mut info as usize)?;
+    ptrace(libc::PTRACE_GETSIGINFO, tid, 0, &raw mut info as usize)?;
     Ok(info)
 }
 

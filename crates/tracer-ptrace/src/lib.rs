@@ -54,14 +54,6 @@ pub fn observe(needs_environment: bool) -> io::Result<(Ptrace, PtraceStream)> {
     Ok((Ptrace { shared: Arc::clone(&shared), needs_environment }, PtraceStream { shared, departed: Vec::new() }))
 }
 
-impl Ptrace {
-    /// Programs that run without the privileges of their file because of the tracer, each with the reason.
-    #[must_use]
-    pub fn lost_privileges(&self) -> Vec<String> {
-        self.shared.lost_privileges()
-    }
-}
-
 /// What ptrace(2) cannot show: network activity, failed execs, the bytes that processes without children read and write, and
 /// children that were made with CLONE_UNTRACED.
 const UNOBSERVED: &[&str] = &[
@@ -81,7 +73,11 @@ impl Source for Ptrace {
     }
 
     fn description(&self) -> Description {
-        Description { name: "ptrace", unobserved_kinds: UNOBSERVED }
+        let mut unobserved_kinds = UNOBSERVED.to_vec();
+        if self.shared.counts.refused.load(Ordering::Relaxed) > 0 {
+            unobserved_kinds.push("attributes_of_other_users");
+        }
+        Description { name: "ptrace", unobserved_kinds }
     }
 
     fn live_processes(&self) -> u64 {
@@ -90,6 +86,11 @@ impl Source for Ptrace {
 
     fn paired_signals(&self, signal: i32, sender: u32) -> u32 {
         self.shared.paired_signals(signal, sender)
+    }
+
+    /// Programs that run without the privileges of their file because of the tracer, each with the reason.
+    fn warnings(&self) -> Vec<String> {
+        self.shared.lost_privileges()
     }
 
     fn wake_for_any(&self, any: bool) {

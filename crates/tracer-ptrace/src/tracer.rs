@@ -2,7 +2,7 @@
 
 mod departures;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use libc::c_int;
 use nix::errno::Errno;
@@ -220,6 +220,9 @@ impl Tracer {
         let at = self.tree.time();
         // Programs run unharmed even if nobody wants to know of them any more.
         let image = reader.read(tgid);
+        if image.is_refused() {
+            self.shared.counts.refused.fetch_add(1, Ordering::Relaxed);
+        }
         let has_departed = self.departs(tgid, &image, reader);
         if !has_departed {
             self.go_on(tgid, 0);

@@ -122,7 +122,7 @@ impl Source for Capture {
     }
 
     fn description(&self) -> Description {
-        Description { name: "ebpf", unobserved_kinds: &[] }
+        Description { name: "ebpf", unobserved_kinds: Vec::new() }
     }
 
     fn live_processes(&self) -> u64 {

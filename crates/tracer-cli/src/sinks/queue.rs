@@ -369,7 +369,7 @@ pub(super) mod tests {
             tree: Some(Box::new(usage)),
             cpus: u32::MAX,
             version: "0.1.0".to_owned(),
-            source: Some(Description { name: "ptrace", unobserved_kinds: &["a kind that is not observed"; 16] }),
+            source: Some(Description { name: "ptrace", unobserved_kinds: vec!["a kind that is not observed"; 16] }),
         };
         let changed = |change: &dyn Fn(&mut ProcessSpan)| {
             let mut span = span(10);

@@ -39,7 +39,7 @@ impl Source for Alone {
     fn description(&self) -> Description {
         Description {
             name: "none",
-            unobserved_kinds: &[
+            unobserved_kinds: vec![
                 "descendants",
                 "connections",
                 "flows",

@@ -37,10 +37,10 @@ rows! {
         span certificate |it| it.version.as_str();
     SOURCE = "process_tracer.source", "root", "string", "", "process-tracer", "ebpf",
         "source of the events: `ebpf`, `ptrace`, or `none` for the command alone",
-        span certificate |it| it.source.map(|source| source.name);
+        span certificate |it| it.source.as_ref().map(|source| source.name);
     UNOBSERVED_KINDS = "process_tracer.unobserved.kinds", "root", "string[]", "", "process-tracer", "[\"connections\", \"flows\"]",
         "kinds of events that this source cannot see",
-        span certificate |it| it.source.map(|source| source.unobserved_kinds).filter(|kinds| !kinds.is_empty()).map(Texts::Words);
+        span certificate |it| unobserved_kinds(it).map(Texts::Words);
     TREE_CPU_USER = "process_tracer.tree.cpu.user_time", "root", "double", "s", "wait4(2)", "61.5",
         "CPU time in user mode of the command and all descendants that were waited for",
         span tree |tree| seconds(tree.user_ns);
@@ -84,6 +84,11 @@ rows! {
 
 fn certificate(span: &Span) -> Option<&Certificate> {
     span.process()?.certificate.as_ref()
+}
+
+fn unobserved_kinds(certificate: &Certificate) -> Option<&[&'static str]> {
+    let kinds = &certificate.source.as_ref()?.unobserved_kinds;
+    (!kinds.is_empty()).then_some(kinds)
 }
 
 fn tree(span: &Span) -> Option<&Usage> {

@@ -58,7 +58,7 @@ pub enum Texts<'a> {
     /// Strings.
     List(&'a [String]),
     /// Words of the program.
-    Words(&'static [&'static str]),
+    Words(&'a [&'static str]),
     /// IP addresses.
     Addresses(&'a [IpAddr]),
 }

@@ -52,7 +52,7 @@ fn observe(command: &[&str], output: OwnedFd) -> (String, i32) {
     let losses = source.losses();
     let counts = [losses.privileged_programs, losses.tracing_programs, losses.traced_targets, losses.lost_privileges];
     writeln!(text, "{counts:?}").unwrap();
-    for warning in source.lost_privileges() {
+    for warning in source.warnings() {
         writeln!(text, "{warning}").unwrap();
     }
     (text, end.status.shell_code().map_or(-1, i32::from))
