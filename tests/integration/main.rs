@@ -19,6 +19,7 @@ mod losses;
 mod names;
 mod privileges;
 mod processes;
+mod ptrace;
 mod reports;
 mod rotel;
 mod secrets;

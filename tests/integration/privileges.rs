@@ -61,6 +61,13 @@ impl Ordinary {
         self
     }
 
+    /// Adds a program on PATH that ptrace can break: so ptrace is not used.
+    fn with_unreadable_program(self) -> Self {
+        fs::copy("/bin/true", self.path("unreadable")).unwrap();
+        fs::set_permissions(self.path("unreadable"), fs::Permissions::from_mode(0o4111)).unwrap();
+        self
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -104,10 +111,11 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn without_privileges_the_command_runs_and_has_its_own_span() {
-    let (output, trace) = Ordinary::new(None).trace(&[], &[], "/bin/true; exit 3");
+    let (output, trace) = Ordinary::new(None).with_unreadable_program().trace(&[], &[], "/bin/true; exit 3");
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("only the command itself is traced") && stderr.contains("sudo setcap"), "{stderr}");
+    assert!(stderr.contains("/unreadable' cannot be read") && stderr.contains("--source ptrace"), "{stderr}");
     trace.assert_sound();
     let root = trace.root();
     assert_eq!((trace.spans.len(), root.name.as_str(), root.attribute("process.exit.code")), (1, "sh", "3"));
@@ -119,8 +127,8 @@ fn without_privileges_the_command_runs_and_has_its_own_span() {
 
 #[test]
 fn with_strict_the_command_does_not_run_untraced() {
-    let output =
-        Ordinary::new(None).command("./process-tracer").args(["--strict", "--", "echo", "ran"]).output().unwrap();
+    let ordinary = Ordinary::new(None).with_unreadable_program();
+    let output = ordinary.command("./process-tracer").args(["--strict", "--", "echo", "ran"]).output().unwrap();
     let stderr = text(&output.stderr);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{stderr}");
     assert!(stderr.contains("as --strict asks: missing CAP_BPF"), "{stderr}");
@@ -477,7 +485,7 @@ wait
     let output = inside("--net", ":", ordinary.command("sh").args(["-c", script])).output().unwrap();
     let stderr = text(&output.stderr);
     assert_eq!(text(&output.stdout), "3\n", "{stderr}");
-    assert_eq!(stderr.matches("only the command itself is traced").count(), 4, "{stderr}");
+    assert_eq!(stderr.matches("--unix: ptrace cannot observe this").count(), 4, "{stderr}");
     Trace::read(&ordinary.path("fifth.jsonl")).assert_complete();
 }
 

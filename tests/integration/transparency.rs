@@ -21,8 +21,8 @@ while True:
 
 /// Runs a shell script in which `$WRAP` is before a command. It is empty in the first run and process-tracer in the second.
 /// Returns both outputs.
-fn bare_and_wrapped(script: &str) -> [Output; 2] {
-    let wrap = format!("{PROCESS_TRACER} -q --");
+fn bare_and_wrapped(flags: &str, script: &str) -> [Output; 2] {
+    let wrap = format!("{PROCESS_TRACER} -q {flags} --");
     ["", wrap.as_str()].map(|wrap| {
         // Only a hang can reach this limit.
         let mut bash = Command::new("timeout");
@@ -39,6 +39,12 @@ fn bare_and_wrapped(script: &str) -> [Output; 2] {
 
 #[test]
 fn a_wrapped_command_behaves_like_a_bare_command() {
+    let differences = differences("");
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// Returns the cases in which a command that runs with these flags differs from a bare command.
+pub fn differences(flags: &str) -> Vec<String> {
     // Each script prints something that its command inherits, or how the command ended.
     let cases = [
         // signals
@@ -139,7 +145,7 @@ fn a_wrapped_command_behaves_like_a_bare_command() {
     ];
     let mut differences = Vec::new();
     for (what, script) in cases {
-        let [bare, wrapped] = bare_and_wrapped(script).map(|output| {
+        let [bare, wrapped] = bare_and_wrapped(flags, script).map(|output| {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             (text(&output.stdout), text(&output.stderr), output.status.code())
         });
@@ -148,16 +154,23 @@ fn a_wrapped_command_behaves_like_a_bare_command() {
             differences.push(format!("{what}:\n  bare    {bare:?}\n  wrapped {wrapped:?}"));
         }
     }
-    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    differences
 }
 
 #[test]
 fn terminal_and_job_control_work_as_without_process_tracer() {
+    let [bare, wrapped] = terminal(&["-q", "--"]);
+    assert_eq!(wrapped, bare);
+}
+
+/// Returns the output of a terminal with job control, without process-tracer and with it.
+pub fn terminal(flags: &[&str]) -> [String; 2] {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/integration/terminal.py");
-    let [bare, wrapped] = [&[][..], &[PROCESS_TRACER, "-q", "--"]].map(|prefix| {
+    let wrap = [&[PROCESS_TRACER], flags].concat();
+    let [bare, wrapped] = [&[][..], &wrap].map(|prefix| {
         let output = Command::new(crate::harness::python()).arg(script).args(prefix).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     });
     assert_eq!(bare.lines().count(), 14, "{bare}");
-    assert_eq!(wrapped, bare);
+    [bare, wrapped]
 }

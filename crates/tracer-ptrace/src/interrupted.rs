@@ -59,9 +59,9 @@ mod machine {
     }
 
     impl Repeated {
-        /// A shortened call stops at its exit.
+        /// A call with a deadline stops at its exit: the next call of the same kind has a deadline of its own.
         fn how(&self) -> Continue {
-            if self.original.is_some() { Continue::ToSystemCall } else { Continue::Run }
+            if self.deadline_ns.is_some() { Continue::ToSystemCall } else { Continue::Run }
         }
     }
 
@@ -117,20 +117,23 @@ mod machine {
         how
     }
 
-    /// A program may rely on its registers: the shortened time out is replaced after the call.
     pub(super) fn at_system_call(tid: Tid, repeated: &mut Option<Box<Repeated>>) -> Continue {
         let Some(call) = repeated.as_mut() else { return Continue::Run };
-        let Some(original) = call.original else { return Continue::Run };
         if !call.has_entered {
             call.has_entered = true;
             return Continue::ToSystemCall;
         }
         let pid = Pid::from_raw(tid);
-        if let Ok(mut registers) = ptrace::getregs(pid) {
+        let Ok(mut registers) = ptrace::getregs(pid) else { return Continue::Run };
+        // A program may rely on its registers.
+        if let Some(original) = call.original.take() {
             registers.r10 = original;
             let _ = ptrace::setregs(pid, registers);
         }
-        call.original = None;
+        // If a signal has interrupted it again, the stop for this signal comes next.
+        if registers.rax.cast_signed() != -i64::from(libc::EINTR) {
+            *repeated = None;
+        }
         Continue::Run
     }
 

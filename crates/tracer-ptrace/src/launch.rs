@@ -6,7 +6,7 @@
 use std::{
     io::{self, Read, Write},
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::net::UnixStream,
     },
     sync::Arc,
@@ -29,11 +29,12 @@ use crate::{
 
 pub(crate) fn launch(shared: &Arc<Shared>, needs_environment: bool, spawn: Spawn) -> io::Result<Box<dyn Child>> {
     let (gate, outside) = UnixStream::pair()?;
+    let inside = gate.as_raw_fd();
     let gate = Gate(gate);
     let tracer = Tracer::new(Arc::clone(shared), needs_environment);
-    // Without the thread, the gate is open, and the command runs without a tracer.
+    // Without the thread, the command runs without a tracer.
     let thread = thread::Builder::new().name("tracer".to_owned()).spawn(move || tracer.run(gate));
-    let child = spawn(Some(after_fork(outside)))?;
+    let child = spawn(thread.is_ok().then(|| after_fork(outside, inside)))?;
     if thread.is_err() {
         shared.leave(crate::tree::alone(child.id()));
     }
@@ -58,11 +59,14 @@ impl Gate {
     }
 }
 
-/// What the new process does: it says who it is, and waits until the tracer has it or is not there.
+/// What the new process does: it says who it is, and waits until the tracer has it or is dead. `inside` is the tracer's end.
 ///
 /// It uses send(2) and recv(2): the kernel would count the bytes of write(2) and read(2) as the command's.
-fn after_fork(gate: UnixStream) -> AfterFork {
+fn after_fork(gate: UnixStream, inside: RawFd) -> AfterFork {
     Box::new(move || {
+        // If this copy stayed open, the death of the tracer would not end the wait.
+        // SAFETY: this process does not use it.
+        unsafe { libc::close(inside) };
         // A process of a file with capabilities cannot be seized. This one gives up its capabilities anyway.
         make_dumpable();
         // SAFETY: no memory is involved.
@@ -117,7 +121,7 @@ impl Child for Traced {
 /// The kernel's: `EPERM` if this is forbidden.
 pub(crate) fn try_to_trace() -> io::Result<()> {
     let (gate, outside) = UnixStream::pair()?;
-    let mut after_fork = after_fork(outside);
+    let mut after_fork = after_fork(outside, gate.as_raw_fd());
     let mut gate = Gate(gate);
     // SAFETY: the child makes only async-signal-safe calls.
     match unsafe { fork() }? {

@@ -136,6 +136,7 @@ impl Tracer {
     fn stop(&mut self, tid: Tid, signal: c_int) {
         let Some(thread) = self.tree.threads.get(&tid) else {
             // Its creator reports it at once.
+            self.tree.adopted.remove(&tid);
             self.tree.add_early(tid, Early::Stopped(signal));
             return;
         };
@@ -180,6 +181,8 @@ impl Tracer {
         };
         let time = self.tree.time();
         let known = self.tree.threads.get(&tid).map(|thread| thread.tgid);
+        // It may be dead already.
+        let is_adopted = self.tree.adopted.remove(&tid);
         let Some((thread, process)) = self.tree.process_of(creator) else {
             kernel::go_on(creator, Continue::Run, 0);
             return;
@@ -187,9 +190,10 @@ impl Tracer {
         let (tgid, stops_at_exit, parent) = (thread.tgid, thread.stops_at_exit, process.identity);
         let is_thread = match known {
             Some(known) => known == tgid,
+            None if is_adopted => false,
             None => may_be_thread && kernel::has_thread(tgid, tid),
         };
-        if known.is_some() {
+        if known.is_some() || is_adopted {
             process.has_forked |= !is_thread;
         } else if is_thread {
             process.threads += 1;
@@ -251,13 +255,14 @@ impl Tracer {
     fn death(&mut self, tid: Tid, status: c_int, total: &Usage) {
         let Some(thread) = self.tree.threads.remove(&tid) else {
             self.tree.add_early(tid, Early::Dead(status, *total));
-            self.adopt_orphans();
             return;
         };
+        let has_threads = self.tree.processes.get(&thread.tgid).is_some_and(|process| process.threads > 0);
         if thread.tgid == tid {
             self.process_death(tid, status, total);
         }
-        if !self.tree.early.is_empty() {
+        // A single thread that ends by itself has reported all that it created.
+        if (has_threads || libc::WIFSIGNALED(status)) && !self.tree.early.is_empty() {
             self.adopt_orphans();
         }
     }
@@ -279,7 +284,7 @@ impl Tracer {
         }
     }
 
-    /// A creator that was killed reports nothing. Its new thread or process must not wait for that. If the creator is alive,
+    /// A creator that was killed reports nothing. Its new threads and processes must not wait for that. If the creator is alive,
     /// and its report is still to come, this does no harm.
     fn adopt_orphans(&mut self) {
         let stopped = self.tree.early.iter().filter(|(_, early)| matches!(early, Early::Stopped(_)));
@@ -288,9 +293,13 @@ impl Tracer {
             let status = Folder::of(tid).read("status").unwrap_or_default();
             let number = |name| numbers(&status, name).next().map_or(0, |number| number as Tid);
             let (tgid, parent) = (number("Tgid"), number("PPid"));
+            self.tree.adopted.insert(tid);
             if tgid != tid && self.tree.processes.contains_key(&tgid) {
                 // What its options are is unknown. The next stop sets them.
                 self.tree.threads.insert(tid, Thread { tgid, stops_at_exit: true, repeated: None });
+                if let Some(process) = self.tree.processes.get_mut(&tgid) {
+                    process.threads += 1;
+                }
             } else {
                 let time = self.tree.time();
                 let parent = self.tree.processes.get(&parent).or_else(|| self.tree.processes.get(&self.root));

@@ -1,6 +1,6 @@
 //! The tracees: threads by their ids, and the processes that they form.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tracer_model::{Identity, Ktime, event::Usage};
 
 use crate::{
@@ -90,6 +90,8 @@ pub(crate) struct Tree {
     pub(crate) threads: HashMap<Tid, Thread>,
     pub(crate) processes: HashMap<Tid, Process>,
     pub(crate) early: HashMap<Tid, Early>,
+    /// Threads that were taken in without a report of their creator.
+    pub(crate) adopted: HashSet<Tid>,
     last: Ktime,
 }
 

@@ -1,0 +1,375 @@
+//! The ptrace source: the command is as without it, and the trace is that of eBPF as far as ptrace can see.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    harness::{PROCESS_TRACER, process_tracer, python, trace_with, workload},
+    trace::{Span, Trace},
+    transparency::{differences, terminal},
+};
+
+const PTRACE: [&str; 2] = ["--source", "ptrace"];
+
+#[test]
+fn command_under_ptrace_is_as_a_bare_one() {
+    let differences: Vec<_> = differences(&PTRACE.join(" "))
+        .into_iter()
+        // A process can see its tracer.
+        .filter(|difference| !difference.starts_with("no tracer:"))
+        .collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[test]
+fn terminal_and_its_job_control_work_under_ptrace() {
+    let [bare, wrapped] = terminal(&["-q", "--source", "ptrace", "--"]);
+    assert_eq!(wrapped, bare);
+}
+
+/// Attributes that two observers of the same process know exactly.
+fn exact(span: &Span) -> Vec<(&str, &str)> {
+    let is_inexact = |key: &str| {
+        let is_of_the_root = key.starts_with("process_tracer.tree.")
+            || ["processes", "connections", "flows", "lookups", "cpus", "version", "complete", "source", "unobserved"]
+                .iter()
+                .any(|name| key.starts_with(&format!("process_tracer.{name}")));
+        let is_counted = ["process_tracer.cpu.", "process_tracer.context_switches.", "process_tracer.io."];
+        // The root names another program: the outer tracer has started the inner one.
+        is_of_the_root || is_counted.iter().any(|part| key.starts_with(part)) || key == "process.creation.time"
+    };
+    let mut attributes: Vec<_> = span.attributes.iter().filter(|(key, _)| !is_inexact(key)).collect();
+    attributes.sort();
+    attributes.into_iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+}
+
+/// Traces a command with both sources at once: eBPF observes the process-tracer with ptrace, and the command. Compares all
+/// processes of the command span by span. Returns how many there are.
+fn compare(flags: &[&str], command: &[&str]) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let inner_file = folder.path().join("ptrace.jsonl");
+    let inner = [PROCESS_TRACER, "-q", "--source", "ptrace", "-o", inner_file.to_str().unwrap()];
+    let outer = trace_with(&[&["--source", "ebpf"], flags].concat(), &[&inner[..], flags, &["--"], command].concat());
+    let inner = Trace::read(&inner_file);
+    inner.assert_complete();
+    outer.trace.assert_complete();
+    let by_ebpf = |pid: &str| {
+        let found: Vec<_> = outer.trace.processes().filter(|span| span.attribute("process.pid") == pid).collect();
+        assert_eq!(found.len(), 1, "process {pid}");
+        found[0]
+    };
+    for span in inner.processes() {
+        let other = by_ebpf(span.attribute("process.pid"));
+        assert_eq!(span.name, other.name, "{span:#?} {other:#?}");
+        assert_eq!(span.status, other.status, "{span:#?} {other:#?}");
+        assert_eq!(exact(span), exact(other), "{span:#?} {other:#?}");
+        let number =
+            |span: &Span, key: &str| span.attributes.get(key).map_or(0.0, |value| value.parse::<f64>().unwrap());
+        let is_near = |key: &str, tolerance: f64| {
+            let (one, other_value) = (number(span, key), number(other, key));
+            assert!((one - other_value).abs() <= tolerance, "{key}: {one} is not {other_value}: {span:#?}");
+        };
+        // A tick of the clock, in both.
+        is_near("process_tracer.cpu.user_time", 0.02);
+        is_near("process_tracer.cpu.system_time", 0.02);
+        let execs = |span: &Span| {
+            let execs = span.events.iter().filter(|event| event.name == "exec");
+            execs.map(|event| event.attributes.get("process.command_args").cloned()).collect::<Vec<_>>()
+        };
+        assert_eq!(execs(span), execs(other));
+    }
+    // The outer tree has the inner process-tracer too, and the child that it tried to trace.
+    let command_line = inner.root().attribute("process.pid").to_owned();
+    let mut pids = vec![command_line];
+    let mut count = 0;
+    while let Some(pid) = pids.pop() {
+        count += 1;
+        let children = outer.trace.processes().filter(|span| span.attribute("process.parent_pid") == pid);
+        pids.extend(children.map(|span| span.attribute("process.pid").to_owned()));
+    }
+    assert_eq!(count, inner.processes().count(), "processes");
+    count
+}
+
+#[test]
+fn both_sources_see_the_same_script() {
+    let script = "/bin/true; (cd /; pwd) | cat; nice -n 3 sh -c 'exec env A=b sh -c \"exit 3\"'; sh -c 'kill -9 $$'; \
+                  setsid sh -c true; true";
+    assert_eq!(compare(&[], &["sh", "-c", script]), 7);
+}
+
+#[test]
+fn both_sources_see_the_same_chains_threads_orphans_and_forks() {
+    let workload = workload().to_str().unwrap();
+    for scenario in
+        [&["vfork"][..], &["thread-exec"], &["leader-dies"], &["orphan"], &["clone-parent"], &["deep", "20"]]
+    {
+        compare(&["--wait", "tree"], &[&[workload], scenario].concat());
+    }
+}
+
+#[test]
+fn both_sources_see_the_same_work() {
+    let script = "import hashlib, os, subprocess, sys
+data = bytearray(b'x' * (8 << 20))
+for _ in range(20): hashlib.sha256(data).digest()
+for _ in range(3): subprocess.run([sys.executable, '-IS', '-c', 'sum(range(2000000))'], check=True)
+os.fork() or os._exit(7)
+os.wait()";
+    assert_eq!(compare(&[], &[python(), "-IS", "-c", script]), 5);
+}
+
+/// Runs a command as nobody, in a folder of theirs that holds process-tracer.
+fn as_nobody(folder: &Path, command: &[&str]) -> Command {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    if !folder.join("process-tracer").exists() {
+        fs::copy(PROCESS_TRACER, folder.join("process-tracer")).unwrap();
+    }
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).args(command).current_dir(folder);
+    setpriv.env_remove("TRACEPARENT").env("XDG_STATE_HOME", folder);
+    setpriv
+}
+
+fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn without_privileges_the_whole_tree_is_traced() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let script = "/bin/true; sh -c 'exit 4'; exit 3";
+    let command = ["./process-tracer", "-o", "t.jsonl", "--", "sh", "-c", script];
+    let output = as_nobody(folder.path(), &command).output().unwrap();
+    let stderr = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("ptrace observes the processes, because eBPF is impossible: missing CAP_BPF"), "{stderr}");
+    assert!(stderr.contains("3 spans to t.jsonl, complete, connections not observed"), "{stderr}");
+    let trace = Trace::read(&folder.path().join("t.jsonl"));
+    trace.assert_complete();
+    let root = trace.root();
+    assert_eq!(root.attribute("process_tracer.source"), "ptrace");
+    assert!(root.attribute("process_tracer.unobserved.kinds").starts_with("[connections, flows, lookups"));
+    assert_eq!(root.attribute("process.user.id"), "65534");
+    let mut children: Vec<_> = trace.children_of(root).map(|span| span.name.as_str()).collect();
+    children.sort_unstable();
+    assert_eq!(children, ["sh", "true"]);
+}
+
+#[test]
+fn impossible_source_ends_the_run_with_125() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let command = ["./process-tracer", "--source", "ebpf", "--", "echo", "ran"];
+    let output = as_nobody(folder.path(), &command).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{output:?}");
+    assert!(stderr_of(&output).contains("--source ebpf: missing CAP_BPF"), "{output:?}");
+    // The child of a tracee is traced already.
+    let inner = [PROCESS_TRACER, "--source", "ptrace", "--", "echo", "ran"];
+    let output = process_tracer().args(["-q", "--source", "ptrace", "--"]).args(inner).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{output:?}");
+    assert!(stderr_of(&output).contains("already traces process-tracer"), "{output:?}");
+}
+
+#[test]
+fn flags_that_ptrace_cannot_serve_are_a_warning_or_with_strict_an_error() {
+    for flag in ["--unix", "--failed-execs"] {
+        let output = process_tracer().args(PTRACE).args([flag, "--", "echo", "ran"]).output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 4), "{output:?}");
+        assert!(stderr_of(&output).contains(&format!("warning: {flag}: ptrace cannot observe this")), "{output:?}");
+        let output = process_tracer().args(PTRACE).args(["--strict", flag, "--", "echo", "ran"]).output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{output:?}");
+    }
+    let output = process_tracer().args(PTRACE).args(["--strict", "--", "echo", "ran"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let output = process_tracer().args(PTRACE).args(["--sudo", "--", "echo", "ran"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stderr_of(&output).contains("--sudo has no effect"), "{output:?}");
+}
+
+#[test]
+fn tree_runs_on_when_process_tracer_is_killed() {
+    let script =
+        "i=0; while [ $i -lt 60 ]; do /bin/true; sh -c 'exit 3'; [ $? -eq 3 ] || exit; i=$((i+1)); done; echo done";
+    for round in 0..25u64 {
+        let mut tracer = process_tracer();
+        tracer.args(PTRACE).args(["-q", "--", "sh", "-c", script]).stdout(Stdio::piped());
+        let mut tracer = tracer.spawn().unwrap();
+        thread::sleep(Duration::from_millis(5 + round * 7 % 90));
+        tracer.kill().unwrap();
+        // The whole output comes from the command: it ends when all its processes have ended.
+        let output = tracer.wait_with_output().unwrap();
+        // A command that did not start yet is not started.
+        assert!(["done\n", ""].contains(&&*String::from_utf8_lossy(&output.stdout)), "round {round}: {output:?}");
+        assert!(round < 10 || output.stdout == b"done\n", "round {round}: {output:?}");
+    }
+}
+
+#[test]
+fn stopped_and_waiting_processes_run_on_when_process_tracer_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!(
+        "cd {}; (sleep 0.5; echo late > late) & sh -c 'kill -STOP $$; echo resumed > resumed' & echo $! > pid; wait",
+        folder.path().display()
+    );
+    let mut tracer = process_tracer().args(PTRACE).args(["-q", "--", "sh", "-c", &script]).spawn().unwrap();
+    let is_stopped = |pid: &str| {
+        fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") t ") || stat.contains(") T "))
+    };
+    let wait_for = |what: &dyn Fn() -> bool| {
+        for _ in 0..500 {
+            if what() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it does not happen");
+    };
+    let pid = || fs::read_to_string(folder.path().join("pid")).unwrap_or_default().trim().to_owned();
+    wait_for(&|| !pid().is_empty() && is_stopped(&pid()));
+    tracer.kill().unwrap();
+    tracer.wait().unwrap();
+    wait_for(&|| fs::read_to_string(format!("/proc/{}/stat", pid())).is_ok_and(|stat| stat.contains(") T ")));
+    assert!(Command::new("kill").args(["-CONT", &pid()]).status().unwrap().success());
+    wait_for(&|| folder.path().join("resumed").exists() && folder.path().join("late").exists());
+}
+
+#[test]
+fn daemon_outlives_the_run_unharmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("late");
+    let script = format!("(sleep 1; /bin/true; echo late > {}) >/dev/null 2>&1 & exit 3", file.display());
+    let run = trace_with(&PTRACE, &["sh", "-c", &script]);
+    assert_eq!(run.code(), Some(3));
+    run.trace.assert_sound();
+    assert!(!file.exists());
+    let is_unfinished = |span: &Span| span.attributes.contains_key("process_tracer.unfinished");
+    assert!(run.trace.processes().any(is_unfinished), "{:#?}", run.trace);
+    for _ in 0..100 {
+        if file.exists() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(file.exists());
+    let script = "(sleep 0.3; /bin/true) >/dev/null 2>&1 & exit 3";
+    let run = trace_with(&[&PTRACE[..], &["--wait", "tree"]].concat(), &["sh", "-c", script]);
+    run.trace.assert_complete();
+    assert!(!run.trace.processes().any(is_unfinished), "{:#?}", run.trace);
+    assert_eq!(run.trace.processes().count(), 3);
+}
+
+/// Runs a Python script bare and under ptrace, and compares what it prints.
+fn assert_python_is_as_bare(script: &str) {
+    let run = |wrap: &[&str]| {
+        let command = [wrap, &[python(), "-IS", "-c", script]].concat();
+        let output = Command::new(command[0]).args(&command[1..]).output().unwrap();
+        (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code(), stderr_of(&output))
+    };
+    let bare = run(&[]);
+    assert!(!bare.0.is_empty(), "{bare:?}");
+    assert_eq!(run(&[PROCESS_TRACER, "-q", "--source", "ptrace", "--"]), bare);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn ignored_signal_does_not_interrupt_a_wait() {
+    // Python repeats calls that fail with EINTR, so these go to the C library directly.
+    assert_python_is_as_bare(
+        "import ctypes, os, signal, select, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+def during(signals, call):
+    def send():
+        for number in signals:
+            time.sleep(0.05)
+            os.kill(os.getpid(), number)
+    sender = threading.Thread(target=send)
+    sender.start()
+    start = time.monotonic()
+    result = call()
+    took = time.monotonic() - start
+    sender.join()
+    return result, ctypes.get_errno() if result < 0 else 0, took
+epoll = select.epoll()
+events = ctypes.create_string_buffer(120)
+wait = lambda time_out: lambda: libc.epoll_wait(epoll.fileno(), events, 10, time_out)
+result, error, took = during([signal.SIGCHLD], wait(400))
+print('default', result, error, took > 0.39)
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+result, error, took = during([signal.SIGUSR1] * 5, wait(400))
+print('several', result, error, 0.39 < took < 2)
+signal.signal(signal.SIGUSR2, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+result, error, took = during([signal.SIGUSR2], wait(20000))
+print('handled', result, error, took < 15)
+",
+    );
+}
+
+#[test]
+fn real_time_signals_arrive_with_their_values() {
+    assert_python_is_as_bare(
+        "import ctypes, os, signal
+libc = ctypes.CDLL(None)
+signal.pthread_sigmask(signal.SIG_BLOCK, {34 + 3, 34 + 4})
+for value in range(5):
+    libc.sigqueue(os.getpid(), 34 + 3, ctypes.c_void_p(value))
+libc.sigqueue(os.getpid(), 34 + 4, ctypes.c_void_p(9))
+got = [signal.sigwaitinfo({34 + 3, 34 + 4}) for _ in range(6)]
+print([(info.si_signo, info.si_code, info.si_pid == os.getpid()) for info in got])
+counts = []
+signal.signal(34 + 5, lambda number, _: counts.append(number))
+for value in range(7):
+    libc.sigqueue(os.getpid(), 34 + 5, ctypes.c_void_p(value))
+print(len(counts))
+",
+    );
+}
+
+#[test]
+fn thread_storm_and_group_exit_are_traced() {
+    let script = "import os, threading
+for _ in range(200):
+    threading.Thread(target=lambda: None).start()
+def spin():
+    while True: pass
+for _ in range(3): threading.Thread(target=spin, daemon=True).start()
+pid = os.fork()
+if pid == 0: os._exit(5)
+os.waitpid(pid, 0)
+os._exit(6)";
+    let run = trace_with(&PTRACE, &[python(), "-IS", "-c", script]);
+    assert_eq!(run.code(), Some(6));
+    run.trace.assert_complete();
+    assert_eq!(run.trace.root().attribute("process_tracer.threads"), "203");
+    assert_eq!(run.trace.processes().count(), 2);
+}
+
+#[test]
+fn many_processes_at_once_are_all_traced() {
+    let script = "for i in 1 2 3 4 5 6 7 8; do (for j in 1 2 3 4 5 6 7 8 9 10; do /bin/true & done; wait) & done; wait";
+    let run = trace_with(&PTRACE, &["sh", "-c", script]);
+    assert_eq!(run.code(), Some(0));
+    run.trace.assert_complete();
+    assert_eq!(run.trace.processes().count(), 1 + 8 + 80);
+}
+
+#[test]
+fn death_signal_of_the_parent_thread_works() {
+    // The thread that forks the command lives as long as process-tracer.
+    let script = "import ctypes, signal, time
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+time.sleep(0.3)
+print('alive')";
+    let mut command = process_tracer();
+    command.args(["-q"]).args(PTRACE).args(["--", python(), "-IS", "-c", script]);
+    // SAFETY: nothing runs in the new process.
+    unsafe { command.pre_exec(|| Ok(())) };
+    let output = command.output().unwrap();
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"alive\n"[..]));
+}
