@@ -77,13 +77,12 @@ impl Readings {
     /// its children, and the largest of them.
     pub(crate) fn usage(&self, total: &Usage, children: &Usage, has_threads: bool, tick_ns: u64) -> Option<Usage> {
         let process = self.process?;
-        // A program before the last exec may have been larger. The total counts it too.
+        // The total counts a program before the last exec too. It may be that of a child.
         let is_own_peak = total.peak_resident_bytes > children.peak_resident_bytes;
-        let own_peak = if is_own_peak { total.peak_resident_bytes } else { 0 };
         let mut usage = Usage {
             user_ns: process.user_ns,
             system_ns: process.system_ns,
-            peak_resident_bytes: process.peak_resident_bytes.max(own_peak),
+            peak_resident_bytes: if is_own_peak { total.peak_resident_bytes } else { process.peak_resident_bytes },
             minor_faults: process.minor_faults,
             major_faults: process.major_faults,
             voluntary_switches: self.voluntary_switches,
