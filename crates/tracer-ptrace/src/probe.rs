@@ -93,9 +93,12 @@ pub fn hazard() -> Option<PathBuf> {
 fn hazard_in(folder: &Path) -> Option<PathBuf> {
     fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
         // Of the entry itself: the target of a link is in this folder too, or its folder is not on PATH.
+        if !entry.file_type().ok()?.is_file() {
+            return None;
+        }
         let facts = entry.metadata().ok()?;
         let is_privileged = facts.mode() & (libc::S_ISUID | libc::S_ISGID) != 0;
         let may = |what| access(&entry.path(), what).is_ok();
-        (is_privileged && facts.is_file() && may(AccessFlags::X_OK) && !may(AccessFlags::R_OK)).then(|| entry.path())
+        (is_privileged && may(AccessFlags::X_OK) && !may(AccessFlags::R_OK)).then(|| entry.path())
     })
 }

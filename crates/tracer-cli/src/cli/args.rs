@@ -116,7 +116,7 @@ pub(crate) struct Args {
 
     /// How to observe processes: `ebpf`, `ptrace`, or `none` for the command alone. `auto` uses eBPF if it can, otherwise
     /// ptrace
-    #[arg(long, value_name = "SOURCE", value_enum, default_value_t, hide = true)]
+    #[arg(long, value_name = "SOURCE", value_enum, default_value_t)]
     pub(crate) source: SourceChoice,
 
     /// When the trace ends: with the `command`, or with the whole `tree` of processes that it started

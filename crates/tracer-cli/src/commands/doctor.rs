@@ -4,6 +4,7 @@ use std::{
     fmt::{Display, Write as _},
     fs,
     io::{Write, stdout},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -13,6 +14,7 @@ use tracer_bpf::{
     Attached, Capture, Options,
     probe::{CAP_BPF, CAP_PERFMON, Facts, MEMLOCK_FREE, Obstacle, has_capability},
 };
+use tracer_ptrace::probe;
 use tracer_report::untrusted::visible;
 
 use crate::{
@@ -36,6 +38,7 @@ struct Row {
 /// The facts that the table shows.
 struct Machine {
     facts: Facts,
+    ptrace: Ptrace,
     /// Each sysctl as its file shows it. `None`: not visible.
     unprivileged_bpf_disabled: Option<String>,
     perf_event_paranoid: Option<String>,
@@ -43,11 +46,25 @@ struct Machine {
     memlock: String,
 }
 
+/// What decides whether ptrace can be the source.
+struct Ptrace {
+    facts: probe::Facts,
+    /// A program that it can break.
+    hazard: Option<PathBuf>,
+}
+
+impl Ptrace {
+    fn look() -> Self {
+        Self { facts: probe::Facts::gather(), hazard: probe::hazard() }
+    }
+}
+
 impl Machine {
     fn look() -> Self {
         let sysctl = |path| fs::read_to_string(path).ok().map(|value| value.trim().to_owned());
         Self {
             facts: Facts::gather(),
+            ptrace: Ptrace::look(),
             unprivileged_bpf_disabled: sysctl("/proc/sys/kernel/unprivileged_bpf_disabled"),
             perf_event_paranoid: sysctl("/proc/sys/kernel/perf_event_paranoid"),
             memlock: match getrlimit(Resource::RLIMIT_MEMLOCK) {
@@ -95,7 +112,9 @@ fn rows(machine: &Machine, attempt: Option<Result<Duration, String>>, asked: Opt
     let obstacles = machine.facts.obstacles();
     let mut rows = kernel_rows(&machine.facts, &obstacles);
     rows.extend(privilege_rows(machine, &obstacles));
-    rows.push(program_row(attempt));
+    let has_ebpf = matches!(attempt, Some(Ok(_)));
+    rows.push(program_row(attempt, &machine.ptrace));
+    rows.extend(ptrace_rows(&machine.ptrace, has_ebpf));
     rows.push(collector_row(asked));
     rows
 }
@@ -164,21 +183,53 @@ fn privilege_rows(machine: &Machine, obstacles: &[Obstacle]) -> Vec<Row> {
 }
 
 /// `attempt` is `None` if another row already says why the programs cannot be loaded.
-fn program_row(attempt: Option<Result<Duration, String>>) -> Row {
+fn program_row(attempt: Option<Result<Duration, String>>, ptrace: &Ptrace) -> Row {
     let what = "eBPF programs";
     match attempt {
         None => Row { what, found: "not tried".to_owned(), remedy: Some("fix the problems above first".to_owned()) },
         Some(Ok(time)) => Row { what, found: format!("loaded and attached in {} ms", time.as_millis()), remedy: None },
-        Some(Err(error)) => Row {
-            what,
-            found: error,
-            remedy: Some(
-                "in a container, the seccomp profile may forbid bpf(2): add --security-opt seccomp=unconfined, or use \
-                 --privileged; elsewhere a security module may forbid it; otherwise please report this"
-                    .to_owned(),
-            ),
-        },
+        Some(Err(error)) => {
+            let remedy = if ptrace.facts.seccomp == Some(FILTER) {
+                "a seccomp profile forbids bpf(2), although the capabilities are held: in a container, add --security-opt \
+                 seccomp=unconfined, or use --privileged"
+            } else {
+                "a security module may forbid bpf(2); otherwise please report this"
+            };
+            Row { what, found: error, remedy: Some(remedy.to_owned()) }
+        }
     }
+}
+
+/// `Seccomp` of proc_pid_status(5).
+const FILTER: u32 = 2;
+
+/// With eBPF nobody needs ptrace.
+fn ptrace_rows(Ptrace { facts, hazard }: &Ptrace, has_ebpf: bool) -> Vec<Row> {
+    let row = |what, found| Row { what, found, remedy: None };
+    let scope = match facts.yama_scope {
+        None => "not in this kernel".to_owned(),
+        Some(scope @ 0..=1) => format!("{scope} (allows ptrace of own children)"),
+        Some(scope) => format!("{scope} (forbids ptrace without CAP_SYS_PTRACE)"),
+    };
+    let seccomp = match facts.seccomp {
+        Some(0) => "no filter",
+        Some(FILTER) => "a filter",
+        _ => "not visible",
+    };
+    let tracer = match &facts.outer_tracer {
+        None => "none".to_owned(),
+        Some((pid, name)) => format!("process {pid} ({name})"),
+    };
+    let (found, remedy) = match (facts.obstacle(), hazard) {
+        (Some(obstacle), _) => ("forbidden".to_owned(), Some(obstacle)),
+        (None, Some(program)) => (
+            format!("works, but '{}' could lose its privileges", program.display()),
+            Some("use --source ptrace, if the command does not need this program".to_owned()),
+        ),
+        (None, None) => ("works: without eBPF, processes are traced, but not connections".to_owned(), None),
+    };
+    let verdict = Row { what: "ptrace", found, remedy: remedy.filter(|_| !has_ebpf) };
+    vec![row("Yama ptrace_scope", scope), row("seccomp", seccomp.to_owned()), row("outer tracer", tracer), verdict]
 }
 
 fn collector_row(asked: Option<(&Url, Answer)>) -> Row {
@@ -250,6 +301,10 @@ mod tests {
                 // No such file: its file system has no say.
                 executable: "/opt/no-such-folder/process-tracer".into(),
             },
+            ptrace: Ptrace {
+                facts: probe::Facts { yama_scope: Some(1), seccomp: Some(FILTER), outer_tracer: None, error: None },
+                hazard: None,
+            },
             unprivileged_bpf_disabled: Some("2".to_owned()),
             perf_event_paranoid: None,
             memlock: "8192 KiB".to_owned(),
@@ -267,20 +322,24 @@ mod tests {
         expect_table(
             &rows(&machine(u64::MAX, true), Some(Ok(Duration::from_millis(40))), asked),
             expect![[r#"
-            ok    kernel                     Linux 6.1.0-39-amd64
-            ok    type information           5120 KiB of BTF
-            ok    lockdown                   none
-            ok    user namespace             the initial one
-            ok    CAP_BPF                    held
-            ok    CAP_PERFMON                held
-            ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
-            ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
-            ok    locked memory              8192 KiB (does not count since Linux 5.11)
-            ok    clang                      not needed: the eBPF programs are built in
-            ok    eBPF programs              loaded and attached in 40 ms
-            ok    collector                  http://localhost:4318 answers in 3 ms
-            tracing works here
-        "#]],
+                ok    kernel                     Linux 6.1.0-39-amd64
+                ok    type information           5120 KiB of BTF
+                ok    lockdown                   none
+                ok    user namespace             the initial one
+                ok    CAP_BPF                    held
+                ok    CAP_PERFMON                held
+                ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+                ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
+                ok    locked memory              8192 KiB (does not count since Linux 5.11)
+                ok    clang                      not needed: the eBPF programs are built in
+                ok    eBPF programs              loaded and attached in 40 ms
+                ok    Yama ptrace_scope          1 (allows ptrace of own children)
+                ok    seccomp                    a filter
+                ok    outer tracer               none
+                ok    ptrace                     works: without eBPF, processes are traced, but not connections
+                ok    collector                  http://localhost:4318 answers in 3 ms
+                tracing works here
+            "#]],
         );
     }
 
@@ -291,24 +350,28 @@ mod tests {
         expect_table(
             &rows(&machine(0, false), None, asked),
             expect![[r#"
-            ok    kernel                     Linux 6.1.0-39-amd64
-            ok    type information           5120 KiB of BTF
-            ok    lockdown                   none
-            ok    user namespace             the initial one
-            FAIL  CAP_BPF                    not held
-                                             remedy: run with sudo or --sudo, or once: sudo setcap cap_bpf,cap_perfmon=ep /opt/no-such-folder/process-tracer
-            FAIL  CAP_PERFMON                not held
-                                             remedy: run with sudo or --sudo, or once: sudo setcap cap_bpf,cap_perfmon=ep /opt/no-such-folder/process-tracer
-            ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
-            ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
-            ok    locked memory              8192 KiB (does not count since Linux 5.11)
-            ok    clang                      not needed: the eBPF programs are built in
-            FAIL  eBPF programs              not tried
-                                             remedy: fix the problems above first
-            FAIL  collector                  http://localhost:4318: connection refused
-                                             remedy: check that the collector runs, and check --endpoint and --protocol, or OTEL_EXPORTER_OTLP_*
-            4 problems
-        "#]],
+                ok    kernel                     Linux 6.1.0-39-amd64
+                ok    type information           5120 KiB of BTF
+                ok    lockdown                   none
+                ok    user namespace             the initial one
+                FAIL  CAP_BPF                    not held
+                                                 remedy: run with sudo or --sudo, or once: sudo setcap cap_bpf,cap_perfmon=ep /opt/no-such-folder/process-tracer
+                FAIL  CAP_PERFMON                not held
+                                                 remedy: run with sudo or --sudo, or once: sudo setcap cap_bpf,cap_perfmon=ep /opt/no-such-folder/process-tracer
+                ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+                ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
+                ok    locked memory              8192 KiB (does not count since Linux 5.11)
+                ok    clang                      not needed: the eBPF programs are built in
+                FAIL  eBPF programs              not tried
+                                                 remedy: fix the problems above first
+                ok    Yama ptrace_scope          1 (allows ptrace of own children)
+                ok    seccomp                    a filter
+                ok    outer tracer               none
+                ok    ptrace                     works: without eBPF, processes are traced, but not connections
+                FAIL  collector                  http://localhost:4318: connection refused
+                                                 remedy: check that the collector runs, and check --endpoint and --protocol, or OTEL_EXPORTER_OTLP_*
+                4 problems
+            "#]],
         );
     }
 
@@ -317,43 +380,51 @@ mod tests {
         expect_table(
             &rows(&machine(0, true), None, None),
             expect![[r#"
-            ok    kernel                     Linux 6.1.0-39-amd64
-            ok    type information           5120 KiB of BTF
-            ok    lockdown                   none
-            ok    user namespace             the initial one
-            FAIL  CAP_BPF                    not held
-                                             remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
-            FAIL  CAP_PERFMON                not held
-                                             remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
-            ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
-            ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
-            ok    locked memory              8192 KiB (does not count since Linux 5.11)
-            ok    clang                      not needed: the eBPF programs are built in
-            FAIL  eBPF programs              not tried
-                                             remedy: fix the problems above first
-            ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
-            3 problems
-        "#]],
+                ok    kernel                     Linux 6.1.0-39-amd64
+                ok    type information           5120 KiB of BTF
+                ok    lockdown                   none
+                ok    user namespace             the initial one
+                FAIL  CAP_BPF                    not held
+                                                 remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
+                FAIL  CAP_PERFMON                not held
+                                                 remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
+                ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+                ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
+                ok    locked memory              8192 KiB (does not count since Linux 5.11)
+                ok    clang                      not needed: the eBPF programs are built in
+                FAIL  eBPF programs              not tried
+                                                 remedy: fix the problems above first
+                ok    Yama ptrace_scope          1 (allows ptrace of own children)
+                ok    seccomp                    a filter
+                ok    outer tracer               none
+                ok    ptrace                     works: without eBPF, processes are traced, but not connections
+                ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
+                3 problems
+            "#]],
         );
         let error = "cannot load the eBPF object's type information: Operation not permitted (os error 1)";
         expect_table(
             &rows(&machine(u64::MAX, true), Some(Err(error.to_owned())), None),
             expect![[r#"
-            ok    kernel                     Linux 6.1.0-39-amd64
-            ok    type information           5120 KiB of BTF
-            ok    lockdown                   none
-            ok    user namespace             the initial one
-            ok    CAP_BPF                    held
-            ok    CAP_PERFMON                held
-            ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
-            ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
-            ok    locked memory              8192 KiB (does not count since Linux 5.11)
-            ok    clang                      not needed: the eBPF programs are built in
-            FAIL  eBPF programs              cannot load the eBPF object's type information: Operation not permitted (os error 1)
-                                             remedy: in a container, the seccomp profile may forbid bpf(2): add --security-opt seccomp=unconfined, or use --privileged; elsewhere a security module may forbid it; otherwise please report this
-            ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
-            1 problem
-        "#]],
+                ok    kernel                     Linux 6.1.0-39-amd64
+                ok    type information           5120 KiB of BTF
+                ok    lockdown                   none
+                ok    user namespace             the initial one
+                ok    CAP_BPF                    held
+                ok    CAP_PERFMON                held
+                ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+                ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
+                ok    locked memory              8192 KiB (does not count since Linux 5.11)
+                ok    clang                      not needed: the eBPF programs are built in
+                FAIL  eBPF programs              cannot load the eBPF object's type information: Operation not permitted (os error 1)
+                                                 remedy: a seccomp profile forbids bpf(2), although the capabilities are held: in a container, add --security-opt seccomp=unconfined, or use --privileged
+                ok    Yama ptrace_scope          1 (allows ptrace of own children)
+                ok    seccomp                    a filter
+                ok    outer tracer               none
+                ok    ptrace                     works: without eBPF, processes are traced, but not connections
+                ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
+                1 problem
+            "#]],
         );
     }
 
@@ -367,25 +438,29 @@ mod tests {
         expect_table(
             &rows(&machine, None, None),
             expect![[r#"
-            FAIL  kernel                     Linux 5.4.0-1-amd64
-                                             remedy: use a newer kernel
-            FAIL  type information           missing
-                                             remedy: use a kernel built with CONFIG_DEBUG_INFO_BTF=y
-            FAIL  lockdown                   confidentiality
-                                             remedy: boot with lockdown=integrity on the kernel's command line, or none
-            FAIL  user namespace             not the initial one
-                                             remedy: run process-tracer outside of it, around what makes the namespace
-            ok    CAP_BPF                    held
-            ok    CAP_PERFMON                held
-            ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
-            ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
-            ok    locked memory              8192 KiB (process-tracer lifts the limit if it can)
-            ok    clang                      not needed: the eBPF programs are built in
-            FAIL  eBPF programs              not tried
-                                             remedy: fix the problems above first
-            ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
-            5 problems
-        "#]],
+                FAIL  kernel                     Linux 5.4.0-1-amd64
+                                                 remedy: use a newer kernel
+                FAIL  type information           missing
+                                                 remedy: use a kernel built with CONFIG_DEBUG_INFO_BTF=y
+                FAIL  lockdown                   confidentiality
+                                                 remedy: boot with lockdown=integrity on the kernel's command line, or none
+                FAIL  user namespace             not the initial one
+                                                 remedy: run process-tracer outside of it, around what makes the namespace
+                ok    CAP_BPF                    held
+                ok    CAP_PERFMON                held
+                ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+                ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
+                ok    locked memory              8192 KiB (process-tracer lifts the limit if it can)
+                ok    clang                      not needed: the eBPF programs are built in
+                FAIL  eBPF programs              not tried
+                                                 remedy: fix the problems above first
+                ok    Yama ptrace_scope          1 (allows ptrace of own children)
+                ok    seccomp                    a filter
+                ok    outer tracer               none
+                ok    ptrace                     works: without eBPF, processes are traced, but not connections
+                ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
+                5 problems
+            "#]],
         );
     }
 }
