@@ -63,11 +63,10 @@ impl Readings {
         let (mut user_ns, mut system_ns) = (user * tick_ns, system * tick_ns);
         // Ticks are coarse. The running time of a single thread is exact.
         let runtime = if has_threads { None } else { runtime(&mut thread) };
-        if let Some(runtime) = runtime {
-            system_ns = (u128::from(runtime) * u128::from(system))
-                .checked_div(u128::from(user + system))
-                .unwrap_or_default() as u64;
-            user_ns = runtime - system_ns;
+        // It lies between the ticks of both and two ticks more.
+        if let Some(rest) = runtime.and_then(|runtime| runtime.checked_sub(user_ns + system_ns)) {
+            user_ns += rest / 2;
+            system_ns += rest - rest / 2;
         }
         let peak_resident_bytes = number("VmHWM") * 1024;
         self.process = Some(Reading { user_ns, system_ns, peak_resident_bytes, minor_faults, major_faults });
