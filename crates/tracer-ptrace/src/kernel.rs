@@ -15,6 +15,7 @@ pub(crate) enum Continue {
     /// Up to its next event.
     Run,
     /// Likewise, or to the entry or exit of its next system call.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     ToSystemCall,
 }
 
