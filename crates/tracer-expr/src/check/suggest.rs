@@ -1,0 +1,37 @@
+//! The known name that an unknown one resembles.
+
+use super::VARIABLES;
+use crate::builtins;
+
+/// The most similar of the variables, the functions and some more names.
+pub(super) fn similar<'a>(name: &str, more: impl Iterator<Item = &'a str>) -> Option<String> {
+    let variables = VARIABLES.iter().map(|(name, _)| *name);
+    let functions = builtins::ALL.iter().map(|builtin| builtin.name);
+    let most = (name.chars().count() / 3).clamp(1, 3);
+    variables
+        .chain(functions)
+        .chain(more)
+        .map(|known| (distance(name, known), known))
+        .filter(|(distance, _)| *distance <= most)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known.to_owned())
+}
+
+/// How many characters must be typed differently. A change of case costs nothing.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.to_lowercase().chars().collect();
+    if left.len() > 64 || right.len() > 64 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (index, left) in left.to_lowercase().chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, right) in right.iter().enumerate() {
+            let changed = diagonal + usize::from(left != *right);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}

@@ -1,0 +1,84 @@
+//! The variables of one evaluation.
+
+use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap};
+
+use crate::{
+    error::Fault,
+    value::{Key, List, Map, MapKind, Value},
+};
+
+/// Where the variables come from.
+pub trait Source {
+    /// The arguments of the command, the name of the program first.
+    fn arguments(&self) -> Vec<Cow<'_, str>>;
+
+    /// The names and values of the environment. Of equal names the first one counts.
+    fn environment(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)>;
+
+    /// One variable of the environment.
+    fn environment_variable(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.environment().into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// What `now()` gives, in nanoseconds since 1970.
+    fn now(&self) -> i64;
+}
+
+/// The variables of one evaluation. Each is made once, when an expression first asks for it.
+pub struct Input<'a> {
+    source: &'a dyn Source,
+    arguments: OnceCell<Value>,
+    command_line: OnceCell<Value>,
+    environment: OnceCell<Value>,
+}
+
+impl<'a> Input<'a> {
+    /// Variables of a source.
+    #[must_use]
+    pub fn new(source: &'a dyn Source) -> Self {
+        let (arguments, command_line, environment) = Default::default();
+        Self { source, arguments, command_line, environment }
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.source.now()
+    }
+
+    pub(crate) fn arguments(&self) -> Value {
+        let arguments = || {
+            let arguments = self.source.arguments().into_iter().map(|argument| Value::String(argument.into()));
+            Value::List(List::strings(arguments.collect()))
+        };
+        self.arguments.get_or_init(arguments).clone()
+    }
+
+    pub(crate) fn argument(&self, index: i64) -> Result<Value, Fault> {
+        crate::operate::fetch(&self.arguments(), &Value::Int(index))
+    }
+
+    pub(crate) fn command_line(&self) -> Value {
+        self.command_line.get_or_init(|| self.source.arguments().join(" ").into()).clone()
+    }
+
+    pub(crate) fn environment(&self) -> Value {
+        let environment = || {
+            let mut entries = BTreeMap::new();
+            for (name, value) in self.source.environment() {
+                entries.entry(Key::String(name.into())).or_insert_with(|| Value::String(value.into()));
+            }
+            // Texts do not nest.
+            Map::new(MapKind::Environment, entries).map_or(Value::Nil, Value::Map)
+        };
+        self.environment.get_or_init(environment).clone()
+    }
+
+    pub(crate) fn environment_variable(&self, name: &str) -> Value {
+        self.source.environment_variable(name).map_or(Value::Absent, |value| Value::String(value.into()))
+    }
+}
+
+impl std::fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Input").finish_non_exhaustive()
+    }
+}

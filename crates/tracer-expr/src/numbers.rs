@@ -1,0 +1,213 @@
+//! Numbers: powers, conversions, and their text.
+
+/// A float as an integer. One that does not fit is the smallest integer, as on amd64.
+pub(crate) fn to_int(value: f64) -> i64 {
+    // The largest integer is no float; the next larger float is.
+    if value >= i64::MIN as f64 && value < i64::MAX as f64 { value as i64 } else { i64::MIN }
+}
+
+/// `base ** exponent`. The steps are the ones of the reference, so that the last digits agree.
+pub(crate) fn power(base: f64, exponent: f64) -> f64 {
+    if exponent == 0.0 || base == 1.0 {
+        return 1.0;
+    }
+    if exponent == 1.0 {
+        return base;
+    }
+    let special = base == 0.0
+        || !base.is_finite()
+        || !exponent.is_finite()
+        || exponent == 0.5
+        || exponent == -0.5
+        || exponent.abs() >= 9.3e18;
+    if special {
+        return match exponent {
+            0.5 if base.is_finite() && base >= 0.0 => base.sqrt(),
+            -0.5 if base.is_finite() && base >= 0.0 => 1.0 / base.sqrt(),
+            _ => base.powf(exponent),
+        };
+    }
+    let (mut whole, mut fraction) = (exponent.abs().trunc(), exponent.abs().fract());
+    if fraction != 0.0 && base < 0.0 {
+        return f64::NAN;
+    }
+    // The result is mantissa * 2**scale.
+    let (mut mantissa, mut scale) = (1.0, 0_i64);
+    if fraction != 0.0 {
+        if fraction > 0.5 {
+            fraction -= 1.0;
+            whole += 1.0;
+        }
+        mantissa = (fraction * base.ln()).exp();
+    }
+    let (mut square, mut square_scale) = split(base);
+    let mut rest = whole as i64;
+    while rest != 0 {
+        if !(-4096..=4096).contains(&square_scale) {
+            scale += square_scale;
+            break;
+        }
+        if rest & 1 == 1 {
+            mantissa *= square;
+            scale += square_scale;
+        }
+        square *= square;
+        square_scale <<= 1;
+        if square < 0.5 {
+            square += square;
+            square_scale -= 1;
+        }
+        rest >>= 1;
+    }
+    if exponent < 0.0 {
+        mantissa = 1.0 / mantissa;
+        scale = -scale;
+    }
+    scaled(mantissa, scale)
+}
+
+/// A float as a mantissa of at least a half and below one, and a power of two.
+fn split(value: f64) -> (f64, i64) {
+    let (value, shift) = if value.abs() < f64::MIN_POSITIVE { (value * 2_f64.powi(52), -52) } else { (value, 0) };
+    let bits = value.to_bits();
+    let exponent = (bits >> 52 & 0x7ff) as i64;
+    if value == 0.0 {
+        return (value, 0);
+    }
+    (f64::from_bits(bits & !(0x7ff << 52) | 1022 << 52), exponent - 1022 + shift)
+}
+
+/// `mantissa * 2**scale`, rounded once.
+fn scaled(mantissa: f64, scale: i64) -> f64 {
+    if mantissa == 0.0 || !mantissa.is_finite() {
+        return mantissa;
+    }
+    let (fraction, exponent) = split(mantissa);
+    let exponent = exponent + scale;
+    if exponent > 1024 {
+        return f64::INFINITY.copysign(mantissa);
+    }
+    if exponent < -1080 {
+        return 0_f64.copysign(mantissa);
+    }
+    if exponent > -1021 {
+        // Both factors are exact.
+        return fraction * 2.0 * 2_f64.powi((exponent - 1) as i32);
+    }
+    fraction * 2_f64.powi((exponent + 60) as i32) * 2_f64.powi(-60)
+}
+
+/// The shortest digits of a finite float, and the power of ten of the first one.
+fn digits(value: f64) -> (String, i32) {
+    let text = format!("{:e}", value.abs());
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    (mantissa.replace('.', ""), exponent.parse().unwrap_or(0))
+}
+
+/// With an exponent of at least two digits.
+fn with_exponent(value: f64, width: usize) -> String {
+    let (digits, exponent) = digits(value);
+    let sign = if value.is_sign_negative() { "-" } else { "" };
+    let (first, rest) = digits.split_at(1);
+    let dot = if rest.is_empty() { "" } else { "." };
+    let exponent_sign = if exponent < 0 { '-' } else { '+' };
+    format!("{sign}{first}{dot}{rest}e{exponent_sign}{:0width$}", exponent.unsigned_abs())
+}
+
+/// The text of a float, as `string(…)` gives it.
+pub(crate) fn text(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let (_, exponent) = digits(value);
+    if value != 0.0 && !(-4..6).contains(&exponent) {
+        with_exponent(value, 2)
+    } else {
+        format!("{value}")
+    }
+}
+
+/// The text of a finite float in JSON.
+pub(crate) fn json(value: f64) -> String {
+    let magnitude = value.abs();
+    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
+        with_exponent(value, 1)
+    } else {
+        format!("{value}")
+    }
+}
+
+/// Parses an integer as `int(…)` does: an optional sign and decimal digits.
+pub(crate) fn parse_int(text: &str) -> Option<i64> {
+    // Rust and the reference agree here, signs and leading zeros included.
+    text.parse().ok()
+}
+
+/// Parses a float as `float(…)` does.
+pub(crate) fn parse_float(text: &str) -> Option<f64> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let lower = unsigned.to_ascii_lowercase();
+    if matches!(lower.as_str(), "inf" | "infinity" | "nan") {
+        // NaN has no sign.
+        if lower == "nan" && unsigned.len() != text.len() {
+            return None;
+        }
+        return text.to_ascii_lowercase().parse().ok();
+    }
+    if let Some(hexadecimal) = lower.strip_prefix("0x") {
+        return parse_hexadecimal(hexadecimal).map(|value| if text.starts_with('-') { -value } else { value });
+    }
+    if !unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
+        return None;
+    }
+    let value: f64 = text.parse().ok()?;
+    value.is_finite().then_some(value)
+}
+
+/// `1.8p3`, without the prefix `0x`.
+fn parse_hexadecimal(text: &str) -> Option<f64> {
+    let text = without_underscores(text)?;
+    let (mantissa, exponent) = text.split_once('p')?;
+    let exponent_digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    if exponent_digits.is_empty() || !exponent_digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { -100_000 } else { 100_000 });
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((&mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let (mut bits, mut scale, mut lost) = (0_u64, exponent.clamp(-100_000, 100_000), false);
+    for (index, digit) in whole.chars().chain(fraction.chars()).enumerate() {
+        let digit = u64::from(digit.to_digit(16)?);
+        let fractional = index >= whole.len();
+        if bits >> 58 == 0 {
+            bits = bits << 4 | digit;
+            scale -= if fractional { 4 } else { 0 };
+        } else {
+            // Enough digits to round; the rest only breaks a tie.
+            lost |= digit != 0;
+            scale += if fractional { 0 } else { 4 };
+        }
+    }
+    if lost {
+        bits |= 1;
+    }
+    let value = scaled(bits as f64, scale);
+    value.is_finite().then_some(value)
+}
+
+/// After a prefix an underscore may precede each digit.
+fn without_underscores(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    for (index, byte) in bytes.iter().enumerate() {
+        let digit = |at: Option<&u8>| at.is_some_and(u8::is_ascii_hexdigit);
+        if *byte == b'_' && !((index == 0 || digit(bytes.get(index - 1))) && digit(bytes.get(index + 1))) {
+            return None;
+        }
+    }
+    Some(text.replace('_', ""))
+}

@@ -1,0 +1,473 @@
+//! Regular expressions in the dialect of RE2, on the `regex` crate.
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// The largest repetition that RE2 allows.
+const MAX_REPEAT: u32 = 1_000;
+
+/// Bytes of a compiled pattern.
+const SIZE_LIMIT: usize = 8 << 20;
+
+/// Compiles a pattern.
+pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
+    let translated = Translator::new(pattern).translate()?;
+    RegexBuilder::new(&translated).size_limit(SIZE_LIMIT).nest_limit(1_000).build().map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => "the pattern is too large".to_owned(),
+        error => error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+    })
+}
+
+/// Rewrites what the `regex` crate reads differently, and refuses what RE2 refuses.
+struct Translator {
+    pattern: Vec<char>,
+    at: usize,
+    out: String,
+    /// Whether a repetition can follow.
+    repeatable: bool,
+    /// Whether the last thing was a repetition.
+    repeated: bool,
+    /// The product of nested repeat counts in each open group, and of what was last read.
+    weights: Vec<u32>,
+    weight: u32,
+}
+
+impl Translator {
+    fn new(pattern: &str) -> Self {
+        Self {
+            pattern: pattern.chars().collect(),
+            at: 0,
+            out: String::with_capacity(pattern.len() + 8),
+            repeatable: false,
+            repeated: false,
+            weights: vec![1],
+            weight: 1,
+        }
+    }
+
+    fn peek(&self, ahead: usize) -> Option<char> {
+        self.pattern.get(self.at + ahead).copied()
+    }
+
+    fn starts_with(&self, text: &str) -> bool {
+        text.chars().enumerate().all(|(index, character)| self.peek(index) == Some(character))
+    }
+
+    fn translate(mut self) -> Result<String, String> {
+        while let Some(next) = self.peek(0) {
+            match next {
+                '\\' => self.escape()?,
+                '[' => {
+                    self.class()?;
+                    self.atom();
+                }
+                '(' => self.group()?,
+                ')' => {
+                    let weight = self.weights.pop().unwrap_or(1);
+                    if self.weights.is_empty() {
+                        return Err("unexpected )".to_owned());
+                    }
+                    self.push(next);
+                    self.atom();
+                    self.weigh(weight);
+                }
+                '|' => {
+                    self.push(next);
+                    (self.repeatable, self.repeated) = (false, false);
+                }
+                '*' | '+' | '?' => {
+                    self.push(next);
+                    self.repetition()?;
+                }
+                '{' => self.braces()?,
+                '.' | '^' | '$' => {
+                    self.push(next);
+                    self.atom();
+                }
+                _ => {
+                    self.at += 1;
+                    self.literal(next);
+                    self.atom();
+                }
+            }
+        }
+        if self.weights.len() > 1 {
+            return Err("missing closing )".to_owned());
+        }
+        Ok(self.out)
+    }
+
+    fn push(&mut self, character: char) {
+        self.at += 1;
+        self.out.push(character);
+    }
+
+    /// Writes a character that stands for itself.
+    fn literal(&mut self, character: char) {
+        if regex_syntax::is_meta_character(character) {
+            self.out.push('\\');
+        }
+        self.out.push(character);
+    }
+
+    fn atom(&mut self) {
+        (self.repeatable, self.repeated) = (true, false);
+        self.weight = 1;
+    }
+
+    fn weigh(&mut self, weight: u32) {
+        self.weight = weight;
+        if let Some(group) = self.weights.last_mut() {
+            *group = (*group).max(weight);
+        }
+    }
+
+    /// Checks what a repetition repeats, and takes a `?` after it.
+    fn repetition(&mut self) -> Result<(), String> {
+        if self.repeated {
+            return Err("invalid nested repetition operator".to_owned());
+        }
+        if !self.repeatable {
+            return Err("missing argument to repetition operator".to_owned());
+        }
+        if self.peek(0) == Some('?') {
+            self.push('?');
+        }
+        self.repeated = true;
+        Ok(())
+    }
+
+    /// `{2}`, `{2,}` and `{2,3}` repeat; all other braces are literals.
+    fn braces(&mut self) -> Result<(), String> {
+        let rest: String = self.pattern[self.at + 1..].iter().take(64).collect();
+        let Some((least, most, length)) = repeat(&rest) else {
+            self.at += 1;
+            self.literal('{');
+            self.atom();
+            return Ok(());
+        };
+        let too_many = |count: Option<u32>| count.is_none_or(|count| count > MAX_REPEAT);
+        if too_many(Some(least.unwrap_or(u32::MAX))) || most.is_some_and(too_many) {
+            return Err("invalid repeat count".to_owned());
+        }
+        if let Some(Some(most)) = most
+            && least.is_some_and(|least| least > most)
+        {
+            return Err("invalid repeat count".to_owned());
+        }
+        let text: String = self.pattern[self.at..=self.at + length].iter().collect();
+        self.out.push_str(&text);
+        self.at += length + 1;
+        let count = most.flatten().or(least).unwrap_or(1).max(1);
+        let weight = self.weight * count;
+        if weight > MAX_REPEAT {
+            return Err("invalid repeat count".to_owned());
+        }
+        self.repetition()?;
+        self.weigh(weight);
+        Ok(())
+    }
+
+    fn group(&mut self) -> Result<(), String> {
+        self.weights.push(1);
+        self.push('(');
+        if self.peek(0) != Some('?') {
+            (self.repeatable, self.repeated) = (false, false);
+            return Ok(());
+        }
+        if self.starts_with("?P<") || self.starts_with("?<") {
+            let start = self.at + if self.starts_with("?P") { 3 } else { 2 };
+            let name: String = self.pattern[start..].iter().take_while(|next| **next != '>').collect();
+            let valid = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if !valid || start + name.len() >= self.pattern.len() {
+                return Err("invalid named capture".to_owned());
+            }
+            // RE2 allows names that begin with a digit.
+            self.out.push_str(&format!("?P<name_{name}>"));
+            self.at = start + name.len() + 1;
+            (self.repeatable, self.repeated) = (false, false);
+            return Ok(());
+        }
+        self.push('?');
+        loop {
+            match self.peek(0) {
+                Some(flag @ ('i' | 'm' | 's' | 'U' | '-')) => self.push(flag),
+                Some(':') => {
+                    self.push(':');
+                    break;
+                }
+                Some(')') => {
+                    self.push(')');
+                    let weight = self.weights.pop().unwrap_or(1);
+                    self.weigh(weight);
+                    (self.repeatable, self.repeated) = (false, false);
+                    return Ok(());
+                }
+                _ => return Err("invalid or unsupported group".to_owned()),
+            }
+        }
+        (self.repeatable, self.repeated) = (false, false);
+        Ok(())
+    }
+
+    fn escape(&mut self) -> Result<(), String> {
+        let Some(next) = self.peek(1) else { return Err("trailing backslash at end of expression".to_owned()) };
+        match next {
+            'A' | 'z' => {
+                self.out.push('\\');
+                self.out.push(next);
+                self.at += 2;
+            }
+            // A word is ASCII.
+            'b' | 'B' => {
+                self.out.push_str(if next == 'b' { r"(?-u:\b)" } else { r"(?-u:\B)" });
+                self.at += 2;
+            }
+            'Q' => {
+                self.at += 2;
+                return self.quoted();
+            }
+            'C' => return Err("invalid escape sequence: \\C".to_owned()),
+            _ => {
+                if let Some(class) = perl_class(next) {
+                    // RE2 does not fold the case of these.
+                    self.out.push_str("(?-i:[");
+                    self.out.push_str(class);
+                    self.out.push_str("])");
+                    self.at += 2;
+                } else if matches!(next, 'p' | 'P') {
+                    self.property()?;
+                } else {
+                    let character = self.escaped_character()?;
+                    self.literal(character);
+                }
+            }
+        }
+        self.atom();
+        Ok(())
+    }
+
+    /// `\Q…\E`: all characters stand for themselves.
+    fn quoted(&mut self) -> Result<(), String> {
+        while self.peek(0).is_some() {
+            if self.starts_with("\\E") {
+                self.at += 2;
+                return Ok(());
+            }
+            let Some(next) = self.peek(0) else { break };
+            self.at += 1;
+            self.literal(next);
+            self.atom();
+        }
+        Ok(())
+    }
+
+    /// An escape that stands for one character.
+    fn escaped_character(&mut self) -> Result<char, String> {
+        let invalid = || "invalid escape sequence".to_owned();
+        let next = self.peek(1).ok_or_else(invalid)?;
+        let (character, length) = match next {
+            'a' => ('\u{7}', 2),
+            'f' => ('\u{c}', 2),
+            't' => ('\t', 2),
+            'n' => ('\n', 2),
+            'r' => ('\r', 2),
+            'v' => ('\u{b}', 2),
+            'x' if self.peek(2) == Some('{') => {
+                let digits: String =
+                    self.pattern[self.at + 3..].iter().take(9).take_while(|digit| **digit != '}').collect();
+                if self.peek(3 + digits.len()) != Some('}') || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                    return Err(invalid());
+                }
+                let code = u32::from_str_radix(&digits, 16).map_err(|_| invalid())?;
+                (char::from_u32(code).ok_or_else(invalid)?, 4 + digits.len())
+            }
+            'x' => {
+                let digit = |at| self.peek(at).and_then(|digit| digit.to_digit(16)).ok_or_else(invalid);
+                let code = digit(2)? * 16 + digit(3)?;
+                (char::from_u32(code).ok_or_else(invalid)?, 4)
+            }
+            // One octal digit is a reference to a group, except for zero.
+            '1'..='7' if !matches!(self.peek(2), Some('0'..='7')) => return Err(invalid()),
+            '0'..='7' => {
+                let digits: String =
+                    self.pattern[self.at + 1..].iter().take(3).take_while(|digit| digit.is_digit(8)).collect();
+                let code = u32::from_str_radix(&digits, 8).map_err(|_| invalid())?;
+                (char::from_u32(code).ok_or_else(invalid)?, 1 + digits.len())
+            }
+            _ if next.is_ascii() && !next.is_ascii_alphanumeric() => (next, 2),
+            _ => return Err(invalid()),
+        };
+        self.at += length;
+        Ok(character)
+    }
+
+    /// `\pN` and `\p{Greek}`.
+    fn property(&mut self) -> Result<(), String> {
+        let negated = self.peek(1) == Some('P');
+        let (name, length) = if self.peek(2) == Some('{') {
+            let name: String = self.pattern[self.at + 3..].iter().take_while(|next| **next != '}').collect();
+            let length = 4 + name.chars().count();
+            if self.peek(length - 1) != Some('}') {
+                return Err("invalid character class range".to_owned());
+            }
+            (name, length)
+        } else {
+            let name = self.peek(2).ok_or_else(|| "invalid character class range".to_owned())?;
+            (name.to_string(), 3)
+        };
+        let (inverted, name) = match name.strip_prefix('^') {
+            Some(name) => (true, name.to_owned()),
+            None => (false, name),
+        };
+        if !known_property(&name) {
+            return Err(format!("invalid character class range: {name}"));
+        }
+        let escape = if negated == inverted { 'p' } else { 'P' };
+        self.out.push_str(&format!("\\{escape}{{{name}}}"));
+        self.at += length;
+        Ok(())
+    }
+
+    /// `[…]`. Inside, only `]`, `\`, `^` at the start, `-` and `[:name:]` mean something.
+    fn class(&mut self) -> Result<(), String> {
+        self.push('[');
+        if self.peek(0) == Some('^') {
+            self.push('^');
+        }
+        let mut first = true;
+        loop {
+            let next = self.peek(0).ok_or_else(|| "missing closing ]".to_owned())?;
+            if next == ']' && !first {
+                self.push(']');
+                return Ok(());
+            }
+            // A lone `-` is allowed at the ends only.
+            if next == '-' && !first && !matches!(self.peek(1), Some(']') | None) {
+                // `a-b-c` is refused, `[a--]` is not.
+                if self.peek(1) != Some('-') || self.peek(2) == Some(']') {
+                    return Err("invalid character class range".to_owned());
+                }
+            }
+            first = false;
+            if next == '[' && self.peek(1) == Some(':') && self.posix_class()? {
+                continue;
+            }
+            if next == '\\' {
+                let escape = self.peek(1).ok_or_else(|| "trailing backslash at end of expression".to_owned())?;
+                if let Some(class) = perl_class(escape) {
+                    if class.starts_with('^') {
+                        self.out.push('[');
+                        self.out.push_str(class);
+                        self.out.push(']');
+                    } else {
+                        self.out.push_str(class);
+                    }
+                    self.at += 2;
+                    continue;
+                }
+                if matches!(escape, 'p' | 'P') {
+                    self.property()?;
+                    continue;
+                }
+            }
+            let low = self.class_character()?;
+            let mut high = low;
+            if self.peek(0) == Some('-') && !matches!(self.peek(1), Some(']') | None) {
+                self.at += 1;
+                if self.peek(0) == Some('\\')
+                    && self.peek(1).is_some_and(|next| perl_class(next).is_some() || matches!(next, 'p' | 'P'))
+                {
+                    return Err("invalid character class range".to_owned());
+                }
+                high = self.class_character()?;
+                if high < low {
+                    return Err("invalid character class range".to_owned());
+                }
+            }
+            self.class_literal(low);
+            if high != low {
+                self.out.push('-');
+                self.class_literal(high);
+            }
+        }
+    }
+
+    fn class_character(&mut self) -> Result<char, String> {
+        match self.peek(0) {
+            None => Err("missing closing ]".to_owned()),
+            Some('\\') => self.escaped_character(),
+            Some(next) => {
+                self.at += 1;
+                Ok(next)
+            }
+        }
+    }
+
+    fn class_literal(&mut self, character: char) {
+        // A number means the same everywhere.
+        self.out.push_str(&format!("\\x{{{:x}}}", u32::from(character)));
+    }
+
+    fn posix_class(&mut self) -> Result<bool, String> {
+        let rest: String = self.pattern[self.at + 2..].iter().take(16).collect();
+        let Some((name, _)) = rest.split_once(":]") else { return Ok(false) };
+        let plain = name.strip_prefix('^').unwrap_or(name);
+        if !POSIX_CLASSES.contains(&plain) {
+            return Err(format!("invalid character class range: [:{name}:]"));
+        }
+        self.out.push_str(&format!("[:{name}:]"));
+        self.at += name.len() + 4;
+        Ok(true)
+    }
+}
+
+const POSIX_CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+];
+
+/// The content of a class for `\d` and its like, which are ASCII.
+fn perl_class(escape: char) -> Option<&'static str> {
+    Some(match escape {
+        'd' => "0-9",
+        'D' => "^0-9",
+        's' => r"\t\n\x0C\r ",
+        'S' => r"^\t\n\x0C\r ",
+        'w' => "0-9A-Za-z_",
+        'W' => "^0-9A-Za-z_",
+        _ => return None,
+    })
+}
+
+/// General categories and scripts have these spellings only.
+fn known_property(name: &str) -> bool {
+    let category = matches!(
+        name,
+        "C" | "Cc" | "Cf" | "Co" | "Cs" | "L" | "Ll" | "Lm" | "Lo" | "Lt" | "Lu" | "M" | "Mc" | "Me" | "Mn" | "N"
+            | "Nd" | "Nl" | "No" | "P" | "Pc" | "Pd" | "Pe" | "Pf" | "Pi" | "Po" | "Ps" | "S" | "Sc" | "Sk" | "Sm"
+            | "So" | "Z" | "Zl" | "Zp" | "Zs" | "Any"
+    );
+    let script = name.len() > 2
+        && name.starts_with(|first: char| first.is_ascii_uppercase())
+        && name.chars().all(|next| next.is_ascii_alphabetic() || next == '_');
+    category || script && regex::Regex::new(&format!("\\p{{Script={name}}}")).is_ok()
+}
+
+/// `2}`, `2,}` or `2,3}`: the least, the most if there is a second number, and the length without the brace.
+/// A number that is too long is `None`.
+#[expect(clippy::type_complexity, reason = "only used above")]
+fn repeat(text: &str) -> Option<(Option<u32>, Option<Option<u32>>, usize)> {
+    let (content, _) = text.split_once('}')?;
+    let number = |digits: &str| -> Option<Option<u32>> {
+        let valid = !digits.is_empty()
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && (digits == "0" || !digits.starts_with('0'));
+        valid.then(|| digits.parse().ok())
+    };
+    let length = content.chars().count() + 1;
+    match content.split_once(',') {
+        None => Some((number(content)?, None, length)),
+        Some((least, "")) => Some((number(least)?, None, length)),
+        Some((least, most)) => Some((number(least)?, Some(number(most)?), length)),
+    }
+}
