@@ -3,6 +3,8 @@
 
 mod bench;
 mod deny;
+mod expr_oracle;
+mod expressions;
 mod instructions;
 mod setup;
 mod vm;
@@ -26,6 +28,7 @@ usage: cargo xtask TASK
   bench storm                60 seconds of processes as fast as they come: what is lost
   bench million              a million of them
   deny                       check the dependencies: licences, sources, known vulnerabilities
+  expr-oracle [FILE]         ask the Go library expr about many expressions, or about the lines of FILE, and record it
   setcap [BINARY]            give the release build, or BINARY, the capabilities it needs, for ordinary users
   setup                      install what building and testing need; the tasks above do this themselves
 ";
@@ -49,6 +52,7 @@ fn main() -> Result<ExitCode> {
             _ => bail!("usage: cargo xtask bench [--pairs N | storm | million]"),
         },
         "deny" => deny::deny()?,
+        "expr-oracle" => expr_oracle::record(rest.first().map(Path::new))?,
         "setcap" => setcap(rest.first().map(PathBuf::from))?,
         "setup" => {
             setup::for_building()?;

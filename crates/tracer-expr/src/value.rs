@@ -105,6 +105,12 @@ impl List {
         Self { kind: ListKind::Ints, nil: false, depth: 1, items: Arc::new(Items::Range(from, length)) }
     }
 
+    /// Whether it equals nil, as some functions of the reference give.
+    #[must_use]
+    pub fn is_nil(&self) -> bool {
+        self.nil
+    }
+
     /// How many elements it has.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -42,7 +42,9 @@ impl Zone {
         }
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
         match self {
             Self::Utc => "UTC",
             Self::Fixed(name, _) | Self::Named(name, _) => name,
@@ -158,6 +160,24 @@ pub(crate) fn days_in_month(year: i64, month: i64) -> i64 {
 }
 
 impl Time {
+    /// Seconds since 1970 in UTC.
+    #[must_use]
+    pub fn unix_seconds(&self) -> i64 {
+        self.seconds
+    }
+
+    /// Nanoseconds within the second.
+    #[must_use]
+    pub fn nanosecond(&self) -> u32 {
+        self.nanoseconds
+    }
+
+    /// The zone it is shown in.
+    #[must_use]
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
     /// An instant in UTC, by the nanoseconds since 1970.
     pub(crate) fn from_unix_nanoseconds(nanoseconds: i64) -> Self {
         Self {
