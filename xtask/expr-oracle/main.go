@@ -64,9 +64,9 @@ func evaluate(expression string) map[string]string {
 
 // varies says whether an expression can give another value each time, because Go's maps have no order.
 func varies(expression, value string) bool {
-	for _, name := range []string{"keys", "values", "toPairs", "$env", "now"} {
+	for _, name := range []string{"keys", "values", "toPairs", "$env", "now", "timezone", "Location"} {
 		if strings.Contains(expression, name) {
-			for i := 0; i < 20; i++ {
+			for i := 0; i < 200; i++ {
 				if evaluate(expression)["v"] != value {
 					return true
 				}

@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},
-    path::Path,
     process::{Command, Stdio},
 };
 
@@ -18,14 +17,17 @@ const SEED: u64 = 17;
 /// Where the answers are. Each line is a JSON list: the expression, how it ended, and its value.
 const ANSWERS: &str = "crates/tracer-expr/tests/answers.jsonl.gz";
 
-/// Records the answers. With a file, prints the answers to its lines.
-pub(crate) fn record(file: Option<&Path>) -> Result<()> {
-    let all = match file {
-        Some(file) => {
-            let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+/// Records the answers. With a file or another seed, prints the answers to its expressions.
+pub(crate) fn oracle(arguments: &[String]) -> Result<()> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let all = match arguments[..] {
+        [] => expressions::all(SEED),
+        ["--seed", seed] => expressions::all(seed.parse().context("--seed takes a number")?),
+        [file] => {
+            let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
             text.lines().map(str::to_owned).collect()
         }
-        None => expressions::all(SEED),
+        _ => bail!("usage: cargo xtask expr-oracle [--seed N | FILE]"),
     };
     let answers = ask(&all)?;
     if answers.len() != all.len() {
@@ -48,7 +50,7 @@ pub(crate) fn record(file: Option<&Path>) -> Result<()> {
         lines.push_str(&format!("{line}\n"));
     }
     let [values, refused, failed] = counts;
-    if file.is_some() {
+    if !arguments.is_empty() {
         print!("{lines}");
         return Ok(());
     }

@@ -118,6 +118,9 @@ impl Chance {
     }
 }
 
+/// Variables that are not set, which are a deliberate difference.
+const ABSENT: [&str; 4] = ["env?.a", "env?.b", "env?.x", "env?.k"];
+
 /// All expressions, each one once.
 pub(crate) fn all(seed: u64) -> Vec<String> {
     let mut chance = Chance(seed);
@@ -125,8 +128,7 @@ pub(crate) fn all(seed: u64) -> Vec<String> {
     tables(&mut all, &mut chance);
     by_chance(&mut all, &mut chance);
     let mut seen = BTreeSet::new();
-    // A line end would end the expression in a list of lines.
-    all.retain(|expression| seen.insert(expression.clone()));
+    all.retain(|expression| seen.insert(expression.clone()) && !ABSENT.iter().any(|absent| expression.contains(absent)));
     all
 }
 
@@ -220,6 +222,11 @@ fn by_chance(all: &mut Vec<String>, chance: &mut Chance) {
         let depth = 1 + chance.below(3);
         all.push(tree(chance, depth, false));
     }
+    for _ in 0..24_000 {
+        let depth = 1 + chance.below(4);
+        let kind = chance.pick(&["int", "float", "string", "bool", "strings", "ints", "any", "map"]);
+        all.push(typed(chance, kind, depth, None));
+    }
     // Broken ones: a part is removed, doubled or replaced.
     let whole = all.len();
     for _ in 0..4000 {
@@ -298,5 +305,133 @@ fn tree(chance: &mut Chance, depth: usize, in_predicate: bool) -> String {
             };
             format!("{function}({list}, {predicate})")
         }
+    }
+}
+
+/// An expression of a type, by chance. Within a predicate the type of its element is known.
+fn typed(chance: &mut Chance, kind: &str, depth: usize, element: Option<&str>) -> String {
+    if depth == 0 || chance.below(12) == 0 {
+        if element == Some(kind) && chance.below(3) > 0 {
+            return "#".to_owned();
+        }
+        let leaves: &[&str] = match kind {
+            "int" => &["0", "1", "2", "-3", "7", "0x1F", "len(args)", "len(env.HOME)", "int(env.JOBS)", "1_000", "findIndex(args, # == \"-c\")"],
+            "float" => &["0.5", "2.0", "1e3", "-1.25", "float(env.FLOAT)", "1/3", "fromJSON(\"3\")", "1e21", "1.5e-7"],
+            "string" => &["\"\"", "\"a\"", "'Bc'", "env.HOME", "env[\"BRANCH\"]", "args[0]", "args[-1]", "cmdline", "env.LIST", "`x\\n`", "\"ß日\"", "env.SPACES", "\"12\""],
+            "bool" => &["true", "false", "env.CI == \"true\"", "\"-c\" in args", "cmdline contains \"-O\"", "fromJSON(\"true\")"],
+            "strings" => &["args", "split(cmdline, \" \")", "split(env.LIST, \",\")", "[\"b\", \"a\"]", "[]", "args[1:4]"],
+            "ints" => &["[3, 1, 2]", "1..5", "[]", "[-1, 0, 1, 1]", "3..1", "[len(args)]"],
+            "map" => &["env", "{a: 1}", "{b: \"x\", a: nil}", "fromJSON(env.JSON)", "fromJSON(env.JSON).b", "{}", "groupBy(args, len(#))", "fromPairs([[\"k\", 1]])"],
+            _ => &["nil", "1", "\"a\"", "[1, \"x\", nil]", "{a: [1]}", "fromJSON(env.JSON).a[2]", "1.0", "true", "first([])", "get(env, \"NO\")"],
+        };
+        return chance.pick(leaves).to_owned();
+    }
+    let of = |chance: &mut Chance, kind: &str| typed(chance, kind, depth - 1, element);
+    let within = |chance: &mut Chance, kind: &str, item: &str| typed(chance, kind, depth - 1, Some(item));
+    if chance.below(14) == 0 {
+        let condition = of(chance, "bool");
+        let (then, otherwise) = (of(chance, kind), of(chance, kind));
+        return match chance.below(3) {
+            0 => format!("({condition} ? {then} : {otherwise})"),
+            1 => format!("(if {condition} {{ {then} }} else {{ {otherwise} }})"),
+            _ => format!("({} ?? {otherwise})", of(chance, "any")),
+        };
+    }
+    let number = |chance: &mut Chance| chance.pick(&["int", "float"]);
+    match kind {
+        "int" => match chance.below(12) {
+            0..=3 => {
+                let operator = chance.pick(&["+", "-", "*", "%"]);
+                format!("({} {operator} {})", of(chance, "int"), of(chance, "int"))
+            }
+            4 => format!("len({})", { let kind = chance.pick(&["string", "strings", "ints", "map"]); of(chance, kind) }),
+            5 => format!("{}({}, {})", chance.pick(&["indexOf", "lastIndexOf"]), of(chance, "string"), of(chance, "string")),
+            6 => format!("count({}, {})", of(chance, "strings"), within(chance, "bool", "string")),
+            7 => format!("sum({}, {})", of(chance, "ints"), within(chance, "int", "int")),
+            8 => format!("{}({}, {})", chance.pick(&["bitand", "bitor", "bitxor", "bitnand"]), of(chance, "int"), of(chance, "int")),
+            9 => format!("int({})", { let kind = number(chance); of(chance, kind) }),
+            10 => format!("reduce({}, #acc + {}, {})", of(chance, "ints"), within(chance, "int", "int"), of(chance, "int")),
+            _ => format!("{}({})", chance.pick(&["abs", "-", "max", "min"]), of(chance, "int")),
+        },
+        "float" => match chance.below(5) {
+            0 => format!("({} {} {})", of(chance, "float"), chance.pick(&["+", "-", "*", "/", "**"]), of(chance, "int")),
+            1 => format!("({} / {})", of(chance, "int"), of(chance, "int")),
+            2 => format!("{}({})", chance.pick(&["ceil", "floor", "round", "abs", "float"]), of(chance, "float")),
+            3 => format!("{}({}, {})", chance.pick(&["mean", "median", "max", "min"]), of(chance, "ints"), of(chance, "float")),
+            _ => format!("({} ** {})", of(chance, "int"), of(chance, "int")),
+        },
+        "string" => match chance.below(14) {
+            0..=2 => format!("({} + {})", of(chance, "string"), of(chance, "string")),
+            3 => format!("{}({})", chance.pick(&["upper", "lower", "trim", "toBase64", "trimPrefix"]), of(chance, "string")),
+            4 => format!("{}({}, {})", chance.pick(&["trim", "trimPrefix", "trimSuffix"]), of(chance, "string"), of(chance, "string")),
+            5 => format!("string({})", of(chance, "any")),
+            6 => format!("string({})", { let kind = chance.pick(&["int", "float", "strings", "ints", "map", "bool"]); of(chance, kind) }),
+            7 => format!("join({}, {})", of(chance, "strings"), of(chance, "string")),
+            8 => format!("replace({}, {}, {})", of(chance, "string"), of(chance, "string"), of(chance, "string")),
+            9 => format!("toJSON({})", { let kind = chance.pick(&["int", "float", "strings", "ints", "any", "map"]); of(chance, kind) }),
+            // Not of texts with longer characters: a slice inside of them is a deliberate difference.
+            10 => format!("{}[{}:{}]", chance.pick(&["env.HOME", "env.VERSION", "\"abcdef\"", "args[0]"]), chance.pick(&["", "0", "1"]), chance.pick(&["", "1", "-1", "3"])),
+            11 => format!("type({})", of(chance, "any")),
+            12 => format!("repeat({}, {})", of(chance, "string"), chance.pick(&["0", "1", "3"])),
+            _ => format!("({} | {}())", of(chance, "string"), chance.pick(&["upper", "lower", "trim", "string"])),
+        },
+        "bool" => match chance.below(14) {
+            0 => format!("({} {} {})", of(chance, "bool"), chance.pick(&["and", "or", "&&", "||"]), of(chance, "bool")),
+            1 => format!("{}({})", chance.pick(&["!", "not "]), of(chance, "bool")),
+            2 => {
+                let (left, right) = (number(chance), number(chance));
+                format!("({} {} {})", of(chance, left), chance.pick(&["<", ">", "<=", ">=", "==", "!="]), of(chance, right))
+            }
+            3 => format!("({} {} {})", of(chance, "string"), chance.pick(&["<", "==", "!=", "contains", "startsWith", "endsWith", "not contains"]), of(chance, "string")),
+            4 => format!("({} in {})", of(chance, "string"), { let kind = chance.pick(&["strings", "map"]); of(chance, kind) }),
+            5 => format!("({} in {})", of(chance, "int"), of(chance, "ints")),
+            6 => format!("{}({}, {})", chance.pick(&["all", "any", "none", "one"]), of(chance, "strings"), within(chance, "bool", "string")),
+            7 => format!("{}({}, {})", chance.pick(&["all", "any", "none", "one"]), of(chance, "ints"), within(chance, "bool", "int")),
+            8 => format!("({} {} {})", of(chance, "any"), chance.pick(&["==", "!="]), of(chance, "any")),
+            9 => { let kind = chance.pick(&["strings", "ints", "map"]); format!("({} == {})", of(chance, kind), of(chance, kind)) }
+            10 => format!("({} matches \"{}\")", of(chance, "string"), chance.pick(&["^-", "[a-c]+", "\\\\.c$", "(?i)CC", "\\\\w\\\\d", "^$"])),
+            11 => format!("({} < {} <= {})", of(chance, "int"), of(chance, "int"), of(chance, "int")),
+            12 => format!("{}({}, {})", chance.pick(&["hasPrefix", "hasSuffix"]), of(chance, "string"), of(chance, "string")),
+            _ => format!("(count({}, {}) {} {})", of(chance, "strings"), within(chance, "bool", "string"), chance.pick(&["<", ">", ">=", "<="]), chance.pick(&["0", "1", "2", "3"])),
+        },
+        "strings" => match chance.below(10) {
+            0 => format!("filter({}, {})", of(chance, "strings"), within(chance, "bool", "string")),
+            1 => format!("map({}, {})", of(chance, "strings"), within(chance, "string", "string")),
+            2 => format!("map({}, {{{}}})", of(chance, "ints"), within(chance, "string", "int")),
+            3 => format!("{}({}, {})", chance.pick(&["split", "splitAfter"]), of(chance, "string"), of(chance, "string")),
+            4 => format!("split({}, {}, {})", of(chance, "string"), of(chance, "string"), chance.pick(&["0", "1", "2", "-1"])),
+            5 => format!("{}({})", chance.pick(&["reverse", "uniq", "sort", "flatten"]), of(chance, "strings")),
+            6 => format!("sortBy({}, {}, \"{}\")", of(chance, "strings"), within(chance, "int", "string"), chance.pick(&["asc", "desc"])),
+            7 => format!("concat({}, {})", of(chance, "strings"), of(chance, "strings")),
+            8 => format!("take({}, {})", of(chance, "strings"), chance.pick(&["0", "2", "9"])),
+            _ => format!("[{}, {}]", of(chance, "string"), of(chance, "string")),
+        },
+        "ints" => match chance.below(9) {
+            0 => format!("filter({}, {})", of(chance, "ints"), within(chance, "bool", "int")),
+            1 => format!("map({}, {})", of(chance, "ints"), within(chance, "int", "int")),
+            2 => format!("map({}, {} + #index)", of(chance, "strings"), within(chance, "int", "string")),
+            3 => format!("{}({})", chance.pick(&["reverse", "uniq", "sort", "flatten"]), of(chance, "ints")),
+            4 => format!("sortBy({}, {})", of(chance, "ints"), within(chance, "int", "int")),
+            5 => format!("concat({}, {})", of(chance, "ints"), of(chance, "ints")),
+            6 => format!("{}[{}:]", of(chance, "ints"), chance.pick(&["0", "1", "-2"])),
+            7 => format!("({}..{})", chance.pick(&["0", "-2", "len(args)"]), chance.pick(&["1", "4", "len(env.HOME)"])),
+            _ => format!("[{}, {}]", of(chance, "int"), of(chance, "int")),
+        },
+        "map" => match chance.below(4) {
+            0 => format!("groupBy({}, {})", of(chance, "strings"), { let kind = chance.pick(&["int", "bool", "string"]); within(chance, kind, "string") }),
+            1 => format!("{{x: {}, \"y z\": {}}}", of(chance, "any"), of(chance, "string")),
+            2 => format!("fromPairs([[{}, {}]])", of(chance, "any"), of(chance, "any")),
+            _ => format!("fromJSON(toJSON({}))", of(chance, "map")),
+        },
+        _ => match chance.below(8) {
+            0 => format!("[{}, {}]", of(chance, "any"), of(chance, "any")),
+            1 => { let kind = chance.pick(&["int", "float", "string", "bool", "strings", "ints", "map"]); of(chance, kind) }
+            2 => format!("{}({})", chance.pick(&["first", "last"]), { let kind = chance.pick(&["strings", "ints"]); of(chance, kind) }),
+            3 => format!("{}({}, {})", chance.pick(&["find", "findLast", "findIndex", "findLastIndex"]), of(chance, "strings"), within(chance, "bool", "string")),
+            4 => format!("get({}, {})", of(chance, "strings"), of(chance, "int")),
+            5 => format!("{}[{}]", of(chance, "strings"), chance.pick(&["0", "-1", "1"])),
+            6 => format!("let v = {}; [v, {}]", of(chance, "any"), of(chance, "any")),
+            _ => format!("{}?.{}", of(chance, "map"), chance.pick(&["a", "b.c", "x", "k", "b?.c"])),
+        },
     }
 }

@@ -28,7 +28,8 @@ usage: cargo xtask TASK
   bench storm                60 seconds of processes as fast as they come: what is lost
   bench million              a million of them
   deny                       check the dependencies: licences, sources, known vulnerabilities
-  expr-oracle [FILE]         ask the Go library expr about many expressions, or about the lines of FILE, and record it
+  expr-oracle                ask the Go library expr about many expressions, and record its answers for the tests
+  expr-oracle --seed N|FILE  print its answers to other expressions, by chance or one on each line of FILE
   setcap [BINARY]            give the release build, or BINARY, the capabilities it needs, for ordinary users
   setup                      install what building and testing need; the tasks above do this themselves
 ";
@@ -52,7 +53,7 @@ fn main() -> Result<ExitCode> {
             _ => bail!("usage: cargo xtask bench [--pairs N | storm | million]"),
         },
         "deny" => deny::deny()?,
-        "expr-oracle" => expr_oracle::record(rest.first().map(Path::new))?,
+        "expr-oracle" => expr_oracle::oracle(&rest)?,
         "setcap" => setcap(rest.first().map(PathBuf::from))?,
         "setup" => {
             setup::for_building()?;

@@ -38,6 +38,8 @@ impl Variable {
 #[derive(Clone, Debug)]
 pub(crate) enum Instruction {
     Push(Value),
+    /// Pushes the result of a test that nobody takes.
+    Leave(bool),
     Pop,
     Store(usize),
     Load(usize),
@@ -213,11 +215,7 @@ impl Compiler {
             }
             NodeKind::Binary(operator, left, right) => self.binary(*operator, left, right)?,
             NodeKind::Chain(inner) => {
-                self.chains.push(Vec::new());
-                self.node(inner)?;
-                for jump in self.chains.pop().unwrap_or_default() {
-                    self.land(jump);
-                }
+                self.chain(inner)?;
                 // What equals nil becomes nil.
                 let jump = self.emit(Instruction::JumpIfNotNil(LATER));
                 self.emit(Instruction::Pop);
@@ -300,6 +298,23 @@ impl Compiler {
         Ok(())
     }
 
+    fn chain(&mut self, inner: &Node) -> Done {
+        self.chains.push(Vec::new());
+        self.node(inner)?;
+        for jump in self.chains.pop().unwrap_or_default() {
+            self.land(jump);
+        }
+        Ok(())
+    }
+
+    /// A side of `??`, where what equals nil stays as it is.
+    fn coalesced(&mut self, node: &Node) -> Done {
+        match &node.kind {
+            NodeKind::Chain(inner) => self.chain(inner),
+            _ => self.node(node),
+        }
+    }
+
     fn identifier(&mut self, name: &str) {
         if let Some((_, slot)) = self.names.iter().rev().find(|(known, _)| known == name) {
             let slot = *slot;
@@ -347,11 +362,11 @@ impl Compiler {
             Op::Coalesce => Some(I::JumpIfPresent(LATER)),
             _ => None,
         };
-        self.node(left)?;
+        if operator == Op::Coalesce { self.coalesced(left)? } else { self.node(left)? }
         if let Some(short) = short {
             let end = self.emit(short);
             self.emit(I::Pop);
-            self.node(right)?;
+            if operator == Op::Coalesce { self.coalesced(right)? } else { self.node(right)? }
             self.land(end);
             return Ok(());
         }
@@ -413,13 +428,18 @@ impl Compiler {
     }
 
     /// A loop over all elements, the last one first.
+    ///
+    /// The reference leaves the result of each test for the end on its stack, below the result of the loop. The
+    /// elements of a list around the loop move because of that: `[1, findLast([2], true)]` is `[true, 2]`.
     fn each_from_end(&mut self, body: impl FnOnce(&mut Self) -> Done) -> Done {
         let end = self.emit(Instruction::JumpIfEnd(LATER));
         self.emit(Instruction::IndexFromEnd);
         let start = self.here();
+        self.emit(Instruction::Leave(true));
         body(self)?;
         self.emit(Instruction::DecrementIndex(start));
         self.land(end);
+        self.emit(Instruction::Leave(false));
         Ok(())
     }
 

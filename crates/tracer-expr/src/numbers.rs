@@ -19,7 +19,7 @@ pub(crate) fn power(base: f64, exponent: f64) -> f64 {
         || !exponent.is_finite()
         || exponent == 0.5
         || exponent == -0.5
-        || exponent.abs() >= 9.3e18;
+        || exponent.abs() >= 2_f64.powi(63);
     if special {
         return match exponent {
             0.5 if base.is_finite() && base >= 0.0 => base.sqrt(),
@@ -163,7 +163,14 @@ pub(crate) fn parse_float(text: &str) -> Option<f64> {
     if !unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
         return None;
     }
-    let value: f64 = text.parse().ok()?;
+    // Between two digits an underscore may stand.
+    let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let misplaced = |at: usize| bytes[at] == b'_' && !(at > 0 && digit(at - 1) && digit(at + 1));
+    if (0..bytes.len()).any(misplaced) {
+        return None;
+    }
+    let value: f64 = text.replace('_', "").parse().ok()?;
     value.is_finite().then_some(value)
 }
 

@@ -181,8 +181,7 @@ impl Translator {
             if !valid || start + name.len() >= self.pattern.len() {
                 return Err("invalid named capture".to_owned());
             }
-            // RE2 allows names that begin with a digit.
-            self.out.push_str(&format!("?P<name_{name}>"));
+            // Nobody asks for the names, and RE2 allows some that the crate does not.
             self.at = start + name.len() + 1;
             (self.repeatable, self.repeated) = (false, false);
             return Ok(());
@@ -340,13 +339,6 @@ impl Translator {
             if next == ']' && !first {
                 self.push(']');
                 return Ok(());
-            }
-            // A lone `-` is allowed at the ends only.
-            if next == '-' && !first && !matches!(self.peek(1), Some(']') | None) {
-                // `a-b-c` is refused, `[a--]` is not.
-                if self.peek(1) != Some('-') || self.peek(2) == Some(']') {
-                    return Err("invalid character class range".to_owned());
-                }
             }
             first = false;
             if next == '[' && self.peek(1) == Some(':') && self.posix_class()? {

@@ -105,6 +105,10 @@ impl Machine<'_> {
         self.budget.steps(1)?;
         let value = match instruction {
             I::Push(value) => value.clone(),
+            I::Leave(value) => {
+                self.budget.bytes(size_of::<Value>())?;
+                Value::Bool(*value)
+            }
             I::Pop => {
                 self.pop()?;
                 return Ok(());

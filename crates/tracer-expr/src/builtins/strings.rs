@@ -7,6 +7,7 @@ use crate::{
     error::Fault,
     format,
     operate::{lossy, to_int},
+    time::Zone,
     value::{List, ListKind, Value},
 };
 
@@ -18,6 +19,10 @@ fn new_text(value: String, context: &mut Context<'_>) -> Answer {
 }
 
 pub(super) fn string(arguments: &[Value], context: &mut Context<'_>) -> Answer {
+    // The reference shows the fields of a zone here. Those of others than UTC hold addresses.
+    if let Value::Zone(Zone::Utc) = argument(arguments) {
+        return Ok("{UTC [] []  0 0 <nil>}".into());
+    }
     Ok(format::text(argument(arguments), context.budget)?.into())
 }
 

@@ -41,17 +41,17 @@ pub(super) fn timezone(arguments: &[Value], _: &mut Context<'_>) -> Answer {
 
 pub(super) fn date(arguments: &[Value], _: &mut Context<'_>) -> Answer {
     let (zone, arguments) = match argument(arguments) {
-        Value::Zone(zone) => (zone.clone(), &arguments[1..]),
-        _ => (Zone::Utc, arguments),
+        Value::Zone(zone) => (Some(zone), &arguments[1..]),
+        _ => (None, arguments),
     };
     let value = text(arguments, 0)?;
     let found = match arguments.len() {
-        2 => parse(text(arguments, 1)?, value, &zone),
+        2 => parse(text(arguments, 1)?, value, zone),
         3 => {
             let layout = text(arguments, 1)?;
-            parse(layout, value, &Zone::load(text(arguments, 2)?)?)
+            parse(layout, value, Some(&Zone::load(text(arguments, 2)?)?))
         }
-        _ => LAYOUTS.iter().find_map(|layout| parse(layout, value, &zone)),
+        _ => LAYOUTS.iter().find_map(|layout| parse(layout, value, zone)),
     };
     found.map(time).ok_or_else(|| Fault::evaluation(format!("invalid date {value:?}")))
 }

@@ -176,7 +176,8 @@ fn of_time(time: &Arc<Time>, name: &str, arguments: &[Value]) -> Option<Value> {
         "IsDST" => Value::Bool(time.zone.lookup(time.seconds).2),
         // The first second of the year 1.
         "IsZero" => Value::Bool(time.instant() == (-62_135_596_800, 0)),
-        "UTC" | "Local" => with(Time { zone: Zone::Utc, ..(**time).clone() }),
+        "UTC" => with(Time { zone: Zone::Utc, ..(**time).clone() }),
+        "Local" => with(Time { zone: Zone::local(), ..(**time).clone() }),
         "In" => match arguments.first() {
             Some(Value::Zone(zone)) => with(Time { zone: zone.clone(), ..(**time).clone() }),
             _ => return None,

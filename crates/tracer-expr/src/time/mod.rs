@@ -27,13 +27,18 @@ pub enum Zone {
 }
 
 impl Zone {
+    /// The zone of the machine, which is always UTC here.
+    pub(crate) fn local() -> Self {
+        Self::Named("Local".into(), TimeZone::UTC)
+    }
+
     /// Finds a zone by its name.
     pub(crate) fn load(name: &str) -> Result<Self, Fault> {
         if matches!(name, "" | "UTC") {
             return Ok(Self::Utc);
         }
         if name == "Local" {
-            return Ok(Self::Utc);
+            return Ok(Self::local());
         }
         // The database of jiff ignores the case of a name, the reference does not.
         match jiff::tz::db().get(name) {

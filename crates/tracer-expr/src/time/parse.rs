@@ -19,8 +19,8 @@ struct Parts {
     zone_name: Option<String>,
 }
 
-/// Parses a text. A text without a zone is in the given one.
-pub(crate) fn parse(layout: &str, text: &str, zone: &Zone) -> Option<Time> {
+/// Parses a text. A text without a zone is in the given one, or in UTC.
+pub(crate) fn parse(layout: &str, text: &str, zone: Option<&Zone>) -> Option<Time> {
     let mut parts = Parts::default();
     let (mut layout, mut text) = (layout, text);
     loop {
@@ -252,7 +252,7 @@ impl Parts {
         Some(&text[length..])
     }
 
-    fn finish(self, zone: &Zone) -> Option<Time> {
+    fn finish(self, zone: Option<&Zone>) -> Option<Time> {
         let mut civil = self.civil;
         match self.afternoon {
             Some(true) if civil.hour < 12 => civil.hour += 12,
@@ -272,21 +272,24 @@ impl Parts {
         if civil.day < 1 || civil.day > days_in_month(civil.year, civil.month) {
             return None;
         }
+        let local = zone.cloned().unwrap_or_else(Zone::local);
         let in_zone = |zone| Time::from_civil(civil, self.nanoseconds, zone);
         if self.utc {
             return Some(in_zone(Zone::Utc));
         }
         if let Some(offset) = self.offset.filter(|offset| *offset != -1) {
             let name = self.zone_name.unwrap_or_default();
-            if offset == 0 && name.is_empty() {
-                return Some(in_zone(Zone::Utc));
-            }
-            return Some(in_zone(Zone::Fixed(name.into(), offset)));
+            let seconds = civil.seconds() - offset;
+            // The given zone is kept if its clocks agree.
+            let (known, known_offset, _) = local.lookup(seconds);
+            let agrees = known_offset == offset && (name.is_empty() || name == known);
+            let zone = if agrees { local } else { Zone::Fixed(name.into(), offset) };
+            return Some(Time { seconds, nanoseconds: self.nanoseconds, zone });
         }
         if let Some(name) = self.zone_name {
-            return Some(in_named_zone(civil, self.nanoseconds, name, zone));
+            return Some(in_named_zone(civil, self.nanoseconds, name, &local));
         }
-        Some(in_zone(zone.clone()))
+        Some(in_zone(zone.cloned().unwrap_or(Zone::Utc)))
     }
 }
 
@@ -297,7 +300,7 @@ fn in_named_zone(civil: Civil, nanoseconds: u32, name: String, zone: &Zone) -> T
     let half_year = 182 * 86_400;
     let offset = [0, -half_year, half_year].into_iter().find_map(|shift| {
         let (known, offset, _) = zone.lookup(local + shift);
-        (!matches!(zone, Zone::Utc) && known == name).then_some(offset)
+        (known == name).then_some(offset)
     });
     if let Some(offset) = offset {
         return Time { seconds: local - offset, nanoseconds, zone: zone.clone() };

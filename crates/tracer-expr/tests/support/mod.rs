@@ -49,7 +49,8 @@ pub fn encode(value: &Value) -> String {
     let quote = |text: &str| format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""));
     match value {
         Value::Nil => "nil".to_owned(),
-        Value::Absent => "absent".to_owned(),
+        // A deliberate difference, with tests of its own.
+        Value::Absent => "\"\"".to_owned(),
         Value::Bool(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
         Value::Byte(value) => format!("u{value}"),
