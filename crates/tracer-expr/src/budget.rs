@@ -15,7 +15,7 @@ pub(crate) const MAX_DEPTH: u32 = 10_000;
 pub(crate) const MAX_SOURCE: usize = 1 << 20;
 
 /// How deep lists and maps nest.
-pub(crate) const MAX_VALUE_DEPTH: u32 = 1_000;
+pub(crate) const MAX_VALUE_DEPTH: u32 = 200;
 
 /// Elements of lists and maps and bytes of `repeat`, in one evaluation, as the reference counts them.
 const MAX_ELEMENTS: usize = 1_000_000;

@@ -362,11 +362,19 @@ impl Compiler {
             Op::Coalesce => Some(I::JumpIfPresent(LATER)),
             _ => None,
         };
-        if operator == Op::Coalesce { self.coalesced(left)? } else { self.node(left)? }
+        if operator == Op::Coalesce {
+            self.coalesced(left)?
+        } else {
+            self.node(left)?
+        }
         if let Some(short) = short {
             let end = self.emit(short);
             self.emit(I::Pop);
-            if operator == Op::Coalesce { self.coalesced(right)? } else { self.node(right)? }
+            if operator == Op::Coalesce {
+                self.coalesced(right)?
+            } else {
+                self.node(right)?
+            }
             self.land(end);
             return Ok(());
         }
@@ -606,7 +614,11 @@ impl Compiler {
             this.emit(I::Pop);
             Ok(())
         };
-        if builtin.name.starts_with("findLast") { self.each_from_end(body)? } else { self.each(body)? }
+        if builtin.name.starts_with("findLast") {
+            self.each_from_end(body)?
+        } else {
+            self.each(body)?
+        }
         if builtin.throws {
             self.emit(I::Throw("no element matches, so that the index is out of range"));
         } else {

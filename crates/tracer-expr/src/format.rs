@@ -65,3 +65,14 @@ fn write(out: &mut String, value: &Value, budget: &mut Budget) -> Result<(), Fau
     }
     budget.bytes(out.len() - start)
 }
+
+impl Value {
+    /// The value as text, as the function `string` gives it.
+    ///
+    /// # Errors
+    ///
+    /// The text is too long.
+    pub fn text(&self) -> Result<String, crate::Error> {
+        text(self, &mut Budget::default()).map_err(|fault| crate::Error::bind(fault, ""))
+    }
+}

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Where the variables come from.
-pub trait Source {
+pub trait Variables {
     /// The arguments of the command, the name of the program first.
     fn arguments(&self) -> Vec<Cow<'_, str>>;
 
@@ -26,27 +26,27 @@ pub trait Source {
 
 /// The variables of one evaluation. Each is made once, when an expression first asks for it.
 pub struct Input<'a> {
-    source: &'a dyn Source,
+    variables: &'a dyn Variables,
     arguments: OnceCell<Value>,
     command_line: OnceCell<Value>,
     environment: OnceCell<Value>,
 }
 
 impl<'a> Input<'a> {
-    /// Variables of a source.
+    /// Takes the variables.
     #[must_use]
-    pub fn new(source: &'a dyn Source) -> Self {
+    pub fn new(variables: &'a dyn Variables) -> Self {
         let (arguments, command_line, environment) = Default::default();
-        Self { source, arguments, command_line, environment }
+        Self { variables, arguments, command_line, environment }
     }
 
     pub(crate) fn now(&self) -> i64 {
-        self.source.now()
+        self.variables.now()
     }
 
     pub(crate) fn arguments(&self) -> Value {
         let arguments = || {
-            let arguments = self.source.arguments().into_iter().map(|argument| Value::String(argument.into()));
+            let arguments = self.variables.arguments().into_iter().map(|argument| Value::String(argument.into()));
             Value::List(List::strings(arguments.collect()))
         };
         self.arguments.get_or_init(arguments).clone()
@@ -57,13 +57,13 @@ impl<'a> Input<'a> {
     }
 
     pub(crate) fn command_line(&self) -> Value {
-        self.command_line.get_or_init(|| self.source.arguments().join(" ").into()).clone()
+        self.command_line.get_or_init(|| self.variables.arguments().join(" ").into()).clone()
     }
 
     pub(crate) fn environment(&self) -> Value {
         let environment = || {
             let mut entries = BTreeMap::new();
-            for (name, value) in self.source.environment() {
+            for (name, value) in self.variables.environment() {
                 entries.entry(Key::String(name.into())).or_insert_with(|| Value::String(value.into()));
             }
             // Texts do not nest.
@@ -73,7 +73,7 @@ impl<'a> Input<'a> {
     }
 
     pub(crate) fn environment_variable(&self, name: &str) -> Value {
-        self.source.environment_variable(name).map_or(Value::Absent, |value| Value::String(value.into()))
+        self.variables.environment_variable(name).map_or(Value::Absent, |value| Value::String(value.into()))
     }
 }
 

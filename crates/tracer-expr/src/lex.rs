@@ -114,12 +114,7 @@ impl Lexer {
     fn token(&mut self) -> Result<bool, Fault> {
         self.start = self.end;
         let Some(next) = self.next() else {
-            self.tokens.push(Token {
-                kind: Kind::End,
-                text: String::new(),
-                bytes: Vec::new(),
-                offset: self.end.saturating_sub(1),
-            });
+            self.tokens.push(Token { kind: Kind::End, text: String::new(), bytes: Vec::new(), offset: self.end });
             return Ok(false);
         };
         match next {

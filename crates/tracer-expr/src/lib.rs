@@ -6,11 +6,11 @@
 //!
 //! ```
 //! use std::borrow::Cow;
-//! use tracer_expr::{Input, Program, Source, Value};
+//! use tracer_expr::{Input, Program, Value, Variables};
 //!
 //! struct Command;
 //!
-//! impl Source for Command {
+//! impl Variables for Command {
 //!     fn arguments(&self) -> Vec<Cow<'_, str>> {
 //!         vec!["cc".into(), "-O2".into(), "x.c".into()]
 //!     }
@@ -50,11 +50,13 @@ mod print;
 mod regex;
 mod run;
 mod sort;
+#[cfg(test)]
+mod tests;
 mod time;
 mod value;
 
 pub use error::{Error, ErrorKind, Position};
-pub use input::{Input, Source};
+pub use input::{Input, Variables};
 pub use time::{Time, Zone};
 pub use value::{List, Map, Value};
 
@@ -68,7 +70,7 @@ pub struct Program {
 }
 
 /// Sources with more tokens are compiled on a thread with a large stack.
-const FEW_TOKENS: usize = 200;
+const FEW_TOKENS: usize = 64;
 
 /// Bytes of that stack. Only what is used is allocated.
 const LARGE_STACK: usize = 512 << 20;
@@ -110,7 +112,8 @@ fn compile_source(source: &str) -> Result<compile::Code, Fault> {
     }
     // The parser, the checker and the compiler call themselves.
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(LARGE_STACK).spawn_scoped(scope, || compile_tokens(&tokens));
+        let thread =
+            std::thread::Builder::new().stack_size(LARGE_STACK).spawn_scoped(scope, || compile_tokens(&tokens));
         let thread = thread.map_err(|error| Fault::budget(format!("no thread to compile the expression: {error}")))?;
         thread.join().unwrap_or_else(|_| Err(Fault::evaluation("the compilation failed")))
     })

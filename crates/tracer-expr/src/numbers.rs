@@ -123,21 +123,13 @@ pub(crate) fn text(value: f64) -> String {
         return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
     let (_, exponent) = digits(value);
-    if value != 0.0 && !(-4..6).contains(&exponent) {
-        with_exponent(value, 2)
-    } else {
-        format!("{value}")
-    }
+    if value != 0.0 && !(-4..6).contains(&exponent) { with_exponent(value, 2) } else { format!("{value}") }
 }
 
 /// The text of a finite float in JSON.
 pub(crate) fn json(value: f64) -> String {
     let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
-        with_exponent(value, 1)
-    } else {
-        format!("{value}")
-    }
+    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) { with_exponent(value, 1) } else { format!("{value}") }
 }
 
 /// Parses an integer as `int(…)` does: an optional sign and decimal digits.

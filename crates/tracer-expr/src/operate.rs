@@ -52,11 +52,12 @@ pub(crate) fn arithmetic(
 ) -> Result<Value, Fault> {
     use BinaryOperator::{Add, Divide, Modulo, Multiply, Power, Subtract};
     if let Some((left_number, right_number)) = numbers(left, right) {
-        return arithmetic_on_numbers(operator, left_number, right_number)
-            .ok_or_else(|| match (operator, right_number) {
+        return arithmetic_on_numbers(operator, left_number, right_number).ok_or_else(|| {
+            match (operator, right_number) {
                 (Modulo, Number::Int(0)) => Fault::evaluation("the integer is divided by zero"),
                 _ => invalid(left, operator.text(), right),
-            });
+            }
+        });
     }
     Ok(match (operator, left, right) {
         (Add, Value::Duration(left), Value::Duration(right)) => Value::Duration(left.wrapping_add(*right)),

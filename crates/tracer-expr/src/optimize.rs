@@ -241,6 +241,13 @@ fn body(predicate: Option<&mut Node>) -> Option<&mut Child> {
     }
 }
 
+/// How many nodes a rewritten tree has.
+fn count(node: &Node) -> usize {
+    let mut total = 1;
+    node.children(&mut |child| total += count(child));
+    total
+}
+
 /// `x in 1..5` compares with both ends.
 fn in_range(node: &mut Node) -> Result<bool, Fault> {
     let offset = node.offset;
@@ -250,7 +257,7 @@ fn in_range(node: &mut Node) -> Result<bool, Fault> {
     if left.nature.kind() != Kind::Int || !literal(from) || !literal(to) {
         return Ok(false);
     }
-    if left.size() > MAX_SIZE {
+    if count(left) > MAX_SIZE / 2 {
         return Err(Fault::budget("the expression repeats too many of its parts").at(offset));
     }
     let compare = |operator, left: &Node, right: &Node| {

@@ -238,11 +238,7 @@ impl<'a> Parser<'a> {
         let mut node = condition;
         while self.current().is_operator("?") {
             self.advance();
-            let then = if self.current().is_operator(":") {
-                node.clone()
-            } else {
-                self.expression(0)?
-            };
+            let then = if self.current().is_operator(":") { node.clone() } else { self.expression(0)? };
             self.expect_operator(":")?;
             let otherwise = self.expression(0)?;
             let (condition, then, otherwise) = (Box::new(node), Box::new(then), Box::new(otherwise));
@@ -427,8 +423,7 @@ impl<'a> Parser<'a> {
                 }
                 Kind::Bracket if token.text == "(" => self.expression(0)?,
                 _ => {
-                    let message =
-                        format!("{}; a key is a name, a string, a number or (…)", self.unexpected().message);
+                    let message = format!("{}; a key is a name, a string, a number or (…)", self.unexpected().message);
                     return Err(Fault::syntax(token.offset, message));
                 }
             };

@@ -5,13 +5,16 @@ use regex::bytes::{Regex, RegexBuilder};
 /// The largest repetition that RE2 allows.
 const MAX_REPEAT: u32 = 1_000;
 
+/// How deep groups nest. The compiler of the crate calls itself.
+const MAX_NESTING: u32 = 250;
+
 /// Bytes of a compiled pattern.
 const SIZE_LIMIT: usize = 8 << 20;
 
 /// Compiles a pattern.
 pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     let translated = Translator::new(pattern).translate()?;
-    RegexBuilder::new(&translated).size_limit(SIZE_LIMIT).nest_limit(1_000).build().map_err(|error| match error {
+    RegexBuilder::new(&translated).size_limit(SIZE_LIMIT).nest_limit(MAX_NESTING).build().map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => "the pattern is too large".to_owned(),
         error => error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     })
@@ -435,9 +438,42 @@ fn perl_class(escape: char) -> Option<&'static str> {
 fn known_property(name: &str) -> bool {
     let category = matches!(
         name,
-        "C" | "Cc" | "Cf" | "Co" | "Cs" | "L" | "Ll" | "Lm" | "Lo" | "Lt" | "Lu" | "M" | "Mc" | "Me" | "Mn" | "N"
-            | "Nd" | "Nl" | "No" | "P" | "Pc" | "Pd" | "Pe" | "Pf" | "Pi" | "Po" | "Ps" | "S" | "Sc" | "Sk" | "Sm"
-            | "So" | "Z" | "Zl" | "Zp" | "Zs" | "Any"
+        "C" | "Cc"
+            | "Cf"
+            | "Co"
+            | "Cs"
+            | "L"
+            | "Ll"
+            | "Lm"
+            | "Lo"
+            | "Lt"
+            | "Lu"
+            | "M"
+            | "Mc"
+            | "Me"
+            | "Mn"
+            | "N"
+            | "Nd"
+            | "Nl"
+            | "No"
+            | "P"
+            | "Pc"
+            | "Pd"
+            | "Pe"
+            | "Pf"
+            | "Pi"
+            | "Po"
+            | "Ps"
+            | "S"
+            | "Sc"
+            | "Sk"
+            | "Sm"
+            | "So"
+            | "Z"
+            | "Zl"
+            | "Zp"
+            | "Zs"
+            | "Any"
     );
     let script = name.len() > 2
         && name.starts_with(|first: char| first.is_ascii_uppercase())

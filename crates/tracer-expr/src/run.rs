@@ -390,7 +390,9 @@ impl Machine<'_> {
             let key = match key {
                 Value::String(key) => Key::String(key),
                 Value::Absent => Key::String("".into()),
-                key => return Err(Fault::evaluation(format!("the keys of a map are strings, not {}", key.type_name()))),
+                key => {
+                    return Err(Fault::evaluation(format!("the keys of a map are strings, not {}", key.type_name())));
+                }
             };
             entries.entry(key).or_insert(value);
         }

@@ -19,7 +19,12 @@ fn answers() -> Vec<(String, Option<String>)> {
         GzDecoder::new(recorded).read_to_string(&mut lines).unwrap();
     }
     let lines = lines.lines().map(|line| serde_json::from_str::<Vec<String>>(line).unwrap());
-    lines.map(|mut line| { let value = (line[1] == "v").then(|| line.pop().unwrap()); (line.swap_remove(0), value) }).collect()
+    lines
+        .map(|mut line| {
+            let value = (line[1] == "v").then(|| line.pop().unwrap());
+            (line.swap_remove(0), value)
+        })
+        .collect()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{Context, argument, text};
 use crate::{
     budget::{Budget, MAX_VALUE_DEPTH},
     error::Fault,
-    numbers,
+    format, numbers,
     time::layout,
     value::{Key, List, ListKind, Map, MapKind, Value},
 };
@@ -104,6 +104,53 @@ fn quote(out: &mut String, text: &str) {
         }
     }
     out.push('"');
+}
+
+impl Value {
+    /// The value as JSON on one line. What JSON does not have becomes text: a key of another type, an infinite number.
+    ///
+    /// # Errors
+    ///
+    /// The text is too long.
+    pub fn json(&self) -> Result<String, crate::Error> {
+        let mut out = String::new();
+        let written = write_line(&mut out, self, &mut Budget::default());
+        written.map_err(|fault| crate::Error::bind(fault, "")).map(|()| out)
+    }
+}
+
+fn write_line(out: &mut String, value: &Value, budget: &mut Budget) -> Result<(), Fault> {
+    match value {
+        Value::List(list) if !list.nil => {
+            out.push('[');
+            for (index, item) in list.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_line(out, &item, budget)?;
+            }
+            out.push(']');
+        }
+        Value::Map(map) => {
+            out.push('{');
+            for (index, (key, value)) in map.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                quote(out, &format::text(&key, budget)?);
+                out.push(':');
+                write_line(out, value, budget)?;
+            }
+            out.push('}');
+        }
+        Value::Float(number) if !number.is_finite() => quote(out, &numbers::text(*number)),
+        Value::Method(_) | Value::Absent => out.push_str("null"),
+        Value::Duration(_) | Value::Month(_) | Value::Weekday(_) | Value::Zone(_) | Value::Time(_) => {
+            quote(out, &format::text(value, budget)?);
+        }
+        value => write(out, value, 0, budget)?,
+    }
+    budget.bytes(2)
 }
 
 pub(super) fn from_json(arguments: &[Value], context: &mut Context<'_>) -> Result<Value, Fault> {

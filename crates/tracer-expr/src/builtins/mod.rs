@@ -1,11 +1,6 @@
 //! The functions of the language.
 
-use crate::{
-    budget::Budget,
-    error::Fault,
-    time::Time,
-    value::Value,
-};
+use crate::{budget::Budget, error::Fault, time::Time, value::Value};
 
 mod json;
 mod lists;

@@ -146,7 +146,9 @@ pub(super) fn repeat(arguments: &[Value], context: &mut Context<'_>) -> Answer {
 
 pub(super) fn join(arguments: &[Value], context: &mut Context<'_>) -> Answer {
     let glue = if arguments.len() == 2 { text(arguments, 1)? } else { "" };
-    let Value::List(list) = argument(arguments) else { return Err(unexpected(argument(arguments), "a list of strings")) };
+    let Value::List(list) = argument(arguments) else {
+        return Err(unexpected(argument(arguments), "a list of strings"));
+    };
     if !matches!(list.kind, ListKind::Any | ListKind::Strings) {
         return Err(Fault::evaluation("join needs a list of strings"));
     }

@@ -121,9 +121,7 @@ impl Checker {
                 (!arguments.is_empty() && natures.len() <= 3).then_some(Type::Time)
             }
             ("concat", natures) => (!natures.is_empty() && natures.iter().all(list)).then_some(List(None)),
-            ("len", [nature]) => {
-                (list(nature) || map(nature) || text(nature)).then_some(Int)
-            }
+            ("len", [nature]) => (list(nature) || map(nature) || text(nature)).then_some(Int),
             ("abs", [nature]) => number(nature).then(|| nature.clone()),
             ("ceil" | "floor" | "round", [nature]) => number(nature).then_some(Float),
             ("int", [nature]) => (number(nature) || text(nature)).then_some(Int),

@@ -208,17 +208,17 @@ impl Checker {
             Op::Contains | Op::StartsWith | Op::EndsWith => {
                 (strings || maybe(&[Type::String], false)).then_some(Type::Bool)
             }
-            Op::Range => (both(Type::is_integer) || left.may_fit(right, Type::is_integer))
-                .then_some(Type::list_of(Type::Int)),
+            Op::Range => {
+                (both(Type::is_integer) || left.may_fit(right, Type::is_integer)).then_some(Type::list_of(Type::Int))
+            }
             Op::Coalesce => Some(match (left, right) {
                 (Type::Nil, other) | (other, Type::Nil) => other.clone(),
                 _ if right.assignable_to(left) => left.clone(),
                 _ => Type::Unknown,
             }),
         };
-        found.unwrap_or_else(|| {
-            self.error(offset, format!("`{}` does not work on {left} and {right}", operator.text()))
-        })
+        found
+            .unwrap_or_else(|| self.error(offset, format!("`{}` does not work on {left} and {right}", operator.text())))
     }
 
     fn within(&mut self, left: &Type, right: &Type, offset: usize) -> Type {

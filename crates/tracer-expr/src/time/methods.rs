@@ -130,8 +130,7 @@ fn of_time(time: &Arc<Time>, name: &str, arguments: &[Value]) -> Option<Value> {
         Some(Value::Duration(duration)) => Some(*duration),
         _ => None,
     };
-    let nanoseconds =
-        || time.seconds.wrapping_mul(NANOSECONDS).wrapping_add(i64::from(time.nanoseconds));
+    let nanoseconds = || time.seconds.wrapping_mul(NANOSECONDS).wrapping_add(i64::from(time.nanoseconds));
     Some(match name {
         "Add" => with(time.add(duration()?)),
         "AddDate" => match arguments {

@@ -219,10 +219,7 @@ impl Time {
     pub(crate) fn add(&self, duration: i64) -> Self {
         let total = i64::from(self.nanoseconds) + duration.rem_euclid(NANOSECONDS);
         Self {
-            seconds: self
-                .seconds
-                .saturating_add(duration.div_euclid(NANOSECONDS))
-                .saturating_add(total / NANOSECONDS),
+            seconds: self.seconds.saturating_add(duration.div_euclid(NANOSECONDS)).saturating_add(total / NANOSECONDS),
             nanoseconds: (total % NANOSECONDS) as u32,
             zone: self.zone.clone(),
         }
@@ -252,8 +249,7 @@ pub(crate) const MONTHS: [&str; 12] = [
     "December",
 ];
 
-pub(crate) const WEEKDAYS: [&str; 7] =
-    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+pub(crate) const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 pub(crate) fn month_name(month: i64) -> String {
     usize::try_from(month - 1)

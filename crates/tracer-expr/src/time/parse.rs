@@ -34,7 +34,6 @@ pub(crate) fn parse(layout: &str, text: &str, zone: Option<&Zone>) -> Option<Tim
     }
 }
 
-
 /// Removes the fixed text of a layout. A space fits any number of spaces.
 fn skip<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let (mut text, mut prefix) = (text, prefix);

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use tracer_expr::{Error, Input, Program, Source, Value};
+use tracer_expr::{Error, Input, Program, Value, Variables};
 
 /// The same variables as in `xtask/expr-oracle/main.go`.
-pub struct Variables;
+pub(crate) struct Recorded;
 
 const ARGUMENTS: [&str; 8] = ["cc", "-O2", "-c", "x.c", "-o", "x.o", "-O1", "ünï.c"];
 
@@ -25,7 +25,7 @@ const ENVIRONMENT: [(&str, &str); 13] = [
     ("with-dash", "dash"),
 ];
 
-impl Source for Variables {
+impl Variables for Recorded {
     fn arguments(&self) -> Vec<Cow<'_, str>> {
         ARGUMENTS.map(Cow::from).to_vec()
     }
@@ -40,12 +40,12 @@ impl Source for Variables {
 }
 
 /// Compiles and evaluates an expression.
-pub fn evaluate(expression: &str) -> Result<Value, Error> {
-    Program::compile(expression)?.evaluate(&Input::new(&Variables))
+pub(crate) fn evaluate(expression: &str) -> Result<Value, Error> {
+    Program::compile(expression)?.evaluate(&Input::new(&Recorded))
 }
 
 /// A value in the notation of the recorded answers.
-pub fn encode(value: &Value) -> String {
+pub(crate) fn encode(value: &Value) -> String {
     let quote = |text: &str| format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""));
     match value {
         Value::Nil => "nil".to_owned(),
