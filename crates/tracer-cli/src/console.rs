@@ -22,6 +22,13 @@ pub(crate) fn warn(message: impl Display) {
     say(format_args!("warning: {message}"));
 }
 
+/// Prints the lines that explain a message.
+pub(crate) fn lines(text: &str) {
+    for line in text.lines() {
+        write(&format!("{}\n", visible(line)));
+    }
+}
+
 /// Writes text that is already safe for a terminal. A closed stderr is no error.
 pub(crate) fn write(text: &str) {
     let _ = stderr().lock().write_all(text.as_bytes());

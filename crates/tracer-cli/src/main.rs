@@ -28,6 +28,7 @@ use std::{
 
 use clap::error::ErrorKind;
 use tracer_bpf::Options;
+use tracer_model::expression::CompileError;
 
 use crate::{
     child::{
@@ -66,9 +67,8 @@ extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) 
 fn main_with(arguments: &[&'static CStr], single: SingleThread) -> u8 {
     let inheritance = Inheritance::take(arguments.last().copied(), &single);
     panic::set_hook(Box::new(|panic| {
-        // The model reports a panic of an expression as its failure.
-        let is_expression = panic.location().is_some_and(|location| location.file().contains("expr-lang"));
-        if !is_expression && !threads::is_quiet() {
+        // While the command runs, only the thread that waits for another one reports its panic.
+        if !threads::is_quiet() {
             console::say(format_args!("this is a bug, please report it: {panic}"));
         }
     }));
@@ -82,6 +82,8 @@ fn main_with(arguments: &[&'static CStr], single: SingleThread) -> u8 {
         Ok(status) => status,
         Err(error) => {
             console::say(format_args!("{error:#}"));
+            let invalid = error.chain().find_map(|cause| cause.downcast_ref::<CompileError>());
+            console::lines(&invalid.map(CompileError::snippet).unwrap_or_default());
             EXIT_FAILURE
         }
     }

@@ -1,19 +1,16 @@
 //! User attributes: `NAME=EXPR`, compiled once, evaluated at every exec over that image's `env`, `args` and `cmdline`.
 //!
-//! The language is [expr](https://expr-lang.org/), by the crate `expr-lang`.
+//! The language is [expr](https://expr-lang.org/), by our crate `tracer-expr`.
 
 use std::{
-    cell::OnceCell,
-    panic::{AssertUnwindSafe, catch_unwind},
+    borrow::Cow,
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use expr::{Context, ContextProvider, Program};
-use indexmap::IndexMap;
+use tracer_expr::{ErrorKind, Input, List, Program, Variables};
 
 use crate::{event::Strings, span::Value};
-
-/// The variables of an expression.
-const VARIABLES: [&str; 3] = ["env", "args", "cmdline"];
 
 /// Attributes of our own begin so. No user sets them, in a span or in the resource.
 pub const RESERVED: &str = "process_tracer.";
@@ -24,51 +21,72 @@ pub fn is_reserved(name: &str) -> bool {
     name.trim().get(..RESERVED.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESERVED))
 }
 
+/// After so many evaluations that exceed their budget an expression is not evaluated any more.
+const MAX_EXCEEDED: u64 = 3;
+
 /// Why a `NAME=EXPR` is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// No `=`, or nothing before it.
+    /// There is no `=`, or nothing before it.
     #[error("'{0}' is not NAME=EXPR; for example: -a pod='env[\"POD_NAME\"]'")]
     NoName(String),
     /// Its name is one of ours, by which reports know what a trace is worth.
     #[error("attribute '{0}': names that begin with '{RESERVED}' are process-tracer's own; choose another")]
     Reserved(String),
-    /// Not an expression.
-    #[error(
-        "expression of attribute '{name}' does not compile at column {column}: {source_text}; \
-         for a literal string quote it twice: -a {name}='\"{source_text}\"'"
-    )]
-    Syntax {
-        /// The attribute.
-        name: String,
-        /// Counted in characters from 1.
-        column: usize,
-        /// The expression.
-        source_text: String,
-    },
-    /// A well-formed expression that cannot be meant, such as a number out of range.
-    #[error("expression of attribute '{name}' does not compile: {reason}")]
-    Invalid {
-        /// The attribute.
-        name: String,
-        /// As the compiler says it.
-        reason: String,
-    },
-    /// It names something that does not exist.
-    #[error(
-        "expression of attribute '{name}' names '{unknown}' at column {column}, which is not one of env, args and cmdline; \
-         for a literal string quote it twice: -a {name}='\"{source_text}\"'"
-    )]
-    UnknownVariable {
-        /// The attribute.
-        name: String,
-        /// The name it uses.
-        unknown: String,
-        /// Counted in characters from 1.
-        column: usize,
-        /// The expression.
-        source_text: String,
-    },
+    /// The expression does not compile.
+    #[error(transparent)]
+    Expression(Box<InvalidExpression>),
+}
+
+/// An expression that does not compile.
+#[derive(Debug)]
+pub struct InvalidExpression {
+    /// The attribute.
+    pub name: String,
+    /// The expression.
+    pub source_text: String,
+    /// The reason and the place.
+    pub error: tracer_expr::Error,
+}
+
+impl std::error::Error for InvalidExpression {}
+
+impl fmt::Display for InvalidExpression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, source_text, error } = self;
+        let place = match error.position {
+            Some(position) if position.line > 1 => format!(" at line {}, column {}", position.line, position.column),
+            Some(position) => format!(" at column {}", position.column),
+            None => String::new(),
+        };
+        match &error.unknown_name {
+            Some((unknown, similar)) => {
+                write!(f, "expression of attribute '{name}' names '{unknown}'{place}, ")?;
+                f.write_str("which is not one of env, args and cmdline")?;
+                if let Some(similar) = similar {
+                    write!(f, "; did you mean '{similar}'?")?;
+                }
+            }
+            None => write!(f, "expression of attribute '{name}' does not compile{place}: {error}")?,
+        }
+        // The shell has taken the quotes of a literal string.
+        let is_bare = source_text.chars().all(|next| next.is_alphanumeric() || " -_./:@,+".contains(next));
+        if is_bare {
+            write!(f, "; for a literal string quote it twice: -a {name}='\"{source_text}\"'")?;
+        }
+        Ok(())
+    }
+}
+
+impl CompileError {
+    /// The line of the expression with a caret below the error, as lines. Empty if no place is known.
+    #[must_use]
+    pub fn snippet(&self) -> String {
+        match self {
+            Self::Expression(invalid) => invalid.error.snippet(),
+            Self::NoName(_) | Self::Reserved(_) => String::new(),
+        }
+    }
 }
 
 /// One user attribute.
@@ -76,9 +94,10 @@ pub enum CompileError {
 pub struct Attribute {
     name: String,
     program: Program,
-    needs_environment: bool,
     failures: u64,
     first_failure: Option<String>,
+    /// How often an evaluation exceeded its budget.
+    exceeded: u64,
 }
 
 impl Attribute {
@@ -86,7 +105,7 @@ impl Attribute {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and where.
+    /// The definition has no name, the name is ours, or the expression does not compile.
     pub fn compile(definition: &str) -> Result<Self, CompileError> {
         let no_name = || CompileError::NoName(definition.to_owned());
         let (name, source) = definition.split_once('=').ok_or_else(no_name)?;
@@ -97,37 +116,28 @@ impl Attribute {
         if is_reserved(&name) {
             return Err(CompileError::Reserved(name));
         }
-        // The library panics at some that it does not foresee.
-        let program = match catch_unwind(|| expr::compile(source)) {
-            Ok(Ok(program)) => program,
-            Err(_) => return Err(CompileError::Invalid { name, reason: "it is not understood".to_owned() }),
-            Ok(Err(expr::Error::PestError(error))) => {
-                use pest::error::LineColLocation::{Pos, Span};
-                let (Pos((_, column)) | Span((_, column), _)) = error.line_col;
-                return Err(CompileError::Syntax { name, column, source_text: source.to_owned() });
+        match Program::compile(source) {
+            Ok(program) => Ok(Self { name, program, failures: 0, first_failure: None, exceeded: 0 }),
+            Err(error) => {
+                let source_text = source.to_owned();
+                Err(CompileError::Expression(Box::new(InvalidExpression { name, source_text, error })))
             }
-            Ok(Err(other)) => return Err(CompileError::Invalid { name, reason: other.to_string() }),
-        };
-        // The compiler does not know the variables. Evaluating over nothing finds the unknown ones that are reached, above
-        // all the literal whose quotes the shell took away; what else goes wrong over nothing means nothing.
-        if let Err(error) = run(&program, &Variables::new(&Strings::default(), None))
-            && let Some(unknown) = error.strip_prefix("unknown variable: ")
-        {
-            let column = source.find(unknown).map_or(1, |at| source[..at].chars().count() + 1);
-            let unknown = unknown.to_owned();
-            return Err(CompileError::UnknownVariable { name, unknown, column, source_text: source.to_owned() });
         }
-        // More than is needed (`env` within a string literal) costs little; less would lose an attribute.
-        let needs_environment = source.contains("env");
-        Ok(Self { name, program, needs_environment, failures: 0, first_failure: None })
     }
-}
 
-/// Runs an expression. The library panics at some, such as a range without end; that is the expression's failure, not ours.
-fn run(program: &Program, variables: &Variables<'_>) -> Result<expr::Value, String> {
-    match catch_unwind(AssertUnwindSafe(|| expr::run(program, variables))) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("it cannot be evaluated".to_owned()),
+    /// Evaluates the expression. `None` if it gives no attribute, or fails.
+    fn evaluate(&mut self, input: &Input<'_>) -> Option<Value> {
+        if self.exceeded >= MAX_EXCEEDED {
+            self.failures += 1;
+            return None;
+        }
+        let value = self.program.evaluate(input).and_then(|value| attribute_value(&value));
+        value.unwrap_or_else(|error| {
+            self.failures += 1;
+            self.exceeded += u64::from(error.kind == ErrorKind::Budget);
+            self.first_failure.get_or_insert_with(|| error.to_string());
+            None
+        })
     }
 }
 
@@ -138,7 +148,7 @@ pub struct Failure<'a> {
     pub name: &'a str,
     /// How often.
     pub count: u64,
-    /// What was wrong the first time.
+    /// The reason of the first failure.
     pub first: &'a str,
 }
 
@@ -150,27 +160,27 @@ impl Attributes {
     /// Whether any of them looks at the environment. If none does, it need not be read.
     #[must_use]
     pub fn need_environment(&self) -> bool {
-        self.0.iter().any(|attribute| attribute.needs_environment)
+        self.0.iter().any(|attribute| attribute.program.uses_environment())
     }
 
-    /// The attributes of one image. One whose expression gives `nil` is left out, as is one that fails; a later attribute
-    /// of the same name replaces an earlier one.
-    pub fn evaluate(&mut self, arguments: &Strings, environment: Option<&Strings>) -> Vec<(String, Value)> {
+    /// The attributes of one image, whose exec was at `now`.
+    ///
+    /// An expression that gives `nil` adds no attribute, nor does one that fails. A later attribute replaces an earlier
+    /// one of the same name.
+    pub fn evaluate(
+        &mut self,
+        arguments: &Strings,
+        environment: Option<&Strings>,
+        now: SystemTime,
+    ) -> Vec<(String, Value)> {
         let mut values: Vec<(String, Value)> = Vec::new();
-        let variables = Variables::new(arguments, environment);
+        let image = Image { arguments, environment, now };
+        let input = Input::new(&image);
         for attribute in &mut self.0 {
-            match run(&attribute.program, &variables) {
-                Ok(value) => {
-                    let Some(value) = attribute_value(&value) else { continue };
-                    match values.iter_mut().find(|(name, _)| *name == attribute.name) {
-                        Some((_, earlier)) => *earlier = value,
-                        None => values.push((attribute.name.clone(), value)),
-                    }
-                }
-                Err(error) => {
-                    attribute.failures += 1;
-                    attribute.first_failure.get_or_insert(error);
-                }
+            let Some(value) = attribute.evaluate(&input) else { continue };
+            match values.iter_mut().find(|(name, _)| *name == attribute.name) {
+                Some((_, earlier)) => *earlier = value,
+                None => values.push((attribute.name.clone(), value)),
             }
         }
         values
@@ -191,85 +201,110 @@ impl FromIterator<Attribute> for Attributes {
     }
 }
 
-/// What an expression sees, each variable made when it is first asked for.
-struct Variables<'a> {
+/// The variables of one image.
+struct Image<'a> {
     arguments: &'a Strings,
     environment: Option<&'a Strings>,
-    args: OnceCell<expr::Value>,
-    cmdline: OnceCell<expr::Value>,
-    env: OnceCell<expr::Value>,
+    now: SystemTime,
 }
 
-impl<'a> Variables<'a> {
-    fn new(arguments: &'a Strings, environment: Option<&'a Strings>) -> Self {
-        let (args, cmdline, env) = Default::default();
-        Self { arguments, environment, args, cmdline, env }
+impl Image<'_> {
+    /// The variables of the environment, each with its `=`.
+    fn definitions(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.environment.into_iter().flat_map(Strings::iter)
     }
+}
 
-    fn args(&self) -> expr::Value {
-        expr::Value::Array(self.arguments.iter().map(|arg| expr::Value::String(arg.into_owned())).collect())
-    }
-
-    fn cmdline(&self) -> expr::Value {
-        expr::Value::String(self.arguments.iter().collect::<Vec<_>>().join(" "))
+impl Variables for Image<'_> {
+    fn arguments(&self) -> Vec<Cow<'_, str>> {
+        self.arguments.iter().collect()
     }
 
     /// The first of several definitions counts, as it does for getenv(3).
-    fn env(&self) -> expr::Value {
-        let mut variables = IndexMap::new();
-        for variable in self.environment.into_iter().flat_map(Strings::iter) {
-            if let Some((name, value)) = variable.split_once('=')
-                && !variables.contains_key(name)
-            {
-                variables.insert(name.to_owned(), expr::Value::String(value.to_owned()));
-            }
+    fn environment(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+        let split = |definition: Cow<'_, str>| {
+            let (name, value) = definition.split_once('=')?;
+            Some((name.to_owned().into(), value.to_owned().into()))
+        };
+        self.definitions().filter_map(split).collect()
+    }
+
+    fn environment_variable(&self, name: &str) -> Option<Cow<'_, str>> {
+        // A name holds no `=`: it ends at the first one.
+        if name.contains('=') {
+            return None;
         }
-        variables.into()
+        self.definitions().find_map(|definition| match definition {
+            Cow::Borrowed(definition) => Some(definition.strip_prefix(name)?.strip_prefix('=')?.into()),
+            Cow::Owned(definition) => Some(definition.strip_prefix(name)?.strip_prefix('=')?.to_owned().into()),
+        })
+    }
+
+    fn now(&self) -> i64 {
+        let since = self.now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
     }
 }
 
-impl ContextProvider for Variables<'_> {
-    fn get(&self, key: &str) -> Option<&expr::Value> {
-        match key {
-            "args" => Some(self.args.get_or_init(|| self.args())),
-            "cmdline" => Some(self.cmdline.get_or_init(|| self.cmdline())),
-            "env" => Some(self.env.get_or_init(|| self.env())),
+/// OpenTelemetry has strings, numbers, booleans and lists of one type. The rest becomes JSON text, `nil` nothing.
+fn attribute_value(value: &tracer_expr::Value) -> Result<Option<Value>, tracer_expr::Error> {
+    use tracer_expr::Value as Expr;
+    Ok(Some(match value {
+        Expr::Nil | Expr::Absent | Expr::Method(_) => return Ok(None),
+        Expr::List(list) if list.is_nil() => return Ok(None),
+        Expr::Bool(value) => Value::Bool(*value),
+        Expr::Int(value) => Value::Int(*value),
+        Expr::Byte(value) => Value::Int(i64::from(*value)),
+        Expr::Float(value) => Value::Float(*value),
+        Expr::String(value) => Value::String(value.to_string()),
+        Expr::Bytes(bytes) => Value::String(String::from_utf8_lossy(bytes).into_owned()),
+        Expr::List(list) => match list_value(list) {
+            Some(list) => list,
+            None => Value::String(value.json()?),
+        },
+        Expr::Map(_) => Value::String(value.json()?),
+        Expr::Time(_) | Expr::Duration(_) | Expr::Month(_) | Expr::Weekday(_) | Expr::Zone(_) => {
+            Value::String(value.text()?)
+        }
+    }))
+}
+
+/// A list whose elements have one type.
+fn list_value(list: &List) -> Option<Value> {
+    use tracer_expr::Value as Expr;
+    /// All elements, if each of them fits.
+    fn all<T>(list: &List, fit: impl Fn(&Expr) -> Option<T>) -> Option<Vec<T>> {
+        list.iter().map(|item| fit(&item)).collect()
+    }
+    let strings = || {
+        all(list, |item| match item {
+            Expr::String(text) => Some(text.to_string()),
             _ => None,
-        }
-    }
-
-    fn to_context(&self) -> Context {
-        VARIABLES.iter().filter_map(|name| Some((name, self.get(name)?.clone()))).collect()
-    }
-}
-
-/// OpenTelemetry has strings, numbers, booleans and arrays of one type; the rest becomes JSON text, `nil` nothing.
-fn attribute_value(value: &expr::Value) -> Option<Value> {
-    Some(match value {
-        expr::Value::Nil => return None,
-        expr::Value::Bool(value) => Value::Bool(*value),
-        expr::Value::Integer(value) => Value::Int(*value),
-        expr::Value::Float(value) => Value::Float(*value),
-        expr::Value::String(value) => Value::String(value.clone()),
-        expr::Value::Array(items) => array(items).unwrap_or_else(|| json(value)),
-        other => json(other),
-    })
-}
-
-fn array(items: &[expr::Value]) -> Option<Value> {
-    let strings: Option<Vec<_>> = items.iter().map(|item| Some(item.as_string()?.to_owned())).collect();
-    let ints = || items.iter().map(expr::Value::as_integer).collect::<Option<Vec<_>>>();
-    let floats = || items.iter().map(expr::Value::as_float).collect::<Option<Vec<_>>>();
-    let bools = || items.iter().map(expr::Value::as_bool).collect::<Option<Vec<_>>>();
-    strings
-        .map(Value::Strings)
+        })
+    };
+    let ints = || {
+        all(list, |item| match item {
+            Expr::Int(value) => Some(*value),
+            Expr::Byte(value) => Some(i64::from(*value)),
+            _ => None,
+        })
+    };
+    let floats = || {
+        all(list, |item| match item {
+            Expr::Float(value) => Some(*value),
+            _ => None,
+        })
+    };
+    let bools = || {
+        all(list, |item| match item {
+            Expr::Bool(value) => Some(*value),
+            _ => None,
+        })
+    };
+    None.or_else(|| strings().map(Value::Strings))
         .or_else(|| ints().map(Value::Ints))
         .or_else(|| floats().map(Value::Floats))
         .or_else(|| bools().map(Value::Bools))
-}
-
-fn json(value: &expr::Value) -> Value {
-    Value::String(serde_json::to_string(value).unwrap_or_else(|_| value.to_string()))
 }
 
 #[cfg(test)]
@@ -280,7 +315,7 @@ mod tests {
         let arguments = ["cc", "-O2", "-c", "x.c", "-O1"].into_iter().collect();
         let environment = ["POD_NAME=pod-1", "EMPTY=", "POD_NAME=second", "novalue"].into_iter().collect();
         let mut attributes: Attributes = [Attribute::compile(definition).unwrap()].into_iter().collect();
-        let values = attributes.evaluate(&arguments, Some(&environment));
+        let values = attributes.evaluate(&arguments, Some(&environment), UNIX_EPOCH);
         assert_eq!(attributes.failures().count(), 0, "{definition}");
         values.into_iter().next().map(|(_, value)| value)
     }
@@ -315,23 +350,43 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_the_compiler_panic_does_not_compile() {
-        assert!(matches!(Attribute::compile("a={A:filter}"), Err(CompileError::Invalid { .. })));
+    fn an_expression_that_exceeds_its_budget_fails_and_is_evaluated_three_times_only() {
+        let compile = |definition| Attribute::compile(definition).unwrap();
+        let mut attributes: Attributes = [compile("a=0..9223372036854775806"), compile("b=1")].into_iter().collect();
+        for _ in 0..5 {
+            let values = attributes.evaluate(&Strings::default(), None, UNIX_EPOCH);
+            assert_eq!(values, [("b".to_owned(), Value::Int(1))]);
+        }
+        let failures: Vec<_> = attributes.failures().collect();
+        assert_eq!((failures.len(), failures[0].count), (1, 5));
+        assert!(failures[0].first.contains("more than 1000000 elements"), "{}", failures[0].first);
+        assert_eq!(attributes.0[0].exceeded, MAX_EXCEEDED);
     }
 
     #[test]
-    fn a_range_without_end_is_a_failure_of_its_own() {
-        let mut attributes: Attributes =
-            [Attribute::compile("a=0..9223372036854775807").unwrap()].into_iter().collect();
-        assert!(attributes.evaluate(&Strings::default(), None).is_empty());
-        assert_eq!(attributes.failures().next().unwrap().first, "it cannot be evaluated");
+    fn an_absent_variable_adds_no_attribute_and_is_empty_elsewhere() {
+        let string = |text: &str| Some(Value::String(text.to_owned()));
+        assert_eq!(evaluate("a=env.NONE"), None);
+        assert_eq!(evaluate("a=env.EMPTY"), string(""));
+        assert_eq!(evaluate(r#"a=env["NONE"] != "" ? "branch" : "tag""#), string("tag"));
+        assert_eq!(evaluate(r#"a=env["NONE"] + "-ci""#), string("-ci"));
+        assert_eq!(evaluate(r#"a={"x": env.NONE, "y": env.EMPTY}"#), string(r#"{"y":""}"#));
+    }
+
+    #[test]
+    fn now_is_the_time_of_the_exec() {
+        let mut attributes: Attributes = [Attribute::compile("a=now().Unix()").unwrap()].into_iter().collect();
+        let now = UNIX_EPOCH + std::time::Duration::from_secs(12);
+        assert_eq!(attributes.evaluate(&Strings::default(), None, now), [("a".to_owned(), Value::Int(12))]);
     }
 
     #[test]
     fn the_environment_is_needed_only_where_it_is_named() {
-        let needs = |definition| Attribute::compile(definition).unwrap().needs_environment;
+        let needs = |definition| Attribute::compile(definition).unwrap().program.uses_environment();
         assert!(needs(r#"pod=env["POD_NAME"]"#));
+        assert!(needs("all=len($env)"));
         assert!(!needs("tool=args[0]"));
+        assert!(!needs(r#"text="env""#));
     }
 
     #[test]
@@ -349,15 +404,21 @@ mod tests {
         assert!(literal.contains("names 'prod' at column 1"), "{literal}");
         assert!(literal.contains(r#"-a stage='"prod"'"#), "{literal}");
         assert!(error("n=99999999999999999999").contains("does not compile"));
+        let similar = error("a=1 + len(arg)");
+        assert!(similar.contains("did you mean 'args'?"), "{similar}");
+        let snippet = |definition: &str| Attribute::compile(definition).unwrap_err().snippet();
+        assert_eq!(snippet("a=1 + len(arg)"), " | 1 + len(arg)\n |         ^");
+        assert_eq!(snippet("novalue"), "");
+        assert!(error("a=1;\n  args + 1").contains("at line 2, column 8"), "{}", error("a=1;\n  args + 1"));
     }
 
     #[test]
     fn a_failure_leaves_the_attribute_out_and_is_counted() {
         let mut attributes: Attributes =
-            ["a=args[7].x.y", "b=1"].map(|definition| Attribute::compile(definition).unwrap()).into_iter().collect();
+            ["a=args[7]", "b=1"].map(|definition| Attribute::compile(definition).unwrap()).into_iter().collect();
         let arguments = ["true"].into_iter().collect();
         for _ in 0..3 {
-            assert_eq!(attributes.evaluate(&arguments, None), [("b".to_owned(), Value::Int(1))]);
+            assert_eq!(attributes.evaluate(&arguments, None, UNIX_EPOCH), [("b".to_owned(), Value::Int(1))]);
         }
         let failures: Vec<_> = attributes.failures().map(|failure| (failure.name, failure.count)).collect();
         assert_eq!(failures, [("a", 3)]);

@@ -1,6 +1,6 @@
 //! What an exec adds to a process: its image as it is exported, and the user's attributes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use crate::{
     event::{Image, Names, Namespaces, Strings, Visibility},
@@ -52,14 +52,21 @@ impl Images {
         self.attributes.failures()
     }
 
-    pub(crate) fn complete(&mut self, image: Arc<Image>, environment: Option<&Strings>, is_root: bool) -> Executed {
+    /// `at` is the time of the exec.
+    pub(crate) fn complete(
+        &mut self,
+        at: SystemTime,
+        image: Arc<Image>,
+        environment: Option<&Strings>,
+        is_root: bool,
+    ) -> Executed {
         let (exported, is_redacted) = self.arguments.apply(&image.arguments);
         let mut image = match exported {
             Some(arguments) => Arc::new(Image { arguments, is_redacted, ..Arc::unwrap_or_clone(image) }),
             None => image,
         };
         let is_truncated = image.arguments.is_truncated() || environment.is_some_and(Strings::is_truncated);
-        let attributes = self.attributes.evaluate(&image.arguments, environment).into();
+        let attributes = self.attributes.evaluate(&image.arguments, environment, at).into();
         self.place(&mut image);
         self.add_cgroup(&mut image, is_root);
         Executed { image, attributes, is_truncated }

@@ -98,7 +98,8 @@ impl Tracer {
             Event::Exec { at, process, parent, image, environment, context } => {
                 if self.processes.ensure(emitter, process, parent) {
                     let is_root = self.processes.is_root(process);
-                    let executed = self.images.complete(image, environment.as_ref(), is_root);
+                    let executed =
+                        self.images.complete(emitter.anchor.wall_time(at), image, environment.as_ref(), is_root);
                     let is_truncated = executed.is_truncated;
                     if self.processes.exec(emitter, at, process, executed, context) && is_truncated {
                         self.audit.truncate();
