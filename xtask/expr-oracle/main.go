@@ -9,6 +9,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"reflect"
 	"sort"
@@ -97,7 +98,10 @@ func encode(value any) string {
 	case string:
 		return quote(v)
 	case float64:
-		return "f" + strconv.FormatFloat(v, 'e', -1, 64)
+		if math.IsNaN(v) {
+			return "fNaN"
+		}
+		return "f" + strconv.FormatUint(math.Float64bits(v), 16)
 	case uint8:
 		return "u" + strconv.Itoa(int(v))
 	case time.Time:

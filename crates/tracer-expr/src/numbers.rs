@@ -38,7 +38,7 @@ pub(crate) fn power(base: f64, exponent: f64) -> f64 {
             fraction -= 1.0;
             whole += 1.0;
         }
-        mantissa = (fraction * base.ln()).exp();
+        mantissa = exponential(fraction * logarithm(base));
     }
     let (mut square, mut square_scale) = split(base);
     let mut rest = whole as i64;
@@ -64,6 +64,58 @@ pub(crate) fn power(base: f64, exponent: f64) -> f64 {
         scale = -scale;
     }
     scaled(mantissa, scale)
+}
+
+/// The natural logarithm of a positive number, by the method of FreeBSD's msun, as the reference computes it.
+fn logarithm(value: f64) -> f64 {
+    const LN2_HIGH: f64 = 6.931_471_803_691_238_164_90e-01;
+    const LN2_LOW: f64 = 1.908_214_929_270_587_700_02e-10;
+    const EVEN: [f64; 4] = [
+        1.479_819_860_511_658_591e-01,
+        1.818_357_216_161_805_012e-01,
+        2.857_142_874_366_239_149e-01,
+        6.666_666_666_666_735_130e-01,
+    ];
+    const ODD: [f64; 3] = [1.531_383_769_920_937_332e-01, 2.222_219_843_214_978_396e-01, 3.999_999_999_940_941_908e-01];
+    let (mut mantissa, mut exponent) = split(value);
+    if mantissa < std::f64::consts::FRAC_1_SQRT_2 {
+        mantissa *= 2.0;
+        exponent -= 1;
+    }
+    let exponent = exponent as f64;
+    let rest = mantissa - 1.0;
+    let quotient = rest / (2.0 + rest);
+    let square = quotient * quotient;
+    let fourth = square * square;
+    let horner = |factors: &[f64]| factors.iter().skip(1).fold(factors[0], |sum, factor| sum * fourth + factor);
+    let series = square * horner(&EVEN) + fourth * horner(&ODD);
+    let half = 0.5 * rest * rest;
+    exponent * LN2_HIGH - ((half - (quotient * (half + series) + exponent * LN2_LOW)) - rest)
+}
+
+/// The exponential of a number of small size, by the method of the SLEEF library, as the reference computes it on amd64.
+fn exponential(value: f64) -> f64 {
+    const LN2_HIGH: f64 = 0.693_147_180_559_662_956_511_601_805_686_950_683_593_75;
+    const LN2_LOW: f64 = 0.282_352_905_630_315_771_225_884_481_750_134_360_255_254_120_68e-12;
+    /// One divided by the factorials from 8 down to 2.
+    const FACTORS: [f64; 7] = [
+        2.480_158_730_158_730_158_7e-5,
+        1.984_126_984_126_984_127_0e-4,
+        1.388_888_888_888_888_888_9e-3,
+        8.333_333_333_333_333_333_3e-3,
+        4.166_666_666_666_666_666_7e-2,
+        1.666_666_666_666_666_666_7e-1,
+        0.5,
+    ];
+    let exponent = (value * std::f64::consts::LOG2_E).round_ties_even();
+    let rest = (-exponent).mul_add(LN2_LOW, (-exponent).mul_add(LN2_HIGH, value)) * 0.0625;
+    let series = FACTORS.iter().skip(1).fold(FACTORS[0], |sum, factor| sum.mul_add(rest, *factor)).mul_add(rest, 1.0);
+    // The exponential less one, and four times that of twice the number.
+    let mut less_one = rest * series;
+    for _ in 0..3 {
+        less_one *= less_one + 2.0;
+    }
+    scaled((less_one + 2.0).mul_add(less_one, 1.0), exponent as i64)
 }
 
 /// A float as a mantissa of at least a half and below one, and a power of two.
@@ -101,8 +153,22 @@ fn scaled(mantissa: f64, scale: i64) -> f64 {
 fn digits(value: f64) -> (String, i32) {
     let text = format!("{:e}", value.abs());
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    (mantissa.replace('.', ""), exponent.parse().unwrap_or(0))
+    let mut digits = mantissa.replace('.', "");
+    if digits.len() >= MANY_DIGITS {
+        // Between two equally short and equally near texts, the reference takes the one with an even last digit.
+        let exact = format!("{:.40e}", value.abs()).replace('.', "");
+        let (short, rest) = exact.split_at(digits.len());
+        let rest = rest.split_once('e').map_or("", |(rest, _)| rest);
+        let is_between = rest.strip_prefix('5').is_some_and(|rest| rest.bytes().all(|digit| digit == b'0'));
+        if is_between && short.ends_with(['0', '2', '4', '6', '8']) {
+            digits = short.to_owned();
+        }
+    }
+    (digits, exponent.parse().unwrap_or(0))
 }
+
+/// Shorter texts are exact, or one of them is nearer.
+const MANY_DIGITS: usize = 15;
 
 /// With an exponent of at least two digits.
 fn with_exponent(value: f64, width: usize) -> String {
@@ -114,6 +180,20 @@ fn with_exponent(value: f64, width: usize) -> String {
     format!("{sign}{first}{dot}{rest}e{exponent_sign}{:0width$}", exponent.unsigned_abs())
 }
 
+/// With a point only where one is needed.
+fn without_exponent(value: f64) -> String {
+    let (digits, exponent) = digits(value);
+    let sign = if value.is_sign_negative() { "-" } else { "" };
+    let Ok(whole) = usize::try_from(exponent + 1) else {
+        return format!("{sign}0.{}{digits}", "0".repeat((-exponent - 1).unsigned_abs() as usize));
+    };
+    match digits.len().checked_sub(whole) {
+        None | Some(0) => format!("{sign}{digits:0<whole$}"),
+        Some(_) if whole == 0 => format!("{sign}0.{digits}"),
+        Some(_) => format!("{sign}{}.{}", &digits[..whole], &digits[whole..]),
+    }
+}
+
 /// The text of a float, as `string(…)` gives it.
 pub(crate) fn text(value: f64) -> String {
     if value.is_nan() {
@@ -123,13 +203,17 @@ pub(crate) fn text(value: f64) -> String {
         return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
     let (_, exponent) = digits(value);
-    if value != 0.0 && !(-4..6).contains(&exponent) { with_exponent(value, 2) } else { format!("{value}") }
+    if value != 0.0 && !(-4..6).contains(&exponent) { with_exponent(value, 2) } else { without_exponent(value) }
 }
 
 /// The text of a finite float in JSON.
 pub(crate) fn json(value: f64) -> String {
     let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) { with_exponent(value, 1) } else { format!("{value}") }
+    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
+        with_exponent(value, 1)
+    } else {
+        without_exponent(value)
+    }
 }
 
 /// Parses an integer as `int(…)` does: an optional sign and decimal digits.

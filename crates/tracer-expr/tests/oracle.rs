@@ -30,7 +30,8 @@ fn answers() -> Vec<(String, Option<String>)> {
 #[test]
 fn every_recorded_expression_has_the_value_or_the_refusal_of_the_reference() {
     let answers = answers();
-    assert!(answers.len() >= 20_000, "only {} expressions", answers.len());
+    let other = std::env::var_os("EXPR_ANSWERS").is_some();
+    assert!(other || answers.len() >= 20_000, "only {} expressions", answers.len());
     let mut differences: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut same = [0, 0];
     for (expression, expected) in &answers {

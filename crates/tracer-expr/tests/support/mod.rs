@@ -55,13 +55,7 @@ pub(crate) fn encode(value: &Value) -> String {
         Value::Int(value) => value.to_string(),
         Value::Byte(value) => format!("u{value}"),
         Value::Float(value) if value.is_nan() => "fNaN".to_owned(),
-        Value::Float(value) if value.is_infinite() => if *value > 0.0 { "f+Inf" } else { "f-Inf" }.to_owned(),
-        Value::Float(value) => {
-            let text = format!("{value:e}");
-            let (mantissa, exponent) = text.split_once('e').unwrap();
-            let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
-            format!("f{mantissa}e{sign}{digits:0>2}")
-        }
+        Value::Float(value) => format!("f{:x}", value.to_bits()),
         Value::String(text) => quote(text),
         Value::Bytes(bytes) => {
             let bytes: Vec<String> = bytes.iter().map(|byte| format!("u{byte}")).collect();
