@@ -32,6 +32,8 @@ struct Translator {
     /// The product of nested repeat counts in each open group, and of what was last read.
     weights: Vec<u32>,
     weight: u32,
+    /// Where the flags begin that were last written, if nothing followed them yet.
+    flags: Option<usize>,
 }
 
 impl Translator {
@@ -44,6 +46,7 @@ impl Translator {
             repeated: false,
             weights: vec![1],
             weight: 1,
+            flags: None,
         }
     }
 
@@ -75,11 +78,11 @@ impl Translator {
                 }
                 '|' => {
                     self.push(next);
-                    (self.repeatable, self.repeated) = (false, false);
+                    self.start();
                 }
                 '*' | '+' | '?' => {
-                    self.push(next);
-                    self.repetition()?;
+                    self.at += 1;
+                    self.repetition(next.to_string())?;
                 }
                 '{' => self.braces()?,
                 '.' | '^' | '$' => {
@@ -115,6 +118,7 @@ impl Translator {
     fn atom(&mut self) {
         (self.repeatable, self.repeated) = (true, false);
         self.weight = 1;
+        self.flags = None;
     }
 
     fn weigh(&mut self, weight: u32) {
@@ -124,17 +128,21 @@ impl Translator {
         }
     }
 
-    /// Checks what a repetition repeats, and takes a `?` after it.
-    fn repetition(&mut self) -> Result<(), String> {
+    /// Checks what a repetition repeats, and takes a `?` after it. Flags in between do not matter: `a(?i)*` is `a*(?i)`.
+    fn repetition(&mut self, operator: String) -> Result<(), String> {
         if self.repeated {
             return Err("invalid nested repetition operator".to_owned());
         }
         if !self.repeatable {
             return Err("missing argument to repetition operator".to_owned());
         }
+        let mut operator = operator;
         if self.peek(0) == Some('?') {
-            self.push('?');
+            self.at += 1;
+            operator.push('?');
         }
+        let place = self.flags.take().unwrap_or(self.out.len());
+        self.out.insert_str(place, &operator);
         self.repeated = true;
         Ok(())
     }
@@ -157,24 +165,34 @@ impl Translator {
         {
             return Err("invalid repeat count".to_owned());
         }
-        let text: String = self.pattern[self.at..=self.at + length].iter().collect();
-        self.out.push_str(&text);
+        let operator: String = self.pattern[self.at..=self.at + length].iter().collect();
         self.at += length + 1;
         let count = most.flatten().or(least).unwrap_or(1).max(1);
         let weight = self.weight * count;
         if weight > MAX_REPEAT {
             return Err("invalid repeat count".to_owned());
         }
-        self.repetition()?;
+        self.repetition(operator)?;
         self.weigh(weight);
         Ok(())
     }
 
-    fn group(&mut self) -> Result<(), String> {
+    /// Nothing was read in this branch of a group yet.
+    fn start(&mut self) {
+        (self.repeatable, self.repeated) = (false, false);
+        self.flags = None;
+    }
+
+    fn open_group(&mut self, open: &str) {
+        self.out.push_str(open);
         self.weights.push(1);
-        self.push('(');
+        self.start();
+    }
+
+    fn group(&mut self) -> Result<(), String> {
+        self.at += 1;
         if self.peek(0) != Some('?') {
-            (self.repeatable, self.repeated) = (false, false);
+            self.open_group("(");
             return Ok(());
         }
         if self.starts_with("?P<") || self.starts_with("?<") {
@@ -184,30 +202,27 @@ impl Translator {
             if !valid || start + name.len() >= self.pattern.len() {
                 return Err("invalid named capture".to_owned());
             }
-            // Nobody asks for the names, and RE2 allows some that the crate does not.
             self.at = start + name.len() + 1;
-            (self.repeatable, self.repeated) = (false, false);
+            // Nobody asks for the names, and RE2 allows some that the crate does not.
+            self.open_group("(");
             return Ok(());
         }
-        self.push('?');
-        loop {
-            match self.peek(0) {
-                Some(flag @ ('i' | 'm' | 's' | 'U' | '-')) => self.push(flag),
-                Some(':') => {
-                    self.push(':');
-                    break;
+        self.at += 1;
+        let flags: String =
+            self.pattern[self.at..].iter().take_while(|next| matches!(next, 'i' | 'm' | 's' | 'U' | '-')).collect();
+        self.at += flags.len() + 1;
+        match self.pattern.get(self.at - 1) {
+            Some(':') => self.open_group(&format!("(?{flags}:")),
+            // Flags belong to the group around them, and are nothing that can be repeated.
+            Some(')') => {
+                self.repeated = false;
+                if !flags.is_empty() {
+                    self.flags.get_or_insert(self.out.len());
+                    self.out.push_str(&format!("(?{flags})"));
                 }
-                Some(')') => {
-                    self.push(')');
-                    let weight = self.weights.pop().unwrap_or(1);
-                    self.weigh(weight);
-                    (self.repeatable, self.repeated) = (false, false);
-                    return Ok(());
-                }
-                _ => return Err("invalid or unsupported group".to_owned()),
             }
+            _ => return Err("invalid or unsupported group".to_owned()),
         }
-        (self.repeatable, self.repeated) = (false, false);
         Ok(())
     }
 
@@ -434,52 +449,20 @@ fn perl_class(escape: char) -> Option<&'static str> {
     })
 }
 
-/// General categories and scripts have these spellings only.
+/// General categories by all their names, scripts by their long names. Case, spaces, `_` and `-` do not matter.
 fn known_property(name: &str) -> bool {
-    let category = matches!(
-        name,
-        "C" | "Cc"
-            | "Cf"
-            | "Co"
-            | "Cs"
-            | "L"
-            | "Ll"
-            | "Lm"
-            | "Lo"
-            | "Lt"
-            | "Lu"
-            | "M"
-            | "Mc"
-            | "Me"
-            | "Mn"
-            | "N"
-            | "Nd"
-            | "Nl"
-            | "No"
-            | "P"
-            | "Pc"
-            | "Pd"
-            | "Pe"
-            | "Pf"
-            | "Pi"
-            | "Po"
-            | "Ps"
-            | "S"
-            | "Sc"
-            | "Sk"
-            | "Sm"
-            | "So"
-            | "Z"
-            | "Zl"
-            | "Zp"
-            | "Zs"
-            | "Any"
-    );
-    let script = name.len() > 2
-        && name.starts_with(|first: char| first.is_ascii_uppercase())
-        && name.chars().all(|next| next.is_ascii_alphabetic() || next == '_');
-    category || script && regex::Regex::new(&format!("\\p{{Script={name}}}")).is_ok()
+    let plain: String = name.chars().filter(|next| !matches!(next, ' ' | '_' | '-')).collect();
+    let plain = plain.to_ascii_lowercase();
+    let exists = |property: &str| regex_syntax::parse(&format!("\\p{{{property}={plain}}}")).is_ok();
+    if plain.is_empty() || !plain.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        return false;
+    }
+    // Scripts have codes of four letters, which the reference does not know. Few have a name that short.
+    let short = plain.len() == 4 && !SHORT_SCRIPTS.contains(&plain.as_str());
+    matches!(plain.as_str(), "any" | "ascii" | "assigned") || exists("gc") || !short && exists("sc")
 }
+
+const SHORT_SCRIPTS: [&str; 8] = ["ahom", "cham", "kawi", "lisu", "modi", "newa", "thai", "toto"];
 
 /// `2}`, `2,}` or `2,3}`: the least, the most if there is a second number, and the length without the brace.
 /// A number that is too long is `None`.

@@ -194,7 +194,8 @@ fn write_offset(out: &mut String, offset: i64, style: Offset) {
 
 fn fraction(out: &mut String, nanoseconds: u32, digits: usize, separator: char, short: bool) {
     let all = format!("{nanoseconds:09}");
-    let mut shown = if digits <= 9 { all[..digits].to_owned() } else { format!("{all:0<digits$}") };
+    // There are no more than nine.
+    let mut shown = all[..digits.min(9)].to_owned();
     if short {
         shown.truncate(shown.trim_end_matches('0').len());
         if shown.is_empty() {
