@@ -34,7 +34,7 @@ pub struct Error {
     /// Where. `None` if no place is known.
     pub position: Option<Position>,
     /// The unknown name and the known name that resembles it most.
-    pub unknown_name: Option<(String, Option<String>)>,
+    pub unknown_name: Option<Box<(String, Option<String>)>>,
     /// The line of the source with the error.
     line_text: String,
 }
@@ -45,7 +45,7 @@ impl Error {
             kind: fault.kind,
             message: fault.message,
             position: None,
-            unknown_name: fault.unknown_name,
+            unknown_name: fault.unknown_name.map(Box::new),
             line_text: String::new(),
         };
         if let Some(offset) = fault.offset {
@@ -73,7 +73,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        if let Some((_, Some(known))) = &self.unknown_name {
+        if let Some((_, Some(known))) = self.unknown_name.as_deref() {
             write!(f, ", did you mean `{known}`?")?;
         }
         Ok(())

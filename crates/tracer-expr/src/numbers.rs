@@ -67,6 +67,7 @@ pub(crate) fn power(base: f64, exponent: f64) -> f64 {
 }
 
 /// The natural logarithm of a positive number, by the method of FreeBSD's msun, as the reference computes it.
+#[expect(clippy::excessive_precision, reason = "as published")]
 fn logarithm(value: f64) -> f64 {
     const LN2_HIGH: f64 = 6.931_471_803_691_238_164_90e-01;
     const LN2_LOW: f64 = 1.908_214_929_270_587_700_02e-10;
@@ -94,6 +95,7 @@ fn logarithm(value: f64) -> f64 {
 }
 
 /// The exponential of a number of small size, by the method of the SLEEF library, as the reference computes it on amd64.
+#[expect(clippy::excessive_precision, reason = "as published")]
 fn exponential(value: f64) -> f64 {
     const LN2_HIGH: f64 = 0.693_147_180_559_662_956_511_601_805_686_950_683_593_75;
     const LN2_LOW: f64 = 0.282_352_905_630_315_771_225_884_481_750_134_360_255_254_120_68e-12;
@@ -259,7 +261,7 @@ fn parse_hexadecimal(text: &str) -> Option<f64> {
         return None;
     }
     let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { -100_000 } else { 100_000 });
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((&mantissa, ""));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }

@@ -466,7 +466,6 @@ const SHORT_SCRIPTS: [&str; 8] = ["ahom", "cham", "kawi", "lisu", "modi", "newa"
 
 /// `2}`, `2,}` or `2,3}`: the least, the most if there is a second number, and the length without the brace.
 /// A number that is too long is `None`.
-#[expect(clippy::type_complexity, reason = "only used above")]
 fn repeat(text: &str) -> Option<(Option<u32>, Option<Option<u32>>, usize)> {
     let (content, _) = text.split_once('}')?;
     let number = |digits: &str| -> Option<Option<u32>> {

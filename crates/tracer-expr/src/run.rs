@@ -15,6 +15,10 @@ use crate::{
 
 /// Evaluates an expression.
 pub(crate) fn run(code: &Code, input: &Input<'_>) -> Result<Value, Fault> {
+    // A literal needs no machine.
+    if let [Instruction::Push(value)] = code.instructions.as_slice() {
+        return Ok(value.clone());
+    }
     let mut machine = Machine {
         input,
         at: 0,

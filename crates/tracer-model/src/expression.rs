@@ -59,7 +59,7 @@ impl fmt::Display for InvalidExpression {
             Some(position) => format!(" at column {}", position.column),
             None => String::new(),
         };
-        match &error.unknown_name {
+        match error.unknown_name.as_deref() {
             Some((unknown, similar)) => {
                 write!(f, "expression of attribute '{name}' names '{unknown}'{place}, ")?;
                 f.write_str("which is not one of env, args and cmdline")?;

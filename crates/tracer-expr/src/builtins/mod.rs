@@ -151,7 +151,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
 pub(crate) use lists::{SortKey, descending, sort_by};
 
 /// An argument that must be a text.
-fn text<'a>(arguments: &'a [Value], index: usize) -> Result<&'a str, Fault> {
+fn text(arguments: &[Value], index: usize) -> Result<&str, Fault> {
     let argument = arguments.get(index).unwrap_or(&Value::Nil);
     argument.as_str().ok_or_else(|| unexpected(argument, "a string"))
 }
