@@ -1,4 +1,5 @@
 //! The deliberate differences from the Go library. docs/expressions.md has the same table.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::borrow::Cow;
 
