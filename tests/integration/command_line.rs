@@ -58,10 +58,20 @@ fn an_invalid_flag_prints_one_line_and_exits_with_125_without_a_command() {
         assert_eq!(output.status.code(), Some(125), "{flags:?}: {stderr}");
         assert!(!has_run, "{flags:?}");
         assert!(output.stdout.is_empty());
-        assert!(stderr.starts_with("process-tracer: ") && stderr.lines().count() == 1, "{flags:?}: {stderr}");
+        // Below the message of an invalid expression are the expression and a caret.
+        let lines = stderr.lines().filter(|line| !line.starts_with(" | ")).count();
+        assert!(stderr.starts_with("process-tracer: ") && lines == 1, "{flags:?}: {stderr}");
         messages += &format!("$ process-tracer {} -- touch mark\n{stderr}", flags.join(" "));
     }
     expect_file![path("invalid-flags.txt")].assert_eq(&messages);
+}
+
+#[test]
+fn an_invalid_expression_is_shown_with_a_caret_and_a_similar_name() {
+    let (output, stderr, has_run) = run(&["-a", "n=len(arg)"], &[]);
+    assert_eq!((output.status.code(), has_run), (Some(125), false), "{stderr}");
+    assert!(stderr.contains("names 'arg' at column 5") && stderr.contains("did you mean 'args'?"), "{stderr}");
+    assert!(stderr.ends_with("\n | len(arg)\n |     ^\n"), "{stderr}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn an_environment_of_100_kib_is_read_completely() {
 
 #[test]
 fn a_failing_expression_is_left_out_and_shown_once() {
-    let run = trace_script(&["-a", "bad=args[7].x.y", "-a", "good=args[0]"], "/bin/true; /bin/true");
+    let run = trace_script(&["-a", "bad=args[7]", "-a", "good=args[0]"], "/bin/true; /bin/true");
     run.trace.assert_complete();
     assert_eq!(run.code(), Some(0));
     assert!(run.trace.spans.iter().all(|span| !span.attributes.contains_key("bad")));

@@ -225,7 +225,7 @@ fn a_run_cannot_control_the_terminal_or_the_page_of_a_job() {
         ] {
             command.env(variable, EVIL);
         }
-        command.args(["-a", "fails=env[\"EVIL\"] + 1", "-a", "evil=env[\"EVIL\"]", "-o", kind]);
+        command.args(["-a", "fails=env[\"EVIL\"] + args[99]", "-a", "evil=env[\"EVIL\"]", "-o", kind]);
         command.arg("-o").arg(directory.join(format!("{EVIL}.jsonl")));
         let output = command.arg("--").arg(&program).args(["-c", &script]).arg(&program).arg(EVIL).output().unwrap();
         assert_eq!(output.status.code(), Some(3), "{}", text(&output));

@@ -17,6 +17,9 @@ pub(crate) const MAX_SOURCE: usize = 1 << 20;
 /// How deep lists and maps nest.
 pub(crate) const MAX_VALUE_DEPTH: u32 = 200;
 
+/// What the regular expressions of one expression may cost, in steps.
+pub(crate) const MAX_PATTERNS: usize = 30_000_000;
+
 /// Elements of lists and maps and bytes of `repeat`, in one evaluation, as the reference counts them.
 const MAX_ELEMENTS: usize = 1_000_000;
 

@@ -6,6 +6,7 @@ use regex::bytes::Regex;
 
 use crate::{
     ast::{BinaryOperator, Builtin, Node, NodeKind, UnaryOperator},
+    budget::MAX_PATTERNS,
     builtins::{self, Call},
     check::{
         self,
@@ -128,7 +129,7 @@ pub(crate) struct Code {
 /// Compiles a checked tree.
 pub(crate) fn compile(node: &Node) -> Result<Code, Fault> {
     let code = Code { instructions: Vec::new(), offsets: Vec::new(), slots: 0, uses_environment: false };
-    let mut compiler = Compiler { code, names: Vec::new(), chains: Vec::new(), offset: 0 };
+    let mut compiler = Compiler { code, names: Vec::new(), chains: Vec::new(), offset: 0, patterns: 0 };
     compiler.node(node)?;
     Ok(compiler.code)
 }
@@ -139,6 +140,8 @@ struct Compiler {
     /// The jumps to the end of each open chain.
     chains: Vec<Vec<usize>>,
     offset: usize,
+    /// What all patterns cost.
+    patterns: usize,
 }
 
 type Done = Result<(), Fault>;
@@ -380,8 +383,13 @@ impl Compiler {
         }
         match (operator, &right.kind) {
             (Op::Matches, NodeKind::String(pattern)) => {
-                let regex = crate::regex::compile(pattern)
-                    .map_err(|reason| Fault::types(self.offset, format!("invalid regular expression: {reason}")))?;
+                let invalid = |reason| Fault::types(self.offset, format!("invalid regular expression: {reason}"));
+                let pattern = crate::regex::Pattern::new(pattern).map_err(invalid)?;
+                self.patterns += pattern.cost;
+                if self.patterns > MAX_PATTERNS {
+                    return Err(Fault::budget("the regular expressions are too large").at(self.offset));
+                }
+                let regex = pattern.compile().map_err(invalid)?;
                 self.emit(I::MatchesConstant(regex));
                 return Ok(());
             }

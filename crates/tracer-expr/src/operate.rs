@@ -144,7 +144,7 @@ pub(crate) fn less(left: &Value, right: &Value) -> Result<bool, Fault> {
 
 /// `==`.
 pub(crate) fn equal(left: &Value, right: &Value, budget: &mut Budget) -> Result<bool, Fault> {
-    budget.steps(1)?;
+    budget.steps(2)?;
     if let Some((left, right)) = numbers(left, right) {
         return Ok(match (left, right) {
             (Number::Int(left), Number::Int(right)) => left == right,

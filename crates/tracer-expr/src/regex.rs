@@ -1,6 +1,7 @@
 //! Regular expressions in the dialect of RE2, on the `regex` crate.
 
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
 
 /// The largest repetition that RE2 allows.
 const MAX_REPEAT: u32 = 1_000;
@@ -11,13 +12,36 @@ const MAX_NESTING: u32 = 250;
 /// Bytes of a compiled pattern.
 const SIZE_LIMIT: usize = 8 << 20;
 
-/// Compiles a pattern.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
-    let translated = Translator::new(pattern).translate()?;
-    RegexBuilder::new(&translated).size_limit(SIZE_LIMIT).nest_limit(MAX_NESTING).build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => "the pattern is too large".to_owned(),
-        error => error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
-    })
+/// A pattern that is well-formed.
+pub(crate) struct Pattern {
+    /// In the dialect of the crate.
+    translated: String,
+    /// What the compilation costs, in steps of an evaluation.
+    pub(crate) cost: usize,
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    pub(crate) fn new(pattern: &str) -> Result<Self, String> {
+        let pattern = Translator::new(pattern).translate()?;
+        let parser = ParserBuilder::new().utf8(false).nest_limit(MAX_NESTING).build().parse(&pattern.translated);
+        parser.map_err(|error| match error {
+            regex_syntax::Error::Parse(error) => error.kind().to_string(),
+            regex_syntax::Error::Translate(error) => error.kind().to_string(),
+            _ => "it is not understood".to_owned(),
+        })?;
+        Ok(pattern)
+    }
+
+    /// Compiles it.
+    pub(crate) fn compile(&self) -> Result<Regex, String> {
+        let mut builder = RegexBuilder::new(&self.translated);
+        builder
+            .size_limit(SIZE_LIMIT)
+            .nest_limit(MAX_NESTING)
+            .build()
+            .map_err(|_| "the pattern is too large".to_owned())
+    }
 }
 
 /// Rewrites what the `regex` crate reads differently, and refuses what RE2 refuses.
@@ -34,6 +58,8 @@ struct Translator {
     weight: u32,
     /// Where the flags begin that were last written, if nothing followed them yet.
     flags: Option<usize>,
+    /// Whether there is a class of many characters.
+    has_property: bool,
 }
 
 impl Translator {
@@ -47,6 +73,7 @@ impl Translator {
             weights: vec![1],
             weight: 1,
             flags: None,
+            has_property: false,
         }
     }
 
@@ -58,7 +85,7 @@ impl Translator {
         text.chars().enumerate().all(|(index, character)| self.peek(index) == Some(character))
     }
 
-    fn translate(mut self) -> Result<String, String> {
+    fn translate(mut self) -> Result<Pattern, String> {
         while let Some(next) = self.peek(0) {
             match next {
                 '\\' => self.escape()?,
@@ -99,7 +126,10 @@ impl Translator {
         if self.weights.len() > 1 {
             return Err("missing closing )".to_owned());
         }
-        Ok(self.out)
+        let repeats = self.weights.first().map_or(1, |weight| *weight as usize);
+        let classes = if self.has_property { 40 } else { 1 };
+        let cost = 5_000 + 100 * self.pattern.len() * repeats * classes;
+        Ok(Pattern { translated: self.out, cost })
     }
 
     fn push(&mut self, character: char) {
@@ -320,6 +350,7 @@ impl Translator {
 
     /// `\pN` and `\p{Greek}`.
     fn property(&mut self) -> Result<(), String> {
+        self.has_property = true;
         let negated = self.peek(1) == Some('P');
         let (name, length) = if self.peek(2) == Some('{') {
             let name: String = self.pattern[self.at + 3..].iter().take_while(|next| **next != '}').collect();
@@ -337,7 +368,7 @@ impl Translator {
             None => (false, name),
         };
         if !known_property(&name) {
-            return Err(format!("invalid character class range: {name}"));
+            return Err("unknown character class".to_owned());
         }
         let escape = if negated == inverted { 'p' } else { 'P' };
         self.out.push_str(&format!("\\{escape}{{{name}}}"));
@@ -423,7 +454,7 @@ impl Translator {
         let Some((name, _)) = rest.split_once(":]") else { return Ok(false) };
         let plain = name.strip_prefix('^').unwrap_or(name);
         if !POSIX_CLASSES.contains(&plain) {
-            return Err(format!("invalid character class range: [:{name}:]"));
+            return Err("unknown character class".to_owned());
         }
         self.out.push_str(&format!("[:{name}:]"));
         self.at += name.len() + 4;

@@ -423,7 +423,7 @@ impl Machine<'_> {
         let (Some(text), Some(part)) = (left.as_str(), right.as_str()) else {
             return Err(mistyped(&left, &right, "a string"));
         };
-        self.budget.steps(text.len() / 16)?;
+        self.budget.steps(text.len() / 4)?;
         Ok(Value::Bool(test(text, part)))
     }
 
@@ -436,10 +436,12 @@ impl Machine<'_> {
         let regex = match known {
             Some((_, regex)) => regex.clone(),
             None => {
-                // A compilation takes as long as this many instructions.
-                self.budget.steps(5_000 + text.len() * 100)?;
-                let regex = crate::regex::compile(text)
-                    .map_err(|reason| Fault::evaluation(format!("invalid regular expression: {reason}")))?;
+                let invalid = |reason| Fault::evaluation(format!("invalid regular expression: {reason}"));
+                // A bad pattern costs time as well.
+                self.budget.steps(text.len() * 10)?;
+                let pattern = crate::regex::Pattern::new(text).map_err(invalid)?;
+                self.budget.steps(pattern.cost)?;
+                let regex = pattern.compile().map_err(invalid)?;
                 self.pattern = Some((text.into(), regex.clone()));
                 regex
             }

@@ -115,6 +115,8 @@ fn deep_values_are_refused_before_they_overflow_the_stack() {
             assert_eq!(compiled.is_ok(), depth == 60, "{open} {depth}");
         }
     }
+    let patterns = vec!["\"a\" matches '\\pL{1,100}'"; 1_500].join(" or ").replace('\\', "\\\\");
+    assert!(exceeds(&patterns).contains("regular expressions are too large"));
     let deep = "let a = reduce(1..150, [#acc], 1); let b = reduce(1..150, [#acc], 1);";
     let used = "[a == b, a in [b], len(string(a)), len(flatten(a)), a[0] == b, max(a), mean(a)]";
     assert_eq!(encode(&evaluate(&format!("{deep} {used}")).unwrap()), "[true true 301 1 false 1 f3ff0000000000000]");

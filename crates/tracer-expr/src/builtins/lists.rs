@@ -134,7 +134,7 @@ pub(crate) fn descending(order: &str) -> Result<bool, Fault> {
     match order {
         "asc" => Ok(false),
         "desc" => Ok(true),
-        _ => Err(Fault::evaluation(format!("the order {order:?} is neither \"asc\" nor \"desc\""))),
+        _ => Err(Fault::evaluation("the order is neither \"asc\" nor \"desc\"")),
     }
 }
 

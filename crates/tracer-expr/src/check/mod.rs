@@ -86,7 +86,7 @@ impl Checker {
                 let (left_nature, right_nature) = (self.visit(left), self.visit(right));
                 if operator == BinaryOperator::Matches
                     && let Some(pattern) = right.as_string()
-                    && let Err(reason) = regex::compile(pattern)
+                    && let Err(reason) = regex::Pattern::new(pattern)
                 {
                     return self.error(offset, format!("invalid regular expression: {reason}"));
                 }

@@ -43,7 +43,7 @@ impl Zone {
         // The database of jiff ignores the case of a name, the reference does not.
         match jiff::tz::db().get(name) {
             Ok(zone) if zone.iana_name() == Some(name) => Ok(Self::Named(name.into(), zone)),
-            _ => Err(Fault::evaluation(format!("unknown time zone {name}"))),
+            _ => Err(Fault::evaluation("the time zone is unknown")),
         }
     }
 
