@@ -28,7 +28,6 @@ use std::{
 
 use clap::error::ErrorKind;
 use tracer_bpf::Options;
-use tracer_model::expression::CompileError;
 
 use crate::{
     child::{
@@ -82,8 +81,6 @@ fn main_with(arguments: &[&'static CStr], single: SingleThread) -> u8 {
         Ok(status) => status,
         Err(error) => {
             console::say(format_args!("{error:#}"));
-            let invalid = error.chain().find_map(|cause| cause.downcast_ref::<CompileError>());
-            console::lines(&invalid.map(CompileError::snippet).unwrap_or_default());
             EXIT_FAILURE
         }
     }
@@ -115,7 +112,8 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
     Ok(outcome.status())
 }
 
-/// The help and the version go to stdout. An invalid command line prints one line on stderr.
+/// The help and the version go to stdout. An invalid command line prints one line on stderr, and below it the place of an
+/// invalid expression.
 fn usage(error: &clap::Error) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return match error.print() {
@@ -124,5 +122,6 @@ fn usage(error: &clap::Error) -> u8 {
         };
     }
     console::say(origin::report(error));
+    console::lines(&origin::snippet(error));
     EXIT_FAILURE
 }

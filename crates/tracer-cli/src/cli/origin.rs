@@ -11,6 +11,8 @@ use clap::{
     parser::ValueSource,
 };
 
+use tracer_model::expression::CompileError;
+
 use super::{
     args::{Action, Args, documented, variable_of},
     values::is_not_one_of,
@@ -156,6 +158,12 @@ pub(crate) fn report(error: &clap::Error) -> String {
         (Some(flag), reason) => format!("{flag}: {reason}"),
         (None, reason) => format!("{reason}; see process-tracer --help"),
     }
+}
+
+/// The place of the error in an invalid expression, as lines. Empty for every other error.
+pub(crate) fn snippet(error: &clap::Error) -> String {
+    let invalid = error.source().and_then(|cause| cause.downcast_ref::<CompileError>());
+    invalid.map(CompileError::snippet).unwrap_or_default()
 }
 
 /// The flag with an invalid value, if there is one, and the reason.

@@ -10,7 +10,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use nix::unistd::geteuid;
 use tracer_bpf::Limits;
-use tracer_model::{SpanId, TraceId, expression::Attribute, redact::Pattern};
+use tracer_model::{
+    SpanId, TraceId,
+    expression::{Attribute, CompileError},
+    redact::Pattern,
+};
 use tracer_report::formats::{self, Format, Target, Text};
 
 /// When a trace ends.
@@ -83,7 +87,7 @@ pub(super) fn span_id(value: &str) -> Result<SpanId> {
 }
 
 /// Checks the expression. The text is returned because a compiled expression cannot be cloned, as clap requires.
-pub(super) fn attribute(value: &str) -> Result<String> {
+pub(super) fn attribute(value: &str) -> Result<String, CompileError> {
     Attribute::compile(value)?;
     Ok(value.to_owned())
 }
