@@ -37,12 +37,17 @@ pub(crate) fn for_building() -> Result<()> {
     Ok(())
 }
 
-/// A C compiler, setcap and sudo for the tests, a browser, and Python with [`PACKAGES`].
+/// A C compiler, setcap and sudo for the tests, programs that use ptrace or have privileges, a browser, and Python with
+/// [`PACKAGES`].
 pub(crate) fn for_testing() -> Result<TestTools> {
     command("cc", "gcc", "gcc", "gcc")?;
     command("setcap", "libcap2-bin", "libcap", "libcap")?;
     // The real sudo: it sets the variables about its caller.
     command("sudo", "sudo", "sudo", "sudo")?;
+    command("strace", "strace", "strace", "strace")?;
+    command("gdb", "gdb", "gdb", "gdb")?;
+    command("ping", "iputils-ping", "iputils", "iputils")?;
+    command("make", "make", "make", "make")?;
     command("chromium", "chromium", "chromium", "chromium")?;
     let venv = venv("python", &PACKAGES)?;
     let python = venv.join("bin/python");
