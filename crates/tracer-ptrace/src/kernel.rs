@@ -9,6 +9,13 @@ use tracer_model::Ktime;
 /// A thread, by its id in our pid namespace.
 pub(crate) type Tid = pid_t;
 
+/// The options of every tracee.
+pub(crate) const OPTIONS: c_int = libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEEXEC
+    | libc::PTRACE_O_TRACESYSGOOD;
+
 /// How a tracee goes on after a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Continue {

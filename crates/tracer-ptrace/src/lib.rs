@@ -9,6 +9,7 @@
 
 pub mod aside;
 pub mod exe;
+mod gate;
 mod image;
 mod interrupted;
 mod kernel;

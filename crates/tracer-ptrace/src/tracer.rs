@@ -14,10 +14,10 @@ use tracer_model::{
 
 use self::departures::Departures;
 use crate::{
+    gate::Gate,
     image::Reader,
     interrupted,
-    kernel::{self, Change, Continue, Tid},
-    launch::{Gate, OPTIONS},
+    kernel::{self, Change, Continue, OPTIONS, Tid},
     procfs::{Folder, numbers},
     shared::{Left, Note, Shared},
     tree::{Early, Process, Thread, Tree},

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use tracer_model::redact;
 
-use super::{args::Args, values::one_of, variables::variable};
+use super::{values::one_of, variables::variable};
 use crate::{console, sinks::file};
 
 /// How to reach a collector.
@@ -29,13 +29,13 @@ pub(crate) struct Otlp {
 }
 
 impl Otlp {
-    /// The collector, and whether the user configured an endpoint.
-    pub(super) fn resolve(args: &Args) -> (Self, bool) {
-        let protocol = args.protocol.unwrap_or_else(|| {
+    /// The collector, and whether the user configured an endpoint. `protocol` and `endpoint` are those of the flags.
+    pub(super) fn resolve(protocol: Option<Protocol>, endpoint: Option<&Url>) -> (Self, bool) {
+        let protocol = protocol.unwrap_or_else(|| {
             let read = |value: &str| one_of(value).map_err(|error| anyhow!("{error}; http/protobuf is used"));
             otel_value("PROTOCOL", read).unwrap_or_default()
         });
-        let endpoint = match &args.endpoint {
+        let endpoint = match endpoint {
             Some(base) => Some(protocol.traces(base)),
             None => otel_endpoint(protocol),
         };

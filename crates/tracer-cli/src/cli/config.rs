@@ -192,7 +192,7 @@ fn is_asked_for(output: &Output, args: &Args, origins: &Origins) -> bool {
 }
 
 fn outputs(args: &Args) -> (Vec<Output>, Otlp) {
-    let (otlp, is_configured) = Otlp::resolve(args);
+    let (otlp, is_configured) = Otlp::resolve(args.protocol, args.endpoint.as_ref());
     let mut outputs = Vec::new();
     for output in &args.output {
         if !outputs.contains(output) {
