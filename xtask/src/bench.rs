@@ -93,7 +93,7 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
         table.line(&line)?;
     }
 
-    let others = other_tracers();
+    let others = other_tracers(&tracer.display().to_string());
     let other_pairs = OTHER_PAIRS.min(pairs.div_ceil(3));
     table.line(&format!("\nOther tracers, medians of {other_pairs} pairs, whole processes:\n"))?;
     let names: Vec<_> = others.iter().map(|(name, _)| *name).collect();
@@ -221,9 +221,10 @@ fn idle_minute(tracer: &[String]) -> Result<Duration> {
     Ok((after - before) * 6)
 }
 
-/// The installed tracers, as words before the command.
-fn other_tracers() -> Vec<(&'static str, Vec<String>)> {
-    let tracers: [(&str, &[&str]); 3] = [
+/// process-tracer with ptrace, and the installed tracers, as words before the command.
+fn other_tracers(tracer: &str) -> Vec<(&'static str, Vec<String>)> {
+    let tracers: [(&str, &[&str]); 4] = [
+        ("process-tracer, ptrace", &[tracer, "-q", "-o", SUMMARY, "--source", "ptrace", "--"]),
         ("strace -f", &["strace", "-f", "--seccomp-bpf", "-e", "trace=process,network", "-o", "/dev/null"]),
         ("perf trace", &["perf", "trace", "-e", "execve,clone,exit_group,connect", "-o", "/dev/null", "--"]),
         ("tracexec", &["tracexec", "log", "-o", "/dev/null", "--"]),
