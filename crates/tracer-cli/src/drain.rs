@@ -191,8 +191,13 @@ impl Reader {
         });
         self.count_losses();
         let Self { input: Input { source, stream, intake }, mut tracer, .. } = self;
-        let losses =
-            Losses { undecodable: stream.undecodable(), undelivered: intake.lost(), unobserved, ..source.losses() };
+        let losses = source.losses();
+        let losses = Losses {
+            undecodable: stream.undecodable(),
+            undelivered: intake.lost(),
+            unobserved: unobserved.or(losses.unobserved.clone()),
+            ..losses
+        };
         tracer.set_tree_usage(end.usage);
         tracer.set_source(source.description());
         tracer.finish(now(), losses);

@@ -39,7 +39,6 @@ use crate::{
         args::{Action, Args},
         config::{self, Config},
         origin::{self, Origins},
-        variables,
     },
     threads::SingleThread,
 };

@@ -20,8 +20,9 @@ use tracer_model::{
 
 use crate::{
     child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, signals::Signals, user::User},
+    cli::config::{Config, Wait},
+    cli::variables::variable,
     clock::now,
-    config::{Config, Wait},
     console::{self, ms},
     drain::{Drain, Ending, Input, Waiting},
     machine::{accounts, hosts},
@@ -29,7 +30,6 @@ use crate::{
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sources::{self, Chosen, Seat},
     threads::{SingleThread, Threads},
-    variables::variable,
 };
 
 /// Runs the command and traces it.

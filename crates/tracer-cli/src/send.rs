@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 
 use crate::{
-    config::{Otlp, Url},
+    cli::config::{Otlp, Url},
     console::{self, Progress},
     sinks::{
         file::Saved,

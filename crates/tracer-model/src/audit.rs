@@ -2,7 +2,8 @@
 
 use crate::{
     emit::Counts,
-    event::{Losses, Usage},
+    event::Usage,
+    losses::Losses,
     source::Description,
     span::{Certificate, Gap},
     time::{Anchor, Ktime},

@@ -3,8 +3,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+pub use crate::strings::Strings;
 use crate::{context::SpanContext, dns::Message, time::Ktime};
-pub use crate::{losses::Losses, strings::Strings};
 
 /// One incarnation of a pid. The kernel uses a pid again, but never the pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,8 @@
 use std::{io, os::fd::BorrowedFd};
 
 use crate::{
-    event::{Event, ExitStatus, Losses, Usage},
+    event::{Event, ExitStatus, Usage},
+    losses::Losses,
     time::Ktime,
 };
 

@@ -5,8 +5,9 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::SystemTime};
 use crate::{
     context::SpanContext,
     dns::Answer,
-    event::{Connection, Direction, ExitStatus, Flow, Image, Losses, Strings, Transport, Usage},
+    event::{Connection, Direction, ExitStatus, Flow, Image, Strings, Transport, Usage},
     id::{SpanId, TraceId},
+    losses::Losses,
     source::Description,
 };
 

@@ -129,7 +129,7 @@ fn post(stream: &mut TcpStream, body: &[u8]) {
 fn benches(criterion: &mut Criterion) {
     let (spans, encoder) = (spans(), Encoder::new(Vec::new(), None));
     let resource = ResourceAttributesWithSchema::from(&Resource::builder_empty().build());
-    let request = counted_encode(&spans, &encoder);
+    let request = encoder.request(&spans);
     let mut stream = TcpStream::connect(listen()).unwrap();
     let mut group = criterion.benchmark_group("export");
     group.throughput(Throughput::Elements(spans.len() as u64));

@@ -6,6 +6,7 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
 };
@@ -17,18 +18,30 @@ use nix::{
 };
 use tracer_model::source::{Child, ChildChange, Spawn};
 
-use crate::{gate, kernel, shared::Shared, tracer::Tracer};
+use crate::{
+    gate::{self, Gate},
+    kernel,
+    shared::Shared,
+    tracer::Tracer,
+};
 
 pub(crate) fn launch(shared: &Arc<Shared>, needs_environment: bool, spawn: Spawn) -> io::Result<Box<dyn Child>> {
     let (gate, after_fork) = gate::pair()?;
     let tracer = Tracer::new(Arc::clone(shared), needs_environment);
     // Without the thread, the command runs without a tracer.
-    let thread = thread::Builder::new().name("tracer".to_owned()).spawn(move || tracer.run(gate));
+    let thread = thread::Builder::new().name("tracer".to_owned()).spawn(move || trace(tracer, gate, Tracer::run));
     let child = spawn(thread.is_ok().then_some(after_fork))?;
     if thread.is_err() {
         shared.leave(crate::tree::alone(child.id()));
     }
     Ok(Box::new(Traced { child, shared: Arc::clone(shared) }))
+}
+
+/// The work of the tracer's thread. A panic, which is a bug, must not keep the parent waiting for the tracer's reports.
+fn trace(mut tracer: Tracer, gate: Gate, run: impl FnOnce(&mut Tracer, Gate)) {
+    if catch_unwind(AssertUnwindSafe(|| run(&mut tracer, gate))).is_err() {
+        tracer.abandon();
+    }
 }
 
 /// The command. The tracer reports its changes, until it leaves it.
@@ -74,5 +87,65 @@ pub(crate) fn try_to_trace() -> io::Result<()> {
             let _ = waitpid(child, Some(WaitPidFlag::__WALL));
             Ok(result?)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::process::{CommandExt, ExitStatusExt},
+        process::Command,
+        time::Duration,
+    };
+
+    use tracer_model::{
+        ExitStatus,
+        event::Usage,
+        source::{End, Source},
+    };
+
+    use super::*;
+    use crate::Ptrace;
+
+    struct Running(std::process::Child);
+
+    impl Child for Running {
+        fn id(&self) -> u32 {
+            self.0.id()
+        }
+
+        fn look(&mut self) -> Option<ChildChange> {
+            let status = self.0.try_wait().unwrap()?;
+            let status = ExitStatus::from_wait_status(status.into_raw() as u32);
+            Some(ChildChange::Ended(End { status, usage: Usage::default() }))
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_tracer_costs_neither_the_command_nor_its_status() {
+        let shared = Arc::new(Shared::new().unwrap());
+        let (gate, after_fork) = gate::pair().unwrap();
+        let tracer = Tracer::new(Arc::clone(&shared), false);
+        let run = |tracer: &mut Tracer, gate| {
+            assert!(tracer.begin(gate));
+            panic!("a bug, for the test");
+        };
+        let thread = thread::spawn(move || trace(tracer, gate, run));
+        let mut command = Command::new("sh");
+        // SAFETY: the hook makes only async-signal-safe calls.
+        unsafe { command.args(["-c", "sleep 0.1; exit 7"]).pre_exec(after_fork) };
+        let child = Running(command.spawn().unwrap());
+        thread.join().unwrap();
+        let mut traced = Traced { child: Box::new(child), shared: Arc::clone(&shared) };
+        // Only a hang can reach this limit.
+        let change = (0..1500).find_map(|_| {
+            thread::sleep(Duration::from_millis(20));
+            traced.look()
+        });
+        let status = ExitStatus::Code(7);
+        assert_eq!(change, Some(ChildChange::Ended(End { status, usage: Usage::default() })));
+        let source = Ptrace { shared, needs_environment: false };
+        assert_eq!(source.live_processes(), 0);
+        assert!(source.losses().unobserved.is_some());
     }
 }

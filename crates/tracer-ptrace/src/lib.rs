@@ -106,6 +106,10 @@ impl Source for Ptrace {
             tracing_programs: count(&counts.tracing_programs),
             traced_targets: count(&counts.traced_targets),
             lost_privileges: count(&counts.lost_privileges),
+            unobserved: self
+                .shared
+                .is_abandoned()
+                .then(|| "processes after a panic of the tracer, which is a bug: please report it".to_owned()),
             ..Losses::default()
         }
     }

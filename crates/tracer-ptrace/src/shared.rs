@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     live: AtomicU64,
     /// Nobody reads the notes any more.
     is_over: AtomicBool,
+    /// The tracer has panicked.
+    is_abandoned: AtomicBool,
     pub(crate) counts: Counts,
     /// The first programs that have lost their privileges, and why.
     lost_privileges: Mutex<Vec<(String, Refusal)>>,
@@ -120,6 +122,7 @@ impl Shared {
             signals: Mutex::default(),
             live: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
             counts: Counts::default(),
             lost_privileges: Mutex::default(),
         })
@@ -190,6 +193,20 @@ impl Shared {
         lock(&self.command).left = Some(left);
         // As above.
         let _ = self.command_ready.write(1);
+    }
+
+    /// Reports that there is no tracer any more. `root` is the command, if it is alive.
+    pub(crate) fn abandon(&self, root: Option<Left>) {
+        self.is_abandoned.store(true, Ordering::Relaxed);
+        // Nobody knows of their ends any more.
+        self.set_live(0);
+        if let Some(root) = root {
+            self.leave(root);
+        }
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Relaxed)
     }
 
     pub(crate) fn next_change(&self) -> Option<ChildChange> {

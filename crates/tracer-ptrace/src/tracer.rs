@@ -54,9 +54,16 @@ impl Tracer {
 
     /// Traces the process behind the gate, and its descendants. When it returns, its thread has to end: then the kernel lets
     /// go of all tracees.
-    pub(crate) fn run(mut self, mut gate: Gate) {
+    pub(crate) fn run(&mut self, gate: Gate) {
         let mut reader = Reader::new(self.needs_environment);
-        let Some(root) = gate.wait() else { return };
+        if self.begin(gate) {
+            self.follow(&mut reader);
+        }
+    }
+
+    /// Seizes the process behind the gate. Returns whether there is something to trace.
+    pub(crate) fn begin(&mut self, mut gate: Gate) -> bool {
+        let Some(root) = gate.wait() else { return false };
         self.root = root;
         // The kernel asks for the tracer's privileges at this moment.
         self.departures = Departures::for_this_thread();
@@ -66,10 +73,15 @@ impl Tracer {
         self.shared.note(Note::Fork { process, parent, is_root: true });
         if seized.is_err() {
             self.shared.leave(Left { process, parent });
-            return;
+            return false;
         }
         self.add(root, Process::new(process, parent), false);
         gate.open();
+        true
+    }
+
+    /// Handles stops and deaths until there is no tracee any more.
+    fn follow(&mut self, reader: &mut Reader) {
         // Until its first exec, the standard library waits for it, and expects to find its end.
         let mut is_in_spawn = true;
         loop {
@@ -79,13 +91,20 @@ impl Tracer {
             match kernel::wait() {
                 Ok(change) => {
                     is_in_spawn &= !is_event(&change, libc::PTRACE_EVENT_EXEC);
-                    self.handle(&change, &mut reader);
+                    self.handle(&change, reader);
                 }
                 Err(Errno::EINTR) => {}
                 // There is no tracee any more.
                 Err(_) => return,
             }
         }
+    }
+
+    /// Leaves everything after a panic. The kernel lets go of the tracees when the thread ends.
+    pub(crate) fn abandon(&self) {
+        let root = self.tree.processes.get(&self.root);
+        self.shared
+            .abandon(root.map(|Process { identity: process, parent, .. }| Left { process: *process, parent: *parent }));
     }
 
     fn handle(&mut self, change: &Change, reader: &mut Reader) {

@@ -111,6 +111,13 @@ impl Config {
             command: args.command,
         })
     }
+
+    /// The flags whose events come from system calls, for a message. `None`: there is no such flag.
+    pub(crate) fn system_call_flags(&self) -> Option<String> {
+        let flags = [("--failed-execs", self.failed_execs), ("--unix", self.unix)];
+        let given: Vec<_> = flags.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag).collect();
+        (!given.is_empty()).then(|| given.join(" and "))
+    }
 }
 
 /// The collector that a run would send to if it sent to one, and whether it would.

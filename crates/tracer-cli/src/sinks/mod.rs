@@ -30,7 +30,7 @@ use tracer_report::live::Watch;
 
 use crate::{
     child::privileges,
-    config::{Otlp, Output, Wanted},
+    cli::config::{Otlp, Output, Wanted},
     console,
     threads::Threads,
 };

@@ -5,7 +5,7 @@ use opentelemetry_sdk::Resource;
 use tracer_model::Value;
 use tracer_otlp::Encoder;
 
-use crate::variables::variable;
+use crate::cli::variables::variable;
 
 /// The longest string value of an attribute, in characters, from the environment.
 pub(super) fn value_limit() -> Option<usize> {

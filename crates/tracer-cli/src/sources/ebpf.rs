@@ -8,7 +8,6 @@ use tracer_bpf::{
     Attached, Capture, Options, Stream, Timing,
     probe::{self, Obstacle},
 };
-
 use tracer_ptrace::probe::has_filter;
 
 use crate::{
@@ -99,17 +98,14 @@ impl SystemCalls {
     ///
     /// With `--strict`, if there is no seat.
     pub(super) fn prepare(config: &Config) -> Result<Self> {
-        if privileges::viewer().is_none() || !(config.failed_execs || config.unix) {
+        let Some(flags) = config.system_call_flags().filter(|_| privileges::viewer().is_some()) else {
             return Ok(Self { seat: None, unobserved: None });
-        }
+        };
         let reason = match Seat::take() {
             Ok(Some(seat)) => return Ok(Self { seat: Some(seat), unobserved: None }),
             Ok(None) => "other runs without root watch the system calls, and no more may".to_owned(),
             Err(error) => format!("cannot take a seat at the system calls: {error}"),
         };
-        let flags = [("--failed-execs", config.failed_execs), ("--unix", config.unix)];
-        let flags: Vec<_> = flags.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag).collect();
-        let flags = flags.join(" and ");
         if config.is_strict {
             bail!("the command is not started, as --strict asks: {flags}: {reason}; try again later, or run with sudo");
         }

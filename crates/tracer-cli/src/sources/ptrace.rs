@@ -1,12 +1,12 @@
 //! The ptrace source: sees the processes without any privilege, and nothing else.
 
+use std::sync::Arc;
+
 use anyhow::{Result, anyhow, bail};
 use tracer_ptrace::probe::{Facts, hazard};
 
 use super::Chosen;
 use crate::{cli::config::Config, console};
-
-use std::sync::Arc;
 
 /// Checks whether ptrace is possible.
 ///
@@ -42,14 +42,12 @@ pub(super) fn check_harmless() -> Result<()> {
 ///
 /// With `--strict`, if it cannot observe all that was asked for.
 pub(super) fn start(config: &Config, needs_environment: bool) -> Result<Chosen> {
-    let flags = [("--failed-execs", config.failed_execs), ("--unix", config.unix)];
-    let flags: Vec<_> = flags.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag).collect();
-    let unobserved = (!flags.is_empty()).then(|| format!("{}: ptrace cannot observe this", flags.join(" and ")));
+    let unobserved = config.system_call_flags().map(|flags| format!("{flags}: ptrace cannot observe this"));
     if let Some(unobserved) = &unobserved {
         if config.is_strict {
             bail!("the command is not started, as --strict asks: {unobserved}");
         }
-        console::warn(format_args!("{unobserved}"));
+        console::warn(unobserved);
     }
     let (source, stream) = tracer_ptrace::observe(needs_environment)?;
     Ok(Chosen { source: Arc::new(source), stream: Box::new(stream), unobserved, seat: None })

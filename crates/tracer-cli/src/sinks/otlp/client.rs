@@ -36,7 +36,7 @@ use tower::{ServiceExt, service_fn};
 
 use super::answer::{self, Accepted, Content, Cut, Failure, Time, innermost};
 use crate::{
-    config::{Otlp, Protocol},
+    cli::config::{Otlp, Protocol},
     console,
 };
 

@@ -28,7 +28,7 @@ use super::{
     sink::{Closing, Sink},
     spool::Spool,
 };
-use crate::config::{Otlp, Protocol, TRACES_ENDPOINT, TRACES_PATH, Url};
+use crate::cli::config::{Otlp, Protocol, TRACES_ENDPOINT, TRACES_PATH, Url};
 
 /// When more than this waits behind a batch that is tried again, the batch is saved instead.
 const PATIENCE: usize = 64 << 20;
