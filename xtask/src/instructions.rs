@@ -14,7 +14,7 @@ use crate::{cargo, root, setup};
 const COUNTED: [(&str, &str, &str, &str, u64, &str); 3] = [
     ("decoding", "tracer-bpf", "records", "decode", 30_000, "event"),
     ("the model", "tracer-bpf", "records", "model", 30_000, "event"),
-    ("the exporter", "tracer-otlp", "export", "encode", 2000, "span"),
+    ("encoding in protobuf", "tracer-otlp", "export", "encode", 2000, "span"),
 ];
 
 /// Returns the lines of a table.
