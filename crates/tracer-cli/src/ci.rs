@@ -1,7 +1,6 @@
 //! Resource attributes of a CI job, by the semantic conventions for CI/CD and VCS. They come from the variables that each
 //! system documents. One table has a row for each system with all its facts.
 
-use opentelemetry::KeyValue;
 use sha2::{Digest, Sha256};
 use tracer_model::{SpanId, TraceId, context::SpanContext, redact};
 
@@ -244,20 +243,19 @@ const SYSTEMS: [System; 10] = [
 ];
 
 /// The attributes of this CI job. Outside of CI there are none. `variable` returns a variable that is not empty.
-pub(crate) fn attributes(variable: impl Fn(&str) -> Option<String>) -> Vec<KeyValue> {
+pub(crate) fn attributes(variable: impl Fn(&str) -> Option<String>) -> Vec<(&'static str, String)> {
     let is_it = |system: &&System| {
         let (name, wanted) = system.sign;
         variable(name).is_some_and(|value| wanted.is_none_or(|wanted| wanted == value))
     };
     let Some(system) = SYSTEMS.iter().find(is_it) else { return Vec::new() };
-    let mut attributes: Vec<KeyValue> = Vec::new();
-    attributes.extend(system.provider.map(|provider| KeyValue::new(PROVIDER, provider)));
+    let mut attributes = Vec::new();
+    attributes.extend(system.provider.map(|provider| (PROVIDER, provider.to_owned())));
     for (key, source) in system.attributes {
-        if attributes.iter().all(|known| known.key.as_str() != *key)
+        if attributes.iter().all(|(known, _)| known != key)
             && let Some(value) = value(source, &variable)
         {
-            attributes
-                .push(KeyValue::new(*key, if key.ends_with("url.full") { without_password(&value) } else { value }));
+            attributes.push((*key, if key.ends_with("url.full") { without_password(&value) } else { value }));
         }
     }
     attributes
@@ -310,7 +308,7 @@ mod tests {
     fn found(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
         let variable =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        attributes(variable).into_iter().map(|pair| (pair.key.to_string(), pair.value.to_string())).collect()
+        attributes(variable).into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     #[test]

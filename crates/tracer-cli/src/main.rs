@@ -14,7 +14,6 @@ mod drain;
 mod machine;
 mod resource;
 mod run;
-mod send;
 mod sinks;
 mod sources;
 mod state;
@@ -88,10 +87,12 @@ fn main_with(arguments: &[&'static CStr], single: SingleThread) -> u8 {
 fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleThread) -> anyhow::Result<u8> {
     match args.action {
         Some(Action::Doctor) => {
-            let (otlp, is_wanted) = config::collector(&args);
-            return commands::doctor::examine(is_wanted.then_some(&otlp));
+            let (collector, is_wanted) = config::collector(&args);
+            return commands::doctor::examine(is_wanted.then_some(&collector));
         }
-        Some(Action::Send { ref files, keep }) => return send::send(files, keep, &config::collector(&args).0),
+        Some(Action::Send { ref files, keep }) => {
+            return commands::send::send(files, keep, &config::collector(&args).0);
+        }
         Some(Action::Report { file, output, trace_id }) => {
             return commands::report::report(&file, trace_id, &config::report_outputs(output)).map(|()| 0);
         }

@@ -1,12 +1,14 @@
 //! The resource of a trace: service, host and operating system, by the semantic conventions.
 
-use std::fs;
+use std::{borrow::Cow, fs};
 
 use nix::sys::utsname::uname;
-use opentelemetry::KeyValue;
-use opentelemetry_sdk::Resource;
 use percent_encoding::percent_decode_str;
-use tracer_model::expression::{RESERVED, is_reserved};
+use tracer_model::{
+    Resource, Value,
+    expression::{RESERVED, is_reserved},
+    semconv::KeyValues,
+};
 
 use crate::{ci, cli::variables::variable, console};
 
@@ -16,30 +18,35 @@ const DEFAULT_SERVICE_NAME: &str = "process-tracer";
 /// Describes this machine and service. `--service-name` wins, then `OTEL_SERVICE_NAME`, then `OTEL_RESOURCE_ATTRIBUTES`, then
 /// the detected attributes.
 pub(crate) fn resource(service_name: Option<&str>) -> Resource {
-    let mut attributes = vec![KeyValue::new("service.name", DEFAULT_SERVICE_NAME)];
+    let mut attributes = vec![text("service.name", DEFAULT_SERVICE_NAME)];
     attributes.extend(host_and_os());
-    attributes.extend(ci::attributes(variable));
+    attributes.extend(ci::attributes(variable).into_iter().map(|(key, value)| text(key, value)));
     attributes.extend(attributes_from_environment());
     attributes.extend(
         service_name
             .map(str::to_owned)
             .or_else(|| variable("OTEL_SERVICE_NAME"))
-            .map(|name| KeyValue::new("service.name", name)),
+            .map(|name| text("service.name", name)),
     );
     // If a key has several values, the last counts.
-    Resource::builder_empty().with_attributes(attributes).build()
+    attributes.into_iter().collect()
 }
 
-fn host_and_os() -> Vec<KeyValue> {
-    let mut attributes = vec![KeyValue::new("os.type", "linux"), KeyValue::new("host.arch", architecture())];
+/// An attribute that is a text.
+fn text(key: impl Into<Cow<'static, str>>, value: impl Into<String>) -> (Cow<'static, str>, Value) {
+    (key.into(), Value::String(value.into()))
+}
+
+fn host_and_os() -> KeyValues {
+    let mut attributes = vec![text("os.type", "linux"), text("host.arch", architecture())];
     if let Ok(system) = uname() {
-        attributes.push(KeyValue::new("host.name", system.nodename().to_string_lossy().into_owned()));
-        attributes.push(KeyValue::new("os.build_id", system.release().to_string_lossy().into_owned()));
+        attributes.push(text("host.name", system.nodename().to_string_lossy().into_owned()));
+        attributes.push(text("os.build_id", system.release().to_string_lossy().into_owned()));
     }
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     for (field, key) in [("NAME", "os.name"), ("VERSION_ID", "os.version"), ("PRETTY_NAME", "os.description")] {
         if let Some(value) = os_release_field(&release, field) {
-            attributes.push(KeyValue::new(key, value));
+            attributes.push(text(key, value));
         }
     }
     attributes
@@ -62,18 +69,17 @@ fn os_release_field(release: &str, field: &str) -> Option<String> {
 
 /// `OTEL_RESOURCE_ATTRIBUTES`: `key=value` pairs separated by commas, with percent-encoded values. By the specification, one
 /// malformed pair invalidates all.
-fn attributes_from_environment() -> Vec<KeyValue> {
-    let Some(text) = variable("OTEL_RESOURCE_ATTRIBUTES") else { return Vec::new() };
-    let mut attributes = parse_attributes(&text).unwrap_or_else(|pair| {
+fn attributes_from_environment() -> KeyValues {
+    let Some(pairs) = variable("OTEL_RESOURCE_ATTRIBUTES") else { return Vec::new() };
+    let mut attributes = parse_attributes(&pairs).unwrap_or_else(|pair| {
         console::warn(format_args!("OTEL_RESOURCE_ATTRIBUTES is ignored: '{pair}' is not KEY=VALUE"));
         Vec::new()
     });
-    attributes.retain(|attribute| {
-        let is_reserved = is_reserved(attribute.key.as_str());
+    attributes.retain(|(key, _)| {
+        let is_reserved = is_reserved(key);
         if is_reserved {
             console::warn(format_args!(
-                "'{}' of OTEL_RESOURCE_ATTRIBUTES is ignored: names that begin with '{RESERVED}' are process-tracer's own",
-                attribute.key
+                "'{key}' of OTEL_RESOURCE_ATTRIBUTES is ignored: names that begin with '{RESERVED}' are process-tracer's own",
             ));
         }
         !is_reserved
@@ -81,14 +87,15 @@ fn attributes_from_environment() -> Vec<KeyValue> {
     attributes
 }
 
-fn parse_attributes(text: &str) -> Result<Vec<KeyValue>, &str> {
-    text.split(',')
+fn parse_attributes(pairs: &str) -> Result<KeyValues, &str> {
+    pairs
+        .split(',')
         .map(str::trim)
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (key, value) = pair.split_once('=').ok_or(pair)?;
             let value = percent_decode_str(value.trim()).decode_utf8().map_err(|_| pair)?;
-            Ok(KeyValue::new(key.trim().to_owned(), value.into_owned()))
+            Ok(text(key.trim().to_owned(), value.into_owned()))
         })
         .collect()
 }
@@ -99,10 +106,7 @@ mod tests {
 
     #[test]
     fn resource_attributes_are_percent_decoded() {
-        assert_eq!(
-            parse_attributes("a=1, b=x%2Cy%20z,").unwrap(),
-            [KeyValue::new("a", "1"), KeyValue::new("b", "x,y z")]
-        );
+        assert_eq!(parse_attributes("a=1, b=x%2Cy%20z,").unwrap(), [text("a", "1"), text("b", "x,y z")]);
         assert_eq!(parse_attributes("a=1,nonsense"), Err("nonsense"));
     }
 

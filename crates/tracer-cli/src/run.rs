@@ -45,7 +45,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     let spool = config.spool.as_ref().map(|folder| folder.join(format!("{trace_id}-{root_span_id}.jsonl")));
     let token = format!("{:032x}", u128::from_le_bytes(seed()?));
     let facts = RunFacts { resource: &resource, spool: spool.as_deref(), root: root_span_id, token: &token };
-    let sinks = OpenSinks::open(&config.outputs, &config.otlp, &facts)?;
+    let sinks = OpenSinks::open(&config.outputs, &config.collector, &facts)?;
     let attributes = std::mem::take(&mut config.attributes);
     let chosen = sources::choose(&config, attributes.need_environment())?;
     let tracer = Tracer::new(Settings {

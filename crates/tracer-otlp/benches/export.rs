@@ -127,7 +127,7 @@ fn post(stream: &mut TcpStream, body: &[u8]) {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let (spans, encoder) = (spans(), Encoder::new(Vec::new(), None));
+    let (spans, encoder) = (spans(), Encoder::new(tracer_model::Resource::default(), None));
     let resource = ResourceAttributesWithSchema::from(&Resource::builder_empty().build());
     let request = encoder.request(&spans);
     let mut stream = TcpStream::connect(listen()).unwrap();
@@ -138,7 +138,7 @@ fn benches(criterion: &mut Criterion) {
         bencher.iter(|| spans.iter().map(|span| describe(black_box(span)).attributes.len()).sum::<usize>());
     });
     group.bench_function("encode", |bencher| bencher.iter(|| counted_encode(black_box(&spans), &encoder)));
-    group.bench_function("encode as JSON", |bencher| bencher.iter(|| encoder.json_line(black_box(&spans))));
+    group.bench_function("encode as JSON", |bencher| bencher.iter(|| encoder.json_lines(black_box(&spans))));
     group.bench_function("gzip", |bencher| bencher.iter(|| pack(black_box(&request))));
     group.bench_function("send", |bencher| bencher.iter(|| post(&mut stream, black_box(&request))));
     group.bench_function("messages of opentelemetry-proto", |bencher| {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tracer_model::{
-    Span, SpanId, TraceId, Value,
+    Resource, Span, SpanId, TraceId, Value,
     span::{Subject, UnixConnectSpan},
 };
 use tracer_otlp::Encoder;
@@ -17,7 +17,7 @@ fn main() -> io::Result<()> {
 
 /// Returns the line of a process that connects to the system's bus.
 pub(crate) fn line() -> Vec<u8> {
-    let resource = vec![("service.name".into(), Value::String("make".to_owned()))];
+    let resource = Resource::from_iter([("service.name", Value::String("make".to_owned()))]);
     let span = Span {
         trace_id: TraceId([0xaa; 16]),
         span_id: SpanId([0xbb; 8]),
@@ -29,5 +29,5 @@ pub(crate) fn line() -> Vec<u8> {
         is_repaired: false,
         subject: Subject::UnixConnect(Box::new(UnixConnectSpan { path: "/run/bus".to_owned(), error: None })),
     };
-    Encoder::new(resource, None).json_line([&span])
+    Encoder::new(resource, None).json_lines([&span])
 }

@@ -1,9 +1,24 @@
-//! OTLP: spans of the model as protobuf and as OTLP/JSON lines.
+//! OTLP in both directions: spans of the model to a collector or a file, and saved traces back.
 //!
 //! The encoder writes a span of the model straight into the bytes of a request or of a line. No message is built in between.
 //! The tests compare the result with the messages that `opentelemetry-proto` makes of the same spans.
+//!
+//! This crate knows no flags, reads no variables and prints nothing: callers pass in values, and get errors and warnings
+//! back.
 #![forbid(unsafe_code)]
 
+mod client;
+mod collector;
 mod encode;
+mod json_lines;
+pub mod message;
+pub mod retry;
+pub mod spool;
 
+pub use client::{
+    Client, OpenError,
+    answer::{Accepted, Failure},
+};
+pub use collector::{Collector, Endpoint, Protocol, Signal, Url, UrlError};
 pub use encode::Encoder;
+pub use json_lines::{JsonLines, LONGEST_LINE, Line, LineError, LineWriter};

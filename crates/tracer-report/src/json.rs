@@ -1,6 +1,5 @@
 //! Attributes as JSON.
 
-use opentelemetry::{Array, Value as ResourceValue};
 use serde_json::{Map, Value as Json};
 use tracer_model::{Value, semconv::KeyValues};
 
@@ -29,21 +28,6 @@ fn json_double(value: f64) -> Json {
         _ if value.is_finite() => Json::from(value),
         _ if value.is_nan() => Json::from("NaN"),
         _ => Json::from(if value > 0.0 { "Infinity" } else { "-Infinity" }),
-    }
-}
-
-/// The value of a resource's attribute as JSON.
-pub(crate) fn json_resource_value(value: &ResourceValue) -> Json {
-    match value {
-        ResourceValue::Bool(value) => Json::from(*value),
-        ResourceValue::I64(value) => Json::from(*value),
-        ResourceValue::F64(value) => json_double(*value),
-        ResourceValue::String(value) => Json::from(value.as_str()),
-        ResourceValue::Array(Array::Bool(values)) => Json::from(values.as_slice()),
-        ResourceValue::Array(Array::I64(values)) => Json::from(values.as_slice()),
-        ResourceValue::Array(Array::F64(values)) => values.iter().copied().map(json_double).collect(),
-        ResourceValue::Array(Array::String(values)) => values.iter().map(|value| Json::from(value.as_str())).collect(),
-        other => Json::from(other.to_string()),
     }
 }
 

@@ -37,19 +37,19 @@ pub mod files;
 pub mod formats;
 mod json;
 pub mod live;
-mod otlp_json;
 mod page;
 mod read;
 mod report;
 mod row;
+mod saved;
 mod span;
 #[cfg(test)]
 mod story;
 pub mod text;
 pub mod untrusted;
 
-pub use otlp_json::Span as SavedSpan;
 pub use read::{ReadError, SavedTrace};
 pub use report::Report;
 pub use row::{Rows, SPAN_LIMIT};
+pub use saved::Span as SavedSpan;
 pub use span::Span;

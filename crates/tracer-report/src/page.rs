@@ -1,14 +1,13 @@
 //! The page: its text, made of the files in `page/`, and the facts about a trace that it shows besides the spans.
 
-use opentelemetry_sdk::Resource;
 use serde_json::{Map, Value, json};
-use tracer_model::losses::in_words;
+use tracer_model::{Resource, losses::in_words};
 
 use crate::{
     analysis::Tree,
     columns::Columns,
     command_line::command_line,
-    json::json_resource_value,
+    json::json_value,
     row::{About, Kind, Rows},
     untrusted::Untrusted,
 };
@@ -68,8 +67,7 @@ pub(crate) fn about_now(
     now: u64,
     resource: &Resource,
 ) -> Value {
-    let resource: Map<_, _> =
-        resource.iter().map(|(key, value)| (key.to_string(), json_resource_value(value))).collect();
+    let resource: Map<_, _> = resource.iter().map(|(key, value)| (key.to_string(), json_value(value))).collect();
     json!({
         "trace_id": about.trace_id,
         "command": command_line(&about.arguments).as_ref().map_or("", Untrusted::exact),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use opentelemetry_sdk::Resource;
+use tracer_model::Resource;
 
 use crate::span::Span;
 

@@ -27,7 +27,7 @@ use tracer_model::{
     span::{ProcessSpan, Reply, Subject as ModelSubject},
 };
 
-use crate::{otlp_json, untrusted::Untrusted};
+use crate::{saved, untrusted::Untrusted};
 
 /// A span of a run or of a saved trace.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ pub(crate) struct Connection {
 #[derive(Clone, Copy, Debug)]
 enum Origin<'a> {
     Run(&'a tracer_model::Span),
-    Saved(&'a otlp_json::Span),
+    Saved(&'a saved::Span),
 }
 
 /// How a process was called.
@@ -393,8 +393,8 @@ fn arguments<'a>(texts: impl Iterator<Item = Cow<'a, str>>) -> Vec<Untrusted> {
     arguments
 }
 
-impl<'a> From<&'a otlp_json::Span> for Span<'a> {
-    fn from(span: &'a otlp_json::Span) -> Self {
+impl<'a> From<&'a saved::Span> for Span<'a> {
+    fn from(span: &'a saved::Span) -> Self {
         let subject = saved_subject(span);
         Self {
             trace: span.trace_id,
@@ -416,8 +416,8 @@ impl<'a> From<&'a otlp_json::Span> for Span<'a> {
 }
 
 /// See the module's documentation. A span without a kind is of another program, and its attributes are believed.
-fn saved_subject(span: &otlp_json::Span) -> Subject {
-    use otlp_json::Kind;
+fn saved_subject(span: &saved::Span) -> Subject {
+    use saved::Kind;
     let has = |key| span.value(key).is_some();
     if matches!(span.kind, Kind::Unspecified | Kind::Internal) && has(semconv::PROCESS_PID) {
         let is_root = has(semconv::COMPLETE) && (span.parent_id.is_none() || has(semconv::VERSION));
@@ -459,7 +459,7 @@ const KILLED_BY: &str = "killed by ";
 const EXIT_CODE: &str = "exit code ";
 
 /// Why a span of a saved trace failed.
-fn saved_failure<'a>(span: &'a otlp_json::Span, subject: &Subject) -> Cow<'a, str> {
+fn saved_failure<'a>(span: &'a saved::Span, subject: &Subject) -> Cow<'a, str> {
     if let Subject::Process(_) = subject {
         if let Some(signal) = span.message.strip_prefix(KILLED_BY) {
             return Cow::Borrowed(signal);
@@ -541,20 +541,20 @@ mod tests {
     }
 
     /// The span as a file has it, with string values of attributes cut to `limit` characters.
-    fn saved(span: &tracer_model::Span, limit: usize) -> otlp_json::Span {
+    fn saved(span: &tracer_model::Span, limit: usize) -> saved::Span {
         let description = semconv::describe(span);
-        let mut attributes: otlp_json::Attributes =
+        let mut attributes: saved::Attributes =
             description.attributes.into_iter().map(|(key, value)| (key.into_owned(), value)).collect();
         attributes.iter_mut().for_each(|(_, value)| cut(value, limit));
-        otlp_json::Span {
+        saved::Span {
             trace_id: span.trace_id,
             span_id: span.span_id,
             parent_id: span.parent_id,
             is_parent_remote: false,
             kind: match description.kind {
-                semconv::Kind::Internal => otlp_json::Kind::Internal,
-                semconv::Kind::Client => otlp_json::Kind::Client,
-                semconv::Kind::Server => otlp_json::Kind::Server,
+                semconv::Kind::Internal => saved::Kind::Internal,
+                semconv::Kind::Client => saved::Kind::Client,
+                semconv::Kind::Server => saved::Kind::Server,
             },
             name: span.name().into_owned(),
             start: nanoseconds(span.start),

@@ -5,13 +5,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use opentelemetry_sdk::Resource;
-use tracer_model::{SpanId, TraceId, Value, semconv};
+use tracer_model::{Resource, SpanId, TraceId, Value, semconv};
 
 use crate::{
-    otlp_json::{Kind, Span},
     report::Report,
     row::Rows,
+    saved::{Kind, Span},
     span,
 };
 
@@ -176,7 +175,7 @@ pub(crate) fn written(spans: &[Span], begin: impl FnOnce(Box<dyn Write + Send>) 
     for span in spans {
         report.add(&span::Span::from(span)).unwrap();
     }
-    report.finish(&Resource::builder_empty().build()).unwrap();
+    report.finish(&Resource::default()).unwrap();
     std::mem::take(&mut text.0.lock().unwrap())
 }
 

@@ -7,18 +7,16 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{
     Arg, ArgAction, Command, CommandFactory, Parser, Subcommand,
-    builder::{PossibleValuesParser, TypedValueParser},
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use tracer_model::{
     SpanId, TraceId,
     redact::{Extent, Pattern},
 };
+use tracer_otlp::{Protocol, Url};
 use tracer_report::formats;
 
-use super::{
-    collector::{Protocol, Url},
-    values::{self, Output, Parent, Shown, SourceChoice, Spool, Wait},
-};
+use super::values::{self, Output, Parent, Shown, SourceChoice, Spool, Wait};
 
 /// How to call process-tracer, one form per line.
 pub(crate) const USAGE: &str = "\
@@ -97,7 +95,7 @@ pub(crate) struct Args {
     pub(crate) endpoint: Option<Url>,
 
     /// OTLP protocol: `http/protobuf` or `grpc` [default: from OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]
-    #[arg(long, value_name = "PROTOCOL", global = true, value_enum)]
+    #[arg(long, value_name = "PROTOCOL", global = true, value_parser = protocol())]
     pub(crate) protocol: Option<Protocol>,
 
     /// Resource attribute service.name [default: from OTEL_SERVICE_NAME, else process-tracer]
@@ -196,6 +194,16 @@ fn output_help() -> String {
          in the variable separated by commas [default: otlp if an OTLP endpoint is configured, else summary]",
         formats::files()
     )
+}
+
+fn protocol() -> impl TypedValueParser<Value = Protocol> {
+    let names = Protocol::ALL.map(|protocol| {
+        PossibleValue::new(protocol.name()).help(match protocol {
+            Protocol::HttpProtobuf => "OTLP/HTTP",
+            Protocol::Grpc => "OTLP/gRPC",
+        })
+    });
+    PossibleValuesParser::new(names).map(|name| Protocol::from_name(&name).unwrap_or_default())
 }
 
 fn extent() -> impl TypedValueParser<Value = Extent> {

@@ -1,157 +1,58 @@
 //! How to reach a collector: from the flags, else from OpenTelemetry's variables.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail};
-use clap::ValueEnum;
+use anyhow::{Context, Result, bail};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
-use tracer_model::redact;
+use tracer_otlp::{Collector, Endpoint, Protocol, Signal, Url};
 
-use super::{values::one_of, variables::variable};
+use super::{values::is_not_one_of, variables::variable};
 use crate::{console, sinks::file};
 
-/// How to reach a collector.
-#[derive(Clone, Debug)]
-pub(crate) struct Otlp {
-    pub(crate) protocol: Protocol,
-    /// Complete: spans are sent to exactly this URL.
-    pub(crate) endpoint: Url,
-    /// Sent with every request.
-    pub(crate) headers: HeaderMap,
-    pub(crate) uses_gzip: bool,
-    /// Time limit for one request.
-    pub(crate) timeout: Duration,
-    /// PEM: trusted authorities besides the system's.
-    pub(crate) certificate: Option<Vec<u8>>,
-    /// PEM: our certificate chain and its key.
-    pub(crate) client_identity: Option<(Vec<u8>, Vec<u8>)>,
+/// The collector, and whether the user configured an endpoint. `protocol` and `endpoint` are those of the flags.
+pub(super) fn resolve(protocol: Option<Protocol>, endpoint: Option<&Url>) -> (Collector, bool) {
+    let protocol = protocol.unwrap_or_else(|| otel_value("PROTOCOL", protocol_of_variable).unwrap_or_default());
+    let endpoint = endpoint.cloned().map(Endpoint::base).or_else(|| otel_endpoint(protocol));
+    let is_configured = endpoint.is_some();
+    let collector = Collector {
+        protocol,
+        endpoint: endpoint.unwrap_or_else(|| Endpoint::base(protocol.default_base())),
+        headers: otel_value("HEADERS", headers).unwrap_or_default(),
+        uses_gzip: otel_value("COMPRESSION", uses_gzip).unwrap_or_default(),
+        timeout: otel_value("TIMEOUT", milliseconds).unwrap_or(Collector::DEFAULT_TIMEOUT),
+        certificate: otel_value("CERTIFICATE", read_pem),
+        client_identity: otel_value("CLIENT_CERTIFICATE", read_pem).zip(otel_value("CLIENT_KEY", read_pem)),
+    };
+    (collector, is_configured)
 }
 
-impl Otlp {
-    /// The collector, and whether the user configured an endpoint. `protocol` and `endpoint` are those of the flags.
-    pub(super) fn resolve(protocol: Option<Protocol>, endpoint: Option<&Url>) -> (Self, bool) {
-        let protocol = protocol.unwrap_or_else(|| {
-            let read = |value: &str| one_of(value).map_err(|error| anyhow!("{error}; http/protobuf is used"));
-            otel_value("PROTOCOL", read).unwrap_or_default()
-        });
-        let endpoint = match endpoint {
-            Some(base) => Some(protocol.traces(base)),
-            None => otel_endpoint(protocol),
-        };
-        let is_configured = endpoint.is_some();
-        let otlp = Self {
-            protocol,
-            endpoint: endpoint.unwrap_or_else(|| Url(protocol.default_endpoint().to_owned())),
-            headers: otel_value("HEADERS", headers).unwrap_or_default(),
-            uses_gzip: otel_value("COMPRESSION", uses_gzip).unwrap_or_default(),
-            timeout: otel_value("TIMEOUT", milliseconds).unwrap_or(DEFAULT_TIMEOUT),
-            certificate: otel_value("CERTIFICATE", read_pem),
-            client_identity: otel_value("CLIENT_CERTIFICATE", read_pem).zip(otel_value("CLIENT_KEY", read_pem)),
-        };
-        (otlp, is_configured)
-    }
-}
-
-/// An http:// or https:// URL. It can hold a password, which is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Url(String);
-
-impl Url {
-    pub(crate) fn parse(value: &str) -> Result<Self> {
-        let shown = || redact::text(value);
-        let url: http::Uri = value.parse().with_context(|| format!("'{}' is not a URL", shown()))?;
-        if !matches!(url.scheme_str(), Some("http" | "https")) {
-            bail!("'{}' is not an http:// or https:// URL", shown());
-        }
-        if url.host().is_none_or(str::is_empty) {
-            bail!("'{}' names no host", shown());
-        }
-        Ok(Self(value.trim_end_matches('/').to_owned()))
-    }
-
-    /// The URL with its password.
-    pub(crate) fn secret(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether connections to it are encrypted.
-    pub(crate) fn is_secure(&self) -> bool {
-        self.0.starts_with("https://")
-    }
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redact::text(&self.0))
-    }
-}
-
-impl fmt::Debug for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Protocol {
-    /// OTLP/HTTP
-    #[default]
-    #[value(name = "http/protobuf")]
-    HttpProtobuf,
-    /// OTLP/gRPC
-    #[value(name = "grpc")]
-    Grpc,
-}
-
-/// The path of traces below an OTLP/HTTP base URL.
-pub(crate) const TRACES_PATH: &str = "v1/traces";
-
-impl Protocol {
-    /// The name in OpenTelemetry's variables.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::HttpProtobuf => "http/protobuf",
-            Self::Grpc => "grpc",
-        }
-    }
-
-    /// Source: the OTLP exporter specification.
-    fn default_endpoint(self) -> &'static str {
-        match self {
-            Self::HttpProtobuf => "http://localhost:4318/v1/traces",
-            Self::Grpc => "http://localhost:4317",
-        }
-    }
-
-    /// The URL for traces below a base URL. gRPC has no path.
-    fn traces(self, base: &Url) -> Url {
-        if self == Self::HttpProtobuf && !base.0.ends_with(TRACES_PATH) {
-            Url(format!("{}/{TRACES_PATH}", base.0))
-        } else {
-            base.clone()
-        }
-    }
+fn protocol_of_variable(value: &str) -> Result<Protocol> {
+    let names = Protocol::ALL.map(|protocol| protocol.name().to_owned());
+    Protocol::from_name(value).with_context(|| format!("{}; http/protobuf is used", is_not_one_of(value, &names)))
 }
 
 /// Holds a complete endpoint.
 pub(crate) const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 
 /// The endpoint in OpenTelemetry's variables. The variable for traces is complete, the general one is a base URL.
-fn otel_endpoint(protocol: Protocol) -> Option<Url> {
-    for (name, is_base) in [(TRACES_ENDPOINT, false), ("OTEL_EXPORTER_OTLP_ENDPOINT", true)] {
-        let Some(mut value) = variable(name) else { continue };
+fn otel_endpoint(protocol: Protocol) -> Option<Endpoint> {
+    let read = |name| {
+        let mut value = variable(name)?;
         if protocol == Protocol::Grpc && !value.contains("://") {
             // With gRPC the scheme is optional. OTEL_EXPORTER_OTLP_INSECURE then chooses it.
             let is_insecure = otel_variable("INSECURE").is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
             value = format!("{}://{value}", if is_insecure { "http" } else { "https" });
         }
-        match Url::parse(&value) {
-            Ok(url) => return Some(if is_base { protocol.traces(&url) } else { url }),
-            Err(error) => console::warn(format_args!("{name} is ignored: {error:#}")),
-        }
+        let url = Url::parse(&value).map_err(anyhow::Error::new);
+        url.inspect_err(|error| console::warn(format_args!("{name} is ignored: {error:#}"))).ok()
+    };
+    let complete = read(TRACES_ENDPOINT);
+    // A valid URL for traces is enough. The base URL is not read, and so prints no warning.
+    match complete {
+        Some(url) => Some(Endpoint::base(protocol.default_base()).with(Signal::Traces, url)),
+        None => read("OTEL_EXPORTER_OTLP_ENDPOINT").map(Endpoint::base),
     }
-    None
 }
 
 /// A value of `OTEL_EXPORTER_OTLP_TRACES_*`, else of `OTEL_EXPORTER_OTLP_*`. An invalid value prints a warning.
@@ -194,9 +95,6 @@ fn uses_gzip(value: &str) -> Result<bool> {
     }
 }
 
-/// Source: the OTLP exporter specification.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-
 fn milliseconds(value: &str) -> Result<Duration> {
     Ok(Duration::from_millis(value.parse().with_context(|| format!("'{value}' is not a number of milliseconds"))?))
 }
@@ -208,40 +106,6 @@ fn read_pem(path: &str) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn http(value: &str) -> String {
-        Protocol::HttpProtobuf.traces(&Url::parse(value).unwrap()).secret().to_owned()
-    }
-
-    #[test]
-    fn a_base_endpoint_gets_the_path_of_traces_once() {
-        assert_eq!(http("http://localhost:4318"), "http://localhost:4318/v1/traces");
-        assert_eq!(http("https://host/otlp/"), "https://host/otlp/v1/traces");
-        assert_eq!(http("http://localhost:4318/v1/traces"), "http://localhost:4318/v1/traces");
-        let grpc = Url::parse("http://localhost:4317").unwrap();
-        assert_eq!(Protocol::Grpc.traces(&grpc).secret(), "http://localhost:4317");
-    }
-
-    #[test]
-    fn an_invalid_endpoint_names_the_reason() {
-        let error = |value| format!("{:#}", Url::parse(value).unwrap_err());
-        assert!(error("localhost:4318").contains("not an http:// or https:// URL"));
-        assert!(error("ftp://host").contains("not an http:// or https:// URL"));
-        assert!(error("http://").contains("'http://'"), "{}", error("http://"));
-        assert!(error("http://a b").contains("is not a URL"));
-    }
-
-    #[test]
-    fn the_password_of_an_endpoint_is_not_shown() {
-        let url = Url::parse("https://me:hunter2@host/?token=abc").unwrap();
-        for shown in [url.to_string(), format!("{url:?}")] {
-            assert!(shown.contains("@host") && !shown.contains("hunter2") && !shown.contains("abc"), "{shown}");
-        }
-        for wrong in ["ftp://me:hunter2@host", "https://me:hunter2@", "https://me:hunter2@a b"] {
-            let error = format!("{:#}", Url::parse(wrong).unwrap_err());
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-    }
 
     #[test]
     fn headers_are_percent_decoded_and_malformed_ones_are_refused() {

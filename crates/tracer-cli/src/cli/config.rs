@@ -11,16 +11,18 @@ use tracer_model::{
     expression::{Attribute, Attributes},
     redact::{Pattern, Policy, Redactor},
 };
+use tracer_otlp::Collector;
 use tracer_report::formats::Text;
 
 use super::{
     args::Args,
+    collector,
     origin::{Origin, Origins},
     values::{Parent, Shown, Spool},
     variables::variable,
 };
 pub(crate) use super::{
-    collector::{Otlp, Protocol, TRACES_ENDPOINT, TRACES_PATH, Url},
+    collector::TRACES_ENDPOINT,
     values::{Output, SourceChoice, Wait},
 };
 use crate::{child::user::User, ci, console, state};
@@ -35,7 +37,7 @@ pub(crate) struct Config {
     pub(crate) parent_id: Option<SpanId>,
     pub(crate) attributes: Attributes,
     pub(crate) outputs: Vec<Wanted>,
-    pub(crate) otlp: Otlp,
+    pub(crate) collector: Collector,
     /// `None`: OpenTelemetry's variables decide.
     pub(crate) service_name: Option<String>,
     /// `None`: the user of process-tracer.
@@ -81,14 +83,14 @@ impl Config {
             bail!("no command to run; usage: process-tracer [OPTIONS] -- COMMAND [ARGS]...");
         }
         let (trace_id, parent_id) = trace_context(&args, origins)?;
-        let (outputs, otlp) = outputs(&args);
+        let (outputs, collector) = outputs(&args);
         let wanted = |output| Wanted { is_optional: !is_asked_for(&output, &args, origins), output };
         Ok(Self {
             trace_id,
             parent_id,
             attributes: args.attribute.iter().map(|text| Attribute::compile(text)).collect::<Result<_, _>>()?,
             outputs: outputs.into_iter().map(wanted).collect(),
-            otlp,
+            collector,
             user: user(&args, origins)?,
             source: args.source,
             wait: args.wait,
@@ -121,10 +123,10 @@ impl Config {
 }
 
 /// The collector that a run would send to if it sent to one, and whether it would.
-pub(crate) fn collector(args: &Args) -> (Otlp, bool) {
-    let (outputs, otlp) = outputs(args);
+pub(crate) fn collector(args: &Args) -> (Collector, bool) {
+    let (outputs, collector) = outputs(args);
     let is_wanted = outputs.contains(&Output::Otlp);
-    (otlp, is_wanted)
+    (collector, is_wanted)
 }
 
 /// The outputs of `process-tracer report`. The default is the summary.
@@ -198,8 +200,8 @@ fn is_asked_for(output: &Output, args: &Args, origins: &Origins) -> bool {
     }
 }
 
-fn outputs(args: &Args) -> (Vec<Output>, Otlp) {
-    let (otlp, is_configured) = Otlp::resolve(args.protocol, args.endpoint.as_ref());
+fn outputs(args: &Args) -> (Vec<Output>, Collector) {
+    let (collector, is_configured) = collector::resolve(args.protocol, args.endpoint.as_ref());
     let mut outputs = Vec::new();
     for output in &args.output {
         if !outputs.contains(output) {
@@ -227,7 +229,7 @@ fn outputs(args: &Args) -> (Vec<Output>, Otlp) {
     if let Some(file) = variable("GITHUB_STEP_SUMMARY").filter(|_| !args.quiet) {
         outputs.push(Output::JobSummary(file.into()));
     }
-    (outputs, otlp)
+    (outputs, collector)
 }
 
 /// The output of a run without `--output`.

@@ -167,11 +167,6 @@ pub(super) fn shown(value: &str) -> Result<Shown> {
 }
 
 /// Reads the name of a value. `origin` reports an invalid flag in the same words.
-pub(super) fn one_of<T: ValueEnum>(value: &str) -> Result<T> {
-    let names = T::value_variants().iter().filter_map(T::to_possible_value).map(|name| name.get_name().to_owned());
-    T::from_str(value, false).map_err(|_| anyhow!(is_not_one_of(value, &names.collect::<Vec<_>>())))
-}
-
 pub(super) fn is_not_one_of(value: &str, names: &[String]) -> String {
     match names {
         [name] => format!("'{value}' is not {name}"),

@@ -8,20 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use nix::sys::resource::{Resource, getrlimit};
 use tracer_bpf::{
     Attached, Capture, Options,
     probe::{CAP_BPF, CAP_PERFMON, Facts, MEMLOCK_FREE, Obstacle, has_capability},
 };
+use tracer_otlp::{Client, Collector, Signal, Url};
 use tracer_ptrace::probe;
 use tracer_report::untrusted::visible;
 
 use crate::{
     child::privileges,
-    cli::config::{Otlp, Url},
-    console::is_coloured,
-    sinks::otlp,
+    console::{self, is_coloured},
 };
 
 /// The exit status if this machine cannot trace.
@@ -81,10 +80,11 @@ impl Machine {
 /// # Errors
 ///
 /// stdout cannot be written.
-pub(crate) fn examine(collector: Option<&Otlp>) -> Result<u8> {
+pub(crate) fn examine(collector: Option<&Collector>) -> Result<u8> {
     let machine = Machine::look();
     let attempt = machine.facts.obstacles().is_empty().then(load);
-    let asked = collector.map(|otlp| (&otlp.endpoint, ask(otlp)));
+    let endpoint = collector.map(|collector| collector.url(Signal::Traces));
+    let asked = endpoint.as_ref().zip(collector.map(ask));
     let rows = rows(&machine, attempt, asked);
     stdout().lock().write_all(render(&rows, is_coloured(&stdout())).as_bytes()).context("cannot write to stdout")?;
     Ok(if rows.iter().all(|row| row.remedy.is_none()) { 0 } else { EXIT_SICK })
@@ -102,10 +102,14 @@ fn load() -> Result<Duration, String> {
 /// How long the answer took, with a warning if there is one.
 type Answer = Result<(Duration, Option<String>), String>;
 
-fn ask(otlp: &Otlp) -> Answer {
+/// Sends a request without spans.
+fn ask(collector: &Collector) -> Answer {
     let started = Instant::now();
-    let warning = otlp::check(otlp).map_err(|error| error.to_string())?;
-    Ok((started.elapsed(), warning.map(|warning| warning.to_string())))
+    let client = Client::open(collector, console::warn).map_err(|error| format!("{:#}", Error::new(error)))?;
+    let answer = client.export(Signal::Traces, &Vec::new().into(), &|| None);
+    client.close();
+    let accepted = answer.map_err(|failure| failure.to_string())?;
+    Ok((started.elapsed(), accepted.warning))
 }
 
 fn rows(machine: &Machine, attempt: Option<Result<Duration, String>>, asked: Option<(&Url, Answer)>) -> Vec<Row> {

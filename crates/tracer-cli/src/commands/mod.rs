@@ -5,3 +5,4 @@ pub(crate) mod doctor;
 pub(crate) mod packaging;
 pub(crate) mod report;
 mod saved;
+pub(crate) mod send;

@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Error, Result, anyhow};
-use opentelemetry_sdk::Resource;
-use tracer_model::TraceId;
+use tracer_model::{Resource, TraceId};
+use tracer_otlp::LineError;
 use tracer_report::{ReadError, SavedTrace, Span};
 
 use crate::{
@@ -28,7 +28,7 @@ pub(super) fn read(
     mut take: impl FnMut(&Span<'_>) -> Result<()>,
 ) -> Result<Resource> {
     let explain = |error| explain(error, path, trace);
-    let file = file::read(path).map_err(|error| explain(error.into()))?;
+    let file = file::read(path).map_err(|error| explain(LineError::from(error).into()))?;
     let total = file.metadata().map_or(0, |metadata| metadata.len());
     let mut progress = Progress::default();
     let file = Watched { file, path, done: 0, total, progress: &mut progress };
@@ -48,11 +48,13 @@ fn explain(error: ReadError, path: &Path, trace: Option<TraceId>) -> Error {
     let shown = path.display();
     let list = |traces: &[TraceId]| traces.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match error {
-        ReadError::Io(error) => Error::new(error).context(format!("cannot read '{shown}'")),
-        ReadError::Malformed { line, source } => {
+        ReadError::Line(LineError::Io(error)) => Error::new(error).context(format!("cannot read '{shown}'")),
+        ReadError::Line(LineError::Malformed { line, source, .. }) => {
             Error::new(source).context(format!("'{shown}', line {line}: not OTLP/JSON, as -o FILE.jsonl writes it"))
         }
-        ReadError::LongLine { .. } => anyhow!("'{shown}': {error}; a saved trace has shorter lines"),
+        ReadError::Line(error @ LineError::TooLong { .. }) => {
+            anyhow!("'{shown}': {error}; a saved trace has shorter lines")
+        }
         ReadError::SeveralTraces(traces) => {
             anyhow!("'{shown}' has {} traces; choose one with report --trace-id ID: {}", traces.len(), list(&traces))
         }

@@ -3,12 +3,11 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
-use opentelemetry_sdk::Resource;
-use tracer_model::{Span, SpanId};
+use tracer_model::{Resource, Span, SpanId};
 use tracer_report::live::{Live, Watch};
 
 use super::{
-    otel,
+    encoder,
     queue::{Queue, Undelivered},
     sink::{Closing, Sink},
 };
@@ -21,7 +20,7 @@ pub(super) struct LiveSink {
 impl LiveSink {
     /// Begins to listen, and says where.
     pub(super) fn open(address: SocketAddr, token: &str, root: SpanId, resource: &Resource) -> Result<Self> {
-        let live = Live::open(address, token, root, resource, otel::value_limit())
+        let live = Live::open(address, token, root, resource, encoder::value_limit())
             .with_context(|| format!("cannot serve the live page at {address}"))?;
         console::say(format_args!("the trace so far is at {}", live.url()));
         Ok(Self { live })

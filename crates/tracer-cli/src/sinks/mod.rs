@@ -1,16 +1,15 @@
 //! Where finished spans go. Each sink has a queue and a thread of its own: whatever a collector, a disk or a terminal
 //! does, it holds up neither the command nor the draining of its events.
 
+mod encoder;
 pub(crate) mod file;
 mod json_lines;
 mod live;
-mod otel;
-pub(crate) mod otlp;
+mod otlp;
 mod queue;
 mod report;
 pub(crate) mod report_file;
 mod sink;
-mod spool;
 
 use std::{
     any::Any,
@@ -24,13 +23,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use opentelemetry_sdk::Resource;
-use tracer_model::{Span, SpanId};
+use tracer_model::{Resource, Span, SpanId};
+use tracer_otlp::Collector;
 use tracer_report::live::Watch;
 
 use crate::{
     child::privileges,
-    cli::config::{Otlp, Output, Wanted},
+    cli::config::{Output, Wanted},
     console,
     threads::Threads,
 };
@@ -39,7 +38,6 @@ pub(crate) use self::queue::Undelivered;
 use self::{
     queue::Queue,
     sink::{Closing, Sink},
-    spool::Spool,
 };
 
 /// What came of one sink.
@@ -76,14 +74,11 @@ impl OpenSinks {
     /// # Errors
     ///
     /// What cannot be opened; a warning if it is optional.
-    pub(crate) fn open(wanted: &[Wanted], otlp: &Otlp, run: &RunFacts<'_>) -> Result<Self> {
+    pub(crate) fn open(wanted: &[Wanted], collector: &Collector, run: &RunFacts<'_>) -> Result<Self> {
         let resource = run.resource;
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
-                Output::Otlp => {
-                    let spool = Spool::new(run.spool.map(Path::to_owned), resource);
-                    Box::new(otlp::OtlpSink::open(otlp, resource, spool)?)
-                }
+                Output::Otlp => Box::new(otlp::OtlpSink::open(collector, resource, run.spool)?),
                 Output::Text(text) => Box::new(report::TextSink::new(*text)),
                 Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
                 Output::Live(address) => Box::new(live::LiveSink::open(*address, run.token, run.root, resource)?),

@@ -425,7 +425,7 @@ pub(super) mod tests {
             texts(b"\xff".repeat(2000).as_slice()),
             texts("ü".repeat(2000).as_bytes()),
         ];
-        let encoder = tracer_otlp::Encoder::new(Vec::new(), None);
+        let encoder = tracer_otlp::Encoder::new(tracer_model::Resource::default(), None);
         let empty = encoder.request([]).len();
         let size = |span: &Span| encoder.request([span]).len() - empty;
         let sizes: Vec<_> = spans.iter().map(|span| (size(span), encoded_size(span))).collect();

@@ -7,8 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use opentelemetry_sdk::Resource;
-use tracer_model::Span;
+use tracer_model::{Resource, Span};
 use tracer_report::{
     SPAN_LIMIT, Span as ReportSpan,
     formats::{Format, Text},
@@ -16,7 +15,7 @@ use tracer_report::{
 };
 
 use super::{
-    file, otel,
+    encoder, file,
     queue::{Queue, Undelivered},
     report_file::ReportFile,
     sink::{Closing, Sink},
@@ -84,7 +83,7 @@ impl ReportSink {
         Ok(Self {
             path: path.to_owned(),
             resource: resource.clone(),
-            value_limit: otel::value_limit(),
+            value_limit: encoder::value_limit(),
             writer: Ok(ReportFile::create(format, path)?),
             has_spans: false,
         })

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use opentelemetry_sdk::Resource;
+use tracer_model::Resource;
 use tracer_report::{Report, files, formats::Format};
 
 use super::file::Draft;

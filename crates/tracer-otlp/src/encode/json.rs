@@ -2,16 +2,23 @@
 
 use super::writer::{Field, Writer};
 
-/// An object under construction.
+/// A line under construction, and the lines before it.
 #[derive(Debug)]
 pub(super) struct Json(Vec<u8>);
 
 impl Json {
-    pub(super) fn begin() -> Self {
-        Self(vec![b'{'])
+    /// Begins a line after those.
+    pub(super) fn begin(mut lines: Vec<u8>) -> Self {
+        lines.push(b'{');
+        Self(lines)
     }
 
-    /// Ends the object and its line.
+    /// Bytes so far.
+    pub(super) fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Ends the line.
     pub(super) fn end(mut self) -> Vec<u8> {
         self.0.extend_from_slice(b"}\n");
         self.0
@@ -24,22 +31,24 @@ impl Json {
         }
     }
 
-    fn name(&mut self, Field(_, name): Field) {
+    fn name(&mut self, field: Field) {
         self.comma();
+        self.0.extend_from_slice(field.name.as_bytes());
+    }
+
+    fn number(&mut self, number: impl itoa::Integer) {
+        self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    fn quoted(&mut self, number: impl itoa::Integer) {
         self.0.push(b'"');
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
+        self.number(number);
+        self.0.push(b'"');
     }
 
     fn serialized(&mut self, value: &(impl serde::Serialize + ?Sized)) {
-        // Writing these types to memory cannot fail.
+        // Writing texts and numbers to memory cannot fail.
         let _ = serde_json::to_writer(&mut self.0, value);
-    }
-
-    fn quoted(&mut self, number: impl serde::Serialize) {
-        self.0.push(b'"');
-        self.serialized(&number);
-        self.0.push(b'"');
     }
 }
 
@@ -86,7 +95,7 @@ impl Writer for Json {
 
     fn fixed32(&mut self, field: Field, number: u32) {
         self.name(field);
-        self.serialized(&number);
+        self.number(number);
     }
 
     fn uint32(&mut self, field: Field, number: u32) {
@@ -99,7 +108,7 @@ impl Writer for Json {
 
     fn one_bool(&mut self, field: Field, is_true: bool) {
         self.name(field);
-        self.serialized(&is_true);
+        self.0.extend_from_slice(if is_true { b"true" } else { b"false" });
     }
 
     fn one_int(&mut self, field: Field, number: i64) {
@@ -107,9 +116,14 @@ impl Writer for Json {
         self.quoted(number);
     }
 
-    /// A number that JSON does not have is `null`: `opentelemetry-proto` reads no other form of it.
+    /// JSON has no number that is not finite. protobuf's JSON mapping has texts for them.
     fn one_double(&mut self, field: Field, number: f64) {
         self.name(field);
-        self.serialized(&number);
+        match number {
+            f64::INFINITY => self.0.extend_from_slice(br#""Infinity""#),
+            f64::NEG_INFINITY => self.0.extend_from_slice(br#""-Infinity""#),
+            number if number.is_nan() => self.0.extend_from_slice(br#""NaN""#),
+            number => self.serialized(&number),
+        }
     }
 }

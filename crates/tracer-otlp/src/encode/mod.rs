@@ -7,7 +7,9 @@ mod protobuf;
 mod span;
 mod writer;
 
-use tracer_model::{Span, semconv::KeyValues};
+use std::{cell::Cell, iter};
+
+use tracer_model::{Resource, Span};
 
 use json::Json;
 use protobuf::Protobuf;
@@ -15,23 +17,23 @@ use protobuf::Protobuf;
 /// Encodes spans of one trace for one resource.
 ///
 /// ```
-/// use tracer_model::Value;
+/// use tracer_model::{Resource, Value};
 /// use tracer_otlp::Encoder;
 ///
-/// let resource = vec![("service.name".into(), Value::String("make".to_owned()))];
-/// let line = Encoder::new(resource, None).json_line([]);
+/// let resource = Resource::from_iter([("service.name", Value::String("make".to_owned()))]);
+/// let line = Encoder::new(resource, None).json_lines([]);
 /// assert!(line.starts_with(br#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":"#));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Encoder {
-    resource: KeyValues,
+    resource: Resource,
     value_limit: Option<usize>,
 }
 
 impl Encoder {
     /// An encoder for spans of this resource. `value_limit` is the longest string value of a span attribute, in characters.
     #[must_use]
-    pub fn new(resource: KeyValues, value_limit: Option<usize>) -> Self {
+    pub fn new(resource: Resource, value_limit: Option<usize>) -> Self {
         Self { resource, value_limit }
     }
 
@@ -39,19 +41,31 @@ impl Encoder {
     #[must_use]
     pub fn request<'a>(&self, spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8> {
         let mut writer = Protobuf::default();
-        self.write(&mut writer, spans);
+        span::write_traces(&mut writer, &self.resource, spans, self.value_limit, |_| ());
         writer.into_bytes()
     }
 
-    /// One line of OTLP/JSON, with its newline: a `TracesData`, as the file exporter specification has it.
+    /// Lines of OTLP/JSON, each with its newline: `TracesData`, as the file exporter specification has it. Several lines, if
+    /// one would be long.
     #[must_use]
-    pub fn json_line<'a>(&self, spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8> {
-        let mut writer = Json::begin();
-        self.write(&mut writer, spans);
-        writer.end()
-    }
-
-    fn write<'a>(&self, writer: &mut impl writer::Writer, spans: impl IntoIterator<Item = &'a Span>) {
-        span::write_traces(writer, &self.resource, spans, self.value_limit);
+    pub fn json_lines<'a>(&self, spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8> {
+        let mut spans = spans.into_iter().peekable();
+        let mut lines = Vec::new();
+        loop {
+            let mut writer = Json::begin(lines);
+            let (start, size) = (writer.size(), Cell::new(0));
+            let of_line = iter::from_fn(|| if size.get() < FULL_LINE { spans.next() } else { None });
+            span::write_traces(&mut writer, &self.resource, of_line, self.value_limit, |writer| {
+                size.set(writer.size() - start);
+            });
+            lines = writer.end();
+            if spans.peek().is_none() {
+                return lines;
+            }
+        }
     }
 }
+
+/// A line of so many bytes gets no more spans. The Collector's file receiver loses a line of more than 1 MiB, and the last
+/// span of a line can be long.
+const FULL_LINE: usize = 256 << 10;

@@ -20,8 +20,8 @@ impl Protobuf {
         self.0
     }
 
-    fn key(&mut self, Field(number, _): Field, wire_type: u32) {
-        self.varint(u64::from(number << 3 | wire_type));
+    fn key(&mut self, field: Field, wire_type: u32) {
+        self.varint(u64::from(field.number << 3 | wire_type));
     }
 
     fn varint(&mut self, number: u64) {
@@ -121,14 +121,14 @@ impl Writer for Protobuf {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::writer::field, *};
 
     #[test]
     fn lengths_of_every_width_precede_their_message() {
         for size in [0, 1, 125, 126, 127, 128, 16_380, 16_384, 2_097_152] {
             let text = "x".repeat(size);
             let mut writer = Protobuf::default();
-            writer.message(Field(1, ""), |writer| writer.one_string(Field(2, ""), &text));
+            writer.message(field!(1, "outer"), |writer| writer.one_string(field!(2, "inner"), &text));
             let inner = [prost_varint(size), text.into_bytes()].concat();
             let expected = [vec![0x0a], prost_varint(inner.len() + 1), vec![0x12], inner].concat();
             assert!(writer.into_bytes() == expected, "{size}");

@@ -1,8 +1,21 @@
 //! What a format must be able to write.
 
-/// A field of a message: its number in protobuf, and its name in JSON.
+/// A field of a message. [`field!`] makes one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field(pub(super) u32, pub(super) &'static str);
+pub(super) struct Field {
+    /// Its number in protobuf.
+    pub(super) number: u32,
+    /// Its name in JSON, with the quotes and the colon.
+    pub(super) name: &'static str,
+}
+
+/// `field!(NUMBER, "name")`.
+macro_rules! field {
+    ($number:literal, $name:literal) => {
+        Field { number: $number, name: concat!("\"", $name, "\":") }
+    };
+}
+pub(super) use field;
 
 /// Writes the fields of a message, in the order of the message's definition.
 ///

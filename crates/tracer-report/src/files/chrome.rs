@@ -7,9 +7,8 @@ use std::{
     io::{self, Write},
 };
 
-use opentelemetry_sdk::Resource;
 use serde_json::{Value, json};
-use tracer_model::{SpanId, semconv::KeyValues};
+use tracer_model::{Resource, SpanId, semconv::KeyValues};
 
 use crate::{json::json_object, report::Report, span::Span};
 
@@ -161,11 +160,11 @@ fn arguments(span: &Span<'_>, attributes: &KeyValues) -> Value {
 mod tests {
     use super::*;
     use crate::{
-        otlp_json::{self, Link},
+        saved::{self, Link},
         story::{story, written},
     };
 
-    fn trace(spans: &[otlp_json::Span]) -> Value {
+    fn trace(spans: &[saved::Span]) -> Value {
         serde_json::from_slice(&written(spans, |to| Box::new(Events::begin(to).unwrap()))).unwrap()
     }
 

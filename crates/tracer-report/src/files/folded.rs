@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use opentelemetry_sdk::Resource;
+use tracer_model::Resource;
 
 use crate::{
     analysis::Tree,

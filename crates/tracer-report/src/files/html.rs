@@ -6,8 +6,8 @@ use std::io::{self, Write};
 
 use base64::{engine::general_purpose::STANDARD, write::EncoderWriter};
 use flate2::{Compression, write::GzEncoder};
-use opentelemetry_sdk::Resource;
 use serde_json::Value;
+use tracer_model::Resource;
 
 use crate::{
     columns::Columns,

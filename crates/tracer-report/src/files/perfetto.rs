@@ -9,9 +9,8 @@ use std::{
     io::{self, Write},
 };
 
-use opentelemetry_sdk::Resource;
 use prost::Message;
-use tracer_model::{SpanId, Value};
+use tracer_model::{Resource, SpanId, Value};
 
 use crate::{
     report::Report,
@@ -204,7 +203,7 @@ fn annotated(value: &Value) -> DebugAnnotation {
 mod tests {
     use super::*;
     use crate::{
-        otlp_json::Link,
+        saved::Link,
         story::{story, written},
     };
 

@@ -7,10 +7,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use opentelemetry_sdk::Resource;
 use serde_json::json;
 use tokio::sync::watch;
-use tracer_model::{Span as RunSpan, SpanId};
+use tracer_model::{Resource, Span as RunSpan, SpanId};
 
 use super::usage::{add_current_usage, is_initial_pid_namespace};
 use crate::{

@@ -27,9 +27,8 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use opentelemetry_sdk::Resource;
 use tokio::{sync::watch, task::JoinSet};
-use tracer_model::{Span, SpanId};
+use tracer_model::{Resource, Span, SpanId};
 
 use super::{
     desk::{Desk, Message, News, Watch, pulse},

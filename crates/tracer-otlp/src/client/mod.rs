@@ -1,16 +1,17 @@
-//! One request to a collector, over OTLP/HTTP or OTLP/gRPC.
+//! A client for a collector, over OTLP/HTTP or OTLP/gRPC. One client serves all signals.
 //!
-//! Not by opentelemetry-otlp's exporter: it takes the SDK's spans alone, so that a file could not be sent, and keeps to itself
-//! what delivery rests on: rejected spans over gRPC, status codes, and when to try again.
+//! The exporter of `opentelemetry-otlp` does not fit. It accepts only spans of the SDK, so a file could not be sent. It does
+//! not report the facts that delivery needs: rejected spans over gRPC, status codes, and when to try again.
+
+pub(crate) mod answer;
 
 use std::{
     cell::Cell,
     future::ready,
-    io::Write,
+    io::{self, Write},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
@@ -18,7 +19,6 @@ use base64::{
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, StatusCode, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Full};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::{
     Message,
     bytes::{BufMut, Bytes},
@@ -30,128 +30,180 @@ use tonic::{
     client::Grpc,
     codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::MetadataMap,
-    transport::{Channel, ClientTlsConfig, Endpoint},
+    transport::{Channel, ClientTlsConfig},
 };
 use tower::{ServiceExt, service_fn};
 
-use super::answer::{self, Accepted, Content, Cut, Failure, Time, innermost};
+use self::answer::{Accepted, Content, Cut, Failure, Time, innermost};
 use crate::{
-    cli::config::{Otlp, Protocol},
-    console,
+    collector::{Collector, Endpoint, Protocol, Signal, Url},
+    message::ExportResponse,
 };
 
-/// Says who we are to whoever reads a collector's log.
+/// Our name in the log of a collector.
 const USER_AGENT: &str = concat!("process-tracer/", env!("CARGO_PKG_VERSION"));
 
+/// Why a client cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot export to {endpoint}")]
+pub struct OpenError {
+    endpoint: Url,
+    source: SetupError,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SetupError {
+    #[error(transparent)]
+    Runtime(#[from] io::Error),
+    #[error("cannot set up HTTP")]
+    Http(#[from] reqwest::Error),
+    #[error(transparent)]
+    Grpc(#[from] tonic::transport::Error),
+}
+
 /// A way to a collector.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use tracer_otlp::{Client, Collector, Endpoint, Failure, Protocol, Signal, Url};
+///
+/// // Nothing listens at this port.
+/// let endpoint = Endpoint::base(Url::parse("http://127.0.0.1:9")?);
+/// let collector = Collector { timeout: Duration::from_secs(1), ..Collector::new(Protocol::HttpProtobuf, endpoint) };
+/// let client = Client::open(&collector, |warning| println!("{warning}"))?;
+/// let answer = client.export(Signal::Traces, &Vec::new().into(), &|| None);
+/// assert!(matches!(answer, Err(Failure::Unreachable(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
-pub(super) struct Client {
+pub struct Client {
     runtime: Runtime,
     transport: Transport,
-    /// Longest time for one request.
+    headers: HeaderMap,
+    uses_gzip: bool,
+    /// The longest time for one request.
     timeout: Duration,
 }
 
 #[derive(Debug)]
 enum Transport {
-    Http { client: reqwest::Client, url: String, headers: HeaderMap, uses_gzip: bool },
-    Grpc { channel: Channel, headers: HeaderMap, uses_gzip: bool },
+    Http { client: reqwest::Client, endpoint: Endpoint },
+    Grpc(Channel),
 }
 
 impl Client {
-    /// Prepares a client. Connects when there is something to send.
-    pub(super) fn open(otlp: &Otlp) -> Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let entered = runtime.enter();
-        let transport = match otlp.protocol {
-            Protocol::HttpProtobuf => http(otlp),
-            Protocol::Grpc => grpc(otlp),
-        }
-        .with_context(|| format!("cannot export to {}", otlp.endpoint))?;
-        drop(entered);
-        Ok(Self { runtime, transport, timeout: otlp.timeout })
+    /// Prepares a client. It connects when there is something to send. Calls `warn` if a certificate is ignored.
+    ///
+    /// # Errors
+    ///
+    /// HTTP, TLS or a thread cannot be set up.
+    pub fn open(collector: &Collector, mut warn: impl FnMut(String)) -> Result<Self, OpenError> {
+        let mut open = || -> Result<Self, SetupError> {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let entered = runtime.enter();
+            let transport = match collector.protocol {
+                Protocol::HttpProtobuf => http(collector, &mut warn)?,
+                Protocol::Grpc => Transport::Grpc(grpc(collector, &mut warn)?),
+            };
+            drop(entered);
+            let Collector { headers, uses_gzip, timeout, .. } = collector.clone();
+            Ok(Self { runtime, transport, headers, uses_gzip, timeout })
+        };
+        open().map_err(|source| OpenError { endpoint: collector.url(Signal::Traces), source })
     }
 
-    /// Sends a request and waits for its answer. `deadline` is checked now and then, since it may come up meanwhile.
-    pub(super) fn export(&self, request: &Bytes, deadline: &dyn Fn() -> Option<Instant>) -> Result<Accepted, Failure> {
+    /// Sends a request and waits for its answer. It asks for the `deadline` several times a second, because a deadline can be
+    /// set while the request is under way.
+    ///
+    /// # Errors
+    ///
+    /// The collector did not accept the request.
+    pub fn export(
+        &self,
+        signal: Signal,
+        request: &Bytes,
+        deadline: &dyn Fn() -> Option<Instant>,
+    ) -> Result<Accepted, Failure> {
         let time = &Time { limit: Instant::now() + self.timeout, deadline };
+        let (headers, request) = (self.headers.clone(), request.clone());
         self.runtime.block_on(async {
             match &self.transport {
-                Transport::Http { client, url, headers, uses_gzip } => {
-                    post(client, url, headers.clone(), *uses_gzip, request.clone(), time).await
+                Transport::Http { client, endpoint } => {
+                    let url = endpoint.url(signal, Protocol::HttpProtobuf);
+                    post(client, url.secret(), headers, self.uses_gzip, request, time).await
                 }
-                Transport::Grpc { channel, headers, uses_gzip } => {
-                    call(channel, headers.clone(), *uses_gzip, request.clone(), time).await
-                }
+                Transport::Grpc(channel) => call(channel, signal, headers, self.uses_gzip, request, time).await,
             }
         })
     }
 
-    /// Not waited for: a resolver's thread that hangs would hold up the exit.
-    pub(super) fn close(self) {
+    /// Closes the connections, and does not wait. A resolver that hangs would hold up the exit.
+    pub fn close(self) {
         drop(self.transport);
         self.runtime.shutdown_background();
     }
 }
 
-fn http(otlp: &Otlp) -> Result<Transport> {
-    // The provider is the process's own; a second call finds it there.
+fn http(collector: &Collector, warn: &mut dyn FnMut(String)) -> Result<Transport, SetupError> {
+    // There is one provider in a process. The second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let trusted = otlp.certificate.as_ref().and_then(|pem| {
+    let trusted = collector.certificate.as_ref().and_then(|pem| {
         let read = Certificate::from_pem_bundle(pem);
-        read.inspect_err(|error| console::warn(format_args!("the CA certificate is ignored: {error}"))).ok()
+        read.inspect_err(|error| warn(format!("the CA certificate is ignored: {error}"))).ok()
     });
-    let client = http_client(otlp, |client| match &trusted {
-        // Without TLS none is needed, and a slim container has none.
-        _ if !otlp.endpoint.is_secure() => client.tls_certs_only([]),
+    let identity = collector.client_identity.as_ref().and_then(|(certificate, key)| {
+        let read = Identity::from_pem(&[key.as_slice(), b"\n", certificate].concat());
+        read.inspect_err(|error| warn(format!("the client certificate is ignored: {error}"))).ok()
+    });
+    let client = http_client(identity.clone(), |client| match &trusted {
+        // Plain HTTP needs no authorities, and a slim container has none.
+        _ if !collector.endpoint.is_secure() => client.tls_certs_only([]),
         Some(trusted) => client.tls_certs_merge(trusted.iter().cloned()),
         None => client,
     });
     let client = match (client, trusted) {
-        // Without the system's authorities there are still those.
-        (Err(_), Some(trusted)) => http_client(otlp, |client| client.tls_certs_only(trusted)),
+        // The system has no authorities, but the user gave some.
+        (Err(_), Some(trusted)) => http_client(identity, |client| client.tls_certs_only(trusted)),
         (client, _) => client,
     };
-    let client = client.context("cannot set up HTTP")?;
-    let (url, headers) = (otlp.endpoint.secret().to_owned(), otlp.headers.clone());
-    Ok(Transport::Http { client, url, headers, uses_gzip: otlp.uses_gzip })
+    Ok(Transport::Http { client: client?, endpoint: collector.endpoint.clone() })
 }
 
-fn http_client(otlp: &Otlp, trust: impl FnOnce(ClientBuilder) -> ClientBuilder) -> reqwest::Result<reqwest::Client> {
-    // A redirected POST becomes a GET, and whatever page answers that would count as delivery.
-    let mut client = trust(reqwest::Client::builder().user_agent(USER_AGENT).redirect(Policy::none()));
-    if let Some((certificate, key)) = &otlp.client_identity {
-        let pem = [key.as_slice(), b"\n", certificate].concat();
-        match Identity::from_pem(&pem) {
-            Ok(identity) => client = client.identity(identity),
-            Err(error) => console::warn(format_args!("the client certificate is ignored: {error}")),
-        }
+fn http_client(
+    identity: Option<Identity>,
+    trust: impl FnOnce(ClientBuilder) -> ClientBuilder,
+) -> reqwest::Result<reqwest::Client> {
+    // After a redirect, a POST becomes a GET. Any page that answers the GET would count as delivery.
+    let client = trust(reqwest::Client::builder().user_agent(USER_AGENT).redirect(Policy::none()));
+    match identity {
+        Some(identity) => client.identity(identity),
+        None => client,
     }
-    client.build()
+    .build()
 }
 
-fn grpc(otlp: &Otlp) -> Result<Transport> {
-    let mut endpoint = Endpoint::from_shared(otlp.endpoint.secret().to_owned())?.user_agent(USER_AGENT)?;
-    if otlp.endpoint.is_secure() {
+fn grpc(collector: &Collector, warn: &mut dyn FnMut(String)) -> Result<Channel, SetupError> {
+    let url = collector.url(Signal::Traces);
+    let mut endpoint = tonic::transport::Endpoint::from_shared(url.secret().to_owned())?.user_agent(USER_AGENT)?;
+    if url.is_secure() {
         let mut tls = ClientTlsConfig::new();
-        if let Some(pem) = &otlp.certificate {
+        if let Some(pem) = &collector.certificate {
             tls = tls.ca_certificate(tonic::transport::Certificate::from_pem(pem));
         }
-        if let Some((certificate, key)) = &otlp.client_identity {
+        if let Some((certificate, key)) = &collector.client_identity {
             let identity = tonic::transport::Identity::from_pem(certificate, key);
             match endpoint.clone().tls_config(ClientTlsConfig::new().identity(identity.clone())) {
                 Ok(_) => tls = tls.identity(identity),
-                Err(error) => console::warn(format_args!("the client certificate is ignored: {}", innermost(&error))),
+                Err(error) => warn(format!("the client certificate is ignored: {}", innermost(&error))),
             }
         }
         endpoint = match endpoint.clone().tls_config(tls.clone().with_enabled_roots()) {
-            // Without the system's authorities there are still those that we were given.
-            Err(_) if otlp.certificate.is_some() => endpoint.tls_config(tls)?,
+            // The system has no authorities, but the user gave some.
+            Err(_) if collector.certificate.is_some() => endpoint.tls_config(tls)?,
             endpoint => endpoint?,
         };
     }
-    let channel = endpoint.connect_lazy();
-    Ok(Transport::Grpc { channel, headers: otlp.headers.clone(), uses_gzip: otlp.uses_gzip })
+    Ok(endpoint.connect_lazy())
 }
 
 async fn post(
@@ -179,12 +231,13 @@ async fn post(
 
 async fn call(
     channel: &Channel,
+    signal: Signal,
     headers: HeaderMap,
     uses_gzip: bool,
     request: Bytes,
     time: &Time<'_>,
 ) -> Result<Accepted, Failure> {
-    // tonic stops at a message that it cannot read, and does not look at the status behind it. So the answer is read first.
+    // tonic stops at a message that it cannot read. It does not look at the status behind it. So the answer is read first.
     let is_accepted = Cell::new(false);
     let exchange = service_fn(|request| async {
         let answer = time.bound(channel.clone().oneshot(request)).await;
@@ -214,22 +267,19 @@ async fn call(
         client = client.send_compressed(CompressionEncoding::Gzip);
     }
     let request = tonic::Request::from_parts(MetadataMap::from_headers(headers), tonic::Extensions::default(), request);
-    match client.unary(request, PathAndQuery::from_static(EXPORT), Encoded).await {
+    match client.unary(request, PathAndQuery::from_static(signal.method()), Encoded).await {
         Ok(answer) => Ok(Accepted::new(answer.into_inner())),
         Err(status) if is_accepted.get() => Ok(Accepted::unread(status.message())),
         Err(status) => Err(answer::failure_of_grpc(&status)),
     }
 }
 
-/// The method of the collector's trace service.
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-
 /// Sends a request that is encoded already.
 struct Encoded;
 
 impl Codec for Encoded {
     type Encode = Bytes;
-    type Decode = ExportTraceServiceResponse;
+    type Decode = ExportResponse;
     type Encoder = Self;
     type Decoder = Self;
 
@@ -253,7 +303,7 @@ impl Encoder for Encoded {
 }
 
 impl Decoder for Encoded {
-    type Item = ExportTraceServiceResponse;
+    type Item = ExportResponse;
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
@@ -265,7 +315,7 @@ fn unreachable(error: tonic::transport::Error) -> Failure {
     Failure::Unreachable(innermost(&error))
 }
 
-/// Whether a server that speaks gRPC answers, and not some page.
+/// The answer comes from a server that speaks gRPC, and is not a page.
 fn is_grpc(head: &http::response::Parts) -> bool {
     let media = head.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     head.status == StatusCode::OK && media.is_some_and(|media| media.starts_with(b"application/grpc"))

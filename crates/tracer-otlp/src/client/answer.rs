@@ -1,7 +1,7 @@
-//! What a collector's answer means.
+//! The meaning of a collector's answer.
 //!
-//! The status decides. Spans that the collector accepted are never sent again, even if the rest of its answer cannot be
-//! read. No answer takes more memory than [`LIMIT`] allows.
+//! The status decides. Accepted spans are never sent again, even if the rest of the answer cannot be read. No answer takes
+//! more memory than [`LIMIT`] allows.
 
 use std::{
     error::Error,
@@ -17,10 +17,11 @@ use futures_util::future::{Either, select};
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::BodyExt;
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use prost::{Message, bytes::Bytes};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
+
+use crate::message::{ExportResponse, PartialSuccess};
 
 /// Bytes of an answer that are read, and bytes that they may unpack to. The OTLP specification recommends this limit
 /// ("OTLP/HTTP Response").
@@ -32,15 +33,15 @@ const SHOWN: usize = 400;
 /// How often a request under way checks whether its time is over.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// Requests that the collector accepted.
+/// The collector accepted requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Accepted {
-    /// Spans in them that it rejected.
-    pub(crate) rejected: u64,
+pub struct Accepted {
+    /// The number of their items that it rejected all the same.
+    pub rejected: u64,
     /// Why it rejected the first of them.
-    pub(crate) reason: String,
-    /// The first thing that the user should know besides.
-    pub(crate) warning: Option<String>,
+    pub reason: String,
+    /// The first warning for the user.
+    pub warning: Option<String>,
 }
 
 impl Add for Accepted {
@@ -57,17 +58,22 @@ impl Add for Accepted {
 
 /// Why the collector did not accept a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
+pub enum Failure {
     /// The request got no status: there is no collector, or no way to it.
     #[error("{0}")]
     Unreachable(String),
-    /// It wants to be asked again, perhaps not before that time.
+    /// The collector asks to try again.
     #[error("{reason}")]
-    Busy { reason: String, after: Option<Duration> },
+    Busy {
+        /// Its words.
+        reason: String,
+        /// Not before this time is over.
+        after: Option<Duration>,
+    },
     /// The request is too large.
     #[error("{0}")]
     TooLarge(String),
-    /// It would refuse it again.
+    /// The collector would refuse the request again.
     #[error("{0}")]
     Refused(String),
 }
@@ -98,16 +104,16 @@ impl Accepted {
         Self { warning: Some(warning), ..Self::default() }
     }
 
-    /// No collector can reject more spans than it was sent.
-    pub(super) fn of(self, spans: usize) -> Self {
-        Self { rejected: self.rejected.min(spans as u64), ..self }
+    /// No collector can reject more items than it was sent.
+    pub(crate) fn of(self, items: usize) -> Self {
+        Self { rejected: self.rejected.min(items as u64), ..self }
     }
 
-    /// By the OTLP specification, "Partial Success": a message without rejected spans is a warning.
-    pub(super) fn new(answer: ExportTraceServiceResponse) -> Self {
-        let ExportTracePartialSuccess { rejected_spans, error_message } = answer.partial_success.unwrap_or_default();
+    /// By the OTLP specification, "Partial Success": a message without rejected items is a warning.
+    pub(super) fn new(answer: ExportResponse) -> Self {
+        let PartialSuccess { rejected, error_message } = answer.partial_success.unwrap_or_default();
         let message = brief(&error_message);
-        match u64::try_from(rejected_spans).unwrap_or_default() {
+        match u64::try_from(rejected).unwrap_or_default() {
             0 if message.is_empty() => Self::default(),
             0 => Self { warning: Some(format!("the collector warns: {message}")), ..Self::default() },
             rejected => Self { rejected, reason: message, warning: None },
@@ -115,16 +121,16 @@ impl Accepted {
     }
 }
 
-/// The time of a request. Its deadline may come up while the request is under way.
+/// The time of a request. A deadline can be set while the request is under way.
 pub(super) struct Time<'a> {
     pub(super) limit: Instant,
     pub(super) deadline: &'a dyn Fn() -> Option<Instant>,
 }
 
 impl Time<'_> {
-    /// Gives what comes of the work, or `None` once the time is over.
+    /// The result of the work; `None` if the time is over first.
     pub(super) async fn bound<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        // The time comes first: work that is always ready must not hold it off.
+        // The time is first, so that work that is always ready cannot outlive it.
         match select(pin!(self.is_over()), pin!(work)).await {
             Either::Left(_) => None,
             Either::Right((done, _)) => Some(done),
@@ -143,7 +149,7 @@ impl Time<'_> {
     }
 }
 
-/// The body of an answer, as far as it came.
+/// The part of an answer's body that was received.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
@@ -174,7 +180,7 @@ impl Content {
         }
     }
 
-    /// Undoes its encoding. A server may use one that nobody asked for.
+    /// Undoes its encoding. Some servers use an encoding that the request does not accept.
     fn unpacked(mut self, headers: &HeaderMap) -> Self {
         let encoding = text_of(headers, header::CONTENT_ENCODING);
         if !["gzip", "x-gzip"].contains(&encoding.as_str()) {
@@ -191,7 +197,7 @@ impl Content {
         }
     }
 
-    /// The first reason stands.
+    /// Keeps the first reason.
     fn cut(mut self, cut: Cut) -> Self {
         self.cut.get_or_insert(cut);
         self
@@ -228,7 +234,7 @@ fn accepted(content: &Content, is_json: bool) -> Accepted {
     let bytes = content.bytes.as_slice();
     let answer = match is_json {
         true => serde_json::from_slice(bytes).ok(),
-        false => ExportTraceServiceResponse::decode(bytes).ok(),
+        false => ExportResponse::decode(bytes).ok(),
     };
     answer
         .map_or_else(|| Accepted::unread(&format!("it is not OTLP: {}", String::from_utf8_lossy(bytes))), Accepted::new)
@@ -245,7 +251,7 @@ fn failure_of_http(status: StatusCode, message: &str, after: Option<Duration>) -
     let reason = refusal(&status, message);
     match status {
         StatusCode::PAYLOAD_TOO_LARGE => Failure::TooLarge(reason),
-        // The OpenTelemetry Collector passes on what Go's http.MaxBytesReader says.
+        // The OpenTelemetry Collector passes on the words of Go's http.MaxBytesReader.
         StatusCode::BAD_REQUEST if message.contains("request body too large") => Failure::TooLarge(reason),
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
@@ -260,10 +266,10 @@ fn refusal(status: &dyn Display, message: &str) -> String {
     format!("the collector answers {status}{colon}{message}")
 }
 
-/// In seconds. The other form, a date, is left to our own patience.
+/// In seconds. The other form, a date, is ignored.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds: u64 = text_of(headers, header::RETRY_AFTER).parse().ok()?;
-    // A longer time cannot be added to a clock, and nobody waits for it.
+    // A much longer time cannot be added to a clock.
     Some(Duration::from_secs(seconds.min(24 * 60 * 60)))
 }
 
@@ -299,7 +305,7 @@ fn text_of(headers: &HeaderMap, name: header::HeaderName) -> String {
 
 /// The beginning of a text, in one line.
 fn brief(text: &str) -> String {
-    // What is cut off must not cost time.
+    // The rest of a long text must not cost time.
     let start: String = text.chars().take(4 * SHOWN).collect();
     let words = start.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut shown: String = words.chars().take(SHOWN).collect();
@@ -309,7 +315,7 @@ fn brief(text: &str) -> String {
     shown
 }
 
-/// The cause at the bottom of an error: the outer ones say where it happened, which is known.
+/// The innermost cause of an error. The outer errors say where it happened, and that is known.
 pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
@@ -352,9 +358,8 @@ mod tests {
     #[test]
     fn rejected_spans_do_not_overflow() {
         let answer = || {
-            let partial_success =
-                Some(ExportTracePartialSuccess { rejected_spans: i64::MAX, error_message: "why".to_owned() });
-            Accepted::new(ExportTraceServiceResponse { partial_success })
+            let partial_success = Some(PartialSuccess { rejected: i64::MAX, error_message: "why".to_owned() });
+            Accepted::new(ExportResponse { partial_success })
         };
         // A sum that wraps around would be no rejected span at all.
         let sum = (0..2).fold(Accepted { rejected: 2, ..answer() }, |sum, _| sum + answer());

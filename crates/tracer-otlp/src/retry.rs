@@ -1,0 +1,92 @@
+//! When to try again.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use prost::{Message, bytes::Bytes};
+
+use crate::{Accepted, Client, Failure, Signal, message::TracesData};
+
+/// How long to try, and how to wait in between.
+pub struct Pace<'a> {
+    /// When the last request must be over. It can be set later.
+    pub deadline: &'a dyn Fn() -> Option<Instant>,
+    /// Waits that long, or shorter.
+    pub wait: &'a dyn Fn(Duration),
+    /// Whether to try again after this failure.
+    pub has_patience: &'a dyn Fn(&Failure) -> bool,
+}
+
+/// Sends a request with that many items until the collector accepts it, trying has no point, or the patience is over.
+///
+/// # Errors
+///
+/// The last failure.
+pub fn export(
+    client: &Client,
+    signal: Signal,
+    request: &Bytes,
+    items: usize,
+    pace: &Pace<'_>,
+) -> Result<Accepted, Failure> {
+    let mut delays = backoff();
+    loop {
+        let failure = match client.export(signal, request, pace.deadline) {
+            Ok(accepted) => return Ok(accepted.of(items)),
+            Err(failure) => failure,
+        };
+        let delay = match &failure {
+            Failure::TooLarge(_) | Failure::Refused(_) => return Err(failure),
+            _ if !(pace.has_patience)(&failure) => return Err(failure),
+            Failure::Busy { after: Some(after), .. } => *after,
+            _ => delays.next().unwrap_or(LONGEST_DELAY),
+        };
+        // The collector must not be asked before the deadline. So there is no reason to wait.
+        if (pace.deadline)().is_some_and(|deadline| Instant::now() + delay > deadline) {
+            return Err(failure);
+        }
+        (pace.wait)(delay);
+    }
+}
+
+/// Sends spans of a file, in several requests if the collector wants them smaller. It asks a busy collector for as long as
+/// the `patience`. If no collector answers, it asks a tenth of that time.
+///
+/// # Errors
+///
+/// Some of the spans were not accepted.
+pub fn send(client: &Client, spans: TracesData, patience: Duration) -> Result<Accepted, Failure> {
+    let started = Instant::now();
+    let has_patience = |failure: &Failure| {
+        let (patience, wait) = match failure {
+            Failure::Unreachable(_) => (patience / 10, Duration::ZERO),
+            Failure::Busy { after, .. } => (patience, after.unwrap_or_default()),
+            _ => (patience, Duration::ZERO),
+        };
+        started.elapsed() + wait < patience
+    };
+    let pace = Pace { deadline: &|| None, wait: &thread::sleep, has_patience: &has_patience };
+    match export(client, Signal::Traces, &spans.encode_to_vec().into(), spans.span_count(), &pace) {
+        Err(Failure::TooLarge(reason)) => {
+            let (one, other) = spans.halves().ok_or(Failure::TooLarge(reason))?;
+            Ok(send(client, one, patience)? + send(client, other, patience)?)
+        }
+        result => result,
+    }
+}
+
+/// The longest time between two tries, if the collector does not ask for more.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+fn backoff() -> ExponentialBackoff {
+    let first = Duration::from_millis(200);
+    ExponentialBuilder::new()
+        .with_min_delay(first)
+        .with_max_delay(LONGEST_DELAY)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
