@@ -77,6 +77,7 @@ fn exit(header: wire::RecordHeader) -> Vec<u8> {
 fn tracer() -> Tracer {
     Tracer::new(Settings {
         trace_id: TraceId([1; 16]),
+        trace_id_source: "random".to_owned(),
         root_span_id: SpanId([2; 8]),
         root_parent_id: None,
         root_name: "make".to_owned(),

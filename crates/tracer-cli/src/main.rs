@@ -93,8 +93,10 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
         Some(Action::Send { ref files, keep }) => {
             return commands::send::send(files, keep, &config::collector(&args).0);
         }
-        Some(Action::Report { file, output, trace_id }) => {
-            return commands::report::report(&file, trace_id, &config::report_outputs(output)).map(|()| 0);
+        Some(Action::Report { file, output, trace_id, attribute }) => {
+            let outputs = config::report_outputs(output);
+            let trace_id = trace_id.map(|given| given.id);
+            return commands::report::report(&file, trace_id, &attribute, &outputs).map(|()| 0);
         }
         Some(Action::Diff { before, after }) => return commands::diff::diff(&before, &after).map(|()| 0),
         Some(Action::Completions { shell }) => return commands::packaging::completions(shell).map(|()| 0),

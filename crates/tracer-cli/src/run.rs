@@ -50,6 +50,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     let chosen = sources::choose(&config, attributes.need_environment())?;
     let tracer = Tracer::new(Settings {
         trace_id,
+        trace_id_source: std::mem::take(&mut config.trace_id_source),
         root_span_id,
         root_parent_id: config.parent_id,
         root_name: config.command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -178,10 +179,7 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
         console::write(text);
     }
     for failure in tracer.failures() {
-        console::warn(format_args!(
-            "attribute '{}' was left out {} times, since its expression failed; the first time: {}",
-            failure.name, failure.count, failure.first
-        ));
+        console::warn(failure);
     }
     for (delivery, warning) in
         deliveries.iter().filter_map(|delivery| Some((delivery, delivery.closing.warning.as_ref()?)))
@@ -223,7 +221,8 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     // An attribute of the root has the whole list.
     let is_blind = certificate.source.as_ref().is_some_and(|source| source.unobserved_kinds.contains(&"connections"));
     let unseen = if is_blind && certificate.losses.unobserved.is_none() { ", connections not observed" } else { "" };
-    console::say(format_args!("trace {trace_id}, {}{to}, {verdict}{unseen}", counted(spans, "span")));
+    let from = &certificate.trace_id_source;
+    console::say(format_args!("trace {trace_id} ({from}), {}{to}, {verdict}{unseen}", counted(spans, "span")));
 }
 
 /// Whether the trace is complete, and if not, why.

@@ -53,6 +53,7 @@ fn exit(at: Ktime, process: Identity, parent: Identity, code: u8) -> Event {
 fn settings() -> Settings {
     Settings {
         trace_id: TraceId([1; 16]),
+        trace_id_source: "random".to_owned(),
         root_span_id: SpanId([1; 8]),
         root_parent_id: None,
         root_name: "make".to_owned(),

@@ -23,11 +23,12 @@ pub(crate) struct Audit {
     source: Option<Description>,
     cpus: u32,
     version: String,
+    trace_id_source: String,
 }
 
 impl Audit {
-    pub(crate) fn new(cpus: u32, version: String) -> Self {
-        Self { gaps: Vec::new(), truncated: 0, tree: None, source: None, cpus, version }
+    pub(crate) fn new(cpus: u32, version: String, trace_id_source: String) -> Self {
+        Self { gaps: Vec::new(), truncated: 0, tree: None, source: None, cpus, version, trace_id_source }
     }
 
     pub(crate) fn set_tree_usage(&mut self, usage: Usage) {
@@ -74,6 +75,7 @@ impl Audit {
             tree: self.tree.take(),
             cpus: self.cpus,
             version: self.version.clone(),
+            trace_id_source: self.trace_id_source.clone(),
             source: self.source.take(),
         }
     }

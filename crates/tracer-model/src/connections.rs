@@ -7,7 +7,7 @@ use crate::{
     event::{Change, Connection, ConnectionId, Direction},
     id::SpanId,
     peers::{Ends, Owner, Pairs},
-    span::{ConnectionSpan, Subject},
+    span::{ConnectionSpan, Subject, UserAttributes},
     table::{Live, Table},
     time::Ktime,
 };
@@ -27,6 +27,7 @@ struct LiveConnection {
     other_end: Option<SpanId>,
     /// The name by which the owner found the peer's address.
     host: Option<Arc<str>>,
+    attributes: UserAttributes,
     start: Ktime,
     established: Option<Ktime>,
     is_repaired: bool,
@@ -61,7 +62,7 @@ impl Connections {
         let Some(connection) = self.table.get_mut(id) else { return };
         // A dead owner that is forgotten is still the owner.
         if owner.is_known {
-            connection.owner_id = owner.span_id;
+            (connection.owner_id, connection.attributes) = (owner.span_id, owner.attributes);
         }
         connection.update(latest);
         let ends = connection.ends();
@@ -110,6 +111,7 @@ impl LiveConnection {
             span_id,
             owner_id: owner.span_id,
             other_end: None,
+            attributes: Arc::clone(&owner.attributes),
             host: owner.host.clone().filter(|_| latest.direction == Connect),
             // An accepted connection starts when it is established. The kernel knows it one round trip earlier.
             start: if change == Change::Established && latest.direction == Accept { at } else { id.opened },
@@ -142,6 +144,7 @@ impl LiveConnection {
             end: at,
             is_unfinished,
             is_repaired: self.is_repaired,
+            attributes: self.attributes,
             subject: Subject::Connection(Box::new(span)),
         });
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::{
     context::SpanContext,
     id::{IdGenerator, SpanId, TraceId},
-    span::{Span, Subject},
+    span::{Span, Subject, UserAttributes},
     time::{Anchor, Ktime},
 };
 
@@ -38,6 +38,8 @@ pub(crate) struct Draft {
     pub(crate) end: Ktime,
     pub(crate) is_unfinished: bool,
     pub(crate) is_repaired: bool,
+    /// The user's attributes of its process.
+    pub(crate) attributes: UserAttributes,
     pub(crate) subject: Subject,
 }
 
@@ -66,6 +68,7 @@ impl Emitter {
             end: self.anchor.wall_time(draft.end.max(draft.start)),
             is_unfinished: draft.is_unfinished,
             is_repaired: draft.is_repaired,
+            attributes: draft.attributes,
             subject: draft.subject,
         }
     }

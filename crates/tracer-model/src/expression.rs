@@ -1,6 +1,7 @@
 //! User attributes: `NAME=EXPR`, compiled once, evaluated at every exec over that image's `env`, `args` and `cmdline`.
 //!
-//! The language is [expr](https://expr-lang.org/), by our crate `tracer-expr`.
+//! The language is [expr](https://expr-lang.org/), by our crate `tracer-expr`. An expression may begin with `expr:`, as in
+//! tools where a value without this prefix is literal text.
 
 use std::{
     borrow::Cow,
@@ -8,6 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+pub use tracer_expr::Error as ExpressionError;
 use tracer_expr::{ErrorKind, Input, List, Program, Variables};
 
 use crate::{event::Strings, span::Value};
@@ -20,6 +22,12 @@ pub const RESERVED: &str = "process_tracer.";
 pub fn is_reserved(name: &str) -> bool {
     name.trim().get(..RESERVED.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESERVED))
 }
+
+/// Marks an expression, where a value can also be a plain text.
+pub const PREFIX: &str = "expr:";
+
+/// The most attributes of one map.
+const MAX_MEMBERS: usize = 128;
 
 /// After so many evaluations that exceed their budget an expression is not evaluated any more.
 const MAX_EXCEEDED: u64 = 3;
@@ -69,10 +77,13 @@ impl fmt::Display for InvalidExpression {
             }
             None => write!(f, "expression of attribute '{name}' does not compile{place}: {error}")?,
         }
-        // The shell has taken the quotes of a literal string.
+        // The shell has taken the quotes of a literal string, or the user never wrote them.
         let is_bare = source_text.chars().all(|next| next.is_alphanumeric() || " -_./:@,+".contains(next));
         if is_bare {
-            write!(f, "; for a literal string quote it twice: -a {name}='\"{source_text}\"'")?;
+            let variable: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+            let variable = variable.to_ascii_uppercase();
+            write!(f, "; for this text, quote it twice: -a {name}='\"{source_text}\"'")?;
+            write!(f, "; an expression is, for example: -a {name}='env[\"{variable}\"]'")?;
         }
         Ok(())
     }
@@ -116,6 +127,7 @@ impl Attribute {
         if is_reserved(&name) {
             return Err(CompileError::Reserved(name));
         }
+        let source = without_prefix(source);
         match Program::compile(source) {
             Ok(program) => Ok(Self { name, program, failures: 0, first_failure: None, exceeded: 0 }),
             Err(error) => {
@@ -125,20 +137,91 @@ impl Attribute {
         }
     }
 
-    /// Evaluates the expression. `None` if it gives no attribute, or fails.
-    fn evaluate(&mut self, input: &Input<'_>) -> Option<Value> {
+    /// Whether the expression looks at the environment.
+    #[must_use]
+    pub fn needs_environment(&self) -> bool {
+        self.program.uses_environment()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Evaluates the expression, and passes each attribute to `add`. A failure adds none.
+    fn evaluate(&mut self, input: &Input<'_>, mut add: impl FnMut(&str, Value)) {
         if self.exceeded >= MAX_EXCEEDED {
             self.failures += 1;
-            return None;
+            return;
         }
-        let value = self.program.evaluate(input).and_then(|value| attribute_value(&value));
-        value.unwrap_or_else(|error| {
-            self.failures += 1;
-            self.exceeded += u64::from(error.kind == ErrorKind::Budget);
-            self.first_failure.get_or_insert_with(|| error.to_string());
-            None
-        })
+        let mut members = Vec::new();
+        let value = self.program.evaluate(input);
+        match value.map_err(Into::into).and_then(|value| flatten(&self.name, &value, &mut members)) {
+            Ok(()) => members.into_iter().for_each(|(name, value)| add(&name, value)),
+            Err(problem) => {
+                self.failures += 1;
+                self.exceeded += u64::from(problem.is_budget);
+                self.first_failure.get_or_insert(problem.text);
+            }
+        }
     }
+}
+
+/// Why an evaluation gave no attribute.
+struct Problem {
+    text: String,
+    is_budget: bool,
+}
+
+impl From<tracer_expr::Error> for Problem {
+    fn from(error: tracer_expr::Error) -> Self {
+        Self { is_budget: error.kind == ErrorKind::Budget, text: error.to_string() }
+    }
+}
+
+/// The attributes of a value. A map gives one for each of its members, `NAME.KEY`.
+fn flatten(name: &str, value: &tracer_expr::Value, to: &mut Vec<(String, Value)>) -> Result<(), Problem> {
+    let problem = |text| Err(Problem { text, is_budget: false });
+    if let tracer_expr::Value::Map(map) = value {
+        return map.iter().try_for_each(|(key, value)| flatten(&format!("{name}.{}", key.text()?), value, to));
+    }
+    let Some(value) = attribute_value(value)? else { return Ok(()) };
+    // The name of a map's member is known only now.
+    if is_reserved(name) {
+        return problem(format!("names that begin with '{RESERVED}' are process-tracer's own"));
+    }
+    if to.len() == MAX_MEMBERS {
+        return problem(format!("the map has more than {MAX_MEMBERS} members"));
+    }
+    to.push((name.to_owned(), value));
+    Ok(())
+}
+
+/// An expression without the optional `expr:`.
+fn without_prefix(source: &str) -> &str {
+    source.trim_start().strip_prefix(PREFIX).unwrap_or(source)
+}
+
+/// Evaluates an expression over one process's arguments and environment. Returns its value as a text, which is empty if the
+/// value is absent.
+///
+/// # Errors
+///
+/// The expression does not compile, or its evaluation fails.
+pub fn text(
+    source: &str,
+    arguments: &Strings,
+    environment: &Strings,
+    now: SystemTime,
+) -> Result<String, tracer_expr::Error> {
+    let image = Image { arguments, environment: Some(environment), now };
+    let value = Program::compile(without_prefix(source))?.evaluate(&Input::new(&image))?;
+    Ok(match attribute_value(&value)? {
+        None => String::new(),
+        Some(Value::String(text)) => text,
+        Some(_) => value.json()?,
+    })
 }
 
 /// An attribute whose expression failed at run time.
@@ -152,21 +235,49 @@ pub struct Failure<'a> {
     pub first: &'a str,
 }
 
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, count, first } = self;
+        let times = if *count == 1 { "once".to_owned() } else { format!("{count} times") };
+        write!(f, "attribute '{name}' was left out {times}, because its expression failed; the first time: {first}")
+    }
+}
+
 /// All user attributes.
 #[derive(Debug, Default)]
-pub struct Attributes(Vec<Attribute>);
+pub struct Attributes {
+    list: Vec<Attribute>,
+    skips_empty: bool,
+    are_on_all_spans: bool,
+}
 
 impl Attributes {
+    /// Leaves out attributes with an empty text.
+    #[must_use]
+    pub fn skip_empty_values(self, skips_empty: bool) -> Self {
+        Self { skips_empty, ..self }
+    }
+
+    /// Puts them also on the connections, flows and lookups of the processes.
+    #[must_use]
+    pub fn on_all_spans(self, are_on_all_spans: bool) -> Self {
+        Self { are_on_all_spans, ..self }
+    }
+
+    pub(crate) fn are_on_all_spans(&self) -> bool {
+        self.are_on_all_spans
+    }
+
     /// Whether any of them looks at the environment. If none does, it need not be read.
     #[must_use]
     pub fn need_environment(&self) -> bool {
-        self.0.iter().any(|attribute| attribute.program.uses_environment())
+        self.list.iter().any(Attribute::needs_environment)
     }
 
     /// The attributes of one image, whose exec was at `now`.
     ///
-    /// An expression that gives `nil` adds no attribute, nor does one that fails. A later attribute replaces an earlier
-    /// one of the same name.
+    /// A failed expression adds no attribute, and neither does the value `nil`. A later attribute replaces an earlier one of
+    /// the same name.
     pub fn evaluate(
         &mut self,
         arguments: &Strings,
@@ -176,19 +287,20 @@ impl Attributes {
         let mut values: Vec<(String, Value)> = Vec::new();
         let image = Image { arguments, environment, now };
         let input = Input::new(&image);
-        for attribute in &mut self.0 {
-            let Some(value) = attribute.evaluate(&input) else { continue };
-            match values.iter_mut().find(|(name, _)| *name == attribute.name) {
+        let is_left_out = |value: &Value| self.skips_empty && matches!(value, Value::String(text) if text.is_empty());
+        for attribute in &mut self.list {
+            attribute.evaluate(&input, |name, value| match values.iter_mut().find(|(known, _)| known == name) {
+                _ if is_left_out(&value) => {}
                 Some((_, earlier)) => *earlier = value,
-                None => values.push((attribute.name.clone(), value)),
-            }
+                None => values.push((name.to_owned(), value)),
+            });
         }
         values
     }
 
     /// The attributes that failed at run time.
     pub fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
-        self.0.iter().filter_map(|attribute| {
+        self.list.iter().filter_map(|attribute| {
             let first = attribute.first_failure.as_deref()?;
             Some(Failure { name: &attribute.name, count: attribute.failures, first })
         })
@@ -197,7 +309,7 @@ impl Attributes {
 
 impl FromIterator<Attribute> for Attributes {
     fn from_iter<I: IntoIterator<Item = Attribute>>(attributes: I) -> Self {
-        Self(attributes.into_iter().collect())
+        Self { list: attributes.into_iter().collect(), skips_empty: false, are_on_all_spans: false }
     }
 }
 
@@ -246,7 +358,7 @@ impl Variables for Image<'_> {
     }
 }
 
-/// OpenTelemetry has strings, numbers, booleans and lists of one type. The rest becomes JSON text, `nil` nothing.
+/// OpenTelemetry has strings, numbers, booleans and lists of one type. Other values become JSON. `nil` becomes nothing.
 fn attribute_value(value: &tracer_expr::Value) -> Result<Option<Value>, tracer_expr::Error> {
     use tracer_expr::Value as Expr;
     Ok(Some(match value {
@@ -345,8 +457,58 @@ mod tests {
         assert_eq!(evaluate("a=[true]"), Some(Value::Bools(vec![true])));
         assert_eq!(evaluate(r#"a=["x"]"#), Some(Value::Strings(vec!["x".into()])));
         assert_eq!(evaluate(r#"a=[1, "x"]"#), Some(Value::String(r#"[1,"x"]"#.into())));
-        assert_eq!(evaluate(r#"a={"x": 1}"#), Some(Value::String(r#"{"x":1}"#.into())));
+        assert_eq!(evaluate(r#"a=[{"x": 1}]"#), Some(Value::String(r#"[{"x":1}]"#.into())));
         assert_eq!(evaluate("a=nil"), None);
+    }
+
+    /// The attributes of one image, and the reasons of those that failed.
+    fn all(definitions: &[&str], skips_empty: bool) -> (Vec<(String, Value)>, Vec<String>) {
+        let compile = |definition: &&str| Attribute::compile(definition).unwrap();
+        let attributes: Attributes = definitions.iter().map(compile).collect();
+        let mut attributes = attributes.skip_empty_values(skips_empty);
+        let environment = ["JOB=test", "EMPTY="].into_iter().collect();
+        let values = attributes.evaluate(&["cc"].into_iter().collect(), Some(&environment), UNIX_EPOCH);
+        (values, attributes.failures().map(|failure| failure.first.to_owned()).collect())
+    }
+
+    #[test]
+    fn a_map_gives_one_attribute_per_member() {
+        let text = |key: &str, text: &str| (key.to_owned(), Value::String(text.to_owned()));
+        let (values, _) = all(&[r#"ci={"job": env.JOB, "ref": env.NONE, "deep": {"n": 1}}"#], false);
+        assert_eq!(values, [("ci.deep.n".to_owned(), Value::Int(1)), text("ci.job", "test")]);
+        assert_eq!(all(&["ci={}"], false).0, []);
+        // A later attribute replaces a member.
+        assert_eq!(all(&[r#"ci={"job": 1}"#, r#"ci.job="x""#], false).0, [text("ci.job", "x")]);
+        let (values, failures) = all(&[r#"process_tracer={"complete": true}"#, "x=1"], false);
+        assert_eq!(values, [("x".to_owned(), Value::Int(1))]);
+        assert!(failures[0].contains("process-tracer's own"), "{failures:?}");
+        let (values, failures) = all(&["x=fromPairs(map(1..129, [string(#), #]))"], false);
+        assert!(values.is_empty() && failures[0].contains("more than 128 members"), "{failures:?}");
+    }
+
+    #[test]
+    fn empty_values_can_be_left_out() {
+        let definitions = [r#"a=env.EMPTY"#, r#"b="""#, r#"c={"x": "", "y": "z"}"#, "d=[]", "e=0"];
+        let names = |skips| all(&definitions, skips).0.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(false), ["a", "b", "c.x", "c.y", "d", "e"]);
+        assert_eq!(names(true), ["c.y", "d", "e"]);
+    }
+
+    #[test]
+    fn an_expression_may_have_the_prefix_of_other_tools() {
+        assert_eq!(evaluate(r#"pod=expr:env["POD_NAME"]"#), Some(Value::String("pod-1".to_owned())));
+        assert_eq!(evaluate("n=expr: 1 + 1"), Some(Value::Int(2)));
+    }
+
+    #[test]
+    fn an_expression_over_one_process_is_a_text() {
+        let (arguments, environment) =
+            (["make", "-j2"].into_iter().collect(), ["CI_PIPELINE_ID=42"].into_iter().collect());
+        let text = |source| text(source, &arguments, &environment, UNIX_EPOCH);
+        assert_eq!(text("expr:env['CI_PIPELINE_ID']").unwrap(), "42");
+        assert_eq!(text("env.NONE").unwrap(), "");
+        assert_eq!(text("len(args)").unwrap(), "2");
+        assert!(text("args[7]").is_err() && text("nonsense").is_err());
     }
 
     #[test]
@@ -360,7 +522,7 @@ mod tests {
         let failures: Vec<_> = attributes.failures().collect();
         assert_eq!((failures.len(), failures[0].count), (1, 5));
         assert!(failures[0].first.contains("more than 1000000 elements"), "{}", failures[0].first);
-        assert_eq!(attributes.0[0].exceeded, MAX_EXCEEDED);
+        assert_eq!(attributes.list[0].exceeded, MAX_EXCEEDED);
     }
 
     #[test]
@@ -370,7 +532,7 @@ mod tests {
         assert_eq!(evaluate("a=env.EMPTY"), string(""));
         assert_eq!(evaluate(r#"a=env["NONE"] != "" ? "branch" : "tag""#), string("tag"));
         assert_eq!(evaluate(r#"a=env["NONE"] + "-ci""#), string("-ci"));
-        assert_eq!(evaluate(r#"a={"x": env.NONE, "y": env.EMPTY}"#), string(r#"{"y":""}"#));
+        assert_eq!(evaluate(r#"a=[{"x": env.NONE, "y": env.EMPTY}]"#), string(r#"[{"y":""}]"#));
     }
 
     #[test]
@@ -403,6 +565,7 @@ mod tests {
         let literal = error("stage=prod");
         assert!(literal.contains("names 'prod' at column 1"), "{literal}");
         assert!(literal.contains(r#"-a stage='"prod"'"#), "{literal}");
+        assert!(literal.contains(r#"-a stage='env["STAGE"]'"#), "{literal}");
         assert!(error("n=99999999999999999999").contains("does not compile"));
         let similar = error("a=1 + len(arg)");
         assert!(similar.contains("did you mean 'args'?"), "{similar}");

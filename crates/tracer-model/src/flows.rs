@@ -7,7 +7,7 @@ use crate::{
     event::{Flow, FlowId},
     id::SpanId,
     peers::{Ends, Owner, Pairs},
-    span::{FlowSpan, Subject},
+    span::{FlowSpan, Subject, UserAttributes},
     table::{Live, Table},
     time::Ktime,
 };
@@ -26,6 +26,7 @@ struct LiveFlow {
     other_end: Option<SpanId>,
     /// The name by which the owner found the peer's address.
     host: Option<Arc<str>>,
+    attributes: UserAttributes,
     /// When the last datagram passed.
     last: Ktime,
     is_repaired: bool,
@@ -66,8 +67,9 @@ impl Flows {
     }
 
     fn begin(&mut self, span_id: SpanId, last: Ktime, id: FlowId, owner: Owner, latest: Flow) {
-        let Owner { span_id: owner_id, is_known, host } = owner;
-        let mut flow = LiveFlow { span_id, owner_id, other_end: None, host, last, is_repaired: !is_known, latest };
+        let Owner { span_id: owner_id, is_known, attributes, host } = owner;
+        let mut flow =
+            LiveFlow { span_id, owner_id, other_end: None, host, attributes, last, is_repaired: !is_known, latest };
         // A flow between two processes of the tree has two spans. They link to each other.
         if let Some(other) = self.pairs.join(flow.ends(), id).and_then(|other| self.table.get_mut(other)) {
             other.other_end = Some(span_id);
@@ -99,6 +101,7 @@ impl LiveFlow {
             end: self.last,
             is_unfinished,
             is_repaired: self.is_repaired,
+            attributes: self.attributes,
             subject: Subject::Flow(Box::new(FlowSpan { flow: self.latest, host: self.host })),
         });
     }

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 use crate::{
     event::{Image, Names, Namespaces, Strings, Visibility},
     expression::{Attributes, Failure},
+    process::Process,
     redact::Policy,
-    span::Value,
+    span::UserAttributes,
 };
 
 /// Names by user and group id.
@@ -32,7 +33,7 @@ pub(crate) struct Images {
 pub(crate) struct Executed {
     pub(crate) image: Arc<Image>,
     /// The user's attributes.
-    pub(crate) attributes: Arc<[(String, Value)]>,
+    pub(crate) attributes: UserAttributes,
     /// The arguments or the environment were too long to capture all of it.
     pub(crate) is_truncated: bool,
 }
@@ -50,6 +51,12 @@ impl Images {
     /// The user's attributes whose expressions failed.
     pub(crate) fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
         self.attributes.failures()
+    }
+
+    /// The user's attributes for the connections, flows and lookups of a process.
+    pub(crate) fn attributes_of(&self, process: Option<&Process>) -> UserAttributes {
+        let process = process.filter(|_| self.attributes.are_on_all_spans());
+        process.map(|process| Arc::clone(&process.attributes)).unwrap_or_default()
     }
 
     /// `at` is the time of the exec.

@@ -15,7 +15,7 @@
 //! };
 //!
 //! let mut tracer = Tracer::new(Settings {
-//!     trace_id: TraceId([1; 16]),
+//!     trace_id: TraceId([1; 16]),//!     trace_id_source: "random".to_owned(),
 //!     root_span_id: SpanId([1; 8]),
 //!     root_parent_id: None,
 //!     root_name: "true".to_owned(),

@@ -13,7 +13,7 @@ use crate::{
     event::{Identity, Transport},
     id::SpanId,
     recent::Recent,
-    span::{LookupSpan, Reply, Subject},
+    span::{LookupSpan, Reply, Subject, UserAttributes},
     time::Ktime,
 };
 
@@ -148,7 +148,7 @@ impl Lookups {
 
 impl Lookup {
     /// Emits the span. `is_known`: the process that asked is known, and not only the root.
-    pub(crate) fn end(self, emitter: &mut Emitter, (parent_id, is_known): (SpanId, bool)) {
+    pub(crate) fn end(self, emitter: &mut Emitter, (parent_id, is_known): (SpanId, bool), attributes: UserAttributes) {
         let span_id = emitter.new_id();
         emitter.emit(Draft {
             span_id,
@@ -158,6 +158,7 @@ impl Lookup {
             end: self.end,
             is_unfinished: false,
             is_repaired: !is_known,
+            attributes,
             subject: Subject::Lookup(Box::new(self.span)),
         });
     }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use hashbrown::HashMap;
 
-use crate::id::SpanId;
+use crate::{id::SpanId, span::UserAttributes};
 
 /// The process that owns a connection or a flow.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub(crate) struct Owner {
     pub(crate) span_id: SpanId,
     /// `false`: the process is not known, and the span is the root's.
     pub(crate) is_known: bool,
+    /// The user's attributes for its connections and flows.
+    pub(crate) attributes: UserAttributes,
     /// The name by which it found the peer's address.
     pub(crate) host: Option<Arc<str>>,
 }

@@ -9,7 +9,7 @@ use crate::{
     hosts::NamedHosts,
     id::{SpanId, TraceId},
     image::Executed,
-    span::{Certificate, Execution, FailedExec, ProcessSpan, Subject, Value},
+    span::{Certificate, Execution, FailedExec, ProcessSpan, Subject, UserAttributes},
     table::Live,
     time::{Anchor, Ktime},
 };
@@ -35,7 +35,7 @@ pub(crate) struct Process {
     pub(crate) image: Option<Arc<Image>>,
     /// Names of the hosts file in the arguments of that image.
     pub(crate) named_hosts: Arc<NamedHosts>,
-    attributes: Arc<[(String, Value)]>,
+    pub(crate) attributes: UserAttributes,
     /// The span that its environment names.
     context: Option<SpanContext>,
     /// The span that the environment of its parent named when it was forked.
@@ -52,7 +52,7 @@ pub(crate) struct Process {
 pub(crate) struct Inheritance {
     image: Option<Arc<Image>>,
     named_hosts: Arc<NamedHosts>,
-    attributes: Arc<[(String, Value)]>,
+    attributes: UserAttributes,
     context: Option<SpanContext>,
 }
 
@@ -75,7 +75,7 @@ impl Process {
             is_forked: false,
             image: None,
             named_hosts: Arc::default(),
-            attributes: Arc::new([]),
+            attributes: UserAttributes::default(),
             context: None,
             inherited_context: None,
             executions: Vec::new(),
@@ -193,6 +193,7 @@ impl Process {
             end,
             is_unfinished,
             is_repaired: self.is_repaired,
+            attributes: Arc::clone(&self.attributes),
             subject: Subject::Process(Box::new(ProcessSpan {
                 pid: tgid,
                 parent_pid: self.parent_tgid,
@@ -206,7 +207,6 @@ impl Process {
                 exit,
                 is_oom_victim,
                 usage,
-                attributes: self.attributes,
                 certificate,
             })),
         }

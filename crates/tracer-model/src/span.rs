@@ -30,6 +30,8 @@ pub struct Span {
     pub is_unfinished: bool,
     /// Some of its events were lost. The facts come from later ones.
     pub is_repaired: bool,
+    /// The user's attributes of its process.
+    pub attributes: UserAttributes,
     /// Its subject.
     pub subject: Subject,
 }
@@ -76,8 +78,6 @@ pub struct ProcessSpan {
     pub is_oom_victim: bool,
     /// Its usage of the machine, if that is known.
     pub usage: Option<Box<Usage>>,
-    /// The user's attributes at its last exec.
-    pub attributes: Arc<[(String, Value)]>,
     /// On the root span: what the trace has, and what it lacks.
     pub certificate: Option<Certificate>,
 }
@@ -136,6 +136,8 @@ pub struct Certificate {
     pub cpus: u32,
     /// The version of process-tracer.
     pub version: String,
+    /// Where the id of the trace came from, in words.
+    pub trace_id_source: String,
     /// The source of the events.
     pub source: Option<Description>,
 }
@@ -207,6 +209,9 @@ pub enum Reply {
     /// This answer.
     Answer(Answer),
 }
+
+/// Attributes that the user has defined.
+pub type UserAttributes = Arc<[(String, Value)]>;
 
 /// The value of an attribute, of OpenTelemetry's types.
 #[derive(Clone, Debug, PartialEq)]

@@ -29,6 +29,8 @@ use crate::{
 pub struct Settings {
     /// The trace's id.
     pub trace_id: TraceId,
+    /// Where the id came from, in words.
+    pub trace_id_source: String,
     /// The id of the root span. It is known before the command starts, so that the command can get it.
     pub root_span_id: SpanId,
     /// The parent of the root span.
@@ -83,7 +85,7 @@ impl Tracer {
             flows: Flows::new(),
             lookups: Lookups::new(),
             hosts: settings.hosts,
-            audit: Audit::new(settings.cpus, settings.version),
+            audit: Audit::new(settings.cpus, settings.version, settings.trace_id_source),
             certificate: None,
         }
     }
@@ -115,7 +117,8 @@ impl Tracer {
             Event::UnixConnect { at, process, parent, path, error } => {
                 self.processes.ensure(emitter, process, parent);
                 let connect = UnixConnectSpan { path, error };
-                unix_connects::emit(emitter, at, self.processes.span_of(process), connect);
+                let attributes = self.images.attributes_of(self.processes.get(process));
+                unix_connects::emit(emitter, at, self.processes.span_of(process), attributes, connect);
             }
             Event::Exit { at, process, parent, status, is_oom_victim, usage } => {
                 if self.processes.ensure(emitter, process, parent) {
@@ -207,14 +210,16 @@ impl Tracer {
     fn end_lookups(&mut self, lookups: impl IntoIterator<Item = Lookup>) {
         for lookup in lookups {
             let parent = self.processes.span_of(lookup.asker);
-            lookup.end(&mut self.emitter, parent);
+            let attributes = self.images.attributes_of(self.processes.get(lookup.asker));
+            lookup.end(&mut self.emitter, parent, attributes);
         }
     }
 
     /// The owner of a connection or a flow. Only a new one needs the name of its peer.
     fn owner(&self, process: Identity, peer: IpAddr, is_new: bool) -> Owner {
         let (span_id, is_known) = self.processes.span_of(process);
-        Owner { span_id, is_known, host: if is_new { self.host_of(process, peer) } else { None } }
+        let attributes = self.images.attributes_of(self.processes.get(process));
+        Owner { span_id, is_known, attributes, host: if is_new { self.host_of(process, peer) } else { None } }
     }
 
     /// The name by which a process found an address: from a name server, or from the hosts file if its arguments have the name.

@@ -3,12 +3,18 @@
 use crate::{
     emit::{Draft, Emitter},
     id::SpanId,
-    span::{Subject, UnixConnectSpan},
+    span::{Subject, UnixConnectSpan, UserAttributes},
     time::Ktime,
 };
 
 /// Emits the span. `is_known`: its process is known, and not only the root.
-pub(crate) fn emit(emitter: &mut Emitter, at: Ktime, (parent_id, is_known): (SpanId, bool), connect: UnixConnectSpan) {
+pub(crate) fn emit(
+    emitter: &mut Emitter,
+    at: Ktime,
+    (parent_id, is_known): (SpanId, bool),
+    attributes: UserAttributes,
+    connect: UnixConnectSpan,
+) {
     let span_id = emitter.new_id();
     emitter.emit(Draft {
         span_id,
@@ -18,6 +24,7 @@ pub(crate) fn emit(emitter: &mut Emitter, at: Ktime, (parent_id, is_known): (Spa
         end: at,
         is_unfinished: false,
         is_repaired: !is_known,
+        attributes,
         subject: Subject::UnixConnect(Box::new(connect)),
     });
 }

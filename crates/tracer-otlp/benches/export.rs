@@ -34,6 +34,7 @@ const SPANS: u32 = 2000;
 fn spans() -> Vec<Span> {
     let mut tracer = Tracer::new(Settings {
         trace_id: TraceId([1; 16]),
+        trace_id_source: "random".to_owned(),
         root_span_id: SpanId([2; 8]),
         root_parent_id: None,
         root_name: "make".to_owned(),

@@ -27,6 +27,7 @@ pub(crate) fn line() -> Vec<u8> {
         end: UNIX_EPOCH + Duration::from_secs(2),
         is_unfinished: false,
         is_repaired: false,
+        attributes: [].into(),
         subject: Subject::UnixConnect(Box::new(UnixConnectSpan { path: "/run/bus".to_owned(), error: None })),
     };
     Encoder::new(resource, None).json_lines([&span])

@@ -72,6 +72,7 @@ fn span(subject: Subject) -> Span {
         end: at(2000),
         is_unfinished: false,
         is_repaired: false,
+        attributes: [].into(),
         subject,
     }
 }
@@ -103,7 +104,6 @@ fn process() -> ProcessSpan {
         exit: Some(ExitStatus::Code(2)),
         is_oom_victim: false,
         usage: Some(Box::new(Usage { user_ns: 1_250_000_000, read_chars: u64::MAX, ..Usage::default() })),
-        attributes: Arc::new([]),
         certificate: None,
     }
 }
@@ -185,6 +185,7 @@ fn all() -> Vec<Span> {
         tree: Some(Box::new(Usage { system_ns: 5, ..Usage::default() })),
         cpus: 2,
         version: "0.1.0".to_owned(),
+        trace_id_source: "SHA-256 of env.CI_PIPELINE_ID".to_owned(),
         source: Some(Description { name: "ptrace", unobserved_kinds: vec!["connections", "flows"] }),
     };
     let flow = Flow {
@@ -208,7 +209,7 @@ fn all() -> Vec<Span> {
         of_process(|_| ()),
         of_process(|process| process.certificate = Some(certificate.clone())),
         Span { parent_id: None, ..of_process(|process| process.certificate = Some(certificate.clone())) },
-        of_process(|process| process.attributes = every_type()),
+        Span { attributes: every_type(), ..of_process(|_| ()) },
         of_process(|process| process.exit = Some(ExitStatus::Signal { number: 9, core_dumped: true })),
         of_process(|process| process.exit = Some(ExitStatus::Withheld)),
         of_process(|process| (process.image, process.is_fork) = (None, true)),
@@ -218,6 +219,7 @@ fn all() -> Vec<Span> {
         connection(Direction::Connect, None),
         connection(Direction::Connect, Some(111)),
         connection(Direction::Accept, None),
+        Span { attributes: every_type(), ..connection(Direction::Accept, None) },
         span(Subject::Flow(Box::new(FlowSpan { flow, host: None }))),
         span(Subject::UnixConnect(Box::new(UnixConnectSpan { path: "@bus".to_owned(), error: Some(2) }))),
         span(Subject::UnixConnect(Box::new(UnixConnectSpan { path: "/run/bus".to_owned(), error: None }))),
@@ -246,7 +248,7 @@ fn long_values_are_cut_at_characters() {
 #[test]
 fn a_double_that_is_not_finite_is_a_string() {
     for (number, text) in [(f64::NAN, "NaN"), (f64::INFINITY, "Infinity"), (f64::NEG_INFINITY, "-Infinity")] {
-        let span = of_process(|process| process.attributes = Arc::new([("x".to_owned(), Value::Float(number))]));
+        let span = Span { attributes: Arc::new([("x".to_owned(), Value::Float(number))]), ..of_process(|_| ()) };
         let line = Encoder::new(tracer_model::Resource::default(), None).json_lines([&span]);
         let line = String::from_utf8(line).unwrap();
         assert!(line.contains(&format!(r#"{{"key":"x","value":{{"doubleValue":"{text}"}}}}"#)), "{line}");
@@ -305,11 +307,11 @@ proptest! {
             links: links.into_iter().map(|(trace, span)| SpanContext { trace_id: TraceId(trace), span_id: SpanId(span) }).collect(),
             start: at(u64::from(times.0)),
             end: at(u64::from(times.0) + u64::from(times.1)),
+            attributes: attributes.into(),
             ..base
         };
         if let Subject::Process(process) = &mut span.subject {
             process.name = name;
-            process.attributes = attributes.into();
             let size = arguments.len() as u64;
             process.image = Some(Arc::new(Image { arguments: Strings { bytes: arguments, size }, ..Image::default() }));
         }

@@ -7,7 +7,7 @@
 //! user's attribute cannot change:
 //!
 //! - The OpenTelemetry span kind says whether it is a process. Processes are INTERNAL, everything else is CLIENT or SERVER.
-//!   Only processes carry the user's attributes.
+//!   Other spans may carry the user's attributes too, but never under a key of ours.
 //! - The status message says how a process ended. It is no attribute, and no limit cuts it.
 //! - Keys that begin with `process_tracer.` are reserved: the command line refuses them. Older versions did not. So the root
 //!   span must also lack a parent or carry the tracer's version, and a complete trace must not list any loss.
@@ -17,12 +17,13 @@
 
 use std::{
     borrow::Cow,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tracer_model::{
     ExitStatus, SpanId, TraceId, Value,
     event::Direction,
+    expression::Attributes,
     semconv::{self, KeyValues},
     span::{ProcessSpan, Reply, Subject as ModelSubject},
 };
@@ -47,7 +48,7 @@ pub struct Span<'a> {
     /// The reason, if it failed.
     pub(crate) failure: Option<Cow<'a, str>>,
     pub(crate) subject: Subject,
-    /// Attributes that the live page adds.
+    /// Attributes that the live page or the user adds.
     added: KeyValues,
     /// The longest string value to show, in characters.
     value_limit: Option<usize>,
@@ -162,6 +163,19 @@ impl Span<'_> {
         }
     }
 
+    /// Computes the user's attributes over a process of a saved trace. There is no environment.
+    pub fn add_attributes(&mut self, attributes: &mut Attributes) {
+        if self.process().is_none() {
+            return;
+        }
+        let call = self.call();
+        let arguments = call.arguments.iter().map(Untrusted::exact).collect();
+        let now = UNIX_EPOCH + Duration::from_nanos(self.start);
+        for (key, value) in attributes.evaluate(&arguments, None, now) {
+            self.added.push((Cow::Owned(key), value));
+        }
+    }
+
     pub(crate) fn add_attribute(&mut self, key: &'static str, value: Value) {
         self.added.push((Cow::Borrowed(key), value));
     }
@@ -179,7 +193,7 @@ impl Span<'_> {
         let Subject::Process(_) = self.subject else { return Call::default() };
         match self.origin {
             Origin::Run(span) => match &span.subject {
-                ModelSubject::Process(process) => call_of_run(process),
+                ModelSubject::Process(process) => call_of_run(process, &span.attributes),
                 _ => Call::default(),
             },
             Origin::Saved(span) => {
@@ -247,6 +261,8 @@ impl Span<'_> {
                 Details { attributes: owned(&span.attributes), events: events.collect() }
             }
         };
+        let is_replaced = |key: &str| self.added.iter().any(|(added, _)| added == key);
+        details.attributes.retain(|(key, _)| !is_replaced(key));
         details.attributes.extend(self.added.iter().cloned());
         if let Some(limit) = self.value_limit {
             let attributes = details.events.iter_mut().map(|event| &mut event.attributes);
@@ -362,8 +378,8 @@ fn at_port(host: &str, port: u16) -> String {
 }
 
 /// How a process of a run was called. An attribute of the user's own replaces ours: it may be there to hide something.
-fn call_of_run(process: &ProcessSpan) -> Call {
-    let own = |key| process.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value);
+fn call_of_run(process: &ProcessSpan, attributes: &[(String, Value)]) -> Call {
+    let own = |key| attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value);
     let image = process.image.as_deref();
     let directory = match own(semconv::PROCESS_WORKING_DIRECTORY) {
         Some(Value::String(text)) => Some(text.as_str()),
@@ -517,11 +533,18 @@ mod tests {
             end: start + Duration::from_nanos(5),
             is_unfinished: false,
             is_repaired: true,
+            attributes: [].into(),
             subject,
         }
     }
 
-    fn process(exit: ExitStatus, attributes: &[(&str, Value)]) -> ProcessSpan {
+    /// The span of a process with the user's attributes.
+    fn run_with(subject: ModelSubject, attributes: &[(&str, Value)]) -> tracer_model::Span {
+        let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+        tracer_model::Span { attributes: attributes.collect(), ..run(subject) }
+    }
+
+    fn process(exit: ExitStatus) -> ProcessSpan {
         ProcessSpan {
             pid: 7,
             parent_pid: 6,
@@ -535,7 +558,6 @@ mod tests {
             exit: Some(exit),
             is_oom_victim: false,
             usage: None,
-            attributes: attributes.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect::<Arc<[_]>>(),
             certificate: None,
         }
     }
@@ -593,14 +615,19 @@ mod tests {
             (killed, Some("SIGKILL")),
             (ExitStatus::Signal { number: 11, core_dumped: true }, Some("SIGSEGV")),
         ] {
-            let (subject, found) = facts(&run(ModelSubject::Process(Box::new(process(exit, &evil)))));
+            let (subject, found) = facts(&run_with(ModelSubject::Process(Box::new(process(exit))), &evil));
             assert!(subject.starts_with("Process(Process { pid: 7, parent_pid: 6,"), "{subject}");
             assert_eq!(subject.contains("is_killed: true"), failure == Some("SIGKILL"), "{subject}");
             assert_eq!(found.as_deref(), failure);
         }
-        let victim = ProcessSpan { is_oom_victim: true, ..process(killed, &evil) };
-        let (_, failure) = facts(&run(ModelSubject::Process(Box::new(victim))));
+        let victim = ProcessSpan { is_oom_victim: true, ..process(killed) };
+        let (_, failure) = facts(&run_with(ModelSubject::Process(Box::new(victim)), &evil));
         assert_eq!(failure.as_deref(), Some("SIGKILL, out of memory"));
+        // With --attributes-on all, connections and lookups have them too.
+        let connect = UnixConnectSpan { path: "/x".to_owned(), error: Some(111) };
+        let (subject, failure) = facts(&run_with(ModelSubject::UnixConnect(Box::new(connect)), &evil));
+        assert!(subject.contains("peer: Some(\"/x\")"), "{subject}");
+        assert_eq!(failure.as_deref(), Some("connection refused"));
     }
 
     #[test]
@@ -646,11 +673,12 @@ mod tests {
             tree: None,
             cpus: 2,
             version: "0.1.0".to_owned(),
+            trace_id_source: "SHA-256 of env.CI_PIPELINE_ID".to_owned(),
             source: None,
         };
         for (is_complete, truncated) in [(true, 0), (false, 1)] {
             let certificate = Some(certificate(is_complete, truncated));
-            let root = ProcessSpan { certificate, ..process(ExitStatus::Code(0), &[]) };
+            let root = ProcessSpan { certificate, ..process(ExitStatus::Code(0)) };
             let root = run(ModelSubject::Process(Box::new(root)));
             let mut saved = saved(&root, 100);
             for span in [Span::from(&root), Span::from(&saved)] {
@@ -673,9 +701,8 @@ mod tests {
             ..Default::default()
         };
         let shown = |attributes: &[(&str, Value)]| {
-            let process =
-                ProcessSpan { image: Some(Arc::new(image.clone())), ..process(ExitStatus::Code(1), attributes) };
-            let span = run(ModelSubject::Process(Box::new(process)));
+            let process = ProcessSpan { image: Some(Arc::new(image.clone())), ..process(ExitStatus::Code(1)) };
+            let span = run_with(ModelSubject::Process(Box::new(process)), attributes);
             let calls = [Span::from(&span).call(), Span::from(&saved(&span, 100)).call()];
             calls.map(|call| format!("{:?}", call))
         };
@@ -690,13 +717,13 @@ mod tests {
     #[test]
     fn a_limit_cuts_the_shown_attributes_and_events() {
         let attributes = [("a", Value::String("äöü".to_owned())), ("b", Value::Strings(vec!["abc".to_owned()]))];
-        let mut process = process(ExitStatus::Code(0), &attributes);
+        let mut process = process(ExitStatus::Code(0));
         process.executions.push(tracer_model::span::Execution {
             at: SystemTime::UNIX_EPOCH,
             executable: Some("/bin/cc".to_owned()),
             arguments: Default::default(),
         });
-        let span = run(ModelSubject::Process(Box::new(process)));
+        let span = run_with(ModelSubject::Process(Box::new(process)), &attributes);
         let details = Span::from(&span).with_value_limit(Some(2)).details();
         let value = |attributes: &KeyValues, key| attributes.iter().find(|(name, _)| name == key).unwrap().1.clone();
         assert_eq!(value(&details.attributes, "a"), Value::String("äö".to_owned()));

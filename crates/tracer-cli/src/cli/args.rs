@@ -16,14 +16,14 @@ use tracer_model::{
 use tracer_otlp::{Protocol, Url};
 use tracer_report::formats;
 
-use super::values::{self, Output, Parent, Shown, SourceChoice, Spool, Wait};
+use super::values::{self, AttributesOn, Given, Output, Parent, Shown, SourceChoice, Spool, Wait};
 
 /// How to call process-tracer, one form per line.
 pub(crate) const USAGE: &str = "\
 process-tracer [OPTIONS] -- COMMAND [ARGS]...
        process-tracer doctor [OPTIONS]
        process-tracer send [--keep] [OPTIONS] FILE...
-       process-tracer report [-o DEST]... [-t HEX32] FILE
+       process-tracer report [-o DEST]... [-a NAME=EXPR]... [-t ID] FILE
        process-tracer diff BEFORE AFTER
        process-tracer completions SHELL
        process-tracer man";
@@ -56,13 +56,15 @@ the trace of TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets t
     after_help = format!("Examples:\n{EXAMPLES}\n\n{ENVIRONMENT}")
 )]
 pub(crate) struct Args {
-    /// Trace id: 32 hexadecimal digits [default: from TRACEPARENT, else random]
-    #[arg(short, long, value_name = "HEX32", value_parser = values::trace_id)]
-    pub(crate) trace_id: Option<TraceId>,
+    /// Trace id: 32 hexadecimal digits; or `expr:` and an expr expression over the environment, for example
+    /// expr:env.CI_PIPELINE_ID. A text that is not an id is hashed [default: from TRACEPARENT, else random]
+    #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
+    pub(crate) trace_id: Option<Given<TraceId>>,
 
-    /// Parent of the root span: 16 hexadecimal digits [default: from TRACEPARENT]
-    #[arg(short, long, value_name = "HEX16", value_parser = values::span_id)]
-    pub(crate) parent_id: Option<SpanId>,
+    /// Parent of the root span: 16 hexadecimal digits, or `expr:` and an expression as for --trace-id [default: from
+    /// TRACEPARENT]
+    #[arg(short, long, value_name = "ID", value_parser = values::span_id)]
+    pub(crate) parent_id: Option<Given<SpanId>>,
 
     /// Parent of the root span if neither flags nor TRACEPARENT name one. `ci` is the run of the CI system, with the ids
     /// that OpenTelemetry's receiver for this system uses
@@ -73,6 +75,15 @@ pub(crate) struct Args {
     /// variable one per line
     #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute)]
     pub(crate) attribute: Vec<String>,
+
+    /// Which spans have these attributes: only those of a `process`, or `all` spans of this process, also connections,
+    /// flows and lookups
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
+    pub(crate) attributes_on: AttributesOn,
+
+    /// Leave out attributes of `--attribute` whose value is an empty text
+    #[arg(long)]
+    pub(crate) skip_empty_values: bool,
 
     #[arg(short, long, value_name = "DEST", help = output_help(), value_parser = values::output)]
     pub(crate) output: Vec<Output>,
@@ -243,8 +254,11 @@ pub(crate) enum Action {
         #[arg(short, long, value_name = "DEST", value_parser = values::output)]
         output: Vec<Output>,
         /// Which trace to convert, if the file has several
-        #[arg(short, long, value_name = "HEX32", value_parser = values::trace_id)]
-        trace_id: Option<TraceId>,
+        #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
+        trace_id: Option<Given<TraceId>>,
+        /// Add an attribute to every process, from an expr expression over `args` and `cmdline`. Repeatable
+        #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute_of_saved)]
+        attribute: Vec<String>,
     },
     /// Compare two saved traces, and print what became slower and what became faster
     Diff {
@@ -357,7 +371,7 @@ mod tests {
         command.build();
         let flags = command.get_arguments().filter(|arg| arg.get_long().is_some() && !arg.is_hide_set());
         let rows: String = flags.map(row).collect();
-        assert!(rows.contains("| `-t`, `--trace-id HEX32` | `PROCESS_TRACER_TRACE_ID` | "), "{rows}");
+        assert!(rows.contains("| `-t`, `--trace-id ID` | `PROCESS_TRACER_TRACE_ID` | "), "{rows}");
         let forms: Vec<_> = USAGE.lines().map(str::trim).collect();
 
         let page = fs::read_to_string(PATH).unwrap();

@@ -18,7 +18,7 @@ use super::{
     args::Args,
     collector,
     origin::{Origin, Origins},
-    values::{Parent, Shown, Spool},
+    values::{AttributesOn, Parent, Shown, Spool},
     variables::variable,
 };
 pub(crate) use super::{
@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) command: Vec<OsString>,
     /// `None`: a random one.
     pub(crate) trace_id: Option<TraceId>,
+    /// Where it comes from, in words.
+    pub(crate) trace_id_source: String,
     pub(crate) parent_id: Option<SpanId>,
     pub(crate) attributes: Attributes,
     pub(crate) outputs: Vec<Wanted>,
@@ -82,13 +84,18 @@ impl Config {
         if args.command.is_empty() {
             bail!("no command to run; usage: process-tracer [OPTIONS] -- COMMAND [ARGS]...");
         }
-        let (trace_id, parent_id) = trace_context(&args, origins)?;
+        let Place { trace_id, trace_id_source, parent_id } = trace_context(&args, origins)?;
+        let attributes =
+            args.attribute.iter().map(|text| Attribute::compile(text)).collect::<Result<Attributes, _>>()?;
         let (outputs, collector) = outputs(&args);
         let wanted = |output| Wanted { is_optional: !is_asked_for(&output, &args, origins), output };
         Ok(Self {
             trace_id,
+            trace_id_source,
             parent_id,
-            attributes: args.attribute.iter().map(|text| Attribute::compile(text)).collect::<Result<_, _>>()?,
+            attributes: attributes
+                .skip_empty_values(args.skip_empty_values)
+                .on_all_spans(args.attributes_on == AttributesOn::All),
             outputs: outputs.into_iter().map(wanted).collect(),
             collector,
             user: user(&args, origins)?,
@@ -137,8 +144,20 @@ pub(crate) fn report_outputs(mut outputs: Vec<Output>) -> Vec<Output> {
     outputs
 }
 
-fn trace_context(args: &Args, origins: &Origins) -> Result<(Option<TraceId>, Option<SpanId>)> {
-    let (trace_id, parent_id) = (args.trace_id, args.parent_id);
+/// The source of an id that nobody gave.
+const RANDOM: &str = "random";
+
+/// The place of the trace among others.
+#[derive(Default)]
+struct Place {
+    trace_id: Option<TraceId>,
+    trace_id_source: String,
+    parent_id: Option<SpanId>,
+}
+
+fn trace_context(args: &Args, origins: &Origins) -> Result<Place> {
+    let trace_id = args.trace_id.as_ref().map(|given| given.id);
+    let parent_id = args.parent_id.as_ref().map(|given| given.id);
     let caller = variable(TRACEPARENT).and_then(|value| {
         let caller = value.parse::<SpanContext>().ok();
         if caller.is_none() {
@@ -146,9 +165,11 @@ fn trace_context(args: &Args, origins: &Origins) -> Result<(Option<TraceId>, Opt
         }
         caller
     });
+    let mut from = TRACEPARENT;
     let caller = match args.parent {
         Some(Parent::Ci) if caller.is_none() => {
             let run = ci::run_span(variable);
+            from = "ci";
             if run.is_none() {
                 console::warn(format_args!(
                     "{} ci: the variables show no CI system whose runs have a span; the trace has its own id",
@@ -164,11 +185,20 @@ fn trace_context(args: &Args, origins: &Origins) -> Result<(Option<TraceId>, Opt
     if parent_id.is_some() && trace_id.is_none() && caller.is_none() {
         if origins.of("parent_id") == Origin::Variable {
             console::warn("PROCESS_TRACER_PARENT_ID is ignored: there is no trace id for it");
-            return Ok((None, None));
+            return Ok(Place { trace_id_source: RANDOM.to_owned(), ..Place::default() });
         }
         bail!("--parent-id: no trace for that parent; give its --trace-id too");
     }
-    Ok((trace_id.or(caller.map(|caller| caller.trace_id)), parent_id.or(caller.map(|caller| caller.span_id))))
+    let trace_id_source = match (&args.trace_id, caller) {
+        (Some(given), _) => given.derivation.clone().unwrap_or_else(|| origins.name_of("trace_id")),
+        (None, Some(_)) => from.to_owned(),
+        (None, None) => RANDOM.to_owned(),
+    };
+    Ok(Place {
+        trace_id: trace_id.or(caller.map(|caller| caller.trace_id)),
+        trace_id_source,
+        parent_id: parent_id.or(caller.map(|caller| caller.span_id)),
+    })
 }
 
 /// An invalid variable is an error here too. If it were ignored, the command would run as another user, perhaps as root.

@@ -11,7 +11,7 @@ use clap::{
     parser::ValueSource,
 };
 
-use tracer_model::expression::CompileError;
+use tracer_model::expression::{CompileError, ExpressionError};
 
 use super::{
     args::{Action, Args, documented, variable_of},
@@ -162,8 +162,12 @@ pub(crate) fn report(error: &clap::Error) -> String {
 
 /// The place of the error in an invalid expression, as lines. Empty for every other error.
 pub(crate) fn snippet(error: &clap::Error) -> String {
-    let invalid = error.source().and_then(|cause| cause.downcast_ref::<CompileError>());
-    invalid.map(CompileError::snippet).unwrap_or_default()
+    let mut causes = iter::successors(error.source(), |cause| (*cause).source());
+    let snippet = causes.find_map(|cause| {
+        let of_attribute = cause.downcast_ref().map(CompileError::snippet);
+        of_attribute.or_else(|| cause.downcast_ref().map(ExpressionError::snippet))
+    });
+    snippet.unwrap_or_default()
 }
 
 /// The flag with an invalid value, if there is one, and the reason.
@@ -223,6 +227,7 @@ mod tests {
                 "parent_id" => "00f067aa0ba902b7",
                 "parent" => "ci",
                 "attribute" => "a=1",
+                "attributes_on" => "all",
                 "output" => "tree",
                 "endpoint" => "http://localhost",
                 "protocol" => "grpc",
@@ -254,7 +259,8 @@ mod tests {
         };
         assert_eq!(error(&["--wait", "forever"]), "--wait: 'forever' is not one of command and tree");
         assert_eq!(error(&["--live=x"]), "--live: 'x' is neither a port nor ADDRESS:PORT");
-        assert_eq!(error(&["-p", "12"]), "--parent-id: '12': 2 characters, expected 16 hexadecimal digits");
+        let parent = error(&["-p", "12"]);
+        assert!(parent.starts_with("--parent-id: '12': 2 characters, expected 16 hexadecimal digits; "), "{parent}");
         assert_eq!(error(&["--args", "some"]), "--args: 'some' is not one of none, program and all");
         assert!(error(&["--wait"]).ends_with("but none was supplied; see process-tracer --help"));
     }

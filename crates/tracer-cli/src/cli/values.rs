@@ -1,18 +1,23 @@
 //! The values of options, and how each is read from text. A parser does not know where the text comes from: `origin` does.
 
 use std::{
+    env,
+    ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
-    time::Duration,
+    str::FromStr,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use nix::unistd::geteuid;
+use sha2::{Digest, Sha256};
 use tracer_bpf::Limits;
 use tracer_model::{
-    SpanId, TraceId,
-    expression::{Attribute, CompileError},
+    ParseIdError, SpanId, TraceId,
+    expression::{self, Attribute, CompileError},
     redact::Pattern,
 };
 use tracer_report::formats::{self, Format, Target, Text};
@@ -39,6 +44,16 @@ pub(crate) enum SourceChoice {
     Ptrace,
     /// Only the command itself is observed
     None,
+}
+
+/// Which spans have the user's attributes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AttributesOn {
+    /// Processes
+    #[default]
+    Process,
+    /// Processes, and their connections, flows and lookups
+    All,
 }
 
 /// Who has a span that can be the parent of the root span.
@@ -78,17 +93,74 @@ pub(crate) enum Shown {
     Named(Pattern),
 }
 
-pub(super) fn trace_id(value: &str) -> Result<TraceId> {
-    value.parse().with_context(|| format!("'{value}'"))
+/// An id from the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Given<T> {
+    pub(crate) id: T,
+    /// How it follows from an expression; `None` if the user gave the id itself.
+    pub(crate) derivation: Option<String>,
 }
 
-pub(super) fn span_id(value: &str) -> Result<SpanId> {
-    value.parse().with_context(|| format!("'{value}'"))
+pub(super) fn trace_id(value: &str) -> Result<Given<TraceId>> {
+    given(value, "-t", TraceId)
+}
+
+pub(super) fn span_id(value: &str) -> Result<Given<SpanId>> {
+    given(value, "-p", SpanId)
+}
+
+/// Reads an id in hexadecimal, or `expr:` and an expression over our own environment and arguments. If the value of the
+/// expression is not an id, the first bytes of its SHA-256 are the id. So each job of a pipeline gets the same id.
+fn given<T, const N: usize>(value: &str, flag: &str, of_bytes: fn([u8; N]) -> T) -> Result<Given<T>>
+where
+    T: FromStr<Err = ParseIdError>,
+{
+    let Some(source) = value.strip_prefix(expression::PREFIX) else {
+        let id = value.parse().map_err(|error| match error {
+            ParseIdError::Zero => anyhow!("'{value}': {error}"),
+            _ => anyhow!("'{value}': {error}; to make an id from any text: {flag} 'expr:\"{}\"'", escaped(value)),
+        })?;
+        return Ok(Given { id, derivation: None });
+    };
+    let arguments = env::args_os().map(OsStringExt::into_vec).collect();
+    let variable = |(name, value): (OsString, OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
+    let environment = env::vars_os().map(variable).collect();
+    let text = expression::text(source, &arguments, &environment, SystemTime::now());
+    let text = text.with_context(|| format!("'{value}'"))?;
+    if text.is_empty() {
+        bail!("'{value}' is empty: an id needs a text");
+    }
+    match text.parse() {
+        Ok(id) => Ok(Given { id, derivation: Some(source.trim().to_owned()) }),
+        Err(error @ ParseIdError::Zero) => bail!("'{value}': {error}"),
+        Err(_) => {
+            let hash: [u8; 32] = Sha256::digest(&text).into();
+            let bytes = hash.first_chunk().copied().with_context(|| format!("{N} bytes of SHA-256"))?;
+            Ok(Given { id: of_bytes(bytes), derivation: Some(format!("SHA-256 of {}", source.trim())) })
+        }
+    }
+}
+
+/// A text for a string literal of the expression language.
+fn escaped(text: &str) -> String {
+    text.replace('\\', r"\\").replace('"', r#"\""#)
 }
 
 /// Checks the expression. The text is returned because a compiled expression cannot be cloned, as clap requires.
 pub(super) fn attribute(value: &str) -> Result<String, CompileError> {
     Attribute::compile(value)?;
+    Ok(value.to_owned())
+}
+
+/// As [`attribute`], for a saved trace.
+pub(super) fn attribute_of_saved(value: &str) -> Result<String> {
+    let attribute = Attribute::compile(value)?;
+    if attribute.needs_environment() {
+        bail!(
+            "attribute '{}': a saved trace has no environment, so 'env' is not known; use args and cmdline",
+            attribute.name()
+        );
+    }
     Ok(value.to_owned())
 }
 
@@ -193,6 +265,27 @@ mod tests {
         assert_eq!(seconds("0.5").unwrap(), Duration::from_millis(500));
         assert!(seconds("-1").is_err() && seconds("x").is_err() && seconds("1e300").is_err());
     }
+
+    #[test]
+    fn an_expression_gives_an_id() {
+        let trace = |value| trace_id(value).unwrap();
+        // From `printf build-42 | sha256sum`.
+        let hashed = trace("expr:\"build-\" + string(42)");
+        assert_eq!(hashed.id.to_string(), HASH);
+        assert_eq!(hashed.derivation.unwrap(), "SHA-256 of \"build-\" + string(42)");
+        assert_eq!(span_id("expr:\"build-42\"").unwrap().id.to_string(), HASH[..16]);
+        let hexadecimal = trace("expr:\"0af7651916cd43dd8448eb211c80319c\"");
+        assert_eq!(hexadecimal.id.to_string(), "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(hexadecimal.derivation.unwrap(), "\"0af7651916cd43dd8448eb211c80319c\"");
+        assert_eq!(trace("0af7651916cd43dd8448eb211c80319c").derivation, None);
+        let error = |value| format!("{:#}", trace_id(value).unwrap_err());
+        assert!(error("expr:env.NO_SUCH_VARIABLE").contains("'expr:env.NO_SUCH_VARIABLE' is empty"));
+        assert!(error("expr:nonsense").starts_with("'expr:nonsense': "), "{}", error("expr:nonsense"));
+        assert!(error("expr:\"00000000000000000000000000000000\"").contains("all zeros"));
+        assert!(error("build \"42\"").contains(r#"-t 'expr:"build \"42\""'"#), "{}", error("build \"42\""));
+    }
+
+    const HASH: &str = "9bf1b5433aade46f7da23e241669eca2";
 
     #[test]
     fn the_name_of_an_output_decides_its_format() {

@@ -6,18 +6,23 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use tracer_model::TraceId;
+use tracer_model::{
+    TraceId,
+    expression::{Attribute, Attributes},
+};
 use tracer_report::text::TextReport;
 
 use super::saved;
 use crate::{cli::config::Output, console, sinks::report_file::ReportFile};
 
-/// Writes the trace in a file to each of these outputs. Texts go to stdout.
+/// Writes the trace in a file to each of these outputs, with these attributes (`NAME=EXPR`). Texts go to stdout.
 ///
 /// # Errors
 ///
 /// A file cannot be read or written, or only a run can have that output.
-pub(crate) fn report(file: &Path, trace: Option<TraceId>, outputs: &[Output]) -> Result<()> {
+pub(crate) fn report(file: &Path, trace: Option<TraceId>, attributes: &[String], outputs: &[Output]) -> Result<()> {
+    let compiled = attributes.iter().map(|text| Attribute::compile(text));
+    let mut computed = compiled.collect::<Result<Attributes, _>>()?;
     let mut texts: Vec<TextReport> = Vec::new();
     let mut files: Vec<(&PathBuf, ReportFile)> = Vec::new();
     for output in outputs {
@@ -31,7 +36,11 @@ pub(crate) fn report(file: &Path, trace: Option<TraceId>, outputs: &[Output]) ->
             }
         }
     }
+    if !attributes.is_empty() && files.is_empty() {
+        console::warn("-a has no effect: the summary and the tree show no attributes; use -o FILE.html");
+    }
     let resource = saved::read(file, trace, |span| {
+        span.add_attributes(&mut computed);
         for text in &mut texts {
             text.add(span);
         }
@@ -40,6 +49,9 @@ pub(crate) fn report(file: &Path, trace: Option<TraceId>, outputs: &[Output]) ->
         }
         Ok(())
     })?;
+    for failure in computed.failures() {
+        console::warn(format_args!("{failure}"));
+    }
     for (path, file) in files {
         file.finish(&resource).with_context(|| format!("cannot write '{}'", path.display()))?;
     }

@@ -25,7 +25,7 @@ use crate::{
 pub(super) fn read(
     path: &Path,
     trace: Option<TraceId>,
-    mut take: impl FnMut(&Span<'_>) -> Result<()>,
+    mut take: impl FnMut(&mut Span<'_>) -> Result<()>,
 ) -> Result<Resource> {
     let explain = |error| explain(error, path, trace);
     let file = file::read(path).map_err(|error| explain(LineError::from(error).into()))?;
@@ -33,7 +33,7 @@ pub(super) fn read(
     let mut progress = Progress::default();
     let file = Watched { file, path, done: 0, total, progress: &mut progress };
     let mut saved = SavedTrace::new(BufReader::new(file), trace);
-    let taken = saved.by_ref().try_for_each(|span| take(&Span::from(&span.map_err(explain)?)));
+    let taken = saved.by_ref().try_for_each(|span| take(&mut Span::from(&span.map_err(explain)?)));
     let (cut_off, resource) = (saved.cut_off(), saved.finish());
     progress.end();
     taken?;

@@ -220,16 +220,17 @@ fn encoded_size(span: &Span) -> usize {
                 .iter()
                 .map(|execution| EVENT + strings_size(&execution.arguments) + text(&execution.executable));
             let failed = process.failed_execs.iter().map(|failed| EVENT + failed.file.len());
-            let attributes = process.attributes.iter().map(|(name, value)| 16 + name.len() + value_size(value));
             let certificate = process.certificate.as_ref().map_or(0, |certificate| {
-                CERTIFICATE + EVENT * certificate.gaps.len() + text(&certificate.losses.unobserved)
+                let texts = text(&certificate.losses.unobserved) + certificate.trace_id_source.len();
+                CERTIFICATE + EVENT * certificate.gaps.len() + texts
             });
-            let lists = events.sum::<usize>() + failed.sum::<usize>() + attributes.sum::<usize>();
+            let lists = events.sum::<usize>() + failed.sum::<usize>();
             let usage = process.usage.as_ref().map_or(0, |_| USAGE);
             process.name.len() + usage + images.sum::<usize>() + lists + certificate
         }
     };
-    SPAN + LINK * span.links.len() + subject
+    let attributes = span.attributes.iter().map(|(name, value)| 16 + name.len() + value_size(value));
+    SPAN + LINK * span.links.len() + attributes.sum::<usize>() + subject
 }
 
 /// An upper bound of the bytes of a list of texts in protobuf.
@@ -281,7 +282,6 @@ pub(super) mod tests {
             exit: None,
             is_oom_victim: false,
             usage: None,
-            attributes: Arc::new([]),
             certificate: None,
         };
         Span {
@@ -293,6 +293,7 @@ pub(super) mod tests {
             end: SystemTime::UNIX_EPOCH,
             is_unfinished: false,
             is_repaired: false,
+            attributes: [].into(),
             subject: Subject::Process(Box::new(process)),
         }
     }
@@ -369,6 +370,7 @@ pub(super) mod tests {
             tree: Some(Box::new(usage)),
             cpus: u32::MAX,
             version: "0.1.0".to_owned(),
+            trace_id_source: "SHA-256 of env.CI_PIPELINE_ID".to_owned(),
             source: Some(Description { name: "ptrace", unobserved_kinds: vec!["a kind that is not observed"; 16] }),
         };
         let changed = |change: &dyn Fn(&mut ProcessSpan)| {
@@ -417,8 +419,8 @@ pub(super) mod tests {
             full,
             changed(&|process| process.certificate = Some(certificate.clone())),
             changed(&|process| process.name = "x".repeat(3000)),
-            changed(&|process| process.attributes = vec![("x".to_owned(), Value::Int(-1)); 100].into()),
-            changed(&|process| process.attributes = vec![("x".to_owned(), Value::Ints(vec![-1; 100]))].into()),
+            Span { attributes: vec![("x".to_owned(), Value::Int(-1)); 100].into(), ..changed(&|_| ()) },
+            Span { attributes: vec![("x".to_owned(), Value::Ints(vec![-1; 100]))].into(), ..changed(&|_| ()) },
             Span { links: vec![link; 100], ..changed(&|_| ()) },
             texts(b"a\0b\0".repeat(2000).as_slice()),
             texts(b"\0".repeat(2000).as_slice()),
@@ -437,9 +439,7 @@ pub(super) mod tests {
     fn the_users_attributes_count() {
         let mut span = span(10);
         let before = encoded_size(&span);
-        if let Subject::Process(process) = &mut span.subject {
-            process.attributes = [("big".to_owned(), Value::String("x".repeat(100_000)))].into();
-        }
+        span.attributes = [("big".to_owned(), Value::String("x".repeat(100_000)))].into();
         assert!(encoded_size(&span) >= before + 100_000);
     }
 

@@ -40,7 +40,8 @@ const fn of_loss(loss: &Loss) -> Attribute {
     Attribute { key, on: "root", kind: "int", unit: "", source, example, meaning }
 }
 
-/// The attributes of a span. The user's own attributes come last. They replace ours that have the same key.
+/// The attributes of a span. The user's own attributes come last. On a process, they replace ours that have the same key. On
+/// other spans, they have no key of ours, because our keys say what kind of span it is.
 ///
 /// Each attribute borrows from the span, so that an encoder can write it where it belongs in one pass.
 ///
@@ -61,22 +62,25 @@ const fn of_loss(loss: &Loss) -> Attribute {
 ///     end: SystemTime::UNIX_EPOCH,
 ///     is_unfinished: false,
 ///     is_repaired: false,
+///     attributes: [].into(),
 ///     subject: Subject::UnixConnect(Box::new(UnixConnectSpan { path: "/run/bus".to_owned(), error: None })),
 /// };
 /// let peer = attributes(&span).find(|(key, _)| *key == NETWORK_PEER_ADDRESS);
 /// assert_eq!(peer.map(|(_, value)| value.into_owned()), Some(Value::String("/run/bus".to_owned())));
 /// ```
 pub fn attributes(span: &Span) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
-    let (rows, root, own): (_, &[Row], &[_]) = match &span.subject {
-        Subject::Process(process) if process.certificate.is_some() => (PROCESS, ROOT, &process.attributes),
-        Subject::Process(process) => (PROCESS, &[], &process.attributes),
-        _ => (NETWORK, &[], &[]),
+    let (rows, root, fixed): (_, &[Row], &[Row]) = match &span.subject {
+        Subject::Process(process) if process.certificate.is_some() => (PROCESS, ROOT, &[]),
+        Subject::Process(_) => (PROCESS, &[], &[]),
+        _ => (NETWORK, &[], NETWORK),
     };
+    let is_fixed = |key: &str| fixed.iter().any(|row| row.attribute.key == key);
+    let own = move || span.attributes.iter().filter(move |(key, _)| !is_fixed(key));
     let of_rows = |rows: &'static [Row]| rows.iter().filter_map(|row| Some((row.attribute.key, row.of_span?(span)?)));
     let losses = losses(span).map(|(loss, count)| (loss.key, ValueRef::Int(count.try_into().unwrap_or(i64::MAX))));
     let ours = of_rows(rows).chain(of_rows(root)).chain(losses).chain(of_rows(ANY));
-    ours.filter(move |(key, _)| own.iter().all(|(name, _)| name != key))
-        .chain(own.iter().map(|(name, value)| (name.as_str(), value.into())))
+    ours.filter(move |(key, _)| own().all(|(name, _)| name != key))
+        .chain(own().map(|(name, value)| (name.as_str(), value.into())))
 }
 
 impl<'a> EventRef<'a> {

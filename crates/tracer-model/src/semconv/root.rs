@@ -35,6 +35,9 @@ rows! {
     VERSION = "process_tracer.version", "root", "string", "", "process-tracer", "0.1.0",
         "version of process-tracer",
         span certificate |it| it.version.as_str();
+    TRACE_ID_SOURCE = "process_tracer.trace_id.source", "root", "string", "", "process-tracer", "TRACEPARENT",
+        "where the trace id came from: `random`, `TRACEPARENT`, `ci`, the flag or variable, or `SHA-256 of` an expression",
+        span certificate |it| Some(it.trace_id_source.as_str()).filter(|source| !source.is_empty());
     SOURCE = "process_tracer.source", "root", "string", "", "process-tracer", "ebpf",
         "source of the events: `ebpf`, `ptrace`, or `none` for the command alone",
         span certificate |it| it.source.as_ref().map(|source| source.name);

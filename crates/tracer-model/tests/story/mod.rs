@@ -36,6 +36,7 @@ pub fn settings(attributes: &[&str]) -> Settings {
     let attributes: Attributes = attributes.iter().map(|text| Attribute::compile(text).unwrap()).collect();
     Settings {
         trace_id: TraceId([0x11; 16]),
+        trace_id_source: "random".to_owned(),
         root_span_id: ROOT_SPAN,
         root_parent_id: Some(CALLER_SPAN),
         root_name: "command".to_owned(),
@@ -246,7 +247,7 @@ impl Story {
 
 /// Checks that all attributes except the user's own are in the table and have its types.
 fn assert_documented(span: &Span) {
-    let user: &[_] = if let Subject::Process(process) = &span.subject { &process.attributes } else { &[] };
+    let user = &span.attributes;
     let description = describe(span);
     let of_events = description.events.iter().flat_map(|event| &event.attributes);
     for (key, value) in description.attributes.iter().chain(of_events) {
