@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
     time::Duration,
@@ -163,6 +163,105 @@ fn without_privileges_the_whole_tree_is_traced() {
     let mut children: Vec<_> = trace.children_of(root).map(|span| span.name.as_str()).collect();
     children.sort_unstable();
     assert_eq!(children, ["sh", "true"]);
+}
+
+/// Compiles a program from a few lines of C.
+fn compile(folder: &Path, name: &str, code: &str, flags: &[&str]) -> PathBuf {
+    let (source, program) = (folder.join(name).with_extension("c"), folder.join(name));
+    fs::write(&source, code).unwrap();
+    let status = Command::new("gcc").args(flags).arg("-o").arg(&program).arg(&source).status().unwrap();
+    assert!(status.success(), "{name}");
+    program
+}
+
+#[test]
+fn programs_that_are_not_followed_have_a_reason_and_a_name() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    // sudo asks for a password, which it cannot get. It needs its privileges even for this.
+    let script = "strace -o /dev/null /bin/true; gdb -q -nx -batch; gdb --version >&2; sudo -n true; exit 3";
+    let command = ["./process-tracer", "--source", "ptrace", "-o", "t.jsonl", "--", "sh", "-c", script];
+    let output = as_nobody(folder.path(), &command).output().unwrap();
+    let stderr = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("sudo: a password is required"), "{stderr}");
+    let verdict = "incomplete: 3 programs not followed: uses ptrace itself (strace, gdb), \
+                   1 program not followed: gains privileges (sudo), connections not observed";
+    assert!(stderr.contains(verdict), "{stderr}");
+    let trace = Trace::read(&folder.path().join("t.jsonl"));
+    let root = trace.root();
+    assert_eq!(root.attribute("process_tracer.lost.tracing_programs"), "3");
+    assert_eq!(root.attribute("process_tracer.lost.privileged_programs"), "1");
+    assert!(!root.attributes.contains_key("process_tracer.lost.traced_targets"), "{root:#?}");
+}
+
+#[test]
+fn target_of_a_debugger_is_not_followed_and_counted() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let script = "sleep 60 & gdb -q -nx -batch -p $! -ex 'info proc' -ex kill 2>&1; exit 4";
+    let command = ["./process-tracer", "--source", "ptrace", "-o", "t.jsonl", "--", "sh", "-c", script];
+    let output = as_nobody(folder.path(), &command).output().unwrap();
+    let stderr = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    let reasons = "incomplete: 1 program not followed: uses ptrace itself (gdb), \
+                   1 process not followed: a debugger traces it";
+    assert!(stderr.contains(reasons), "{stderr}");
+    let trace = Trace::read(&folder.path().join("t.jsonl"));
+    assert_eq!(trace.root().attribute("process_tracer.lost.traced_targets"), "1");
+}
+
+#[test]
+fn program_with_an_unreadable_file_has_its_name() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let long = "a-name-of-more-than-15-bytes";
+    for (name, mode) in [("secret", 0o711), (long, 0o711), ("setuid", 0o4711)] {
+        let program = compile(folder.path(), name, "int main(void) { return 0; }", &[]);
+        fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let here = folder.path().display();
+    // Without the path, nobody knows whether the second one gains privileges.
+    let script = format!("{here}/secret {here}/secret; ./{long}; {here}/setuid");
+    let command = ["./process-tracer", "--source", "ptrace", "-o", "t.jsonl", "--", "sh", "-c", &script];
+    let output = as_nobody(folder.path(), &command).output().unwrap();
+    let stderr = stderr_of(&output);
+    let reasons = format!(
+        "incomplete: 1 program not followed: gains privileges (setuid), \
+         1 program not followed: its file cannot be read ({long})"
+    );
+    assert!(stderr.contains(&reasons), "{stderr}");
+    let trace = Trace::read(&folder.path().join("t.jsonl"));
+    let mut names: Vec<_> = trace.children_of(trace.root()).map(|span| span.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, [long, "secret", "setuid"]);
+    assert!(trace.processes().all(|span| !span.attributes.contains_key("process_tracer.script")), "{trace:#?}");
+}
+
+#[test]
+fn program_that_has_lost_its_privileges_is_named_in_a_warning() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let setuid = compile(folder.path(), "setuid", "int main(void) { return 0; }", &[]);
+    fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).unwrap();
+    // The file has no path any more when the tracer looks.
+    let code = r#"
+        #include <fcntl.h>
+        #include <unistd.h>
+        int main(void)
+        {
+            int program = open("setuid", O_RDONLY);
+            char *arguments[] = {"other", "name", 0};
+            unlink("setuid");
+            return fexecve(program, arguments, arguments + 2);
+        }"#;
+    compile(folder.path(), "launcher", code, &[]);
+    let command = ["./process-tracer", "--source", "ptrace", "-o", "t.jsonl", "--", "./launcher"];
+    let output = as_nobody(folder.path(), &command).output().unwrap();
+    let stderr = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let warning = "warning: setuid runs without its privileges: its file has no path any more";
+    assert!(stderr.contains(warning), "{stderr}");
+    assert!(stderr.contains("incomplete: 1 program run without setuid, setgid or file capabilities"), "{stderr}");
+    let trace = Trace::read(&folder.path().join("t.jsonl"));
+    assert_eq!(trace.root().attribute("process_tracer.lost.lost_privileges"), "1");
+    assert_eq!(trace.root().name, "setuid");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use rand::{TryRng, rngs::SysRng};
 use tracer_model::{
     Anchor, IdGenerator, Settings, TraceId, Tracer,
     context::{SpanContext, TRACEPARENT},
-    losses::Cause,
+    losses::{Cause, Losses},
     source::Source,
     span::Certificate,
 };
@@ -233,9 +233,8 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
     let losses = &certificate.losses;
     // Undelivered spans have a reason of their own below.
     let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered);
-    let counts = causes.map(|cause| (losses.by(*cause), cause));
-    let mut reasons: Vec<_> =
-        counts.filter(|(count, _)| *count > 0).map(|(count, cause)| cause.in_words(count)).collect();
+    let counts = causes.map(|cause| (losses.by(*cause), *cause)).filter(|(count, _)| *count > 0);
+    let mut reasons: Vec<_> = counts.map(|(count, cause)| cause.in_words(count) + &programs(losses, cause)).collect();
     match certificate.truncated {
         0 => {}
         1 => reasons.push("1 command line or environment cut".to_owned()),
@@ -248,6 +247,20 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
         reasons.push("not all delivered".to_owned());
     }
     Cow::Owned(format!("incomplete: {}", reasons.join(", ")))
+}
+
+/// The names of the programs that are missing for this cause, if they are known.
+fn programs(losses: &Losses, cause: Cause) -> String {
+    /// A line with more names is too long.
+    const NAMED: usize = 4;
+    let names = losses.programs.iter().filter(|(of, _)| *of == cause).map(|(_, name)| name.as_str());
+    let mut names: Vec<_> = names.take(NAMED + 1).collect();
+    match names.len() {
+        0 => return String::new(),
+        1..=NAMED => {}
+        _ => names[NAMED] = "…",
+    }
+    format!(" ({})", names.join(", "))
 }
 
 fn counted(count: u64, noun: &str) -> String {

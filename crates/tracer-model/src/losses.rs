@@ -83,6 +83,8 @@ macro_rules! losses {
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Losses {
             $($(#[doc = concat!("Number of ", $these, " ", $fate, ".")] pub $field: u64,)*)*
+            /// The names of some missing programs, each with the cause.
+            pub programs: Vec<(Cause, String)>,
             /// What was not observed although it was asked for, and why.
             pub unobserved: Option<String>,
         }
@@ -119,11 +121,21 @@ losses! {
         untracked_processes: "1", ["process", "processes"];
         untracked_connections: "1", ["connection or flow", "connections or flows"];
     }
-    /// Tracing would break it, so the source left it. The descendants of such a process are missing too.
-    NotFollowed: "ptrace: exec", ["program", "programs"], "not followed" {
-        privileged_programs: "1", ["program that gains privileges", "programs that gain privileges"];
-        tracing_programs: "1", ["program that uses ptrace itself", "programs that use ptrace themselves"];
-        traced_targets: "1", ["process that a debugger traces", "processes that a debugger traces"];
+    /// The source left it, because a process has one tracer at most. Its descendants are missing too.
+    Tracing: "ptrace: exec", ["program", "programs"], "not followed: uses ptrace itself" {
+        tracing_programs: "1", ["program", "programs"];
+    }
+    /// The source left it, so that a debugger can trace it. Its descendants are missing too.
+    Traced: "ptrace: exec", ["process", "processes"], "not followed: a debugger traces it" {
+        traced_targets: "1", ["process", "processes"];
+    }
+    /// The source left it, because the kernel gives no privileges to a traced program. Its descendants are missing too.
+    Privileged: "ptrace: exec", ["program", "programs"], "not followed: gains privileges" {
+        privileged_programs: "1", ["program", "programs"];
+    }
+    /// The source left it, because it may gain privileges. Its descendants are missing too.
+    Opaque: "ptrace: exec", ["program", "programs"], "not followed: its file cannot be read" {
+        unreadable_programs: "1", ["program", "programs"];
     }
     /// The kernel gives fewer privileges to a traced program.
     Unprivileged: "ptrace: exec", ["program", "programs"], "run without setuid, setgid or file capabilities" {

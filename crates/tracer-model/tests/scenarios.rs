@@ -10,6 +10,7 @@ use tracer_model::{
     Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer, Value,
     context::SpanContext,
     event::{Change, Connection, Direction, Flow, Image, Namespaces, Strings, Visibility},
+    losses::Cause,
     semconv::{Description, KeyValues, Kind, describe},
     span::Subject,
 };
@@ -375,13 +376,16 @@ fn every_loss_is_in_the_certificate() {
         tracing_programs: 17,
         traced_targets: 18,
         lost_privileges: 19,
+        unreadable_programs: 20,
+        // The last line of a run has them.
+        programs: vec![(Cause::Tracing, "gdb".to_owned())],
         unobserved: Some("why".to_owned()),
     };
     let trace = Story::new().exit(2, 0).losses(losses).finish();
     let kinds = ["forks", "execs", "texts", "exits", "connections", "untracked_processes", "untracked_connections"];
     let others =
         ["text_faults", "undecodable", "missed", "undelivered", "lookups", "failed_execs", "flows", "unix_connects"];
-    let left = ["privileged_programs", "tracing_programs", "traced_targets", "lost_privileges"];
+    let left = ["privileged_programs", "tracing_programs", "traced_targets", "lost_privileges", "unreadable_programs"];
     let kinds = kinds.into_iter().chain(others).chain(left);
     for (kind, count) in kinds.zip(1..) {
         let key = format!("process_tracer.lost.{kind}");

@@ -51,6 +51,8 @@ pub(crate) struct RawImage {
 #[derive(Debug, Default)]
 struct RawStack {
     file: Vec<u8>,
+    /// `file` is the name that the kernel keeps, because it does not show the path.
+    has_no_path: bool,
     arguments: Vec<u8>,
     arguments_size: u64,
     argument_count: u64,
@@ -145,6 +147,8 @@ impl Reader {
             // Not even word by word: the file is unreadable, or this kernel does not say where the stack is.
             let arguments = folder.read("cmdline").unwrap_or_default();
             RawStack {
+                file: name(folder, &arguments),
+                has_no_path: true,
                 arguments_size: arguments.len() as u64,
                 argument_count: arguments.iter().filter(|byte| **byte == 0).count() as u64,
                 arguments,
@@ -268,6 +272,7 @@ impl Window {
         let text = self.between(environment, file, limit);
         Some(RawStack {
             file: name,
+            has_no_path: false,
             arguments: self.between(start, end, TEXT_LIMIT),
             arguments_size: end.saturating_sub(start),
             argument_count,
@@ -287,6 +292,16 @@ fn variables(environment: &[u8]) -> Vec<u8> {
         aside::VARIABLES.iter().any(|wanted| wanted.as_bytes() == name)
     };
     environment.split(|byte| *byte == 0).filter(is_one).flat_map(|variable| [variable, b"\0"].concat()).collect()
+}
+
+/// The name that the kernel keeps of a program: proc_pid_comm(5). It has 15 bytes at most, so the arguments may have more of it.
+fn name(folder: &mut Folder, arguments: &[u8]) -> Vec<u8> {
+    const KEPT: usize = 15;
+    let mut kept = folder.read("comm").unwrap_or_default();
+    kept.truncate(kept.trim_ascii_end().len());
+    let first = arguments.split(|byte| *byte == 0).next().unwrap_or_default();
+    let first = first.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    if kept.len() == KEPT && first.starts_with(&kept) { first.to_vec() } else { kept }
 }
 
 /// The variable that names a span, and its name.
@@ -316,6 +331,16 @@ impl RawImage {
         &self.stack.variables
     }
 
+    /// The name of the program, for a message.
+    pub(crate) fn program(&self) -> String {
+        let image = Image {
+            file: lossy(self.stack.file.clone()),
+            executable: self.executable.clone().map(|path| inside(path, &self.root)),
+            ..Image::default()
+        };
+        image.name().to_owned()
+    }
+
     /// The captured arguments.
     pub(crate) fn arguments(&self) -> &[u8] {
         &self.stack.arguments
@@ -325,7 +350,7 @@ impl RawImage {
     pub(crate) fn decode(self) -> (Arc<Image>, Option<Strings>, Option<SpanContext>) {
         let Self { stack, status, namespaces, .. } = self;
         let RawStack { arguments, arguments_size, environment_size, .. } = stack;
-        let is_script = is_script(&stack.file, &arguments);
+        let is_script = !stack.has_no_path && is_script(&stack.file, &arguments);
         let environment = stack.environment.map(|bytes| Strings { bytes, size: environment_size });
         let context = stack.context.map(|bytes| Strings { size: bytes.len() as u64, bytes });
         let context = environment.as_ref().or(context.as_ref()).and_then(SpanContext::of_environment);

@@ -103,9 +103,11 @@ impl Source for Ptrace {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Losses {
             privileged_programs: count(&counts.privileged_programs),
+            unreadable_programs: count(&counts.unreadable_programs),
             tracing_programs: count(&counts.tracing_programs),
             traced_targets: count(&counts.traced_targets),
             lost_privileges: count(&counts.lost_privileges),
+            programs: self.shared.left_programs(),
             unobserved: self
                 .shared
                 .is_abandoned()

@@ -12,12 +12,15 @@ use std::{
 
 use hashbrown::{HashMap, HashSet};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use tracer_model::{Identity, Ktime, event::Usage, source::ChildChange};
+use tracer_model::{Identity, Ktime, event::Usage, losses::Cause, source::ChildChange};
 
 use crate::{image::RawImage, reexec::Refusal};
 
 /// So many notes wake a reader that does not want to be woken for any.
 const MANY: usize = 4096;
+
+/// So many programs of a kind have their names in a message. More names help nobody.
+const NAMED: usize = 8;
 
 /// What the tracer has seen.
 #[derive(Debug)]
@@ -63,6 +66,8 @@ pub(crate) struct Shared {
     /// The tracer has panicked.
     is_abandoned: AtomicBool,
     pub(crate) counts: Counts,
+    /// The first programs that are not followed.
+    left_programs: Mutex<Vec<(Cause, String)>>,
     /// The first programs that have lost their privileges, and why.
     lost_privileges: Mutex<Vec<(String, Refusal)>>,
 }
@@ -74,6 +79,8 @@ pub(crate) struct Counts {
     pub(crate) refused: AtomicU64,
     /// Programs that gain privileges: they are not followed.
     pub(crate) privileged_programs: AtomicU64,
+    /// Programs that may gain privileges, because their files are unreadable: they are not followed.
+    pub(crate) unreadable_programs: AtomicU64,
     /// Programs that use ptrace themselves: they are not followed.
     pub(crate) tracing_programs: AtomicU64,
     /// Processes that such a program names as its targets: they are not followed any more.
@@ -124,6 +131,7 @@ impl Shared {
             is_over: AtomicBool::new(false),
             is_abandoned: AtomicBool::new(false),
             counts: Counts::default(),
+            left_programs: Mutex::default(),
             lost_privileges: Mutex::default(),
         })
     }
@@ -219,10 +227,29 @@ impl Shared {
         lock(&self.command).left
     }
 
+    /// Takes note of a program that is not followed.
+    pub(crate) fn leave_program(&self, cause: Cause, program: String) {
+        let counts = &self.counts;
+        let count = match cause {
+            Cause::Privileged => &counts.privileged_programs,
+            Cause::Opaque => &counts.unreadable_programs,
+            _ => &counts.tracing_programs,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        let program = (cause, program);
+        let mut left = lock(&self.left_programs);
+        if left.iter().filter(|(of, _)| *of == cause).count() < NAMED && !left.contains(&program) {
+            left.push(program);
+        }
+    }
+
+    /// The first programs that are not followed, each with the cause.
+    pub(crate) fn left_programs(&self) -> Vec<(Cause, String)> {
+        lock(&self.left_programs).clone()
+    }
+
     /// Takes note of a program that runs without its privileges.
     pub(crate) fn lose_privileges(&self, program: String, refusal: Refusal) {
-        // A warning with more names helps nobody.
-        const NAMED: usize = 8;
         self.counts.lost_privileges.fetch_add(1, Ordering::Relaxed);
         let mut lost = lock(&self.lost_privileges);
         if lost.len() < NAMED {

@@ -8,6 +8,7 @@ use std::{
 use hashbrown::HashSet;
 use libc::c_int;
 use nix::{errno::Errno, unistd::Pid};
+use tracer_model::losses::Cause;
 
 use super::{SYSTEM_CALL, Tracer};
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     exe::Exe,
     image::{RawImage, Reader},
     kernel::{self, Change, Tid},
-    reexec::{AtExec, Reexec},
+    reexec::{AtExec, Gain, Reexec},
     shared::{Left, Note},
     tree::Process,
 };
@@ -40,20 +41,17 @@ impl Tracer {
     pub(super) fn departs(&mut self, tgid: Tid, image: &RawImage, reader: &mut Reader) -> bool {
         let (pid, arguments) = (Pid::from_raw(tgid), image.arguments());
         let exe = Exe::of(pid);
-        let counts = &self.shared.counts;
         match self.departures.reexec.as_mut().map_or(AtExec::Follow, |reexec| reexec.at_exec(pid, &exe)) {
             AtExec::Follow => {}
-            AtExec::Detached(_) => {
-                counts.privileged_programs.fetch_add(1, Ordering::Relaxed);
+            AtExec::Detached(gain) => {
+                let cause = if gain == Gain::Unreadable { Cause::Opaque } else { Cause::Privileged };
+                self.shared.leave_program(cause, image.program());
                 return true;
             }
-            AtExec::Lost(_, refusal) => {
-                let program = arguments.split(|byte| *byte == 0).next().unwrap_or_default();
-                self.shared.lose_privileges(String::from_utf8_lossy(program).into_owned(), refusal);
-            }
+            AtExec::Lost(_, refusal) => self.shared.lose_privileges(image.program(), refusal),
         }
         let Some(need) = self.departures.aside.at_exec(&exe, arguments, image.variables()) else { return false };
-        self.shared.counts.tracing_programs.fetch_add(1, Ordering::Relaxed);
+        self.shared.leave_program(Cause::Tracing, image.program());
         if need == Need::Ptrace {
             for target in numbers(arguments) {
                 self.release(target, reader);

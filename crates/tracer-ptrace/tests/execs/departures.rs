@@ -117,7 +117,7 @@ fn program_without_its_privileges_is_counted_and_named() {
     assert!(output.contains("uid 65534 65534 65534"), "{output}");
     assert_eq!(status, 42);
     assert!(
-        notes.ends_with("[0, 0, 0, 1]\nzero runs without its privileges: its file has no path any more\n"),
+        notes.ends_with("[0, 0, 0, 1]\nshow runs without its privileges: its file has no path any more\n"),
         "{notes}"
     );
 }
