@@ -105,7 +105,7 @@ macro_rules! losses {
 // Cause: origin, [one, many] for all its kinds together, fate { field: example, [one, many]; … }.
 losses! {
     /// The source reported it, but nobody read it in time.
-    Unread: "eBPF: ring buffer", ["record", "records"], "lost to a full buffer" {
+    Unread: "eBPF: ring buffer; ptrace: buffer of notes", ["record", "records"], "lost to a full buffer" {
         forks: "5", ["fork", "forks"];
         execs: "5", ["exec", "execs"];
         texts: "17", ["piece of arguments, environments and paths", "pieces of arguments, environments and paths"];

@@ -44,7 +44,7 @@ pub(crate) fn events_of(
     patience: Option<Duration>,
     mut handle: impl FnMut(Event),
 ) -> Result<ExitStatus, Box<dyn Error>> {
-    let (source, mut stream) = tracer_ptrace::observe(false)?;
+    let (source, mut stream) = tracer_ptrace::observe(false, 16 << 20)?;
     let spawn = move |after_fork: Option<tracer_model::source::AfterFork>| {
         if let Some(after_fork) = after_fork {
             // SAFETY: `after_fork` makes only async-signal-safe calls.

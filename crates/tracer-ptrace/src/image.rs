@@ -341,6 +341,14 @@ impl RawImage {
         image.name().to_owned()
     }
 
+    /// Bytes of memory.
+    pub(crate) fn size(&self) -> usize {
+        let RawStack { file, arguments, variables, environment, context, .. } = &self.stack;
+        let always = [file, arguments, variables, &self.root, &self.cgroup].into_iter();
+        let others = [environment, context, &self.executable, &self.directory, &self.status].into_iter().flatten();
+        size_of::<Self>() + always.chain(others).map(Vec::capacity).sum::<usize>()
+    }
+
     /// The captured arguments.
     pub(crate) fn arguments(&self) -> &[u8] {
         &self.stack.arguments
@@ -421,6 +429,13 @@ fn may_move() -> bool {
 /// Without a copy if it is UTF-8.
 fn lossy(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+impl RawImage {
+    pub(crate) fn with_arguments(arguments: Vec<u8>) -> Self {
+        Self { stack: RawStack { arguments, ..RawStack::default() }, ..Self::default() }
+    }
 }
 
 #[cfg(test)]

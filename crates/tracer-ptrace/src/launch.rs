@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_panic_of_the_tracer_costs_neither_the_command_nor_its_status() {
-        let shared = Arc::new(Shared::new().unwrap());
+        let shared = Arc::new(Shared::new(1 << 20).unwrap());
         let (gate, after_fork) = gate::pair().unwrap();
         let tracer = Tracer::new(Arc::clone(&shared), false);
         let run = |tracer: &mut Tracer, gate| {

@@ -14,6 +14,7 @@ mod image;
 mod interrupted;
 mod kernel;
 mod launch;
+mod notes;
 pub mod probe;
 mod procfs;
 pub mod reexec;
@@ -36,8 +37,8 @@ use tracer_model::{
     source::{Child, Description, Source, Spawn},
 };
 
-use self::shared::Shared;
 pub use self::stream::PtraceStream;
+use self::{notes::Lost, shared::Shared};
 
 /// The source.
 pub struct Ptrace {
@@ -46,12 +47,13 @@ pub struct Ptrace {
 }
 
 /// Makes the source and its stream. `needs_environment`: the events need the whole environment of each program.
+/// `buffer_bytes`: memory for events that nobody has read yet. More events are lost, and counted.
 ///
 /// # Errors
 ///
 /// The kernel has no descriptors for us.
-pub fn observe(needs_environment: bool) -> io::Result<(Ptrace, PtraceStream)> {
-    let shared = Arc::new(Shared::new()?);
+pub fn observe(needs_environment: bool, buffer_bytes: usize) -> io::Result<(Ptrace, PtraceStream)> {
+    let shared = Arc::new(Shared::new(buffer_bytes)?);
     Ok((Ptrace { shared: Arc::clone(&shared), needs_environment }, PtraceStream { shared, departed: Vec::new() }))
 }
 
@@ -95,13 +97,21 @@ impl Source for Ptrace {
     }
 
     fn wake_for_any(&self, any: bool) {
-        self.shared.wake_for_any(any);
+        self.shared.notes.wake_for_any(any);
+    }
+
+    fn lost_events(&self) -> u64 {
+        let Lost { forks, execs, exits } = &self.shared.notes.lost;
+        [forks, execs, exits].iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     fn losses(&self) -> Losses {
-        let counts = &self.shared.counts;
+        let (counts, lost) = (&self.shared.counts, &self.shared.notes.lost);
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Losses {
+            forks: count(&lost.forks),
+            execs: count(&lost.execs),
+            exits: count(&lost.exits),
             privileged_programs: count(&counts.privileged_programs),
             unreadable_programs: count(&counts.unreadable_programs),
             tracing_programs: count(&counts.tracing_programs),

@@ -2,8 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    io, mem,
-    os::fd::OwnedFd,
+    io,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,51 +11,19 @@ use std::{
 
 use hashbrown::{HashMap, HashSet};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use tracer_model::{Identity, Ktime, event::Usage, losses::Cause, source::ChildChange};
+use tracer_model::{Identity, losses::Cause, source::ChildChange};
 
-use crate::{image::RawImage, reexec::Refusal};
-
-/// So many notes wake a reader that does not want to be woken for any.
-const MANY: usize = 4096;
+use crate::{
+    notes::{Note, Notes},
+    reexec::Refusal,
+};
 
 /// So many programs of a kind have their names in a message. More names help nobody.
 const NAMED: usize = 8;
 
-/// What the tracer has seen.
-#[derive(Debug)]
-pub(crate) enum Note {
-    Fork {
-        process: Identity,
-        parent: Identity,
-        is_root: bool,
-    },
-    Exec {
-        at: Ktime,
-        process: Identity,
-        parent: Identity,
-        image: Box<RawImage>,
-    },
-    /// `status` is that of wait(2). `None`: nobody knows it.
-    Exit {
-        at: Ktime,
-        process: Identity,
-        parent: Identity,
-        status: Option<u32>,
-        usage: Option<Box<Usage>>,
-    },
-    /// The process goes on without the tracer. `end` is readable when it has ended.
-    Leave {
-        process: Identity,
-        parent: Identity,
-        end: OwnedFd,
-    },
-}
-
 /// Between the threads.
 pub(crate) struct Shared {
-    notes: Mutex<Vec<Note>>,
-    pub(crate) notes_ready: EventFd,
-    wakes_for_any: AtomicBool,
+    pub(crate) notes: Notes,
     command: Mutex<Command>,
     pub(crate) command_ready: EventFd,
     signals: Mutex<Signals>,
@@ -113,19 +80,17 @@ pub(crate) struct Left {
 }
 
 /// The data is consistent after a panic: each change is one push.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    pub(crate) fn new() -> io::Result<Self> {
-        let event = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+    /// `buffer_bytes`: bytes of notes at most.
+    pub(crate) fn new(buffer_bytes: usize) -> io::Result<Self> {
         Ok(Self {
-            notes: Mutex::default(),
-            notes_ready: event()?,
-            wakes_for_any: AtomicBool::new(false),
+            notes: Notes::new(buffer_bytes)?,
             command: Mutex::default(),
-            command_ready: event()?,
+            command_ready: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             signals: Mutex::default(),
             live: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
@@ -138,32 +103,8 @@ impl Shared {
 
     /// Takes a note. It is dropped if nobody reads it any more.
     pub(crate) fn note(&self, note: Note) {
-        if self.is_over() {
-            return;
-        }
-        let count = {
-            let mut notes = lock(&self.notes);
-            notes.push(note);
-            notes.len()
-        };
-        if count == MANY || self.wakes_for_any.load(Ordering::Relaxed) {
-            // It is full only if it is readable already.
-            let _ = self.notes_ready.write(1);
-        }
-    }
-
-    /// The notes since the last time.
-    pub(crate) fn take_notes(&self) -> Vec<Note> {
-        // It fails if nobody has written to it.
-        let _ = self.notes_ready.read();
-        mem::take(&mut lock(&self.notes))
-    }
-
-    pub(crate) fn wake_for_any(&self, any: bool) {
-        self.wakes_for_any.store(any, Ordering::Relaxed);
-        if any && !lock(&self.notes).is_empty() {
-            // As above.
-            let _ = self.notes_ready.write(1);
+        if !self.is_over() {
+            self.notes.add(note);
         }
     }
 
@@ -192,7 +133,7 @@ impl Shared {
     /// Reports a change of the command.
     pub(crate) fn report(&self, change: ChildChange) {
         lock(&self.command).changes.push_back(change);
-        // As above.
+        // It is full only if it is readable already.
         let _ = self.command_ready.write(1);
     }
 

@@ -12,7 +12,10 @@ use tracer_model::{
     source::{End, EventStream},
 };
 
-use crate::shared::{Left, Note, Shared};
+use crate::{
+    notes::Note,
+    shared::{Left, Shared},
+};
 
 /// The events of a [`Ptrace`](crate::Ptrace).
 pub struct PtraceStream {
@@ -31,7 +34,7 @@ pub(crate) struct Departed {
 
 impl PtraceStream {
     fn pass_on(&mut self, now: Ktime, handle: &mut dyn FnMut(Event)) -> usize {
-        let notes = self.shared.take_notes();
+        let notes = self.shared.notes.take();
         let count = notes.len();
         for note in notes {
             match note {
@@ -71,7 +74,7 @@ impl PtraceStream {
 
 impl EventStream for PtraceStream {
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.shared.notes_ready.as_fd())
+        Some(self.shared.notes.as_fd())
     }
 
     fn drain(&mut self, now: Ktime, handle: &mut dyn FnMut(Event)) -> io::Result<usize> {

@@ -18,8 +18,9 @@ use crate::{
     image::Reader,
     interrupted,
     kernel::{self, Change, Continue, OPTIONS, Tid},
+    notes::Note,
     procfs::{Folder, numbers},
-    shared::{Left, Note, Shared},
+    shared::{Left, Shared},
     tree::{Early, Process, Thread, Tree},
     usage,
 };

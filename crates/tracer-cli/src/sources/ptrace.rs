@@ -49,6 +49,6 @@ pub(super) fn start(config: &Config, needs_environment: bool) -> Result<Chosen> 
         }
         console::warn(unobserved);
     }
-    let (source, stream) = tracer_ptrace::observe(needs_environment)?;
+    let (source, stream) = tracer_ptrace::observe(needs_environment, config.ring_bytes as usize)?;
     Ok(Chosen { source: Arc::new(source), stream: Box::new(stream), unobserved, seat: None })
 }

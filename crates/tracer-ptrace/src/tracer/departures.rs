@@ -16,8 +16,9 @@ use crate::{
     exe::Exe,
     image::{RawImage, Reader},
     kernel::{self, Change, Tid},
+    notes::Note,
     reexec::{AtExec, Gain, Reexec},
-    shared::{Left, Note},
+    shared::Left,
     tree::Process,
 };
 

@@ -17,11 +17,12 @@ use tracer_model::{
     source::{Child, ChildChange, End, EventStream as _, Source as _, Spawn},
 };
 
+use tracer_ptrace::Ptrace;
+
 use crate::tracer::{NOBODY, Programs, Setting, become_nobody, give, observed};
 
-/// The executed programs and their ends in order, the losses, the warnings, and the status of the command.
-fn observe(command: &[&str], output: OwnedFd) -> (String, i32) {
-    let (source, mut stream) = tracer_ptrace::observe(false).unwrap();
+/// Starts a command under the source.
+fn launch(source: &Ptrace, command: &[&str], output: OwnedFd) -> Box<dyn Child> {
     let mut process = Command::new(command[0]);
     process.args(&command[1..]).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     process.stdout(output.try_clone().unwrap()).stderr(output);
@@ -32,7 +33,24 @@ fn observe(command: &[&str], output: OwnedFd) -> (String, i32) {
         let child: Box<dyn Child> = Box::new(Running(process.spawn()?));
         Ok::<_, io::Error>(child)
     });
-    let mut child = source.launch(spawn).unwrap();
+    source.launch(spawn).unwrap()
+}
+
+/// The end of the command. `meanwhile` is called again and again.
+fn end_of(child: &mut dyn Child, meanwhile: &mut dyn FnMut()) -> End {
+    loop {
+        meanwhile();
+        match child.look() {
+            Some(ChildChange::Ended(end)) => return end,
+            _ => thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+/// The executed programs and their ends in order, the losses, the warnings, and the status of the command.
+fn observe(command: &[&str], output: OwnedFd) -> (String, i32) {
+    let (source, mut stream) = tracer_ptrace::observe(false, 16 << 20).unwrap();
+    let mut child = launch(&source, command, output);
     let mut text = String::new();
     let mut handle = |event: Event| match event {
         Event::Exec { image, .. } => {
@@ -41,13 +59,9 @@ fn observe(command: &[&str], output: OwnedFd) -> (String, i32) {
         Event::Exit { status: ExitStatus::Withheld, .. } => text.push_str("end of a process that was left\n"),
         _ => {}
     };
-    let end = loop {
+    let end = end_of(&mut *child, &mut || {
         stream.drain(Ktime(0), &mut handle).unwrap();
-        match child.look() {
-            Some(ChildChange::Ended(end)) => break end,
-            _ => thread::sleep(Duration::from_millis(2)),
-        }
-    };
+    });
     stream.finish(Ktime(0), &end, &mut handle);
     let losses = source.losses();
     let counts = [losses.privileged_programs, losses.tracing_programs, losses.traced_targets, losses.lost_privileges];
@@ -81,6 +95,42 @@ fn run(directory: &Path, command: &[&str]) -> (String, i32, String) {
         status
     });
     (run.output, run.status, notes)
+}
+
+/// Of a shell that runs 300 programs, while nobody reads the events: forks, execs and exits that were read at the end, those that
+/// were lost, and the status.
+fn unread(output: OwnedFd) -> ([u64; 3], [u64; 3], i32) {
+    let (source, mut stream) = tracer_ptrace::observe(false, 8 << 10).unwrap();
+    let script = "i=0; while [ $i -lt 300 ]; do /bin/true || exit 9; i=$((i+1)); done; exit 3";
+    let mut child = launch(&source, &["sh", "-c", script], output);
+    let end = end_of(&mut *child, &mut || ());
+    let mut read = [0; 3];
+    stream.finish(Ktime(0), &end, &mut |event| match event {
+        Event::Fork { .. } => read[0] += 1,
+        Event::Exec { .. } => read[1] += 1,
+        Event::Exit { .. } => read[2] += 1,
+        _ => {}
+    });
+    let losses = source.losses();
+    let lost = [losses.forks, losses.execs, losses.exits];
+    assert_eq!(source.lost_events(), lost.iter().sum::<u64>());
+    (read, lost, end.status.shell_code().map_or(-1, i32::from))
+}
+
+#[test]
+fn events_that_nobody_reads_are_counted_and_the_command_runs_on() {
+    let programs = Programs::new();
+    let setting = Setting { directory: programs.path(), prepare: &|| (), become_user: &become_nobody };
+    let (run, notes) = observed(&setting, &|output, notes| {
+        let (read, lost, status) = unread(output);
+        write!(File::from(notes), "{read:?} {lost:?} {:?}", [read[0] + lost[0], read[1] + lost[1], read[2] + lost[2]])
+            .unwrap();
+        status
+    });
+    assert_eq!((run.status, &*run.output), (3, ""));
+    assert!(notes.ends_with(" [301, 301, 301]"), "{notes}");
+    // The buffer has room for a few programs.
+    assert!(notes.starts_with("[") && !notes.starts_with("[301") && !notes.starts_with("[0"), "{notes}");
 }
 
 #[test]
