@@ -1,7 +1,7 @@
 //! User attributes.
 
 use crate::{
-    harness::{process_tracer, trace_script},
+    harness::{process_tracer, trace_python, trace_script},
     trace::{KIND_CLIENT, Trace},
 };
 
@@ -69,13 +69,13 @@ fn a_map_becomes_one_attribute_per_key() {
 
 #[test]
 fn attributes_can_be_on_all_spans_of_a_process() {
-    let script = "exec python3 -c '
+    let script = "
 import socket
 listener = socket.create_server((\"127.0.0.1\", 0))
-socket.create_connection(listener.getsockname()).close()'";
+socket.create_connection(listener.getsockname()).close()";
     for (flags, is_expected) in [(&["--attributes-on", "all"][..], true), (&[][..], false)] {
         let attributes = ["-a", r#"team="ci""#, "-a", r#"network.transport="mine""#];
-        let run = trace_script(&[flags, &attributes].concat(), script);
+        let run = trace_python(&[flags, &attributes].concat(), script, &[]);
         run.trace.assert_complete();
         assert_eq!(run.trace.root().attribute("team"), "ci");
         let connections: Vec<_> = run.trace.spans.iter().filter(|span| span.kind == KIND_CLIENT).collect();

@@ -12,7 +12,7 @@ use nix::{
     unistd::{AccessFlags, access, geteuid},
 };
 
-use crate::launch;
+use crate::{launch, reexec};
 
 /// What decides whether a process may trace its children.
 #[derive(Debug)]
@@ -80,11 +80,11 @@ pub fn has_filter() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| status.lines().any(|line| line == "Seccomp:\t2"))
 }
 
-/// A program that ptrace can break: an ordinary user may execute it and not read it, and it gains privileges. Such a program
-/// can lose its privileges. Looks at the folders of PATH.
+/// A program that ptrace can break: an ordinary user may execute it and not read it, and it gains privileges. On some
+/// architectures, such a program loses its privileges. There, the folders of PATH are searched.
 #[must_use]
 pub fn hazard() -> Option<PathBuf> {
-    if geteuid().is_root() {
+    if geteuid().is_root() || reexec::KEEPS_UNREADABLE {
         return None;
     }
     let mut seen = HashSet::new();

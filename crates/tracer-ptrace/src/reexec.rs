@@ -27,6 +27,9 @@ use self::{
 };
 use crate::exe::{Exe, Version, version};
 
+/// Whether a program that we cannot read keeps its privileges.
+pub const KEEPS_UNREADABLE: bool = machine::CAN_SKIP_CALL;
+
 pub use self::privileges::{Credentials, FileCapabilities, Gain, ProgramFile, gain};
 
 /// What became of a process at its exec.

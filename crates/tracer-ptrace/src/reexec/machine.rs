@@ -24,13 +24,16 @@ pub(super) struct Abi {
     rt_sigprocmask: u64,
 }
 
-pub(super) use arch::Registers;
+pub(super) use arch::{CAN_SKIP_CALL, Registers};
 
 #[cfg(target_arch = "x86_64")]
 mod arch {
     use nix::{errno::Errno, libc::user_regs_struct, sys::ptrace, unistd::Pid};
 
     use super::Abi;
+
+    /// Whether [`Registers::skip_call`] works.
+    pub(in super::super) const CAN_SKIP_CALL: bool = true;
 
     const X86_64: Abi = Abi { word: 8, syscall: &[0x0f, 0x05], execve: 59, rt_sigprocmask: 14 };
     const I386: Abi = Abi { word: 4, syscall: &[0xcd, 0x80], execve: 11, rt_sigprocmask: 175 };
@@ -102,6 +105,9 @@ mod arch {
     };
 
     use super::Abi;
+
+    /// Whether [`Registers::skip_call`] works.
+    pub(in super::super) const CAN_SKIP_CALL: bool = false;
 
     const AARCH64: Abi = Abi { word: 8, syscall: &[0x01, 0x00, 0x00, 0xd4], execve: 221, rt_sigprocmask: 135 };
     /// `PSR_MODE32_BIT` in the kernel's asm/ptrace.h.
