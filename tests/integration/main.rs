@@ -8,6 +8,7 @@ mod answers;
 mod collector;
 mod command_line;
 mod connections;
+mod containers;
 mod delivery;
 mod documentation;
 mod expressions;
