@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Run, process_tracer, python, trace_workload},
+    harness::{Run, process_tracer, python, trace_with, trace_workload},
     trace::{KIND_CLIENT, KIND_SERVER, STATUS_ERROR, Span, Trace},
 };
 
@@ -266,4 +266,64 @@ os.waitpid(worker, 0)
     let accepted = run.trace.connections().find(|span| span.kind == KIND_SERVER).unwrap();
     assert_eq!(accepted.parent_id, worker.span_id);
     assert_eq!(accepted.attribute("process_tracer.tcp.bytes_sent"), "8");
+}
+
+#[test]
+fn a_fast_open_that_never_sent_a_syn_has_no_bytes() {
+    let script = "
+import socket
+TCP_FASTOPEN_CONNECT = 30
+def client():
+    it = socket.socket()
+    it.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
+    it.connect(('127.0.0.1', 1))
+    return it
+client().close()
+written = client()
+try: written.send(b'x' * 10)
+except ConnectionRefusedError: pass
+";
+    let network = "ip link set lo up; echo 7 > /proc/sys/net/ipv4/tcp_fastopen; exec \"$0\" -IS -c \"$1\"";
+    let run = trace_with(&[], &["unshare", "-n", "sh", "-c", network, python(), script]);
+    run.trace.assert_complete();
+    let mut connections: Vec<_> = run.trace.connections().collect();
+    connections.sort_by_key(|span| span.start);
+    let sent: Vec<_> = connections.iter().map(|span| span.attribute("process_tracer.tcp.bytes_sent")).collect();
+    assert_eq!(sent.len(), 2, "{connections:#?}");
+    assert_eq!(sent[0], "0");
+    assert!(["0", "10"].contains(&sent[1]), "{sent:?}");
+}
+
+#[test]
+fn both_ends_of_mptcp_have_their_bytes() {
+    let script = "
+import os, socket, time
+MPTCP = 262
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, MPTCP)
+listener.bind(('127.0.0.1', 0))
+listener.listen()
+if os.fork() == 0:
+    it, _ = listener.accept()
+    assert len(it.recv(100, socket.MSG_WAITALL)) == 100
+    it.sendall(b'x' * 300)
+    while it.recv(100): pass
+    it.close()
+    os._exit(0)
+it = socket.socket(socket.AF_INET, socket.SOCK_STREAM, MPTCP)
+it.connect(listener.getsockname())
+it.sendall(b'x' * 100)
+assert len(it.recv(300, socket.MSG_WAITALL)) == 300
+it.close()
+os.wait()
+time.sleep(0.5)
+";
+    let run = trace_with(&[], &[python(), "-IS", "-c", script]);
+    run.trace.assert_complete();
+    for (kind, sent, received) in [(KIND_CLIENT, "100", "300"), (KIND_SERVER, "300", "100")] {
+        let ends: Vec<_> = run.trace.connections().filter(|span| span.kind == kind).collect();
+        assert_eq!(ends.len(), 1, "{ends:#?}");
+        assert_eq!(ends[0].attribute("process_tracer.tcp.bytes_sent"), sent, "{ends:#?}");
+        assert_eq!(ends[0].attribute("process_tracer.tcp.bytes_received"), received, "{ends:#?}");
+        assert_ne!(ends[0].attribute("process_tracer.tcp.round_trip_time"), "", "{ends:#?}");
+    }
 }

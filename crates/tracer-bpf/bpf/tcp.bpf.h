@@ -9,6 +9,15 @@
 #ifndef TRACER_TCP_BPF_H
 #define TRACER_TCP_BPF_H
 
+struct counters {
+	__u64 bytes_sent;
+	__u64 bytes_received;
+	__u32 retransmits;
+	__u32 round_trip_us;
+	__u32 variance_us;
+	__u32 is_final; /* the socket has reached CLOSE */
+};
+
 struct connection {
 	struct identity owner;
 	__u64 opened_ns;
@@ -19,6 +28,7 @@ struct connection {
 	__u8 is_dns;	/* connected to a name server */
 	__u8 is_hidden; /* the restricted user cannot see it in /proc/net/tcp */
 	__u8 reserved[2];
+	struct counters counters; /* since CLOSE */
 };
 
 struct listener_key {
@@ -90,22 +100,39 @@ static __always_inline struct listener *find_listener(struct sock *sk)
  * Payload as the owner sees it. Sent bytes are the bytes that it wrote, acknowledged or not. bytes_sent counts payload
  * only, without SYN and FIN. bytes_received counts the peer's FIN.
  */
-static __always_inline void read_counters(struct connection_record *record, struct sock *sk, struct sock_common *common)
+static __always_inline void read_counters(struct counters *counters, struct sock *sk, struct sock_common *common)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u32 unsent = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_nxt);
 
-	/* After connect() to AF_UNSPEC a socket has a new sequence. */
-	if (common->skc_state == TCP_CLOSE)
+	/*
+	 * After connect() to AF_UNSPEC a socket has a new sequence. With TCP fast open, connect() sends nothing yet:
+	 * without a SYN, snd_nxt has no meaning.
+	 */
+	if (common->skc_state == TCP_CLOSE || !BPF_CORE_READ(tp, segs_out))
 		unsent = 0;
 
-	record->bytes_sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans) + unsent;
-	BPF_CORE_READ_INTO(&record->bytes_received, tp, bytes_received);
-	if (record->bytes_received && (common->skc_flags & (1UL << SOCK_DONE)))
-		record->bytes_received--;
-	BPF_CORE_READ_INTO(&record->retransmits, tp, total_retrans);
-	record->round_trip_us = BPF_CORE_READ(tp, srtt_us) >> 3; /* in eighths */
-	record->variance_us = BPF_CORE_READ(tp, mdev_us) >> 2;	 /* in quarters */
+	counters->bytes_sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans) + unsent;
+	BPF_CORE_READ_INTO(&counters->bytes_received, tp, bytes_received);
+	if (counters->bytes_received && (common->skc_flags & (1UL << SOCK_DONE)))
+		counters->bytes_received--;
+	BPF_CORE_READ_INTO(&counters->retransmits, tp, total_retrans);
+	counters->round_trip_us = BPF_CORE_READ(tp, srtt_us) >> 3; /* in eighths */
+	counters->variance_us = BPF_CORE_READ(tp, mdev_us) >> 2;   /* in quarters */
+}
+
+/*
+ * Keeps the counters of a socket that reaches CLOSE before its owner has closed it. The kernel clears them when it
+ * disconnects the socket. It does this with the subflows of MPTCP.
+ */
+static __always_inline void keep_counters(struct connection *connection, struct sock *sk)
+{
+	struct sock_common *common;
+	struct sock_room room;
+
+	common = read_common(&room, sk);
+	read_counters(&connection->counters, sk, common);
+	connection->counters.is_final = 1;
 }
 
 __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
@@ -132,8 +159,17 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 	record.peer_port = bpf_ntohs(common->skc_dport);
 	fill_addresses(record.local_address, record.peer_address, common);
 	record.header.time_ns = bpf_ktime_get_boot_ns();
-	if (event == CONNECTION_CLOSED)
-		read_counters(&record, sk, common);
+	if (event == CONNECTION_CLOSED) {
+		struct counters *counters = &connection->counters;
+
+		if (!counters->is_final)
+			read_counters(counters, sk, common);
+		record.bytes_sent = counters->bytes_sent;
+		record.bytes_received = counters->bytes_received;
+		record.retransmits = counters->retransmits;
+		record.round_trip_us = counters->round_trip_us;
+		record.variance_us = counters->variance_us;
+	}
 	emit(&record, sizeof(record), RECORD_CONNECTION);
 	return 0;
 }
@@ -299,8 +335,10 @@ static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int 
 		/* It was never read from. The process that closes it is its owner. */
 		if (!connection->is_owned && user)
 			connection->owner = *user;
-		close_connection(key, 0);
+		return close_connection(key, 0);
 	}
+	if (new_state == TCP_CLOSE)
+		keep_counters(connection, sk);
 	return 0;
 }
 
