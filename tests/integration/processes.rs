@@ -1,9 +1,13 @@
 //! All forms of fork, exec and exit.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use crate::harness::{Run, trace_script, trace_workload, workload};
-use crate::trace::{STATUS_ERROR, Span};
+use crate::harness::{PROCESS_TRACER, Run, trace_script, trace_workload, workload};
+use crate::trace::{STATUS_ERROR, Span, Trace};
 
 fn pid(word: &str) -> u32 {
     word.parse().unwrap()
@@ -424,4 +428,29 @@ fn a_container_is_known_by_its_control_group() {
     assert_eq!(inside.attribute("container.id"), id);
     assert!(inside.attribute("process.linux.cgroup").ends_with(&format!("/{name}")), "{inside:#?}");
     assert!(!run.trace.named("true").has("container.id"));
+}
+
+#[test]
+fn a_time_namespace_does_not_shift_the_trace() {
+    for source in ["ebpf", "ptrace", "none"] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.jsonl");
+        let nanoseconds = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let mut command = Command::new("unshare");
+        command.args(["--time", "--boottime", "100000", "--fork", PROCESS_TRACER, "--source", source, "-o"]);
+        let before = nanoseconds();
+        let output = command.arg(&file).args(["--", "sh", "-c", "/bin/true; :"]).output().unwrap();
+        let after = nanoseconds();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let trace = Trace::read(&file);
+        // The wall clock may be adjusted meanwhile.
+        let second = 1_000_000_000;
+        for span in &trace.spans {
+            assert!(
+                span.start + second >= before && span.end <= after + second,
+                "{source}: {before} {after} {span:#?}"
+            );
+        }
+        assert_eq!(trace.spans.len(), if source == "none" { 1 } else { 2 });
+    }
 }

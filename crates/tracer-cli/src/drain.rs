@@ -18,8 +18,9 @@ use tracer_model::{
     Losses, Tracer,
     source::{End, EventStream, Source},
 };
+use tracer_ptrace::clock::now;
 
-use crate::{child::privileges, clock::now, sinks::Intake, threads::Threads};
+use crate::{child::privileges, sinks::Intake, threads::Threads};
 
 /// How often the stream is read, milliseconds. The stream becomes readable earlier when there is much in it.
 const INTERVAL_MS: u16 = 200;

@@ -7,7 +7,6 @@
 mod child;
 mod ci;
 mod cli;
-mod clock;
 mod commands;
 mod console;
 mod drain;

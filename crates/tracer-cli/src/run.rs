@@ -17,12 +17,12 @@ use tracer_model::{
     source::Source,
     span::Certificate,
 };
+use tracer_ptrace::clock::now;
 
 use crate::{
     child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, signals::Signals, user::User},
     cli::config::{Config, Wait},
     cli::variables::variable,
-    clock::now,
     console::{self, ms},
     drain::{Drain, Ending, Input, Waiting},
     machine::{accounts, hosts},

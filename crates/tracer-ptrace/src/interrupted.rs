@@ -40,7 +40,10 @@ mod machine {
     use libc::{c_int, user_regs_struct};
     use nix::{sys::ptrace, unistd::Pid};
 
-    use crate::kernel::{self, Continue, Tid};
+    use crate::{
+        clock,
+        kernel::{Continue, Tid},
+    };
 
     /// Bytes of the instruction that makes a system call.
     const INSTRUCTION: u64 = 2;
@@ -91,7 +94,7 @@ mod machine {
         if !is_ignored() {
             return Continue::Run;
         }
-        let now = kernel::now().0;
+        let now = clock::now().0;
         let former = former.filter(|former| is_same_call(&former.registers, &registers));
         let mut again = registers;
         again.rip -= INSTRUCTION;

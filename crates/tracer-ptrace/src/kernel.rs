@@ -4,7 +4,6 @@ use std::{io, mem};
 
 use libc::{c_int, c_void, pid_t, rusage};
 use nix::errno::Errno;
-use tracer_model::Ktime;
 
 /// A thread, by its id in our pid namespace.
 pub(crate) type Tid = pid_t;
@@ -223,12 +222,4 @@ pub(crate) fn peek_memory(tid: Tid, address: u64, size: usize, bytes: &mut Vec<u
         }
     }
     Ok(())
-}
-
-/// The boot clock.
-pub(crate) fn now() -> Ktime {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the time outlives the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
-    Ktime(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }

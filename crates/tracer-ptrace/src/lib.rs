@@ -8,6 +8,7 @@
 //! No other thread may wait for any child: it would take stops away from the tracer.
 
 pub mod aside;
+pub mod clock;
 pub mod exe;
 mod gate;
 mod image;

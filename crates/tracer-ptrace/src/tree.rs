@@ -4,7 +4,8 @@ use hashbrown::{HashMap, HashSet};
 use tracer_model::{Identity, Ktime, event::Usage};
 
 use crate::{
-    kernel::{Tid, now},
+    clock::now,
+    kernel::Tid,
     shared::Left,
     usage::{self, Readings},
 };

@@ -14,7 +14,7 @@ use tracer_model::{
     source::{Child, Description, End, EventStream, Source, Spawn},
 };
 
-use crate::clock;
+use tracer_ptrace::clock;
 
 /// Makes the source and its stream.
 pub(super) fn observe(command: &[OsString]) -> (Alone, AloneStream) {
