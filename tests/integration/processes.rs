@@ -215,6 +215,36 @@ fn a_script_is_named_as_invoked_and_mapped_as_its_interpreter() {
 }
 
 #[test]
+fn a_script_keeps_its_name_behind_env_and_another_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in [
+        ("tool", "#!/usr/bin/env sh\nexit 0\n"),
+        ("configure", "#!/bin/sh\n[ \"$AGAIN\" ] || AGAIN=1 exec bash \"$0\" \"$@\"\nexit 0\n"),
+    ] {
+        let script = folder.path().join(name);
+        std::fs::write(&script, content).unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        for source in ["ebpf", "ptrace"] {
+            let run = crate::harness::trace_with(&["--source", source], &[&script]);
+            run.trace.assert_complete();
+            let root = run.trace.root();
+            assert_eq!((root.name.as_str(), root.events.len()), (name, 2), "{source}");
+            assert_eq!(root.attribute("process_tracer.script"), script.to_str().unwrap(), "{source}");
+            // Invoked by name, the shell keeps its name.
+            let run = crate::harness::trace_with(&["--source", source], &[Path::new("bash"), &script]);
+            assert_eq!(run.trace.root().name, "bash", "{source}");
+        }
+    }
+}
+
+#[test]
+fn a_program_that_executes_its_own_file_has_its_name() {
+    let run = trace_script(&[], "exec /proc/self/exe -c 'exit 3'");
+    let shell = std::fs::canonicalize("/bin/sh").unwrap();
+    assert_eq!(run.trace.root().name, shell.file_name().unwrap().to_str().unwrap());
+}
+
+#[test]
 fn a_file_without_a_path_has_the_kernels_name() {
     let script = "import os\nm = os.memfd_create('parcel')\nos.write(m, open('/bin/true', 'rb').read())\nos.execve(m, ['x'], {})";
     let run = crate::harness::trace_python(&[], script, &[]);

@@ -213,15 +213,17 @@ pub struct Names {
 }
 
 impl Image {
-    /// The base name of the file that was passed to exec. People look for this name.
+    /// The base name of the file that was passed to exec, or of the script that is interpreted. People look for this name.
     ///
-    /// If exec got only a descriptor, or if the name was lost, it is the base name of the mapped file. It is empty if that is
-    /// not known either.
+    /// If exec got only a descriptor or `/proc/self/exe`, or if the name was lost, it is the base name of the mapped file. It is
+    /// empty if that is not known either.
     #[must_use]
     pub fn name(&self) -> &str {
         // A path below a descriptor is `/dev/fd/N/path`: Linux, fs/exec.c, alloc_bprm().
         let is_descriptor = self.file.strip_prefix("/dev/fd/").is_some_and(|rest| !rest.contains('/'));
-        let invoked = if is_descriptor || self.file.is_empty() {
+        let is_own_file =
+            self.file.starts_with("/proc/") && (self.file.ends_with("/exe") || self.file.contains("/fd/"));
+        let invoked = if is_descriptor || is_own_file || self.file.is_empty() {
             self.executable.as_deref().unwrap_or(&self.file)
         } else {
             &self.file

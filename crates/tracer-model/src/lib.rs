@@ -60,6 +60,7 @@ mod processes;
 mod recent;
 pub mod redact;
 mod resource;
+mod script;
 pub mod semconv;
 pub mod source;
 pub mod span;

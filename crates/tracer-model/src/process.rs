@@ -9,6 +9,7 @@ use crate::{
     hosts::NamedHosts,
     id::{SpanId, TraceId},
     image::Executed,
+    script::is_continued,
     span::{Certificate, Execution, FailedExec, ProcessSpan, Subject, UserAttributes},
     table::Live,
     time::{Anchor, Ktime},
@@ -116,7 +117,15 @@ impl Process {
         if self.last_exec.is_some_and(|last| last >= at) {
             return false;
         }
-        let Executed { image, attributes, .. } = executed;
+        let Executed { mut image, attributes, .. } = executed;
+        // A forked process has its parent's image, and not a script of its own.
+        if let Some(script) = self.image.as_ref().filter(|_| self.last_exec.is_some())
+            && is_continued(script, &image)
+        {
+            let image = Arc::make_mut(&mut image);
+            image.file.clone_from(&script.file);
+            image.is_script = true;
+        }
         self.last_exec = Some(at);
         if self.executions.len() < EXECUTIONS {
             self.executions.push(Execution {

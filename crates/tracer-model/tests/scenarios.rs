@@ -408,10 +408,35 @@ fn truncated_arguments_are_counted_and_have_their_size() {
 
 #[test]
 fn an_image_executed_by_descriptor_has_the_name_of_its_file() {
-    for (file, name) in [("/dev/fd/7", "dash"), ("/dev/fd/7/bin/tool", "tool")] {
+    for (file, name) in [
+        ("/dev/fd/7", "dash"),
+        ("/dev/fd/7/bin/tool", "tool"),
+        ("/proc/self/exe", "dash"),
+        ("/proc/17/exe", "dash"),
+        ("/proc/self/fd/7", "dash"),
+        ("./exe", "exe"),
+    ] {
         let image = Image { file: file.into(), executable: Some("/usr/bin/dash".into()), ..Image::default() };
         Story::new().exec_image(2, image).exit(2, 0).expect_tree(&format!("{name} exit=0"));
     }
+}
+
+#[test]
+fn a_script_keeps_its_name_when_env_executes_its_interpreter() {
+    let script = Image {
+        file: "/x/tsc".into(),
+        executable: Some("/usr/bin/env".into()),
+        arguments: ["/usr/bin/env", "node", "/x/tsc"].into_iter().collect(),
+        is_script: true,
+        ..Image::default()
+    };
+    let story = Story::new().exec_image(2, script).exec_with(2, "/usr/bin/node", &["node", "/x/tsc"]).fork(2, 3);
+    // A child that calls the interpreter itself is not the script.
+    let trace = story.exec_with(3, "/usr/bin/node", &["node", "/x/tsc"]).exit(3, 0).exit(2, 0).finish();
+    assert_eq!(trace.tree(), "tsc exit=0\n└─ node exit=0");
+    assert_eq!(trace.attribute("tsc", "process_tracer.script"), string("/x/tsc"));
+    assert_eq!(trace.attribute("tsc", "process.executable.path"), string("/mapped/usr/bin/node"));
+    assert_eq!(trace.attribute("node", "process_tracer.script"), None);
 }
 
 #[test]
