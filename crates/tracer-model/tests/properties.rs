@@ -392,7 +392,8 @@ proptest! {
             let arguments: Strings = ["cc", "-O2", "a.c", "", "ä"].into_iter().collect();
             let environment: Strings = ["X=1", "EMPTY=", "a=ä"].into_iter().collect();
             for environment in [Some(&environment), None] {
-                prop_assert!(attributes.evaluate(&arguments, environment, std::time::SystemTime::UNIX_EPOCH).len() <= 1);
+                // A map gives an attribute for each of its members.
+                prop_assert!(attributes.evaluate(&arguments, environment, std::time::SystemTime::UNIX_EPOCH).len() <= 128);
             }
         }
     }
