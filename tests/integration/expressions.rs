@@ -115,7 +115,7 @@ fn a_trace_id_can_be_the_hash_of_a_variable() {
     let (_, stderr) = run(&[]);
     assert!(stderr.contains(" (random), "), "{stderr}");
     for (value, words) in [
-        ("expr:env.NO_SUCH_VARIABLE", "--trace-id: 'expr:env.NO_SUCH_VARIABLE' is empty"),
+        ("expr:env.NO_SUCH_VARIABLE", "--trace-id: the value of 'expr:env.NO_SUCH_VARIABLE' is empty"),
         ("build-42", r#"-t 'expr:"build-42"'"#),
         ("expr:len(arg)", "unknown name"),
     ] {

@@ -239,18 +239,25 @@ fn a_script_keeps_its_name_behind_env_and_another_shell() {
 
 #[test]
 fn a_program_that_executes_its_own_file_has_its_name() {
-    let run = trace_script(&[], "exec /proc/self/exe -c 'exit 3'");
+    let run = trace_script(&[], "(exec /proc/self/exe -c 'exit 3'); :");
     let shell = std::fs::canonicalize("/bin/sh").unwrap();
-    assert_eq!(run.trace.root().name, shell.file_name().unwrap().to_str().unwrap());
+    assert_eq!(
+        run.trace.children_of(run.trace.root()).next().unwrap().name,
+        shell.file_name().unwrap().to_str().unwrap()
+    );
 }
 
 #[test]
 fn a_file_without_a_path_has_the_kernels_name() {
-    let script = "import os\nm = os.memfd_create('parcel')\nos.write(m, open('/bin/true', 'rb').read())\nos.execve(m, ['x'], {})";
+    let script = "import os
+m = os.memfd_create('parcel')
+os.write(m, open('/bin/true', 'rb').read())
+os.fork() or os.execve(m, ['x'], {})
+os.wait()";
     let run = crate::harness::trace_python(&[], script, &[]);
     run.trace.assert_complete();
-    let root = run.trace.root();
-    assert_eq!((root.name.as_str(), root.attribute("process.executable.path")), ("memfd:parcel", "/memfd:parcel"));
+    let child = run.trace.children_of(run.trace.root()).next().unwrap();
+    assert_eq!((child.name.as_str(), child.attribute("process.executable.path")), ("memfd:parcel", "/memfd:parcel"));
 }
 
 #[test]
@@ -483,4 +490,26 @@ fn a_time_namespace_does_not_shift_the_trace() {
         }
         assert_eq!(trace.spans.len(), if source == "none" { 1 } else { 2 });
     }
+}
+
+#[test]
+fn the_root_is_named_after_the_typed_program_or_the_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let run = |flags: &[&str], variables: &[(&str, &str)]| {
+        let mut command = crate::harness::process_tracer();
+        command.args(flags).args(["-o", "summary", "-o"]).arg(&file);
+        command.args(["--", "sh", "-c", "/bin/true; exec sleep 0"]).envs(variables.iter().copied());
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        // The title of the summary is the command as it was typed.
+        assert!(stderr.starts_with("sh -c '/bin/true; exec sleep 0'\n"), "{stderr}");
+        Trace::read(&file).root().name.clone()
+    };
+    let job = [("GITHUB_ACTIONS", "true"), ("GITHUB_JOB", "build")];
+    assert_eq!(run(&[], &[]), "sh");
+    assert_eq!(run(&[], &job), "build: sh");
+    assert_eq!(run(&["--root-name", "nightly"], &job), "nightly");
+    assert_eq!(run(&["--root-name", "expr:env.GITHUB_JOB + '!'"], &job), "build!");
 }

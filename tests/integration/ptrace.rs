@@ -272,7 +272,7 @@ fn program_that_has_lost_its_privileges_is_named_in_a_warning() {
     assert!(stderr.contains("incomplete: 1 program run without setuid, setgid or file capabilities"), "{stderr}");
     let trace = Trace::read(&folder.path().join("t.jsonl"));
     assert_eq!(trace.root().attribute("process_tracer.lost.lost_privileges"), "1");
-    assert_eq!(trace.root().name, "setuid");
+    assert_eq!(trace.root().name, "launcher");
 }
 
 #[test]

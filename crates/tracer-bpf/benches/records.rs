@@ -81,6 +81,7 @@ fn tracer() -> Tracer {
         root_span_id: SpanId([2; 8]),
         root_parent_id: None,
         root_name: "make".to_owned(),
+        root_label: None,
         anchor: Anchor { ktime: Ktime(0), wall: SystemTime::UNIX_EPOCH },
         seed: [3; 32],
         attributes: [].into_iter().collect(),

@@ -261,6 +261,11 @@ pub(crate) fn attributes(variable: impl Fn(&str) -> Option<String>) -> Vec<(&'st
     attributes
 }
 
+/// The name of this CI job.
+pub(crate) fn job_name(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    attributes(variable).into_iter().find(|(key, _)| *key == TASK_NAME).map(|(_, name)| name)
+}
+
 fn value(source: &Source, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     match source {
         Variable(name) => variable(name),

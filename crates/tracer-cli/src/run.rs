@@ -53,6 +53,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         trace_id_source: std::mem::take(&mut config.trace_id_source),
         root_span_id,
         root_parent_id: config.parent_id,
+        root_label: std::mem::take(&mut config.root_name),
         root_name: config.command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default(),
         anchor: Anchor { ktime: now(), wall: SystemTime::now() },
         seed: seed()?,

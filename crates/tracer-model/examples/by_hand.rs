@@ -57,6 +57,7 @@ fn settings() -> Settings {
         root_span_id: SpanId([1; 8]),
         root_parent_id: None,
         root_name: "make".to_owned(),
+        root_label: None,
         anchor: Anchor { ktime: Ktime(0), wall: SystemTime::UNIX_EPOCH },
         seed: [0; 32],
         attributes: Attributes::default(),

@@ -34,6 +34,8 @@ pub(crate) struct Process {
     /// Its fork was reported. The fields above are no guess.
     pub(crate) is_forked: bool,
     pub(crate) image: Option<Arc<Image>>,
+    /// A name that replaces the one of the image: only the root has one.
+    pub(crate) label: Option<String>,
     /// Names of the hosts file in the arguments of that image.
     pub(crate) named_hosts: Arc<NamedHosts>,
     pub(crate) attributes: UserAttributes,
@@ -75,6 +77,7 @@ impl Process {
             is_repaired: false,
             is_forked: false,
             image: None,
+            label: None,
             named_hosts: Arc::default(),
             attributes: UserAttributes::default(),
             context: None,
@@ -160,7 +163,7 @@ impl Process {
     }
 
     fn name(&self) -> &str {
-        let name = self.image.as_ref().map(|image| image.name());
+        let name = self.label.as_deref().or_else(|| self.image.as_ref().map(|image| image.name()));
         name.filter(|name| !name.is_empty()).unwrap_or(UNKNOWN)
     }
 

@@ -1,7 +1,5 @@
 //! All processes of the tree: which are alive, which process has which parent, and their spans.
 
-use std::sync::Arc;
-
 use hashbrown::HashMap;
 
 use crate::{
@@ -25,11 +23,25 @@ pub(crate) struct Processes {
     root_span_id: SpanId,
     root_parent_id: Option<SpanId>,
     root_name: String,
+    root_label: Option<String>,
 }
 
 impl Processes {
-    pub(crate) fn new(root_span_id: SpanId, root_parent_id: Option<SpanId>, root_name: String) -> Self {
-        Self { table: Table::new(), incarnations: HashMap::new(), root: None, root_span_id, root_parent_id, root_name }
+    pub(crate) fn new(
+        root_span_id: SpanId,
+        root_parent_id: Option<SpanId>,
+        root_name: String,
+        root_label: Option<String>,
+    ) -> Self {
+        Self {
+            table: Table::new(),
+            incarnations: HashMap::new(),
+            root: None,
+            root_span_id,
+            root_parent_id,
+            root_name,
+            root_label,
+        }
     }
 
     pub(crate) fn get(&self, identity: Identity) -> Option<&Process> {
@@ -94,7 +106,13 @@ impl Processes {
         executed: Executed,
         context: Option<SpanContext>,
     ) -> bool {
+        let is_root = self.is_root(identity);
         let Some(process) = self.table.get_mut(identity) else { return false };
+        if is_root && process.label.is_none() {
+            // The root is named after the program that the user typed, and not after a later one.
+            let label = self.root_label.clone().unwrap_or_else(|| executed.image.name().to_owned());
+            process.label = Some(label).filter(|label| !label.is_empty());
+        }
         process.exec(at, &emitter.anchor, executed, context)
     }
 
@@ -210,9 +228,10 @@ impl Processes {
             process.is_repaired = true;
             (identity, process)
         });
-        let image = process.image.get_or_insert_default();
-        if image.name().is_empty() {
-            Arc::make_mut(image).file.clone_from(&self.root_name);
+        // Its execs are missing, or their texts.
+        let has_name = process.image.as_ref().is_some_and(|image| !image.name().is_empty());
+        if process.label.is_none() {
+            process.label = self.root_label.clone().or_else(|| (!has_name).then(|| self.root_name.clone()));
         }
         let (end, death) = match process.ended.take() {
             Some((end, death)) => (end, Some(death)),

@@ -37,6 +37,8 @@ pub struct Settings {
     pub root_parent_id: Option<SpanId>,
     /// The name of the root if it never executed anything.
     pub root_name: String,
+    /// A name for the root that replaces the one of its first program.
+    pub root_label: Option<String>,
     /// One moment on the kernel's clock and on the wall clock.
     pub anchor: Anchor,
     /// The seed of the span ids.
@@ -79,7 +81,12 @@ impl Tracer {
     pub fn new(settings: Settings) -> Self {
         Self {
             emitter: Emitter::new(settings.trace_id, settings.anchor, settings.seed),
-            processes: Processes::new(settings.root_span_id, settings.root_parent_id, settings.root_name),
+            processes: Processes::new(
+                settings.root_span_id,
+                settings.root_parent_id,
+                settings.root_name,
+                settings.root_label,
+            ),
             images: Images::new(settings.attributes, settings.arguments, settings.accounts),
             connections: Connections::new(),
             flows: Flows::new(),

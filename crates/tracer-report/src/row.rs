@@ -61,7 +61,7 @@ impl Row {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct About {
     pub(crate) trace_id: String,
-    /// The command with its arguments.
+    /// The command as it was typed, with its arguments.
     pub(crate) arguments: Vec<Untrusted>,
     pub(crate) certificate: Certificate,
 }
@@ -69,7 +69,7 @@ pub(crate) struct About {
 impl About {
     /// Reads the root span. A root that is still running has no certificate yet.
     pub(crate) fn of(root: &Span<'_>) -> Self {
-        let mut arguments = root.call().arguments;
+        let mut arguments = root.first_call().unwrap_or_else(|| root.call().arguments);
         if arguments.is_empty() {
             arguments.push(root.name.as_ref().into());
         }

@@ -188,6 +188,29 @@ impl Span<'_> {
         }
     }
 
+    /// The arguments of its first exec, if it is a process that has executed several programs.
+    pub(crate) fn first_call(&self) -> Option<Vec<Untrusted>> {
+        match self.origin {
+            // The user's arguments replace the real ones everywhere.
+            Origin::Run(span) if span.attributes.iter().any(|(key, _)| key == semconv::PROCESS_COMMAND_ARGS) => None,
+            Origin::Run(span) => match span.process()?.executions.as_slice() {
+                [first, _, ..] => Some(arguments(first.arguments.iter())),
+                _ => None,
+            },
+            Origin::Saved(span) => {
+                let execs: Vec<_> = span.events.iter().filter(|event| event.name == "exec").collect();
+                let [first, _, ..] = execs.as_slice() else { return None };
+                match first.attributes.iter().find(|(key, _)| key == semconv::PROCESS_COMMAND_ARGS) {
+                    Some((_, Value::Strings(texts))) => {
+                        Some(arguments(texts.iter().map(|text| Cow::Borrowed(text.as_str()))))
+                    }
+                    _ => None,
+                }
+            }
+        }
+        .filter(|arguments| !arguments.is_empty())
+    }
+
     /// How it was called, if it is a process.
     pub(crate) fn call(&self) -> Call {
         let Subject::Process(_) = self.subject else { return Call::default() };

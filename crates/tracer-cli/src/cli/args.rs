@@ -71,6 +71,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHICH", value_enum)]
     pub(crate) parent: Option<Parent>,
 
+    /// Name of the root span; or `expr:` and an expression as for --trace-id [default: the program, in CI after the name of
+    /// the job]
+    #[arg(long, value_name = "NAME", value_parser = values::root_name)]
+    pub(crate) root_name: Option<String>,
+
     /// Add an attribute to every process. EXPR is an expr expression over `env`, `args` and `cmdline`. Repeatable; in the
     /// variable one per line
     #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute)]

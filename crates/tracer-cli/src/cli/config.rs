@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use tracer_model::{
     SpanId, TraceId,
     context::{SpanContext, TRACEPARENT},
+    event::base_name,
     expression::{Attribute, Attributes},
     redact::{Pattern, Policy, Redactor},
 };
@@ -37,6 +38,8 @@ pub(crate) struct Config {
     /// Where it comes from, in words.
     pub(crate) trace_id_source: String,
     pub(crate) parent_id: Option<SpanId>,
+    /// `None`: the program of the command.
+    pub(crate) root_name: Option<String>,
     pub(crate) attributes: Attributes,
     pub(crate) outputs: Vec<Wanted>,
     pub(crate) collector: Collector,
@@ -116,6 +119,7 @@ impl Config {
                 Some(Spool::Folder(folder)) => Some(folder),
                 None => state::folder(),
             },
+            root_name: args.root_name.clone().or_else(|| name_in_ci(&args.command)),
             service_name: args.service_name.filter(|name| !name.is_empty()),
             command: args.command,
         })
@@ -127,6 +131,13 @@ impl Config {
         let given: Vec<_> = flags.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag).collect();
         (!given.is_empty()).then(|| given.join(" and "))
     }
+}
+
+/// In CI, the name of the job comes before the program.
+fn name_in_ci(command: &[OsString]) -> Option<String> {
+    let job = ci::job_name(variable)?;
+    let program = command.first()?.to_string_lossy();
+    Some(format!("{job}: {}", base_name(&program)))
 }
 
 /// The collector that a run would send to if it sent to one, and whether it would.

@@ -122,14 +122,7 @@ where
         })?;
         return Ok(Given { id, derivation: None });
     };
-    let arguments = env::args_os().map(OsStringExt::into_vec).collect();
-    let variable = |(name, value): (OsString, OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
-    let environment = env::vars_os().map(variable).collect();
-    let text = expression::text(source, &arguments, &environment, SystemTime::now());
-    let text = text.with_context(|| format!("'{value}'"))?;
-    if text.is_empty() {
-        bail!("'{value}' is empty: an id needs a text");
-    }
+    let text = evaluate(source)?;
     match text.parse() {
         Ok(id) => Ok(Given { id, derivation: Some(source.trim().to_owned()) }),
         Err(error @ ParseIdError::Zero) => bail!("'{value}': {error}"),
@@ -139,6 +132,24 @@ where
             Ok(Given { id: of_bytes(bytes), derivation: Some(format!("SHA-256 of {}", source.trim())) })
         }
     }
+}
+
+/// The value of an expression over our own environment and arguments.
+fn evaluate(source: &str) -> Result<String> {
+    let arguments = env::args_os().map(OsStringExt::into_vec).collect();
+    let variable = |(name, value): (OsString, OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
+    let environment = env::vars_os().map(variable).collect();
+    let text = expression::text(source, &arguments, &environment, SystemTime::now());
+    let text = text.with_context(|| format!("'{}{source}'", expression::PREFIX))?;
+    if text.is_empty() {
+        bail!("the value of '{}{source}' is empty", expression::PREFIX);
+    }
+    Ok(text)
+}
+
+/// A name, or `expr:` and an expression that gives one.
+pub(super) fn root_name(value: &str) -> Result<String> {
+    value.strip_prefix(expression::PREFIX).map_or_else(|| Ok(value.to_owned()), evaluate)
 }
 
 /// A text for a string literal of the expression language.
@@ -279,7 +290,7 @@ mod tests {
         assert_eq!(hexadecimal.derivation.unwrap(), "\"0af7651916cd43dd8448eb211c80319c\"");
         assert_eq!(trace("0af7651916cd43dd8448eb211c80319c").derivation, None);
         let error = |value| format!("{:#}", trace_id(value).unwrap_err());
-        assert!(error("expr:env.NO_SUCH_VARIABLE").contains("'expr:env.NO_SUCH_VARIABLE' is empty"));
+        assert!(error("expr:env.NO_SUCH_VARIABLE").contains("the value of 'expr:env.NO_SUCH_VARIABLE' is empty"));
         assert!(error("expr:nonsense").starts_with("'expr:nonsense': "), "{}", error("expr:nonsense"));
         assert!(error("expr:\"00000000000000000000000000000000\"").contains("all zeros"));
         assert!(error("build \"42\"").contains(r#"-t 'expr:"build \"42\""'"#), "{}", error("build \"42\""));

@@ -40,6 +40,7 @@ pub fn settings(attributes: &[&str]) -> Settings {
         root_span_id: ROOT_SPAN,
         root_parent_id: Some(CALLER_SPAN),
         root_name: "command".to_owned(),
+        root_label: None,
         anchor: Anchor { ktime: Ktime(0), wall: SystemTime::UNIX_EPOCH },
         seed: [7; 32],
         attributes,
