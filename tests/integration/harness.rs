@@ -119,3 +119,34 @@ program = struct.pack('HxxxxxxQ', len(filters), ctypes.addressof(code))
 libc.prctl(38, 1, 0, 0, 0)
 assert libc.prctl(22, 2, program, 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])";
+
+/// Writes a small project that `make` builds with a compiler, pipelines, a step that fails, a step that a signal ends, and a
+/// daemon. Its result is `sum`. The build itself fails in the end, with status 2.
+pub fn build(folder: &Path) {
+    let makefile = r#"
+MODULES = 0 1 2 3 4 5 6 7 8 9 10 11
+all: sum
+	-sh -c 'exit 3'
+	-sh -c 'kill -9 $$$$'
+	setsid sh -c 'sleep 0.2; exec true' &
+	exit 4
+sum: main
+	./main; echo $$? > sum
+main: $(MODULES:%=m%.o) main.o
+	gcc -o $@ $^
+main.o: main.c
+	gcc -c -o $@ $<
+main.c:
+	for m in $(MODULES); do echo "int f$$m(void);"; done > $@
+	echo 'int main(void) { return 0' >> $@
+	for m in $(MODULES); do echo "+ f$$m()"; done >> $@
+	echo '; }' >> $@
+m%.c: template
+	sed 's/N/$*/g' template > $@
+m%.o: m%.c
+	gcc -O1 -c -o $@ $<
+	cat $< | fold -w 1 | sort | wc -l > m$*.words
+"#;
+    std::fs::write(folder.join("Makefile"), makefile).unwrap();
+    std::fs::write(folder.join("template"), "int fN(void) { return N; }\n").unwrap();
+}

@@ -7,6 +7,7 @@
 mod answers;
 mod collector;
 mod command_line;
+mod compare;
 mod connections;
 mod containers;
 mod delivery;

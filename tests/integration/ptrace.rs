@@ -10,7 +10,8 @@ use std::{
 };
 
 use crate::{
-    harness::{FORBID_PTRACE, PROCESS_TRACER, process_tracer, python, trace_with, workload},
+    compare::{Pids, assert_same_processes},
+    harness::{FORBID_PTRACE, PROCESS_TRACER, build, process_tracer, python, trace_with, workload},
     trace::{Span, Trace},
     transparency::{differences, terminal},
 };
@@ -33,34 +34,6 @@ fn terminal_and_its_job_control_work_under_ptrace() {
     assert_eq!(wrapped, bare);
 }
 
-/// Attributes that two observers of the same process know exactly.
-fn exact(span: &Span) -> Vec<(&str, &str)> {
-    let is_inexact = |key: &str| {
-        let is_of_the_root = key.starts_with("process_tracer.tree.")
-            || [
-                "processes",
-                "connections",
-                "flows",
-                "lookups",
-                "cpus",
-                "version",
-                "complete",
-                "source",
-                "trace_id",
-                "unobserved",
-            ]
-            .iter()
-            .any(|name| key.starts_with(&format!("process_tracer.{name}")));
-        let is_counted =
-            ["process_tracer.cpu.", "process_tracer.context_switches.", "process_tracer.io.", "process_tracer.memory."];
-        // The root names another program: the outer tracer has started the inner one.
-        is_of_the_root || is_counted.iter().any(|part| key.starts_with(part)) || key == "process.creation.time"
-    };
-    let mut attributes: Vec<_> = span.attributes.iter().filter(|(key, _)| !is_inexact(key)).collect();
-    attributes.sort();
-    attributes.into_iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
-}
-
 /// Traces a command with both sources at once: eBPF observes the process-tracer with ptrace, and the command. Compares all
 /// processes of the command span by span. Returns how many there are.
 fn compare(flags: &[&str], command: &[&str]) -> usize {
@@ -68,47 +41,7 @@ fn compare(flags: &[&str], command: &[&str]) -> usize {
     let inner_file = folder.path().join("ptrace.jsonl");
     let inner = [PROCESS_TRACER, "-q", "--source", "ptrace", "-o", inner_file.to_str().unwrap()];
     let outer = trace_with(&[&["--source", "ebpf"], flags].concat(), &[&inner[..], flags, &["--"], command].concat());
-    let inner = Trace::read(&inner_file);
-    inner.assert_complete();
-    outer.trace.assert_complete();
-    let by_ebpf = |pid: &str| {
-        let found: Vec<_> = outer.trace.processes().filter(|span| span.attribute("process.pid") == pid).collect();
-        assert_eq!(found.len(), 1, "process {pid}");
-        found[0]
-    };
-    for span in inner.processes() {
-        let other = by_ebpf(span.attribute("process.pid"));
-        assert_eq!(span.name, other.name, "{span:#?} {other:#?}");
-        assert_eq!(span.status, other.status, "{span:#?} {other:#?}");
-        assert_eq!(exact(span), exact(other), "{}", span.name);
-        let number =
-            |span: &Span, key: &str| span.attributes.get(key).map_or(0.0, |value| value.parse::<f64>().unwrap());
-        let is_near = |key: &str, tolerance: f64| {
-            let (one, other_value) = (number(span, key), number(other, key));
-            assert!((one - other_value).abs() <= tolerance, "{key}: {one} is not {other_value}: {span:#?}");
-        };
-        // A tick of the clock, in both.
-        is_near("process_tracer.cpu.user_time", 0.02);
-        is_near("process_tracer.cpu.system_time", 0.02);
-        // The kernel's count for getrusage(2) is coarser than that of /proc.
-        is_near("process_tracer.memory.peak", 512.0 * 1024.0);
-        is_near("process_tracer.context_switches.voluntary", 3.0);
-        let execs = |span: &Span| {
-            let execs = span.events.iter().filter(|event| event.name == "exec");
-            execs.map(|event| event.attributes.get("process.command_args").cloned()).collect::<Vec<_>>()
-        };
-        assert_eq!(execs(span), execs(other));
-    }
-    let command_line = inner.root().attribute("process.pid").to_owned();
-    let mut pids = vec![command_line];
-    let mut count = 0;
-    while let Some(pid) = pids.pop() {
-        count += 1;
-        let children = outer.trace.processes().filter(|span| span.attribute("process.parent_pid") == pid);
-        pids.extend(children.map(|span| span.attribute("process.pid").to_owned()));
-    }
-    assert_eq!(count, inner.processes().count(), "processes");
-    count
+    assert_same_processes(&Trace::read(&inner_file), &outer.trace, Pids::Same)
 }
 
 #[test]
@@ -137,6 +70,17 @@ for _ in range(3): subprocess.run([sys.executable, '-IS', '-c', 'sum(range(20000
 os.fork() or os._exit(7)
 os.wait()";
     assert_eq!(compare(&[], &[python(), "-IS", "-c", script]), 5);
+}
+
+#[test]
+fn both_sources_see_the_same_build() {
+    let folder = tempfile::tempdir().unwrap();
+    build(folder.path());
+    let folder = folder.path().to_str().unwrap();
+    // make, and for each of 12 modules sed, gcc, cc1, as, and a pipeline of three programs in a shell.
+    let count = compare(&["--wait", "tree"], &["make", "-s", "-j2", "-C", folder]);
+    assert!(count > 12 * 8, "{count}");
+    assert_eq!(fs::read_to_string(format!("{folder}/sum")).unwrap(), "66\n");
 }
 
 /// Runs a command as nobody, in a folder of theirs that holds process-tracer.

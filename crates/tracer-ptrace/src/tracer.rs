@@ -120,7 +120,7 @@ impl Tracer {
             0 => self.signal(tid, signal),
             libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => self.fork(tid, false),
             libc::PTRACE_EVENT_CLONE => self.fork(tid, true),
-            libc::PTRACE_EVENT_EXEC => self.exec(tid, reader),
+            libc::PTRACE_EVENT_EXEC => self.exec(tid, &usage::total(&change.usage), reader),
             libc::PTRACE_EVENT_EXIT => self.exit(tid),
             kernel::EVENT_STOP => self.stop(tid, signal),
             _ => kernel::go_on(tid, Continue::Run, 0),
@@ -232,7 +232,7 @@ impl Tracer {
         }
     }
 
-    fn exec(&mut self, tgid: Tid, reader: &mut Reader) {
+    fn exec(&mut self, tgid: Tid, total: &Usage, reader: &mut Reader) {
         let former = kernel::event_message(tgid).map_or(tgid, |tid| tid as Tid);
         if former != tgid {
             // The thread that has called exec is the process now. Its options come with it.
@@ -252,6 +252,7 @@ impl Tracer {
             self.go_on(tgid, 0);
         }
         if let Some((_, process)) = self.tree.process_of(tgid) {
+            process.execute(total);
             let Process { identity: process, parent, .. } = *process;
             self.shared.note(Note::Exec { at, process, parent, image: Box::new(image) });
         }

@@ -30,6 +30,8 @@ pub(crate) struct Process {
     /// It has children, so that its own usage is read at its exit.
     pub(crate) has_forked: bool,
     pub(crate) readings: Readings,
+    /// The largest resident set of its programs before the last exec, bytes, as far as it is known.
+    pub(crate) former_peak: u64,
     /// What its dead children and theirs have used: the sum, but the largest peak.
     pub(crate) children: Usage,
 }
@@ -42,6 +44,7 @@ impl Process {
             threads: 0,
             has_forked: false,
             readings: Readings::default(),
+            former_peak: 0,
             children: Usage::default(),
         }
     }
@@ -60,6 +63,14 @@ impl Process {
         sum.written_bytes += usage.written_bytes;
     }
 
+    /// Takes note of an exec. `total` counts the program before it, and reaped children.
+    pub(crate) fn execute(&mut self, total: &Usage) {
+        // Otherwise it may be the peak of a child.
+        if total.peak_resident_bytes > self.children.peak_resident_bytes {
+            self.former_peak = self.former_peak.max(total.peak_resident_bytes);
+        }
+    }
+
     /// What it has used itself. `total` counts its reaped children too.
     pub(crate) fn own_usage(&self, total: Usage, tick_ns: u64) -> Usage {
         let own = if self.has_forked {
@@ -69,7 +80,8 @@ impl Process {
         } else {
             total
         };
-        Usage { threads: self.threads, ..own }
+        let peak_resident_bytes = own.peak_resident_bytes.max(self.former_peak);
+        Usage { threads: self.threads, peak_resident_bytes, ..own }
     }
 }
 
