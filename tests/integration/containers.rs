@@ -1,122 +1,296 @@
-//! Real containers, with the default capabilities and the default seccomp profile of podman. Such a container has no eBPF.
+//! process-tracer in real containers: podman and runc with the default seccomp profile and the default capabilities.
 //!
-//! Its programs are those of this machine: `/usr` and `/etc` are mounted into it, read-only.
+//! A container has the programs of this machine, so that no image is needed.
 
 use std::{
-    fs,
-    os::unix::fs::symlink,
+    fs, io,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::{Command, Output},
-    sync::LazyLock,
+    process::Output,
 };
 
 use tempfile::TempDir;
 
-use crate::{harness::PROCESS_TRACER, trace::Trace};
+use crate::{
+    compare::{Pids, assert_same_processes},
+    harness::{PROCESS_TRACER, build, process_tracer},
+    trace::Trace,
+};
 
-/// podman's own folders, with one image.
-static STORAGE: LazyLock<TempDir> = LazyLock::new(|| {
-    let storage = tempfile::tempdir_in("/var/tmp").unwrap();
-    let root = storage.path().join("root");
-    for folder in ["usr", "etc", "proc", "sys", "dev", "tmp", "run", "var", "out", "root"] {
-        fs::create_dir_all(root.join(folder)).unwrap();
-    }
-    // On many systems, these are links into /usr.
-    for name in ["bin", "sbin", "lib", "lib64"] {
-        match fs::read_link(Path::new("/").join(name)) {
-            Ok(target) => symlink(target, root.join(name)).unwrap(),
-            Err(_) => fs::create_dir(root.join(name)).unwrap(),
+/// The root folder of a container, and a folder that it shares with the test.
+struct Container {
+    folder: TempDir,
+}
+
+/// Where process-tracer is in the container.
+const INSIDE: &str = "/tracer/process-tracer";
+
+impl Container {
+    fn new() -> Self {
+        let container = Self { folder: tempfile::tempdir_in("/var/tmp").unwrap() };
+        for folder in ["usr", "etc/pam.d", "etc/alternatives", "proc", "sys", "dev", "tmp", "run", "tracer", "work"] {
+            fs::create_dir_all(container.root().join(folder)).unwrap();
         }
+        fs::create_dir(container.work()).unwrap();
+        for folder in [container.work(), container.root().join("tmp")] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o1777)).unwrap();
+        }
+        for name in ROOT_FOLDERS {
+            match fs::read_link(Path::new("/").join(name)) {
+                Ok(target) => symlink(target, container.root().join(name)).unwrap(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => fs::create_dir(container.root().join(name)).unwrap(),
+            }
+        }
+        let files = [
+            ("passwd", "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"),
+            ("group", "root:x:0:\nnogroup:x:65534:\n"),
+            ("sudoers", "root ALL=(ALL) NOPASSWD: ALL\nnobody ALL=(ALL) NOPASSWD: ALL\n"),
+            (
+                "pam.d/sudo",
+                "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n",
+            ),
+        ];
+        for (name, text) in files {
+            fs::write(container.root().join("etc").join(name), text).unwrap();
+        }
+        fs::set_permissions(container.root().join("etc/sudoers"), fs::Permissions::from_mode(0o440)).unwrap();
+        container
     }
-    let archive = storage.path().join("root.tar");
-    let tar = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").status().unwrap();
-    assert!(tar.success());
-    let import = podman(storage.path()).arg("import").arg(&archive).arg("test:1").output().unwrap();
-    assert!(import.status.success(), "{import:?}");
-    storage
-});
 
-fn podman(storage: &Path) -> Command {
-    let mut podman = Command::new("podman");
-    podman.arg("--root").arg(storage.join("storage")).arg("--runroot").arg(storage.join("run"));
-    podman.args(["--storage-driver", "vfs", "--log-level", "error"]);
-    podman
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    /// `/work` of the container.
+    fn work(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    /// The command that runs a program in the container.
+    fn command(&self, flags: &[&str], command: &[&str]) -> Vec<String> {
+        let folders = ["usr", "etc/alternatives"].into_iter().chain(ROOT_FOLDERS).map(|name| format!("/{name}"));
+        let folders = folders.filter(|folder| Path::new(folder).is_dir() && !Path::new(folder).is_symlink());
+        let volumes = folders.map(|folder| format!("--volume={folder}:{folder}:ro,suid"));
+        let own = [
+            format!("--volume={PROCESS_TRACER}:{INSIDE}:ro"),
+            format!("--volume={}:/work", self.work().display()),
+            "--workdir=/work".to_owned(),
+            // runc, because crun refuses some machines' control groups. Higher limits take CAP_SYS_RESOURCE.
+            "--runtime=runc".to_owned(),
+            "--network=none".to_owned(),
+            "--ulimit=nofile=1024:1024".to_owned(),
+            "--ulimit=nproc=1024:1024".to_owned(),
+        ];
+        let podman = ["podman", "run", "--rm"].map(str::to_owned);
+        let flags = flags.iter().map(|flag| (*flag).to_owned());
+        let root = ["--rootfs".to_owned(), self.root().display().to_string()];
+        let command = command.iter().map(|word| (*word).to_owned());
+        podman.into_iter().chain(volumes).chain(own).chain(flags).chain(root).chain(command).collect()
+    }
+
+    /// Runs a program in the container. `flags` are those of podman.
+    fn run(&self, flags: &[&str], command: &[&str]) -> Output {
+        let words = self.command(flags, command);
+        let output = std::process::Command::new(&words[0]).args(&words[1..]).output();
+        let output = output.unwrap_or_else(|error| panic!("podman: {error}; install it with `cargo xtask setup`"));
+        let stderr = stderr_of(&output);
+        assert!(!stderr.lines().any(|line| line.starts_with("Error:")), "podman failed: {stderr}");
+        output
+    }
+
+    /// A seccomp profile that refuses one system call, except to a process with one of the capabilities.
+    fn profile(&self, call: &str, capability: &str) -> String {
+        let path = self.folder.path().join(format!("no-{call}.json"));
+        let profile = serde_json::json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{
+                "names": [call],
+                "action": "SCMP_ACT_ERRNO",
+                "errnoRet": 1,
+                "excludes": { "caps": [capability] },
+            }],
+        });
+        fs::write(&path, profile.to_string()).unwrap();
+        format!("--security-opt=seccomp={}", path.display())
+    }
+
+    /// Runs doctor. Returns its status and its table.
+    fn doctor(&self, flags: &[&str]) -> (Option<i32>, String) {
+        let output = self.run(flags, &[INSIDE, "doctor"]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    }
 }
 
-/// Runs process-tracer in a container. The files in `/out` are in the folder `out`.
-fn run(out: &Path, podman_flags: &[&str], arguments: &[&str]) -> Output {
-    let mut command = podman(STORAGE.path());
-    // The limits are lower than the default ones, which need a capability that this machine may not have.
-    command.args(["run", "--rm", "--runtime", "runc", "--network", "none", "--no-hosts"]);
-    command.args(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]);
-    let mount = |from: &Path, to: &str, flags: &str| format!("{}:{to}:{flags}", from.display());
-    let mut mounts = vec![mount(Path::new("/usr"), "/usr", "ro,suid,exec,dev"), mount(Path::new("/etc"), "/etc", "ro")];
-    for name in ["/bin", "/sbin", "/lib", "/lib64"].into_iter().filter(|name| fs::read_link(name).is_err()) {
-        mounts.extend(Path::new(name).is_dir().then(|| mount(Path::new(name), name, "ro,suid,exec,dev")));
-    }
-    mounts.push(mount(out, "/out", "rw"));
-    mounts.push(mount(&PathBuf::from(PROCESS_TRACER), "/process-tracer", "ro,exec"));
-    for mount in &mounts {
-        command.args(["-v", mount]);
-    }
-    command.args(podman_flags).args(["test:1", "/process-tracer"]).args(arguments).output().unwrap()
-}
+/// Folders, or links to folders below `/usr`.
+const ROOT_FOLDERS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 fn stderr_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// The row of doctor's table, with its remedy.
+#[track_caller]
+fn row<'a>(table: &'a str, name: &str) -> (&'a str, &'a str) {
+    let mut lines = table.lines().skip_while(|line| !line[6..].starts_with(&format!("{name} ")));
+    let row = lines.next().unwrap_or_else(|| panic!("no row {name}: {table}"));
+    (row, lines.next().and_then(|line| line.trim().strip_prefix("remedy: ")).unwrap_or_default())
+}
+
+/// The options of podman that a text names, for example `--cap-add BPF`.
+fn options(text: &str) -> Vec<String> {
+    let words: Vec<_> = text.split_whitespace().map(|word| word.trim_end_matches([',', ';'])).collect();
+    let values = words.windows(2).filter(|pair| ["--cap-add", "--security-opt"].contains(&pair[0]));
+    values.map(|pair| format!("{}={}", pair[0], pair[1])).collect()
+}
+
+fn has_ebpf(table: &str) -> bool {
+    row(table, "eBPF programs").0.starts_with("ok")
+}
+
 #[test]
-fn the_whole_tree_is_traced_in_a_container_with_default_rights() {
-    let out = tempfile::tempdir_in("/var/tmp").unwrap();
-    let script = "/bin/true; sh -c 'exit 4; :'; exit 3";
-    let output = run(out.path(), &[], &["-o", "/out/t.jsonl", "--", "sh", "-c", script]);
+fn build_in_a_default_container_is_traced_as_by_ebpf_outside() {
+    let container = Container::new();
+    build(&container.work());
+    let inner = [INSIDE, "--source", "auto", "-o", "inner.jsonl", "--wait", "tree", "--", "make", "-s", "-j2"];
+    let file = container.folder.path().join("outer.jsonl");
+    let mut outer = process_tracer();
+    outer.args(["--source", "ebpf", "--wait", "tree", "-q", "-o"]).arg(&file).arg("--");
+    let output = outer.args(container.command(&[], &inner)).output().unwrap();
+    let stderr = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("ptrace observes the processes, because eBPF is impossible: missing CAP_BPF"), "{stderr}");
+    assert!(stderr.contains("inner.jsonl, complete, connections not observed"), "{stderr}");
+    assert_eq!(fs::read_to_string(container.work().join("sum")).unwrap(), "66\n");
+    let by_ptrace = Trace::read(&container.work().join("inner.jsonl"));
+    assert_eq!(by_ptrace.root().attribute("process_tracer.source"), "ptrace");
+    assert_eq!(by_ptrace.root().attribute("process.exit.code"), "2");
+    let count = assert_same_processes(&by_ptrace, &Trace::read(&file), Pids::OfContainer);
+    assert!(count > 12 * 8, "{count}");
+}
+
+#[test]
+fn remedies_of_doctor_work_in_a_container() {
+    let container = Container::new();
+    let (status, table) = container.doctor(&[]);
+    assert_eq!(status, Some(1), "{table}");
+    for name in ["CAP_BPF", "CAP_PERFMON", "eBPF programs"] {
+        assert!(row(&table, name).0.starts_with("FAIL"), "{table}");
+    }
+    for (name, text) in
+        [("seccomp", "a filter"), ("outer tracer", "none"), ("ptrace", "works: without eBPF, processes")]
+    {
+        let row = row(&table, name).0;
+        assert!(row.starts_with("ok") && row.contains(text), "{table}");
+    }
+    // All of it: this profile may allow bpf(2) with CAP_BPF or not.
+    let remedy = options(row(&table, "CAP_BPF").1);
+    assert_eq!(remedy, ["--cap-add=BPF", "--cap-add=PERFMON", "--security-opt=seccomp=unconfined"], "{table}");
+    let remedy: Vec<_> = remedy.iter().map(String::as_str).collect();
+    let (status, table) = container.doctor(&remedy);
+    assert_eq!(status, Some(0), "{table}");
+    assert!(has_ebpf(&table), "{table}");
+    // The trace agrees with doctor.
+    let output =
+        container.run(&remedy, &[INSIDE, "--strict", "--source", "ebpf", "--", "sh", "-c", "/bin/true; exit 3"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(stderr_of(&output).contains("2 spans, complete"), "{output:?}");
+}
+
+#[test]
+fn profile_that_refuses_bpf_despite_the_capabilities_is_recognised() {
+    let container = Container::new();
+    let profile = container.profile("bpf", "CAP_SYS_ADMIN");
+    let capabilities = ["--cap-add=BPF", "--cap-add=PERFMON"];
+    let refused = [&capabilities[..], &[&profile]].concat();
+    let (status, table) = container.doctor(&refused);
+    assert_eq!(status, Some(1), "{table}");
+    for name in ["CAP_BPF", "CAP_PERFMON", "ptrace"] {
+        assert!(row(&table, name).0.starts_with("ok"), "{table}");
+    }
+    let (found, remedy) = row(&table, "eBPF programs");
+    assert!(found.starts_with("FAIL"), "{table}");
+    assert!(remedy.starts_with("a seccomp profile forbids bpf(2), although the capabilities are held"), "{table}");
+    assert!(remedy.ends_with("or use --privileged"), "{table}");
+    // A run gives the same reason, and takes ptrace.
+    let output = container.run(&refused, &[INSIDE, "--", "sh", "-c", "/bin/true; exit 3"]);
     let stderr = stderr_of(&output);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
-    assert!(stderr.contains("ptrace observes the processes, because eBPF is impossible: "), "{stderr}");
-    assert!(stderr.contains("3 spans to /out/t.jsonl, complete, connections not observed"), "{stderr}");
-    let trace = Trace::read(&out.path().join("t.jsonl"));
-    trace.assert_complete();
-    let mut children: Vec<_> = trace.children_of(trace.root()).collect();
-    children.sort_by_key(|span| span.start);
-    let seen: Vec<_> = children.iter().map(|span| (span.name.as_str(), span.attribute("process.exit.code"))).collect();
-    assert_eq!(seen, [("true", "0"), ("sh", "4")]);
+    assert!(
+        stderr.contains("because eBPF is impossible: a seccomp profile forbids bpf(2); in a container"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("2 spans, complete, connections not observed"), "{stderr}");
+    // The remedies: the named option in place of the profile, or all privileges.
+    assert_eq!(options(remedy), ["--security-opt=seccomp=unconfined"], "{table}");
+    for remedy in [&[&capabilities[..], &["--security-opt=seccomp=unconfined"]].concat()[..], &["--privileged"]] {
+        let (status, table) = container.doctor(remedy);
+        assert_eq!(status, Some(0), "{remedy:?}: {table}");
+        assert!(has_ebpf(&table), "{table}");
+    }
 }
 
 #[test]
-fn sudo_works_in_a_root_container_without_the_right_to_trace_others() {
-    let out = tempfile::tempdir_in("/var/tmp").unwrap();
-    fs::write(out.path().join("Makefile"), "all:\n\t@sudo -n -u nobody id -un\n\t@echo built\n").unwrap();
-    let script = "sudo -n make -s -C /out; sudo -n -u nobody sh -c 'id -u; exit 5'";
-    let output = run(out.path(), &[], &["-o", "/out/t.jsonl", "--", "sh", "-c", script]);
+fn profile_that_refuses_ptrace_is_recognised() {
+    let container = Container::new();
+    let profile = container.profile("ptrace", "CAP_SYS_PTRACE");
+    let (status, table) = container.doctor(&[&profile]);
+    assert_eq!(status, Some(1), "{table}");
+    let (found, remedy) = row(&table, "ptrace");
+    assert!(found.starts_with("FAIL") && found.ends_with("forbidden"), "{table}");
+    assert!(remedy.contains("a seccomp profile may forbid it"), "{table}");
+    // The command alone is traced, with its status.
+    let output = container.run(&[&profile], &[INSIDE, "--", "sh", "-c", "/bin/true; exit 3"]);
     let stderr = stderr_of(&output);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "nobody\nbuilt\n65534\n", "{stderr}");
-    assert_eq!(output.status.code(), Some(5), "{stderr}");
-    let trace = Trace::read(&out.path().join("t.jsonl"));
-    trace.assert_complete();
-    assert!(trace.named("make").attribute("process.exit.code") == "0", "{stderr}");
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("only the command itself is traced") && stderr.contains("ptrace(2) failed"), "{stderr}");
+    // Each of the two remedies is enough.
+    assert_eq!(options(remedy), ["--security-opt=seccomp=unconfined", "--cap-add=SYS_PTRACE"], "{table}");
+    for remedy in [&["--security-opt=seccomp=unconfined"][..], &["--cap-add=SYS_PTRACE", &profile]] {
+        let (_, table) = container.doctor(remedy);
+        assert!(row(&table, "ptrace").0.starts_with("ok"), "{remedy:?}: {table}");
+    }
+}
+
+/// Runs a script in a default container, bare and traced by ptrace. Its output and its status are the same. Returns the last line
+/// on stderr, and the trace.
+#[track_caller]
+fn assert_script_is_as_bare(container: &Container, script: &str, prefix: &[&str]) -> (String, Trace) {
+    let run = |tracer: &[&str]| {
+        let output = container.run(&[], &[prefix, tracer, &["sh", "-c", script]].concat());
+        ((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()), stderr_of(&output))
+    };
+    let (bare, _) = run(&[]);
+    let (traced, stderr) = run(&[INSIDE, "-o", "t.jsonl", "--"]);
+    assert_eq!(traced, bare, "{stderr}");
+    let last = stderr.lines().last().unwrap_or_default().to_owned();
+    (last, Trace::read(&container.work().join("t.jsonl")))
 }
 
 #[test]
-fn the_remedy_of_doctor_gives_a_container_ebpf() {
-    let out = tempfile::tempdir_in("/var/tmp").unwrap();
-    let doctor = |flags: &[&str]| {
-        let output = run(out.path(), flags, &["doctor"]);
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
-    };
-    let (code, table) = doctor(&[]);
-    assert_eq!(code, Some(1), "{table}");
-    assert!(table.contains("FAIL  CAP_BPF") && table.contains("ok    ptrace "), "{table}");
-    let remedies = ["--cap-add BPF --cap-add PERFMON", "--security-opt seccomp=unconfined"];
-    assert!(remedies.iter().all(|remedy| table.contains(remedy)), "{table}");
-    let flags: Vec<_> = remedies.iter().flat_map(|remedy| remedy.split(' ')).collect();
-    let (code, table) = doctor(&flags);
-    assert_eq!(code, Some(0), "{table}");
-    // Some seccomp profiles forbid bpf(2) in spite of the capabilities. Then doctor must name the profile.
-    let (code, table) = doctor(&flags[..4]);
-    assert!(code == Some(0) || table.contains("seccomp"), "{table}");
-    let output = run(out.path(), &flags, &["-o", "/out/t.jsonl", "--", "true"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
-    let trace = Trace::read(&out.path().join("t.jsonl"));
-    assert_eq!(trace.root().attribute("process_tracer.source"), "ebpf");
+fn sudo_works_for_root_without_cap_sys_ptrace() {
+    let container = Container::new();
+    fs::write(container.work().join("Makefile"), "all:\n\tid -u\n\tcat Makefile | sort\n").unwrap();
+    let script =
+        "sudo make; sudo -u nobody sh -c 'id -u; /bin/true; exit 5'; echo $?; sudo -u nobody sudo id -u; exit 6";
+    let (last, trace) = assert_script_is_as_bare(&container, script, &[]);
+    // After the change to nobody, the second sudo gains privileges.
+    assert!(last.contains("incomplete: 1 program not followed: gains privileges (sudo)"), "{last}");
+    trace.assert_sound();
+    let count = |name: &str| trace.processes().filter(|span| span.name == name).count();
+    assert_eq!(["make", "sort", "id", "true"].map(count), [1, 1, 2, 1], "{trace:#?}");
+    let truth = trace.named("true");
+    assert_eq!(truth.attribute("process.user.id"), "65534");
+}
+
+#[test]
+fn sudo_works_for_an_ordinary_user_in_a_container() {
+    let container = Container::new();
+    let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let script = "id -u; sudo sh -c 'id -u; exit 7'; echo $?; /bin/true; exit 6";
+    let (last, trace) = assert_script_is_as_bare(&container, script, &user);
+    assert!(last.contains("incomplete: 1 program not followed: gains privileges (sudo)"), "{last}");
+    let mut names: Vec<_> = trace.children_of(trace.root()).map(|span| span.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["id", "sudo", "true"]);
 }

@@ -37,9 +37,8 @@ pub(crate) fn for_building() -> Result<()> {
     Ok(())
 }
 
-/// A C compiler, setcap and sudo for the tests, programs that use ptrace or have privileges, containers, a browser, and Python
-/// with
-/// [`PACKAGES`].
+/// A C compiler, setcap and sudo for the tests, programs that use ptrace or have privileges, containers, a browser, and
+/// Python with [`PACKAGES`].
 pub(crate) fn for_testing() -> Result<TestTools> {
     command("cc", "gcc", "gcc", "gcc")?;
     command("setcap", "libcap2-bin", "libcap", "libcap")?;
@@ -50,7 +49,6 @@ pub(crate) fn for_testing() -> Result<TestTools> {
     command("ping", "iputils-ping", "iputils", "iputils")?;
     command("make", "make", "make", "make")?;
     command("podman", "podman", "podman", "podman")?;
-    // crun refuses to run where cgroups of version 1 and 2 are mixed.
     command("runc", "runc", "runc", "runc")?;
     command("chromium", "chromium", "chromium", "chromium")?;
     let venv = venv("python", &PACKAGES)?;
