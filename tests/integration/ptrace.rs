@@ -150,6 +150,50 @@ fn programs_that_are_not_followed_have_a_reason_and_a_name() {
 }
 
 #[test]
+fn real_programs_work_as_without_a_tracer() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let leak =
+        "#include <stdlib.h>\nint main(void) { volatile char *lost = malloc(10); lost[0] = 1; lost = 0; return 0; }";
+    compile(folder.path(), "leak", leak, &["-fsanitize=address"]);
+    compile(
+        folder.path(),
+        "sums",
+        "int add(int a, int b) { return a + b; } int main(void) { return add(2, 3); }",
+        &["-g"],
+    );
+    let ids = "#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf(\"%d %d\\n\", geteuid(), getegid()); return 3; }";
+    let setgid = compile(folder.path(), "setgid", ids, &[]);
+    std::os::unix::fs::chown(&setgid, None, Some(42)).unwrap();
+    fs::set_permissions(&setgid, fs::Permissions::from_mode(0o2755)).unwrap();
+    fs::write(folder.path().join("Makefile"), "check:\n\t./leak 2>&1 | grep -q LeakSanitizer && exit 23\n").unwrap();
+    // What a script prints and its status, with `wanted` in it.
+    let cases = [
+        ("make check; echo $?", "2\n"),
+        (
+            "gdb -q -nx -batch -ex 'break add' -ex run -ex 'print a + b' -ex continue ./sums | grep -v process",
+            "$1 = 5\n",
+        ),
+        ("sleep 60 & gdb -q -nx -batch -p $! -ex 'info proc' -ex kill 2>&1 | grep cmdline", "cmdline = 'sleep 60'\n"),
+        ("sleep 60 & gcore -o core $! >/dev/null 2>&1; echo $? $(ls core.* | wc -l); rm core.*; kill $!", "0 1\n"),
+        ("strace -f -o s sh -c './sums; exit 4'; echo $? $(grep -c 'execve(' s)", "4 2\n"),
+        ("./setgid; echo $?", "65534 42\n3\n"),
+        ("sudo -n true 2>&1; echo $?", "sudo: a password is required\n1\n"),
+        ("ping -c1 -W5 127.0.0.1 | grep -c ttl=", "1\n"),
+    ];
+    for (script, wanted) in cases {
+        let run = |tracer: &[&str]| {
+            let output = as_nobody(folder.path(), &[tracer, &["sh", "-c", script]].concat()).output().unwrap();
+            ((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()), stderr_of(&output))
+        };
+        let (bare, stderr) = run(&[]);
+        assert!(bare.1.contains(wanted), "{script}: {bare:?} {stderr}");
+        let (traced, stderr) = run(&["./process-tracer", "--source", "ptrace", "-o", "t.jsonl", "--"]);
+        assert_eq!(traced, bare, "{script}: {stderr}");
+        Trace::read(&folder.path().join("t.jsonl")).assert_sound();
+    }
+}
+
+#[test]
 fn target_of_a_debugger_is_not_followed_and_counted() {
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
     let script = "sleep 60 & gdb -q -nx -batch -p $! -ex 'info proc' -ex kill 2>&1; exit 4";
