@@ -203,8 +203,6 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
         }
     }
     let Some(certificate) = tracer.certificate().filter(|_| !is_quiet) else { return };
-    let Certificate { processes, connections, flows, unix_connects, lookups, .. } = certificate;
-    let spans = processes + connections + flows + unix_connects + lookups;
     let destinations: Vec<_> = deliveries
         .iter()
         .filter(|delivery| !delivery.destination.is_empty())
@@ -223,7 +221,10 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     let is_blind = certificate.source.as_ref().is_some_and(|source| source.unobserved_kinds.contains(&"connections"));
     let unseen = if is_blind && certificate.losses.unobserved.is_none() { ", connections not observed" } else { "" };
     let from = &certificate.trace_id_source;
-    console::say(format_args!("trace {trace_id} ({from}), {}{to}, {verdict}{unseen}", counted(spans, "span")));
+    console::say(format_args!(
+        "trace {trace_id} ({from}), {}{to}, {verdict}{unseen}",
+        counted(certificate.spans(), "span")
+    ));
 }
 
 /// Whether the trace is complete, and if not, why.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::{
+    calls::{Call, CallCounts},
     context::SpanContext,
     id::{IdGenerator, SpanId, TraceId},
     span::{Span, Subject, UserAttributes},
@@ -24,8 +25,8 @@ pub(crate) struct Counts {
     pub(crate) processes: u64,
     pub(crate) connections: u64,
     pub(crate) flows: u64,
-    pub(crate) unix_connects: u64,
     pub(crate) lookups: u64,
+    pub(crate) calls: CallCounts,
 }
 
 /// A span, with the times of the kernel.
@@ -75,16 +76,37 @@ impl Emitter {
 
     /// Adds a span to the finished ones.
     pub(crate) fn emit(&mut self, draft: Draft) {
-        let count = match &draft.subject {
-            Subject::Process(_) => &mut self.counts.processes,
-            Subject::Connection(_) => &mut self.counts.connections,
-            Subject::Flow(_) => &mut self.counts.flows,
-            Subject::UnixConnect(_) => &mut self.counts.unix_connects,
-            Subject::Lookup(_) => &mut self.counts.lookups,
-        };
-        *count += 1;
+        match &draft.subject {
+            Subject::Process(_) => self.counts.processes += 1,
+            Subject::Connection(_) => self.counts.connections += 1,
+            Subject::Flow(_) => self.counts.flows += 1,
+            Subject::Lookup(_) => self.counts.lookups += 1,
+            Subject::Call(call) => self.counts.calls.add(call),
+        }
         let span = self.span(draft);
         self.spans.push_back(span);
+    }
+
+    /// Adds the span of a call, which is a moment. `is_known`: its process is known, and not only the root.
+    pub(crate) fn emit_call(
+        &mut self,
+        at: Ktime,
+        (parent_id, is_known): (SpanId, bool),
+        attributes: UserAttributes,
+        call: Call,
+    ) {
+        let span_id = self.new_id();
+        self.emit(Draft {
+            span_id,
+            parent_id: Some(parent_id),
+            links: Vec::new(),
+            start: at,
+            end: at,
+            is_unfinished: false,
+            is_repaired: !is_known,
+            attributes,
+            subject: Subject::Call(call),
+        });
     }
 
     /// The oldest finished span.

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 pub use crate::strings::Strings;
-use crate::{context::SpanContext, dns::Message, time::Ktime};
+use crate::{calls::Call, context::SpanContext, dns::Message, time::Ktime};
 
 /// One incarnation of a pid. The kernel uses a pid again, but never the pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,18 +55,16 @@ pub enum Event {
         /// The errno of exec.
         error: i32,
     },
-    /// A process called connect for a unix socket.
-    UnixConnect {
+    /// A process made a system call that is a span of its own.
+    Call {
         /// Time of the event.
         at: Ktime,
         /// The process.
         process: Identity,
         /// Its parent at that moment.
         parent: Identity,
-        /// The path that the process passed, or `@` and the abstract name.
-        path: String,
-        /// The errno, if connect failed.
-        error: Option<i32>,
+        /// The call.
+        call: Call,
     },
     /// The last thread of a process died.
     Exit {

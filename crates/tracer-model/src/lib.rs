@@ -41,6 +41,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+pub mod calls;
 pub mod cgroup;
 mod connections;
 pub mod context;
@@ -68,7 +69,6 @@ mod strings;
 mod table;
 mod time;
 mod tracer;
-mod unix_connects;
 
 pub use event::{Event, ExitStatus, Identity};
 pub use hosts::Hosts;

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use crate::{
+    calls::{Call, CallCounts},
     context::SpanContext,
     dns::Answer,
     event::{Connection, Direction, ExitStatus, Flow, Image, Strings, Transport, Usage},
@@ -45,8 +46,8 @@ pub enum Subject {
     Connection(Box<ConnectionSpan>),
     /// A UDP flow.
     Flow(Box<FlowSpan>),
-    /// A call of connect for a unix socket.
-    UnixConnect(Box<UnixConnectSpan>),
+    /// A system call that is a span of its own.
+    Call(Call),
     /// A name lookup.
     Lookup(Box<LookupSpan>),
 }
@@ -117,10 +118,10 @@ pub struct Certificate {
     pub connections: u64,
     /// Number of flow spans in the trace.
     pub flows: u64,
-    /// Number of spans of connections to unix sockets in the trace.
-    pub unix_connects: u64,
     /// Number of lookup spans in the trace.
     pub lookups: u64,
+    /// Number of spans of calls in the trace, by kind.
+    pub calls: CallCounts,
     /// Number of execs whose arguments or environment were too long to capture all of it.
     pub truncated: u64,
     /// Number of user attributes left out because their expression failed.
@@ -171,15 +172,6 @@ pub struct FlowSpan {
     pub host: Option<Arc<str>>,
 }
 
-/// One call of connect for a unix socket. Its span is a moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnixConnectSpan {
-    /// The path that the process passed, or `@` and the abstract name.
-    pub path: String,
-    /// The errno, if connect failed.
-    pub error: Option<i32>,
-}
-
 /// One question to a name server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupSpan {
@@ -227,6 +219,14 @@ pub enum Value {
     Strings(Vec<String>),
 }
 
+impl Certificate {
+    /// Number of all spans in the trace.
+    #[must_use]
+    pub fn spans(&self) -> u64 {
+        self.processes + self.connections + self.flows + self.lookups + self.calls.total()
+    }
+}
+
 impl Span {
     /// The process, if it is the span of a process.
     #[must_use]
@@ -247,7 +247,7 @@ impl Span {
                 Direction::Accept => format!("accept :{}", span.connection.local.port()),
             }),
             Subject::Flow(span) => Cow::Owned(format!("udp {}", named(span.host.as_deref(), span.flow.peer))),
-            Subject::UnixConnect(connect) => Cow::Owned(format!("connect {}", connect.path)),
+            Subject::Call(call) => Cow::Owned(call.name()),
             Subject::Lookup(lookup) => Cow::Owned(format!("lookup {}", lookup.name)),
         }
     }

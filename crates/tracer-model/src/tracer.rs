@@ -19,9 +19,8 @@ use crate::{
     processes::Processes,
     redact::Policy,
     source::Description,
-    span::{Certificate, Span, UnixConnectSpan},
+    span::{Certificate, Span},
     time::{Anchor, Ktime},
-    unix_connects,
 };
 
 /// The settings of a trace.
@@ -121,11 +120,10 @@ impl Tracer {
                     self.processes.fail_to_exec(emitter, at, process, file, error);
                 }
             }
-            Event::UnixConnect { at, process, parent, path, error } => {
+            Event::Call { at, process, parent, call } => {
                 self.processes.ensure(emitter, process, parent);
-                let connect = UnixConnectSpan { path, error };
                 let attributes = self.images.attributes_of(self.processes.get(process));
-                unix_connects::emit(emitter, at, self.processes.span_of(process), attributes, connect);
+                emitter.emit_call(at, self.processes.span_of(process), attributes, call);
             }
             Event::Exit { at, process, parent, status, is_oom_victim, usage } => {
                 if self.processes.ensure(emitter, process, parent) {

@@ -9,6 +9,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use story::{CALLER_SPAN, ROOT_SPAN, accept, connect, dns, flow, tracer};
 use tracer_model::{
     Event, ExitStatus, Identity, Ktime, Losses, Span, SpanId,
+    calls::{Call, UnixConnectSpan},
     event::{Change, ConnectionId, FlowId, Image, Strings},
     expression::{Attribute, Attributes},
     semconv::describe,
@@ -65,7 +66,8 @@ fn event() -> impl Strategy<Value = Event> {
         },
     );
     let unix = (time(), identity(), identity(), any::<bool>()).prop_map(|(at, process, parent, is_refused)| {
-        Event::UnixConnect { at, process, parent, path: "@x".to_owned(), error: is_refused.then_some(111) }
+        let connect = UnixConnectSpan { path: "@x".to_owned(), error: is_refused.then_some(111) };
+        Event::Call { at, process, parent, call: connect.into() }
     });
     prop_oneof![3 => fork, 2 => exec, 2 => exit, 3 => connection, 2 => dns, 1 => failed, 2 => udp, 1 => unix]
 }
@@ -117,8 +119,10 @@ fn assert_consistent(spans: &[Span]) {
     let flows = spans.iter().filter(|span| matches!(span.subject, Subject::Flow(_))).count() as u64;
     let certificate = certificates[0];
     assert_eq!((certificate.processes, certificate.lookups, certificate.flows), (processes, lookups, flows));
-    let unix_connects = spans.iter().filter(|span| matches!(span.subject, Subject::UnixConnect(_))).count() as u64;
-    assert_eq!(certificate.unix_connects, unix_connects);
+    let unix_connects =
+        spans.iter().filter(|span| matches!(span.subject, Subject::Call(Call::UnixConnect(_)))).count() as u64;
+    assert_eq!(certificate.calls.unix_connects, unix_connects);
+    assert_eq!(certificate.spans(), spans.len() as u64);
     assert_eq!(certificate.connections, spans.len() as u64 - processes - lookups - flows - unix_connects);
 }
 
@@ -152,7 +156,7 @@ proptest! {
                 Event::Fork { process, .. }
  | Event::Exec { process, .. }
  | Event::FailedExec { process, .. }
- | Event::UnixConnect { process, .. }
+ | Event::Call { process, .. }
  | Event::Exit { process, .. } => {
                     Some((process.tgid, process.start.0))
                 }

@@ -5,10 +5,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use tracer_model::{
-    Resource, Span, SpanId, TraceId, Value,
-    span::{Subject, UnixConnectSpan},
-};
+use tracer_model::{Resource, Span, SpanId, TraceId, Value, calls::UnixConnectSpan, span::Subject};
 use tracer_otlp::Encoder;
 
 fn main() -> io::Result<()> {
@@ -28,7 +25,7 @@ pub(crate) fn line() -> Vec<u8> {
         is_unfinished: false,
         is_repaired: false,
         attributes: [].into(),
-        subject: Subject::UnixConnect(Box::new(UnixConnectSpan { path: "/run/bus".to_owned(), error: None })),
+        subject: Subject::Call(UnixConnectSpan { path: "/run/bus".to_owned(), error: None }.into()),
     };
     Encoder::new(resource, None).json_lines([&span])
 }

@@ -16,13 +16,13 @@ use proptest::prelude::*;
 use prost::Message;
 use tracer_model::{
     ExitStatus, Ktime, Losses, Span, SpanId, TraceId, Value,
+    calls::{CallCounts, UnixConnectSpan},
     context::SpanContext,
     dns::Answer,
     event::{Connection, Direction, End, Flow, Image, Strings, Transport, Usage},
     source::Description,
     span::{
         Certificate, ConnectionSpan, Execution, FailedExec, FlowSpan, Gap, LookupSpan, ProcessSpan, Reply, Subject,
-        UnixConnectSpan,
     },
 };
 use tracer_otlp::Encoder;
@@ -176,8 +176,8 @@ fn all() -> Vec<Span> {
         processes: 3,
         connections: 2,
         flows: 1,
-        unix_connects: 0,
         lookups: 9,
+        calls: CallCounts::default(),
         truncated: 1,
         failed_expressions: 2,
         losses: Losses { unobserved: Some("missing CAP_BPF".to_owned()), ..Losses::default() },
@@ -221,8 +221,8 @@ fn all() -> Vec<Span> {
         connection(Direction::Accept, None),
         Span { attributes: every_type(), ..connection(Direction::Accept, None) },
         span(Subject::Flow(Box::new(FlowSpan { flow, host: None }))),
-        span(Subject::UnixConnect(Box::new(UnixConnectSpan { path: "@bus".to_owned(), error: Some(2) }))),
-        span(Subject::UnixConnect(Box::new(UnixConnectSpan { path: "/run/bus".to_owned(), error: None }))),
+        span(Subject::Call(UnixConnectSpan { path: "@bus".to_owned(), error: Some(2) }.into())),
+        span(Subject::Call(UnixConnectSpan { path: "/run/bus".to_owned(), error: None }.into())),
         lookup(Reply::None),
         lookup(Reply::Unread),
         lookup(Reply::Answer(answer)),

@@ -35,6 +35,7 @@ use std::{
 
 use tracer_model::{
     Losses,
+    calls::Call,
     source::{Child, Description, Source, Spawn},
 };
 
@@ -60,15 +61,10 @@ pub fn observe(needs_environment: bool, buffer_bytes: usize) -> io::Result<(Ptra
 
 /// What ptrace(2) cannot show: network activity, failed execs, the bytes that processes without children read and write, and
 /// children that were made with CLONE_UNTRACED.
-const UNOBSERVED: &[&str] = &[
-    "connections",
-    "flows",
-    "lookups",
-    "unix_connects",
-    "failed_execs",
-    "io_of_leaves",
-    "untraced_clones",
-    "oom_kills",
+const UNOBSERVED: [&[&str]; 3] = [
+    &["connections", "flows", "lookups"],
+    Call::KINDS,
+    &["failed_execs", "io_of_leaves", "untraced_clones", "oom_kills"],
 ];
 
 impl Source for Ptrace {
@@ -77,7 +73,7 @@ impl Source for Ptrace {
     }
 
     fn description(&self) -> Description {
-        let mut unobserved_kinds = UNOBSERVED.to_vec();
+        let mut unobserved_kinds = UNOBSERVED.concat();
         if self.shared.counts.refused.load(Ordering::Relaxed) > 0 {
             unobserved_kinds.push("attributes_of_other_users");
         }

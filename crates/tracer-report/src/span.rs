@@ -61,7 +61,7 @@ pub(crate) enum Subject {
     Process(Process),
     Connection(Connection),
     Lookup,
-    /// A span of another program.
+    /// A span of another program, or a call without another end.
     Other,
 }
 
@@ -329,9 +329,13 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
                 let subject = Connection { peer: Some(peer(host, flow.peer)), is_accepted: false, bytes };
                 (Subject::Connection(subject), None)
             }
-            ModelSubject::UnixConnect(connect) => {
-                let subject = Connection { peer: Some(connect.path.clone()), ..Connection::default() };
-                (Subject::Connection(subject), connect.error.map(failed_connection))
+            ModelSubject::Call(call) => {
+                let peer = call.peer().map(|peer| peer.address.to_owned());
+                let subject = match peer {
+                    Some(_) => Subject::Connection(Connection { peer, ..Connection::default() }),
+                    None => Subject::Other,
+                };
+                (subject, call.errno().map(failed_connection))
             }
             ModelSubject::Lookup(lookup) => {
                 let failure = match &lookup.reply {
@@ -541,7 +545,10 @@ pub(crate) fn nanoseconds(time: SystemTime) -> u64 {
 mod tests {
     use std::sync::Arc;
 
-    use tracer_model::span::{Certificate as ModelCertificate, LookupSpan, UnixConnectSpan};
+    use tracer_model::{
+        calls::{CallCounts, UnixConnectSpan},
+        span::{Certificate as ModelCertificate, LookupSpan},
+    };
 
     use super::*;
 
@@ -648,7 +655,7 @@ mod tests {
         assert_eq!(failure.as_deref(), Some("SIGKILL, out of memory"));
         // With --attributes-on all, connections and lookups have them too.
         let connect = UnixConnectSpan { path: "/x".to_owned(), error: Some(111) };
-        let (subject, failure) = facts(&run_with(ModelSubject::UnixConnect(Box::new(connect)), &evil));
+        let (subject, failure) = facts(&run_with(ModelSubject::Call(connect.into()), &evil));
         assert!(subject.contains("peer: Some(\"/x\")"), "{subject}");
         assert_eq!(failure.as_deref(), Some("connection refused"));
     }
@@ -656,7 +663,7 @@ mod tests {
     #[test]
     fn a_limit_does_not_cut_why_a_connection_or_a_lookup_failed() {
         let connect = UnixConnectSpan { path: "/x".to_owned(), error: Some(111) };
-        let (subject, failure) = facts(&run(ModelSubject::UnixConnect(Box::new(connect))));
+        let (subject, failure) = facts(&run(ModelSubject::Call(connect.into())));
         assert!(subject.contains("peer: Some(\"/x\")"), "{subject}");
         assert_eq!(failure.as_deref(), Some("connection refused"));
         let address = "192.0.2.7:53".parse().unwrap();
@@ -687,8 +694,8 @@ mod tests {
             processes: 1,
             connections: 0,
             flows: 0,
-            unix_connects: 0,
             lookups: 0,
+            calls: CallCounts::default(),
             truncated,
             failed_expressions: 0,
             losses: tracer_model::Losses::default(),

@@ -9,6 +9,7 @@ use std::{
 use hashbrown::HashMap;
 use tracer_model::{
     Event, ExitStatus, Identity, Ktime,
+    calls::UnixConnectSpan,
     context::SpanContext,
     dns::Message,
     event::{
@@ -128,7 +129,7 @@ impl Decoder {
                 let address = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
                 // No errno is larger than 4095: Linux, include/linux/err.h.
                 let error = Some(record.error as i32).filter(|error| *error != 0);
-                Event::UnixConnect { at, process, parent, path: unix_path(address), error }
+                Event::Call { at, process, parent, call: UnixConnectSpan { path: unix_path(address), error }.into() }
             }
         });
         Ok(())
@@ -715,11 +716,12 @@ mod tests {
             (b"\0a\0b\xff\n\0\0", "@a\\x00b\\xff\\n"),
             (b"\0\0", "@"),
         ] {
-            let Event::UnixConnect { at, process, path, error, .. } = decode_one(&unix(address, 0)) else { panic!() };
-            assert_eq!((at, process, path.as_str(), error), (Ktime(2000), CHILD, expected, None));
+            let Event::Call { at, process, call, .. } = decode_one(&unix(address, 0)) else { panic!() };
+            let connect = UnixConnectSpan { path: expected.to_owned(), error: None };
+            assert_eq!((at, process, call), (Ktime(2000), CHILD, connect.into()));
         }
-        let Event::UnixConnect { error, .. } = decode_one(&unix(b"x", 111)) else { panic!() };
-        assert_eq!(error, Some(111));
+        let Event::Call { call, .. } = decode_one(&unix(b"x", 111)) else { panic!() };
+        assert_eq!(call.errno(), Some(111));
     }
 
     #[test]

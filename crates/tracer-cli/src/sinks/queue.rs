@@ -198,7 +198,7 @@ fn encoded_size(span: &Span) -> usize {
     let subject = match &span.subject {
         Subject::Connection(connection) => host(&connection.host),
         Subject::Flow(flow) => host(&flow.host),
-        Subject::UnixConnect(connect) => 2 * connect.path.len(),
+        Subject::Call(call) => call.text_bytes(),
         Subject::Lookup(lookup) => {
             let texts = |answer: &Answer| {
                 48 * answer.addresses.len() + answer.aliases.iter().map(|name| 16 + name.len()).sum::<usize>()
@@ -259,6 +259,7 @@ pub(super) mod tests {
 
     use tracer_model::{
         ExitStatus, Losses, SpanId, TraceId,
+        calls::CallCounts,
         context::SpanContext,
         event::{Image, Names, Namespaces, Usage},
         source::Description,
@@ -361,8 +362,8 @@ pub(super) mod tests {
             processes: all,
             connections: all,
             flows: all,
-            unix_connects: all,
             lookups: all,
+            calls: CallCounts { unix_connects: all },
             truncated: all,
             failed_expressions: all,
             losses: Losses { unobserved: Some("x".repeat(3000)), ..Losses::default() },

@@ -10,6 +10,7 @@ use std::{
 use nix::unistd::{getegid, geteuid, getgid, getuid};
 use tracer_model::{
     Event, Identity, Ktime, Losses,
+    calls::Call,
     event::{Image, Strings},
     source::{Child, Description, End, EventStream, Source, Spawn},
 };
@@ -39,15 +40,12 @@ impl Source for Alone {
     fn description(&self) -> Description {
         Description {
             name: "none",
-            unobserved_kinds: vec![
-                "descendants",
-                "connections",
-                "flows",
-                "lookups",
-                "unix_connects",
-                "failed_execs",
-                "usage",
-            ],
+            unobserved_kinds: [
+                &["descendants", "connections", "flows", "lookups"],
+                Call::KINDS,
+                &["failed_execs", "usage"],
+            ]
+            .concat(),
         }
     }
 

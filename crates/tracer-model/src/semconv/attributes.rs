@@ -5,11 +5,12 @@ use super::{
     event::EventRef,
     network::NETWORK,
     process::PROCESS,
-    root::{ROOT, losses},
+    root::{ROOT, calls, losses},
     row::{Attribute, Row},
     value::ValueRef,
 };
 use crate::{
+    calls::{CALL_COUNTS, CallCount},
     losses::{LOSSES, Loss},
     span::{Span, Subject},
 };
@@ -17,7 +18,7 @@ use crate::{
 /// All attributes, except those of the user.
 pub const ATTRIBUTES: &[Attribute] = &{
     const TABLES: [&[Row]; 4] = [PROCESS, NETWORK, ROOT, ANY];
-    const COUNT: usize = PROCESS.len() + NETWORK.len() + ROOT.len() + ANY.len() + LOSSES.len();
+    const COUNT: usize = PROCESS.len() + NETWORK.len() + ROOT.len() + ANY.len() + CALL_COUNTS.len() + LOSSES.len();
     let mut all = [PROCESS[0].attribute; COUNT];
     let (mut index, mut table) = (0, 0);
     while table < TABLES.len() {
@@ -28,12 +29,22 @@ pub const ATTRIBUTES: &[Attribute] = &{
         }
         table += 1;
     }
+    let mut call = 0;
+    while call < CALL_COUNTS.len() {
+        all[index] = of_calls(&CALL_COUNTS[call]);
+        (index, call) = (index + 1, call + 1);
+    }
     while index < COUNT {
         all[index] = of_loss(&LOSSES[index + LOSSES.len() - COUNT]);
         index += 1;
     }
     all
 };
+
+const fn of_calls(row: &CallCount) -> Attribute {
+    let CallCount { key, example, meaning, .. } = *row;
+    Attribute { key, on: "root", kind: "int", unit: "", source: "the model", example, meaning }
+}
 
 const fn of_loss(loss: &Loss) -> Attribute {
     let Loss { key, source, example, meaning, .. } = *loss;
@@ -49,8 +60,9 @@ const fn of_loss(loss: &Loss) -> Attribute {
 /// use std::time::SystemTime;
 /// use tracer_model::{
 ///     Span, SpanId, TraceId, Value,
+///     calls::UnixConnectSpan,
 ///     semconv::{NETWORK_PEER_ADDRESS, attributes},
-///     span::{Subject, UnixConnectSpan},
+///     span::Subject,
 /// };
 ///
 /// let span = Span {
@@ -63,7 +75,7 @@ const fn of_loss(loss: &Loss) -> Attribute {
 ///     is_unfinished: false,
 ///     is_repaired: false,
 ///     attributes: [].into(),
-///     subject: Subject::UnixConnect(Box::new(UnixConnectSpan { path: "/run/bus".to_owned(), error: None })),
+///     subject: Subject::Call(UnixConnectSpan { path: "/run/bus".to_owned(), error: None }.into()),
 /// };
 /// let peer = attributes(&span).find(|(key, _)| *key == NETWORK_PEER_ADDRESS);
 /// assert_eq!(peer.map(|(_, value)| value.into_owned()), Some(Value::String("/run/bus".to_owned())));
@@ -77,8 +89,10 @@ pub fn attributes(span: &Span) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
     let is_fixed = |key: &str| fixed.iter().any(|row| row.attribute.key == key);
     let own = move || span.attributes.iter().filter(move |(key, _)| !is_fixed(key));
     let of_rows = |rows: &'static [Row]| rows.iter().filter_map(|row| Some((row.attribute.key, row.of_span?(span)?)));
-    let losses = losses(span).map(|(loss, count)| (loss.key, ValueRef::Int(count.try_into().unwrap_or(i64::MAX))));
-    let ours = of_rows(rows).chain(of_rows(root)).chain(losses).chain(of_rows(ANY));
+    let int = |count: u64| ValueRef::Int(count.try_into().unwrap_or(i64::MAX));
+    let calls = calls(span).map(move |(row, count)| (row.key, int(count)));
+    let losses = losses(span).map(move |(loss, count)| (loss.key, int(count)));
+    let ours = of_rows(rows).chain(of_rows(root)).chain(calls).chain(losses).chain(of_rows(ANY));
     ours.filter(move |(key, _)| own().all(|(name, _)| name != key))
         .chain(own().map(|(name, value)| (name.as_str(), value.into())))
 }

@@ -30,7 +30,7 @@ pub fn error(span: &Span) -> Option<Error<'_>> {
     match &span.subject {
         Subject::Process(process) => failed_process(process),
         Subject::Connection(subject) => subject.connection.error.map(failed_connection),
-        Subject::UnixConnect(connect) => connect.error.map(failed_connection),
+        Subject::Call(call) => call.errno().map(failed_connection),
         Subject::Lookup(lookup) => failed_lookup(&lookup.reply),
         Subject::Flow(_) => None,
     }

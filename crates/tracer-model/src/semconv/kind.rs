@@ -10,7 +10,7 @@ use crate::{
 pub enum Kind {
     /// A process.
     Internal,
-    /// A connection that the process made, a flow, a lookup.
+    /// A connection that the process made, a flow, a lookup, a call.
     Client,
     /// A connection that the process accepted.
     Server,
@@ -22,6 +22,6 @@ pub fn kind(span: &Span) -> Kind {
     match &span.subject {
         Subject::Process(_) => Kind::Internal,
         Subject::Connection(subject) if subject.connection.direction == Direction::Accept => Kind::Server,
-        Subject::Connection(_) | Subject::Flow(_) | Subject::UnixConnect(_) | Subject::Lookup(_) => Kind::Client,
+        Subject::Connection(_) | Subject::Flow(_) | Subject::Lookup(_) | Subject::Call(_) => Kind::Client,
     }
 }

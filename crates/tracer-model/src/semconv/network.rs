@@ -1,4 +1,4 @@
-//! The attributes of connections, flows, connections to unix sockets and name lookups.
+//! The attributes of connections, flows, name lookups and calls.
 
 use std::{borrow::Cow, net::SocketAddr, time::SystemTime};
 
@@ -160,14 +160,14 @@ fn answer(span: &Span) -> Option<&Answer> {
 
 fn transport(span: &Span) -> Option<&'static str> {
     Some(match &span.subject {
-        Subject::Process(_) => return None,
         Subject::Connection(_) => "tcp",
         Subject::Flow(_) => "udp",
-        Subject::UnixConnect(_) => "unix",
         Subject::Lookup(lookup) => match lookup.transport {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
         },
+        Subject::Call(call) => call.peer()?.transport,
+        Subject::Process(_) => return None,
     })
 }
 
@@ -176,13 +176,13 @@ fn peer(span: &Span) -> Option<SocketAddr> {
         Subject::Connection(subject) => Some(subject.connection.peer),
         Subject::Flow(subject) => Some(subject.flow.peer),
         Subject::Lookup(lookup) => Some(lookup.server),
-        Subject::Process(_) | Subject::UnixConnect(_) => None,
+        Subject::Process(_) | Subject::Call(_) => None,
     }
 }
 
 fn peer_address(span: &Span) -> Option<Cow<'_, str>> {
     match &span.subject {
-        Subject::UnixConnect(connect) => Some(Cow::Borrowed(&connect.path)),
+        Subject::Call(call) => call.peer().map(|peer| Cow::Borrowed(peer.address)),
         _ => Some(Cow::Owned(peer(span)?.ip().to_string())),
     }
 }
@@ -193,7 +193,7 @@ fn local(span: &Span) -> Option<SocketAddr> {
         Subject::Connection(subject) => Some(subject.connection.local).filter(|local| local.port() != 0),
         Subject::Flow(subject) => Some(subject.flow.local),
         Subject::Lookup(lookup) => Some(lookup.local),
-        Subject::Process(_) | Subject::UnixConnect(_) => None,
+        Subject::Process(_) | Subject::Call(_) => None,
     }
 }
 

@@ -5,6 +5,7 @@ use super::{
     value::Texts,
 };
 use crate::{
+    calls::{CALL_COUNTS, CallCount},
     event::Usage,
     losses::{LOSSES, Loss},
     span::{Certificate, Span},
@@ -71,9 +72,6 @@ rows! {
     TREE_WRITTEN_BYTES = "process_tracer.tree.io.written_bytes", "root", "int", "By", "wait4(2)", "81920000",
         "bytes that the command and its descendants wrote to storage",
         span tree |tree| tree.written_bytes;
-    UNIX_CONNECTS = "process_tracer.unix_connects", "root", "int", "", "the model", "2",
-        "number of unix connect spans in the trace, if there are any",
-        span certificate |it| positive(it.unix_connects);
     TRUNCATED = "process_tracer.truncated", "root", "int", "", "mm_struct.arg_end, .env_end", "1",
         "number of execs whose arguments or environment were too long to capture all of it",
         span certificate |it| positive(it.truncated);
@@ -102,6 +100,13 @@ fn tree(span: &Span) -> Option<&Usage> {
 pub(super) fn losses(span: &Span) -> impl Iterator<Item = (&'static Loss, u64)> {
     let losses = certificate(span).map(|certificate| &certificate.losses);
     let counts = losses.into_iter().flat_map(|losses| LOSSES.iter().map(|loss| (loss, (loss.count)(losses))));
+    counts.filter(|(_, count)| *count > 0)
+}
+
+/// The numbers of calls: of each kind that has any, its row and number.
+pub(super) fn calls(span: &Span) -> impl Iterator<Item = (&'static CallCount, u64)> {
+    let calls = certificate(span).map(|certificate| &certificate.calls);
+    let counts = calls.into_iter().flat_map(|calls| CALL_COUNTS.iter().map(|row| (row, (row.count)(calls))));
     counts.filter(|(_, count)| *count > 0)
 }
 

@@ -12,6 +12,7 @@ use std::{
 use tracer_model::{
     Accounts, Anchor, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer,
     Value,
+    calls::UnixConnectSpan,
     context::SpanContext,
     dns::{Answer, Message},
     event::{Change, Connection, ConnectionId, Direction, Flow, FlowId, Image, Strings, Transport},
@@ -208,7 +209,7 @@ impl Story {
     pub fn unix_connect(mut self, pid: u32, path: &str, error: Option<i32>) -> Self {
         let at = self.tick();
         let (process, parent) = (self.identity(pid), self.parent(pid));
-        self.handle(Event::UnixConnect { at, process, parent, path: path.to_owned(), error })
+        self.handle(Event::Call { at, process, parent, call: UnixConnectSpan { path: path.to_owned(), error }.into() })
     }
 
     /// A process asks for the address of a name, or gets an answer.
@@ -353,8 +354,8 @@ impl Trace {
             Subject::Flow(span) => {
                 write!(text, " {}:{}", span.flow.datagrams_sent, span.flow.datagrams_received).unwrap();
             }
-            Subject::UnixConnect(connect) => {
-                if let Some(errno) = connect.error {
+            Subject::Call(call) => {
+                if let Some(errno) = call.errno() {
                     write!(text, " errno={errno}").unwrap();
                 }
             }

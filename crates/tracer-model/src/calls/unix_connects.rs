@@ -1,0 +1,31 @@
+//! Calls of connect for unix sockets.
+
+use super::{CallSpan, Peer};
+
+/// One call of connect for a unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixConnectSpan {
+    /// The path that the process passed, or `@` and the abstract name.
+    pub path: String,
+    /// The errno, if connect failed.
+    pub error: Option<i32>,
+}
+
+impl CallSpan for UnixConnectSpan {
+    fn name(&self) -> String {
+        format!("connect {}", self.path)
+    }
+
+    fn errno(&self) -> Option<i32> {
+        self.error
+    }
+
+    fn peer(&self) -> Option<Peer<'_>> {
+        Some(Peer { transport: "unix", address: &self.path })
+    }
+
+    fn text_bytes(&self) -> usize {
+        // The path is in the name and in the address.
+        2 * self.path.len()
+    }
+}
