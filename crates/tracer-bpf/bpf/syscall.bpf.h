@@ -63,6 +63,11 @@ static __always_inline void emit_unix_connect(void *address, __u64 size, __u32 e
 	emit(&connect, sizeof(connect.record) + size, RECORD_UNIX);
 }
 
+static __always_inline bool is_asked(enum record_kind kind)
+{
+	return unshared.asked_records & (1u << kind);
+}
+
 SEC("raw_tp/sys_exit")
 int handle_syscall_exit(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -73,11 +78,11 @@ int handle_syscall_exit(struct bpf_raw_tracepoint_args *ctx)
 
 	if (result > 0 || result < -MOST_ERRNO)
 		return 0;
-	if (result == 0 && !unshared.tells_unix)
+	if (result == 0 && !is_asked(RECORD_UNIX))
 		return 0;
 	call = call_of(registers);
 	if (call == CALL_OTHER ||
-	    (call == CALL_CONNECT ? !unshared.tells_unix : !unshared.tells_failed_execs || !result))
+	    (call == CALL_CONNECT ? !is_asked(RECORD_UNIX) : !is_asked(RECORD_FAILED_EXEC) || !result))
 		return 0;
 	process = tracked_process();
 	if (!process || process->is_withheld)

@@ -250,12 +250,10 @@ struct unshared {
 	__u32 launcher_tgid;	  /* set at the launch, in the initial pid namespace */
 	__u32 root_tgid;	  /* the launched process, set at the launch, in the initial pid namespace */
 	__u32 has_sent;		  /* 1: a process has sent a datagram */
-	__u32 tells_failed_execs; /* 1: failed execs are reported */
-	__u32 tells_unix;	  /* 1: connect() to unix sockets is reported */
+	__u32 asked_records;	  /* records on demand: bit 1 << record_kind if the user asks for them */
 	__u32 has_dns_streams;	  /* 1: a process has connected to a name server over TCP */
 	__u32 hides_processes;	  /* 1: /proc hides other users' processes from this user: proc(5), hidepid */
 	__u32 network_namespace;  /* inode number of this user's network namespace */
-	__u32 reserved;
 	__u64 root_cgroup; /* address of the node of the root's control group, set at its first exec */
 	__u64 socket_key;  /* random, nonzero; hides the addresses of sockets */
 };

@@ -80,7 +80,7 @@ fn enumeration<'a>(name: &str, lines: &mut impl Iterator<Item = &'a str>, rust: 
             let _ = writeln!(
                 rust,
                 "#[derive(Clone, Copy, Debug, PartialEq, Eq)]\n\
-                 pub(crate) enum {kind} {{ {variants} }}\n\
+                 pub enum {kind} {{ {variants} }}\n\
                  impl {kind} {{\n\
                  pub(crate) const ALL: [Self; {count}] = [{all}];\n\
                  pub(crate) fn of(value: u32) -> Option<Self> {{ Self::ALL.get(value as usize).copied() }}\n\

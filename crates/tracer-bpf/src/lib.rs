@@ -13,6 +13,7 @@ mod read;
 mod syscall;
 mod wire;
 
-pub use load::{Limits, LoadError, Options, TypesError, Viewer, probe};
+pub use load::{Asked, Limits, LoadError, Options, TypesError, Viewer, probe};
 pub use programs::{Attached, Timing};
 pub use read::{Capture, CaptureError, DecodeError, Decoder, Stream};
+pub use wire::RecordKind;

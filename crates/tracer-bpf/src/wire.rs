@@ -1,7 +1,7 @@
 //! The records as Rust structures and enums. `build.rs` generates them from `bpf/wire.h`, which documents them.
 //!
 //! The derives prove that no structure has implicit padding. So each has exactly the bytes that the programs write.
-#![allow(missing_docs, dead_code)]
+#![allow(missing_docs, dead_code, unreachable_pub)]
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -35,7 +35,7 @@ enum some_kind {
         "    pub(crate) first: u64,",
         "    pub(crate) bytes: [u8; 16],",
         "    pub(crate) named: [u8; KIND_ONE as usize],",
-        "pub(crate) enum SomeKind { First, OtherOne }",
+        "pub enum SomeKind { First, OtherOne }",
         "pub(crate) const ALL: [Self; 2] = [Self::First, Self::OtherOne];",
         "pub(crate) const SOME_KINDS: u32 = 2;",
         "    pub(crate) thing: OneThing,",

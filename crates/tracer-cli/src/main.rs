@@ -25,7 +25,7 @@ use std::{
 };
 
 use clap::error::ErrorKind;
-use tracer_bpf::Options;
+use tracer_bpf::{Asked, Options};
 
 use crate::{
     child::{
@@ -100,8 +100,8 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
         Some(Action::Diff { before, after }) => return commands::diff::diff(&before, &after).map(|()| 0),
         Some(Action::Completions { shell }) => return commands::packaging::completions(shell).map(|()| 0),
         Some(Action::Man) => return commands::packaging::man().map(|()| 0),
-        Some(Action::Helper { ring_bytes, max_processes, failed_execs, unix }) => {
-            let options = Options { ring_bytes, max_processes, failed_execs, unix, ..Options::default() };
+        Some(Action::Helper { ring_bytes, max_processes, asked }) => {
+            let options = Options { ring_bytes, max_processes, asked: Asked::from_bits(asked), ..Options::default() };
             return sources::sudo::help(options).map(|()| 0);
         }
         None => {}

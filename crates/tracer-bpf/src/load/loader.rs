@@ -151,14 +151,12 @@ fn set_unshared(map: &mut Map, options: &Options) -> Result<(), MapError> {
         launcher_tgid: 0,
         root_tgid: 0,
         has_sent: 0,
-        tells_failed_execs: options.failed_execs.into(),
-        tells_unix: options.unix.into(),
+        asked_records: options.asked.bits(),
         has_dns_streams: 0,
         hides_processes: viewer.is_some_and(|viewer| viewer.hides_processes).into(),
         // This process is in the viewer's network namespace, also as a helper of sudo. Inode numbers of namespaces have
         // 32 bits.
         network_namespace: fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino() as u32),
-        reserved: 0,
         root_cgroup: 0,
         socket_key: RandomState::new().hash_one(()),
     };

@@ -8,5 +8,5 @@ pub mod probe;
 pub use self::{
     kernel_types::TypesError,
     loader::LoadError,
-    options::{Limits, Options, Viewer},
+    options::{Asked, Limits, Options, Viewer},
 };

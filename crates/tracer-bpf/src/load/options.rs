@@ -1,6 +1,9 @@
 //! The options of a capture: its extent, its user, its memory.
 
-use crate::programs::{Attachment, PROGRAMS, SYSTEM_CALLS};
+use crate::{
+    programs::{Attachment, PROGRAMS, SYSTEM_CALLS},
+    wire::RecordKind,
+};
 
 /// A user who may look at their own processes only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +26,32 @@ pub struct Options {
     /// `None`: root, who may look at everything. Otherwise the programs read the environments only of processes that this
     /// user could look at through /proc, and only a process of this user can launch the command.
     pub viewer: Option<Viewer>,
-    /// Also report failed execs. This slows down every system call of every process.
-    pub failed_execs: bool,
-    /// Also report connections to unix sockets. This slows down every system call of every process.
-    pub unix: bool,
+    /// Records of system calls that are reported too. Any of them slows down every system call of every process.
+    pub asked: Asked,
+}
+
+/// A set of records that are reported only on demand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked(u32);
+
+impl Asked {
+    /// The set as a number, for another process.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The set that [`bits`](Self::bits) made a number of. The programs ignore bits that they do not know.
+    #[must_use]
+    pub fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+}
+
+impl FromIterator<RecordKind> for Asked {
+    fn from_iter<I: IntoIterator<Item = RecordKind>>(kinds: I) -> Self {
+        Self(kinds.into_iter().fold(0, |bits, kind| bits | 1 << kind as u32))
+    }
 }
 
 /// Upper limits of [`Options`]. The memory of the kernel belongs to everybody.
@@ -49,7 +74,7 @@ impl Limits {
 impl Options {
     /// The programs, grouped by tracepoint.
     pub(crate) fn programs(&self) -> impl Iterator<Item = &'static [Attachment]> {
-        let for_options: &[_] = if self.failed_execs || self.unix { &SYSTEM_CALLS } else { &[] };
+        let for_options: &[_] = if self.asked == Asked::default() { &[] } else { &SYSTEM_CALLS };
         [&PROGRAMS, for_options].into_iter().flat_map(|programs| programs.chunk_by(|left, right| left.1 == right.1))
     }
 
@@ -62,6 +87,6 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 16 * 1024 * 1024, max_processes: 16_384, viewer: None, failed_execs: false, unix: false }
+        Self { ring_bytes: 16 * 1024 * 1024, max_processes: 16_384, viewer: None, asked: Asked::default() }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use hashbrown::HashMap;
 use tracer_model::{
-    Event, ExitStatus, Identity, Ktime,
+    Event, ExitStatus, Identity, Ktime, Losses,
     calls::UnixConnectSpan,
     context::SpanContext,
     dns::Message,
@@ -190,6 +190,21 @@ impl Decoder {
             self.streams.handle(direction, piece, at, of_direction);
         }
         Ok(())
+    }
+}
+
+/// The count of records of this kind that nobody read in time.
+pub(super) fn lost_records(losses: &mut Losses, kind: RecordKind) -> &mut u64 {
+    match kind {
+        RecordKind::Fork => &mut losses.forks,
+        RecordKind::Exec => &mut losses.execs,
+        RecordKind::Text => &mut losses.texts,
+        RecordKind::Exit => &mut losses.exits,
+        RecordKind::Connection => &mut losses.connections,
+        RecordKind::Dns => &mut losses.lookups,
+        RecordKind::FailedExec => &mut losses.failed_execs,
+        RecordKind::Flow => &mut losses.flows,
+        RecordKind::Unix => &mut losses.unix_connects,
     }
 }
 

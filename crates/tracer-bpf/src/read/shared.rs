@@ -6,7 +6,7 @@ use std::{io, mem::offset_of, os::fd::AsFd, sync::atomic::Ordering};
 use tracer_model::Losses;
 
 use crate::{
-    read::mapping::Mapping,
+    read::{decode::lost_records, mapping::Mapping},
     wire::{self, RecordKind},
 };
 
@@ -64,18 +64,8 @@ impl SharedPage {
             ..Losses::default()
         };
         for kind in RecordKind::ALL {
-            let lost = match kind {
-                RecordKind::Fork => &mut losses.forks,
-                RecordKind::Exec => &mut losses.execs,
-                RecordKind::Text => &mut losses.texts,
-                RecordKind::Exit => &mut losses.exits,
-                RecordKind::Connection => &mut losses.connections,
-                RecordKind::Dns => &mut losses.lookups,
-                RecordKind::FailedExec => &mut losses.failed_execs,
-                RecordKind::Flow => &mut losses.flows,
-                RecordKind::Unix => &mut losses.unix_connects,
-            };
-            *lost = self.count(offset_of!(wire::SharedPage, lost_records) + kind as usize * size_of::<u64>());
+            *lost_records(&mut losses, kind) =
+                self.count(offset_of!(wire::SharedPage, lost_records) + kind as usize * size_of::<u64>());
         }
         losses
     }

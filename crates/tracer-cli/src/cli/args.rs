@@ -9,6 +9,7 @@ use clap::{
     Arg, ArgAction, Command, CommandFactory, Parser, Subcommand,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
+use tracer_bpf::RecordKind;
 use tracer_model::{
     SpanId, TraceId,
     redact::{Extent, Pattern},
@@ -293,13 +294,18 @@ pub(crate) enum Action {
         ring_bytes: u32,
         /// How many live processes can be followed at once
         max_processes: u32,
-        /// Whether failed execs are recorded
-        #[arg(action = ArgAction::Set)]
-        failed_execs: bool,
-        /// Whether connections to unix sockets are recorded
-        #[arg(action = ArgAction::Set)]
-        unix: bool,
+        /// The records of system calls that are reported, as a set of bits
+        asked: u32,
     },
+}
+
+impl Args {
+    /// The given flags that ask for records of system calls, each with its records.
+    pub(crate) fn system_calls(&self) -> Vec<(&'static str, RecordKind)> {
+        let flags =
+            [(self.failed_execs, "--failed-execs", RecordKind::FailedExec), (self.unix, "--unix", RecordKind::Unix)];
+        flags.into_iter().filter(|(is_given, ..)| *is_given).map(|(_, flag, records)| (flag, records)).collect()
+    }
 }
 
 /// The variable that sets an option of a run. Positional arguments have none.

@@ -5,6 +5,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use tracer_bpf::RecordKind;
 use tracer_model::{
     SpanId, TraceId,
     context::{SpanContext, TRACEPARENT},
@@ -58,10 +59,8 @@ pub(crate) struct Config {
     /// How many live processes can be followed at once.
     pub(crate) max_processes: u32,
     pub(crate) uses_sudo: bool,
-    /// Failed execs are recorded.
-    pub(crate) failed_execs: bool,
-    /// Connections to unix sockets are recorded.
-    pub(crate) unix: bool,
+    /// The flags that ask for records of system calls, each with its records.
+    pub(crate) system_calls: Vec<(&'static str, RecordKind)>,
     /// Which arguments are exported.
     pub(crate) arguments: Policy,
     pub(crate) is_strict: bool,
@@ -108,8 +107,7 @@ impl Config {
             ring_bytes: args.buffer_size,
             max_processes: args.max_processes,
             uses_sudo: args.sudo,
-            failed_execs: args.failed_execs,
-            unix: args.unix,
+            system_calls: args.system_calls(),
             arguments: argument_policy(&args, origins)?,
             is_strict: args.strict,
             is_quiet: args.quiet,
@@ -127,8 +125,7 @@ impl Config {
 
     /// The flags whose events come from system calls, for a message. `None`: there is no such flag.
     pub(crate) fn system_call_flags(&self) -> Option<String> {
-        let flags = [("--failed-execs", self.failed_execs), ("--unix", self.unix)];
-        let given: Vec<_> = flags.into_iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| flag).collect();
+        let given: Vec<_> = self.system_calls.iter().map(|(flag, _)| *flag).collect();
         (!given.is_empty()).then(|| given.join(" and "))
     }
 }

@@ -357,13 +357,16 @@ pub(super) mod tests {
             involuntary_switches: all,
             ..Usage::default()
         };
+        // Another kind of call changes nothing here.
+        #[allow(clippy::needless_update)]
+        let calls = CallCounts { unix_connects: all, ..CallCounts::default() };
         let certificate = Certificate {
             is_complete: false,
             processes: all,
             connections: all,
             flows: all,
             lookups: all,
-            calls: CallCounts { unix_connects: all },
+            calls,
             truncated: all,
             failed_expressions: all,
             losses: Losses { unobserved: Some("x".repeat(3000)), ..Losses::default() },

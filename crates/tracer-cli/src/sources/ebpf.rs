@@ -74,8 +74,7 @@ fn attach(way: &Way, config: &Config, system_calls: &SystemCalls) -> Result<Atta
         ring_bytes: config.ring_bytes,
         max_processes: config.max_processes,
         viewer: privileges::viewer(),
-        failed_execs: config.failed_execs && system_calls.is_observed(),
-        unix: config.unix && system_calls.is_observed(),
+        asked: config.system_calls.iter().map(|(_, kind)| *kind).filter(|_| system_calls.is_observed()).collect(),
     };
     match way {
         Way::Own => load::load(options),
