@@ -81,12 +81,12 @@ const fn of_loss(loss: &Loss) -> Attribute {
 /// assert_eq!(peer.map(|(_, value)| value.into_owned()), Some(Value::String("/run/bus".to_owned())));
 /// ```
 pub fn attributes(span: &Span) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
-    let (rows, root, fixed): (_, &[Row], &[Row]) = match &span.subject {
-        Subject::Process(process) if process.certificate.is_some() => (PROCESS, ROOT, &[]),
-        Subject::Process(_) => (PROCESS, &[], &[]),
-        _ => (NETWORK, &[], NETWORK),
+    let (rows, root, fixed): (_, &[Row], [&[Row]; 2]) = match &span.subject {
+        Subject::Process(process) if process.certificate.is_some() => (PROCESS, ROOT, [&[], &[]]),
+        Subject::Process(_) => (PROCESS, &[], [&[], &[]]),
+        _ => (NETWORK, &[], [NETWORK, ANY]),
     };
-    let is_fixed = |key: &str| fixed.iter().any(|row| row.attribute.key == key);
+    let is_fixed = move |key: &str| fixed.iter().any(|rows| rows.iter().any(|row| row.attribute.key == key));
     let own = move || span.attributes.iter().filter(move |(key, _)| !is_fixed(key));
     let of_rows = |rows: &'static [Row]| rows.iter().filter_map(|row| Some((row.attribute.key, row.of_span?(span)?)));
     let int = |count: u64| ValueRef::Int(count.try_into().unwrap_or(i64::MAX));
