@@ -23,7 +23,7 @@ mod shared;
 mod stream;
 mod tracer;
 mod tree;
-mod usage;
+pub mod usage;
 
 use std::{
     io,

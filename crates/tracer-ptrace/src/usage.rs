@@ -126,8 +126,9 @@ fn runtime(thread: &mut Folder) -> Option<u64> {
     str::from_utf8(&schedstat).ok()?.split_whitespace().next()?.parse().ok()
 }
 
-/// What getrusage(2) counts: the process, and the children that it has waited for.
-pub(crate) fn total(usage: &rusage) -> Usage {
+/// What getrusage(2) and wait4(2) count: the process, and the children that it has waited for.
+#[must_use]
+pub fn total(usage: &rusage) -> Usage {
     /// The unit of `ru_inblock` and `ru_oublock`, bytes.
     const BLOCK: u64 = 512;
     let ns = |time: timeval| (time.tv_sec * 1_000_000_000 + time.tv_usec * 1000) as u64;

@@ -8,6 +8,7 @@ use tracer_model::{
     event::Usage,
     source::{Child, ChildChange, End},
 };
+use tracer_ptrace::usage;
 
 use crate::child::outcome::EXIT_FAILURE;
 
@@ -35,11 +36,11 @@ impl Child for Forked {
         loop {
             let mut status = 0;
             // SAFETY: rusage is a struct of plain numbers.
-            let mut usage: libc::rusage = unsafe { mem::zeroed() };
+            let mut used: libc::rusage = unsafe { mem::zeroed() };
             let flags = libc::WNOHANG | libc::WUNTRACED;
             // nix's waitpid knows no death by a real-time signal, and returns no usage.
-            // SAFETY: status and usage outlive the call.
-            let result = unsafe { libc::wait4(waited_for, &raw mut status, flags, &raw mut usage) };
+            // SAFETY: status and used outlive the call.
+            let result = unsafe { libc::wait4(waited_for, &raw mut status, flags, &raw mut used) };
             match result {
                 0 => return None,
                 orphan if orphan > 0 && orphan != command => {}
@@ -54,28 +55,9 @@ impl Child for Forked {
                 }
                 _ => {
                     let status = ExitStatus::from_wait_status(status as u32);
-                    return Some(ChildChange::Ended(End { status, usage: usage_of(&usage) }));
+                    return Some(ChildChange::Ended(End { status, usage: usage::total(&used) }));
                 }
             }
         }
-    }
-}
-
-/// What getrusage(2) counts: the command, and the descendants that it has waited for.
-fn usage_of(usage: &libc::rusage) -> Usage {
-    /// The unit of `ru_inblock` and `ru_oublock`, bytes.
-    const BLOCK: i64 = 512;
-    let ns = |time: libc::timeval| (time.tv_sec * 1_000_000_000 + time.tv_usec * 1000) as u64;
-    Usage {
-        user_ns: ns(usage.ru_utime),
-        system_ns: ns(usage.ru_stime),
-        peak_resident_bytes: (usage.ru_maxrss * 1024) as u64,
-        minor_faults: usage.ru_minflt as u64,
-        major_faults: usage.ru_majflt as u64,
-        voluntary_switches: usage.ru_nvcsw as u64,
-        involuntary_switches: usage.ru_nivcsw as u64,
-        read_bytes: (usage.ru_inblock * BLOCK) as u64,
-        written_bytes: (usage.ru_oublock * BLOCK) as u64,
-        ..Usage::default()
     }
 }
