@@ -217,7 +217,7 @@ fn profile_that_refuses_bpf_despite_the_capabilities_is_recognised() {
     let stderr = stderr_of(&output);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(
-        stderr.contains("because eBPF is impossible: a seccomp profile forbids bpf(2); in a container"),
+        stderr.contains("because eBPF is impossible: a seccomp profile forbids bpf(2), although the capabilities"),
         "{stderr}"
     );
     assert!(stderr.contains("2 spans, complete, connections not observed"), "{stderr}");

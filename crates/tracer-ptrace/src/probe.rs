@@ -74,12 +74,6 @@ impl Facts {
     }
 }
 
-/// Whether a seccomp filter decides which system calls we may make.
-#[must_use]
-pub fn has_filter() -> bool {
-    fs::read_to_string("/proc/self/status").is_ok_and(|status| status.lines().any(|line| line == "Seccomp:\t2"))
-}
-
 /// A program that ptrace can break: an ordinary user may execute it and not read it, and it gains privileges. On some
 /// architectures, such a program loses its privileges. There, the folders of PATH are searched.
 #[must_use]

@@ -28,13 +28,16 @@ use aya_obj::{
     relocation::EbpfRelocationError,
 };
 use memmap2::MmapOptions;
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::{
+    errno::Errno,
+    sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
+};
 
 use crate::{
     load::{
         kernel_types::{self, TypesError},
         options::{Limits, Options},
-        probe::KERNEL_TYPES,
+        probe::{KERNEL_TYPES, Obstacle, has_filter},
     },
     programs::{Attached, Attachment, PROGRAMS, Programs, Timing},
     syscall::{self, RawTracepoint},
@@ -81,6 +84,20 @@ pub enum LoadError {
     Processors(io::Error),
     #[error("cannot duplicate a descriptor: {0}")]
     Descriptor(io::Error),
+}
+
+impl LoadError {
+    /// The obstacle behind it, if the kernel's answer shows one.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            // This is the first call of bpf(2). A filter refuses all of them.
+            Self::LoadTypes(error) if error.raw_os_error() == Some(Errno::EPERM as i32) && has_filter() => {
+                Some(Obstacle::Seccomp)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Returns the reason in the verifier's log: the line before its statistics.

@@ -52,6 +52,9 @@ pub enum Obstacle {
         /// How to get them.
         remedy: String,
     },
+    /// A seccomp filter refuses bpf(2). Only an attempt shows this.
+    #[error("a seccomp profile forbids bpf(2), although the capabilities are held")]
+    Seccomp,
 }
 
 impl Obstacle {
@@ -64,6 +67,7 @@ impl Obstacle {
             Self::Lockdown => "boot with lockdown=integrity on the kernel's command line, or none".to_owned(),
             Self::UserNamespace => "run process-tracer outside of it, around what makes the namespace".to_owned(),
             Self::Privileges { remedy, .. } => remedy.clone(),
+            Self::Seccomp => "in a container, add --security-opt seccomp=unconfined, or use --privileged".to_owned(),
         }
     }
 }
@@ -157,6 +161,11 @@ impl Facts {
 /// The first obstacle found.
 pub fn check() -> Result<(), Obstacle> {
     Facts::gather().obstacles().into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Whether a seccomp filter decides which system calls we may make: proc_pid_status(5).
+pub(super) fn has_filter() -> bool {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| status.lines().any(|line| line == "Seccomp:\t2"))
 }
 
 /// Whether /proc hides the processes of other users from a user with these groups: proc(5), "Mount options".

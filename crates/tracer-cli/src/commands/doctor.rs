@@ -90,12 +90,15 @@ pub(crate) fn examine(collector: Option<&Collector>) -> Result<u8> {
     Ok(if rows.iter().all(|row| row.remedy.is_none()) { 0 } else { EXIT_SICK })
 }
 
+/// The error of an attempt to load the programs, and the obstacle behind it, if it is known.
+type Failure = (String, Option<Obstacle>);
+
 /// The proof: loads and attaches the programs. Returns how long it took.
-fn load() -> Result<Duration, String> {
+fn load() -> Result<Duration, Failure> {
     let started = Instant::now();
     let options = Options { viewer: privileges::viewer(), ..Options::default() };
-    let attached = Attached::load(&options).map_err(|error| error.to_string())?;
-    Capture::start(attached, false).map_err(|error| error.to_string())?;
+    let attached = Attached::load(&options).map_err(|error| (error.to_string(), error.obstacle()))?;
+    Capture::start(attached, false).map_err(|error| (error.to_string(), None))?;
     Ok(started.elapsed())
 }
 
@@ -112,12 +115,12 @@ fn ask(collector: &Collector) -> Answer {
     Ok((started.elapsed(), accepted.warning))
 }
 
-fn rows(machine: &Machine, attempt: Option<Result<Duration, String>>, asked: Option<(&Url, Answer)>) -> Vec<Row> {
+fn rows(machine: &Machine, attempt: Option<Result<Duration, Failure>>, asked: Option<(&Url, Answer)>) -> Vec<Row> {
     let obstacles = machine.facts.obstacles();
     let mut rows = kernel_rows(&machine.facts, &obstacles);
     rows.extend(privilege_rows(machine, &obstacles));
     let has_ebpf = matches!(attempt, Some(Ok(_)));
-    rows.push(program_row(attempt, &machine.ptrace));
+    rows.push(program_row(attempt));
     rows.extend(ptrace_rows(&machine.ptrace, has_ebpf));
     rows.push(collector_row(asked));
     rows
@@ -187,19 +190,17 @@ fn privilege_rows(machine: &Machine, obstacles: &[Obstacle]) -> Vec<Row> {
 }
 
 /// `attempt` is `None` if another row already says why the programs cannot be loaded.
-fn program_row(attempt: Option<Result<Duration, String>>, ptrace: &Ptrace) -> Row {
+fn program_row(attempt: Option<Result<Duration, Failure>>) -> Row {
     let what = "eBPF programs";
     match attempt {
         None => Row { what, found: "not tried".to_owned(), remedy: Some("fix the problems above first".to_owned()) },
         Some(Ok(time)) => Row { what, found: format!("loaded and attached in {} ms", time.as_millis()), remedy: None },
-        Some(Err(error)) => {
-            let remedy = if ptrace.facts.seccomp == Some(FILTER) {
-                "a seccomp profile forbids bpf(2), although the capabilities are held: in a container, add --security-opt \
-                 seccomp=unconfined, or use --privileged"
-            } else {
-                "a security module may forbid bpf(2); otherwise please report this"
+        Some(Err((error, obstacle))) => {
+            let remedy = match obstacle {
+                Some(obstacle) => format!("{obstacle}: {}", obstacle.remedy()),
+                None => "a security module may forbid bpf(2); otherwise please report this".to_owned(),
             };
-            Row { what, found: error, remedy: Some(remedy.to_owned()) }
+            Row { what, found: error, remedy: Some(remedy) }
         }
     }
 }
@@ -408,7 +409,7 @@ mod tests {
         );
         let error = "cannot load the eBPF object's type information: Operation not permitted (os error 1)";
         expect_table(
-            &rows(&machine(u64::MAX, true), Some(Err(error.to_owned())), None),
+            &rows(&machine(u64::MAX, true), Some(Err((error.to_owned(), Some(Obstacle::Seccomp)))), None),
             expect![[r#"
                 ok    kernel                     Linux 6.1.0-39-amd64
                 ok    type information           5120 KiB of BTF

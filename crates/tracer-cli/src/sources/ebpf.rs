@@ -2,13 +2,11 @@
 
 use std::time::Instant;
 
-use anyhow::{Error, Result, anyhow, bail};
-use nix::errno::Errno;
+use anyhow::{Result, bail};
 use tracer_bpf::{
     Attached, Capture, Options, Stream, Timing,
     probe::{self, Obstacle},
 };
-use tracer_ptrace::probe::has_filter;
 
 use crate::{
     child::privileges,
@@ -46,7 +44,7 @@ pub(super) fn start(
     needs_environment: bool,
 ) -> Result<(Capture, Stream)> {
     let started = Instant::now();
-    let attached = attach(way, config, system_calls).map_err(explain)?;
+    let attached = attach(way, config, system_calls)?;
     let timing = attached.timing();
     let capture = Capture::start(attached, needs_environment)?;
     if config.is_verbose {
@@ -56,17 +54,6 @@ pub(super) fn start(
         console::say(format_args!("eBPF programs attached in {}{steps}", ms(started.elapsed())));
     }
     Ok(capture)
-}
-
-/// Says so if a seccomp profile has refused bpf(2) to a process that has the capabilities.
-fn explain(error: Error) -> Error {
-    let error = anyhow!("{error:#}");
-    // Not every error of the loader has its cause as a source.
-    if has_filter() && error.to_string().contains(Errno::EPERM.desc()) {
-        error.context("a seccomp profile forbids bpf(2); in a container, add --security-opt seccomp=unconfined")
-    } else {
-        error
-    }
 }
 
 fn attach(way: &Way, config: &Config, system_calls: &SystemCalls) -> Result<Attached> {

@@ -1,6 +1,6 @@
 //! Loads and attaches the eBPF programs: for a run, and for the helper that `--sudo` starts.
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use tracer_bpf::{Attached, LoadError, Options};
 
 use crate::console;
@@ -26,7 +26,15 @@ pub(crate) fn load(mut options: Options) -> Result<Attached> {
                     options.max_processes
                 ));
             }
-            result => return Ok(result?),
+            result => return result.map_err(explain),
         }
+    }
+}
+
+/// With the obstacle and its remedy, if they are known.
+fn explain(error: LoadError) -> Error {
+    match error.obstacle() {
+        Some(obstacle) => Error::new(error).context(format!("{obstacle}; {}", obstacle.remedy())),
+        None => error.into(),
     }
 }
