@@ -695,8 +695,8 @@ fn own_pipes_receive_the_whole_trace() {
 #[test]
 fn a_reader_that_exits_stops_neither_process_tracer_nor_the_command() {
     let folder = TempDir::new().unwrap();
-    let script = "mkfifo t.jsonl gone; (exec 8< t.jsonl; read x < gone) & reader=$!; \
-                  exec 9<> t.jsonl; exec 7> t.jsonl; exec 9>&-; \
+    let script = "mkfifo t.jsonl gone; (exec 8< t.jsonl; : > open; read x < gone) & reader=$!; \
+                  exec 9<> t.jsonl; exec 7> t.jsonl; while [ ! -e open ]; do sleep 0.01; done; exec 9>&-; \
                   $PT -o t.jsonl -- sh -c \"exec 7>&-; echo > gone; while kill -0 $reader 2>/dev/null; do sleep 0.1; done; exit 7\"; s=$?; wait; exit $s";
     let output = script_in(folder.path(), script);
     let stderr = text(&output.stderr);
