@@ -7,6 +7,7 @@
 //!
 //! No other thread may wait for any child: it would take stops away from the tracer.
 
+mod arch;
 pub mod aside;
 pub mod clock;
 pub mod exe;

@@ -22,13 +22,16 @@ use nix::{errno::Errno, sys::ptrace, unistd::Pid};
 use thiserror::Error;
 
 use self::{
-    machine::{Abi, Borrowed, Memory, Registers},
+    machine::{Borrowed, Memory},
     program::Program,
 };
-use crate::exe::{Exe, Version, version};
+use crate::{
+    arch::{Abi, Registers},
+    exe::{Exe, Version, version},
+};
 
 /// Whether a program that we cannot read keeps its privileges.
-pub const KEEPS_UNREADABLE: bool = machine::CAN_SKIP_CALL;
+pub const KEEPS_UNREADABLE: bool = crate::arch::CAN_SKIP_CALL;
 
 pub use self::privileges::{Credentials, FileCapabilities, Gain, ProgramFile, gain};
 

@@ -17,7 +17,7 @@ pub(crate) struct Thread {
     /// It stops at its exit.
     pub(crate) stops_at_exit: bool,
     /// A call of it that goes on after an ignored signal.
-    pub(crate) repeated: Option<Box<crate::interrupted::Repeated>>,
+    pub(crate) repeated: Option<Box<crate::arch::Repeated>>,
 }
 
 /// A traced process.
