@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Run, trace_python},
+    harness::{Run, trace_python, trace_with, workload},
     trace::{KIND_CLIENT, STATUS_ERROR},
 };
 
@@ -83,4 +83,37 @@ fn each_option_records_only_its_own_events() {
         let run = trace(flags, folder.path().to_str().unwrap());
         assert_eq!((run.trace.unix_connects().count(), failed_execs(&run) > 0), (connects, execs), "{flags:?}");
     }
+}
+
+/// Traces a scenario of the workload with all that needs the program at system calls.
+fn trace_scenario(scenario: &str) -> Run {
+    let run = trace_with(&["--failed-execs", "--unix"], &[workload().to_str().unwrap(), scenario]);
+    assert_eq!(run.code(), Some(0), "{}", run.stderr);
+    run
+}
+
+/// The numbers of these calls differ between 32-bit and 64-bit programs.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn system_calls_of_32_bit_programs_are_recorded() {
+    let run = trace_scenario("calls32");
+    run.trace.assert_complete();
+    let connects: Vec<_> = run.trace.unix_connects().map(|span| span.attribute("network.peer.address")).collect();
+    assert_eq!(connects, ["/no-such/connect", "/no-such/socketcall"]);
+    let root = run.trace.root();
+    let failed = root.events.iter().filter(|event| event.name == "exec_failed");
+    let files: Vec<_> = failed.map(|event| event.attributes["process_tracer.exec.file"].as_str()).collect();
+    assert_eq!(files, ["/no-such/execve", "/no-such/execveat"]);
+}
+
+#[test]
+fn a_trace_of_unix_sockets_is_incomplete_if_a_process_uses_io_uring() {
+    let run = trace_scenario("ring-connect");
+    run.trace.assert_sound();
+    let root = run.trace.root();
+    assert_eq!(root.attribute("process_tracer.complete"), "false");
+    assert_eq!(root.attribute("process_tracer.lost.io_uring_queues"), "1");
+    assert!(run.stderr.contains("incomplete: 1 io_uring queue not observed"), "{}", run.stderr);
+    // Without --unix nothing is missing.
+    trace_with(&["--failed-execs"], &[workload().to_str().unwrap(), "ring-connect"]).trace.assert_complete();
 }

@@ -216,7 +216,12 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
+struct thread_info {
+	__u32 status; /* only on x86 */
+};
+
 struct task_struct {
+	struct thread_info thread_info;
 	char comm[16];
 	int pid;
 	int tgid;
@@ -354,6 +359,8 @@ struct pt_regs___x86 {
 	unsigned long si;
 	unsigned long dx;
 	unsigned long r10;
+	unsigned long bx;
+	unsigned long cx;
 	unsigned long cs;
 };
 
@@ -372,34 +379,75 @@ enum bpf_func_id___known {
 	BPF_FUNC_task_pt_regs___known, /* since Linux 5.15 */
 };
 
-#define CALL_OTHER    0
-#define CALL_EXECVE   1
-#define CALL_EXECVEAT 2
-#define CALL_CONNECT  3
+#define CALL_OTHER	0
+#define CALL_EXECVE	1
+#define CALL_EXECVEAT	2
+#define CALL_CONNECT	3
+#define CALL_SOCKETCALL 4  /* connect(2) of 32-bit programs on x86, perhaps: socketcall(2) */
+#define CALL_KIND	7  /* mask of these */
+#define CALL_32BIT	16 /* its numbers and its arguments are those of 32-bit programs */
 
-/* The system call of a 64-bit program: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h. */
+/* include/uapi/linux/net.h */
+#define SYS_CONNECT 3
+
+/* arch/x86/include/asm/thread_info.h: the current system call is one of 32-bit programs. 64-bit programs can make it too. */
+#define TS_COMPAT 2
+
+/* arch/arm64/include/uapi/asm/ptrace.h */
+#define PSR_MODE32_BIT 0x10
+
+/*
+ * The system call, by its number: arch/x86/entry/syscalls/syscall_64.tbl and syscall_32.tbl,
+ * include/uapi/asm-generic/unistd.h, arch/arm64/tools/syscall_32.tbl. On x86 a number can belong to either table: see
+ * has_numbers_of().
+ */
 static __always_inline int call_of(void *registers)
 {
 	struct pt_regs___x86 *x86 = registers;
 	struct pt_regs___arm *arm = registers;
 
 	if (bpf_core_field_exists(x86->orig_ax)) {
-		__u64 number = BPF_CORE_READ(x86, orig_ax);
-
-		/* 32-bit programs have other numbers: arch/x86/include/asm/segment.h, __USER_CS. */
-		if ((number != 59 && number != 322 && number != 42) || (BPF_CORE_READ(x86, cs) & 0xffff) != 0x33)
-			return CALL_OTHER;
-		return number == 59 ? CALL_EXECVE : number == 322 ? CALL_EXECVEAT : CALL_CONNECT;
-	}
-	if (bpf_core_field_exists(arm->syscallno)) {
-		int number = BPF_CORE_READ(arm, syscallno);
-
-		/* arch/arm64/include/uapi/asm/ptrace.h, PSR_MODE32_BIT */
-		if ((number != 221 && number != 281 && number != 203) || (BPF_CORE_READ(arm, pstate) & 0x10))
-			return CALL_OTHER;
-		return number == 221 ? CALL_EXECVE : number == 281 ? CALL_EXECVEAT : CALL_CONNECT;
+		switch (BPF_CORE_READ(x86, orig_ax)) {
+		case 59:
+			return CALL_EXECVE;
+		case 322:
+			return CALL_EXECVEAT;
+		case 42:
+			return CALL_CONNECT;
+		case 11:
+			return CALL_EXECVE | CALL_32BIT;
+		case 358:
+			return CALL_EXECVEAT | CALL_32BIT;
+		case 362:
+			return CALL_CONNECT | CALL_32BIT;
+		case 102:
+			return CALL_SOCKETCALL | CALL_32BIT;
+		}
+	} else if (bpf_core_field_exists(arm->syscallno)) {
+		switch (BPF_CORE_READ(arm, syscallno) + (BPF_CORE_READ(arm, pstate) & PSR_MODE32_BIT ? 0x1000 : 0)) {
+		case 221:
+		case 0x1000 + 11:
+			return CALL_EXECVE;
+		case 281:
+		case 0x1000 + 387:
+			return CALL_EXECVEAT;
+		case 203:
+		case 0x1000 + 283:
+			return CALL_CONNECT;
+		}
 	}
 	return CALL_OTHER;
+}
+
+/* Whether the current system call has the number of the right table. */
+static __always_inline bool has_numbers_of(int call, void *registers)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct pt_regs___x86 *x86 = registers;
+
+	if (!bpf_core_field_exists(x86->orig_ax))
+		return true;
+	return !(BPF_CORE_READ(task, thread_info.status) & TS_COMPAT) == !(call & CALL_32BIT);
 }
 
 /* The first four arguments are numbered from 0. */
@@ -419,6 +467,32 @@ static __always_inline __u64 call_argument(void *registers, int index)
 		       : index == 2 ? BPF_CORE_READ(arm, regs[2])
 				    : BPF_CORE_READ(arm, regs[3]);
 	return 0;
+}
+
+/* The first three arguments. Returns false if the call is no exec and no connect after all. */
+static __always_inline bool read_arguments(__u64 *arguments, int call, void *registers)
+{
+	struct pt_regs___x86 *x86 = registers;
+	__u32 words[3];
+
+	/* In a loop, clang would compute all places first, also those that this architecture does not have. */
+	if (!(call & CALL_32BIT)) {
+		arguments[0] = call_argument(registers, 0);
+		arguments[1] = call_argument(registers, 1);
+		arguments[2] = call_argument(registers, 2);
+		return true;
+	}
+	if (!bpf_core_field_exists(x86->orig_ax))
+		return false;
+	words[0] = BPF_CORE_READ(x86, bx);
+	words[1] = BPF_CORE_READ(x86, cx);
+	words[2] = BPF_CORE_READ(x86, dx);
+	if ((call & CALL_KIND) == CALL_SOCKETCALL &&
+	    (words[0] != SYS_CONNECT || bpf_probe_read_user(words, sizeof(words), (void *)(__u64)words[1])))
+		return false;
+	for (int i = 0; i < 3; i++)
+		arguments[i] = words[i];
+	return true;
 }
 
 #define TRANSFER_NONE	 0

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * System calls without a tracepoint of their own: failed exec(2), and connect(2) to unix sockets. The tracepoint
- * sys_exit slows down every system call on the machine. So this program is attached only if the user asks for one of
- * the two.
+ * System calls without a tracepoint of their own: failed exec(2), and connect(2) to unix sockets, also of 32-bit
+ * programs. The tracepoint sys_exit slows down every system call on the machine. So this program is attached only if the
+ * user asks for one of the two.
  */
 #ifndef TRACER_SYSCALL_BPF_H
 #define TRACER_SYSCALL_BPF_H
@@ -74,6 +74,8 @@ int handle_syscall_exit(struct bpf_raw_tracepoint_args *ctx)
 	void *registers = (void *)ctx->args[0];
 	long result = ctx->args[1];
 	struct tracked_process *process;
+	__u64 arguments[3];
+	bool is_exec;
 	int call;
 
 	if (result > 0 || result < -MOST_ERRNO)
@@ -81,16 +83,31 @@ int handle_syscall_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (result == 0 && !is_asked(RECORD_UNIX))
 		return 0;
 	call = call_of(registers);
-	if (call == CALL_OTHER ||
-	    (call == CALL_CONNECT ? !is_asked(RECORD_UNIX) : !is_asked(RECORD_FAILED_EXEC) || !result))
+	is_exec = (call & CALL_KIND) == CALL_EXECVE || (call & CALL_KIND) == CALL_EXECVEAT;
+	if (call == CALL_OTHER || (is_exec ? !is_asked(RECORD_FAILED_EXEC) || !result : !is_asked(RECORD_UNIX)) ||
+	    !has_numbers_of(call, registers))
 		return 0;
 	process = tracked_process();
-	if (!process || process->is_withheld)
+	if (!process || process->is_withheld || !read_arguments(arguments, call, registers))
 		return 0;
-	if (call == CALL_CONNECT)
-		emit_unix_connect((void *)call_argument(registers, 1), (__u32)call_argument(registers, 2), -result);
+	if (is_exec)
+		emit_failed_exec((call & CALL_KIND) == CALL_EXECVE ? arguments[0] : arguments[1], -result);
 	else
-		emit_failed_exec(call_argument(registers, call == CALL_EXECVE ? 0 : 1), -result);
+		emit_unix_connect((void *)arguments[1], (__u32)arguments[2], -result);
+	return 0;
+}
+
+/*
+ * A process makes a queue of io_uring. Through it the process can connect to unix sockets without a system call, and
+ * before Linux 5.18 no tracepoint says which requests go through a queue.
+ */
+SEC("raw_tp/io_uring_create")
+int handle_io_uring(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct tracked_process *process = tracked_process();
+
+	if (process && !process->is_withheld)
+		COUNT(io_uring_queues);
 	return 0;
 }
 

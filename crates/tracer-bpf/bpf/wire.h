@@ -272,6 +272,7 @@ struct shared_page {
 	__u64 untracked_processes;   /* did not fit into the table of processes; their descendants are missing too */
 	__u64 untracked_connections; /* did not fit into the tables of connections, or found no free slot for a flow */
 	__u64 text_faults; /* chunks of text that could not be read, and paths that are too deep or too long */
+	__u64 io_uring_queues; /* made by processes, if connect() to unix sockets is reported */
 	__u64 nested_runs; /* runs of programs in place of one that the kernel does not run within itself */
 	__u32 paired_signals[SIGNALS]; /* by number: the same sender has sent it to the launcher and to the root */
 	__u32 reserved;

@@ -23,6 +23,12 @@ pub(crate) const PROGRAMS: [Attachment; 10] = [
 /// The program for failed execs and unix sockets.
 pub(crate) const SYSTEM_CALLS: [Attachment; 1] = [("handle_syscall_exit", c"sys_exit")];
 
+/// The program for connections to unix sockets that make no system call.
+pub(crate) const QUEUES: [Attachment; 1] = [(IO_URING, c"io_uring_create")];
+
+/// A kernel without io_uring has no such tracepoint.
+pub(crate) const IO_URING: &str = "handle_io_uring";
+
 /// The kernel does not run this program within itself. It runs [`NESTED`] instead.
 pub(crate) const TCP_STATE: &str = "handle_tcp_state";
 pub(crate) const NESTED: &str = "handle_nested_tcp_state";
@@ -75,7 +81,7 @@ impl Programs {
 
 impl Attached {
     /// The largest number of descriptors.
-    pub const DESCRIPTORS: usize = Self::MAPS + PROGRAMS.len() + SYSTEM_CALLS.len();
+    pub const DESCRIPTORS: usize = Self::MAPS + PROGRAMS.len() + SYSTEM_CALLS.len() + QUEUES.len();
 
     /// So many of them are maps.
     const MAPS: usize = 3;
@@ -98,7 +104,7 @@ impl Attached {
     /// The inverse of [`Attached::into_descriptors`]. `None` if their number is impossible.
     #[must_use]
     pub fn from_descriptors(mut descriptors: Vec<OwnedFd>) -> Option<Self> {
-        if !(Self::DESCRIPTORS - SYSTEM_CALLS.len()..=Self::DESCRIPTORS).contains(&descriptors.len()) {
+        if !(Self::MAPS + PROGRAMS.len()..=Self::DESCRIPTORS).contains(&descriptors.len()) {
             return None;
         }
         let links = descriptors.split_off(Self::MAPS);

@@ -141,6 +141,10 @@ losses! {
     Unprivileged: "ptrace: exec", ["program", "programs"], "run without setuid, setgid or file capabilities" {
         lost_privileges: "1", ["program", "programs"];
     }
+    /// The source cannot see the requests in it. With `--unix` some of them can be connections to unix sockets.
+    Hidden: "eBPF: tracepoint io_uring_create", ["io_uring queue", "io_uring queues"], "not observed" {
+        io_uring_queues: "1", ["io_uring queue", "io_uring queues"];
+    }
     /// The source could not read a text from the memory of a process or of the kernel.
     Unreadable: "eBPF: bpf_probe_read_user", ["piece of text", "pieces of text"], "unreadable" {
         text_faults: "1", ["piece of text", "pieces of text"];

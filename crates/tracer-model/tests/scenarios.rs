@@ -377,6 +377,7 @@ fn every_loss_is_in_the_certificate() {
         traced_targets: 18,
         lost_privileges: 19,
         unreadable_programs: 20,
+        io_uring_queues: 21,
         // The last line of a run has them.
         programs: vec![(Cause::Tracing, "gdb".to_owned())],
         unobserved: Some("why".to_owned()),
@@ -386,6 +387,7 @@ fn every_loss_is_in_the_certificate() {
     let others =
         ["text_faults", "undecodable", "missed", "undelivered", "lookups", "failed_execs", "flows", "unix_connects"];
     let left = ["privileged_programs", "tracing_programs", "traced_targets", "lost_privileges", "unreadable_programs"];
+    let left = left.into_iter().chain(["io_uring_queues"]);
     let kinds = kinds.into_iter().chain(others).chain(left);
     for (kind, count) in kinds.zip(1..) {
         let key = format!("process_tracer.lost.{kind}");

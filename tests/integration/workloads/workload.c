@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -14,12 +15,15 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -596,6 +600,75 @@ static int use(char **arguments)
 	return 0;
 }
 
+#ifdef __x86_64__
+/* A system call of 32-bit programs: arch/x86/entry/syscalls/syscall_32.tbl. */
+static int call32(long number, unsigned long first, unsigned long second, unsigned long third)
+{
+	long result;
+
+	asm volatile("int $0x80" : "=a"(result) : "a"(number), "b"(first), "c"(second), "d"(third), "S"(0L), "D"(0L)
+		     : "memory");
+	return result;
+}
+
+/* Connects to unix sockets and fails to execute, as a 32-bit program does it. Its numbers of the calls mean other calls
+ * to 64-bit programs, and these fail or succeed here too. */
+static int calls32(char **arguments)
+{
+	struct room {
+		struct sockaddr_un address;
+		char file[32];
+		unsigned int words[3];
+	} *room = mmap(NULL, sizeof(*room), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	unsigned int at = (unsigned long)room;
+	int socket_fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	socklen_t size = sizeof(room->address);
+
+	(void)arguments;
+	check(room != MAP_FAILED && socket_fd >= 0, "mmap, socket");
+	room->address.sun_family = AF_UNIX;
+	strcpy(room->address.sun_path, "/no-such/connect");
+	check(call32(362, socket_fd, at, size) == -ENOENT, "connect");
+	strcpy(room->address.sun_path, "/no-such/socketcall");
+	memcpy(room->words, (unsigned int[]){socket_fd, at, size}, sizeof(room->words));
+	check(call32(102, 3, at + offsetof(struct room, words), 0) == -ENOENT, "socketcall");
+	strcpy(room->file, "/no-such/execve");
+	check(call32(11, at + offsetof(struct room, file), 0, 0) == -ENOENT, "execve");
+	strcpy(room->file, "/no-such/execveat");
+	check(call32(358, -1, at + offsetof(struct room, file), 0) == -ENOENT, "execveat");
+	/* pipe(2) of 32-bit programs has the number of connect(2), geteuid(2) that of socketcall(2). */
+	check(call32(42, 0, at, size) == -EFAULT, "pipe");
+	check(syscall(SYS_getuid) == getuid() && syscall(SYS_munmap, 1, 1) == -1, "getuid, munmap");
+	return 0;
+}
+#endif
+
+/* Connects to a unix socket by io_uring. */
+static int ring_connect(char **arguments)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/no-such/io_uring"};
+	struct io_uring_params params = {0};
+	int ring = syscall(SYS_io_uring_setup, 1, &params);
+	int protection = PROT_READ | PROT_WRITE;
+	int socket_fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	(void)arguments;
+	check(ring >= 0 && socket_fd >= 0, "io_uring_setup, socket");
+	char *queue = mmap(NULL, 4096, protection, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	char *results = mmap(NULL, 4096, protection, MAP_SHARED, ring, IORING_OFF_CQ_RING);
+	struct io_uring_sqe *entry = mmap(NULL, 4096, protection, MAP_SHARED, ring, IORING_OFF_SQES);
+	check(queue != MAP_FAILED && results != MAP_FAILED && entry != MAP_FAILED, "mmap");
+	entry->opcode = IORING_OP_CONNECT;
+	entry->fd = socket_fd;
+	entry->addr = (unsigned long)&address;
+	entry->off = sizeof(address);
+	((unsigned int *)(queue + params.sq_off.array))[0] = 0;
+	__atomic_store_n((unsigned int *)(queue + params.sq_off.tail), 1, __ATOMIC_RELEASE);
+	check(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1, "io_uring_enter");
+	check(((struct io_uring_cqe *)(results + params.cq_off.cqes))->res == -ENOENT, "connect");
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(char **arguments);
@@ -618,6 +691,10 @@ static const struct {
     {"exit", exit_with},
     {"long-argument", long_argument},
     {"use", use},
+#ifdef __x86_64__
+    {"calls32", calls32},
+#endif
+    {"ring-connect", ring_connect},
 };
 
 /* Invoked as sudo: `sudo -- COMMAND...` by a setuid copy of this file. */

@@ -39,7 +39,7 @@ use crate::{
         options::{Limits, Options},
         probe::{KERNEL_TYPES, Obstacle, has_filter},
     },
-    programs::{Attached, Attachment, PROGRAMS, Programs, Timing},
+    programs::{Attached, Attachment, IO_URING, PROGRAMS, Programs, Timing},
     syscall::{self, RawTracepoint},
     wire,
 };
@@ -278,11 +278,14 @@ fn run_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<(
     // The programs of a tracepoint are attached together. One alone would miss the events of the others.
     let run = |attachments: &'static [Attachment]| {
         let loaded = attachments.iter().map(|&(name, _)| load(object, name, types)).collect::<Result<Vec<_>, _>>()?;
-        let attach = |(&(name, tracepoint), program): (&'static Attachment, OwnedFd)| {
-            let link = syscall::attach(&program, tracepoint);
-            link.map(|link| (name, program, link)).map_err(|source| LoadError::Attach { program: name, source })
+        let attach = |(&(name, tracepoint), program): (&'static Attachment, OwnedFd)| match syscall::attach(
+            &program, tracepoint,
+        ) {
+            Ok(link) => Some(Ok((name, program, link))),
+            Err(error) if name == IO_URING && error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => Some(Err(LoadError::Attach { program: name, source })),
         };
-        attachments.iter().zip(loaded).map(attach).collect::<Result<Vec<_>, _>>()
+        attachments.iter().zip(loaded).filter_map(attach).collect::<Result<Vec<_>, _>>()
     };
     // The verifier takes most of the time. It can verify several programs at once.
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
@@ -356,7 +359,7 @@ mod tests {
     use aya_obj::generated::bpf_map_type;
 
     use super::*;
-    use crate::programs::SYSTEM_CALLS;
+    use crate::programs::{QUEUES, SYSTEM_CALLS};
 
     /// In Linux 5.8 the last helper is bpf_csum_level, and the last map type is the ring buffer:
     /// include/uapi/linux/bpf.h.
@@ -392,6 +395,6 @@ mod tests {
             "{helpers:?}"
         );
         assert!(object.maps.values().all(|map| map.map_type() <= LAST_MAP_TYPE));
-        assert_eq!(object.programs.len(), PROGRAMS.len() + SYSTEM_CALLS.len());
+        assert_eq!(object.programs.len(), PROGRAMS.len() + SYSTEM_CALLS.len() + QUEUES.len());
     }
 }

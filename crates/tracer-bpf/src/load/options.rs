@@ -1,7 +1,7 @@
 //! The options of a capture: its extent, its user, its memory.
 
 use crate::{
-    programs::{Attachment, PROGRAMS, SYSTEM_CALLS},
+    programs::{Attachment, PROGRAMS, QUEUES, SYSTEM_CALLS},
     wire::RecordKind,
 };
 
@@ -35,6 +35,11 @@ pub struct Options {
 pub struct Asked(u32);
 
 impl Asked {
+    /// Whether records of this kind are asked for.
+    pub(crate) fn has(self, kind: RecordKind) -> bool {
+        self.0 & 1 << kind as u32 != 0
+    }
+
     /// The set as a number, for another process.
     #[must_use]
     pub fn bits(self) -> u32 {
@@ -74,8 +79,11 @@ impl Limits {
 impl Options {
     /// The programs, grouped by tracepoint.
     pub(crate) fn programs(&self) -> impl Iterator<Item = &'static [Attachment]> {
-        let for_options: &[_] = if self.asked == Asked::default() { &[] } else { &SYSTEM_CALLS };
-        [&PROGRAMS, for_options].into_iter().flat_map(|programs| programs.chunk_by(|left, right| left.1 == right.1))
+        let system_calls: &[_] = if self.asked == Asked::default() { &[] } else { &SYSTEM_CALLS };
+        let queues: &[_] = if self.asked.has(RecordKind::Unix) { &QUEUES } else { &[] };
+        [&PROGRAMS, system_calls, queues]
+            .into_iter()
+            .flat_map(|programs| programs.chunk_by(|left, right| left.1 == right.1))
     }
 
     /// Whether this user may have so much memory.

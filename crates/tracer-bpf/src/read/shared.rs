@@ -60,6 +60,7 @@ impl SharedPage {
         let mut losses = Losses {
             untracked_processes: self.count(offset_of!(wire::SharedPage, untracked_processes)),
             untracked_connections: self.count(offset_of!(wire::SharedPage, untracked_connections)),
+            io_uring_queues: self.count(offset_of!(wire::SharedPage, io_uring_queues)),
             text_faults: self.count(offset_of!(wire::SharedPage, text_faults)),
             ..Losses::default()
         };
