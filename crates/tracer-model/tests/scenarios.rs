@@ -126,7 +126,7 @@ fn execs_beyond_the_limit_of_a_span_are_counted() {
         story = story.exec(2, &format!("/bin/link{i}"));
     }
     let trace = story.exit(2, 0).finish();
-    let description = trace.describe("link199");
+    let description = trace.describe("sh");
     assert_eq!((description.events.len(), description.dropped_events), (128, 73));
 }
 
@@ -138,7 +138,7 @@ fn long_arguments_are_complete_on_the_span_and_cut_on_its_event() {
         let Some(Value::Strings(arguments)) = arguments else { panic!("no arguments in {attributes:?}") };
         arguments.iter().map(String::len).collect::<Vec<_>>()
     };
-    let description = trace.describe("cc");
+    let description = trace.describe("sh");
     assert_eq!(lengths(&description.attributes), [2, 10_000]);
     assert_eq!(lengths(&description.events[1].attributes), [2, 4096 - 3]);
 }
@@ -419,7 +419,8 @@ fn an_image_executed_by_descriptor_has_the_name_of_its_file() {
         ("./exe", "exe"),
     ] {
         let image = Image { file: file.into(), executable: Some("/usr/bin/dash".into()), ..Image::default() };
-        Story::new().exec_image(2, image).exit(2, 0).expect_tree(&format!("{name} exit=0"));
+        let story = Story::new().fork(2, 3).exec_image(3, image).exit(3, 0).exit(2, 0);
+        story.expect_tree(&format!("sh exit=0\n└─ {name} exit=0"));
     }
 }
 
@@ -432,10 +433,11 @@ fn a_script_keeps_its_name_when_env_executes_its_interpreter() {
         is_script: true,
         ..Image::default()
     };
-    let story = Story::new().exec_image(2, script).exec_with(2, "/usr/bin/node", &["node", "/x/tsc"]).fork(2, 3);
+    let story = Story::new().fork(2, 4).exec_image(4, script).exec_with(4, "/usr/bin/node", &["node", "/x/tsc"]);
     // A child that calls the interpreter itself is not the script.
-    let trace = story.exec_with(3, "/usr/bin/node", &["node", "/x/tsc"]).exit(3, 0).exit(2, 0).finish();
-    assert_eq!(trace.tree(), "tsc exit=0\n└─ node exit=0");
+    let story = story.fork(4, 3).exec_with(3, "/usr/bin/node", &["node", "/x/tsc"]).exit(3, 0).exit(4, 0);
+    let trace = story.exit(2, 0).finish();
+    assert_eq!(trace.tree(), "sh exit=0\n└─ tsc exit=0\n   └─ node exit=0");
     assert_eq!(trace.attribute("tsc", "process_tracer.script"), string("/x/tsc"));
     assert_eq!(trace.attribute("tsc", "process.executable.path"), string("/mapped/usr/bin/node"));
     assert_eq!(trace.attribute("node", "process_tracer.script"), None);
@@ -480,8 +482,8 @@ fn the_real_user_is_recorded_if_it_differs() {
     };
     let trace =
         Story::new().exec_image(2, image(0)).fork(2, 3).exec_image(3, image(1000)).exit(3, 0).exit(2, 0).finish();
-    assert_eq!(trace.attribute("as0", "process.user.id"), Some(Value::Int(0)));
-    assert_eq!(trace.attribute("as0", "process.real_user.id"), Some(Value::Int(1000)));
+    assert_eq!(trace.attribute("sh", "process.user.id"), Some(Value::Int(0)));
+    assert_eq!(trace.attribute("sh", "process.real_user.id"), Some(Value::Int(1000)));
     assert_eq!(trace.attribute("as1000", "process.real_user.id"), None);
 }
 
@@ -502,18 +504,18 @@ fn users_and_groups_have_names_in_the_mount_namespace_of_the_root() {
     let story = Story::new().exec_image(2, image("/bin/here", 0)).fork(2, 3).exec_image(3, image("/bin/there", 70));
     let trace = story.exit(3, 0).exit(2, 0).finish();
     let int = |value| Some(Value::Int(value));
-    for name in ["here", "there"] {
+    for name in ["sh", "there"] {
         assert_eq!(trace.attribute(name, "process_tracer.group.id"), int(5));
         assert_eq!(trace.attribute(name, "process_tracer.real_group.id"), int(6));
         assert_eq!(trace.attribute(name, "process_tracer.nice"), int(-3));
         assert_eq!(trace.attribute(name, "process_tracer.namespace.pid"), None);
     }
-    assert_eq!(trace.attribute("here", "process.user.name"), string("root"));
-    assert_eq!(trace.attribute("here", "process.real_user.name"), string("someone"));
-    assert_eq!(trace.attribute("here", "process_tracer.group.name"), string("staff"));
-    assert_eq!(trace.attribute("here", "process_tracer.real_group.name"), None);
-    assert_eq!(trace.attribute("here", "process_tracer.script"), string("/bin/here"));
-    assert_eq!(trace.attribute("here", "process_tracer.namespace.mount"), None);
+    assert_eq!(trace.attribute("sh", "process.user.name"), string("root"));
+    assert_eq!(trace.attribute("sh", "process.real_user.name"), string("someone"));
+    assert_eq!(trace.attribute("sh", "process_tracer.group.name"), string("staff"));
+    assert_eq!(trace.attribute("sh", "process_tracer.real_group.name"), None);
+    assert_eq!(trace.attribute("sh", "process_tracer.script"), string("/bin/here"));
+    assert_eq!(trace.attribute("sh", "process_tracer.namespace.mount"), None);
     assert_eq!(trace.attribute("there", "process.user.name"), None);
     assert_eq!(trace.attribute("there", "process_tracer.namespace.mount"), int(70));
 }
