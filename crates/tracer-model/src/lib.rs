@@ -15,10 +15,12 @@
 //! };
 //!
 //! let mut tracer = Tracer::new(Settings {
-//!     trace_id: TraceId([1; 16]),//!     trace_id_source: "random".to_owned(),
+//!     trace_id: TraceId([1; 16]),
+//!     trace_id_source: "random".to_owned(),
 //!     root_span_id: SpanId([1; 8]),
 //!     root_parent_id: None,
-//!     root_name: "true".to_owned(),//!     root_label: None,
+//!     root_name: "true".to_owned(),
+//!     root_label: None,
 //!     anchor: Anchor { ktime: Ktime(0), wall: SystemTime::UNIX_EPOCH },
 //!     seed: [0; 32],
 //!     attributes: Attributes::default(),
