@@ -1,9 +1,11 @@
-//! Nanoseconds per evaluation of expressions that users write.
+//! Nanoseconds per evaluation of expressions that users write, beside the crate that evaluated them before.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::{borrow::Cow, hint::black_box};
+use std::{borrow::Cow, cell::OnceCell, hint::black_box};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use expr::{Context, ContextProvider};
+use indexmap::IndexMap;
 use tracer_expr::{Input, Program, Variables};
 
 /// A compiler in a CI job.
@@ -41,6 +43,42 @@ impl Variables for Command {
     }
 }
 
+/// The same variables for the former crate. Each is made when the expression asks for it.
+struct Former<'a> {
+    command: &'a Command,
+    variables: [OnceCell<expr::Value>; 3],
+}
+
+impl<'a> Former<'a> {
+    fn new(command: &'a Command) -> Self {
+        Self { command, variables: Default::default() }
+    }
+}
+
+impl ContextProvider for Former<'_> {
+    fn get(&self, key: &str) -> Option<&expr::Value> {
+        let Command { arguments, environment } = self.command;
+        let text = |text: &str| expr::Value::String(text.to_owned());
+        let [args, cmdline, env] = &self.variables;
+        Some(match key {
+            "args" => {
+                args.get_or_init(|| expr::Value::Array(arguments.iter().map(|argument| text(argument)).collect()))
+            }
+            "cmdline" => cmdline.get_or_init(|| expr::Value::String(arguments.join(" "))),
+            "env" => env.get_or_init(|| {
+                let variables = environment.iter().map(|(name, value)| (name.clone(), text(value)));
+                variables.collect::<IndexMap<_, _>>().into()
+            }),
+            _ => return None,
+        })
+    }
+
+    fn to_context(&self) -> Context {
+        let names = ["args", "cmdline", "env"];
+        names.into_iter().filter_map(|name| Some((name, self.get(name)?.clone()))).collect()
+    }
+}
+
 const EXPRESSIONS: [(&str, &str); 8] = [
     ("literal", r#""production""#),
     ("variable", r#"env["CI_JOB_NAME"]"#),
@@ -60,6 +98,10 @@ fn evaluate(criterion: &mut Criterion) {
         // The variables are made anew at each exec.
         group.bench_function(name, |bencher| {
             bencher.iter(|| program.evaluate(&Input::new(black_box(&command))).unwrap());
+        });
+        let program = expr::compile(source).unwrap();
+        group.bench_function(format!("{name}, expr-lang"), |bencher| {
+            bencher.iter(|| expr::run(&program, &Former::new(black_box(&command))).unwrap());
         });
     }
     group.finish();
