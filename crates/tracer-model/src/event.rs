@@ -219,8 +219,7 @@ impl Image {
     pub fn name(&self) -> &str {
         // A path below a descriptor is `/dev/fd/N/path`: Linux, fs/exec.c, alloc_bprm().
         let is_descriptor = self.file.strip_prefix("/dev/fd/").is_some_and(|rest| !rest.contains('/'));
-        let is_own_file =
-            self.file.starts_with("/proc/") && (self.file.ends_with("/exe") || self.file.contains("/fd/"));
+        let is_own_file = is_link_in_proc(&self.file);
         let invoked = if is_descriptor || is_own_file || self.file.is_empty() {
             self.executable.as_deref().unwrap_or(&self.file)
         } else {
@@ -230,9 +229,23 @@ impl Image {
     }
 }
 
-/// The part of a path after its last slash, or the path itself if that part is empty.
+/// Whether a path is a link to a mapped or open file: `/proc/self/exe`, `/proc/7/task/8/fd/3`.
+fn is_link_in_proc(path: &str) -> bool {
+    let Some(path) = path.strip_prefix("/proc/") else { return false };
+    let mut parts: Vec<_> = path.split('/').collect();
+    if let [_, "task", ..] = parts[..] {
+        parts.drain(1..3.min(parts.len()));
+    }
+    matches!(parts[..], [_, "exe"] | [_, "fd", _])
+}
+
+/// The part of a path after its last slash, or the path itself if that part is empty. A file in memory has any name that its
+/// program gave it, also with slashes.
 #[must_use]
 pub fn base_name(path: &str) -> &str {
+    if path.starts_with("/memfd:") {
+        return &path[1..];
+    }
     match path.trim_end_matches('/').rsplit('/').next() {
         Some(name) if !name.is_empty() => name,
         _ => path,

@@ -9,7 +9,7 @@ use crate::{
     hosts::NamedHosts,
     id::{SpanId, TraceId},
     image::Executed,
-    script::is_continued,
+    script::Scripts,
     span::{Certificate, Execution, FailedExec, ProcessSpan, Subject, UserAttributes},
     table::Live,
     time::{Anchor, Ktime},
@@ -34,6 +34,8 @@ pub(crate) struct Process {
     /// Its fork was reported. The fields above are no guess.
     pub(crate) is_forked: bool,
     pub(crate) image: Option<Arc<Image>>,
+    /// The scripts as which it was called. A forked process has none of its parent.
+    pub(crate) scripts: Scripts,
     /// A name that replaces the one of the image: only the root has one.
     pub(crate) label: Option<String>,
     /// Names of the hosts file in the arguments of that image.
@@ -77,6 +79,7 @@ impl Process {
             is_repaired: false,
             is_forked: false,
             image: None,
+            scripts: Scripts::default(),
             label: None,
             named_hosts: Arc::default(),
             attributes: UserAttributes::default(),
@@ -120,15 +123,7 @@ impl Process {
         if self.last_exec.is_some_and(|last| last >= at) {
             return false;
         }
-        let Executed { mut image, attributes, .. } = executed;
-        // A forked process has its parent's image, and not a script of its own.
-        if let Some(script) = self.image.as_ref().filter(|_| self.last_exec.is_some())
-            && is_continued(script, &image)
-        {
-            let image = Arc::make_mut(&mut image);
-            image.file.clone_from(&script.file);
-            image.is_script = true;
-        }
+        let Executed { image, attributes, .. } = executed;
         self.last_exec = Some(at);
         if self.executions.len() < EXECUTIONS {
             self.executions.push(Execution {

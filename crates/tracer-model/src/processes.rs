@@ -1,11 +1,13 @@
 //! All processes of the tree: which are alive, which process has which parent, and their spans.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use crate::{
     context::SpanContext,
     emit::{Draft, Emitter},
-    event::Identity,
+    event::{Identity, Image},
     id::SpanId,
     image::Executed,
     process::{Death, Process},
@@ -94,6 +96,15 @@ impl Processes {
             if let Some(inherited) = inherited {
                 process.inherit(inherited);
             }
+        }
+    }
+
+    /// Gives an image the script that it runs. The policy for arguments may remove the path of the script, so this comes first.
+    pub(crate) fn follow_script(&mut self, identity: Identity, image: &mut Arc<Image>) {
+        let Some(process) = self.table.get_mut(identity) else { return };
+        if let Some(script) = process.scripts.follow(image).map(str::to_owned) {
+            let image = Arc::make_mut(image);
+            (image.file, image.is_script) = (script, true);
         }
     }
 

@@ -104,8 +104,9 @@ impl Tracer {
         let emitter = &mut self.emitter;
         match event {
             Event::Fork { process, parent, is_root } => self.processes.fork(emitter, process, parent, is_root),
-            Event::Exec { at, process, parent, image, environment, context } => {
+            Event::Exec { at, process, parent, mut image, environment, context } => {
                 if self.processes.ensure(emitter, process, parent) {
+                    self.processes.follow_script(process, &mut image);
                     let is_root = self.processes.is_root(process);
                     let executed =
                         self.images.complete(emitter.anchor.wall_time(at), image, environment.as_ref(), is_root);

@@ -3,7 +3,7 @@
 
 mod story;
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use story::{CALLER_SPAN, ROOT_SPAN, Story, accept, connect, flow, ns, string};
 use tracer_model::{
@@ -11,6 +11,7 @@ use tracer_model::{
     context::SpanContext,
     event::{Change, Connection, Direction, Flow, Image, Namespaces, Strings, Visibility},
     losses::Cause,
+    redact::{Extent, Policy},
     semconv::{Description, KeyValues, Kind, describe},
     span::Subject,
 };
@@ -417,6 +418,9 @@ fn an_image_executed_by_descriptor_has_the_name_of_its_file() {
         ("/proc/17/exe", "dash"),
         ("/proc/self/fd/7", "dash"),
         ("./exe", "exe"),
+        ("/proc/17/task/18/exe", "dash"),
+        ("/proc/17/root/bin/exe", "exe"),
+        ("/proc/self/fd/3/tool", "tool"),
     ] {
         let image = Image { file: file.into(), executable: Some("/usr/bin/dash".into()), ..Image::default() };
         let story = Story::new().fork(2, 3).exec_image(3, image).exit(3, 0).exit(2, 0);
@@ -441,6 +445,30 @@ fn a_script_keeps_its_name_when_env_executes_its_interpreter() {
     assert_eq!(trace.attribute("tsc", "process_tracer.script"), string("/x/tsc"));
     assert_eq!(trace.attribute("tsc", "process.executable.path"), string("/mapped/usr/bin/node"));
     assert_eq!(trace.attribute("node", "process_tracer.script"), None);
+}
+
+#[test]
+fn a_script_keeps_its_name_if_no_arguments_are_exported() {
+    let mut settings = story::settings(&[]);
+    settings.arguments = Policy { extent: Extent::None, ..Policy::default() };
+    let mut tracer = Tracer::new(settings);
+    let process = Identity { tgid: 2, start: Ktime(10) };
+    let parent = Identity { tgid: 1, start: Ktime(5) };
+    tracer.handle(Event::Fork { process, parent, is_root: true });
+    for (at, file, is_script, arguments) in [
+        (20, "/x/tsc", true, &["/usr/bin/env", "node", "/x/tsc"][..]),
+        (30, "/usr/bin/node", false, &["node", "/x/tsc"]),
+    ] {
+        let image = Image { file: file.into(), is_script, arguments: arguments.iter().collect(), ..Image::default() };
+        let (image, environment) = (Arc::new(image), None);
+        tracer.handle(Event::Exec { at: Ktime(at), process, parent, image, environment, context: None });
+    }
+    tracer.finish(Ktime(40), Losses::default());
+    let span = tracer.poll_span().unwrap();
+    let described = describe(&span).attributes;
+    assert_eq!(span.name(), "tsc");
+    assert!(described.contains(&("process_tracer.script".into(), Value::String("/x/tsc".to_owned()))));
+    assert!(described.iter().all(|(key, _)| key != "process.command_args"), "{described:?}");
 }
 
 #[test]
