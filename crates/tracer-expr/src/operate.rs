@@ -270,8 +270,8 @@ pub(crate) fn contains(needle: &Value, within: &Value, budget: &mut Budget) -> R
             Ok(false)
         }
         Value::Map(map) => Ok(map.get(needle)?.is_some()),
-        // The fields of a time are not visible.
-        Value::Time(_) if needle.as_str().is_some() => Ok(false),
+        // The fields of a time and of a zone are not visible.
+        Value::Time(_) | Value::Zone(_) if needle.as_str().is_some() => Ok(false),
         _ => Err(Fault::evaluation(format!("`in` is not defined on {}", within.type_name()))),
     }
 }

@@ -129,4 +129,8 @@ fn maps_are_in_the_order_of_their_keys() {
 fn a_time_zone_as_text_is_its_name() {
     assert_eq!(text(r#"string(timezone("Europe/Berlin"))"#), r#""Europe/Berlin""#);
     assert_eq!(text(r#"timezone("Local").String() + date("2024-01-01").Local().Zone()"#), r#""LocalUTC""#);
+    for folder in ["posix", "right"] {
+        let program = Program::compile(&format!(r#"timezone("{folder}/UTC")"#));
+        assert!(program.and_then(|program| program.evaluate(&Input::new(&Sample))).is_err(), "{folder}");
+    }
 }

@@ -237,7 +237,9 @@ impl Checker {
             }
             return Type::Bool;
         }
-        let fits = text && *right == Type::Time || left.is_unknown() && *right == Type::String || right.is_unknown();
+        let fits = text && matches!(right, Type::Time | Type::Zone)
+            || left.is_unknown() && *right == Type::String
+            || right.is_unknown();
         if fits {
             return Type::Bool;
         }

@@ -25,7 +25,9 @@ static TIME: &[Method] = methods! {
     "Add"(Duration) -> Time;
     "AddDate"(Int, Int, Int) -> Time;
     "After"(Time) -> Bool;
+    "AppendBinary"(Bytes) -> Bytes;
     "AppendFormat"(Bytes, String) -> Bytes;
+    "AppendText"(Bytes) -> Bytes;
     "Before"(Time) -> Bool;
     "Clock"();
     "Compare"(Time) -> Int;
@@ -33,6 +35,8 @@ static TIME: &[Method] = methods! {
     "Day"() -> Int;
     "Equal"(Time) -> Bool;
     "Format"(String) -> String;
+    "GoString"() -> String;
+    "GobEncode"() -> Bytes;
     "Hour"() -> Int;
     "ISOWeek"() -> Int;
     "In"(Zone) -> Time;
@@ -40,6 +44,7 @@ static TIME: &[Method] = methods! {
     "IsZero"() -> Bool;
     "Local"() -> Time;
     "Location"() -> Zone;
+    "MarshalBinary"() -> Bytes;
     "MarshalJSON"() -> Bytes;
     "MarshalText"() -> Bytes;
     "Minute"() -> Int;
@@ -59,6 +64,7 @@ static TIME: &[Method] = methods! {
     "Year"() -> Int;
     "YearDay"() -> Int;
     "Zone"() -> String;
+    "ZoneBounds"() -> Time;
 };
 
 static DURATION: &[Method] = methods! {
@@ -150,6 +156,12 @@ fn of_time(time: &Arc<Time>, name: &str, arguments: &[Value]) -> Option<Value> {
         "Equal" => Value::Bool(time.instant() == other()?.instant()),
         "Compare" => Value::Int(time.instant().cmp(&other()?.instant()) as i64),
         "Sub" => Value::Duration(time.sub(other()?)),
+        "AppendBinary" | "AppendText" => {
+            let Some(Value::Bytes(bytes)) = arguments.first() else { return None };
+            let text = || layout::json(time).map(String::into_bytes);
+            let added = if name == "AppendText" { text()? } else { binary(time)? };
+            Value::Bytes([&bytes[..], &added].concat().into())
+        }
         "AppendFormat" => match arguments {
             [Value::Bytes(bytes), Value::String(layout)] => {
                 let mut bytes = bytes.to_vec();
@@ -173,8 +185,7 @@ fn of_time(time: &Arc<Time>, name: &str, arguments: &[Value]) -> Option<Value> {
         "ISOWeek" => Value::Int(iso_year(time)),
         "Zone" => time.zone.lookup(time.seconds).0.into(),
         "IsDST" => Value::Bool(time.zone.lookup(time.seconds).2),
-        // The first second of the year 1.
-        "IsZero" => Value::Bool(time.instant() == (-62_135_596_800, 0)),
+        "IsZero" => Value::Bool(time.instant() == (YEAR_1, 0)),
         "UTC" => with(Time { zone: Zone::Utc, ..(**time).clone() }),
         "Local" => with(Time { zone: Zone::local(), ..(**time).clone() }),
         "In" => match arguments.first() {
@@ -182,16 +193,64 @@ fn of_time(time: &Arc<Time>, name: &str, arguments: &[Value]) -> Option<Value> {
             _ => return None,
         },
         "Location" => Value::Zone(time.zone.clone()),
+        "GoString" => go_text(time).into(),
+        "GobEncode" | "MarshalBinary" => Value::Bytes(binary(time)?.into()),
         "MarshalJSON" => Value::Bytes(format!("\"{}\"", layout::json(time)?).into_bytes().into()),
         "MarshalText" => Value::Bytes(layout::json(time)?.into_bytes().into()),
         "Unix" => Value::Int(time.seconds),
         "UnixMilli" => Value::Int(time.seconds.wrapping_mul(1_000) + i64::from(time.nanoseconds / 1_000_000)),
         "UnixMicro" => Value::Int(time.seconds.wrapping_mul(1_000_000) + i64::from(time.nanoseconds / 1_000)),
         "UnixNano" => Value::Int(nanoseconds()),
+        // The end is the second result.
+        "ZoneBounds" => match time.zone.period_start(time.seconds) {
+            Some(seconds) => with(Time { seconds, nanoseconds: 0, zone: time.zone.clone() }),
+            None => with(Time { seconds: YEAR_1, nanoseconds: 0, zone: Zone::Utc }),
+        },
         "Round" => with(round(time, duration()?, true)),
         "Truncate" => with(round(time, duration()?, false)),
         _ => return None,
     })
+}
+
+/// The first second of the year 1, in seconds since 1970.
+const YEAR_1: i64 = -62_135_596_800;
+
+/// The binary form of the reference: a version, seconds since the year 1, nanoseconds, and the offset in minutes. Version 2 also
+/// has the seconds of the offset. UTC has the offset -1.
+fn binary(time: &Time) -> Option<Vec<u8>> {
+    let (minutes, seconds) = match time.zone {
+        Zone::Utc => (-1, 0),
+        _ => {
+            let offset = time.zone.lookup(time.seconds).1;
+            let minutes = i16::try_from(offset / 60).ok().filter(|minutes| *minutes != -1)?;
+            (minutes, (offset % 60) as i8)
+        }
+    };
+    let mut bytes = vec![if seconds == 0 { 1 } else { 2 }];
+    bytes.extend(time.seconds.wrapping_sub(YEAR_1).to_be_bytes());
+    bytes.extend(time.nanoseconds.to_be_bytes());
+    bytes.extend(minutes.to_be_bytes());
+    bytes.extend((seconds != 0).then(|| seconds.to_be_bytes()).into_iter().flatten());
+    Some(bytes)
+}
+
+/// The source text of the reference for a time.
+fn go_text(time: &Time) -> String {
+    let Civil { year, month, day, hour, minute, second } = time.civil();
+    let zone = match &time.zone {
+        Zone::Utc => "time.UTC".to_owned(),
+        zone if zone.name() == "Local" => "time.Local".to_owned(),
+        zone => {
+            let escaped = zone.name().bytes().map(|byte| match byte {
+                b'"' | b'\\' => format!("\\{}", char::from(byte)),
+                b' '..=b'~' | 0x7f => char::from(byte).to_string(),
+                _ => format!("\\x{byte:02x}"),
+            });
+            format!("time.Location(\"{}\")", escaped.collect::<String>())
+        }
+    };
+    let (month, nanosecond) = (month_name(month), time.nanoseconds);
+    format!("time.Date({year}, time.{month}, {day}, {hour}, {minute}, {second}, {nanosecond}, {zone})")
 }
 
 /// To a multiple of a duration since the year 1.
@@ -199,7 +258,8 @@ fn round(time: &Time, multiple: i64, up: bool) -> Time {
     if multiple <= 0 {
         return time.clone();
     }
-    let since = (i128::from(time.seconds) + 62_135_596_800) * i128::from(NANOSECONDS) + i128::from(time.nanoseconds);
+    let since =
+        (i128::from(time.seconds) - i128::from(YEAR_1)) * i128::from(NANOSECONDS) + i128::from(time.nanoseconds);
     let rest = since.rem_euclid(i128::from(multiple)) as i64;
     let down = time.add(-rest);
     if up && i128::from(rest) * 2 >= i128::from(multiple) { down.add(multiple) } else { down }

@@ -40,9 +40,14 @@ impl Zone {
         if name == "Local" {
             return Ok(Self::local());
         }
+        let is_no_name = |part: &str| matches!(part, "" | ".");
+        // For the reference a name is the path of a file below the database. It cannot be an absolute path or a folder.
+        let is_file = !name.starts_with('/') && !name.rsplit('/').next().is_some_and(is_no_name);
+        let parts: Vec<_> = name.split('/').filter(|part| is_file && !is_no_name(part)).collect();
+        let path = parts.join("/");
         // The database of jiff ignores the case of a name, the reference does not.
-        match jiff::tz::db().get(name) {
-            Ok(zone) if zone.iana_name() == Some(name) => Ok(Self::Named(name.into(), zone)),
+        match jiff::tz::db().get(&path) {
+            Ok(zone) if zone.iana_name() == Some(path.as_str()) => Ok(Self::Named(name.into(), zone)),
             _ => Err(Fault::evaluation("the time zone is unknown")),
         }
     }
@@ -68,6 +73,14 @@ impl Zone {
                 (info.abbreviation().to_owned(), i64::from(info.offset().seconds()), info.dst().is_dst())
             }
         }
+    }
+
+    /// The last transition at or before a Unix time. `None`: there is none.
+    pub(crate) fn period_start(&self, seconds: i64) -> Option<i64> {
+        let Self::Named(_, zone) = self else { return None };
+        let after = Timestamp::from_second(seconds.checked_add(1)?).ok()?;
+        let before = zone.preceding(after).next()?;
+        Some(before.timestamp().as_second())
     }
 
     fn key(&self) -> (&str, i64) {
