@@ -424,7 +424,7 @@ fn a_user_without_root_gets_a_limited_amount_of_kernel_memory() {
         let script = format!(
             "import os, socket, subprocess; own, helpers = socket.socketpair(); \
              subprocess.run(['./sudo', '--', os.path.abspath('process-tracer'), 'attach-for-sudo', '{ring}', '{processes}', \
-             'false', 'false'], stdin=helpers); print(own.recv(4096).decode())"
+             '0'], stdin=helpers); helpers.close(); print(own.recv(4096).decode())"
         );
         let output = ordinary.command("sh").args(["-c", "exec python3 -c \"$0\"", &script]).output().unwrap();
         assert_eq!(
@@ -501,7 +501,8 @@ fn a_setuid_program_cannot_be_made_the_launcher() {
     let script = "\
 import mmap, os, socket, struct, subprocess, sys
 own, helpers = socket.socketpair()
-helper = subprocess.Popen(['./sudo', '--', os.path.abspath('process-tracer'), 'attach-for-sudo', str(1 << 20), '1024', 'false', 'false'], stdin=helpers)
+helper = subprocess.Popen(['./sudo', '--', os.path.abspath('process-tracer'), 'attach-for-sudo', str(1 << 20), '1024', '0'], stdin=helpers)
+helpers.close()
 first, descriptors, _, _ = socket.recv_fds(own, 1, 64)
 assert first == b'+', first + own.recv(4096)
 # struct shared_page of wire.h: launcher_pid and launcher_namespace are its third and fourth words.
