@@ -9,15 +9,6 @@
 #ifndef TRACER_TCP_BPF_H
 #define TRACER_TCP_BPF_H
 
-struct counters {
-	__u64 bytes_sent;
-	__u64 bytes_received;
-	__u32 retransmits;
-	__u32 round_trip_us;
-	__u32 variance_us;
-	__u32 is_final; /* the socket has reached CLOSE */
-};
-
 struct connection {
 	struct identity owner;
 	__u64 opened_ns;
@@ -28,7 +19,6 @@ struct connection {
 	__u8 is_dns;	/* connected to a name server */
 	__u8 is_hidden; /* the restricted user cannot see it in /proc/net/tcp */
 	__u8 reserved[2];
-	struct counters counters; /* since CLOSE */
 };
 
 struct listener_key {
@@ -56,6 +46,23 @@ struct {
 	__type(key, struct listener_key);
 	__type(value, struct listener);
 } listeners SEC(".maps");
+
+/* Counters of sockets that have reached CLOSE before their owners have closed them. */
+struct counters {
+	__u64 bytes_sent;
+	__u64 bytes_received;
+	__u32 retransmits;
+	__u32 round_trip_us;
+	__u32 variance_us;
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64); /* struct sock * */
+	__type(value, struct counters);
+} kept_counters SEC(".maps");
 
 /* The listening sockets. A socket that stops listening may have lost its port. */
 struct {
@@ -100,7 +107,11 @@ static __always_inline struct listener *find_listener(struct sock *sk)
  * Payload as the owner sees it. Sent bytes are the bytes that it wrote, acknowledged or not. bytes_sent counts payload
  * only, without SYN and FIN. bytes_received counts the peer's FIN.
  */
-static __always_inline void read_counters(struct counters *counters, struct sock *sk, struct sock_common *common)
+#define READ_COUNTERS(target, sk, common) \
+	read_counters(&(target)->bytes_sent, &(target)->bytes_received, &(target)->retransmits, &(target)->round_trip_us, \
+		      &(target)->variance_us, sk, common)
+static __always_inline void read_counters(__u64 *bytes_sent, __u64 *bytes_received, __u32 *retransmits, __u32 *round_trip_us,
+					  __u32 *variance_us, struct sock *sk, struct sock_common *common)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u32 unsent = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_nxt);
@@ -112,27 +123,30 @@ static __always_inline void read_counters(struct counters *counters, struct sock
 	if (common->skc_state == TCP_CLOSE || !BPF_CORE_READ(tp, segs_out))
 		unsent = 0;
 
-	counters->bytes_sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans) + unsent;
-	BPF_CORE_READ_INTO(&counters->bytes_received, tp, bytes_received);
-	if (counters->bytes_received && (common->skc_flags & (1UL << SOCK_DONE)))
-		counters->bytes_received--;
-	BPF_CORE_READ_INTO(&counters->retransmits, tp, total_retrans);
-	counters->round_trip_us = BPF_CORE_READ(tp, srtt_us) >> 3; /* in eighths */
-	counters->variance_us = BPF_CORE_READ(tp, mdev_us) >> 2;   /* in quarters */
+	*bytes_sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans) + unsent;
+	BPF_CORE_READ_INTO(bytes_received, tp, bytes_received);
+	if (*bytes_received && (common->skc_flags & (1UL << SOCK_DONE)))
+		(*bytes_received)--;
+	BPF_CORE_READ_INTO(retransmits, tp, total_retrans);
+	*round_trip_us = BPF_CORE_READ(tp, srtt_us) >> 3; /* in eighths */
+	*variance_us = BPF_CORE_READ(tp, mdev_us) >> 2;   /* in quarters */
 }
 
 /*
  * Keeps the counters of a socket that reaches CLOSE before its owner has closed it. The kernel clears them when it
- * disconnects the socket. It does this with the subflows of MPTCP.
+ * disconnects the socket. It does this with the subflows of MPTCP. A function of its own, because the stack is small.
  */
-static __always_inline void keep_counters(struct connection *connection, struct sock *sk)
+__noinline int keep_counters(__u64 socket)
 {
+	struct counters counters = {};
 	struct sock_common *common;
 	struct sock_room room;
 
-	common = read_common(&room, sk);
-	read_counters(&connection->counters, sk, common);
-	connection->counters.is_final = 1;
+	common = read_common(&room, (struct sock *)socket);
+	READ_COUNTERS(&counters, (struct sock *)socket, common);
+	if (bpf_map_update_elem(&kept_counters, &socket, &counters, BPF_ANY))
+		COUNT(untracked_connections);
+	return 0;
 }
 
 __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
@@ -160,15 +174,17 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 	fill_addresses(record.local_address, record.peer_address, common);
 	record.header.time_ns = bpf_ktime_get_boot_ns();
 	if (event == CONNECTION_CLOSED) {
-		struct counters *counters = &connection->counters;
+		struct counters *kept = bpf_map_lookup_elem(&kept_counters, &socket);
 
-		if (!counters->is_final)
-			read_counters(counters, sk, common);
-		record.bytes_sent = counters->bytes_sent;
-		record.bytes_received = counters->bytes_received;
-		record.retransmits = counters->retransmits;
-		record.round_trip_us = counters->round_trip_us;
-		record.variance_us = counters->variance_us;
+		if (kept) {
+			record.bytes_sent = kept->bytes_sent;
+			record.bytes_received = kept->bytes_received;
+			record.retransmits = kept->retransmits;
+			record.round_trip_us = kept->round_trip_us;
+			record.variance_us = kept->variance_us;
+		} else {
+			READ_COUNTERS(&record, sk, common);
+		}
 	}
 	emit(&record, sizeof(record), RECORD_CONNECTION);
 	return 0;
@@ -210,6 +226,8 @@ __noinline int open_connection(__u64 socket, __u64 owner_start, __u32 owner_tgid
 		unshared.has_dns_streams = 1;
 		forget_dns_streams(socket);
 	}
+	/* Of its connection before, if it connects again. */
+	bpf_map_delete_elem(&kept_counters, &socket);
 	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY)) {
 		COUNT(untracked_connections);
 		return 0;
@@ -230,6 +248,7 @@ __noinline int close_connection(__u64 socket, __u32 error)
 	/* Otherwise the handshake has failed, and no process has seen it. */
 	if (connection->direction == DIRECTION_CONNECT || connection->is_established)
 		emit_connection(socket, CONNECTION_CLOSED, error);
+	bpf_map_delete_elem(&kept_counters, &socket);
 	bpf_map_delete_elem(&connections, &socket);
 	return 0;
 }
@@ -338,7 +357,7 @@ static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int 
 		return close_connection(key, 0);
 	}
 	if (new_state == TCP_CLOSE)
-		keep_counters(connection, sk);
+		return keep_counters(key);
 	return 0;
 }
 
