@@ -150,7 +150,7 @@ impl Attribute {
     }
 
     /// Evaluates the expression, and passes each attribute to `add`. A failure adds none.
-    fn evaluate(&mut self, input: &Input<'_>, mut add: impl FnMut(&str, Value)) {
+    fn evaluate(&mut self, input: &Input<'_>, mut add: impl FnMut(String, Value)) {
         if self.exceeded >= MAX_EXCEEDED {
             self.failures += 1;
             return;
@@ -158,7 +158,7 @@ impl Attribute {
         let mut members = Vec::new();
         let value = self.program.evaluate(input);
         match value.map_err(Into::into).and_then(|value| flatten(&self.name, &value, &mut members)) {
-            Ok(()) => members.into_iter().for_each(|(name, value)| add(&name, value)),
+            Ok(()) => members.into_iter().for_each(|(name, value)| add(name, value)),
             Err(problem) => {
                 self.failures += 1;
                 self.exceeded += u64::from(problem.is_budget);
@@ -289,10 +289,10 @@ impl Attributes {
         let input = Input::new(&image);
         let is_left_out = |value: &Value| self.skips_empty && matches!(value, Value::String(text) if text.is_empty());
         for attribute in &mut self.list {
-            attribute.evaluate(&input, |name, value| match values.iter_mut().find(|(known, _)| known == name) {
+            attribute.evaluate(&input, |name, value| match values.iter_mut().find(|(known, _)| *known == name) {
                 _ if is_left_out(&value) => {}
                 Some((_, earlier)) => *earlier = value,
-                None => values.push((name.to_owned(), value)),
+                None => values.push((name, value)),
             });
         }
         values

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 use crate::{
     event::{Image, Names, Namespaces, Strings, Visibility},
     expression::{Attributes, Failure},
-    process::Process,
     redact::Policy,
     span::UserAttributes,
 };
@@ -53,10 +52,9 @@ impl Images {
         self.attributes.failures()
     }
 
-    /// The user's attributes for the connections, flows and lookups of a process.
-    pub(crate) fn attributes_of(&self, process: Option<&Process>) -> UserAttributes {
-        let process = process.filter(|_| self.attributes.are_on_all_spans());
-        process.map(|process| Arc::clone(&process.attributes)).unwrap_or_default()
+    /// Whether connections, flows and lookups have the user's attributes of their process too.
+    pub(crate) fn attributes_are_on_all_spans(&self) -> bool {
+        self.attributes.are_on_all_spans()
     }
 
     /// `at` is the time of the exec.

@@ -19,7 +19,7 @@ use crate::{
     processes::Processes,
     redact::Policy,
     source::Description,
-    span::{Certificate, Span},
+    span::{Certificate, Span, UserAttributes},
     time::{Anchor, Ktime},
 };
 
@@ -123,8 +123,8 @@ impl Tracer {
             }
             Event::Call { at, process, parent, call } => {
                 self.processes.ensure(emitter, process, parent);
-                let attributes = self.images.attributes_of(self.processes.get(process));
-                emitter.emit_call(at, self.processes.span_of(process), attributes, call);
+                let attributes = self.attributes_of(process);
+                self.emitter.emit_call(at, self.processes.span_of(process), attributes, call);
             }
             Event::Exit { at, process, parent, status, is_oom_victim, usage } => {
                 if self.processes.ensure(emitter, process, parent) {
@@ -216,15 +216,24 @@ impl Tracer {
     fn end_lookups(&mut self, lookups: impl IntoIterator<Item = Lookup>) {
         for lookup in lookups {
             let parent = self.processes.span_of(lookup.asker);
-            let attributes = self.images.attributes_of(self.processes.get(lookup.asker));
+            let attributes = self.attributes_of(lookup.asker);
             lookup.end(&mut self.emitter, parent, attributes);
         }
+    }
+
+    /// The user's attributes for the connections, flows and lookups of a process.
+    fn attributes_of(&self, process: Identity) -> UserAttributes {
+        // Usually there are none, and then no process is looked up.
+        if !self.images.attributes_are_on_all_spans() {
+            return UserAttributes::default();
+        }
+        self.processes.get(process).map(|process| Arc::clone(&process.attributes)).unwrap_or_default()
     }
 
     /// The owner of a connection or a flow. Only a new one needs the name of its peer.
     fn owner(&self, process: Identity, peer: IpAddr, is_new: bool) -> Owner {
         let (span_id, is_known) = self.processes.span_of(process);
-        let attributes = self.images.attributes_of(self.processes.get(process));
+        let attributes = self.attributes_of(process);
         Owner { span_id, is_known, attributes, host: if is_new { self.host_of(process, peer) } else { None } }
     }
 

@@ -16,6 +16,7 @@ mod image;
 mod interrupted;
 mod kernel;
 mod launch;
+mod lock;
 mod notes;
 pub mod probe;
 mod procfs;

@@ -15,7 +15,7 @@ use std::{
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tracer_model::{Identity, Ktime, event::Usage};
 
-use crate::{image::RawImage, shared::lock};
+use crate::{image::RawImage, lock::lock};
 
 /// What the tracer has seen.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     io,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -14,6 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use tracer_model::{Identity, losses::Cause, source::ChildChange};
 
 use crate::{
+    lock::lock,
     notes::{Note, Notes},
     reexec::Refusal,
 };
@@ -77,11 +78,6 @@ struct Signals {
 pub(crate) struct Left {
     pub(crate) process: Identity,
     pub(crate) parent: Identity,
-}
-
-/// The data is consistent after a panic: each change is one push.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
