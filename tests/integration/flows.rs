@@ -304,7 +304,7 @@ send(1500)
     let root = run.trace.root();
     assert_eq!(root.attribute("process_tracer.lost.untracked_connections"), (1500 - 1024).to_string());
     assert_eq!(root.attribute("process_tracer.complete"), "false");
-    assert!(run.stderr.contains("incomplete: 476 processes or connections too many"), "{}", run.stderr);
+    assert!(run.stderr.contains("incomplete: 476 connections or flows too many"), "{}", run.stderr);
 }
 
 #[test]

@@ -360,7 +360,7 @@ def about(build, end):
         "version": "0.1.0",
         "complete": build.wanted < 50000,
         "problems": (
-            [] if build.wanted < 50000 else ["12 records lost to a full buffer", "1 command line or environment cut"]
+            [] if build.wanted < 50000 else ["12 records lost to a full buffer", "1 command line cut"]
         ),
         "processes": processes,
         "connections": sum(span["kind"] == CONNECTION for span in build.spans),

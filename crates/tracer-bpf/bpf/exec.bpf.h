@@ -19,6 +19,15 @@ struct text_scratch {
 /* Only the exec program uses it, and that program does not nest. */
 PER_PROCESSOR(text_scratch, struct text_scratch, 1)
 
+/* Counts a text that could not be read, and a path that is too deep or too long. */
+static __always_inline void count_text_fault(__u32 part)
+{
+	/* For the verifier: the compared value must be the value that is the index. */
+	barrier_var(part);
+	if (part < TEXT_PARTS)
+		COUNT(text_faults[part]);
+}
+
 /* Emits the scratch record with its `record.size` bytes of text. */
 __noinline int emit_text(__u32 part)
 {
@@ -29,7 +38,7 @@ __noinline int emit_text(__u32 part)
 		return 0;
 	size = READ_ONCE(scratch->record.size);
 	if (size > TEXT_CHUNK || scratch->record.fault)
-		COUNT(text_faults);
+		count_text_fault(part);
 	if (size > TEXT_CHUNK)
 		return 0;
 	scratch->record.part = part;
@@ -218,12 +227,12 @@ __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 	for (int i = 0; i < PATH_COMPONENTS / TURNS; i++)
 		if (climb_path(part, root_address))
 			return 0;
-	COUNT(text_faults); /* too deep, too long, or not to be read */
+	count_text_fault(part);
 	return 0;
 }
 
 /* Does the same as climb_path for the path of a control group. */
-__noinline int climb_cgroup(void)
+__noinline int climb_cgroup(__u32 part)
 {
 	struct text_scratch *scratch = text_scratch(0);
 
@@ -236,7 +245,7 @@ __noinline int climb_cgroup(void)
 		long length;
 
 		if (!parent) {
-			emit_text(TEXT_CGROUP);
+			emit_text(part);
 			return 1;
 		}
 		if (size >= PATH_BYTES)
@@ -251,7 +260,7 @@ __noinline int climb_cgroup(void)
 }
 
 /* Does the same as emit_path for the path of a control group. Takes the address of its node. */
-__noinline int emit_cgroup(__u64 node_address)
+__noinline int emit_cgroup(__u32 part, __u64 node_address)
 {
 	struct text_scratch *scratch = text_scratch(0);
 
@@ -260,9 +269,44 @@ __noinline int emit_cgroup(__u64 node_address)
 	scratch->record.size = 0;
 	scratch->node = node_address;
 	for (int i = 0; i < PATH_COMPONENTS / TURNS; i++)
-		if (climb_cgroup())
+		if (climb_cgroup(part))
 			return 0;
-	COUNT(text_faults); /* too deep, too long, or not to be read */
+	count_text_fault(part);
+	return 0;
+}
+
+/*
+ * Emits the control groups that differ from those of the root. In version 1 each controller can have a hierarchy of its
+ * own. Container runtimes always use the one of the memory controller.
+ */
+__noinline int emit_cgroups(__u64 task_address, __u32 is_root)
+{
+	struct css_set *set = BPF_CORE_READ((struct task_struct *)task_address, cgroups);
+	struct text_scratch *scratch = text_scratch(0);
+	struct cgroup_subsys_state *memory = NULL;
+	__u64 node;
+
+	if (!scratch)
+		return 0;
+	node = (__u64)BPF_CORE_READ(set, dfl_cgrp, kn);
+	if (node && node != unshared.root_cgroup) {
+		emit_cgroup(TEXT_CGROUP, node);
+		if (is_root)
+			unshared.root_cgroup = node;
+	}
+	scratch->exec.hierarchy = 0;
+	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
+		return 0;
+	bpf_probe_read_kernel(&memory, sizeof(memory),
+			      (void *)set + bpf_core_field_offset(struct css_set, subsys) +
+				  bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id) * sizeof(void *));
+	scratch->exec.hierarchy = BPF_CORE_READ(memory, cgroup, root, hierarchy_id);
+	node = (__u64)BPF_CORE_READ(memory, cgroup, kn);
+	if (scratch->exec.hierarchy && node && node != unshared.root_cgroup_v1) {
+		emit_cgroup(TEXT_CGROUP_V1, node);
+		if (is_root)
+			unshared.root_cgroup_v1 = node;
+	}
 	return 0;
 }
 
@@ -311,6 +355,7 @@ static __always_inline void emit_exec(struct text_scratch *text, struct task_str
 	record->nice = BPF_CORE_READ(task, static_prio) - STATIC_PRIORITY + 20;
 	record->is_script = BPF_CORE_READ(binprm, interp) != BPF_CORE_READ(binprm, filename);
 	record->is_interactive = BPF_CORE_READ(task, signal, tty) != NULL;
+	record->has_other_root = (__u64)BPF_CORE_READ(task, fs, root.dentry) != unshared.root_folder;
 	read_namespaces(record, task);
 	if (visibility != VISIBLE_ALL)
 		__builtin_memset(&record->namespaces, 0, sizeof(record->namespaces));
@@ -324,7 +369,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct linux_binprm *binprm = (struct linux_binprm *)ctx->args[2];
 	struct tracked_process *process = tracked_process();
 	struct text_scratch *text = text_scratch(0);
-	__u64 arguments, environment, cgroup;
+	__u64 arguments, environment;
 	struct fs_struct *fs;
 	struct mm_struct *mm;
 	struct file *file;
@@ -346,12 +391,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 		emit_text(TEXT_FILE);
 		arguments = BPF_CORE_READ(mm, arg_start);
 		emit_user_text(TEXT_ARGUMENTS, arguments, BPF_CORE_READ(mm, arg_end) - arguments);
-		cgroup = (__u64)BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
-		if (cgroup && cgroup != unshared.root_cgroup) {
-			emit_cgroup(cgroup);
-			if (process->identity.tgid == unshared.root_tgid)
-				unshared.root_cgroup = cgroup;
-		}
+		emit_cgroups((__u64)task, process->identity.tgid == unshared.root_tgid);
 	}
 	if (visibility == VISIBLE_ALL) {
 		fs = BPF_CORE_READ(task, fs);

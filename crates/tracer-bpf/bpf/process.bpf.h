@@ -80,6 +80,7 @@ static __always_inline bool is_launch(struct task_struct *parent, __u32 parent_t
 	shared.launcher_pid = 0;
 	unshared.launcher_tgid = parent_tgid;
 	unshared.root_tgid = child_tgid;
+	unshared.root_folder = (__u64)BPF_CORE_READ(parent, fs, root.dentry);
 	return true;
 }
 

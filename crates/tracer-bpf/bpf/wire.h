@@ -32,6 +32,7 @@ enum text_part {
 	TEXT_ARGUMENTS,	  /* argv as it lies in memory: each string followed by NUL */
 	TEXT_ENVIRONMENT, /* environ, in the same form */
 	TEXT_CGROUP,	  /* path of the control group, version 2, in the form of the executable; none for the root's */
+	TEXT_CGROUP_V1,	  /* the same for the memory controller, if it is in a hierarchy of version 1 */
 	TEXT_CONTEXT,	  /* TRACEPARENT=... of the environment, if the environment is not captured */
 	TEXT_PARTS
 };
@@ -125,6 +126,8 @@ struct exec_record {
 	__u32 nice;		      /* plus 20 */
 	struct namespaces namespaces; /* 0 for a withheld process */
 	__u32 visibility;
+	__u32 hierarchy; /* number of the memory controller's hierarchy of control groups; 0 in version 2 */
+	__u32 has_other_root; /* 1: its root folder is not the launcher's, as after chroot(2) */
 };
 
 /* Followed by `size` bytes of text. */
@@ -255,6 +258,8 @@ struct unshared {
 	__u32 hides_processes;	  /* 1: /proc hides other users' processes from this user: proc(5), hidepid */
 	__u32 network_namespace;  /* inode number of this user's network namespace */
 	__u64 root_cgroup; /* address of the node of the root's control group, set at its first exec */
+	__u64 root_cgroup_v1; /* the same for TEXT_CGROUP_V1 */
+	__u64 root_folder; /* address of the dentry of the launcher's root folder, set at the launch */
 	__u64 socket_key;  /* random, nonzero; hides the addresses of sockets */
 };
 
@@ -271,7 +276,7 @@ struct shared_page {
 	__u64 lost_records[RECORD_KINDS]; /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* did not fit into the table of processes; their descendants are missing too */
 	__u64 untracked_connections; /* did not fit into the tables of connections, or found no free slot for a flow */
-	__u64 text_faults; /* chunks of text that could not be read, and paths that are too deep or too long */
+	__u64 text_faults[TEXT_PARTS]; /* chunks of text that could not be read, and paths that are too deep or too long */
 	__u64 io_uring_queues; /* made by processes, if connect() to unix sockets is reported */
 	__u64 nested_runs; /* runs of programs in place of one that the kernel does not run within itself */
 	__u32 paired_signals[SIGNALS]; /* by number: the same sender has sent it to the launcher and to the root */

@@ -11,6 +11,8 @@ mod commands;
 mod console;
 mod drain;
 mod machine;
+mod nesting;
+mod pod;
 mod resource;
 mod run;
 mod sinks;

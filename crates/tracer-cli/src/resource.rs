@@ -10,7 +10,7 @@ use tracer_model::{
     semconv::KeyValues,
 };
 
-use crate::{ci, cli::variables::variable, console};
+use crate::{ci, cli::variables::variable, console, pod};
 
 /// The name of the service if the user does not give one.
 const DEFAULT_SERVICE_NAME: &str = "process-tracer";
@@ -21,6 +21,7 @@ pub(crate) fn resource(service_name: Option<&str>) -> Resource {
     let mut attributes = vec![text("service.name", DEFAULT_SERVICE_NAME)];
     attributes.extend(host_and_os());
     attributes.extend(ci::attributes(variable).into_iter().map(|(key, value)| text(key, value)));
+    attributes.extend(pod::attributes(variable).into_iter().map(|(key, value)| text(key, value)));
     attributes.extend(attributes_from_environment());
     attributes.extend(
         service_name

@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use rand::{TryRng, rngs::SysRng};
 use tracer_model::{
     Anchor, IdGenerator, Settings, TraceId, Tracer,
@@ -21,11 +22,12 @@ use tracer_ptrace::clock::now;
 
 use crate::{
     child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, signals::Signals, user::User},
-    cli::config::{Config, Wait},
+    cli::config::{Config, Output, Wait},
     cli::variables::variable,
     console::{self, ms},
     drain::{Drain, Ending, Input, Waiting},
     machine::{accounts, hosts},
+    nesting,
     resource::resource,
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sources::{self, Chosen, Seat},
@@ -41,6 +43,16 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     let resource = resource(config.service_name.as_deref());
     let mut ids = IdGenerator::new(seed()?);
     let trace_id = config.trace_id.unwrap_or_else(|| ids.trace_id());
+    if let Some(outer) = nesting::outer_run(trace_id) {
+        config.outputs.retain(|wanted| !matches!(wanted.output, Output::Otlp | Output::JobSummary(_)));
+        if config.is_verbose {
+            console::say(format_args!("process {outer} exports this trace, so this run sends nothing over OTLP"));
+        }
+        if config.outputs.is_empty() {
+            restore_environment(&config, inheritance, &single);
+            return Ok(replace(&config, inheritance));
+        }
+    }
     let root_span_id = ids.span_id();
     let spool = config.spool.as_ref().map(|folder| folder.join(format!("{trace_id}-{root_span_id}.jsonl")));
     let token = format!("{:032x}", u128::from_le_bytes(seed()?));
@@ -48,6 +60,9 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     let sinks = OpenSinks::open(&config.outputs, &config.collector, &facts)?;
     let attributes = std::mem::take(&mut config.attributes);
     let chosen = sources::choose(&config, attributes.need_environment())?;
+    let is_sent = config.outputs.iter().any(|wanted| wanted.output == Output::Otlp);
+    let announcement =
+        (is_sent && chosen.source.description().is_whole_tree()).then(|| nesting::announce(trace_id)).flatten();
     let tracer = Tracer::new(Settings {
         trace_id,
         trace_id_source: std::mem::take(&mut config.trace_id_source),
@@ -64,14 +79,14 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         hosts: hosts(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
-    privileges::drop_before_launch();
-    inheritance.environment().restore(&single);
+    restore_environment(&config, inheritance, &single);
     pass_on_context(trace_id, &SpanContext { trace_id, span_id: root_span_id }.to_string(), &single);
-    for (name, value) in config.user.iter().flat_map(User::variables) {
-        launch::set_variable(name, Some(&value), &single);
-    }
 
-    let mut signals = Signals::hold(&single).context("cannot hold back signals")?;
+    let mut signals = match Signals::hold(&single).map_err(io::Error::from) {
+        Ok(signals) => signals,
+        Err(error) if launch::is_of_limit(&error) => return run_untraced(&error, &config, inheritance),
+        Err(error) => return Err(error).context("cannot hold back signals"),
+    };
     let threads = single.end();
     let sinks = sinks.start(threads);
     let intake = sinks.intake();
@@ -92,10 +107,11 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     let mut child = match source.launch(launch::spawn(config.command.clone(), inheritance, config.user.clone())) {
         Ok(child) => child,
         Err(error) => {
-            let program = config.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
-            console::say(format_args!("cannot run '{program}': {}", reason(&error)));
             give_up(sinks);
-            return Ok(Outcome::NotInvoked { is_found: error.kind() != io::ErrorKind::NotFound });
+            return match launch::is_of_limit(&error) {
+                true => run_untraced(&error, &config, inheritance),
+                false => Ok(not_invoked(&error, &config)),
+            };
         }
     };
     // From here on nothing may fail, because the command's exit status becomes ours.
@@ -112,7 +128,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
             intake.close(config.flush_timeout);
             source.warnings().iter().for_each(console::warn);
             // This can take the kernel long. Meanwhile the sinks deliver what is left.
-            drop((source, seat));
+            drop((source, seat, announcement));
             listen_to_impatience(signals, intake, threads);
             report(&tracer, trace_id, &sinks.join(), config.is_quiet);
         }
@@ -122,6 +138,44 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         console::say(format_args!("{} to finish the trace", ms(finishing.elapsed())));
     }
     Ok(end.into())
+}
+
+/// Runs the command in place of process-tracer, because a limit leaves no room for both.
+///
+/// # Errors
+///
+/// With `--strict`.
+fn run_untraced(error: &io::Error, config: &Config, inheritance: Inheritance) -> Result<Outcome> {
+    let reason: Cow<'_, str> = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EAGAIN) => "its user may start no more processes, see 'ulimit -u'".into(),
+        Some(Errno::EMFILE) => "process-tracer may open no more files, see 'ulimit -n'".into(),
+        _ => reason(error).into(),
+    };
+    if config.is_strict {
+        bail!("the command is not started, as --strict asks: {reason}");
+    }
+    console::warn(format_args!("the command runs without a trace: {reason}"));
+    Ok(replace(config, inheritance))
+}
+
+/// Executes the command in place of process-tracer. Returns only if that is impossible.
+fn replace(config: &Config, inheritance: Inheritance) -> Outcome {
+    not_invoked(&launch::replace(&config.command, inheritance, config.user.clone()), config)
+}
+
+fn not_invoked(error: &io::Error, config: &Config) -> Outcome {
+    let program = config.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
+    console::say(format_args!("cannot run '{program}': {}", reason(error)));
+    Outcome::NotInvoked { is_found: error.kind() != io::ErrorKind::NotFound }
+}
+
+/// Gives the command its environment, once the privileges for the observation are not needed any more.
+fn restore_environment(config: &Config, inheritance: Inheritance, single: &SingleThread) {
+    privileges::drop_before_launch();
+    inheritance.environment().restore(single);
+    for (name, value) in config.user.iter().flat_map(User::variables) {
+        launch::set_variable(name, Some(&value), single);
+    }
 }
 
 /// Ends the delivery at the first signal, and keeps the spans that are left. A second signal ends the process.
@@ -235,13 +289,8 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
     let losses = &certificate.losses;
     // Undelivered spans have a reason of their own below.
     let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered);
-    let counts = causes.map(|cause| (losses.by(*cause), *cause)).filter(|(count, _)| *count > 0);
-    let mut reasons: Vec<_> = counts.map(|(count, cause)| cause.in_words(count) + &programs(losses, cause)).collect();
-    match certificate.truncated {
-        0 => {}
-        1 => reasons.push("1 command line or environment cut".to_owned()),
-        count => reasons.push(format!("{count} command lines or environments cut")),
-    }
+    let reasons = causes.filter_map(|cause| Some(losses.in_words(*cause)? + &programs(losses, *cause)));
+    let mut reasons: Vec<_> = reasons.collect();
     if let Some(reason) = &losses.unobserved {
         reasons.push(format!("not observed: {reason}"));
     }
@@ -272,7 +321,7 @@ fn counted(count: u64, noun: &str) -> String {
 /// The error of exec, without the number that std appends.
 fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
-        Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
+        Some(errno) => Errno::from_raw(errno).desc().to_owned(),
         None => error.to_string(),
     }
 }

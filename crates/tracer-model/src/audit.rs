@@ -3,6 +3,7 @@
 use crate::{
     emit::Counts,
     event::Usage,
+    image::Cut,
     losses::Losses,
     source::Description,
     span::{Certificate, Gap},
@@ -15,8 +16,9 @@ const GAPS: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Audit {
     gaps: Vec<Gap>,
-    /// Execs whose arguments or environment were too long to capture all of it.
-    truncated: u64,
+    /// Texts of execs that were too long to capture all of them.
+    cut_arguments: u64,
+    cut_environments: u64,
     /// The usage of the command and its descendants.
     tree: Option<Box<Usage>>,
     /// The source of the events.
@@ -28,7 +30,16 @@ pub(crate) struct Audit {
 
 impl Audit {
     pub(crate) fn new(cpus: u32, version: String, trace_id_source: String) -> Self {
-        Self { gaps: Vec::new(), truncated: 0, tree: None, source: None, cpus, version, trace_id_source }
+        Self {
+            gaps: Vec::new(),
+            cut_arguments: 0,
+            cut_environments: 0,
+            tree: None,
+            source: None,
+            cpus,
+            version,
+            trace_id_source,
+        }
     }
 
     pub(crate) fn set_tree_usage(&mut self, usage: Usage) {
@@ -39,9 +50,10 @@ impl Audit {
         self.source = Some(source);
     }
 
-    /// Counts an exec whose text was not captured as a whole.
-    pub(crate) fn truncate(&mut self) {
-        self.truncated += 1;
+    /// Counts the texts of an exec that were not captured as a whole.
+    pub(crate) fn count_cut(&mut self, cut: Cut) {
+        self.cut_arguments += u64::from(cut.arguments);
+        self.cut_environments += u64::from(cut.environment);
     }
 
     /// Records that were lost since the last call.
@@ -61,14 +73,14 @@ impl Audit {
         failed_expressions: u64,
         has_root: bool,
     ) -> Certificate {
+        let losses = Losses { cut_arguments: self.cut_arguments, cut_environments: self.cut_environments, ..losses };
         Certificate {
-            is_complete: losses.is_none() && self.truncated == 0 && has_root,
+            is_complete: losses.is_none() && has_root,
             processes: counts.processes + 1,
             connections: counts.connections,
             flows: counts.flows,
             lookups: counts.lookups,
             calls: counts.calls,
-            truncated: self.truncated,
             failed_expressions,
             losses,
             gaps: std::mem::take(&mut self.gaps),

@@ -153,14 +153,18 @@ pub struct Image {
     pub user_id: u32,
     /// Real user id.
     pub real_user_id: u32,
-    /// Path of its control group, version 2, from the root of the hierarchy. `None`: the same as the root of the trace.
+    /// Its control group, version 2, as a line of `/proc/PID/cgroup`. `None`: the same as the root of the trace.
     pub cgroup: Option<Arc<str>>,
+    /// The same for the memory controller, if it is in a hierarchy of version 1.
+    pub cgroup_v1: Option<Arc<str>>,
     /// Process id in its own pid namespace. If it is 0, this and the next three fields are unknown.
     pub vpid: u32,
     /// Process id of the leader of its process group. It is 0 if the group has no leader.
     pub group_leader_pid: u32,
     /// Process id of the leader of its session. It is 0 if the session has no leader.
     pub session_leader_pid: u32,
+    /// Whether its root folder is another one than that of process-tracer: chroot(2).
+    pub has_other_root: bool,
     /// Whether its session has a controlling terminal.
     pub is_interactive: bool,
     /// The mapped file interprets the file that was passed to exec.
@@ -211,6 +215,12 @@ pub struct Names {
 }
 
 impl Image {
+    /// Whether files such as `/etc/passwd` are those that process-tracer sees. Its namespaces have to be compared with those of
+    /// the root already.
+    pub(crate) fn has_root_of_tracer(&self) -> bool {
+        self.visibility == Visibility::All && self.namespaces.mount == 0 && !self.has_other_root
+    }
+
     /// The base name of the file that was passed to exec, or of the script that is interpreted. People look for this name.
     ///
     /// If exec got only a descriptor or `/proc/self/exe`, or if the name was lost, it is the base name of the mapped file. It is

@@ -24,6 +24,7 @@ pub(crate) struct Images {
     arguments: Policy,
     accounts: Accounts,
     root_cgroup: Option<Arc<str>>,
+    root_cgroup_v1: Option<Arc<str>>,
     root_namespaces: Option<Namespaces>,
 }
 
@@ -33,13 +34,19 @@ pub(crate) struct Executed {
     pub(crate) image: Arc<Image>,
     /// The user's attributes.
     pub(crate) attributes: UserAttributes,
-    /// The arguments or the environment were too long to capture all of it.
-    pub(crate) is_truncated: bool,
+    pub(crate) cut: Cut,
+}
+
+/// The texts of an exec that were too long to capture all of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    pub(crate) arguments: bool,
+    pub(crate) environment: bool,
 }
 
 impl Images {
     pub(crate) fn new(attributes: Attributes, arguments: Policy, accounts: Accounts) -> Self {
-        Self { attributes, arguments, accounts, root_cgroup: None, root_namespaces: None }
+        Self { attributes, arguments, accounts, root_cgroup: None, root_cgroup_v1: None, root_namespaces: None }
     }
 
     /// Prepares for the first exec.
@@ -70,15 +77,18 @@ impl Images {
             Some(arguments) => Arc::new(Image { arguments, is_redacted, ..Arc::unwrap_or_clone(image) }),
             None => image,
         };
-        let is_truncated = image.arguments.is_truncated() || environment.is_some_and(Strings::is_truncated);
+        let cut = Cut {
+            arguments: image.arguments.is_truncated(),
+            environment: environment.is_some_and(Strings::is_truncated),
+        };
         let attributes = self.attributes.evaluate(&image.arguments, environment, at).into();
         self.place(&mut image);
         self.add_cgroup(&mut image, is_root);
-        Executed { image, attributes, is_truncated }
+        Executed { image, attributes, cut }
     }
 
-    /// Compares the namespaces with those of the root, and names the users and groups. The names are not valid in another
-    /// mount namespace, which has its own `/etc/passwd`.
+    /// Compares the namespaces with those of the root, and names the users and groups. Another mount namespace and another
+    /// root folder have an `/etc/passwd` of their own, so the names are not valid there.
     fn place(&mut self, image: &mut Arc<Image>) {
         // If the namespaces are unknown, nobody knows whether they are the same.
         if image.visibility != Visibility::All {
@@ -94,7 +104,7 @@ impl Images {
             network: other(own.network, root.network),
             user: other(own.user, root.user),
         };
-        if image.namespaces.mount == 0 {
+        if image.has_root_of_tracer() {
             let Accounts { users, groups } = &self.accounts;
             image.names = Names {
                 user: users.get(&image.user_id).cloned(),
@@ -107,12 +117,17 @@ impl Images {
 
     /// An image without a control group is in that of the root.
     fn add_cgroup(&mut self, image: &mut Arc<Image>, is_root: bool) {
-        if image.cgroup.is_none() {
-            if self.root_cgroup.is_some() && image.visibility != Visibility::Ids {
-                Arc::make_mut(image).cgroup.clone_from(&self.root_cgroup);
-            }
-        } else if is_root {
-            self.root_cgroup.clone_from(&image.cgroup);
+        let (cgroup, cgroup_v1) = (image.cgroup.as_ref(), image.cgroup_v1.as_ref());
+        let cgroups = [cgroup.or(self.root_cgroup.as_ref()), cgroup_v1.or(self.root_cgroup_v1.as_ref())];
+        let [cgroup, cgroup_v1] = cgroups.map(Option::<&Arc<str>>::cloned);
+        if is_root {
+            self.root_cgroup.clone_from(&cgroup);
+            self.root_cgroup_v1.clone_from(&cgroup_v1);
+        }
+        if image.visibility != Visibility::Ids && (cgroup != image.cgroup || cgroup_v1 != image.cgroup_v1) {
+            let image = Arc::make_mut(image);
+            image.cgroup = cgroup;
+            image.cgroup_v1 = cgroup_v1;
         }
     }
 }

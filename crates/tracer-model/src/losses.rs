@@ -47,8 +47,11 @@ struct Words {
 
 impl Words {
     fn with(self, count: u64) -> String {
-        let Self { one, many, fate } = self;
-        format!("{count} {} {fate}", if count == 1 { one } else { many })
+        [&self.counted(count), self.fate].join(" ")
+    }
+
+    fn counted(self, count: u64) -> String {
+        format!("{count} {}", if count == 1 { self.one } else { self.many })
     }
 }
 
@@ -69,13 +72,11 @@ macro_rules! losses {
             /// All of them, in the order of a report.
             pub const ALL: &[Self] = &[$(Self::$cause,)*];
 
-            /// How many are missing for this cause, in words, for example "2 records lost to a full buffer".
-            #[must_use]
-            pub fn in_words(self, count: u64) -> String {
-                let words = match self {
+            /// All its kinds together.
+            fn words(self) -> Words {
+                match self {
                     $(Self::$cause => Words { one: $one, many: $many, fate: $fate },)*
-                };
-                words.with(count)
+                }
             }
         }
 
@@ -147,7 +148,14 @@ losses! {
     }
     /// The source could not read a text from the memory of a process or of the kernel.
     Unreadable: "eBPF: bpf_probe_read_user", ["piece of text", "pieces of text"], "unreadable" {
-        text_faults: "1", ["piece of text", "pieces of text"];
+        unreadable_arguments: "1", ["piece of arguments", "pieces of arguments"];
+        unreadable_environments: "1", ["piece of an environment", "pieces of environments"];
+        unreadable_paths: "1", ["path", "paths"];
+    }
+    /// It is longer than what the source captures.
+    Cut: "mm_struct.arg_end, .env_end", ["text", "texts"], "cut" {
+        cut_arguments: "1", ["command line", "command lines"];
+        cut_environments: "1", ["environment", "environments"];
     }
     /// The kernel did not report it to the source, because the source was busy with another event on that processor.
     Missed: "eBPF: bpf_prog_info.recursion_misses", ["event", "events"], "missed by the kernel" {
@@ -170,6 +178,19 @@ impl Losses {
         LOSSES.iter().filter(|loss| loss.cause == cause).map(|loss| (loss.count)(self)).sum()
     }
 
+    /// How many are missing for this cause, in words: "2 forks lost to a full buffer". Many kinds are counted together: "9
+    /// records lost to a full buffer". `None`: nothing is missing for this cause.
+    #[must_use]
+    pub fn in_words(&self, cause: Cause) -> Option<String> {
+        let kinds = LOSSES.iter().filter(|loss| loss.cause == cause).map(|loss| (loss.words, (loss.count)(self)));
+        let kinds: Vec<_> = kinds.filter(|(_, count)| *count > 0).map(|(words, count)| words.counted(count)).collect();
+        match kinds.len() {
+            0 => None,
+            1..=3 => Some([&kinds.join(" and "), cause.words().fate].join(" ")),
+            _ => Some(cause.words().with(self.by(cause))),
+        }
+    }
+
     /// Whether nothing is missing.
     #[must_use]
     pub fn is_none(&self) -> bool {
@@ -185,7 +206,10 @@ mod tests {
     fn kinds_are_counted_by_cause_and_named_in_words() {
         let losses = Losses { forks: 1, exits: 2, missed: 4, ..Losses::default() };
         assert_eq!(losses.by(Cause::Unread), 3);
-        assert_eq!(Cause::Unread.in_words(3), "3 records lost to a full buffer");
+        assert_eq!(losses.in_words(Cause::Unread).unwrap(), "1 fork and 2 exits lost to a full buffer");
+        let many = Losses { execs: 1, texts: 5, ..losses.clone() };
+        assert_eq!(many.in_words(Cause::Unread).unwrap(), "9 records lost to a full buffer");
+        assert_eq!(losses.in_words(Cause::TooMany), None);
         assert_eq!(losses.by(Cause::TooMany), 0);
         assert_eq!(in_words("process_tracer.lost.forks", 1), "1 fork lost to a full buffer");
         assert_eq!(in_words("process_tracer.lost.something_new", 1), "lost something new: 1");

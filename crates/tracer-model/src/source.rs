@@ -72,6 +72,14 @@ pub struct Description {
     pub unobserved_kinds: Vec<&'static str>,
 }
 
+impl Description {
+    /// Whether it sees every process, whatever that process does.
+    #[must_use]
+    pub fn is_whole_tree(&self) -> bool {
+        self.name == "ebpf"
+    }
+}
+
 /// The events of a [`Source`].
 pub trait EventStream: Send {
     /// Readable (poll(2)) when there is something to read. `None` if there are events only at the end: then nobody calls

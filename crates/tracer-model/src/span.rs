@@ -122,8 +122,6 @@ pub struct Certificate {
     pub lookups: u64,
     /// Number of spans of calls in the trace, by kind.
     pub calls: CallCounts,
-    /// Number of execs whose arguments or environment were too long to capture all of it.
-    pub truncated: u64,
     /// Number of user attributes left out because their expression failed.
     pub failed_expressions: u64,
     /// What is missing, by kind.

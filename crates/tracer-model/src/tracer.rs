@@ -6,7 +6,7 @@ use crate::{
     audit::Audit,
     connections::Connections,
     emit::Emitter,
-    event::{Event, Identity, Image, Usage, Visibility},
+    event::{Event, Identity, Usage},
     expression::{Attributes, Failure},
     flows::Flows,
     hosts::Hosts,
@@ -110,9 +110,9 @@ impl Tracer {
                     let is_root = self.processes.is_root(process);
                     let executed =
                         self.images.complete(emitter.anchor.wall_time(at), image, environment.as_ref(), is_root);
-                    let is_truncated = executed.is_truncated;
-                    if self.processes.exec(emitter, at, process, executed, context) && is_truncated {
-                        self.audit.truncate();
+                    let cut = executed.cut;
+                    if self.processes.exec(emitter, at, process, executed, context) {
+                        self.audit.count_cut(cut);
                     }
                 }
             }
@@ -241,9 +241,8 @@ impl Tracer {
     fn host_of(&self, process: Identity, address: IpAddr) -> Option<Arc<str>> {
         self.lookups.name_of(process, address).or_else(|| {
             let process = self.processes.get(process)?;
-            // Another mount namespace has another hosts file.
-            let is_here = |image: &&Arc<Image>| image.namespaces.mount == 0 && image.visibility == Visibility::All;
-            let image = process.image.as_ref().filter(is_here)?;
+            // Another root folder has another hosts file.
+            let image = process.image.as_ref().filter(|image| image.has_root_of_tracer())?;
             self.hosts.name_in(address, &image.arguments, &process.named_hosts)
         })
     }

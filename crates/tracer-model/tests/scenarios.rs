@@ -365,7 +365,7 @@ fn every_loss_is_in_the_certificate() {
         connections: 5,
         untracked_processes: 6,
         untracked_connections: 7,
-        text_faults: 8,
+        unreadable_arguments: 8,
         undecodable: 9,
         missed: 10,
         undelivered: 11,
@@ -379,16 +379,29 @@ fn every_loss_is_in_the_certificate() {
         lost_privileges: 19,
         unreadable_programs: 20,
         io_uring_queues: 21,
+        unreadable_environments: 22,
+        unreadable_paths: 23,
+        // The model counts them itself.
+        cut_arguments: 0,
+        cut_environments: 0,
         // The last line of a run has them.
         programs: vec![(Cause::Tracing, "gdb".to_owned())],
         unobserved: Some("why".to_owned()),
     };
     let trace = Story::new().exit(2, 0).losses(losses).finish();
     let kinds = ["forks", "execs", "texts", "exits", "connections", "untracked_processes", "untracked_connections"];
-    let others =
-        ["text_faults", "undecodable", "missed", "undelivered", "lookups", "failed_execs", "flows", "unix_connects"];
+    let others = [
+        "unreadable_arguments",
+        "undecodable",
+        "missed",
+        "undelivered",
+        "lookups",
+        "failed_execs",
+        "flows",
+        "unix_connects",
+    ];
     let left = ["privileged_programs", "tracing_programs", "traced_targets", "lost_privileges", "unreadable_programs"];
-    let left = left.into_iter().chain(["io_uring_queues"]);
+    let left = left.into_iter().chain(["io_uring_queues", "unreadable_environments", "unreadable_paths"]);
     let kinds = kinds.into_iter().chain(others).chain(left);
     for (kind, count) in kinds.zip(1..) {
         let key = format!("process_tracer.lost.{kind}");
@@ -405,7 +418,8 @@ fn truncated_arguments_are_counted_and_have_their_size() {
     let trace = Story::new().fork(2, 3).exec_image(3, image).exit(3, 0).exit(2, 0).finish();
     assert_eq!(trace.attribute("long", "process_tracer.args.size"), Some(Value::Int(500_000)));
     assert_eq!(trace.attribute("long", "process.args_count"), Some(Value::Int(9)));
-    assert_eq!(trace.attribute("sh", "process_tracer.truncated"), Some(Value::Int(1)));
+    assert_eq!(trace.attribute("sh", "process_tracer.lost.cut_arguments"), Some(Value::Int(1)));
+    assert_eq!(trace.attribute("sh", "process_tracer.lost.cut_environments"), None);
     assert_eq!(trace.attribute("sh", "process_tracer.complete"), Some(Value::Bool(false)));
 }
 
@@ -561,7 +575,7 @@ fn a_withheld_process_has_no_facts_from_other_processes() {
     };
     let trace = Story::without_root(&[])
         .root(2)
-        .exec_image(2, Image { cgroup: Some("/here".into()), ..image("/bin/sudo", Visibility::Public, 0) })
+        .exec_image(2, Image { cgroup: Some("0::/here".into()), ..image("/bin/sudo", Visibility::Public, 0) })
         .fork(2, 3)
         .exec_image(3, image("/bin/own", Visibility::All, 70))
         .fork(3, 4)

@@ -62,7 +62,7 @@ fn spans() -> Vec<Span> {
             directory: Some("/home/someone/redis/src".to_owned()),
             arguments: arguments.into_iter().collect::<Strings>(),
             argument_count: 9,
-            cgroup: Some("/user.slice/user-1000.slice/session-2.scope".into()),
+            cgroup: Some("0::/user.slice/user-1000.slice/session-2.scope".into()),
             user_id: 1000,
             ..Image::default()
         };

@@ -178,7 +178,6 @@ fn all() -> Vec<Span> {
         flows: 1,
         lookups: 9,
         calls: CallCounts::default(),
-        truncated: 1,
         failed_expressions: 2,
         losses: Losses { unobserved: Some("missing CAP_BPF".to_owned()), ..Losses::default() },
         gaps: vec![Gap { at: at(9), records: 34 }],

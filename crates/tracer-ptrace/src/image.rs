@@ -374,13 +374,15 @@ impl RawImage {
             visibility: if self.is_refused { Visibility::Public } else { Visibility::All },
             user_id,
             real_user_id,
-            cgroup: cgroup(&self.cgroup),
+            cgroup: cgroup(&self.cgroup, |number, _| number == b"0"),
+            cgroup_v1: cgroup(&self.cgroup, |number, controllers| number != b"0" && controllers == b"memory"),
             // Linux's pids have 22 bits at most.
             vpid: vpid.map_or(self.tgid as u32, |vpid| vpid as u32),
             group_leader_pid: self.group_leader as u32,
             session_leader_pid: self.session_leader as u32,
             is_interactive: self.is_interactive,
             is_script,
+            has_other_root: self.root.len() > 1,
             group_id,
             real_group_id,
             // Between -20 and 19: sched(7).
@@ -404,10 +406,13 @@ fn inside(path: Vec<u8>, root: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
-/// The path in version 2 of control groups, which has number 0: cgroups(7).
-fn cgroup(file: &[u8]) -> Option<Arc<str>> {
-    let path = file.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
-    Some(String::from_utf8_lossy(path).into())
+/// The first line whose hierarchy has such a number and such controllers: cgroups(7).
+fn cgroup(file: &[u8], is_wanted: impl Fn(&[u8], &[u8]) -> bool) -> Option<Arc<str>> {
+    let line = file.split(|byte| *byte == b'\n').find(|line| {
+        let mut fields = line.splitn(3, |byte| *byte == b':');
+        matches!((fields.next(), fields.next()), (Some(number), Some(controllers)) if is_wanted(number, controllers))
+    })?;
+    Some(String::from_utf8_lossy(line).into())
 }
 
 /// The kernel puts the interpreter's path, and perhaps an argument for it, before the path of a script: execve(2). An
@@ -463,7 +468,11 @@ mod tests {
 
     #[test]
     fn control_group_is_that_of_version_2() {
-        assert_eq!(cgroup(b"4:cpu:/a\n0::/b/c\n").as_deref(), Some("/b/c"));
-        assert_eq!(cgroup(b"4:cpu:/a\n"), None);
+        let [unified, memory] =
+            [|number: &[u8], _: &[u8]| number == b"0", |_: &[u8], controllers: &[u8]| controllers == b"memory"];
+        let file = b"5:memory:/a:b\n4:cpu:/a\n0::/b/c\n";
+        assert_eq!(cgroup(file, unified).as_deref(), Some("0::/b/c"));
+        assert_eq!(cgroup(file, memory).as_deref(), Some("5:memory:/a:b"));
+        assert_eq!(cgroup(b"4:cpu:/a\n", unified), None);
     }
 }

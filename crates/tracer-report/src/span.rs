@@ -689,16 +689,15 @@ mod tests {
 
     #[test]
     fn a_certificate_with_losses_is_not_complete() {
-        let certificate = |is_complete, truncated| ModelCertificate {
+        let certificate = |is_complete, cut_arguments| ModelCertificate {
             is_complete,
             processes: 1,
             connections: 0,
             flows: 0,
             lookups: 0,
             calls: CallCounts::default(),
-            truncated,
             failed_expressions: 0,
-            losses: tracer_model::Losses::default(),
+            losses: tracer_model::Losses { cut_arguments, ..Default::default() },
             gaps: Vec::new(),
             tree: None,
             cpus: 2,
@@ -706,15 +705,15 @@ mod tests {
             trace_id_source: "SHA-256 of env.CI_PIPELINE_ID".to_owned(),
             source: None,
         };
-        for (is_complete, truncated) in [(true, 0), (false, 1)] {
-            let certificate = Some(certificate(is_complete, truncated));
+        for (is_complete, lost) in [(true, 0), (false, 1)] {
+            let certificate = Some(certificate(is_complete, lost));
             let root = ProcessSpan { certificate, ..process(ExitStatus::Code(0)) };
             let root = run(ModelSubject::Process(Box::new(root)));
             let mut saved = saved(&root, 100);
             for span in [Span::from(&root), Span::from(&saved)] {
                 let certificate = span.certificate().unwrap();
                 assert_eq!((certificate.is_complete, certificate.cpus), (is_complete, 2));
-                assert_eq!(certificate.losses.len() as u64, truncated);
+                assert_eq!(certificate.losses.len() as u64, lost);
             }
             // An older version accepted `-a process_tracer.complete=true`.
             saved.attributes.retain(|(key, _)| key != semconv::COMPLETE);

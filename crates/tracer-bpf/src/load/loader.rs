@@ -72,12 +72,12 @@ pub enum LoadError {
     RelocateTypes(#[from] BtfRelocationError),
     #[error("cannot relocate the eBPF object: {0}")]
     Relocate(#[from] EbpfRelocationError),
-    #[error("cannot load {program}: {source}{}", verdict(.log))]
+    #[error("cannot load {program}{}", verdict(.log))]
     Program { program: &'static str, source: io::Error, log: String },
-    #[error("cannot attach {program}: {source}")]
+    #[error("cannot attach {program}")]
     Attach { program: &'static str, source: io::Error },
-    #[error("cannot create the map {map}: {source}")]
-    Map { map: String, source: MapError },
+    #[error("cannot create the map {map}")]
+    Map { map: String, source: io::Error },
     #[error("the eBPF object lacks {0}")]
     Missing(&'static str),
     #[error("cannot tell how many processors there may be: {0}")]
@@ -87,6 +87,24 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    fn of_map(map: String, error: MapError) -> Self {
+        let source = match error {
+            MapError::CreateError { io_error, .. } => io_error,
+            MapError::SyscallError(error) => error.io_error,
+            other => io::Error::other(other),
+        };
+        Self::Map { map, source }
+    }
+
+    /// Whether the kernel may accept a smaller map.
+    #[must_use]
+    pub fn is_about_size(&self) -> bool {
+        let is_about_descriptors = |error: &io::Error| {
+            matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE))
+        };
+        matches!(self, Self::Map { source, .. } if !is_about_descriptors(source))
+    }
+
     /// The obstacle behind it, if the kernel's answer shows one.
     #[must_use]
     pub fn obstacle(&self) -> Option<Obstacle> {
@@ -135,7 +153,7 @@ impl Attached {
         })?;
         let mut maps = link(&mut object, created)?;
         let mut unshared = Map::Array(take_map(&mut maps, UNSHARED)?);
-        set_unshared(&mut unshared, options).map_err(|source| LoadError::Map { map: UNSHARED.to_owned(), source })?;
+        set_unshared(&mut unshared, options).map_err(|error| LoadError::of_map(UNSHARED.to_owned(), error))?;
         let maps_there = Instant::now();
         let (programs, links) = run_programs(&object, &types, options)?;
         let timing =
@@ -175,6 +193,8 @@ fn set_unshared(map: &mut Map, options: &Options) -> Result<(), MapError> {
         // 32 bits.
         network_namespace: fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino() as u32),
         root_cgroup: 0,
+        root_cgroup_v1: 0,
+        root_folder: 0,
         socket_key: RandomState::new().hash_one(()),
     };
     Array::try_from(map)?.set(0, values, 0)
@@ -244,7 +264,7 @@ fn definitions(maps: HashMap<String, obj::Map>, options: &Options) -> Result<Que
 fn create((name, map): Definition, types: &OwnedFd) -> Result<(Definition, MapData), LoadError> {
     match MapData::create(map.clone(), &name, Some(types.as_fd())) {
         Ok(data) => Ok(((name, map), data)),
-        Err(source) => Err(LoadError::Map { map: name, source }),
+        Err(error) => Err(LoadError::of_map(name, error)),
     }
 }
 

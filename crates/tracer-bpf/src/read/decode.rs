@@ -208,6 +208,17 @@ pub(super) fn lost_records(losses: &mut Losses, kind: RecordKind) -> &mut u64 {
     }
 }
 
+/// The count of texts of this part that could not be read.
+pub(super) fn unreadable(losses: &mut Losses, part: TextPart) -> &mut u64 {
+    match part {
+        TextPart::Arguments => &mut losses.unreadable_arguments,
+        TextPart::Environment | TextPart::Context => &mut losses.unreadable_environments,
+        TextPart::File | TextPart::Executable | TextPart::Directory | TextPart::Cgroup | TextPart::CgroupV1 => {
+            &mut losses.unreadable_paths
+        }
+    }
+}
+
 fn prefix<T: FromBytes>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     T::read_from_prefix(bytes).map_err(|_| DecodeError::Short(bytes.len()))
 }
@@ -241,7 +252,7 @@ fn usage(exit: &wire::ExitRecord, page_bytes: u64) -> Usage {
 }
 
 fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>, Option<SpanContext>) {
-    let [file, executable, directory, arguments, environment, cgroup, context] = text.parts;
+    let [file, executable, directory, arguments, environment, cgroup, cgroup_v1, context] = text.parts;
     let mut file = file.map(|part| part.bytes).unwrap_or_default();
     file.pop_if(|last| *last == 0);
     let image = Image {
@@ -257,12 +268,15 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>, Option
         argument_count: exec.argument_count,
         user_id: exec.user_id,
         real_user_id: exec.real_user_id,
-        cgroup: cgroup.and_then(path).map(Into::into),
+        // As in /proc/PID/cgroup: cgroups(7).
+        cgroup: cgroup.and_then(path).map(|path| ["0::", &path].concat().into()),
+        cgroup_v1: cgroup_v1.and_then(path).map(|path| format!("{}:memory:{path}", exec.hierarchy).into()),
         vpid: exec.vpid,
         group_leader_pid: exec.group_leader_pid,
         session_leader_pid: exec.session_leader_pid,
         is_interactive: exec.is_interactive != 0,
         is_script: exec.is_script != 0,
+        has_other_root: exec.has_other_root != 0,
         group_id: exec.group_id,
         real_group_id: exec.real_group_id,
         // Niceness is from -20 to 19: sched(7).
@@ -552,7 +566,7 @@ mod tests {
         assert_eq!(image.arguments.iter().collect::<Vec<_>>(), ["sh", "./configure", "-x"]);
         assert!(!image.arguments.is_truncated());
         assert_eq!((image.argument_count, image.user_id, image.real_user_id), (3, 1000, 1001));
-        assert_eq!(image.cgroup.as_deref(), Some("/system.slice/a.scope"));
+        assert_eq!(image.cgroup.as_deref(), Some("0::/system.slice/a.scope"));
         assert_eq!(
             (image.vpid, image.group_leader_pid, image.session_leader_pid, image.is_interactive),
             (7, 40, 41, true)

@@ -6,8 +6,11 @@ use std::{io, mem::offset_of, os::fd::AsFd, sync::atomic::Ordering};
 use tracer_model::Losses;
 
 use crate::{
-    read::{decode::lost_records, mapping::Mapping},
-    wire::{self, RecordKind},
+    read::{
+        decode::{lost_records, unreadable},
+        mapping::Mapping,
+    },
+    wire::{self, RecordKind, TextPart},
 };
 
 /// The mapped page.
@@ -61,12 +64,15 @@ impl SharedPage {
             untracked_processes: self.count(offset_of!(wire::SharedPage, untracked_processes)),
             untracked_connections: self.count(offset_of!(wire::SharedPage, untracked_connections)),
             io_uring_queues: self.count(offset_of!(wire::SharedPage, io_uring_queues)),
-            text_faults: self.count(offset_of!(wire::SharedPage, text_faults)),
             ..Losses::default()
         };
         for kind in RecordKind::ALL {
             *lost_records(&mut losses, kind) =
                 self.count(offset_of!(wire::SharedPage, lost_records) + kind as usize * size_of::<u64>());
+        }
+        for part in TextPart::ALL {
+            *unreadable(&mut losses, part) +=
+                self.count(offset_of!(wire::SharedPage, text_faults) + part as usize * size_of::<u64>());
         }
         losses
     }

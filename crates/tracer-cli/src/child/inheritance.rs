@@ -1,4 +1,4 @@
-//! The state that exec passes on and process-tracer changes for itself: signals, descriptors, the environment. The command
+//! The state that exec passes on and process-tracer changes for itself: signals, descriptors, a limit, the environment. The command
 //! gets it back as process-tracer found it. All other state stays as it is.
 
 use std::{
@@ -12,7 +12,10 @@ use std::{
 use nix::{
     fcntl::{FcntlArg, fcntl},
     libc::{self, c_int},
-    sys::signal::{SigSet, SigmaskHow, sigprocmask},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::{SigSet, SigmaskHow, sigprocmask},
+    },
 };
 
 use crate::threads::SingleThread;
@@ -25,6 +28,8 @@ pub(crate) struct Inheritance {
     ignores_children: bool,
     ignores_set_id: bool,
     blocked: SigSet,
+    /// The soft limit on open files, if process-tracer has raised it.
+    open_files: Option<u64>,
     environment: Environment,
 }
 
@@ -47,6 +52,7 @@ impl Inheritance {
             // glibc handles this signal from our first thread on.
             ignores_set_id: replace(SIGSETXID, None),
             blocked,
+            open_files: raise_open_files(),
             // SAFETY: no memory is involved.
             environment: Environment::take(last_argument, unsafe { libc::getauxval(libc::AT_SECURE) } != 0),
         }
@@ -67,6 +73,10 @@ impl Inheritance {
         ];
         for (signal, is_ignored) in dispositions {
             replace(signal, Some(if is_ignored { libc::SIG_IGN } else { libc::SIG_DFL }));
+        }
+        if let Some(soft) = self.open_files {
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.blocked), None)?;
         Ok(())
@@ -128,6 +138,14 @@ fn keep_standard_descriptors() {
             let _ = null.into_raw_fd();
         }
     }
+}
+
+/// eBPF alone needs about 50 descriptors at the start. Returns the former soft limit if it was lower and could be raised.
+fn raise_open_files() -> Option<u64> {
+    const ENOUGH: u64 = 256;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let raised = ENOUGH.min(hard);
+    (soft < raised && setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_ok()).then_some(soft)
 }
 
 /// glibc sends this signal to its threads so that they change their user: nptl/descr.h.

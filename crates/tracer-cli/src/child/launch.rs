@@ -2,6 +2,7 @@
 
 use std::{env, ffi::OsString, io, os::unix::process::CommandExt, process::Command};
 
+use nix::errno::Errno;
 use tracer_model::source::{AfterFork, Child, Spawn};
 
 use crate::{
@@ -28,6 +29,21 @@ pub(crate) fn spawn(command: Vec<OsString>, inheritance: Inheritance, user: Opti
     })
 }
 
+/// Executes the command in place of process-tracer, which needs neither a process nor a descriptor. Returns only if that is
+/// impossible.
+pub(crate) fn replace(command: &[OsString], inheritance: Inheritance, user: Option<User>) -> io::Error {
+    match prepare(command, inheritance, user, None) {
+        Ok(mut command) => command.exec(),
+        Err(error) => error,
+    }
+}
+
+/// Whether a limit on processes, descriptors or memory caused the error.
+pub(crate) fn is_of_limit(error: &io::Error) -> bool {
+    const LIMITS: [Errno; 4] = [Errno::EAGAIN, Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
+    error.raw_os_error().is_some_and(|errno| LIMITS.contains(&Errno::from_raw(errno)))
+}
+
 /// Returns the pid.
 ///
 /// # Errors
@@ -37,8 +53,17 @@ fn fork(
     command: &[OsString],
     inheritance: Inheritance,
     user: Option<User>,
-    mut after_fork: Option<AfterFork>,
+    after_fork: Option<AfterFork>,
 ) -> io::Result<u32> {
+    Ok(prepare(command, inheritance, user, after_fork)?.spawn()?.id())
+}
+
+fn prepare(
+    command: &[OsString],
+    inheritance: Inheritance,
+    user: Option<User>,
+    mut after_fork: Option<AfterFork>,
+) -> io::Result<Command> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command.args(arguments);
@@ -51,5 +76,5 @@ fn fork(
             user.as_ref().map_or(Ok(()), User::become_it)
         })
     };
-    Ok(command.spawn()?.id())
+    Ok(command)
 }

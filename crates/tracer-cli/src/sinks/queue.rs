@@ -212,7 +212,7 @@ fn encoded_size(span: &Span) -> usize {
                 let names = &image.names;
                 let names = [&names.user, &names.real_user, &names.group, &names.real_group].map(name);
                 let paths = image.file.len() + 2 * text(&image.executable) + text(&image.directory);
-                let group = 2 * name(&image.cgroup);
+                let group = 2 * name(&image.cgroup).max(name(&image.cgroup_v1));
                 2 * strings_size(&image.arguments) + paths + group + names.iter().sum::<usize>()
             });
             let events = process
@@ -367,7 +367,6 @@ pub(super) mod tests {
             flows: all,
             lookups: all,
             calls,
-            truncated: all,
             failed_expressions: all,
             losses: Losses { unobserved: Some("x".repeat(3000)), ..Losses::default() },
             gaps: vec![Gap { at: SystemTime::now(), records: all }; 100],
@@ -406,7 +405,7 @@ pub(super) mod tests {
                 real_group_id: 4_000_001,
                 nice: -20,
                 cgroup: Some(
-                    "/system.slice/docker-4b825dc642cb6eb9a060e54bf8d69288fbee4904a1b2c3d4e5f60718293a4b5c.scope"
+                    "0::/system.slice/docker-4b825dc642cb6eb9a060e54bf8d69288fbee4904a1b2c3d4e5f60718293a4b5c.scope"
                         .into(),
                 ),
                 namespaces: Namespaces { mount: u32::MAX, pid: u32::MAX, network: u32::MAX, user: u32::MAX },

@@ -17,11 +17,12 @@ const LEAST_PROCESSES: u32 = 1000;
 pub(crate) fn load(mut options: Options) -> Result<Attached> {
     loop {
         match Attached::load(&options) {
-            Err(error @ LoadError::Map { .. }) if options.ring_bytes > LEAST_RING => {
+            Err(error) if error.is_about_size() && options.ring_bytes > LEAST_RING => {
                 options.ring_bytes /= 2;
                 options.max_processes = (options.max_processes / 2).max(LEAST_PROCESSES.min(options.max_processes));
                 console::warn(format_args!(
-                    "{error}; trying {} KiB and {} processes, see --buffer-size and --max-processes",
+                    "{:#}; trying {} KiB and {} processes, see --buffer-size and --max-processes",
+                    Error::new(error),
                     options.ring_bytes / 1024,
                     options.max_processes
                 ));

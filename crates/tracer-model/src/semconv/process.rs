@@ -59,16 +59,16 @@ rows! {
     PROCESS_INTERACTIVE = "process.interactive", "process", "boolean", "", "signal_struct.tty", "true",
         "whether its session had a controlling terminal at exec",
         span seen |image| image.is_interactive;
-    // The unified hierarchy's number is 0, and it has no controllers to name: cgroups(7).
-    PROCESS_LINUX_CGROUP = "process.linux.cgroup", "process", "string", "", "css_set.dfl_cgrp", "0::/system.slice/cron.service",
-        "control group at exec, as `/proc/PID/cgroup` shows it, from the root of the hierarchy",
-        span cgroup |path| ["0::", path].concat();
-    CONTAINER_ID = "container.id", "process", "string", "", "css_set.dfl_cgrp", "4b825dc642cb6eb9a060e54bf8d69288fbee4904a1b2c3d4e5f60718293a4b5c",
-        "container id in the name of the control group, as docker, containerd, podman and CRI-O write it",
-        span cgroup |path| container_id(path);
-    K8S_POD_UID = "k8s.pod.uid", "process", "string", "", "css_set.dfl_cgrp", "275ecb36-5aa8-4c2a-9c47-d8bb681b9aff",
-        "Kubernetes pod in the name of the control group",
-        span cgroup |path| pod_uid(path);
+    PROCESS_LINUX_CGROUP = "process.linux.cgroup", "process", "string", "", "css_set", "0::/system.slice/cron.service",
+        "control group at exec, as a line of `/proc/PID/cgroup`, from the root of the hierarchy; where version 2 has no group \
+         for it, the one of the memory controller, version 1",
+        span cgroup |line| line;
+    CONTAINER_ID = "container.id", "process", "string", "", "css_set", "4b825dc642cb6eb9a060e54bf8d69288fbee4904a1b2c3d4e5f60718293a4b5c",
+        "container id in the name of a control group, as docker, containerd, podman and CRI-O write it",
+        span image |image| cgroups(image).find_map(container_id);
+    K8S_POD_UID = "k8s.pod.uid", "process", "string", "", "css_set", "275ecb36-5aa8-4c2a-9c47-d8bb681b9aff",
+        "Kubernetes pod in the name of a control group",
+        span image |image| cgroups(image).find_map(pod_uid);
     REDACTED = "process_tracer.redacted", "process", "boolean", "", "rules", "true",
         "`true`: a text in the arguments looked like a secret, and `***` replaces it",
         span image |image| image.is_redacted.then_some(true);
@@ -100,25 +100,25 @@ rows! {
         "effective user id at exec",
         span reported |image| image.user_id;
     PROCESS_USER_NAME = "process.user.name", "process", "string", "", "/etc/passwd", "builder",
-        "name of the effective user, unless the process is in another mount namespace",
+        "name of the effective user, unless the process has another mount namespace or root folder",
         span reported |image| image.names.user.as_deref();
     PROCESS_REAL_USER_ID = "process.real_user.id", "process", "int", "", "cred.uid", "0",
         "real user id at exec, if it differs from the effective one",
         span reported |image| differing(image.real_user_id, image.user_id);
     PROCESS_REAL_USER_NAME = "process.real_user.name", "process", "string", "", "/etc/passwd", "root",
-        "name of the real user, if the user id differs and the process is not in another mount namespace",
+        "name of the real user, if the user id differs and the process has the same mount namespace and root folder",
         span reported |image| differing(image.real_user_id, image.user_id).and(image.names.real_user.as_deref());
     GROUP_ID = "process_tracer.group.id", "process", "int", "", "cred.egid", "1000",
         "effective group id at exec",
         span reported |image| image.group_id;
     GROUP_NAME = "process_tracer.group.name", "process", "string", "", "/etc/group", "builder",
-        "name of the effective group, unless the process is in another mount namespace",
+        "name of the effective group, unless the process has another mount namespace or root folder",
         span reported |image| image.names.group.as_deref();
     REAL_GROUP_ID = "process_tracer.real_group.id", "process", "int", "", "cred.gid", "0",
         "real group id at exec, if it differs from the effective one",
         span reported |image| differing(image.real_group_id, image.group_id);
     REAL_GROUP_NAME = "process_tracer.real_group.name", "process", "string", "", "/etc/group", "root",
-        "name of the real group, if the group id differs and the process is not in another mount namespace",
+        "name of the real group, if the group id differs and the process has the same mount namespace and root folder",
         span reported |image| differing(image.real_group_id, image.group_id).and(image.names.real_group.as_deref());
     PROCESS_EXIT_CODE = "process.exit.code", "process", "int", "", "signal_struct.group_exit_code", "2",
         "exit code as a shell shows it: 128 + N after signal N",
@@ -202,8 +202,14 @@ fn own_vpid(span: &Span) -> Option<u32> {
     differing(seen(span)?.vpid, process(span)?.pid)
 }
 
+fn cgroups(image: &Image) -> impl Iterator<Item = &str> {
+    [&image.cgroup, &image.cgroup_v1].into_iter().flatten().map(AsRef::as_ref)
+}
+
+/// Without version 2 each process is in the root of that hierarchy.
 fn cgroup(span: &Span) -> Option<&str> {
-    image(span)?.cgroup.as_deref()
+    let image = image(span)?;
+    cgroups(image).find(|line| *line != "0::/" || image.cgroup_v1.is_none())
 }
 
 /// The image, unless its exec was lost. Then its ids are not known.

@@ -72,9 +72,6 @@ rows! {
     TREE_WRITTEN_BYTES = "process_tracer.tree.io.written_bytes", "root", "int", "By", "wait4(2)", "81920000",
         "bytes that the command and its descendants wrote to storage",
         span tree |tree| tree.written_bytes;
-    TRUNCATED = "process_tracer.truncated", "root", "int", "", "mm_struct.arg_end, .env_end", "1",
-        "number of execs whose arguments or environment were too long to capture all of it",
-        span certificate |it| positive(it.truncated);
     FAILED_EXPRESSIONS = "process_tracer.failed_expressions", "root", "int", "", "the model", "3",
         "number of attributes left out because their expression failed",
         span certificate |it| positive(it.failed_expressions);
@@ -113,5 +110,5 @@ pub(super) fn calls(span: &Span) -> impl Iterator<Item = (&'static CallCount, u6
 /// Whether this attribute of the root span counts something that is missing.
 #[must_use]
 pub fn is_loss(key: &str) -> bool {
-    key == TRUNCATED || key.starts_with("process_tracer.lost.")
+    key.starts_with("process_tracer.lost.")
 }

@@ -1,0 +1,68 @@
+//! Low limits on files and processes. The command runs and ends as without process-tracer, whatever can be traced.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+
+use crate::harness::{PROCESS_TRACER, process_tracer};
+
+/// Runs a command that ends with status 7, after `limit` in a shell. Returns its stdout and our lines.
+fn run(mut shell: Command, tracer: &str, limit: &str) -> (String, String) {
+    let script = format!("{limit} && exec {tracer} -- sh -c 'echo ran; ulimit -n; exit 7'");
+    let output = shell.args(["bash", "-c", &script]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(7), "{limit}: {stderr}");
+    (String::from_utf8(output.stdout).unwrap(), stderr)
+}
+
+/// A command that changes nothing itself.
+fn env() -> Command {
+    let mut command = Command::new("env");
+    command.env(
+        "XDG_STATE_HOME",
+        process_tracer().get_envs().find(|(name, _)| *name == "XDG_STATE_HOME").unwrap().1.unwrap(),
+    );
+    command.env_remove("TRACEPARENT");
+    command
+}
+
+#[test]
+fn a_low_limit_on_open_files_does_not_stop_the_command() {
+    for files in [4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 40, 64] {
+        let (stdout, stderr) = run(env(), &format!("{PROCESS_TRACER} -q"), &format!("ulimit -n {files}"));
+        assert_eq!(stdout, format!("ran\n{files}\n"), "{stderr}");
+        assert!(!stderr.contains("--buffer-size") && stderr.lines().count() <= 2, "{stderr}");
+    }
+}
+
+#[test]
+fn a_low_soft_limit_on_open_files_is_raised_for_process_tracer_alone() {
+    let (stdout, stderr) = run(env(), PROCESS_TRACER, "ulimit -Sn 12");
+    assert_eq!(stdout.lines().take(2).collect::<Vec<_>>(), ["ran", "12"]);
+    assert!(stderr.contains(", complete") || stdout.contains("sh  exit 7"), "{stdout}{stderr}");
+    assert!(!stderr.contains("ptrace observes"), "{stderr}");
+}
+
+#[test]
+fn a_low_limit_on_processes_does_not_stop_the_command() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let tracer = folder.path().join("process-tracer");
+    fs::copy(PROCESS_TRACER, &tracer).unwrap();
+    let mut told = String::new();
+    for processes in 1..=8 {
+        // Nobody else is this user.
+        let mut shell = Command::new("setpriv");
+        shell.args(["--reuid=54321", "--regid=54321", "--clear-groups"]).env("XDG_STATE_HOME", folder.path());
+        let (stdout, stderr) = run(shell, tracer.to_str().unwrap(), &format!("ulimit -u {processes}"));
+        assert!(stdout.starts_with("ran\n"), "{stdout}");
+        told += &stderr;
+    }
+    assert!(told.contains("the command runs without a trace: its user may start no more processes"), "{told}");
+    assert!(told.contains("1 span"), "{told}");
+}
+
+#[test]
+fn with_strict_a_low_limit_stops_the_command() {
+    let script = format!("ulimit -n 5; exec {PROCESS_TRACER} --strict -- sh -c 'echo ran'");
+    let output = env().args(["bash", "-c", &script]).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(125), &b""[..]));
+}

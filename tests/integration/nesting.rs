@@ -1,0 +1,77 @@
+//! process-tracer inside process-tracer: no process is exported twice into one trace.
+
+use std::{fs, process::Command};
+
+use crate::{
+    delivery::{Collector, Deed},
+    harness::{PROCESS_TRACER, process_tracer},
+    trace::Trace,
+};
+
+/// An outer run whose command is this script. `$INNER` is another process-tracer that sends to the same collector.
+fn outer(collector: &Collector, flags: &[&str], script: &str) -> Command {
+    let mut command = process_tracer();
+    command.args(["--endpoint", &collector.endpoint()]).args(flags).args(["--", "sh", "-c", script]);
+    command.env("INNER", format!("{PROCESS_TRACER} --endpoint {}", collector.endpoint()));
+    command
+}
+
+fn stderr_of(command: &mut Command, status: i32) -> String {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(status), "{stderr}");
+    stderr
+}
+
+#[test]
+fn an_inner_run_does_not_export_again_what_the_outer_run_exports() {
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let stderr = stderr_of(&mut outer(&collector, &[], "$INNER -v -- sh -c '/bin/true; exit 5'"), 5);
+    assert!(stderr.contains("exports this trace, so this run sends nothing over OTLP"), "{stderr}");
+    // The command of the inner run replaces that run. So the outer run has sh, sh and true.
+    assert_eq!(collector.taken().len(), 3, "{stderr}");
+    assert_eq!(stderr.matches("process-tracer: trace ").count(), 1, "{stderr}");
+    assert_eq!(
+        stderr_of(&mut outer(&collector, &[], "$INNER -- /no/such/command"), 127).matches("cannot run").count(),
+        1
+    );
+}
+
+#[test]
+fn an_inner_run_writes_the_file_that_it_was_asked_for() {
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("inner.jsonl");
+    let script = format!("$INNER -q -o {} -- sh -c '/bin/true; exit 5'", file.display());
+    let stderr = stderr_of(&mut outer(&collector, &["-q"], &script), 5);
+    let inner = Trace::read(&file);
+    inner.assert_complete();
+    assert_eq!(inner.processes().count(), 2, "{stderr}");
+    // The outer run also has the shell of the script and the inner process-tracer.
+    assert_eq!(collector.taken().len(), 4, "{stderr}");
+}
+
+#[test]
+fn an_inner_run_with_another_trace_or_without_an_exporting_outer_run_exports() {
+    let id = "0123456789abcdef0123456789abcdef";
+    let other = format!("$INNER -q -t {id} -- /bin/true");
+    for (flags, script, spans) in [
+        // The shell, the inner run, its connection and its command. The inner run's own trace has the command too.
+        (&["-q"][..], other.as_str(), 4 + 1),
+        // ptrace leaves the inner run, because a process has one tracer only.
+        (&["-q", "--source", "ptrace"], "$INNER -q -- /bin/true", 2 + 1),
+        // It exports only its command.
+        (&["-q", "--source", "none"], "$INNER -q -- /bin/true", 1 + 1),
+    ] {
+        let collector = Collector::start(|_, _| Deed::Accept);
+        let stderr = stderr_of(&mut outer(&collector, flags, script), 0);
+        assert_eq!(collector.taken().len(), spans, "{flags:?}: {stderr}");
+    }
+    // An outer run that only writes a file.
+    let (folder, collector) = (tempfile::tempdir().unwrap(), Collector::start(|_, _| Deed::Accept));
+    let mut command = process_tracer();
+    command.arg("-qo").arg(folder.path().join("outer.jsonl")).args(["--", PROCESS_TRACER, "-q", "--endpoint"]);
+    stderr_of(command.arg(collector.endpoint()).args(["--", "/bin/true"]), 0);
+    assert_eq!(collector.taken().len(), 1);
+    assert!(fs::metadata(folder.path().join("outer.jsonl")).unwrap().len() > 0);
+}
