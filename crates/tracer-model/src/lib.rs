@@ -43,6 +43,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+pub mod blame;
 pub mod calls;
 pub mod cgroup;
 mod connections;

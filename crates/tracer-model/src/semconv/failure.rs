@@ -120,6 +120,12 @@ pub fn errno_name(errno: i32) -> Cow<'static, str> {
     })
 }
 
+/// The number of the signal with this name.
+#[must_use]
+pub fn signal_number(name: &str) -> Option<u8> {
+    (1..=64).find(|number| signal_name(*number) == name)
+}
+
 /// The name of a signal (Linux, include/uapi/asm-generic/signal.h; the numbers of x86 and arm).
 #[must_use]
 pub fn signal_name(number: u8) -> Cow<'static, str> {
