@@ -52,6 +52,7 @@ pub mod dns;
 mod emit;
 pub mod event;
 pub mod expression;
+mod failures;
 mod flows;
 mod hosts;
 mod id;

@@ -723,6 +723,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             trace_id_source: "SHA-256 of env.CI_PIPELINE_ID".to_owned(),
             source: None,
+            failure: None,
         };
         for (is_complete, truncated) in [(true, 0), (false, 1)] {
             let certificate = Some(certificate(is_complete, truncated));
