@@ -65,7 +65,7 @@ impl Audit {
         }
     }
 
-    /// The certificate. `counts` lacks the root itself. `has_root`: some event was about the root.
+    /// The certificate, still without the failure. `counts` lacks the root itself. `has_root`: some event was about the root.
     pub(crate) fn certify(
         &mut self,
         counts: Counts,
@@ -89,6 +89,7 @@ impl Audit {
             version: self.version.clone(),
             trace_id_source: self.trace_id_source.clone(),
             source: self.source.take(),
+            failure: None,
         }
     }
 }

@@ -296,6 +296,19 @@ impl ExitStatus {
         }
     }
 
+    /// Whether it is known that the process failed.
+    #[must_use]
+    pub fn has_failed(self) -> bool {
+        !matches!(self, Self::Code(0) | Self::Withheld)
+    }
+
+    /// Whether people and programs send this signal to end a process: SIGHUP, SIGINT, SIGKILL, SIGPIPE or SIGTERM (Linux,
+    /// include/uapi/asm-generic/signal.h).
+    #[must_use]
+    pub fn is_kill(self) -> bool {
+        matches!(self, Self::Signal { number: 1 | 2 | 9 | 13 | 15, .. })
+    }
+
     /// The exit code as a shell shows it: 128 + N after signal N.
     #[must_use]
     pub fn shell_code(self) -> Option<u8> {

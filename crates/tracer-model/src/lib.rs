@@ -43,6 +43,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+pub mod blame;
 pub mod calls;
 pub mod cgroup;
 mod connections;
@@ -51,6 +52,7 @@ pub mod dns;
 mod emit;
 pub mod event;
 pub mod expression;
+mod failures;
 mod flows;
 mod hosts;
 mod id;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
+    blame::{self, FailedParent},
     context::SpanContext,
     emit::Draft,
     event::{ExitStatus, Identity, Image, Usage, base_name},
+    failures::{FailedChildren, Origin},
     hosts::NamedHosts,
     id::{SpanId, TraceId},
     image::Executed,
@@ -28,7 +30,8 @@ const UNKNOWN: &str = "unknown";
 pub(crate) struct Process {
     pub(crate) span_id: SpanId,
     pub(crate) parent_id: Option<SpanId>,
-    pub(crate) parent_tgid: u32,
+    /// The process that forked it.
+    pub(crate) parent: Identity,
     pub(crate) start: Ktime,
     pub(crate) is_repaired: bool,
     /// Its fork was reported. The fields above are no guess.
@@ -49,6 +52,7 @@ pub(crate) struct Process {
     failed_execs: Vec<FailedExec>,
     dropped_executions: u32,
     last_exec: Option<Ktime>,
+    pub(crate) failed_children: FailedChildren,
     /// The end of the root, which stays in the table until the trace ends.
     pub(crate) ended: Option<(Ktime, Death)>,
 }
@@ -74,7 +78,7 @@ impl Process {
         Self {
             span_id,
             parent_id,
-            parent_tgid: 0,
+            parent: Identity { tgid: 0, start: Ktime(0) },
             start: identity.start,
             is_repaired: false,
             is_forked: false,
@@ -89,6 +93,7 @@ impl Process {
             failed_execs: Vec::new(),
             dropped_executions: 0,
             last_exec: None,
+            failed_children: FailedChildren::default(),
             ended: None,
         }
     }
@@ -162,6 +167,27 @@ impl Process {
         name.filter(|name| !name.is_empty()).unwrap_or(UNKNOWN)
     }
 
+    /// Itself as a failed parent, if it failed.
+    pub(crate) fn failed(&self, status: ExitStatus) -> Option<FailedParent> {
+        let is_shell = || self.image.as_deref().is_some_and(blame::runs_shell);
+        status.has_failed().then(|| FailedParent { status, is_shell: is_shell() })
+    }
+
+    /// Where its failure began: below the child that explains it best, or in the process itself.
+    pub(crate) fn origin(&self, tgid: u32, failed: FailedParent) -> Arc<Origin> {
+        match self.failed_children.reason(failed) {
+            Some(child) => Arc::clone(&child.origin),
+            None => Arc::new(Origin {
+                span_id: self.span_id,
+                pid: tgid,
+                name: self.name().to_owned(),
+                status: failed.status,
+                image: self.image.clone(),
+                attributes: Arc::clone(&self.attributes),
+            }),
+        }
+    }
+
     /// The span that a process between it and its parent chose as parent: its environment names another span than the
     /// environment of its parent.
     fn adopted_by(&self) -> Option<SpanContext> {
@@ -203,7 +229,7 @@ impl Process {
             attributes: Arc::clone(&self.attributes),
             subject: Subject::Process(Box::new(ProcessSpan {
                 pid: tgid,
-                parent_pid: self.parent_tgid,
+                parent_pid: self.parent.tgid,
                 forked_by: self.parent_id,
                 name: self.name().to_owned(),
                 is_fork: self.is_forked && self.last_exec.is_none(),

@@ -7,7 +7,8 @@ use hashbrown::HashMap;
 use crate::{
     context::SpanContext,
     emit::{Draft, Emitter},
-    event::{Identity, Image},
+    event::{ExitStatus, Identity, Image},
+    failures::FailedChild,
     id::SpanId,
     image::Executed,
     process::{Death, Process},
@@ -87,7 +88,7 @@ impl Processes {
         }
         let Some(process) = self.table.get_mut(identity) else { return };
         process.is_forked = true;
-        process.parent_tgid = parent.tgid;
+        process.parent = parent;
         if is_the_root {
             process.is_repaired = !is_root;
         } else {
@@ -140,7 +141,17 @@ impl Processes {
                 root.ended = Some((at, death));
             }
         } else if let Some(process) = self.remove(identity) {
+            self.add_failure(at, identity, &process, death.status);
             emitter.emit(process.draft(identity.tgid, at, Some(death), emitter.trace_id));
+        }
+    }
+
+    /// Records the failure of a process for its parent, which may fail because of it.
+    fn add_failure(&mut self, at: Ktime, identity: Identity, process: &Process, status: ExitStatus) {
+        let Some(failed) = process.failed(status) else { return };
+        if let Some(parent) = self.table.get_mut(process.parent).filter(|parent| parent.ended.is_none()) {
+            let origin = process.origin(identity.tgid, failed);
+            parent.failed_children.add(FailedChild { span_id: process.span_id, status, end: at, origin });
         }
     }
 
@@ -162,7 +173,7 @@ impl Processes {
             Process::new(identity, emitter.new_id(), Some(self.parent_span(identity, parent).0))
         };
         process.is_repaired = true;
-        process.parent_tgid = parent.tgid;
+        process.parent = parent;
         self.insert(emitter, identity, process);
         true
     }
@@ -217,6 +228,7 @@ impl Processes {
         for (identity, mut process) in self.table.drain() {
             process.is_repaired |= may_be_dead && process.ended.is_none();
             if self.is_root(identity) {
+                self.name_root(&mut process);
                 root = Some((identity, process));
             } else {
                 emitter.emit(process.draft(identity.tgid, at, None, emitter.trace_id));
@@ -237,17 +249,23 @@ impl Processes {
             let identity = Identity { tgid: 0, start: at };
             let mut process = Process::new(identity, self.root_span_id, self.root_parent_id);
             process.is_repaired = true;
+            self.name_root(&mut process);
             (identity, process)
         });
-        // Its execs are missing, or their texts.
-        let has_name = process.image.as_ref().is_some_and(|image| !image.name().is_empty());
-        if process.label.is_none() {
-            process.label = self.root_label.clone().or_else(|| (!has_name).then(|| self.root_name.clone()));
-        }
         let (end, death) = match process.ended.take() {
             Some((end, death)) => (end, Some(death)),
             None => (at, None),
         };
-        emitter.emit(process.root_draft(identity.tgid, end, death, Some(certificate)));
+        let origin = certificate.failure.as_ref().map(|failure| failure.span_id);
+        let links = emitter.links_to(origin.filter(|origin| *origin != process.span_id));
+        emitter.emit(Draft { links, ..process.root_draft(identity.tgid, end, death, Some(certificate)) });
+    }
+
+    /// Names the root if it has no name yet, because its execs or their texts are missing.
+    fn name_root(&self, root: &mut Process) {
+        if root.label.is_none() {
+            let has_name = root.image.as_ref().is_some_and(|image| !image.name().is_empty());
+            root.label = self.root_label.clone().or_else(|| (!has_name).then(|| self.root_name.clone()));
+        }
     }
 }

@@ -139,6 +139,23 @@ pub struct Certificate {
     pub trace_id_source: String,
     /// The source of the events.
     pub source: Option<Description>,
+    /// Where the failure of the root began, if the root failed.
+    pub failure: Option<Box<FailureOrigin>>,
+}
+
+/// The process where the failure of the root began. [`crate::blame`] has the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailureOrigin {
+    /// Its span.
+    pub span_id: SpanId,
+    /// Its thread group id.
+    pub pid: u32,
+    /// The name of its span.
+    pub name: String,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The beginning of its arguments.
+    pub arguments: Strings,
 }
 
 /// Records that a full buffer lost since the gap before.

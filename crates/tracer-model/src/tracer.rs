@@ -209,6 +209,12 @@ impl Tracer {
         let root = self.processes.finish(&mut self.emitter, at, losses.exits > 0);
         let failed_expressions = self.failures().map(|failure| failure.count).sum();
         let certificate = self.audit.certify(self.emitter.counts(), losses, failed_expressions, root.is_some());
+        let origin = root.as_ref().and_then(|(identity, root)| {
+            let (_, death) = root.ended.as_ref()?;
+            Some(root.origin(identity.tgid, root.failed(death.status)?))
+        });
+        let failure = origin.map(|origin| Box::new(origin.describe()));
+        let certificate = Certificate { failure, ..certificate };
         self.certificate = Some(certificate.clone());
         self.processes.end_root(&mut self.emitter, root, at, certificate);
     }

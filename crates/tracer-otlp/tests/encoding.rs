@@ -22,7 +22,8 @@ use tracer_model::{
     event::{Connection, Direction, End, Flow, Image, Strings, Transport, Usage},
     source::Description,
     span::{
-        Certificate, ConnectionSpan, Execution, FailedExec, FlowSpan, Gap, LookupSpan, ProcessSpan, Reply, Subject,
+        Certificate, ConnectionSpan, Execution, FailedExec, FailureOrigin, FlowSpan, Gap, LookupSpan, ProcessSpan,
+        Reply, Subject,
     },
 };
 use tracer_otlp::Encoder;
@@ -186,6 +187,13 @@ fn all() -> Vec<Span> {
         version: "0.1.0".to_owned(),
         trace_id_source: "SHA-256 of env.CI_PIPELINE_ID".to_owned(),
         source: Some(Description { name: "ptrace", unobserved_kinds: vec!["connections", "flows"] }),
+        failure: Some(Box::new(FailureOrigin {
+            span_id: SpanId([0xd4; 8]),
+            pid: 43,
+            name: "cc1".to_owned(),
+            status: ExitStatus::Signal { number: 9, core_dumped: false },
+            arguments: ["cc1", "a.c"].into_iter().collect::<Strings>(),
+        })),
     };
     let flow = Flow {
         opened: Ktime(1),

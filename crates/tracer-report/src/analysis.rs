@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, iter};
 
-use tracer_model::SpanId;
+use tracer_model::{SpanId, blame::FailedParent};
 
 use super::row::{Kind, Label, Row, Rows};
 
@@ -152,20 +152,17 @@ impl Tree {
 
     /// The process that caused the failure, with its ancestors, from the root down. Empty if the root did not fail.
     ///
-    /// Each step goes to a failed child. It prefers a child with its parent's exit status. Then it prefers a child that failed
-    /// by itself to one that was killed, because others are often killed after the first failure. Among several, it takes the
-    /// last one.
+    /// Each step goes to the failed child that explains its parent's failure best: see [`blame`](tracer_model::blame).
     pub(crate) fn cause(&self, rows: &[Row]) -> Vec<usize> {
-        let has_failed = |row: &Row| row.failure.is_some() && row.kind == Kind::Process;
         let mut chain = Vec::new();
-        let mut next = Some(self.root).filter(|root| has_failed(&rows[*root]));
+        let mut next = Some(self.root).filter(|root| rows[*root].exit.is_some());
         while let Some(row) = next {
             chain.push(row);
-            let parent = &rows[row];
-            let failed = self.children_of(rows, row).filter(|(_, child)| has_failed(child) && child.end <= parent.end);
-            next = failed
-                .max_by_key(|(_, child)| (child.failure == parent.failure, !child.is_killed, child.end))
-                .map(|(child, _)| child);
+            let Some(status) = rows[row].exit else { break };
+            let (parent, end) = (FailedParent { status, is_shell: rows[row].is_shell }, rows[row].end);
+            let earlier = self.children_of(rows, row).filter(|(_, child)| child.end <= end);
+            let reasons = earlier.filter_map(|(row, child)| Some((parent.rank(child.exit?)?, child.end, row)));
+            next = reasons.max().map(|(.., row)| row);
         }
         chain
     }
@@ -382,6 +379,14 @@ mod tests {
         let tree = Tree::grow(&rows.rows).unwrap();
         let names: Vec<_> = tree.cause(&rows.rows).iter().map(|row| rows.text(rows.rows[*row].name).exact()).collect();
         assert_eq!(names, ["sh", "a"]);
+    }
+
+    #[test]
+    fn an_earlier_failure_is_not_the_cause_of_a_kill() {
+        let story = story("sh", 0, 100).dies_by("SIGTERM").starts("grep", 5, 5, |grep| grep.exits(1));
+        let rows = story.rows();
+        let tree = Tree::grow(&rows.rows).unwrap();
+        assert_eq!(tree.cause(&rows.rows), [tree.root]);
     }
 
     #[test]

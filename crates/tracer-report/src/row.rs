@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
-use tracer_model::SpanId;
+use tracer_model::{ExitStatus, SpanId};
 
 use crate::{
     span::{Call, Certificate, Span, Subject},
@@ -32,8 +32,10 @@ pub(crate) struct Row {
     pub(crate) is_root: bool,
     pub(crate) is_unfinished: bool,
     pub(crate) is_fork: bool,
-    /// A signal ended it that is usually sent to end a process.
-    pub(crate) is_killed: bool,
+    /// The program of the process is a shell.
+    pub(crate) is_shell: bool,
+    /// How it ended, if it is a process that failed.
+    pub(crate) exit: Option<ExitStatus>,
     pub(crate) is_repaired: bool,
     pub(crate) name: Label,
     /// The reason, if it failed.
@@ -150,7 +152,8 @@ impl Rows {
             is_root: process.is_root,
             is_unfinished: span.is_unfinished,
             is_fork: process.is_fork,
-            is_killed: process.is_killed,
+            is_shell: process.is_shell,
+            exit: process.exit,
             is_repaired: span.is_repaired,
             name,
             failure: span.failure.as_deref().map(|failure| self.intern(failure)),

@@ -13,7 +13,7 @@
 //!   span must also lack a parent or carry the tracer's version, and a complete trace must not list any loss.
 //!
 //! The pid, the arguments and the working directory are only shown. A user may replace them, and the report shows the
-//! replacement.
+//! replacement. The name of the executable says only whether a process is a shell: see [`blame`].
 
 use std::{
     borrow::Cow,
@@ -21,7 +21,7 @@ use std::{
 };
 
 use tracer_model::{
-    ExitStatus, SpanId, TraceId, Value,
+    ExitStatus, SpanId, TraceId, Value, blame,
     event::Direction,
     expression::Attributes,
     semconv::{self, KeyValues},
@@ -72,8 +72,10 @@ pub(crate) struct Process {
     /// It carries the certificate of the trace.
     pub(crate) is_root: bool,
     pub(crate) is_fork: bool,
-    /// A signal ended it that is usually sent to end a process.
-    pub(crate) is_killed: bool,
+    /// Its last program is a shell.
+    pub(crate) is_shell: bool,
+    /// How it ended, if it failed. A saved trace does not say whether it dumped core, so this never does.
+    pub(crate) exit: Option<ExitStatus>,
     /// Nanoseconds.
     pub(crate) cpu: u64,
 }
@@ -301,16 +303,17 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
         let (subject, failure) = match &span.subject {
             ModelSubject::Process(process) => {
                 let usage = process.usage.as_deref().copied().unwrap_or_default();
-                let (failure, is_killed) = ending(process);
-                let process = Process {
+                let exit = failed_exit(process);
+                let subject = Process {
                     pid: process.pid,
                     parent_pid: process.parent_pid,
                     is_root: process.certificate.is_some(),
                     is_fork: process.is_fork,
-                    is_killed,
+                    is_shell: process.image.as_deref().is_some_and(blame::runs_shell),
+                    exit,
                     cpu: usage.user_ns.saturating_add(usage.system_ns),
                 };
-                (Subject::Process(process), failure)
+                (Subject::Process(subject), exit.map(|exit| how(exit, process.is_oom_victim)))
             }
             ModelSubject::Connection(connection) => {
                 let (host, connection) = (connection.host.as_deref(), &connection.connection);
@@ -370,23 +373,28 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
     }
 }
 
-/// How a process of a run failed, and whether a signal ended it.
-fn ending(process: &ProcessSpan) -> (Option<Cow<'static, str>>, bool) {
-    match process.exit {
-        None | Some(ExitStatus::Code(0) | ExitStatus::Withheld) => (None, false),
-        Some(ExitStatus::Code(code)) => (Some(Cow::Owned(format!("exit {code}"))), false),
-        Some(ExitStatus::Signal { number, .. }) => {
-            let signal = semconv::signal_name(number);
-            let is_killed = ends_processes(&signal);
-            let failure = if process.is_oom_victim { format!("{signal}, out of memory").into() } else { signal };
-            (Some(failure), is_killed)
-        }
-    }
+/// How a process of a run ended, if it failed.
+fn failed_exit(process: &ProcessSpan) -> Option<ExitStatus> {
+    let exit = process.exit.filter(|exit| exit.has_failed())?;
+    Some(match exit {
+        ExitStatus::Signal { number, .. } => signal(number),
+        other => other,
+    })
 }
 
-/// Whether people and programs send this signal to end a process.
-fn ends_processes(signal: &str) -> bool {
-    matches!(signal, "SIGTERM" | "SIGKILL" | "SIGINT" | "SIGHUP" | "SIGPIPE")
+fn signal(number: u8) -> ExitStatus {
+    ExitStatus::Signal { number, core_dumped: false }
+}
+
+/// How a process failed, for people.
+fn how(exit: ExitStatus, is_oom_victim: bool) -> Cow<'static, str> {
+    match exit {
+        ExitStatus::Signal { number, .. } => {
+            let signal = semconv::signal_name(number);
+            if is_oom_victim { format!("{signal}, out of memory").into() } else { signal }
+        }
+        other => format!("exit {}", other.shell_code().unwrap_or_default()).into(),
+    }
 }
 
 fn failed_connection(errno: i32) -> Cow<'static, str> {
@@ -464,14 +472,15 @@ fn saved_subject(span: &saved::Span) -> Subject {
     let has = |key| span.value(key).is_some();
     if matches!(span.kind, Kind::Unspecified | Kind::Internal) && has(semconv::PROCESS_PID) {
         let is_root = has(semconv::COMPLETE) && (span.parent_id.is_none() || has(semconv::VERSION));
-        let signal = span.message.strip_prefix(KILLED_BY).and_then(|rest| rest.split(',').next());
-        let signal = signal.or_else(|| span.text(semconv::EXIT_SIGNAL));
+        let executable = span.text(semconv::PROCESS_EXECUTABLE_NAME).unwrap_or(&span.name);
+        let command = span.text(semconv::PROCESS_COMMAND).unwrap_or_default();
         return Subject::Process(Process {
             pid: span.whole(semconv::PROCESS_PID),
             parent_pid: span.whole(semconv::PROCESS_PARENT_PID),
             is_root,
             is_fork: has(semconv::FORK),
-            is_killed: span.has_failed && signal.is_some_and(ends_processes),
+            is_shell: blame::is_shell(executable, command, has(semconv::SCRIPT)),
+            exit: span.has_failed.then(|| saved_exit(span)),
             cpu: span.seconds(semconv::CPU_USER).saturating_add(span.seconds(semconv::CPU_SYSTEM)),
         });
     }
@@ -501,19 +510,28 @@ fn saved_subject(span: &saved::Span) -> Subject {
 const KILLED_BY: &str = "killed by ";
 const EXIT_CODE: &str = "exit code ";
 
+/// How a failed process of a saved trace ended.
+fn saved_exit(span: &saved::Span) -> ExitStatus {
+    let killed_by = span.message.strip_prefix(KILLED_BY).and_then(|rest| rest.split(',').next());
+    let code = span.message.strip_prefix(EXIT_CODE).and_then(|code| code.parse().ok());
+    let by_name = |name: &str| signal(semconv::signal_number(name).unwrap_or_default());
+    match (killed_by, code) {
+        (Some(name), _) => by_name(name),
+        (None, Some(code)) => ExitStatus::Code(code),
+        (None, None) => match span.text(semconv::EXIT_SIGNAL) {
+            Some(name) => by_name(name),
+            None => ExitStatus::Code(span.whole(semconv::PROCESS_EXIT_CODE)),
+        },
+    }
+}
+
 /// Why a span of a saved trace failed.
 fn saved_failure<'a>(span: &'a saved::Span, subject: &Subject) -> Cow<'a, str> {
     if let Subject::Process(_) = subject {
-        if let Some(signal) = span.message.strip_prefix(KILLED_BY) {
-            return Cow::Borrowed(signal);
-        }
-        if let Some(code) = span.message.strip_prefix(EXIT_CODE) {
-            return Cow::Owned(format!("exit {code}"));
-        }
-        return match span.text(semconv::EXIT_SIGNAL) {
-            Some(signal) if span.value(semconv::EXIT_OOM).is_some() => format!("{signal}, out of memory").into(),
+        // The message has the name of a signal that this version does not know.
+        return match span.message.strip_prefix(KILLED_BY) {
             Some(signal) => Cow::Borrowed(signal),
-            None => format!("exit {}", span.whole::<u32>(semconv::PROCESS_EXIT_CODE)).into(),
+            None => how(saved_exit(span), span.value(semconv::EXIT_OOM).is_some()),
         };
     }
     let Some(error) = span.text(semconv::ERROR_TYPE) else { return Cow::Borrowed("failed") };
@@ -647,7 +665,7 @@ mod tests {
         ] {
             let (subject, found) = facts(&run_with(ModelSubject::Process(Box::new(process(exit))), &evil));
             assert!(subject.starts_with("Process(Process { pid: 7, parent_pid: 6,"), "{subject}");
-            assert_eq!(subject.contains("is_killed: true"), failure == Some("SIGKILL"), "{subject}");
+            assert_eq!(subject.contains("exit: Some(Signal { number: 9,"), failure == Some("SIGKILL"), "{subject}");
             assert_eq!(found.as_deref(), failure);
         }
         let victim = ProcessSpan { is_oom_victim: true, ..process(killed) };
@@ -704,6 +722,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             trace_id_source: "SHA-256 of env.CI_PIPELINE_ID".to_owned(),
             source: None,
+            failure: None,
         };
         for (is_complete, lost) in [(true, 0), (false, 1)] {
             let certificate = Some(certificate(is_complete, lost));

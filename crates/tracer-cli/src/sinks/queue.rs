@@ -193,6 +193,7 @@ fn encoded_size(span: &Span) -> usize {
     const EVENT: usize = 200;
     const LINK: usize = 48;
     const CERTIFICATE: usize = 4000;
+    const FAILURE: usize = 400;
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let host = |host: &Option<Arc<str>>| 2 * host.as_ref().map_or(0, |host| host.len());
     let subject = match &span.subject {
@@ -222,7 +223,10 @@ fn encoded_size(span: &Span) -> usize {
             let failed = process.failed_execs.iter().map(|failed| EVENT + failed.file.len());
             let certificate = process.certificate.as_ref().map_or(0, |certificate| {
                 let texts = text(&certificate.losses.unobserved) + certificate.trace_id_source.len();
-                CERTIFICATE + EVENT * certificate.gaps.len() + texts
+                let failure = certificate.failure.as_ref();
+                let failure =
+                    failure.map_or(0, |failure| FAILURE + failure.name.len() + strings_size(&failure.arguments));
+                CERTIFICATE + EVENT * certificate.gaps.len() + texts + failure
             });
             let lists = events.sum::<usize>() + failed.sum::<usize>();
             let usage = process.usage.as_ref().map_or(0, |_| USAGE);
@@ -263,7 +267,7 @@ pub(super) mod tests {
         context::SpanContext,
         event::{Image, Names, Namespaces, Usage},
         source::Description,
-        span::{Certificate, Execution, Gap, ProcessSpan},
+        span::{Certificate, Execution, FailureOrigin, Gap, ProcessSpan},
     };
 
     use super::*;
@@ -375,6 +379,13 @@ pub(super) mod tests {
             version: "0.1.0".to_owned(),
             trace_id_source: "SHA-256 of env.CI_PIPELINE_ID".to_owned(),
             source: Some(Description { name: "ptrace", unobserved_kinds: vec!["a kind that is not observed"; 16] }),
+            failure: Some(Box::new(FailureOrigin {
+                span_id: SpanId([2; 8]),
+                pid: u32::MAX,
+                name: "x".repeat(3000),
+                status: ExitStatus::Signal { number: 34, core_dumped: true },
+                arguments: std::iter::repeat_n("x", 2000).collect(),
+            })),
         };
         let changed = |change: &dyn Fn(&mut ProcessSpan)| {
             let mut span = span(10);

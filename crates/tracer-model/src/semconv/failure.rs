@@ -37,16 +37,22 @@ pub fn error(span: &Span) -> Option<Error<'_>> {
 }
 
 fn failed_process(process: &ProcessSpan) -> Option<Error<'_>> {
-    match process.exit? {
+    let exit = process.exit?;
+    let kind = exit_type(exit)?;
+    let message = match exit {
+        ExitStatus::Signal { .. } if process.is_oom_victim => format!("killed by {kind}, out of memory"),
+        ExitStatus::Signal { .. } => format!("killed by {kind}"),
+        _ => format!("exit code {kind}"),
+    };
+    Some(Error { kind, message: Cow::Owned(message) })
+}
+
+/// `error.type` of a failed process: its exit code, or the signal that killed it.
+pub(super) fn exit_type(exit: ExitStatus) -> Option<Cow<'static, str>> {
+    match exit {
         ExitStatus::Code(0) | ExitStatus::Withheld => None,
-        ExitStatus::Code(code) => {
-            Some(Error { kind: Cow::Owned(code.to_string()), message: Cow::Owned(format!("exit code {code}")) })
-        }
-        ExitStatus::Signal { number, .. } => {
-            let kind = signal_name(number);
-            let reason = if process.is_oom_victim { ", out of memory" } else { "" };
-            Some(Error { message: Cow::Owned(format!("killed by {kind}{reason}")), kind })
-        }
+        ExitStatus::Code(code) => Some(Cow::Owned(code.to_string())),
+        ExitStatus::Signal { number, .. } => Some(signal_name(number)),
     }
 }
 
@@ -118,6 +124,12 @@ pub fn errno_name(errno: i32) -> Cow<'static, str> {
         80 => "ELIBBAD",
         other => return Cow::Owned(format!("errno_{other}")),
     })
+}
+
+/// The number of the signal with this name.
+#[must_use]
+pub fn signal_number(name: &str) -> Option<u8> {
+    (1..=64).find(|number| signal_name(*number) == name)
 }
 
 /// The name of a signal (Linux, include/uapi/asm-generic/signal.h; the numbers of x86 and arm).

@@ -1,6 +1,7 @@
 //! The attributes of the root span: the certificate of the trace.
 
 use super::{
+    failure::exit_type,
     row::{positive, rows, seconds},
     value::Texts,
 };
@@ -8,7 +9,7 @@ use crate::{
     calls::{CALL_COUNTS, CallCount},
     event::Usage,
     losses::{LOSSES, Loss},
-    span::{Certificate, Span},
+    span::{Certificate, FailureOrigin, Span},
 };
 
 // Key, place, type, unit, source, example, meaning, value.
@@ -75,6 +76,21 @@ rows! {
     FAILED_EXPRESSIONS = "process_tracer.failed_expressions", "root", "int", "", "the model", "3",
         "number of attributes left out because their expression failed",
         span certificate |it| positive(it.failed_expressions);
+    FAILURE_SPAN_ID = "process_tracer.failure.span_id", "root", "string", "", "the model", "b7ad6b7169203331",
+        "if the root failed: the span of the process where the failure began",
+        span failure |origin| origin.span_id.to_string();
+    FAILURE_NAME = "process_tracer.failure.name", "root", "string", "", "the model", "cc1",
+        "the name of that span",
+        span failure |origin| origin.name.as_str();
+    FAILURE_PID = "process_tracer.failure.pid", "root", "int", "", "the model", "4245",
+        "the process id of that process",
+        span failure |origin| origin.pid;
+    FAILURE_TYPE = "process_tracer.failure.type", "root", "string", "", "the model", "1",
+        "how that process failed: its exit code, or the signal that killed it",
+        span failure |origin| exit_type(origin.status);
+    FAILURE_COMMAND_ARGS = "process_tracer.failure.command_args", "root", "string[]", "", "the model", "[\"cc1\", \"a.c\"]",
+        "the first 4 KiB of the arguments of that process",
+        span failure |origin| (!origin.arguments.bytes.is_empty()).then_some(Texts::Captured(&origin.arguments));
     UNOBSERVED = "process_tracer.unobserved", "root", "string", "", "loading", "missing CAP_BPF",
         "events that process-tracer did not observe, and the reason: all of the command's descendants, or events that an option asked for",
         span certificate |it| it.losses.unobserved.as_deref();
@@ -82,6 +98,10 @@ rows! {
 
 fn certificate(span: &Span) -> Option<&Certificate> {
     span.process()?.certificate.as_ref()
+}
+
+fn failure(span: &Span) -> Option<&FailureOrigin> {
+    certificate(span)?.failure.as_deref()
 }
 
 fn unobserved_kinds(certificate: &Certificate) -> Option<&[&'static str]> {

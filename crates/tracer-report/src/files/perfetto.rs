@@ -123,7 +123,9 @@ impl Report for Tracks {
         let name = process.map_or_else(|| span.name.to_string(), |process| format!("{} {}", span.name, process.pid));
         let links = span.links();
         // A process whose parent is another program's span is linked to the process that forked it.
-        let forked_by = links.iter().find(|(trace, _)| process.is_some() && *trace == span.trace);
+        // The root links to the process where its failure began.
+        let is_forked = process.is_some_and(|process| !process.is_root);
+        let forked_by = links.iter().find(|(trace, _)| is_forked && *trace == span.trace);
         let parent = forked_by.map(|(_, parent)| *parent).or(span.parent);
         let parent = parent.filter(|_| !span.is_parent_remote).map(number);
         let track = TrackDescriptor {
@@ -211,6 +213,16 @@ mod tests {
     struct Trace {
         #[prost(message, repeated, tag = "1")]
         packets: Vec<Packet>,
+    }
+
+    #[test]
+    fn the_root_is_not_below_the_process_where_its_failure_began() {
+        let mut spans = story("make", 0, 100).exits(2).starts("cc", 10, 50, |cc| cc.exits(1)).spans();
+        let origin = Link { trace_id: spans[0].trace_id, span_id: spans[0].span_id };
+        spans[1].links.push(origin);
+        let trace = Trace::decode(&*written(&spans, |to| Box::new(Tracks::begin(to)))).unwrap();
+        let parents: Vec<_> = trace.packets.iter().filter_map(|packet| packet.track_descriptor.as_ref()).collect();
+        assert_eq!(parents.iter().map(|track| track.parent_uuid.is_some()).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]
