@@ -35,7 +35,11 @@ fn conversation(run: &Run) -> (&Span, &Span) {
     }
     for (span, who) in [(client, "client"), (server, "server")] {
         let words = run.told(who).next().unwrap();
-        assert_eq!(span.parent_id, run.trace.process(words[1].parse().unwrap()).span_id, "{who} owns its end");
+        let owner = run.trace.process(words[1].parse().unwrap());
+        assert_eq!(span.parent_id, owner.span_id, "{who} owns its end");
+        for key in ["process.pid", "process.executable.name"] {
+            assert_eq!(span.attribute(key), owner.attribute(key));
+        }
         assert_eq!(span.attribute("process_tracer.tcp.bytes_sent"), words[3]);
         assert_eq!(span.attribute("process_tracer.tcp.bytes_received"), words[5]);
     }
@@ -93,6 +97,10 @@ fn client_and_server_each_have_a_span() {
             && client.has("process_tracer.tcp.round_trip_time_variance")
     );
     assert!(!server.has("process_tracer.tcp.connect_time"));
+    for span in [client, server] {
+        assert_has_packets(span);
+        assert!(!span.has("process_tracer.namespace.network"), "{span:#?}");
+    }
 }
 
 #[test]
@@ -294,6 +302,19 @@ except ConnectionRefusedError: pass
     assert_eq!(sent.len(), 2, "{connections:#?}");
     assert_eq!(sent[0], "0");
     assert!(["0", "10"].contains(&sent[1]), "{sent:?}");
+    let namespace = run.trace.root().attribute("process_tracer.namespace.network");
+    for span in connections {
+        assert_eq!(span.attribute("process_tracer.namespace.network"), namespace);
+    }
+}
+
+/// Checks the numbers of segments of a short conversation on a network without losses.
+fn assert_has_packets(span: &Span) {
+    for key in ["packets_sent", "packets_received"] {
+        let packets: u64 = span.attribute(&format!("process_tracer.tcp.{key}")).parse().unwrap();
+        assert!((2..20).contains(&packets), "{span:#?}");
+    }
+    assert_eq!(span.attribute("process_tracer.tcp.syn_retransmits"), "0");
 }
 
 #[test]
@@ -328,4 +349,35 @@ time.sleep(0.5)
         assert_eq!(ends[0].attribute("process_tracer.tcp.bytes_received"), received, "{ends:#?}");
         assert_ne!(ends[0].attribute("process_tracer.tcp.round_trip_time"), "", "{ends:#?}");
     }
+}
+
+#[test]
+fn a_syn_that_was_sent_again_is_no_other_retransmit() {
+    // The queue of the listener is full. So the kernel drops the SYN, and sends it again after a second.
+    let script = "\
+import socket
+listener = socket.socket()
+listener.bind(('127.0.0.1', 0))
+listener.listen(0)
+first = socket.create_connection(listener.getsockname())
+second = socket.socket()
+second.settimeout(2)
+try:
+    second.connect(listener.getsockname())
+    raise SystemExit('connected')
+except TimeoutError:
+    second.close()
+";
+    let run = trace_python(script, 0);
+    assert_eq!(run.code(), Some(0), "{}", run.stderr);
+    run.trace.assert_complete();
+    let clients: Vec<_> = run.trace.connections().filter(|span| span.kind == KIND_CLIENT).collect();
+    let retransmits = |span: &Span| {
+        ["syn_retransmits", "retransmits"].map(|key| span.attribute(&format!("process_tracer.tcp.{key}")).to_owned())
+    };
+    let unanswered = clients.iter().find(|span| span.events.is_empty()).unwrap();
+    let [syns, others] = retransmits(unanswered);
+    assert!(syns != "0" && others == "0", "{unanswered:#?}");
+    let established = clients.iter().find(|span| !span.events.is_empty()).unwrap();
+    assert_eq!(retransmits(established), ["0", "0"]);
 }

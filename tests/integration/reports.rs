@@ -131,7 +131,7 @@ fn the_page_works_with_100_000_spans() {
 /// The span of the process that forked a process, or that owns a connection. The parent can be another program's span instead,
 /// if the environment names one.
 fn above(span: &Span) -> &str {
-    if span.has("process.pid") && !span.links.is_empty() { &span.links[0].1 } else { &span.parent_id }
+    if span.is_process() && !span.links.is_empty() { &span.links[0].1 } else { &span.parent_id }
 }
 
 /// A file as Perfetto's own engine reads it.
@@ -183,7 +183,7 @@ impl InPerfetto {
         }
         let forks = trace.processes().map(|span| (above(span), span)).filter(|(above, _)| !above.is_empty());
         let forks = forks.map(|(above, span)| (above, span.span_id.as_str()));
-        let ends = trace.spans.iter().filter(|span| !span.has("process.pid") && !span.links.is_empty());
+        let ends = trace.spans.iter().filter(|span| !span.is_process() && !span.links.is_empty());
         let ends = ends.map(|span| [span, trace.spans.iter().find(|other| other.span_id == span.links[0].1).unwrap()]);
         let connections = ends.map(|mut ends| {
             ends.sort_by_key(|end| end.start);
@@ -238,7 +238,8 @@ fn chrome_events_are_exact_to_the_nanosecond_in_perfetto() {
     for span in &trace.spans {
         assert_eq!(track(span)["process"], trace.root().name);
         let thread = track(span)["tid"].as_u64().map(|tid| tid.to_string());
-        assert_eq!(thread.as_ref(), span.attributes.get("process.pid"), "{span:?}");
+        let pid = span.attributes.get("process.pid").filter(|_| span.is_process());
+        assert_eq!(thread.as_ref(), pid, "{span:?}");
     }
 }
 

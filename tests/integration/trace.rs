@@ -67,7 +67,7 @@ impl Trace {
     /// The only span of that process.
     pub fn process(&self, pid: u32) -> &Span {
         let pid = pid.to_string();
-        self.only(|span| span.attributes.get("process.pid") == Some(&pid), &pid)
+        self.only(|span| span.is_process() && span.attributes.get("process.pid") == Some(&pid), &pid)
     }
 
     pub fn children_of<'a>(&'a self, parent: &'a Span) -> impl Iterator<Item = &'a Span> {
@@ -75,7 +75,7 @@ impl Trace {
     }
 
     pub fn processes(&self) -> impl Iterator<Item = &Span> {
-        self.spans.iter().filter(|span| span.attributes.contains_key("process.pid"))
+        self.spans.iter().filter(|span| span.is_process())
     }
 
     pub fn connections(&self) -> impl Iterator<Item = &Span> {
@@ -118,8 +118,12 @@ impl Trace {
                 let above = ids.get(span.parent_id.as_str()).or_else(|| ids.get(span.links.first()?.1.as_str()));
                 let parent = above.unwrap_or_else(|| panic!("{span:#?} has no parent"));
                 // An accepted connection may be passed to a process that is younger than the connection.
-                let is_process = span.attributes.contains_key("process.pid");
-                assert!(!is_process || parent.start <= span.start, "{span:#?} starts before its parent");
+                // A connection has the pid of its last owner.
+                assert!(
+                    span.is_process() || span.attribute("process.pid") == parent.attribute("process.pid"),
+                    "{span:#?}"
+                );
+                assert!(!span.is_process() || parent.start <= span.start, "{span:#?} starts before its parent");
             }
         }
         assert_eq!(root.attributes["process_tracer.processes"], self.processes().count().to_string());
@@ -161,6 +165,11 @@ impl Span {
                 })
                 .collect(),
         }
+    }
+
+    /// Whether it is the span of a process. Spans of network activity have a pid too, and a kind.
+    pub fn is_process(&self) -> bool {
+        self.has("process.pid") && !self.has("network.transport")
     }
 
     /// Whether the span has an attribute.

@@ -360,6 +360,7 @@ struct tcp_sock {
 	__u64 bytes_received;
 	__u32 write_seq;
 	__u32 snd_nxt;
+	__u32 segs_in;
 	__u32 segs_out;
 	__u32 srtt_us;
 	__u32 mdev_us;

@@ -18,7 +18,7 @@ struct connection {
 	__u8 is_established;
 	__u8 is_dns;	/* connected to a name server */
 	__u8 is_hidden; /* the restricted user cannot see it in /proc/net/tcp */
-	__u8 reserved[2];
+	__u16 syn_retransmits; /* segments sent again before it was established */
 };
 
 struct listener_key {
@@ -47,21 +47,12 @@ struct {
 	__type(value, struct listener);
 } listeners SEC(".maps");
 
-/* Counters of sockets that have reached CLOSE before their owners have closed them. */
-struct counters {
-	__u64 bytes_sent;
-	__u64 bytes_received;
-	__u32 retransmits;
-	__u32 round_trip_us;
-	__u32 variance_us;
-	__u32 reserved;
-};
-
+/* Counters of sockets that have reached CLOSE before their owners have closed them. All retransmits are in one count. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__type(key, __u64); /* struct sock * */
-	__type(value, struct counters);
+	__type(value, struct tcp_counters);
 } kept_counters SEC(".maps");
 
 /* The listening sockets. A socket that stops listening may have lost its port. */
@@ -107,11 +98,7 @@ static __always_inline struct listener *find_listener(struct sock *sk)
  * Payload as the owner sees it. Sent bytes are the bytes that it wrote, acknowledged or not. bytes_sent counts payload
  * only, without SYN and FIN. bytes_received counts the peer's FIN.
  */
-#define READ_COUNTERS(target, sk, common) \
-	read_counters(&(target)->bytes_sent, &(target)->bytes_received, &(target)->retransmits, &(target)->round_trip_us, \
-		      &(target)->variance_us, sk, common)
-static __always_inline void read_counters(__u64 *bytes_sent, __u64 *bytes_received, __u32 *retransmits, __u32 *round_trip_us,
-					  __u32 *variance_us, struct sock *sk, struct sock_common *common)
+static __always_inline void read_counters(struct tcp_counters *counters, struct sock *sk, struct sock_common *common)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u32 unsent = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_nxt);
@@ -123,13 +110,15 @@ static __always_inline void read_counters(__u64 *bytes_sent, __u64 *bytes_receiv
 	if (common->skc_state == TCP_CLOSE || !BPF_CORE_READ(tp, segs_out))
 		unsent = 0;
 
-	*bytes_sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans) + unsent;
-	BPF_CORE_READ_INTO(bytes_received, tp, bytes_received);
-	if (*bytes_received && (common->skc_flags & (1UL << SOCK_DONE)))
-		(*bytes_received)--;
-	BPF_CORE_READ_INTO(retransmits, tp, total_retrans);
-	*round_trip_us = BPF_CORE_READ(tp, srtt_us) >> 3; /* in eighths */
-	*variance_us = BPF_CORE_READ(tp, mdev_us) >> 2;   /* in quarters */
+	counters->bytes_sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans) + unsent;
+	BPF_CORE_READ_INTO(&counters->bytes_received, tp, bytes_received);
+	if (counters->bytes_received && (common->skc_flags & (1UL << SOCK_DONE)))
+		counters->bytes_received--;
+	BPF_CORE_READ_INTO(&counters->packets_sent, tp, segs_out);
+	BPF_CORE_READ_INTO(&counters->packets_received, tp, segs_in);
+	BPF_CORE_READ_INTO(&counters->retransmits, tp, total_retrans);
+	counters->round_trip_us = BPF_CORE_READ(tp, srtt_us) >> 3; /* in eighths */
+	counters->variance_us = BPF_CORE_READ(tp, mdev_us) >> 2;   /* in quarters */
 }
 
 /*
@@ -138,15 +127,24 @@ static __always_inline void read_counters(__u64 *bytes_sent, __u64 *bytes_receiv
  */
 __noinline int keep_counters(__u64 socket)
 {
-	struct counters counters = {};
+	struct tcp_counters counters = {};
 	struct sock_common *common;
 	struct sock_room room;
 
 	common = read_common(&room, (struct sock *)socket);
-	READ_COUNTERS(&counters, (struct sock *)socket, common);
+	read_counters(&counters, (struct sock *)socket, common);
 	if (bpf_map_update_elem(&kept_counters, &socket, &counters, BPF_ANY))
 		COUNT(untracked_connections);
 	return 0;
+}
+
+/* Counts the retransmits of the handshake apart from the others. */
+static __always_inline void split_retransmits(struct tcp_counters *counters, struct connection *connection)
+{
+	counters->syn_retransmits = counters->retransmits;
+	if (connection->is_established && connection->syn_retransmits < counters->retransmits)
+		counters->syn_retransmits = connection->syn_retransmits;
+	counters->retransmits -= counters->syn_retransmits;
 }
 
 __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
@@ -165,7 +163,8 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 	record.socket = disguised(socket);
 	record.opened_ns = connection->opened_ns;
 	record.event = event;
-	record.network_namespace = disguised(network_namespace(common->skc_net.net));
+	record.network_inode = network_namespace(common->skc_net.net);
+	record.network_namespace = disguised(record.network_inode);
 	record.direction = connection->direction;
 	record.error = error;
 	record.closed_by = connection->closed_by;
@@ -174,17 +173,13 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 	fill_addresses(record.local_address, record.peer_address, common);
 	record.header.time_ns = bpf_ktime_get_boot_ns();
 	if (event == CONNECTION_CLOSED) {
-		struct counters *kept = bpf_map_lookup_elem(&kept_counters, &socket);
+		struct tcp_counters *kept = bpf_map_lookup_elem(&kept_counters, &socket);
 
-		if (kept) {
-			record.bytes_sent = kept->bytes_sent;
-			record.bytes_received = kept->bytes_received;
-			record.retransmits = kept->retransmits;
-			record.round_trip_us = kept->round_trip_us;
-			record.variance_us = kept->variance_us;
-		} else {
-			READ_COUNTERS(&record, sk, common);
-		}
+		if (kept)
+			record.counters = *kept;
+		else
+			read_counters(&record.counters, sk, common);
+		split_retransmits(&record.counters, connection);
 	}
 	emit(&record, sizeof(record), RECORD_CONNECTION);
 	return 0;
@@ -341,6 +336,7 @@ static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int 
 		return 0;
 	if (new_state == TCP_ESTABLISHED) {
 		connection->is_established = 1;
+		connection->syn_retransmits = BPF_CORE_READ((struct tcp_sock *)sk, total_retrans);
 		return emit_connection(key, CONNECTION_ESTABLISHED, 0);
 	}
 	if (old_state == TCP_ESTABLISHED)

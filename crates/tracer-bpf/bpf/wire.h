@@ -161,20 +161,29 @@ struct exit_record {
 	__u32 is_status_withheld; /* 1: the restricted user must not know status and is_oom_victim */
 };
 
+/* Of the whole life of a TCP connection. */
+struct tcp_counters {
+	__u64 bytes_sent; /* payload */
+	__u64 bytes_received;
+	__u32 packets_sent; /* segments */
+	__u32 packets_received;
+	__u32 syn_retransmits; /* segments of the handshake */
+	__u32 retransmits;     /* other segments */
+	__u32 round_trip_us;   /* smoothed */
+	__u32 variance_us;     /* of that */
+};
+
 struct connection_record {
 	struct record_header header; /* process: the owner */
 	__u64 socket;		     /* made from its address; with opened_ns it identifies the connection */
 	__u64 opened_ns;
-	__u64 bytes_sent; /* this and the next four are set when it is closed, otherwise 0 */
-	__u64 bytes_received;
-	__u32 retransmits;   /* segments */
-	__u32 round_trip_us; /* smoothed */
-	__u32 variance_us;   /* of that */
+	struct tcp_counters counters; /* set when it is closed, otherwise 0 */
 	__u32 event;
 	__u32 direction;
 	__u32 error;		 /* errno, 0 for none */
 	__u32 closed_by;	 /* the side whose FIN or RST came first */
 	__u32 network_namespace; /* in disguise: equal if it is the same */
+	__u32 network_inode;	 /* of that namespace */
 	__u32 reserved;
 	__u16 local_port;	/* host order */
 	__u16 peer_port;	/* host order */

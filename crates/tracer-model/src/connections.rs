@@ -1,13 +1,12 @@
 //! TCP connections: from the first event of one to its span.
 
-use std::sync::Arc;
-
 use crate::{
     emit::{Draft, Emitter},
     event::{Change, Connection, ConnectionId, Direction},
     id::SpanId,
-    peers::{Ends, Owner, Pairs},
-    span::{ConnectionSpan, Subject, UserAttributes},
+    owner::Owner,
+    peers::{Ends, Pairs},
+    span::{ConnectionSpan, Subject},
     table::{Live, Table},
     time::Ktime,
 };
@@ -22,12 +21,9 @@ pub(crate) struct Connections {
 #[derive(Debug)]
 struct LiveConnection {
     span_id: SpanId,
-    owner_id: SpanId,
+    owner: Owner,
     /// The span of the other end, if a process of the tree owns it.
     other_end: Option<SpanId>,
-    /// The name by which the owner found the peer's address.
-    host: Option<Arc<str>>,
-    attributes: UserAttributes,
     start: Ktime,
     established: Option<Ktime>,
     is_repaired: bool,
@@ -56,15 +52,14 @@ impl Connections {
         if self.table.has_ended(id) {
             return;
         }
-        if !self.has(id) {
-            self.table.insert(id, LiveConnection::new(id, at, change, emitter.new_id(), &owner, latest));
-        }
-        let Some(connection) = self.table.get_mut(id) else { return };
-        // A dead owner that is forgotten is still the owner.
-        if owner.is_known {
-            (connection.owner_id, connection.attributes) = (owner.span_id, owner.attributes);
-        }
-        connection.update(latest);
+        let connection = match self.table.get_mut(id) {
+            Some(connection) => {
+                connection.owner.update(owner);
+                connection.update(latest);
+                connection
+            }
+            None => self.table.insert(id, LiveConnection::new(id, at, change, emitter.new_id(), owner, latest)),
+        };
         let ends = connection.ends();
         match change {
             Change::Opened | Change::Owned => {}
@@ -104,19 +99,17 @@ impl Connections {
 
 impl LiveConnection {
     /// A connection whose first event is `change`. If earlier events should exist, they were lost.
-    fn new(id: ConnectionId, at: Ktime, change: Change, span_id: SpanId, owner: &Owner, latest: Connection) -> Self {
+    fn new(id: ConnectionId, at: Ktime, change: Change, span_id: SpanId, owner: Owner, latest: Connection) -> Self {
         use Direction::{Accept, Connect};
         let is_first = matches!((latest.direction, change), (Connect, Change::Opened) | (Accept, Change::Established));
         Self {
             span_id,
-            owner_id: owner.span_id,
             other_end: None,
-            attributes: Arc::clone(&owner.attributes),
-            host: owner.host.clone().filter(|_| latest.direction == Connect),
             // An accepted connection starts when it is established. The kernel knows it one round trip earlier.
             start: if change == Change::Established && latest.direction == Accept { at } else { id.opened },
             established: None,
             is_repaired: !is_first || !owner.is_known,
+            owner: Owner { host: owner.host.filter(|_| latest.direction == Connect), ..owner },
             latest,
         }
     }
@@ -135,16 +128,17 @@ impl LiveConnection {
 
     fn end(self, emitter: &mut Emitter, at: Ktime, is_unfinished: bool) {
         let established = self.established.map(|at| emitter.anchor.wall_time(at.max(self.start)));
-        let span = ConnectionSpan { connection: self.latest, established, host: self.host };
+        let span = ConnectionSpan { connection: self.latest, established, host: self.owner.host };
         emitter.emit(Draft {
             span_id: self.span_id,
-            parent_id: Some(self.owner_id),
+            parent_id: Some(self.owner.span_id),
             links: emitter.links_to(self.other_end),
             start: self.start,
             end: at,
             is_unfinished,
             is_repaired: self.is_repaired,
-            attributes: self.attributes,
+            owner: Some(self.owner.process),
+            attributes: self.owner.attributes,
             subject: Subject::Connection(Box::new(span)),
         });
     }

@@ -6,7 +6,8 @@ use crate::{
     calls::{Call, CallCounts},
     context::SpanContext,
     id::{IdGenerator, SpanId, TraceId},
-    span::{Span, Subject, UserAttributes},
+    owner::Owner,
+    span::{OwnerProcess, Span, Subject, UserAttributes},
     time::{Anchor, Ktime},
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct Draft {
     pub(crate) end: Ktime,
     pub(crate) is_unfinished: bool,
     pub(crate) is_repaired: bool,
+    /// The process that it belongs to, if it is not the span of a process.
+    pub(crate) owner: Option<OwnerProcess>,
     /// The user's attributes of its process.
     pub(crate) attributes: UserAttributes,
     pub(crate) subject: Subject,
@@ -69,6 +72,7 @@ impl Emitter {
             end: self.anchor.wall_time(draft.end.max(draft.start)),
             is_unfinished: draft.is_unfinished,
             is_repaired: draft.is_repaired,
+            owner: draft.owner,
             attributes: draft.attributes,
             subject: draft.subject,
         }
@@ -87,24 +91,19 @@ impl Emitter {
         self.spans.push_back(span);
     }
 
-    /// Adds the span of a call, which is a moment. `is_known`: its process is known, and not only the root.
-    pub(crate) fn emit_call(
-        &mut self,
-        at: Ktime,
-        (parent_id, is_known): (SpanId, bool),
-        attributes: UserAttributes,
-        call: Call,
-    ) {
+    /// Adds the span of a call, which is a moment.
+    pub(crate) fn emit_call(&mut self, at: Ktime, owner: Owner, call: Call) {
         let span_id = self.new_id();
         self.emit(Draft {
             span_id,
-            parent_id: Some(parent_id),
+            parent_id: Some(owner.span_id),
             links: Vec::new(),
             start: at,
             end: at,
             is_unfinished: false,
-            is_repaired: !is_known,
-            attributes,
+            is_repaired: !owner.is_known,
+            owner: Some(owner.process),
+            attributes: owner.attributes,
             subject: Subject::Call(call),
         });
     }

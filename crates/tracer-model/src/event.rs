@@ -379,12 +379,20 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// A number for the network namespace of the owner's end. It only says whether two namespaces are the same.
     pub network_namespace: u32,
+    /// Inode number of that namespace, as in /proc/PID/ns. In the span, it is 0 if the root began in it.
+    pub network_inode: u32,
     /// Payload bytes that the owner wrote.
     pub bytes_sent: u64,
     /// Payload bytes that came in.
     pub bytes_received: u64,
-    /// Number of segments that were sent again.
+    /// Number of segments that the kernel sent, without the SYN-ACK of an accepted connection.
+    pub packets_sent: u32,
+    /// Number of segments that came in.
+    pub packets_received: u32,
+    /// Number of segments that were sent again after the handshake.
     pub retransmits: u32,
+    /// Number of times that the kernel sent the SYN again, or the SYN-ACK of an accepted connection.
+    pub syn_retransmits: u32,
     /// Smoothed round-trip time in microseconds. It is 0 before the first measurement.
     pub round_trip_us: u32,
     /// Variation of the round-trip time in microseconds: RTTVAR of RFC 6298.

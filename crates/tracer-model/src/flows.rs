@@ -1,13 +1,12 @@
 //! UDP flows: from the first datagram of one to its span.
 
-use std::sync::Arc;
-
 use crate::{
     emit::{Draft, Emitter},
     event::{Flow, FlowId},
     id::SpanId,
-    peers::{Ends, Owner, Pairs},
-    span::{FlowSpan, Subject, UserAttributes},
+    owner::Owner,
+    peers::{Ends, Pairs},
+    span::{FlowSpan, Subject},
     table::{Live, Table},
     time::Ktime,
 };
@@ -21,12 +20,9 @@ pub(crate) struct Flows {
 #[derive(Debug)]
 struct LiveFlow {
     span_id: SpanId,
-    owner_id: SpanId,
+    owner: Owner,
     /// The span of the other end, if a process of the tree owns it.
     other_end: Option<SpanId>,
-    /// The name by which the owner found the peer's address.
-    host: Option<Arc<str>>,
-    attributes: UserAttributes,
     /// When the last datagram passed.
     last: Ktime,
     is_repaired: bool,
@@ -67,9 +63,8 @@ impl Flows {
     }
 
     fn begin(&mut self, span_id: SpanId, last: Ktime, id: FlowId, owner: Owner, latest: Flow) {
-        let Owner { span_id: owner_id, is_known, attributes, host } = owner;
-        let mut flow =
-            LiveFlow { span_id, owner_id, other_end: None, host, attributes, last, is_repaired: !is_known, latest };
+        let is_repaired = !owner.is_known;
+        let mut flow = LiveFlow { span_id, owner, other_end: None, last, is_repaired, latest };
         // A flow between two processes of the tree has two spans. They link to each other.
         if let Some(other) = self.pairs.join(flow.ends(), id).and_then(|other| self.table.get_mut(other)) {
             other.other_end = Some(span_id);
@@ -95,14 +90,15 @@ impl LiveFlow {
     fn end(self, emitter: &mut Emitter, is_unfinished: bool) {
         emitter.emit(Draft {
             span_id: self.span_id,
-            parent_id: Some(self.owner_id),
+            parent_id: Some(self.owner.span_id),
             links: emitter.links_to(self.other_end),
             start: self.latest.opened,
             end: self.last,
             is_unfinished,
             is_repaired: self.is_repaired,
-            attributes: self.attributes,
-            subject: Subject::Flow(Box::new(FlowSpan { flow: self.latest, host: self.host })),
+            owner: Some(self.owner.process),
+            attributes: self.owner.attributes,
+            subject: Subject::Flow(Box::new(FlowSpan { flow: self.latest, host: self.owner.host })),
         });
     }
 }

@@ -115,6 +115,12 @@ impl Images {
         }
     }
 
+    /// This network namespace, or 0 if the root began in it.
+    pub(crate) fn foreign_network(&self, namespace: u32) -> u32 {
+        let is_root = |root: Namespaces| root.network == namespace;
+        if self.root_namespaces.is_none_or(is_root) { 0 } else { namespace }
+    }
+
     /// An image without a control group is in that of the root.
     fn add_cgroup(&mut self, image: &mut Arc<Image>, is_root: bool) {
         let (cgroup, cgroup_v1) = (image.cgroup.as_ref(), image.cgroup_v1.as_ref());

@@ -59,6 +59,7 @@ mod id;
 mod image;
 mod lookups;
 pub mod losses;
+mod owner;
 mod peers;
 mod process;
 mod processes;

@@ -11,9 +11,9 @@ use crate::{
     dns::{Answer, Message},
     emit::{Draft, Emitter},
     event::{Identity, Transport},
-    id::SpanId,
+    owner::Owner,
     recent::Recent,
-    span::{LookupSpan, Reply, Subject, UserAttributes},
+    span::{LookupSpan, Reply, Subject},
     time::Ktime,
 };
 
@@ -147,18 +147,19 @@ impl Lookups {
 }
 
 impl Lookup {
-    /// Emits the span. `is_known`: the process that asked is known, and not only the root.
-    pub(crate) fn end(self, emitter: &mut Emitter, (parent_id, is_known): (SpanId, bool), attributes: UserAttributes) {
+    /// Emits the span. The owner is the process that asked.
+    pub(crate) fn end(self, emitter: &mut Emitter, owner: Owner) {
         let span_id = emitter.new_id();
         emitter.emit(Draft {
             span_id,
-            parent_id: Some(parent_id),
+            parent_id: Some(owner.span_id),
             links: Vec::new(),
             start: self.start,
             end: self.end,
             is_unfinished: false,
-            is_repaired: !is_known,
-            attributes,
+            is_repaired: !owner.is_known,
+            owner: Some(owner.process),
+            attributes: owner.attributes,
             subject: Subject::Lookup(Box::new(self.span)),
         });
     }

@@ -1,23 +1,8 @@
-//! The facts that connections and flows share: their owner, their two ends, and the span at the other end.
+//! The facts that connections and flows share: their two ends, and the span at the other end.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use hashbrown::HashMap;
-
-use crate::{id::SpanId, span::UserAttributes};
-
-/// The process that owns a connection or a flow.
-#[derive(Clone, Debug)]
-pub(crate) struct Owner {
-    /// Its span.
-    pub(crate) span_id: SpanId,
-    /// `false`: the process is not known, and the span is the root's.
-    pub(crate) is_known: bool,
-    /// The user's attributes for its connections and flows.
-    pub(crate) attributes: UserAttributes,
-    /// The name by which it found the peer's address.
-    pub(crate) host: Option<Arc<str>>,
-}
 
 /// The two ends of a connection, as one of the two processes sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -226,6 +226,7 @@ impl Process {
             end,
             is_unfinished,
             is_repaired: self.is_repaired,
+            owner: None,
             attributes: Arc::clone(&self.attributes),
             subject: Subject::Process(Box::new(ProcessSpan {
                 pid: tgid,

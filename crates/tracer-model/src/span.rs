@@ -31,10 +31,21 @@ pub struct Span {
     pub is_unfinished: bool,
     /// Some of its events were lost. The facts come from later ones.
     pub is_repaired: bool,
+    /// The process that it belongs to. `None`: it is the span of a process.
+    pub owner: Option<OwnerProcess>,
     /// The user's attributes of its process.
     pub attributes: UserAttributes,
     /// Its subject.
     pub subject: Subject,
+}
+
+/// The process that a connection, a flow, a lookup or a call belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerProcess {
+    /// Thread group id in the initial pid namespace.
+    pub pid: u32,
+    /// Its last image while it owned the subject. `None` if it is not known.
+    pub image: Option<Arc<Image>>,
 }
 
 /// The subject of a span.

@@ -44,8 +44,8 @@ impl<K: Copy + Eq + Hash + Ord, L: Live> Table<K, L> {
         self.get(key).map(Live::span_id).or_else(|| self.ended.get(&key).copied())
     }
 
-    pub(crate) fn insert(&mut self, key: K, subject: L) {
-        self.live.insert(key, subject);
+    pub(crate) fn insert(&mut self, key: K, subject: L) -> &mut L {
+        self.live.entry(key).insert(subject).into_mut()
     }
 
     /// Removes a subject that ends. The table keeps the id of its span.

@@ -6,7 +6,7 @@ use crate::{
     audit::Audit,
     connections::Connections,
     emit::Emitter,
-    event::{Event, Identity, Usage},
+    event::{Connection, Event, Identity, Usage},
     expression::{Attributes, Failure},
     flows::Flows,
     hosts::Hosts,
@@ -14,12 +14,12 @@ use crate::{
     image::{Accounts, Images},
     lookups::{Lookup, Lookups},
     losses::Losses,
-    peers::Owner,
+    owner::Owner,
     process::Death,
     processes::Processes,
     redact::Policy,
     source::Description,
-    span::{Certificate, Span, UserAttributes},
+    span::{Certificate, OwnerProcess, Span},
     time::{Anchor, Ktime},
 };
 
@@ -123,8 +123,8 @@ impl Tracer {
             }
             Event::Call { at, process, parent, call } => {
                 self.processes.ensure(emitter, process, parent);
-                let attributes = self.attributes_of(process);
-                self.emitter.emit_call(at, self.processes.span_of(process), attributes, call);
+                let owner = self.owner(process, None);
+                self.emitter.emit_call(at, owner, call);
             }
             Event::Exit { at, process, parent, status, is_oom_victim, usage } => {
                 if self.processes.ensure(emitter, process, parent) {
@@ -139,11 +139,14 @@ impl Tracer {
                 self.end_lookups(over);
             }
             Event::Connection { at, id, owner, change, connection } => {
-                let owner = self.owner(owner, connection.peer.ip(), !self.connections.has(id));
+                // Only a new connection needs the name of its peer.
+                let owner = self.owner(owner, Some(connection.peer.ip()).filter(|_| !self.connections.has(id)));
+                let network_inode = self.images.foreign_network(connection.network_inode);
+                let connection = Connection { network_inode, ..connection };
                 self.connections.handle(&mut self.emitter, at, id, owner, change, connection);
             }
             Event::Flow { at, id, owner, is_over, flow } => {
-                let owner = self.owner(owner, flow.peer.ip(), !self.flows.has(id));
+                let owner = self.owner(owner, Some(flow.peer.ip()).filter(|_| !self.flows.has(id)));
                 self.flows.handle(&mut self.emitter, at, id, owner, is_over, flow);
             }
         }
@@ -221,26 +224,24 @@ impl Tracer {
 
     fn end_lookups(&mut self, lookups: impl IntoIterator<Item = Lookup>) {
         for lookup in lookups {
-            let parent = self.processes.span_of(lookup.asker);
-            let attributes = self.attributes_of(lookup.asker);
-            lookup.end(&mut self.emitter, parent, attributes);
+            let owner = self.owner(lookup.asker, None);
+            lookup.end(&mut self.emitter, owner);
         }
     }
 
-    /// The user's attributes for the connections, flows and lookups of a process.
-    fn attributes_of(&self, process: Identity) -> UserAttributes {
-        // Usually there are none, and then no process is looked up.
-        if !self.images.attributes_are_on_all_spans() {
-            return UserAttributes::default();
-        }
-        self.processes.get(process).map(|process| Arc::clone(&process.attributes)).unwrap_or_default()
-    }
-
-    /// The owner of a connection or a flow. Only a new one needs the name of its peer.
-    fn owner(&self, process: Identity, peer: IpAddr, is_new: bool) -> Owner {
+    /// The owner of a span, and the name by which it found an address.
+    fn owner(&self, process: Identity, address: Option<IpAddr>) -> Owner {
         let (span_id, is_known) = self.processes.span_of(process);
-        let attributes = self.attributes_of(process);
-        Owner { span_id, is_known, attributes, host: if is_new { self.host_of(process, peer) } else { None } }
+        let alive = self.processes.get(process);
+        let attributes = alive.filter(|_| self.images.attributes_are_on_all_spans());
+        Owner {
+            span_id,
+            is_known,
+            is_alive: alive.is_some(),
+            process: OwnerProcess { pid: process.tgid, image: alive.and_then(|process| process.image.clone()) },
+            attributes: attributes.map(|process| Arc::clone(&process.attributes)).unwrap_or_default(),
+            host: address.and_then(|address| self.host_of(process, address)),
+        }
     }
 
     /// The name by which a process found an address: from a name server, or from the hosts file if its arguments have the name.

@@ -667,6 +667,66 @@ fn a_connection_lasts_from_syn_to_close() {
 }
 
 #[test]
+fn a_span_names_the_process_that_it_belongs_to() {
+    let trace = Story::new()
+        .fork(2, 3)
+        .exec_image(3, Image { executable: Some("/usr/bin/curl-real".to_owned()), ..Image::default() })
+        .connection(2, 50, Change::Opened, connect("10.0.0.9:80"))
+        .connection(3, 50, Change::Owned, connect("10.0.0.9:80"))
+        .connection(3, 50, Change::Closed, connect("10.0.0.9:80"))
+        .flow(3, 1, true, flow(60, "10.0.0.1:5", "10.0.0.9:6"))
+        .dns(3, 1, "a.test", None)
+        .dns(3, 1, "a.test", Some("10.0.0.8"))
+        .unix_connect(3, "/run/bus", None)
+        .exit(3, 0)
+        .exit(2, 0)
+        .finish();
+    for name in ["connect 10.0.0.9:80", "udp 10.0.0.9:6", "lookup a.test", "connect /run/bus"] {
+        assert_eq!(trace.attribute(name, "process.pid"), Some(Value::Int(3)), "{name}");
+        assert_eq!(trace.attribute(name, "process.executable.name"), string("curl-real"), "{name}");
+    }
+}
+
+#[test]
+fn a_connection_keeps_the_facts_about_its_dead_owner() {
+    let mut settings = story::settings(&["tool=args[0]"]);
+    settings.attributes = settings.attributes.on_all_spans(true);
+    let trace = Story::of(settings)
+        .root(2)
+        .fork(2, 3)
+        .exec(3, "/bin/curl")
+        .connection(3, 50, Change::Opened, connect("10.0.0.9:80"))
+        .exit(3, 0)
+        .connection(3, 50, Change::Closed, connect("10.0.0.9:80"))
+        .exit(2, 0)
+        .finish();
+    let attribute = |key| trace.attribute("connect 10.0.0.9:80", key);
+    assert_eq!(attribute("process.pid"), Some(Value::Int(3)));
+    assert_eq!(attribute("process.executable.name"), string("curl"));
+    assert_eq!(attribute("tool"), string("/bin/curl"));
+}
+
+#[test]
+fn a_connection_names_a_network_namespace_that_is_not_that_of_the_root() {
+    let image = Image {
+        visibility: Visibility::All,
+        namespaces: Namespaces { mount: 1, pid: 2, network: 3, user: 4 },
+        ..Image::default()
+    };
+    let connection = |network_inode| Connection { network_inode, ..connect("10.0.0.9:80") };
+    for (inode, expected) in [(3, None), (7, Some(Value::Int(7)))] {
+        let trace = Story::without_root(&[])
+            .root(2)
+            .exec_image(2, image.clone())
+            .connection(2, 50, Change::Opened, connection(inode))
+            .connection(2, 50, Change::Closed, connection(inode))
+            .exit(2, 0)
+            .finish();
+        assert_eq!(trace.attribute("connect 10.0.0.9:80", "process_tracer.namespace.network"), expected);
+    }
+}
+
+#[test]
 fn a_failed_connection_has_the_name_of_its_error() {
     for (errno, name) in [(111, "connection_refused"), (110, "timed_out"), (104, "connection_reset"), (5, "errno_5")] {
         let failed = Connection { error: Some(errno), ..connect("[::1]:80") };
@@ -902,6 +962,8 @@ fn a_flow_lasts_from_first_to_last_datagram_and_names_its_peer() {
     let Description { kind, attributes, error, .. } = trace.describe("udp a.test:443");
     assert_eq!((kind, error), (Kind::Client, None));
     let expected: KeyValues = [
+        ("process.pid", 3.into()),
+        ("process.executable.name", "curl".into()),
         ("network.transport", "udp".into()),
         ("network.protocol.name", "quic".into()),
         ("network.type", "ipv4".into()),

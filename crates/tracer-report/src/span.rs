@@ -7,7 +7,7 @@
 //! user's attribute cannot change:
 //!
 //! - The OpenTelemetry span kind says whether it is a process. Processes are INTERNAL, everything else is CLIENT or SERVER.
-//!   Other spans may carry the user's attributes too, but never under a key of ours.
+//!   Other spans may carry the user's attributes too, but never under a key that says what they are.
 //! - The status message says how a process ended. It is no attribute, and no limit cuts it.
 //! - Keys that begin with `process_tracer.` are reserved: the command line refuses them. Older versions did not. So the root
 //!   span must also lack a parent or carry the tracer's version, and a complete trace must not list any loss.
@@ -581,6 +581,7 @@ mod tests {
             end: start + Duration::from_nanos(5),
             is_unfinished: false,
             is_repaired: true,
+            owner: None,
             attributes: [].into(),
             subject,
         }

@@ -339,6 +339,7 @@ fn connection(record: &wire::ConnectionRecord) -> Result<Event, DecodeError> {
         wire::CLOSED_BY_PEER => Some(End::Remote),
         value => return Err(DecodeError::Field { field: "closed_by", value }),
     };
+    let counters = &record.counters;
     Ok(Event::Connection {
         at: Ktime(record.header.time_ns),
         id: ConnectionId { socket: record.socket, opened: Ktime(record.opened_ns) },
@@ -349,11 +350,15 @@ fn connection(record: &wire::ConnectionRecord) -> Result<Event, DecodeError> {
             local: address(record.local_address, record.local_port),
             peer: address(record.peer_address, record.peer_port),
             network_namespace: record.network_namespace,
-            bytes_sent: record.bytes_sent,
-            bytes_received: record.bytes_received,
-            retransmits: record.retransmits,
-            round_trip_us: record.round_trip_us,
-            round_trip_variance_us: record.variance_us,
+            network_inode: record.network_inode,
+            bytes_sent: counters.bytes_sent,
+            bytes_received: counters.bytes_received,
+            packets_sent: counters.packets_sent,
+            packets_received: counters.packets_received,
+            retransmits: counters.retransmits,
+            syn_retransmits: counters.syn_retransmits,
+            round_trip_us: counters.round_trip_us,
+            round_trip_variance_us: counters.variance_us,
             error,
             closed_by,
         },
@@ -487,10 +492,11 @@ mod tests {
     }
 
     fn connection(event: u32, direction: u32, error: u32) -> Bytes {
-        let record = Bytes::record(4).u64(0xffff_8880).u64(1500).u64(10).u64(20).u32(1).u32(250).u32(50);
+        let record = Bytes::record(4).u64(0xffff_8880).u64(1500).u64(10).u64(20).u32(6).u32(5).u32(2).u32(1).u32(250);
         let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
         let v6 = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-        record.u32(event).u32(direction).u32(error).u32(2).u32(99).u32(0).u16(40000).u16(443).raw(&mapped).raw(&v6)
+        let record = record.u32(50).u32(event).u32(direction).u32(error).u32(2).u32(99).u32(98).u32(0);
+        record.u16(40000).u16(443).raw(&mapped).raw(&v6)
     }
 
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -658,9 +664,13 @@ mod tests {
                 local: "127.0.0.1:40000".parse().unwrap(),
                 peer: "[fe80::1]:443".parse().unwrap(),
                 network_namespace: 99,
+                network_inode: 98,
                 bytes_sent: 10,
                 bytes_received: 20,
+                packets_sent: 6,
+                packets_received: 5,
                 retransmits: 1,
+                syn_retransmits: 2,
                 round_trip_us: 250,
                 round_trip_variance_us: 50,
                 error: Some(104),

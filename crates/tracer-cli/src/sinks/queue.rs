@@ -298,6 +298,7 @@ pub(super) mod tests {
             end: SystemTime::UNIX_EPOCH,
             is_unfinished: false,
             is_repaired: false,
+            owner: None,
             attributes: [].into(),
             subject: Subject::Process(Box::new(process)),
         }

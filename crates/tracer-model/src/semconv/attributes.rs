@@ -4,7 +4,7 @@ use super::{
     any::ANY,
     event::EventRef,
     network::NETWORK,
-    process::PROCESS,
+    process::{OWNER, PROCESS},
     root::{ROOT, calls, losses},
     row::{Attribute, Row},
     value::ValueRef,
@@ -17,8 +17,9 @@ use crate::{
 
 /// All attributes, except those of the user.
 pub const ATTRIBUTES: &[Attribute] = &{
-    const TABLES: [&[Row]; 4] = [PROCESS, NETWORK, ROOT, ANY];
-    const COUNT: usize = PROCESS.len() + NETWORK.len() + ROOT.len() + ANY.len() + CALL_COUNTS.len() + LOSSES.len();
+    const TABLES: [&[Row]; 5] = [OWNER, PROCESS, NETWORK, ROOT, ANY];
+    const ROWS: usize = OWNER.len() + PROCESS.len() + NETWORK.len() + ROOT.len() + ANY.len();
+    const COUNT: usize = ROWS + CALL_COUNTS.len() + LOSSES.len();
     let mut all = [PROCESS[0].attribute; COUNT];
     let (mut index, mut table) = (0, 0);
     while table < TABLES.len() {
@@ -51,8 +52,8 @@ const fn of_loss(loss: &Loss) -> Attribute {
     Attribute { key, on: "root", kind: "int", unit: "", source, example, meaning }
 }
 
-/// The attributes of a span. The user's own attributes come last. On a process, they replace ours that have the same key. On
-/// other spans, they have no key of ours, because our keys say what kind of span it is.
+/// The attributes of a span. The user's own attributes come last. They replace ours that describe the process and have the
+/// same key. On other spans, they do not replace the keys that say what kind of span it is.
 ///
 /// Each attribute borrows from the span, so that an encoder can write it where it belongs in one pass.
 ///
@@ -74,6 +75,7 @@ const fn of_loss(loss: &Loss) -> Attribute {
 ///     end: SystemTime::UNIX_EPOCH,
 ///     is_unfinished: false,
 ///     is_repaired: false,
+///     owner: None,
 ///     attributes: [].into(),
 ///     subject: Subject::Call(UnixConnectSpan { path: "/run/bus".to_owned(), error: None }.into()),
 /// };
@@ -92,7 +94,7 @@ pub fn attributes(span: &Span) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
     let int = |count: u64| ValueRef::Int(count.try_into().unwrap_or(i64::MAX));
     let calls = calls(span).map(move |(row, count)| (row.key, int(count)));
     let losses = losses(span).map(move |(loss, count)| (loss.key, int(count)));
-    let ours = of_rows(rows).chain(of_rows(root)).chain(calls).chain(losses).chain(of_rows(ANY));
+    let ours = of_rows(OWNER).chain(of_rows(rows)).chain(of_rows(root)).chain(calls).chain(losses).chain(of_rows(ANY));
     ours.filter(move |(key, _)| own().all(|(name, _)| name != key))
         .chain(own().map(|(name, value)| (name.as_str(), value.into())))
 }

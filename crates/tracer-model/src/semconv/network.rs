@@ -61,9 +61,18 @@ rows! {
     BYTES_RECEIVED = "process_tracer.tcp.bytes_received", "connection", "int", "By", "tcp_sock.bytes_received", "20480",
         "payload that came in",
         span closed |connection| connection.bytes_received;
+    PACKETS_SENT = "process_tracer.tcp.packets_sent", "connection", "int", "", "tcp_sock.segs_out", "6",
+        "number of segments sent before the owner closed it, without the SYN-ACK of an accepted connection",
+        span closed |connection| connection.packets_sent;
+    PACKETS_RECEIVED = "process_tracer.tcp.packets_received", "connection", "int", "", "tcp_sock.segs_in", "5",
+        "number of segments that came in before the owner closed it",
+        span closed |connection| connection.packets_received;
     RETRANSMITS = "process_tracer.tcp.retransmits", "connection", "int", "", "tcp_sock.total_retrans", "1",
-        "number of segments that were sent again",
+        "number of segments that were sent again after the handshake",
         span closed |connection| connection.retransmits;
+    SYN_RETRANSMITS = "process_tracer.tcp.syn_retransmits", "connection", "int", "", "tcp_sock.total_retrans", "2",
+        "number of times that the SYN was sent again, or the SYN-ACK of an accepted connection",
+        span closed |connection| connection.syn_retransmits;
     ROUND_TRIP_TIME = "process_tracer.tcp.round_trip_time", "connection", "double", "s", "tcp_sock.srtt_us", "0.0123",
         "smoothed round-trip time",
         span measured |connection| f64::from(connection.round_trip_us) / 1e6;

@@ -1,4 +1,5 @@
-//! The attributes of processes, and of the exec events on their spans.
+//! The attributes of processes, and of the exec events on their spans. Those of [`OWNER`] are also on the spans that belong
+//! to a process.
 
 use std::time::SystemTime;
 
@@ -11,16 +12,27 @@ use super::{
 use crate::{
     cgroup::{container_id, pod_uid},
     event::{ExitStatus, Image, Strings, Usage, base_name},
-    span::{ProcessSpan, Span},
+    span::{ProcessSpan, Span, Subject},
 };
 
 // Key, place, type, unit, source, example, meaning, value.
 rows! {
+    OWNER:
+
+    PROCESS_PID = "process.pid", "any", "int", "", "task_struct.tgid", "4242",
+        "thread group id of the process in the initial pid namespace; on other spans, of the process that they belong to",
+        span pid |pid| pid;
+    PROCESS_EXECUTABLE_NAME = "process.executable.name", "any", "string", "", "mm_struct.exe_file", "dash",
+        "base name of the mapped file, for example `dash` if the command was `sh`; on other spans, of the process that they belong to",
+        span owner_image |image| image.executable.as_deref().map(base_name);
+    NAMESPACE_NETWORK = "process_tracer.namespace.network", "process, connection", "int", "", "nsproxy.net_ns, sock_common.skc_net", "4026532775",
+        "inode number of the network namespace of the connection, or of the process at exec, if the root did not begin in it",
+        span network_namespace |inode| positive(inode);
+}
+
+rows! {
     PROCESS:
 
-    PROCESS_PID = "process.pid", "process", "int", "", "task_struct.tgid", "4242",
-        "thread group id in the initial pid namespace",
-        span process |process| process.pid;
     PROCESS_PARENT_PID = "process.parent_pid", "process", "int", "", "task_struct.tgid of the forking process", "4241",
         "process id of the process that forked it",
         span process |process| process.parent_pid;
@@ -30,9 +42,6 @@ rows! {
     FORK = "process_tracer.fork", "process", "boolean", "", "no sched_process_exec", "true",
         "`true`: the process never called exec",
         span process |process| process.is_fork.then_some(true);
-    PROCESS_EXECUTABLE_NAME = "process.executable.name", "process", "string", "", "mm_struct.exe_file", "dash",
-        "base name of the mapped file, for example `dash` if the command was `sh`",
-        span image |image| image.executable.as_deref().map(base_name);
     PROCESS_EXECUTABLE_PATH = "process.executable.path", "process, exec event", "string", "", "mm_struct.exe_file", "/usr/bin/dash",
         "absolute path of the mapped file",
         span image |image| image.executable.as_deref(),
@@ -87,9 +96,6 @@ rows! {
     NAMESPACE_PID = "process_tracer.namespace.pid", "process", "int", "", "pid.numbers", "4026532773",
         "inode number of the pid namespace at exec, if the root did not begin in it",
         span own_image |image| positive(image.namespaces.pid);
-    NAMESPACE_NETWORK = "process_tracer.namespace.network", "process", "int", "", "nsproxy.net_ns", "4026532775",
-        "inode number of the network namespace at exec, if the root did not begin in it",
-        span own_image |image| positive(image.namespaces.network);
     NAMESPACE_USER = "process_tracer.namespace.user", "process", "int", "", "cred.user_ns", "4026532769",
         "inode number of the user namespace at exec, if the root did not begin in it",
         span own_image |image| positive(image.namespaces.user);
@@ -178,6 +184,23 @@ rows! {
 
 fn process(span: &Span) -> Option<&ProcessSpan> {
     span.process()
+}
+
+/// The pid of the process, or of the process that the span belongs to.
+fn pid(span: &Span) -> Option<u32> {
+    process(span).map(|process| process.pid).or_else(|| Some(span.owner.as_ref()?.pid))
+}
+
+/// The image of that process.
+fn owner_image(span: &Span) -> Option<&Image> {
+    image(span).or_else(|| span.owner.as_ref()?.image.as_deref())
+}
+
+fn network_namespace(span: &Span) -> Option<u32> {
+    match &span.subject {
+        Subject::Connection(subject) => Some(subject.connection.network_inode),
+        _ => Some(own_image(span)?.namespaces.network),
+    }
 }
 
 fn start(span: &Span) -> Option<SystemTime> {

@@ -77,8 +77,13 @@ impl Story {
     }
 
     pub fn without_root(attributes: &[&str]) -> Self {
+        Self::of(settings(attributes))
+    }
+
+    /// A history with these settings. It begins with no process.
+    pub fn of(settings: Settings) -> Self {
         Self {
-            tracer: tracer(attributes),
+            tracer: Tracer::new(settings),
             now: 0,
             starts: BTreeMap::new(),
             parents: BTreeMap::new(),
@@ -293,7 +298,11 @@ pub fn connect(peer: &str) -> Connection {
         network_namespace: 1,
         bytes_sent: 1,
         bytes_received: 2,
+        network_inode: 0,
+        packets_sent: 6,
+        packets_received: 5,
         retransmits: 3,
+        syn_retransmits: 0,
         round_trip_us: 4,
         round_trip_variance_us: 2,
         closed_by: None,
