@@ -111,7 +111,7 @@ impl Trace {
         let ids: HashMap<&str, &Span> = self.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
         assert_eq!(ids.len(), self.spans.len(), "span ids recur");
         for span in &self.spans {
-            assert!(span.end >= span.start, "{span:#?} ends before it starts");
+            assert!(span.end > span.start, "{span:#?} does not end after it starts");
             assert_eq!(span.trace_id, root.trace_id);
             if span.span_id != root.span_id {
                 // If its environment puts a process below another program's span, the process names the one that forked it.

@@ -25,7 +25,7 @@ pub struct Span {
     pub links: Vec<SpanContext>,
     /// Time at which it began.
     pub start: SystemTime,
-    /// Time at which it ended. It is never before `start`.
+    /// Time at which it ended. It is always after `start`.
     pub end: SystemTime,
     /// It was still alive when the trace ended.
     pub is_unfinished: bool,

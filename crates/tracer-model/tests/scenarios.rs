@@ -3,7 +3,10 @@
 
 mod story;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use story::{CALLER_SPAN, ROOT_SPAN, Story, accept, connect, flow, ns, string};
 use tracer_model::{
@@ -908,18 +911,19 @@ fn a_flow_lasts_from_first_to_last_datagram_and_names_its_peer() {
     let other = "udp [fe80::2]:6000";
     assert_eq!(trace.attribute(other, "network.protocol.name"), None);
     assert_eq!(trace.attribute(other, "server.address"), string("fe80::2"));
-    assert_eq!(ns(trace.span(other).end), 80);
+    assert_eq!(ns(trace.span(other).end), 81, "a single datagram lasts a nanosecond");
     assert_eq!(trace.attribute("sh", "process_tracer.flows"), Some(Value::Int(2)));
     assert_eq!(trace.attribute("sh", "process_tracer.connections"), Some(Value::Int(0)));
 }
 
 #[test]
-fn a_unix_connect_is_a_span_without_duration() {
+fn a_unix_connect_is_a_span_of_one_nanosecond() {
     let story = Story::new().fork(2, 3).exec(3, "/bin/x").unix_connect(3, "/run/a.sock", None);
     let trace = story.unix_connect(3, "@b", Some(111)).exit(3, 0).exit(2, 0).finish();
     assert_eq!(trace.tree(), "sh exit=0\n└─ x exit=0\n   ├─ connect /run/a.sock\n   └─ connect @b errno=111");
     let span = trace.span("connect /run/a.sock");
-    assert_eq!((span.start, trace.describe("connect /run/a.sock").kind), (span.end, Kind::Client));
+    assert_eq!(span.end, span.start + Duration::from_nanos(1));
+    assert_eq!(trace.describe("connect /run/a.sock").kind, Kind::Client);
     assert_eq!(trace.attribute("connect @b", "network.transport"), string("unix"));
     assert_eq!(trace.attribute("connect @b", "network.peer.address"), string("@b"));
     assert_eq!(trace.attribute("connect @b", "error.type"), string("connection_refused"));
