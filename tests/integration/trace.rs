@@ -42,6 +42,19 @@ pub const STATUS_ERROR: u64 = 2;
 pub const KIND_CLIENT: u64 = 3;
 pub const KIND_SERVER: u64 = 2;
 
+/// A port in the name of a span. An ephemeral one is left out.
+pub fn port_in_name(port: &str) -> String {
+    if port.parse::<u16>().unwrap() < 32_768 { format!(":{port}") } else { String::new() }
+}
+
+/// An end in the name of a span.
+pub fn end_in_name(address: &str, port: &str) -> String {
+    match port_in_name(port) {
+        none if none.is_empty() => address.trim_matches(['[', ']']).to_owned(),
+        port => format!("{address}{port}"),
+    }
+}
+
 impl Trace {
     pub fn read(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap();

@@ -931,6 +931,63 @@ fn a_unix_connect_is_a_span_of_one_nanosecond() {
 }
 
 #[test]
+fn a_span_name_has_no_ephemeral_port() {
+    let mut story = Story::new();
+    for (number, connection, change) in [
+        (20, connect("10.0.0.9:443"), Change::Opened),
+        (21, connect("10.0.0.9:32767"), Change::Opened),
+        (22, connect("10.0.0.9:32768"), Change::Opened),
+        (23, connect("10.0.0.7:54581"), Change::Opened),
+        (24, connect("[::1]:65535"), Change::Opened),
+        (25, accept("10.0.0.1:8080"), Change::Established),
+        (26, accept("10.0.0.1:54581"), Change::Established),
+    ] {
+        story = story.connection(2, number, change, connection);
+    }
+    let trace = story
+        .flow(2, 0, true, flow(80, "10.0.0.1:4000", "10.0.0.9:4433"))
+        .flow(2, 1, true, flow(90, "10.0.0.1:4000", "10.0.0.9:40000"))
+        .exit(2, 0)
+        .finish();
+    let mut names: Vec<_> = trace.spans.iter().map(|span| span.name().into_owned()).collect();
+    names.sort();
+    let expected = [
+        "accept",
+        "accept :8080",
+        "connect 10.0.0.7",
+        "connect 10.0.0.9",
+        "connect 10.0.0.9:32767",
+        "connect 10.0.0.9:443",
+        "connect ::1",
+        "sh",
+        "udp 10.0.0.9",
+        "udp 10.0.0.9:4433",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(trace.attribute("connect 10.0.0.7", "server.port"), Some(Value::Int(54_581)));
+    assert_eq!(trace.attribute("accept", "server.port"), Some(Value::Int(54_581)));
+    assert_eq!(trace.attribute("udp 10.0.0.9", "network.peer.port"), Some(Value::Int(40_000)));
+}
+
+#[test]
+fn the_name_of_a_unix_connect_has_no_temporary_path() {
+    let mut story = Story::new();
+    let paths =
+        ["/run/a.sock", "app.sock", "@name", "/tmp/ssh-x1/agent.7", "/var/tmp/x", "/dev/shm/x", "@/tmp/dbus-x1"];
+    for path in paths {
+        story = story.unix_connect(2, path, None);
+    }
+    let trace = story.exit(2, 0).finish();
+    let names: Vec<_> = trace.spans.iter().map(|span| span.name().into_owned()).collect();
+    let temporary = "connect unix";
+    let expected =
+        ["connect /run/a.sock", "connect app.sock", "connect @name", temporary, temporary, temporary, temporary, "sh"];
+    assert_eq!(names, expected);
+    let attributes = describe(&trace.spans[3]).attributes;
+    assert!(attributes.contains(&("network.peer.address".into(), Value::String(paths[3].to_owned()))));
+}
+
+#[test]
 fn the_two_spans_of_a_flow_link_to_each_other() {
     let (one, other) = ("127.0.0.1:5000", "127.0.0.1:6000");
     let elsewhere = Flow { network_namespace: 2, ..flow(30, other, one) };
