@@ -316,6 +316,29 @@ fn a_collector_asks_for_more_time_than_is_left() {
 }
 
 #[test]
+fn a_collector_gets_no_request_before_the_time_in_retry_after() {
+    // The second date is one of the obsolete forms that a recipient must accept: RFC 9110, section 5.6.7.
+    for header in [
+        "Retry-After: 3600\r\n",
+        "Retry-After: Tue, 31 Dec 2199 23:59:59 GMT\r\n",
+        "Retry-After: Tue Dec 31 23:59:59 2199\r\n",
+    ] {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let collector = Collector::start({
+            let requests = Arc::clone(&requests);
+            move |_, _| {
+                requests.fetch_add(1, Ordering::Relaxed);
+                Deed::Answer("503 Service Unavailable", header, Vec::new())
+            }
+        });
+        // The first request comes after a second, when the command still runs.
+        let delivery = Delivery::run(&collector.endpoint(), &[], LONG);
+        assert_eq!(requests.load(Ordering::Relaxed), 1, "{header}: {}", delivery.stderr);
+        delivery.assert_kept(&Ids::new(), "503 Service Unavailable");
+    }
+}
+
+#[test]
 fn a_collector_is_away_for_twenty_seconds() {
     let started = Instant::now();
     let collector = Collector::start(move |_, _| match started.elapsed().as_secs() {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use tracer_model::{Resource, Span};
 use tracer_otlp::{
     Client, Collector, Encoder, Failure, Protocol, Signal,
-    retry::{self, Pace},
+    retry::{Pace, Retry},
     spool::Spool,
 };
 
@@ -33,6 +33,7 @@ const TOO_LARGE: u32 = 8;
 pub(crate) struct OtlpSink {
     collector: Collector,
     client: Client,
+    retry: Retry,
     encoder: Encoder,
     spool: Spool,
     /// The file of the spool; `None` if nothing is kept.
@@ -56,6 +57,7 @@ impl OtlpSink {
         Ok(Self {
             collector: collector.clone(),
             client: Client::open(collector, console::warn)?,
+            retry: Retry::default(),
             spool: Spool::new(encoder.clone(), {
                 let file = spool_file.clone();
                 Box::new(move || Ok(create(file.as_deref())?))
@@ -91,7 +93,7 @@ impl OtlpSink {
             wait: &|delay| queue.wait(delay, PATIENCE),
             has_patience: &has_patience,
         };
-        match retry::export(&self.client, Signal::Traces, &request, spans.len(), &pace) {
+        match self.retry.export(&self.client, Signal::Traces, &request, spans.len(), &pace) {
             Ok(accepted) => {
                 (self.is_away, self.too_large) = (false, 0);
                 let lost = accepted.rejected;
