@@ -732,6 +732,41 @@ fn send_does_not_change_a_file_that_is_no_trace() {
     assert!(stderr.contains("none.jsonl: No such file"), "{stderr}");
 }
 
+/// A line of logs, one of metrics, and one of a trace between them.
+fn file_of_all_signals(folder: &Path) -> PathBuf {
+    let trace = folder.join("t.jsonl");
+    assert!(process_tracer().arg("-o").arg(&trace).args(["--", "true"]).status().unwrap().success());
+    let all = folder.join("all.jsonl");
+    let logs = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"x"}}]}]}]}"#;
+    let metrics = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"x"}]}]}]}"#;
+    let content = [logs, "\n", &fs::read_to_string(trace).unwrap(), metrics, "\n"].concat();
+    fs::write(&all, content).unwrap();
+    all
+}
+
+#[test]
+fn send_skips_and_counts_lines_of_other_signals() {
+    let folder = TempDir::new().unwrap();
+    let file = file_of_all_signals(folder.path());
+    let before = fs::read_to_string(&file).unwrap();
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let (code, stderr) = send(&file, &collector.endpoint());
+    assert_eq!((code, collector.taken().len(), collector.asked()), (Some(0), 1, 1), "{stderr}");
+    assert!(stderr.contains("2 lines of logs, metrics or profiles are skipped, and the file is kept"), "{stderr}");
+    assert!(stderr.contains("1 spans delivered"), "{stderr}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), before, "the other lines are still there");
+}
+
+#[test]
+fn a_report_skips_and_counts_lines_of_other_signals() {
+    let folder = TempDir::new().unwrap();
+    let file = file_of_all_signals(folder.path());
+    let output = process_tracer().args(["report", "-o", "tree"]).arg(&file).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && stdout.contains("true"), "{stdout}{stderr}");
+    assert!(stderr.contains("2 lines of logs, metrics or profiles are skipped"), "{stderr}");
+}
+
 #[test]
 fn send_delivers_a_file_to_a_real_collector() {
     let rotel = Rotel::start();

@@ -12,6 +12,7 @@ use tracer_otlp::{
     spool::{Delivered, DeliveryError, deliver},
 };
 
+use super::saved;
 use crate::{
     console::{self, Progress},
     sinks::file::Saved,
@@ -37,16 +38,16 @@ pub(crate) fn send(files: &[PathBuf], keep: bool, collector: &Collector) -> Resu
 
 fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) -> Result<()> {
     let endpoint = collector.url(Signal::Traces);
-    let saved = Saved::open(path, !keep)?;
-    if matches!(saved.file.try_lock(), Err(TryLockError::WouldBlock)) {
+    let file = Saved::open(path, !keep)?;
+    if matches!(file.file.try_lock(), Err(TryLockError::WouldBlock)) {
         bail!("a run is still writing it, or another send is on its way; nothing has been sent");
     }
     let mut progress = Progress::default();
-    let sent = deliver(&saved.file, keep, client, PATIENCE, |sent, total| {
+    let sent = deliver(&file.file, keep, client, PATIENCE, |sent, total| {
         progress.show(format_args!("{}: {sent} of {total} bytes sent", path.display()));
     });
     progress.end();
-    let Delivered { spans, accepted } = sent.map_err(|error| match error {
+    let Delivered { spans, accepted, skipped } = sent.map_err(|error| match error {
         DeliveryError::Line(error) => {
             let shown = format!("{error}; nothing has been sent");
             anyhow!(error).context(shown)
@@ -63,8 +64,14 @@ fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) ->
     if rejected > 0 {
         bail!("{rejected} of {spans} spans were rejected by {endpoint}: {reason}; the file is kept");
     }
-    if !keep {
-        saved.delete().context("delivered, but cannot be deleted")?;
+    if skipped > 0 {
+        console::warn(format_args!(
+            "{}: {}, and the file is kept",
+            path.display(),
+            saved::lines_of_other_signals(skipped)
+        ));
+    } else if !keep {
+        file.delete().context("delivered, but cannot be deleted")?;
     }
     console::say(format_args!("{}: {spans} spans delivered to {endpoint}", path.display()));
     Ok(())
