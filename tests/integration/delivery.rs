@@ -30,7 +30,11 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use tempfile::TempDir;
 
-use crate::{harness::process_tracer, rotel::Rotel, trace::Trace};
+use crate::{
+    harness::process_tracer,
+    rotel::{Rotel, wait_until},
+    trace::Trace,
+};
 
 pub type Ids = BTreeSet<String>;
 
@@ -686,6 +690,85 @@ fn the_certificate_counts_spans_lost_before_the_end() {
     trace.assert_sound();
     assert_eq!(trace.root().attribute("process_tracer.complete"), "false");
     assert_eq!(trace.root().attribute("process_tracer.lost.undelivered"), "1");
+}
+
+/// A run that is killed after the collector has got some of its spans. Returns its root span, as the file has it, and the file.
+fn killed_run(collector: &Collector, spool: &Path) -> (crate::trace::Span, PathBuf) {
+    let mut command = process_tracer();
+    command.args(["-o", "otlp", "--endpoint", &collector.endpoint(), "--spool"]).arg(spool);
+    command.args(["--", "sh", "-c", "/bin/true; read line"]).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let before = collector.taken().len();
+    wait_until("the collector has the first span", || collector.taken().len() > before);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let files: Vec<_> = fs::read_dir(spool).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let root = Trace::read(&files[0]).spans.remove(0);
+    (root, files[0].clone())
+}
+
+#[test]
+fn the_next_run_sends_the_root_of_a_run_that_was_killed() {
+    let folder = TempDir::new().unwrap();
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let (root, file) = killed_run(&collector, folder.path());
+    assert_eq!((root.name.as_str(), root.attribute("process_tracer.complete")), ("sh", "false"));
+    assert!(root.attribute("process_tracer.cut_off") == "true" && root.has("process_tracer.unfinished"), "{root:?}");
+    assert!(!root.has("process_tracer.processes") && root.end > root.start, "{root:?}");
+    assert!(!collector.taken().contains(&root.span_id));
+
+    let run = |endpoint: &str| {
+        let mut command = process_tracer();
+        command.args(["-o", "otlp", "--endpoint", endpoint, "--spool"]).arg(folder.path()).args(["--", "true"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let other = Collector::start(|_, _| Deed::Accept);
+    let stderr = run(&other.endpoint());
+    assert!(file.exists() && other.taken().len() == 1, "another collector does not have the trace: {stderr}");
+
+    let stderr = run(&collector.endpoint());
+    assert!(collector.taken().contains(&root.span_id), "{stderr}");
+    assert!(stderr.contains(&format!("an earlier run was killed; its trace now has a root span: {}", root.trace_id)));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let asked = collector.asked();
+    assert!(!run(&collector.endpoint()).contains("earlier run"));
+    assert_eq!(collector.asked(), asked + 1, "it is sent once");
+}
+
+#[test]
+fn send_sends_the_roots_of_runs_that_were_killed() {
+    let folder = TempDir::new().unwrap();
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let (root, file) = killed_run(&collector, folder.path());
+    let other = folder.path().join("t.jsonl");
+    fs::write(&other, "{}\n").unwrap();
+    let (code, stderr) = send(&other, &collector.endpoint());
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains(&root.trace_id) && collector.taken().contains(&root.span_id), "{stderr}");
+    assert!(!file.exists());
+}
+
+#[test]
+fn the_root_of_a_live_run_is_not_sent() {
+    let folder = TempDir::new().unwrap();
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let mut command = process_tracer();
+    command.args(["-o", "otlp", "--endpoint", &collector.endpoint(), "--spool"]).arg(folder.path());
+    command.args(["--", "sh", "-c", "/bin/true; read line"]).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut live = command.spawn().unwrap();
+    wait_until("the collector has the first span", || collector.taken().len() == 1);
+    let mut command = process_tracer();
+    command.args(["-o", "otlp", "--endpoint", &collector.endpoint(), "--spool"]).arg(folder.path());
+    let output = command.args(["--", "true"]).output().unwrap();
+    assert!(output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("earlier run"));
+    assert_eq!(collector.taken().len(), 2);
+    drop(live.stdin.take());
+    live.wait().unwrap();
+    assert_eq!((collector.taken().len(), collector.asked()), (3, 3));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "the file of a finished run is deleted");
 }
 
 #[test]

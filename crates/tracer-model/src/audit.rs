@@ -63,6 +63,7 @@ impl Audit {
     ) -> Certificate {
         Certificate {
             is_complete: losses.is_none() && self.truncated == 0 && has_root,
+            is_cut_off: false,
             processes: counts.processes + 1,
             connections: counts.connections,
             flows: counts.flows,
@@ -77,6 +78,17 @@ impl Audit {
             version: self.version.clone(),
             trace_id_source: self.trace_id_source.clone(),
             source: self.source.take(),
+        }
+    }
+
+    /// The certificate if process-tracer is killed now.
+    pub(crate) fn cut_off(&self) -> Certificate {
+        Certificate {
+            is_cut_off: true,
+            cpus: self.cpus,
+            version: self.version.clone(),
+            trace_id_source: self.trace_id_source.clone(),
+            ..Certificate::default()
         }
     }
 }

@@ -233,12 +233,23 @@ impl Processes {
         at: Ktime,
         certificate: Certificate,
     ) {
-        let (identity, mut process) = root.unwrap_or_else(|| {
+        let (identity, process) = root.unwrap_or_else(|| {
             let identity = Identity { tgid: 0, start: at };
             let mut process = Process::new(identity, self.root_span_id, self.root_parent_id);
             process.is_repaired = true;
             (identity, process)
         });
+        emitter.emit(self.root_draft(identity, process, at, certificate));
+    }
+
+    /// The span of the root as it is now, if any event was about the root.
+    pub(crate) fn root_span(&self, emitter: &Emitter, at: Ktime, certificate: Certificate) -> Option<Span> {
+        let root = self.root?;
+        let process = self.get(root)?.clone();
+        Some(emitter.span(self.root_draft(root, process, at, certificate)))
+    }
+
+    fn root_draft(&self, identity: Identity, mut process: Process, at: Ktime, certificate: Certificate) -> Draft {
         // Its execs are missing, or their texts.
         let has_name = process.image.as_ref().is_some_and(|image| !image.name().is_empty());
         if process.label.is_none() {
@@ -248,6 +259,6 @@ impl Processes {
             Some((end, death)) => (end, Some(death)),
             None => (at, None),
         };
-        emitter.emit(process.root_draft(identity.tgid, end, death, Some(certificate)));
+        process.root_draft(identity.tgid, end, death, Some(certificate))
     }
 }

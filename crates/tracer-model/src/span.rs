@@ -108,10 +108,12 @@ pub struct FailedExec {
 }
 
 /// The certificate of a trace: what it has, and what it is known to lack.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificate {
     /// Nothing is known to be missing.
     pub is_complete: bool,
+    /// process-tracer was killed before the end of the trace. The numbers are not known.
+    pub is_cut_off: bool,
     /// Number of process spans in the trace, with the root.
     pub processes: u64,
     /// Number of connection spans in the trace.

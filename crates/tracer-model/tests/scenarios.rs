@@ -931,6 +931,30 @@ fn a_unix_connect_is_a_span_of_one_nanosecond() {
 }
 
 #[test]
+fn the_root_of_a_trace_that_is_cut_off_is_known_before_the_end() {
+    let root = Story::new().fork(2, 3).exec(3, "/bin/x").exit(3, 0).cut_off_root().unwrap();
+    assert_eq!((root.span_id, root.parent_id), (ROOT_SPAN, Some(CALLER_SPAN)));
+    assert!(root.name() == "sh" && root.is_unfinished && root.end > root.start);
+    let attributes = describe(&root).attributes;
+    let value = |key| attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone());
+    assert_eq!(value("process_tracer.complete"), Some(Value::Bool(false)));
+    assert_eq!(value("process_tracer.cut_off"), Some(Value::Bool(true)));
+    assert_eq!(value("process_tracer.unfinished"), Some(Value::Bool(true)));
+    assert_eq!(value("process_tracer.version"), string("1.2.3"));
+    assert_eq!(value("process.pid"), Some(Value::Int(2)));
+    // These numbers would be wrong.
+    for key in ["process_tracer.processes", "process_tracer.connections", "process_tracer.lookups", "process.exit.code"]
+    {
+        assert_eq!(value(key), None, "{key}");
+    }
+    assert!(Story::without_root(&[]).cut_off_root().is_none());
+    let ended = Story::new().exit(2, 7).cut_off_root().unwrap();
+    assert!(describe(&ended).attributes.contains(&("process.exit.code".into(), Value::Int(7))));
+    let finished = Story::new().exit(2, 0).finish();
+    assert_eq!(finished.attribute("sh", "process_tracer.cut_off"), None);
+}
+
+#[test]
 fn a_span_name_has_no_ephemeral_port() {
     let mut story = Story::new();
     for (number, connection, change) in [

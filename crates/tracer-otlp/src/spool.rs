@@ -4,13 +4,14 @@ use std::{
     error::Error,
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use prost::Message;
 use tracer_model::Span;
 
 use crate::{
-    Accepted, Client, Encoder, Failure,
+    Accepted, Client, Encoder, Failure, Signal,
     json_lines::{self, JsonLines, LineError, LineWriter},
     message::TracesData,
     retry,
@@ -145,6 +146,24 @@ pub fn deliver(
         progress(total - end, total);
     }
     Ok(delivered)
+}
+
+/// Sends the first line of a file in one request, without a second try.
+///
+/// # Errors
+///
+/// There is no line, or it cannot be read, or the collector did not accept it.
+pub fn send_line(
+    file: &File,
+    client: &Client,
+    deadline: &dyn Fn() -> Option<Instant>,
+) -> Result<Accepted, DeliveryError> {
+    let total = file.metadata()?.len();
+    let line =
+        JsonLines::new(BufReader::new(file)).next().ok_or(io::ErrorKind::UnexpectedEof).map_err(io::Error::from)??;
+    let request = line.data.encode_to_vec().into();
+    let answer = client.export(Signal::Traces, &request, deadline);
+    answer.map_err(|source| DeliveryError::Undelivered { left: total, total, source })
 }
 
 /// The line between two positions.

@@ -173,6 +173,7 @@ fn every_type() -> Arc<[(String, Value)]> {
 fn all() -> Vec<Span> {
     let certificate = Certificate {
         is_complete: false,
+        is_cut_off: false,
         processes: 3,
         connections: 2,
         flows: 1,

@@ -1,6 +1,7 @@
 //! `process-tracer send`: delivers files of OTLP/JSON lines.
 
 use std::{
+    collections::BTreeSet,
     fs::TryLockError,
     path::{Path, PathBuf},
     time::Duration,
@@ -15,7 +16,7 @@ use tracer_otlp::{
 use super::saved;
 use crate::{
     console::{self, Progress},
-    sinks::file::Saved,
+    sinks::{cut_off, file::Saved},
 };
 
 /// Exit status if something was not delivered.
@@ -33,7 +34,24 @@ pub(crate) fn send(files: &[PathBuf], keep: bool, collector: &Collector) -> Resu
             return Ok(EXIT_UNDELIVERED);
         }
     }
+    if !keep {
+        finish_others(files, &client, collector);
+    }
     Ok(0)
+}
+
+/// Sends the root spans of runs that were killed, from the folders of the files.
+fn finish_others(files: &[PathBuf], client: &Client, collector: &Collector) {
+    let folder = |file: &PathBuf| {
+        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+    };
+    let folders: BTreeSet<PathBuf> = files.iter().map(folder).collect();
+    for folder in folders {
+        let traces = cut_off::finish_others(&folder, collector, client, &|| None);
+        if !traces.is_empty() {
+            console::warn(cut_off::report(&traces));
+        }
+    }
 }
 
 fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) -> Result<()> {
