@@ -1,6 +1,14 @@
 //! Export over both protocols: to a real collector, compared field by field; over TLS; to absent collectors.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::Stdio,
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use mock_collector::{MockServer, Protocol};
 
@@ -152,6 +160,79 @@ async fn the_variables_of_opentelemetry_lead_to_the_collector() {
     }
 }
 
+/// An HTTP proxy that knows only CONNECT. Whatever the client asks for, it connects to the same server.
+struct Proxy {
+    address: String,
+    /// The head of each request.
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    fn start(server: std::net::SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        thread::spawn({
+            let heads = Arc::clone(&heads);
+            move || {
+                for client in listener.incoming() {
+                    let mut client = client.unwrap();
+                    let (mut head, mut byte) = (Vec::new(), [0]);
+                    while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|size| size > 0) {
+                        head.extend(byte);
+                    }
+                    heads.lock().unwrap().push(String::from_utf8(head).unwrap());
+                    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+                    let server = TcpStream::connect(server).unwrap();
+                    for (mut from, mut to) in
+                        [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
+                    {
+                        thread::spawn(move || {
+                            let _ = std::io::copy(&mut from, &mut to);
+                            let _ = to.shutdown(std::net::Shutdown::Write);
+                        });
+                    }
+                }
+            }
+        });
+        Self { address, heads }
+    }
+
+    /// The first lines of the requests.
+    fn requests(&self) -> Vec<String> {
+        self.heads.lock().unwrap().iter().map(|head| head.lines().next().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+#[tokio::test]
+async fn grpc_uses_the_proxy_of_the_environment() {
+    let server = MockServer::builder().protocol(Protocol::Grpc).start().await.unwrap();
+    let proxy = Proxy::start(server.addr());
+    // No resolver knows this name, so only the proxy can find it.
+    let base = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.invalid:4317".to_owned()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()),
+        ("HTTP_PROXY", format!("http://user:pass@{}", proxy.address)),
+        ("PROCESS_TRACER_SPOOL", "none".to_owned()),
+    ];
+    let stderr = trace_true(&base).await;
+    assert!(stderr.contains(", complete"), "{stderr}");
+    assert_eq!(proxy.requests(), ["CONNECT collector.invalid:4317 HTTP/1.1"]);
+    let head = proxy.heads.lock().unwrap()[0].clone();
+    assert!(head.contains("Proxy-Authorization: Basic dXNlcjpwYXNz\r\n"), "{head}");
+    server.with_collector(|collector| assert_eq!(collector.span_count(), 1)).await;
+
+    let excepted = [&base[..], &[("NO_PROXY", "127.0.0.1,.invalid".to_owned())]].concat();
+    let stderr = trace_true(&excepted).await;
+    assert!(stderr.contains("did not reach"), "{stderr}");
+    assert_eq!(proxy.requests().len(), 1);
+
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let stderr = trace_true(&[&base[..2], &[("http_proxy", format!("http://{nobody}"))], &base[3..]].concat()).await;
+    assert!(stderr.contains(&format!("proxy {nobody}: Connection refused")), "{stderr}");
+    server.shutdown().await.unwrap();
+}
+
 #[test]
 fn an_absent_collector_prints_a_warning_and_the_exit_status_is_kept() {
     for protocol in ["http/protobuf", "grpc"] {
@@ -168,7 +249,7 @@ fn an_absent_collector_prints_a_warning_and_the_exit_status_is_kept() {
 
 #[test]
 fn a_collector_that_never_answers_does_not_delay_the_exit() {
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for protocol in ["http/protobuf", "grpc"] {
         let endpoint = format!("http://{}", silent.local_addr().unwrap());
         let mut command = process_tracer();
@@ -328,14 +409,21 @@ async fn grpc_works_over_tls_with_an_authority_and_a_client_certificate_of_ones_
     assert!(received.try_recv().is_err());
 
     let [endpoint, protocol] = base;
-    let stderr = trace_true(&[
+    let all = [
         endpoint,
         protocol,
         ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", certificates.path("ca.pem")),
         ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", certificates.path("client.pem")),
         ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", certificates.path("client.key")),
-    ])
-    .await;
+    ];
+    let stderr = trace_true(&all).await;
     assert!(stderr.contains(", complete"), "{stderr}");
     assert_eq!(received.recv().await, Some(1));
+
+    let proxy = Proxy::start(([127, 0, 0, 1], port).into());
+    let of_proxy = [("HTTPS_PROXY", format!("http://{}", proxy.address))];
+    let stderr = trace_true(&[&all[..], &of_proxy].concat()).await;
+    assert!(stderr.contains(", complete"), "{stderr}");
+    assert_eq!(received.recv().await, Some(1));
+    assert_eq!(proxy.requests(), [format!("CONNECT 127.0.0.1:{port} HTTP/1.1")]);
 }

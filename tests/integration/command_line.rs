@@ -8,6 +8,7 @@ use std::{
 };
 
 use expect_test::expect_file;
+use tempfile::TempDir;
 
 use crate::{
     harness::{process_tracer, trace_script},
@@ -439,4 +440,44 @@ fn verbose_prints_the_cost_of_tracing() {
     let ended = lines.iter().find_map(|line| line.strip_suffix(" to finish the trace")).expect(&run.stderr);
     assert!(ms(ended) > 0.0);
     assert_eq!(run.output.status.code(), Some(3));
+}
+
+/// Runs `sh -c 'echo of the command >&2'`. Returns what is on stderr.
+fn stderr_with(flags: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = process_tracer();
+    command.args(flags).envs(variables.iter().copied()).args(["--", "sh", "-c", "echo of the command >&2"]);
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn the_log_gets_all_messages_and_stderr_only_those_of_the_command() {
+    let folder = TempDir::new().unwrap();
+    let log = folder.path().join("log");
+    let path = log.to_str().unwrap();
+    // An invalid variable prints a warning before the options are known.
+    let invalid = ("PROCESS_TRACER_WAIT", "never");
+    assert_eq!(stderr_with(&["--log", path, "-o", "tree"], &[invalid]), (Some(0), "of the command\n".to_owned()));
+    let first = fs::read_to_string(&log).unwrap();
+    assert!(first.starts_with("process-tracer: warning: PROCESS_TRACER_WAIT is ignored: "), "{first}");
+    assert!(first.contains(" sh\n") && first.ends_with(", 1 span, complete\n"), "{first}");
+    let metadata = fs::metadata(&log).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+
+    let by_variable = stderr_with(&["-o", "tree"], &[("PROCESS_TRACER_LOG", path)]);
+    assert_eq!(by_variable, (Some(0), "of the command\n".to_owned()));
+    let both = fs::read_to_string(&log).unwrap();
+    assert!(both.starts_with(&first) && both[first.len()..].ends_with(", 1 span, complete\n"), "{both}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_refused_or_ignored() {
+    let (code, stderr) = stderr_with(&["--log", "/nowhere/log"], &[]);
+    assert_eq!(code, Some(125), "{stderr}");
+    assert_eq!(stderr, "process-tracer: --log: cannot write '/nowhere/log': No such file or directory (os error 2)\n");
+    let (code, stderr) = stderr_with(&["-q"], &[("PROCESS_TRACER_LOG", "/nowhere/log")]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let warning = "process-tracer: warning: PROCESS_TRACER_LOG is ignored: cannot write '/nowhere/log': No such file or \
+                   directory (os error 2)\n";
+    assert_eq!(stderr, warning.to_owned() + "of the command\n");
 }

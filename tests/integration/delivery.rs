@@ -30,7 +30,11 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use tempfile::TempDir;
 
-use crate::{harness::process_tracer, rotel::Rotel, trace::Trace};
+use crate::{
+    harness::process_tracer,
+    rotel::{Rotel, wait_until},
+    trace::Trace,
+};
 
 pub type Ids = BTreeSet<String>;
 
@@ -312,6 +316,29 @@ fn a_collector_asks_for_more_time_than_is_left() {
         let delivery = Delivery::run(&collector.endpoint(), &["--flush-timeout", "60"], script);
         delivery.assert_kept(&Ids::new(), "429 Too Many Requests");
         assert!(delivery.elapsed < Duration::from_secs(30), "{:?}", delivery.elapsed);
+    }
+}
+
+#[test]
+fn a_collector_gets_no_request_before_the_time_in_retry_after() {
+    // The second date is one of the obsolete forms that a recipient must accept: RFC 9110, section 5.6.7.
+    for header in [
+        "Retry-After: 3600\r\n",
+        "Retry-After: Tue, 31 Dec 2199 23:59:59 GMT\r\n",
+        "Retry-After: Tue Dec 31 23:59:59 2199\r\n",
+    ] {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let collector = Collector::start({
+            let requests = Arc::clone(&requests);
+            move |_, _| {
+                requests.fetch_add(1, Ordering::Relaxed);
+                Deed::Answer("503 Service Unavailable", header, Vec::new())
+            }
+        });
+        // The first request comes after a second, when the command still runs.
+        let delivery = Delivery::run(&collector.endpoint(), &[], LONG);
+        assert_eq!(requests.load(Ordering::Relaxed), 1, "{header}: {}", delivery.stderr);
+        delivery.assert_kept(&Ids::new(), "503 Service Unavailable");
     }
 }
 
@@ -665,6 +692,85 @@ fn the_certificate_counts_spans_lost_before_the_end() {
     assert_eq!(trace.root().attribute("process_tracer.lost.undelivered"), "1");
 }
 
+/// A run that is killed after the collector has got some of its spans. Returns its root span, as the file has it, and the file.
+fn killed_run(collector: &Collector, spool: &Path) -> (crate::trace::Span, PathBuf) {
+    let mut command = process_tracer();
+    command.args(["-o", "otlp", "--endpoint", &collector.endpoint(), "--spool"]).arg(spool);
+    command.args(["--", "sh", "-c", "/bin/true; read line"]).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let before = collector.taken().len();
+    wait_until("the collector has the first span", || collector.taken().len() > before);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let files: Vec<_> = fs::read_dir(spool).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let root = Trace::read(&files[0]).spans.remove(0);
+    (root, files[0].clone())
+}
+
+#[test]
+fn the_next_run_sends_the_root_of_a_run_that_was_killed() {
+    let folder = TempDir::new().unwrap();
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let (root, file) = killed_run(&collector, folder.path());
+    assert_eq!((root.name.as_str(), root.attribute("process_tracer.complete")), ("sh", "false"));
+    assert!(root.attribute("process_tracer.cut_off") == "true" && root.has("process_tracer.unfinished"), "{root:?}");
+    assert!(!root.has("process_tracer.processes") && root.end > root.start, "{root:?}");
+    assert!(!collector.taken().contains(&root.span_id));
+
+    let run = |endpoint: &str| {
+        let mut command = process_tracer();
+        command.args(["-o", "otlp", "--endpoint", endpoint, "--spool"]).arg(folder.path()).args(["--", "true"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let other = Collector::start(|_, _| Deed::Accept);
+    let stderr = run(&other.endpoint());
+    assert!(file.exists() && other.taken().len() == 1, "another collector does not have the trace: {stderr}");
+
+    let stderr = run(&collector.endpoint());
+    assert!(collector.taken().contains(&root.span_id), "{stderr}");
+    assert!(stderr.contains(&format!("an earlier run was killed; its trace now has a root span: {}", root.trace_id)));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let asked = collector.asked();
+    assert!(!run(&collector.endpoint()).contains("earlier run"));
+    assert_eq!(collector.asked(), asked + 1, "it is sent once");
+}
+
+#[test]
+fn send_sends_the_roots_of_runs_that_were_killed() {
+    let folder = TempDir::new().unwrap();
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let (root, file) = killed_run(&collector, folder.path());
+    let other = folder.path().join("t.jsonl");
+    fs::write(&other, "{}\n").unwrap();
+    let (code, stderr) = send(&other, &collector.endpoint());
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains(&root.trace_id) && collector.taken().contains(&root.span_id), "{stderr}");
+    assert!(!file.exists());
+}
+
+#[test]
+fn the_root_of_a_live_run_is_not_sent() {
+    let folder = TempDir::new().unwrap();
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let mut command = process_tracer();
+    command.args(["-o", "otlp", "--endpoint", &collector.endpoint(), "--spool"]).arg(folder.path());
+    command.args(["--", "sh", "-c", "/bin/true; read line"]).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut live = command.spawn().unwrap();
+    wait_until("the collector has the first span", || collector.taken().len() == 1);
+    let mut command = process_tracer();
+    command.args(["-o", "otlp", "--endpoint", &collector.endpoint(), "--spool"]).arg(folder.path());
+    let output = command.args(["--", "true"]).output().unwrap();
+    assert!(output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("earlier run"));
+    assert_eq!(collector.taken().len(), 2);
+    drop(live.stdin.take());
+    live.wait().unwrap();
+    assert_eq!((collector.taken().len(), collector.asked()), (3, 3));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "the file of a finished run is deleted");
+}
+
 #[test]
 fn send_continues_where_it_stopped() {
     let folder = TempDir::new().unwrap();
@@ -707,6 +813,41 @@ fn send_does_not_change_a_file_that_is_no_trace() {
     let (code, stderr) = send(&folder.path().join("none.jsonl"), &collector.endpoint());
     assert_eq!(code, Some(1));
     assert!(stderr.contains("none.jsonl: No such file"), "{stderr}");
+}
+
+/// A line of logs, one of metrics, and one of a trace between them.
+fn file_of_all_signals(folder: &Path) -> PathBuf {
+    let trace = folder.join("t.jsonl");
+    assert!(process_tracer().arg("-o").arg(&trace).args(["--", "true"]).status().unwrap().success());
+    let all = folder.join("all.jsonl");
+    let logs = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"x"}}]}]}]}"#;
+    let metrics = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"x"}]}]}]}"#;
+    let content = [logs, "\n", &fs::read_to_string(trace).unwrap(), metrics, "\n"].concat();
+    fs::write(&all, content).unwrap();
+    all
+}
+
+#[test]
+fn send_skips_and_counts_lines_of_other_signals() {
+    let folder = TempDir::new().unwrap();
+    let file = file_of_all_signals(folder.path());
+    let before = fs::read_to_string(&file).unwrap();
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let (code, stderr) = send(&file, &collector.endpoint());
+    assert_eq!((code, collector.taken().len(), collector.asked()), (Some(0), 1, 1), "{stderr}");
+    assert!(stderr.contains("2 lines of logs, metrics or profiles are skipped, and the file is kept"), "{stderr}");
+    assert!(stderr.contains(" delivered to "), "{stderr}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), before, "the other lines are still there");
+}
+
+#[test]
+fn a_report_skips_and_counts_lines_of_other_signals() {
+    let folder = TempDir::new().unwrap();
+    let file = file_of_all_signals(folder.path());
+    let output = process_tracer().args(["report", "-o", "tree"]).arg(&file).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && stdout.contains("true"), "{stdout}{stderr}");
+    assert!(stderr.contains("2 lines of logs, metrics or profiles are skipped"), "{stderr}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::{
     harness::{PROCESS_TRACER, trace_python, trace_workload},
-    trace::{KIND_CLIENT, STATUS_ERROR, Span, Trace},
+    trace::{KIND_CLIENT, STATUS_ERROR, Span, Trace, end_in_name},
 };
 
 #[test]
@@ -47,7 +47,7 @@ fn lookups_are_spans_and_name_the_connections() {
     assert!(silent.status == STATUS_ERROR && silent.end - silent.start >= 200_000_000);
 
     // A process has the latest name of its own lookups. A process without a lookup has the latest of all.
-    let name = format!("connect www.test:{port}");
+    let name = format!("connect {}", end_in_name("www.test", port));
     let clients: Vec<_> = run.trace.connections().filter(|span| span.kind == KIND_CLIENT).collect();
     assert_eq!(clients.iter().map(|span| span.name.as_str()).collect::<Vec<_>>(), [name.as_str(); 2]);
     for client in clients {

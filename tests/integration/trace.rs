@@ -42,6 +42,19 @@ pub const STATUS_ERROR: u64 = 2;
 pub const KIND_CLIENT: u64 = 3;
 pub const KIND_SERVER: u64 = 2;
 
+/// A port in the name of a span. An ephemeral one is left out.
+pub fn port_in_name(port: &str) -> String {
+    if port.parse::<u16>().unwrap() < 32_768 { format!(":{port}") } else { String::new() }
+}
+
+/// An end in the name of a span.
+pub fn end_in_name(address: &str, port: &str) -> String {
+    match port_in_name(port) {
+        none if none.is_empty() => address.trim_matches(['[', ']']).to_owned(),
+        port => format!("{address}{port}"),
+    }
+}
+
 impl Trace {
     pub fn read(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap();
@@ -111,7 +124,7 @@ impl Trace {
         let ids: HashMap<&str, &Span> = self.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
         assert_eq!(ids.len(), self.spans.len(), "span ids recur");
         for span in &self.spans {
-            assert!(span.end >= span.start, "{span:#?} ends before it starts");
+            assert!(span.end > span.start, "{span:#?} does not end after it starts");
             assert_eq!(span.trace_id, root.trace_id);
             if span.span_id != root.span_id {
                 // If its environment puts a process below another program's span, the process names the one that forked it.

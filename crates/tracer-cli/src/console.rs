@@ -1,16 +1,43 @@
-//! Messages on stderr. They never contain control characters for the terminal.
+//! Our messages, on stderr or in the file of `--log`. They never contain control characters for the terminal.
 
 use std::{
     env,
     fmt::Display,
+    fs::File,
     io::{IsTerminal, Write, stderr},
     os::fd::AsFd,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use tracer_report::{text::Style, untrusted::visible};
 
 use crate::cli::variables::variable;
+
+/// Where our messages go.
+enum Destination {
+    /// Messages wait here, because an option can name a file for them.
+    Undecided(String),
+    Stderr,
+    Log(File),
+}
+
+static DESTINATION: Mutex<Destination> = Mutex::new(Destination::Undecided(String::new()));
+
+fn destination() -> MutexGuard<'static, Destination> {
+    DESTINATION.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Decides where all messages go: into this file, or to stderr. Only the first call counts.
+pub(crate) fn begin(log: Option<File>) {
+    let mut destination = destination();
+    if let Destination::Undecided(waiting) = &mut *destination {
+        let waiting = std::mem::take(waiting);
+        *destination = log.map_or(Destination::Stderr, Destination::Log);
+        drop(destination);
+        write(&waiting);
+    }
+}
 
 /// Prints one line.
 pub(crate) fn say(message: impl Display) {
@@ -29,9 +56,16 @@ pub(crate) fn lines(text: &str) {
     }
 }
 
-/// Writes text that is already safe for a terminal. A closed stderr is no error.
+/// Writes text that is already safe for a terminal. A closed stderr or a full disk is no error.
 pub(crate) fn write(text: &str) {
-    let _ = stderr().lock().write_all(text.as_bytes());
+    let _ = match &mut *destination() {
+        Destination::Undecided(waiting) => {
+            waiting.push_str(text);
+            Ok(())
+        }
+        Destination::Stderr => stderr().lock().write_all(text.as_bytes()),
+        Destination::Log(file) => file.write_all(text.as_bytes()),
+    };
 }
 
 /// A duration as people read it.
@@ -49,7 +83,7 @@ impl Progress {
     /// Shows the progress, at most ten times per second.
     pub(crate) fn show(&mut self, message: impl Display) {
         let is_due = self.shown.is_none_or(|shown| shown.elapsed() > Duration::from_millis(100));
-        if is_due && stderr().is_terminal() {
+        if is_due && matches!(*destination(), Destination::Stderr) && stderr().is_terminal() {
             self.shown = Some(Instant::now());
             write(&format!("\r\x1b[Kprocess-tracer: {}", visible(&message.to_string())));
         }
@@ -60,6 +94,14 @@ impl Progress {
         if self.shown.is_some() {
             write("\r\x1b[K");
         }
+    }
+}
+
+/// The style of our messages.
+pub(crate) fn own_style() -> Style {
+    match &*destination() {
+        Destination::Log(file) => style(file),
+        Destination::Undecided(_) | Destination::Stderr => style(&stderr()),
     }
 }
 

@@ -37,6 +37,9 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// How many of them it gets at most.
 const SHOWN: usize = 5000;
 
+/// How often the sinks get the root span that remains if process-tracer is killed.
+const CUT_OFF: Duration = Duration::from_secs(1);
+
 /// Reads the events of a source into the model.
 pub(crate) enum Drain {
     /// A thread reads the events as they come.
@@ -131,11 +134,13 @@ pub(crate) struct Reader {
     tracer: Tracer,
     /// Events that were lost, as far as the model knows.
     lost: u64,
+    /// When the sinks last got the root span that remains if process-tracer is killed.
+    cut_off: Option<Instant>,
 }
 
 impl Reader {
     fn new(input: Input, tracer: Tracer) -> Self {
-        Self { input, tracer, lost: 0 }
+        Self { input, tracer, lost: 0, cut_off: None }
     }
 
     /// Reads until `stop` is readable.
@@ -169,11 +174,19 @@ impl Reader {
 
     /// Reads the events that have come in. Returns how many records that were.
     fn read(&mut self) -> io::Result<usize> {
-        let Self { input: Input { stream, intake, .. }, tracer, .. } = self;
-        stream.drain(now(), &mut |event| {
+        let Self { input: Input { stream, intake, .. }, tracer, cut_off, .. } = self;
+        let records = stream.drain(now(), &mut |event| {
             tracer.handle(event);
             hand_on(tracer, intake);
-        })
+        })?;
+        if records > 0
+            && cut_off.is_none_or(|at| at.elapsed() > CUT_OFF)
+            && let Some(root) = tracer.cut_off_root(now())
+        {
+            intake.set_cut_off_root(root);
+            *cut_off = Some(Instant::now());
+        }
+        Ok(records)
     }
 
     fn count_losses(&mut self) {

@@ -22,10 +22,12 @@ mod threads;
 
 use std::{
     ffi::{CStr, OsStr},
+    fs::File,
     os::unix::ffi::OsStrExt,
     panic,
 };
 
+use anyhow::Context;
 use clap::error::ErrorKind;
 use tracer_bpf::{Asked, Options};
 
@@ -38,7 +40,7 @@ use crate::{
     cli::{
         args::{Action, Args},
         config::{self, Config},
-        origin::{self, Origins},
+        origin::{self, Origin, Origins},
     },
     threads::SingleThread,
 };
@@ -67,6 +69,7 @@ fn main_with(arguments: &[&'static CStr], single: SingleThread) -> u8 {
     panic::set_hook(Box::new(|panic| {
         // While the command runs, only the thread that waits for another one reports its panic.
         if !threads::is_quiet() {
+            console::begin(None);
             console::say(format_args!("this is a bug, please report it: {panic}"));
         }
     }));
@@ -74,14 +77,38 @@ fn main_with(arguments: &[&'static CStr], single: SingleThread) -> u8 {
     let arguments: Vec<_> = arguments.map(OsStr::to_owned).collect();
     let (args, origins) = match origin::parse(&arguments) {
         Ok(options) => options,
-        Err(error) => return usage(&error),
+        Err(error) => {
+            console::begin(None);
+            return usage(&error);
+        }
     };
-    match act(args, &origins, inheritance, single) {
+    let result = match open_log(&args, &origins) {
+        Ok(log) => {
+            console::begin(log);
+            act(args, &origins, inheritance, single)
+        }
+        Err(error) => Err(error),
+    };
+    console::begin(None);
+    match result {
         Ok(status) => status,
         Err(error) => {
             console::say(format_args!("{error:#}"));
             EXIT_FAILURE
         }
+    }
+}
+
+/// The file for the messages of a run. If only a variable names it and it cannot be written, they go to stderr.
+fn open_log(args: &Args, origins: &Origins) -> anyhow::Result<Option<File>> {
+    let Some(path) = args.log.as_ref().filter(|_| args.action.is_none()) else { return Ok(None) };
+    match sinks::file::append(path).with_context(|| format!("cannot write '{}'", path.display())) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if origins.of("log") == Origin::Variable => {
+            console::warn(format_args!("{} is ignored: {error:#}", origins.name_of("log")));
+            Ok(None)
+        }
+        Err(error) => Err(error.context("--log")),
     }
 }
 

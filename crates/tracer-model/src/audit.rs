@@ -76,6 +76,7 @@ impl Audit {
         let losses = Losses { cut_arguments: self.cut_arguments, cut_environments: self.cut_environments, ..losses };
         Certificate {
             is_complete: losses.is_none() && has_root,
+            is_cut_off: false,
             processes: counts.processes + 1,
             connections: counts.connections,
             flows: counts.flows,
@@ -90,6 +91,17 @@ impl Audit {
             trace_id_source: self.trace_id_source.clone(),
             source: self.source.take(),
             failure: None,
+        }
+    }
+
+    /// The certificate if process-tracer is killed now.
+    pub(crate) fn cut_off(&self) -> Certificate {
+        Certificate {
+            is_cut_off: true,
+            cpus: self.cpus,
+            version: self.version.clone(),
+            trace_id_source: self.trace_id_source.clone(),
+            ..Certificate::default()
         }
     }
 }

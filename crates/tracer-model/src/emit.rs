@@ -1,6 +1,6 @@
 //! The way out of the model: ids for new spans, wall time for their ends, their number, and the queue of finished ones.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     calls::{Call, CallCounts},
@@ -61,15 +61,16 @@ impl Emitter {
         span.map(|span_id| SpanContext { trace_id: self.trace_id, span_id }).into_iter().collect()
     }
 
-    /// Makes a span that does not end before it starts.
+    /// Makes a span that ends after it starts. Jaeger warns about a span without a duration, so a moment lasts 1 ns.
     pub(crate) fn span(&self, draft: Draft) -> Span {
+        let start = self.anchor.wall_time(draft.start);
         Span {
             trace_id: self.trace_id,
             span_id: draft.span_id,
             parent_id: draft.parent_id,
             links: draft.links,
-            start: self.anchor.wall_time(draft.start),
-            end: self.anchor.wall_time(draft.end.max(draft.start)),
+            start,
+            end: self.anchor.wall_time(draft.end).max(start + Duration::from_nanos(1)),
             is_unfinished: draft.is_unfinished,
             is_repaired: draft.is_repaired,
             owner: draft.owner,

@@ -245,20 +245,38 @@ impl Processes {
         at: Ktime,
         certificate: Certificate,
     ) {
-        let (identity, mut process) = root.unwrap_or_else(|| {
+        let (identity, process) = root.unwrap_or_else(|| {
             let identity = Identity { tgid: 0, start: at };
             let mut process = Process::new(identity, self.root_span_id, self.root_parent_id);
             process.is_repaired = true;
-            self.name_root(&mut process);
             (identity, process)
         });
+        emitter.emit(self.root_draft(emitter, identity, process, at, certificate));
+    }
+
+    /// The span of the root as it is now, if any event was about the root.
+    pub(crate) fn root_span(&self, emitter: &Emitter, at: Ktime, certificate: Certificate) -> Option<Span> {
+        let root = self.root?;
+        let process = self.get(root)?.clone();
+        Some(emitter.span(self.root_draft(emitter, root, process, at, certificate)))
+    }
+
+    fn root_draft(
+        &self,
+        emitter: &Emitter,
+        identity: Identity,
+        mut process: Process,
+        at: Ktime,
+        certificate: Certificate,
+    ) -> Draft {
+        self.name_root(&mut process);
         let (end, death) = match process.ended.take() {
             Some((end, death)) => (end, Some(death)),
             None => (at, None),
         };
         let origin = certificate.failure.as_ref().map(|failure| failure.span_id);
         let links = emitter.links_to(origin.filter(|origin| *origin != process.span_id));
-        emitter.emit(Draft { links, ..process.root_draft(identity.tgid, end, death, Some(certificate)) });
+        Draft { links, ..process.root_draft(identity.tgid, end, death, Some(certificate)) }
     }
 
     /// Names the root if it has no name yet, because its execs or their texts are missing.

@@ -25,7 +25,7 @@ pub struct Span {
     pub links: Vec<SpanContext>,
     /// Time at which it began.
     pub start: SystemTime,
-    /// Time at which it ended. It is never before `start`.
+    /// Time at which it ended. It is always after `start`.
     pub end: SystemTime,
     /// It was still alive when the trace ended.
     pub is_unfinished: bool,
@@ -119,10 +119,12 @@ pub struct FailedExec {
 }
 
 /// The certificate of a trace: what it has, and what it is known to lack.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificate {
     /// Nothing is known to be missing.
     pub is_complete: bool,
+    /// process-tracer was killed before the end of the trace. The numbers are not known.
+    pub is_cut_off: bool,
     /// Number of process spans in the trace, with the root.
     pub processes: u64,
     /// Number of connection spans in the trace.
@@ -270,7 +272,10 @@ impl Span {
             Subject::Process(process) => Cow::Borrowed(&process.name),
             Subject::Connection(span) => Cow::Owned(match span.connection.direction {
                 Direction::Connect => format!("connect {}", named(span.host.as_deref(), span.connection.peer)),
-                Direction::Accept => format!("accept :{}", span.connection.local.port()),
+                Direction::Accept => match port_in_name(span.connection.local) {
+                    Some(port) => format!("accept :{port}"),
+                    None => "accept".to_owned(),
+                },
             }),
             Subject::Flow(span) => Cow::Owned(format!("udp {}", named(span.host.as_deref(), span.flow.peer))),
             Subject::Call(call) => Cow::Owned(call.name()),
@@ -281,8 +286,20 @@ impl Span {
 
 /// An end, with the name of its host if there is one.
 fn named(host: Option<&str>, end: SocketAddr) -> String {
-    match host {
-        Some(host) => format!("{host}:{}", end.port()),
-        None => end.to_string(),
+    match (host, port_in_name(end)) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (Some(host), None) => host.to_owned(),
+        (None, Some(_)) => end.to_string(),
+        (None, None) => end.ip().to_string(),
     }
+}
+
+/// The lowest ephemeral port. Linux gives its processes ports from 32768 to 60999 (`ip_local_port_range`), and other systems
+/// give theirs ports from 49152 to 65535 (RFC 6335). All machines use the same limit, so that a name does not depend on the
+/// machine.
+const EPHEMERAL: u16 = 32_768;
+
+/// The port, unless it is ephemeral. Backends make a time series of each name, so names must have few values.
+fn port_in_name(end: SocketAddr) -> Option<u16> {
+    Some(end.port()).filter(|port| *port < EPHEMERAL)
 }

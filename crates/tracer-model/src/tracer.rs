@@ -168,6 +168,12 @@ impl Tracer {
         self.processes.running(&self.emitter, at)
     }
 
+    /// The span of the root if process-tracer is killed now. There is none before the first event about the root.
+    #[must_use]
+    pub fn cut_off_root(&self, at: Ktime) -> Option<Span> {
+        self.processes.root_span(&self.emitter, at, self.audit.cut_off())
+    }
+
     /// The number of processes that are alive, as far as the events say.
     #[must_use]
     pub fn live_processes(&self) -> usize {

@@ -3,7 +3,10 @@
 
 mod story;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use story::{CALLER_SPAN, ROOT_SPAN, Story, accept, connect, flow, ns, string};
 use tracer_model::{
@@ -984,22 +987,104 @@ fn a_flow_lasts_from_first_to_last_datagram_and_names_its_peer() {
     let other = "udp [fe80::2]:6000";
     assert_eq!(trace.attribute(other, "network.protocol.name"), None);
     assert_eq!(trace.attribute(other, "server.address"), string("fe80::2"));
-    assert_eq!(ns(trace.span(other).end), 80);
+    assert_eq!(ns(trace.span(other).end), 81, "a single datagram lasts a nanosecond");
     assert_eq!(trace.attribute("sh", "process_tracer.flows"), Some(Value::Int(2)));
     assert_eq!(trace.attribute("sh", "process_tracer.connections"), Some(Value::Int(0)));
 }
 
 #[test]
-fn a_unix_connect_is_a_span_without_duration() {
+fn a_unix_connect_is_a_span_of_one_nanosecond() {
     let story = Story::new().fork(2, 3).exec(3, "/bin/x").unix_connect(3, "/run/a.sock", None);
     let trace = story.unix_connect(3, "@b", Some(111)).exit(3, 0).exit(2, 0).finish();
     assert_eq!(trace.tree(), "sh exit=0\n└─ x exit=0\n   ├─ connect /run/a.sock\n   └─ connect @b errno=111");
     let span = trace.span("connect /run/a.sock");
-    assert_eq!((span.start, trace.describe("connect /run/a.sock").kind), (span.end, Kind::Client));
+    assert_eq!(span.end, span.start + Duration::from_nanos(1));
+    assert_eq!(trace.describe("connect /run/a.sock").kind, Kind::Client);
     assert_eq!(trace.attribute("connect @b", "network.transport"), string("unix"));
     assert_eq!(trace.attribute("connect @b", "network.peer.address"), string("@b"));
     assert_eq!(trace.attribute("connect @b", "error.type"), string("connection_refused"));
     assert_eq!(trace.attribute("sh", "process_tracer.unix_connects"), Some(Value::Int(2)));
+}
+
+#[test]
+fn the_root_of_a_trace_that_is_cut_off_is_known_before_the_end() {
+    let root = Story::new().fork(2, 3).exec(3, "/bin/x").exit(3, 0).cut_off_root().unwrap();
+    assert_eq!((root.span_id, root.parent_id), (ROOT_SPAN, Some(CALLER_SPAN)));
+    assert!(root.name() == "sh" && root.is_unfinished && root.end > root.start);
+    let attributes = describe(&root).attributes;
+    let value = |key| attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone());
+    assert_eq!(value("process_tracer.complete"), Some(Value::Bool(false)));
+    assert_eq!(value("process_tracer.cut_off"), Some(Value::Bool(true)));
+    assert_eq!(value("process_tracer.unfinished"), Some(Value::Bool(true)));
+    assert_eq!(value("process_tracer.version"), string("1.2.3"));
+    assert_eq!(value("process.pid"), Some(Value::Int(2)));
+    // These numbers would be wrong.
+    for key in ["process_tracer.processes", "process_tracer.connections", "process_tracer.lookups", "process.exit.code"]
+    {
+        assert_eq!(value(key), None, "{key}");
+    }
+    assert!(Story::without_root(&[]).cut_off_root().is_none());
+    let ended = Story::new().exit(2, 7).cut_off_root().unwrap();
+    assert!(describe(&ended).attributes.contains(&("process.exit.code".into(), Value::Int(7))));
+    let finished = Story::new().exit(2, 0).finish();
+    assert_eq!(finished.attribute("sh", "process_tracer.cut_off"), None);
+}
+
+#[test]
+fn a_span_name_has_no_ephemeral_port() {
+    let mut story = Story::new();
+    for (number, connection, change) in [
+        (20, connect("10.0.0.9:443"), Change::Opened),
+        (21, connect("10.0.0.9:32767"), Change::Opened),
+        (22, connect("10.0.0.9:32768"), Change::Opened),
+        (23, connect("10.0.0.7:54581"), Change::Opened),
+        (24, connect("[::1]:65535"), Change::Opened),
+        (25, accept("10.0.0.1:8080"), Change::Established),
+        (26, accept("10.0.0.1:54581"), Change::Established),
+    ] {
+        story = story.connection(2, number, change, connection);
+    }
+    let trace = story
+        .flow(2, 0, true, flow(80, "10.0.0.1:4000", "10.0.0.9:4433"))
+        .flow(2, 1, true, flow(90, "10.0.0.1:4000", "10.0.0.9:40000"))
+        .exit(2, 0)
+        .finish();
+    let mut names: Vec<_> = trace.spans.iter().map(|span| span.name().into_owned()).collect();
+    names.sort();
+    let expected = [
+        "accept",
+        "accept :8080",
+        "connect 10.0.0.7",
+        "connect 10.0.0.9",
+        "connect 10.0.0.9:32767",
+        "connect 10.0.0.9:443",
+        "connect ::1",
+        "sh",
+        "udp 10.0.0.9",
+        "udp 10.0.0.9:4433",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(trace.attribute("connect 10.0.0.7", "server.port"), Some(Value::Int(54_581)));
+    assert_eq!(trace.attribute("accept", "server.port"), Some(Value::Int(54_581)));
+    assert_eq!(trace.attribute("udp 10.0.0.9", "network.peer.port"), Some(Value::Int(40_000)));
+}
+
+#[test]
+fn the_name_of_a_unix_connect_has_no_temporary_path() {
+    let mut story = Story::new();
+    let paths =
+        ["/run/a.sock", "app.sock", "@name", "/tmp/ssh-x1/agent.7", "/var/tmp/x", "/dev/shm/x", "@/tmp/dbus-x1"];
+    for path in paths {
+        story = story.unix_connect(2, path, None);
+    }
+    let trace = story.exit(2, 0).finish();
+    let names: Vec<_> = trace.spans.iter().map(|span| span.name().into_owned()).collect();
+    let temporary = "connect unix";
+    let expected =
+        ["connect /run/a.sock", "connect app.sock", "connect @name", temporary, temporary, temporary, temporary, "sh"];
+    assert_eq!(names, expected);
+    let attributes = describe(&trace.spans[3]).attributes;
+    assert!(attributes.contains(&("network.peer.address".into(), Value::String(paths[3].to_owned()))));
 }
 
 #[test]

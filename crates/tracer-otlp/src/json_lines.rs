@@ -7,9 +7,13 @@ use std::{
     io::{self, BufRead, Read, Seek, SeekFrom, Write},
 };
 
+use serde::{Deserialize, de::IgnoredAny};
 use tracer_model::Span;
 
-use crate::{Encoder, message::TracesData};
+use crate::{
+    Encoder,
+    message::{ResourceSpans, TracesData},
+};
 
 /// The longest line that is read, in bytes. Collectors limit requests to some MiB. To read a line takes several times its
 /// size in memory.
@@ -46,8 +50,27 @@ pub struct Line {
     pub number: u64,
     /// The position of its first byte in the file.
     pub start: u64,
-    /// Its content.
+    /// Its spans.
     pub data: TracesData,
+    /// It has logs, metrics or profiles. They are not read.
+    pub has_other_signals: bool,
+}
+
+/// The content of a line. The Collector's file exporter writes lines of any signal.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Content {
+    resource_spans: Vec<ResourceSpans>,
+    resource_logs: Option<IgnoredAny>,
+    resource_metrics: Option<IgnoredAny>,
+    resource_profiles: Option<IgnoredAny>,
+}
+
+/// Reads a line. The flag says whether it has other signals than spans.
+pub(crate) fn parse(line: &[u8]) -> serde_json::Result<(TracesData, bool)> {
+    let Content { resource_spans, resource_logs, resource_metrics, resource_profiles } = serde_json::from_slice(line)?;
+    let has_other_signals = [resource_logs, resource_metrics, resource_profiles].iter().any(Option::is_some);
+    Ok((TracesData { resource_spans }, has_other_signals))
 }
 
 /// Reads a file line by line. Empty lines are skipped.
@@ -91,8 +114,8 @@ impl<R: BufRead> JsonLines<R> {
             if self.line.trim_ascii().is_empty() {
                 continue;
             }
-            return match serde_json::from_slice(&self.line) {
-                Ok(data) => Ok(Some(Line { number, start, data })),
+            return match parse(&self.line) {
+                Ok((data, has_other_signals)) => Ok(Some(Line { number, start, data, has_other_signals })),
                 Err(source) => {
                     let is_cut_off = source.is_eof() && !self.line.ends_with(b"\n");
                     Err(LineError::Malformed { line: number, is_cut_off, source })
@@ -158,6 +181,19 @@ mod tests {
     fn lines_have_their_number_and_their_place() {
         let lines = numbers(b"{}\n \n\n{}");
         assert!(matches!(lines[..], [Ok((1, 0)), Ok((4, 6))]), "{lines:?}");
+    }
+
+    #[test]
+    fn lines_of_other_signals_are_marked() {
+        let file = r#"{"resourceLogs":[]}
+            {"resourceMetrics":[{"scopeMetrics":[]}]}
+            {"resourceProfiles":[],"dictionary":{}}
+            {"resourceSpans":[],"resourceLogs":null}
+            {"resourceSpans":[{}],"resourceLogs":[{}]}
+            {}"#;
+        let lines: Result<Vec<_>, _> = JsonLines::new(file.as_bytes()).collect();
+        let marks: Vec<_> = lines.unwrap().iter().map(|line| line.has_other_signals).collect();
+        assert_eq!(marks, [true, true, true, false, true, false]);
     }
 
     #[test]

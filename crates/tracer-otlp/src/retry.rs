@@ -20,36 +20,71 @@ pub struct Pace<'a> {
     pub has_patience: &'a dyn Fn(&Failure) -> bool,
 }
 
-/// Sends a request with that many items until the collector accepts it, trying has no point, or the patience is over.
-///
-/// # Errors
-///
-/// The last failure.
-pub fn export(
-    client: &Client,
-    signal: Signal,
-    request: &Bytes,
-    items: usize,
-    pace: &Pace<'_>,
-) -> Result<Accepted, Failure> {
-    let mut delays = backoff();
-    loop {
-        let failure = match client.export(signal, request, pace.deadline) {
-            Ok(accepted) => return Ok(accepted.of(items)),
-            Err(failure) => failure,
-        };
-        let delay = match &failure {
-            Failure::TooLarge(_) | Failure::Refused(_) => return Err(failure),
-            _ if !(pace.has_patience)(&failure) => return Err(failure),
-            Failure::Busy { after: Some(after), .. } => *after,
-            _ => delays.next().unwrap_or(LONGEST_DELAY),
-        };
-        // The collector must not be asked before the deadline. So there is no reason to wait.
-        if (pace.deadline)().is_some_and(|deadline| Instant::now() + delay > deadline) {
-            return Err(failure);
+/// The requests to one collector. Between two of them, it waits for as long as the collector asks.
+#[derive(Debug, Default)]
+pub struct Retry {
+    /// The collector has asked for time, with this failure. There is no request before this moment.
+    pause: Option<(Instant, Failure)>,
+}
+
+impl Retry {
+    /// Sends a request with that many items until the collector accepts it, trying has no point, or the patience is over.
+    ///
+    /// # Errors
+    ///
+    /// The last failure.
+    pub fn export(
+        &mut self,
+        client: &Client,
+        signal: Signal,
+        request: &Bytes,
+        items: usize,
+        pace: &Pace<'_>,
+    ) -> Result<Accepted, Failure> {
+        let mut delays = backoff();
+        loop {
+            self.wait(pace)?;
+            let failure = match client.export(signal, request, pace.deadline) {
+                Ok(accepted) => return Ok(accepted.of(items)),
+                Err(failure) => failure,
+            };
+            match &failure {
+                Failure::TooLarge(_) | Failure::Refused(_) => return Err(failure),
+                Failure::Busy { after: Some(after), .. } => {
+                    self.pause = Some((Instant::now() + *after, failure));
+                    continue;
+                }
+                _ if !(pace.has_patience)(&failure) => return Err(failure),
+                _ => {}
+            }
+            let delay = delays.next().unwrap_or(LONGEST_DELAY);
+            // A retry would come after the deadline. So there is no reason to wait.
+            if is_after_deadline(Instant::now() + delay, pace) {
+                return Err(failure);
+            }
+            // This can end early, for example because the command has ended. Then the retry comes early, too.
+            (pace.wait)(delay);
         }
-        (pace.wait)(delay);
     }
+
+    /// Waits until the time that the collector has asked for is over. Returns its failure if that takes too long.
+    fn wait(&mut self, pace: &Pace<'_>) -> Result<(), Failure> {
+        while let Some((until, failure)) = &self.pause {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.pause = None;
+            } else if is_after_deadline(*until, pace) || !(pace.has_patience)(failure) {
+                return Err(failure.clone());
+            } else {
+                (pace.wait)(left);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_after_deadline(moment: Instant, pace: &Pace<'_>) -> bool {
+    (pace.deadline)().is_some_and(|deadline| moment > deadline)
 }
 
 /// Sends spans of a file, in several requests if the collector wants them smaller. It asks a busy collector for as long as
@@ -69,7 +104,8 @@ pub fn send(client: &Client, spans: TracesData, patience: Duration) -> Result<Ac
         started.elapsed() + wait < patience
     };
     let pace = Pace { deadline: &|| None, wait: &thread::sleep, has_patience: &has_patience };
-    match export(client, Signal::Traces, &spans.encode_to_vec().into(), spans.span_count(), &pace) {
+    let request = spans.encode_to_vec().into();
+    match Retry::default().export(client, Signal::Traces, &request, spans.span_count(), &pace) {
         Err(Failure::TooLarge(reason)) => {
             let (one, other) = spans.halves().ok_or(Failure::TooLarge(reason))?;
             Ok(send(client, one, patience)? + send(client, other, patience)?)

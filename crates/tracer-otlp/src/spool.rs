@@ -4,14 +4,15 @@ use std::{
     error::Error,
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use prost::Message;
 use tracer_model::Span;
 
 use crate::{
-    Accepted, Client, Encoder, Failure,
-    json_lines::{JsonLines, LineError, LineWriter},
+    Accepted, Client, Encoder, Failure, Signal,
+    json_lines::{self, JsonLines, LineError, LineWriter},
     message::TracesData,
     retry,
 };
@@ -95,10 +96,13 @@ pub struct Delivered {
     pub spans: u64,
     /// The answers.
     pub accepted: Accepted,
+    /// The number of lines with logs, metrics or profiles. They were not sent.
+    pub skipped: u64,
 }
 
-/// Delivers a file line by line, from its end. Unless `keep` is set, it removes each delivered line from the file. So the
-/// rest of the file is always the rest of the work, even after a crash. Calls `progress` with the bytes sent and their total.
+/// Delivers the spans of a file line by line, from its end. Unless `keep` is set, it removes each delivered line from the
+/// file. So the rest of the file is always the rest of the work, even after a crash. A file with other signals stays as it
+/// is. Calls `progress` with the bytes sent and their total.
 ///
 /// # Errors
 ///
@@ -111,13 +115,22 @@ pub fn deliver(
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Delivered, DeliveryError> {
     // All lines are read before the first is sent.
-    let starts =
-        JsonLines::new(BufReader::new(file)).map(|line| Ok(line?.start)).collect::<Result<Vec<_>, LineError>>()?;
-    let total = file.metadata()?.len();
     let mut delivered = Delivered::default();
+    let mut starts = Vec::new();
+    for line in JsonLines::new(BufReader::new(file)) {
+        let line = line?;
+        starts.push(line.start);
+        delivered.skipped += u64::from(line.has_other_signals);
+    }
+    let total = file.metadata()?.len();
+    let keep = keep || delivered.skipped > 0;
     let mut end = total;
     for start in starts.into_iter().rev() {
-        let data = read(file, start, end)?;
+        let (data, has_other_signals) = read(file, start, end)?;
+        if has_other_signals && data.span_count() == 0 {
+            end = start;
+            continue;
+        }
         delivered.spans += data.span_count() as u64;
         let answer = retry::send(client, data, patience).map_err(|source| DeliveryError::Undelivered {
             left: end,
@@ -135,10 +148,28 @@ pub fn deliver(
     Ok(delivered)
 }
 
+/// Sends the first line of a file in one request, without a second try.
+///
+/// # Errors
+///
+/// There is no line, or it cannot be read, or the collector did not accept it.
+pub fn send_line(
+    file: &File,
+    client: &Client,
+    deadline: &dyn Fn() -> Option<Instant>,
+) -> Result<Accepted, DeliveryError> {
+    let total = file.metadata()?.len();
+    let line =
+        JsonLines::new(BufReader::new(file)).next().ok_or(io::ErrorKind::UnexpectedEof).map_err(io::Error::from)??;
+    let request = line.data.encode_to_vec().into();
+    let answer = client.export(Signal::Traces, &request, deadline);
+    answer.map_err(|source| DeliveryError::Undelivered { left: total, total, source })
+}
+
 /// The line between two positions.
-fn read(mut file: &File, start: u64, end: u64) -> io::Result<TracesData> {
+fn read(mut file: &File, start: u64, end: u64) -> io::Result<(TracesData, bool)> {
     let mut line = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
     file.seek(SeekFrom::Start(start))?;
     file.read_exact(&mut line)?;
-    Ok(serde_json::from_slice(&line)?)
+    Ok(json_lines::parse(&line)?)
 }

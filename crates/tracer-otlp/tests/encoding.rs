@@ -179,6 +179,7 @@ fn every_type() -> Arc<[(String, Value)]> {
 fn all() -> Vec<Span> {
     let certificate = Certificate {
         is_complete: false,
+        is_cut_off: false,
         processes: 3,
         connections: 2,
         flows: 1,
@@ -280,6 +281,32 @@ fn a_long_line_becomes_several() {
     assert!(lines.len() > 6 && lines.iter().all(|line| line.ends_with(b"\n") && line.len() < 1 << 20));
     let read = |line: &[u8]| serde_json::from_slice::<tracer_otlp::message::TracesData>(line).unwrap().span_count();
     assert_eq!(lines.iter().map(|line| read(line)).sum::<usize>(), spans.len());
+}
+
+#[test]
+fn a_long_span_makes_no_long_line() {
+    let of_size = |size| {
+        let large = ("large".to_owned(), Value::String("a".repeat(size)));
+        Span { attributes: Arc::new([large]), ..of_process(|_| ()) }
+    };
+    let (small, large) = (of_size(200 << 10), of_size(900 << 10));
+    let spans = [&small, &large, &small, &small, &large, &large, &small].map(Clone::clone);
+    let lines = Encoder::new(tracer_model::Resource::default(), None).json_lines(&spans);
+    let lines: Vec<_> = lines.split_inclusive(|byte| *byte == b'\n').collect();
+    assert!(
+        lines.iter().all(|line| line.len() < 1 << 20),
+        "{:?}",
+        lines.iter().map(|line| line.len()).collect::<Vec<_>>()
+    );
+    let read = |line: &&[u8]| serde_json::from_slice::<tracer_otlp::message::TracesData>(line).unwrap();
+    let sizes = lines.iter().map(read).flat_map(|data| data.resource_spans).flat_map(|group| group.scope_spans);
+    let sizes = sizes.flat_map(|scope| scope.spans).map(|span| {
+        let of_value = |attribute: &tracer_otlp::message::KeyValue| {
+            attribute.value.as_ref()?.string_value.as_ref().map(String::len)
+        };
+        span.attributes.iter().find(|attribute| attribute.key == "large").and_then(of_value).unwrap()
+    });
+    assert!(sizes.eq([200, 900, 200, 200, 900, 900, 200].map(|size| size << 10)), "each span once, in order");
 }
 
 fn value() -> impl Strategy<Value = Value> {

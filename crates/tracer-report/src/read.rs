@@ -39,6 +39,8 @@ pub struct SavedTrace<R> {
     traces: BTreeSet<TraceId>,
     /// The number of an incomplete last line.
     cut_off: Option<u64>,
+    /// The number of lines with logs, metrics or profiles.
+    skipped: u64,
     is_over: bool,
 }
 
@@ -52,6 +54,7 @@ impl<R: BufRead> SavedTrace<R> {
             resource: None,
             traces: BTreeSet::new(),
             cut_off: None,
+            skipped: 0,
             is_over: false,
         }
     }
@@ -60,6 +63,11 @@ impl<R: BufRead> SavedTrace<R> {
     /// line.
     pub fn cut_off(&self) -> Option<u64> {
         self.cut_off
+    }
+
+    /// The number of lines with logs, metrics or profiles so far. They are not read.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
     }
 
     /// Returns the resource of the first span. Call it after the last span.
@@ -87,7 +95,10 @@ impl<R: BufRead> SavedTrace<R> {
                 return Ok(Some(span));
             }
             match self.lines.next().transpose() {
-                Ok(Some(line)) => self.pending = Box::new(spans(line.data)),
+                Ok(Some(line)) => {
+                    self.skipped += u64::from(line.has_other_signals);
+                    self.pending = Box::new(spans(line.data));
+                }
                 Ok(None) => return Ok(None),
                 // The run was killed or the disk was full.
                 Err(LineError::Malformed { line, is_cut_off: true, .. }) if self.resource.is_some() => {

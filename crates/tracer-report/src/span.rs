@@ -249,6 +249,9 @@ impl Span<'_> {
         for (key, value) in values {
             match (key, value) {
                 (semconv::COMPLETE, Value::Bool(is_complete)) => certificate.is_complete = *is_complete,
+                (semconv::CUT_OFF, Value::Bool(true)) => {
+                    certificate.unobserved = Some("process-tracer was killed before the end".into());
+                }
                 (semconv::CPUS, Value::Int(cpus)) => certificate.cpus = u64::try_from(*cpus).unwrap_or_default(),
                 (semconv::UNOBSERVED, Value::String(text)) => certificate.unobserved = Some(text.as_str().into()),
                 (semconv::VERSION, Value::String(text)) => certificate.version = Some(text.as_str().into()),
@@ -710,6 +713,7 @@ mod tests {
     fn a_certificate_with_losses_is_not_complete() {
         let certificate = |is_complete, cut_arguments| ModelCertificate {
             is_complete,
+            is_cut_off: false,
             processes: 1,
             connections: 0,
             flows: 0,

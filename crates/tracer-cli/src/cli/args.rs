@@ -189,6 +189,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) strict: bool,
 
+    /// Append all messages of process-tracer to this file instead of printing them on stderr, with the summary and the tree
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+
     /// Print only warnings, errors and the address of --live
     #[arg(short, long)]
     pub(crate) quiet: bool,

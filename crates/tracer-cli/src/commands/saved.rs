@@ -34,13 +34,26 @@ pub(super) fn read(
     let file = Watched { file, path, done: 0, total, progress: &mut progress };
     let mut saved = SavedTrace::new(BufReader::new(file), trace);
     let taken = saved.by_ref().try_for_each(|span| take(&mut Span::from(&span.map_err(explain)?)));
-    let (cut_off, resource) = (saved.cut_off(), saved.finish());
+    let (cut_off, skipped, resource) = (saved.cut_off(), saved.skipped(), saved.finish());
     progress.end();
     taken?;
+    if skipped > 0 {
+        console::warn(format_args!("'{}': {}", path.display(), lines_of_other_signals(skipped)));
+    }
     if let Some(line) = cut_off {
         console::warn(format_args!("'{}' ends in the middle of line {line}; this line is ignored", path.display()));
     }
     resource.map_err(explain)
+}
+
+/// Reports lines that were skipped.
+pub(super) fn lines_of_other_signals(count: u64) -> String {
+    let lines = if count == 1 {
+        "1 line of logs, metrics or profiles is".to_owned()
+    } else {
+        format!("{count} lines of logs, metrics or profiles are")
+    };
+    lines + " skipped"
 }
 
 /// Explains the error and the remedy.

@@ -1,6 +1,7 @@
 //! `process-tracer send`: delivers files of OTLP/JSON lines.
 
 use std::{
+    collections::BTreeSet,
     fs::TryLockError,
     path::{Path, PathBuf},
     time::Duration,
@@ -12,9 +13,10 @@ use tracer_otlp::{
     spool::{Delivered, DeliveryError, deliver},
 };
 
+use super::saved;
 use crate::{
     console::{self, Progress},
-    sinks::file::Saved,
+    sinks::{cut_off, file::Saved},
 };
 
 /// Exit status if something was not delivered.
@@ -32,21 +34,38 @@ pub(crate) fn send(files: &[PathBuf], keep: bool, collector: &Collector) -> Resu
             return Ok(EXIT_UNDELIVERED);
         }
     }
+    if !keep {
+        finish_others(files, &client, collector);
+    }
     Ok(0)
+}
+
+/// Sends the root spans of runs that were killed, from the folders of the files.
+fn finish_others(files: &[PathBuf], client: &Client, collector: &Collector) {
+    let folder = |file: &PathBuf| {
+        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+    };
+    let folders: BTreeSet<PathBuf> = files.iter().map(folder).collect();
+    for folder in folders {
+        let traces = cut_off::finish_others(&folder, collector, client, &|| None);
+        if !traces.is_empty() {
+            console::warn(cut_off::report(&traces));
+        }
+    }
 }
 
 fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) -> Result<()> {
     let endpoint = collector.url(Signal::Traces);
-    let saved = Saved::open(path, !keep)?;
-    if matches!(saved.file.try_lock(), Err(TryLockError::WouldBlock)) {
+    let file = Saved::open(path, !keep)?;
+    if matches!(file.file.try_lock(), Err(TryLockError::WouldBlock)) {
         bail!("a run is still writing it, or another send is on its way; nothing has been sent");
     }
     let mut progress = Progress::default();
-    let sent = deliver(&saved.file, keep, client, PATIENCE, |sent, total| {
+    let sent = deliver(&file.file, keep, client, PATIENCE, |sent, total| {
         progress.show(format_args!("{}: {sent} of {total} bytes sent", path.display()));
     });
     progress.end();
-    let Delivered { spans, accepted } = sent.map_err(|error| match error {
+    let Delivered { spans, accepted, skipped } = sent.map_err(|error| match error {
         DeliveryError::Line(error) => {
             let shown = format!("{error}; nothing has been sent");
             anyhow!(error).context(shown)
@@ -63,8 +82,14 @@ fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) ->
     if rejected > 0 {
         bail!("{rejected} of {spans} spans were rejected by {endpoint}: {reason}; the file is kept");
     }
-    if !keep {
-        saved.delete().context("delivered, but cannot be deleted")?;
+    if skipped > 0 {
+        console::warn(format_args!(
+            "{}: {}, and the file is kept",
+            path.display(),
+            saved::lines_of_other_signals(skipped)
+        ));
+    } else if !keep {
+        file.delete().context("delivered, but cannot be deleted")?;
     }
     console::say(format_args!("{}: {spans} spans delivered to {endpoint}", path.display()));
     Ok(())

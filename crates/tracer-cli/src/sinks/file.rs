@@ -544,6 +544,11 @@ impl Saved {
         })
     }
 
+    /// Whether the file belongs to the user for whom we act.
+    pub(crate) fn is_ours(&self) -> io::Result<bool> {
+        Ok(Uid::from_raw(self.file.metadata()?.uid()) == self.actor.owner())
+    }
+
     /// Deletes it, unless its name has come to be another file's.
     ///
     /// # Errors

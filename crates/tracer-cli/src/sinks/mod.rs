@@ -1,6 +1,7 @@
 //! Where finished spans go. Each sink has a queue and a thread of its own: whatever a collector, a disk or a terminal
 //! does, it holds up neither the command nor the draining of its events.
 
+pub(crate) mod cut_off;
 mod encoder;
 pub(crate) mod file;
 mod json_lines;
@@ -78,7 +79,7 @@ impl OpenSinks {
         let resource = run.resource;
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
-                Output::Otlp => Box::new(otlp::OtlpSink::open(collector, resource, run.spool)?),
+                Output::Otlp => Box::new(otlp::OtlpSink::open(collector, run)?),
                 Output::Text(text) => Box::new(report::TextSink::new(*text)),
                 Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
                 Output::Live(address) => Box::new(live::LiveSink::open(*address, run.token, run.root, resource)?),
@@ -178,6 +179,14 @@ impl Intake {
     pub(crate) fn close(&self, flush_timeout: Duration) {
         for queue in &self.queues {
             queue.close(Instant::now() + flush_timeout);
+        }
+    }
+
+    /// Sets the root span that remains if process-tracer is killed now.
+    pub(crate) fn set_cut_off_root(&self, root: Span) {
+        let root = Arc::new(root);
+        for queue in &self.queues {
+            queue.set_cut_off_root(Arc::clone(&root));
         }
     }
 

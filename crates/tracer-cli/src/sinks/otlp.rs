@@ -9,14 +9,16 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use tracer_model::{Resource, Span};
+use tracer_model::Span;
 use tracer_otlp::{
     Client, Collector, Encoder, Failure, Protocol, Signal,
-    retry::{self, Pace},
+    retry::{Pace, Retry},
     spool::Spool,
 };
 
 use super::{
+    RunFacts,
+    cut_off::{self, CutOff},
     encoder::encoder,
     file,
     queue::{Queue, Undelivered},
@@ -33,10 +35,15 @@ const TOO_LARGE: u32 = 8;
 pub(crate) struct OtlpSink {
     collector: Collector,
     client: Client,
+    retry: Retry,
     encoder: Encoder,
     spool: Spool,
     /// The file of the spool; `None` if nothing is kept.
     spool_file: Option<PathBuf>,
+    /// `None`: nothing is kept.
+    cut_off: Option<CutOff>,
+    /// Traces of earlier runs need no root any more.
+    has_finished_others: bool,
     problem: Option<String>,
     /// The first warning of the collector.
     warning: Option<String>,
@@ -51,15 +58,18 @@ pub(crate) struct OtlpSink {
 }
 
 impl OtlpSink {
-    pub(crate) fn open(collector: &Collector, resource: &Resource, spool_file: Option<&Path>) -> Result<Self> {
-        let (encoder, spool_file) = (encoder(resource), spool_file.map(Path::to_owned));
+    pub(crate) fn open(collector: &Collector, run: &RunFacts<'_>) -> Result<Self> {
+        let (encoder, spool_file) = (encoder(run.resource), run.spool.map(Path::to_owned));
         Ok(Self {
             collector: collector.clone(),
             client: Client::open(collector, console::warn)?,
+            retry: Retry::default(),
             spool: Spool::new(encoder.clone(), {
                 let file = spool_file.clone();
                 Box::new(move || Ok(create(file.as_deref())?))
             }),
+            cut_off: run.spool.map(|file| CutOff::new(file, collector, run.root, encoder.clone())),
+            has_finished_others: false,
             encoder,
             spool_file,
             problem: None,
@@ -91,7 +101,7 @@ impl OtlpSink {
             wait: &|delay| queue.wait(delay, PATIENCE),
             has_patience: &has_patience,
         };
-        match retry::export(&self.client, Signal::Traces, &request, spans.len(), &pace) {
+        match self.retry.export(&self.client, Signal::Traces, &request, spans.len(), &pace) {
             Ok(accepted) => {
                 (self.is_away, self.too_large) = (false, 0);
                 let lost = accepted.rejected;
@@ -112,6 +122,15 @@ impl OtlpSink {
                 self.problem.get_or_insert_with(|| failure.to_string());
                 self.save(spans)
             }
+        }
+    }
+
+    /// The collector accepts spans, so it can get the root spans of earlier runs that were killed.
+    fn finish_others(&mut self, queue: &Queue) {
+        let Some(folder) = self.spool_file.as_deref().and_then(Path::parent) else { return };
+        let traces = cut_off::finish_others(folder, &self.collector, &self.client, &|| queue.deadline());
+        if !traces.is_empty() {
+            self.warning.get_or_insert(cut_off::report(&traces));
         }
     }
 
@@ -143,10 +162,26 @@ impl Sink for OtlpSink {
     }
 
     fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered {
-        self.deliver(&spans, queue)
+        if let Some(cut_off) = &mut self.cut_off {
+            cut_off.prepare(&spans, queue);
+        }
+        let missing = self.deliver(&spans, queue);
+        if missing.lost == 0
+            && let Some(cut_off) = &mut self.cut_off
+        {
+            cut_off.finish(&spans);
+        }
+        if missing == Undelivered::default() && !self.has_finished_others {
+            self.has_finished_others = true;
+            self.finish_others(queue);
+        }
+        missing
     }
 
-    fn close(self: Box<Self>) -> Closing {
+    fn close(mut self: Box<Self>) -> Closing {
+        if let Some(cut_off) = &mut self.cut_off {
+            cut_off.remove();
+        }
         self.client.close();
         let problem =
             [self.problem, self.loss].into_iter().flatten().reduce(|problem, loss| format!("{problem}; {loss}"));

@@ -60,6 +60,8 @@ struct State {
     undelivered: Undelivered,
     /// When its end has to be over; it is closed then.
     deadline: Option<Instant>,
+    /// The root span if process-tracer is killed now.
+    cut_off_root: Option<Arc<Span>>,
 }
 
 impl Default for Queue {
@@ -88,6 +90,16 @@ impl Queue {
         if state.bytes >= BATCH || state.spans.len() == 1 {
             self.changed.notify_one();
         }
+    }
+
+    /// Sets the root span that remains if process-tracer is killed now.
+    pub(crate) fn set_cut_off_root(&self, root: Arc<Span>) {
+        self.lock().cut_off_root = Some(root);
+    }
+
+    /// The root span that remains if process-tracer is killed now.
+    pub(crate) fn cut_off_root(&self) -> Option<Arc<Span>> {
+        self.lock().cut_off_root.clone()
     }
 
     /// The next batch; `None` once the queue is closed and empty.
@@ -367,6 +379,7 @@ pub(super) mod tests {
         let calls = CallCounts { unix_connects: all, ..CallCounts::default() };
         let certificate = Certificate {
             is_complete: false,
+            is_cut_off: false,
             processes: all,
             connections: all,
             flows: all,

@@ -1,7 +1,7 @@
 //! Sinks that make a report of the trace: text at its end, or a file.
 
 use std::{
-    io::{self, Write, stderr},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -53,7 +53,7 @@ impl Sink for TextSink {
     }
 
     fn close(self: Box<Self>) -> Closing {
-        let text = self.report.render(&console::style(&stderr()));
+        let text = self.report.render(&console::own_style());
         let Some(file) = self.file else { return Closing { text: Some(text), ..Closing::default() } };
         if let Err(error) = append(&file, &text) {
             console::warn(format_args!("the summary was not appended to '{}': {error}", file.display()));

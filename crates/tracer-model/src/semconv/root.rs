@@ -19,18 +19,21 @@ rows! {
     COMPLETE = "process_tracer.complete", "root", "boolean", "", "the model", "true",
         "`true`: process-tracer knows of nothing that is missing from this trace",
         span certificate |it| it.is_complete;
+    CUT_OFF = "process_tracer.cut_off", "root", "boolean", "", "process-tracer", "true",
+        "`true`: process-tracer was killed before the end of the trace; this span ends when process-tracer last sent any, and the numbers of spans are not known",
+        span certificate |it| it.is_cut_off.then_some(true);
     PROCESSES = "process_tracer.processes", "root", "int", "", "the model", "825",
         "number of process spans in the trace",
-        span certificate |it| it.processes;
+        span counted |it| it.processes;
     CONNECTIONS = "process_tracer.connections", "root", "int", "", "the model", "12",
         "number of connection spans in the trace",
-        span certificate |it| it.connections;
+        span counted |it| it.connections;
     FLOWS = "process_tracer.flows", "root", "int", "", "the model", "3",
         "number of UDP flow spans in the trace",
-        span certificate |it| it.flows;
+        span counted |it| it.flows;
     LOOKUPS = "process_tracer.lookups", "root", "int", "", "the model", "4",
         "number of name lookup spans in the trace",
-        span certificate |it| it.lookups;
+        span counted |it| it.lookups;
     CPUS = "process_tracer.cpus", "root", "int", "", "sched_getaffinity(2), cgroup cpu.max", "2",
         "number of processors that the command could use at once when it began",
         span certificate |it| it.cpus;
@@ -102,6 +105,11 @@ fn certificate(span: &Span) -> Option<&Certificate> {
 
 fn failure(span: &Span) -> Option<&FailureOrigin> {
     certificate(span)?.failure.as_deref()
+}
+
+/// The certificate, if it has counts.
+fn counted(span: &Span) -> Option<&Certificate> {
+    certificate(span).filter(|certificate| !certificate.is_cut_off)
 }
 
 fn unobserved_kinds(certificate: &Certificate) -> Option<&[&'static str]> {

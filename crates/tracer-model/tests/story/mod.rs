@@ -105,6 +105,12 @@ impl Story {
         self.parents.get(&pid).copied().unwrap_or(Identity { tgid: OUTSIDE, start: Ktime(0) })
     }
 
+    /// The root if process-tracer is killed now.
+    pub fn cut_off_root(mut self) -> Option<Span> {
+        let at = self.tick();
+        self.tracer.cut_off_root(at)
+    }
+
     pub fn handle(mut self, event: Event) -> Self {
         self.tracer.handle(event);
         self

@@ -9,7 +9,7 @@ use std::{
     io::Read,
     ops::Add,
     pin::pin,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use flate2::read::MultiGzDecoder;
@@ -29,6 +29,9 @@ const LIMIT: usize = 4 << 20;
 
 /// Characters of a collector's text that are shown.
 const SHOWN: usize = 400;
+
+/// No collector can ask for more time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often a request under way checks whether its time is over.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -224,7 +227,7 @@ where
         None
     };
     let message = message.unwrap_or_else(|| String::from_utf8_lossy(&content.bytes).into_owned());
-    Err(failure_of_http(head.status, &brief(&message), retry_after(&head.headers)))
+    Err(failure_of_http(head.status, &brief(&message), retry_after(&head.headers, SystemTime::now())))
 }
 
 fn accepted(content: &Content, is_json: bool) -> Accepted {
@@ -266,11 +269,15 @@ fn refusal(status: &dyn Display, message: &str) -> String {
     format!("the collector answers {status}{colon}{message}")
 }
 
-/// In seconds. The other form, a date, is ignored.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = text_of(headers, header::RETRY_AFTER).parse().ok()?;
+/// A number of seconds, or a date: RFC 9110, section 10.2.3.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let after = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
+    };
     // A much longer time cannot be added to a clock.
-    Some(Duration::from_secs(seconds.min(24 * 60 * 60)))
+    Some(after.min(LONGEST_PAUSE))
 }
 
 /// By the OTLP specification, "OTLP/gRPC Response".
@@ -353,6 +360,26 @@ mod tests {
         let details = tonic_types::ErrorDetails::with_retry_info(Some(Duration::from_secs(2)));
         let busy = Status::with_error_details(Code::ResourceExhausted, "full", details);
         assert!(matches!(failure_of_grpc(&busy), Failure::Busy { after: Some(after), .. } if after.as_secs() == 2));
+    }
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+        let after = |value: &str| {
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]);
+            retry_after(&headers, now).map(|after| after.as_secs())
+        };
+        assert_eq!(after(" 120 "), Some(120));
+        assert_eq!(after("18446744073709551615"), Some(86_400));
+        for date in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(after(date), Some(7), "{date}");
+        }
+        assert_eq!(after("Sat, 05 Nov 1994 08:49:37 GMT"), Some(0));
+        assert_eq!(after("Tue, 31 Dec 2199 23:59:59 GMT"), Some(86_400));
+        for nonsense in ["", "-1", "soon", "1.5"] {
+            assert_eq!(after(nonsense), None, "{nonsense}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 
     #[test]

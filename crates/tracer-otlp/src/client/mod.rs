@@ -4,6 +4,7 @@
 //! not report the facts that delivery needs: rejected spans over gRPC, status codes, and when to try again.
 
 pub(crate) mod answer;
+mod proxy;
 
 use std::{
     cell::Cell,
@@ -203,7 +204,10 @@ fn grpc(collector: &Collector, warn: &mut dyn FnMut(String)) -> Result<Channel, 
             endpoint => endpoint?,
         };
     }
-    Ok(endpoint.connect_lazy())
+    Ok(match proxy::connector(endpoint.uri()) {
+        Some(connector) => endpoint.connect_with_connector_lazy(connector),
+        None => endpoint.connect_lazy(),
+    })
 }
 
 async fn post(

@@ -45,27 +45,51 @@ impl Encoder {
         writer.into_bytes()
     }
 
-    /// Lines of OTLP/JSON, each with its newline: `TracesData`, as the file exporter specification has it. Several lines, if
-    /// one would be long.
+    /// Lines of OTLP/JSON, each with its newline: `TracesData`, as the file exporter specification has it. A line is shorter
+    /// than 1 MiB, unless one span alone is longer.
     #[must_use]
     pub fn json_lines<'a>(&self, spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8> {
         let mut spans = spans.into_iter().peekable();
-        let mut lines = Vec::new();
+        let (mut lines, mut of_line) = (Vec::new(), Vec::new());
         loop {
-            let mut writer = Json::begin(lines);
-            let (start, size) = (writer.size(), Cell::new(0));
-            let of_line = iter::from_fn(|| if size.get() < FULL_LINE { spans.next() } else { None });
-            span::write_traces(&mut writer, &self.resource, of_line, self.value_limit, |writer| {
-                size.set(writer.size() - start);
-            });
-            lines = writer.end();
+            let start = lines.len();
+            let size = Cell::new(0);
+            let next = iter::from_fn(|| if size.get() < FULL_LINE { spans.next() } else { None });
+            lines = self.json_line(lines, next.inspect(|span| of_line.push(*span)), |bytes| size.set(bytes));
+            // The last span is long, so it gets a line of its own.
+            if lines.len() - start > LONGEST_LINE
+                && let Some((last, others)) = of_line.split_last()
+                && !others.is_empty()
+            {
+                lines.truncate(start);
+                lines = self.json_line(lines, others.iter().copied(), |_| ());
+                lines = self.json_line(lines, [*last], |_| ());
+            }
+            of_line.clear();
             if spans.peek().is_none() {
                 return lines;
             }
         }
     }
+
+    /// Appends a line. Calls `written` with its bytes so far, after each span.
+    fn json_line<'a>(
+        &self,
+        lines: Vec<u8>,
+        spans: impl IntoIterator<Item = &'a Span>,
+        written: impl Fn(usize),
+    ) -> Vec<u8> {
+        let mut writer = Json::begin(lines);
+        let start = writer.size();
+        span::write_traces(&mut writer, &self.resource, spans, self.value_limit, |writer| {
+            written(writer.size() - start);
+        });
+        writer.end()
+    }
 }
 
-/// A line of so many bytes gets no more spans. The Collector's file receiver loses a line of more than 1 MiB, and the last
-/// span of a line can be long.
+/// A line of so many bytes gets no more spans.
 const FULL_LINE: usize = 256 << 10;
+
+/// With its default `max_log_size` of 1 MiB, the Collector's file receiver loses a longer line.
+const LONGEST_LINE: usize = (1 << 20) - 1;
