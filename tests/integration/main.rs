@@ -14,6 +14,7 @@ mod delivery;
 mod documentation;
 mod expressions;
 mod files;
+mod first_contact;
 mod flows;
 mod harness;
 mod live;

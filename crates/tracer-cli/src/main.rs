@@ -19,7 +19,7 @@ mod state;
 mod threads;
 
 use std::{
-    ffi::{CStr, OsStr},
+    ffi::{CStr, OsStr, OsString},
     os::unix::ffi::OsStrExt,
     panic,
 };
@@ -36,6 +36,7 @@ use crate::{
     cli::{
         args::{Action, Args},
         config::{self, Config},
+        dashes,
         origin::{self, Origins},
     },
     threads::SingleThread,
@@ -72,7 +73,7 @@ fn main_with(arguments: &[&'static CStr], single: SingleThread) -> u8 {
     let arguments: Vec<_> = arguments.map(OsStr::to_owned).collect();
     let (args, origins) = match origin::parse(&arguments) {
         Ok(options) => options,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, &arguments),
     };
     match act(args, &origins, inheritance, single) {
         Ok(status) => status,
@@ -115,14 +116,17 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
 
 /// The help and the version go to stdout. An invalid command line prints one line on stderr, and below it the place of an
 /// invalid expression.
-fn usage(error: &clap::Error) -> u8 {
+fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return match error.print() {
             Ok(()) => 0,
             Err(_) => EXIT_FAILURE,
         };
     }
-    console::say(origin::report(error));
+    match dashes::with_dashes(error, arguments) {
+        Some(right) => console::say(format_args!("put the command after `--`: {right}")),
+        None => console::say(origin::report(error)),
+    }
     console::lines(&origin::snippet(error));
     EXIT_FAILURE
 }
