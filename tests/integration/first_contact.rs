@@ -1,11 +1,33 @@
 //! The first minutes of a user: a mistake on the command line prints the right command line.
 
-use crate::harness::process_tracer;
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+use crate::harness::{PROCESS_TRACER, process_tracer};
 
 /// Returns the exit status and stderr.
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let output = process_tracer().args(arguments).output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// The command line that a message ends with, run by a shell that finds process-tracer. Returns its stdout.
+fn paste(message: &str) -> String {
+    let folder = TempDir::new().unwrap();
+    symlink(PROCESS_TRACER, folder.path().join("process-tracer")).unwrap();
+    let (_, command) = message.trim_end().split_once(": process-tracer ").unwrap();
+    let (_, command) = command.rsplit_once(": ").unwrap_or(("", command));
+    let command = format!("process-tracer {}", command.trim_start_matches("process-tracer "));
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let output = Command::new("sh").args(["-c", &command]).env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{command}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
@@ -27,4 +49,98 @@ fn a_command_without_dashes_gets_the_right_command_line() {
         let (code, stderr) = run(arguments);
         assert!(code == Some(125) && !stderr.contains("put the command"), "{stderr}");
     }
+}
+
+#[test]
+fn a_command_that_only_a_shell_knows_gets_the_right_command_line() {
+    for (command, reason) in [
+        (&["cd", "/tmp"][..], "'cd' is a builtin of the shell: process-tracer -- sh -c 'cd /tmp'"),
+        (
+            &["shopt", "-s", "nullglob"],
+            "'shopt' is a builtin of the shell: process-tracer -- bash -c 'shopt -s nullglob'",
+        ),
+        (&["A=b c", "B=", "env"], "a shell sets variables: process-tracer -- sh -c \"A='b c' B= env\""),
+        (&["echo a  b"], "it is a whole command line: process-tracer -- sh -c 'echo a  b'"),
+        (&["ll", "-a"], "if it is an alias or a function, write out its text: process-tracer -- sh -c '…'"),
+    ] {
+        let (code, stderr) = run(&[&["--"], command].concat());
+        assert_eq!(code, Some(127), "{stderr}");
+        assert_eq!(stderr, format!("process-tracer: cannot run '{}': not in PATH; {reason}\n", command[0]));
+    }
+    let (_, message) = run(&["--", "A=b c", "env"]);
+    assert!(paste(&message).lines().any(|line| line == "A=b c"), "{message}");
+    let (_, message) = run(&["--", "type", "cd"]);
+    assert!(paste(&message).contains("builtin"), "{message}");
+    let (_, message) = run(&["--", "echo a  b"]);
+    assert_eq!(paste(&message), "a b\n");
+    // A path is not searched for in PATH.
+    let (code, stderr) = run(&["--", "./cd"]);
+    assert_eq!((code, stderr.as_str()), (Some(127), "process-tracer: cannot run './cd': No such file or directory\n"));
+}
+
+fn executable(path: &Path, content: &[u8]) {
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_script_that_cannot_run_names_its_interpreter() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    executable(path("missing").as_ref(), b"#! /no/such/python -u\n");
+    executable(path("dos").as_ref(), b"#!/bin/sh\r\necho hi\r\n");
+    executable(path("nested").as_ref(), format!("#!{}\n", path("missing")).as_bytes());
+    executable(path("data").as_ref(), b"#!/etc/passwd\n");
+    for (name, reason) in [
+        ("missing", "its interpreter '/no/such/python' does not exist".to_owned()),
+        (
+            "dos",
+            format!(
+                "its first line ends with CR and LF, so its interpreter is '/bin/sh\\r'; remove each CR: sed -i 's/\\r$//' {}",
+                path("dos")
+            ),
+        ),
+        (
+            "nested",
+            format!(
+                "its interpreter '{}' needs the interpreter '/no/such/python', which does not exist",
+                path("missing")
+            ),
+        ),
+        ("data", "its interpreter '/etc/passwd' is not executable".to_owned()),
+    ] {
+        let (code, stderr) = run(&["--", &path(name)]);
+        assert_eq!(code, Some(if name == "data" { 126 } else { 127 }), "{stderr}");
+        assert_eq!(stderr, format!("process-tracer: cannot run '{}': {reason}\n", path(name)));
+    }
+    // The same for a script in PATH.
+    let search = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let output = process_tracer().args(["--", "missing"]).env("PATH", search).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, "process-tracer: cannot run 'missing': its interpreter '/no/such/python' does not exist\n");
+    // What the message says works.
+    assert!(Command::new("sed").args(["-i", r"s/\r$//", &path("dos")]).status().unwrap().success());
+    assert_eq!(run(&["-q", "--", &path("dos")]), (Some(0), String::new()));
+}
+
+#[test]
+fn a_program_whose_loader_is_missing_is_recognised() {
+    let folder = TempDir::new().unwrap();
+    let program = folder.path().join("program");
+    // The name of the loader is the first text in most programs.
+    let mut bytes = fs::read(fs::canonicalize("/bin/sh").unwrap()).unwrap();
+    let at = bytes.windows(4).position(|window| window == b"/ld-" || window == b"/ld6").unwrap();
+    bytes[at + 1] = b'X';
+    executable(&program, &bytes);
+    let (code, stderr) = run(&["--", program.to_str().unwrap()]);
+    assert_eq!(code, Some(127), "{stderr}");
+    let expected = "the file exists, but not the loader that it needs; see: file ";
+    assert!(stderr.contains(expected), "{stderr}");
+}
+
+/// The stdout of a command that succeeds, for a terminal of 80 columns.
+fn stdout(arguments: &[&str]) -> String {
+    let output = process_tracer().args(arguments).env("COLUMNS", "80").output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }

@@ -20,7 +20,7 @@ use tracer_model::{
 use tracer_ptrace::clock::now;
 
 use crate::{
-    child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, signals::Signals, user::User},
+    child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, refusal, signals::Signals, user::User},
     cli::config::{Config, Wait},
     cli::variables::variable,
     console::{self, ms},
@@ -93,7 +93,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         Ok(child) => child,
         Err(error) => {
             let program = config.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
-            console::say(format_args!("cannot run '{program}': {}", reason(&error)));
+            console::say(format_args!("cannot run '{program}': {}", refusal::reason(&config.command, &error)));
             give_up(sinks);
             return Ok(Outcome::NotInvoked { is_found: error.kind() != io::ErrorKind::NotFound });
         }
@@ -267,14 +267,6 @@ fn programs(losses: &Losses, cause: Cause) -> String {
 
 fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
-/// The error of exec, without the number that std appends.
-fn reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
-        None => error.to_string(),
-    }
 }
 
 /// Random bytes of the system.
