@@ -138,6 +138,25 @@ fn a_program_whose_loader_is_missing_is_recognised() {
     assert!(stderr.contains(expected), "{stderr}");
 }
 
+#[test]
+fn the_live_page_accepts_its_address_in_each_form() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for arguments in [
+        &["--live", &port.to_string()][..],
+        &["--live", &format!("localhost:{port}")],
+        &[&format!("--live=localhost:{port}")],
+        &["--live", &format!("127.0.0.1:{port}")],
+    ] {
+        let (code, stderr) = run(&[arguments, &["-q", "--", "true"]].concat());
+        assert!(code == Some(0) && stderr.contains(&format!("http://127.0.0.1:{port}/")), "{stderr}");
+    }
+    // Without an address the kernel chooses the port.
+    for arguments in [&["--live", "--", "true"][..], &["--live", "-q", "--", "true"]] {
+        let (code, stderr) = run(arguments);
+        assert!(code == Some(0) && stderr.contains("http://127.0.0.1:"), "{stderr}");
+    }
+}
+
 /// The stdout of a command that succeeds, for a terminal of 80 columns.
 fn stdout(arguments: &[&str]) -> String {
     let output = process_tracer().args(arguments).env("COLUMNS", "80").output().unwrap();

@@ -100,7 +100,6 @@ pub(crate) struct Args {
         long,
         value_name = "ADDR",
         num_args = 0..=1,
-        require_equals = true,
         default_missing_value = "",
         value_parser = values::live_address
     )]
@@ -360,7 +359,10 @@ mod tests {
     fn row(arg: &Arg) -> String {
         let value = arg.get_value_names().and_then(<[_]>::first).filter(|_| arg.get_action().takes_values());
         let value = match value {
-            Some(value) if arg.get_num_args().is_some_and(|range| range.min_values() == 0) => format!("[={value}]"),
+            Some(value) if arg.get_num_args().is_some_and(|range| range.min_values() == 0) => {
+                let start = if arg.is_require_equals_set() { "[=" } else { " [" };
+                format!("{start}{value}]")
+            }
             Some(value) => format!(" {value}"),
             None => String::new(),
         };
