@@ -157,6 +157,21 @@ fn the_live_page_accepts_its_address_in_each_form() {
     }
 }
 
+#[test]
+fn a_user_without_an_entry_in_the_user_database_can_run_the_command() {
+    let show = "id -u; id -g; id -G; echo $HOME $USER $LOGNAME $SHELL";
+    let output = process_tracer().args(["-q", "-u", "12345", "--", "sh", "-c", show]).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(stdout, "12345\n65534\n65534\n/ 12345 12345 /bin/sh\n", "{}", String::from_utf8_lossy(&output.stderr));
+    let mut command = process_tracer();
+    command.args(["-q", "-u", "invoker", "--", "sh", "-c", "id -u; id -G"]);
+    let output = command.env("SUDO_UID", "12345").env("SUDO_GID", "54321").output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "12345\n54321\n");
+    // This number is no user for the kernel.
+    let (code, stderr) = run(&["-u", &u32::MAX.to_string(), "--", "true"]);
+    assert!(code == Some(125) && stderr.contains("there is no user '4294967295'"), "{stderr}");
+}
+
 /// The stdout of a command that succeeds, for a terminal of 80 columns.
 fn stdout(arguments: &[&str]) -> String {
     let output = process_tracer().args(arguments).env("COLUMNS", "80").output().unwrap();
