@@ -9,7 +9,10 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::harness::{PROCESS_TRACER, process_tracer};
+use crate::{
+    harness::{PROCESS_TRACER, process_tracer},
+    trace::Trace,
+};
 
 /// Returns the exit status and stderr.
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
@@ -177,4 +180,38 @@ fn stdout(arguments: &[&str]) -> String {
     let output = process_tracer().args(arguments).env("COLUMNS", "80").output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_run_that_does_not_start_leaves_the_old_trace_alone() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("k.jsonl");
+    let path = file.to_str().unwrap();
+    let failures: [(&[&str], _); 3] = [
+        (&["-o", path, "--", "no-such-command"], 127),
+        (&["-o", path, "-o", "/no/such/folder/t.html", "--", "true"], 125),
+        (&["-o", path, "--strict", "--source", "none", "--", "true"], 125),
+    ];
+    for is_old in [false, true] {
+        if is_old {
+            fs::write(&file, "from yesterday").unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        for (arguments, status) in failures {
+            let (code, stderr) = run(arguments);
+            assert_eq!(code, Some(status), "{stderr}");
+            let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(names.len(), usize::from(is_old), "{arguments:?}: {names:?}");
+            if is_old {
+                assert_eq!(fs::read_to_string(&file).unwrap(), "from yesterday", "{arguments:?}");
+                assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+            }
+        }
+    }
+    // A run that starts empties the file at once. Otherwise the old trace would pass for the new one.
+    let mut command = process_tracer();
+    command.args(["-q", "-o", path, "--", "sh", "-c", "while [ -s \"$0\" ]; do sleep 0.01; done; echo empty", path]);
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "empty\n");
+    assert!(Trace::read(&file).root().name == "sh");
 }

@@ -99,6 +99,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         }
     };
     // From here on nothing may fail, because the command's exit status becomes ours.
+    intake.begin();
     privileges::drop_after_launch();
     let end = signals.wait_for(&mut *child, |signal, sender| source.paired_signals(signal, sender));
     if config.wait == Wait::Tree {
