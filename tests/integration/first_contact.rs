@@ -4,7 +4,9 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -214,4 +216,50 @@ fn a_run_that_does_not_start_leaves_the_old_trace_alone() {
     let output = command.output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "empty\n");
     assert!(Trace::read(&file).root().name == "sh");
+}
+
+/// Starts a run that writes a report, and waits until its command runs. Returns it and the pid of its command.
+fn start_report(report: &Path) -> (std::process::Child, String) {
+    let mut command = process_tracer();
+    command.arg("-o").arg(report).args(["--", "sleep", "60"]).stderr(Stdio::null());
+    let mut run = command.spawn().unwrap();
+    loop {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap();
+        let command = children.trim().to_owned();
+        if fs::read_to_string(format!("/proc/{command}/comm")).is_ok_and(|name| name == "sleep\n") {
+            return (run, command);
+        }
+        assert!(run.try_wait().unwrap().is_none());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn kill(process: &str) {
+    assert!(Command::new("kill").arg(process).status().unwrap().success());
+}
+
+#[test]
+fn the_next_run_removes_the_temporary_file_of_a_killed_run() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let drafts = || {
+        let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".process-tracer-")).count()
+    };
+    let (mut killed, orphan) = start_report(&path("a.html"));
+    let (mut running, sleeper) = start_report(&path("b.html"));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    kill(&orphan);
+    // Files with such a name that process-tracer did not create.
+    fs::write(path(".process-tracer-notes"), "mine").unwrap();
+    symlink("b.html", path(".process-tracer-0123456789abcdef")).unwrap();
+    assert_eq!(drafts(), 4);
+    assert!(process_tracer().arg("-qo").arg(path("c.html")).args(["--", "true"]).status().unwrap().success());
+    assert_eq!(drafts(), 3, "that of the run that still runs, the notes, and the link");
+    kill(&sleeper);
+    running.wait().unwrap();
+    assert!(path("b.html").exists() && path("c.html").exists() && !path("a.html").exists());
+    assert_eq!(fs::read_to_string(path(".process-tracer-notes")).unwrap(), "mine");
+    assert_eq!(drafts(), 2);
 }

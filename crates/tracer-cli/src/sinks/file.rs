@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use nix::{
+    dir::Dir,
     errno::Errno,
     fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat, readlinkat, renameat},
     libc,
@@ -525,9 +526,6 @@ pub(crate) struct Temporary {
 
 impl Temporary {
     fn create(actor: Actor, folder: OwnedFd, name: OsString) -> io::Result<Self> {
-        let mut random = [0; 8];
-        SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
-        let temporary = OsString::from(format!(".process-tracer-{:016x}", u64::from_ne_bytes(random)));
         if let Actor::RootFor(_) = actor {
             // In a folder with the sticky bit, only the owner of the file or of the folder renames it without capabilities.
             let metadata = File::from(folder.try_clone()?).metadata()?;
@@ -535,11 +533,23 @@ impl Temporary {
                 return Err(Errno::EPERM.into());
             }
         }
-        // What works now works at the end, too.
-        let create = || Ok(actor.create_new(&folder, &temporary, OFlag::O_WRONLY)?);
-        let file = actor.perform_as_at_the_end(create)?;
-        actor.give_away(&file);
-        Ok(Self { file, folder, temporary, name, actor, is_finished: false })
+        remove_orphans(actor, &folder);
+        // A run that starts at the same time may take it for an orphan before it is locked.
+        for _ in 0..MOST_LINKS {
+            let mut random = [0; 8];
+            SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
+            let temporary = OsString::from(format!("{PREFIX}{:016x}", u64::from_ne_bytes(random)));
+            // What works now works at the end, too.
+            let create = || Ok(actor.create_new(&folder, &temporary, OFlag::O_WRONLY)?);
+            let file = actor.perform_as_at_the_end(create)?;
+            actor.give_away(&file);
+            // The lock shows that the file is in use. Not all file systems have locks.
+            let _ = file.try_lock();
+            if file.metadata()?.nlink() > 0 {
+                return Ok(Self { file, folder, temporary, name, actor, is_finished: false });
+            }
+        }
+        Err(Errno::ENOENT.into())
     }
 
     fn finish(mut self) -> io::Result<()> {
@@ -550,16 +560,6 @@ impl Temporary {
     }
 }
 
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.is_finished {
-            // If that fails, a file of its owner's is left behind.
-            let _ = self.actor.perform(|| Ok(unlinkat(&self.folder, &*self.temporary, UnlinkatFlags::NoRemoveDir)?));
-        }
-    }
-}
-
-/// A saved trace that is read from its end, cut off, and deleted at last.
 /// The name of a temporary file begins with this. 16 hexadecimal digits follow.
 const PREFIX: &str = ".process-tracer-";
 
@@ -586,6 +586,16 @@ fn remove_orphans(actor: Actor, folder: &OwnedFd) {
     }
 }
 
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // If that fails, a file of its owner's is left behind.
+            let _ = self.actor.perform(|| Ok(unlinkat(&self.folder, &*self.temporary, UnlinkatFlags::NoRemoveDir)?));
+        }
+    }
+}
+
+/// A saved trace that is read from its end, cut off, and deleted at last.
 #[derive(Debug)]
 pub(crate) struct Saved {
     pub(crate) file: File,
