@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    harness::{PROCESS_TRACER, process_tracer},
+    harness::{PROCESS_TRACER, process_tracer, python},
     trace::Trace,
 };
 
@@ -262,4 +262,46 @@ fn the_next_run_removes_the_temporary_file_of_a_killed_run() {
     assert!(path("b.html").exists() && path("c.html").exists() && !path("a.html").exists());
     assert_eq!(fs::read_to_string(path(".process-tracer-notes")).unwrap(), "mine");
     assert_eq!(drafts(), 2);
+}
+
+const SAVED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/integration/snapshots/after.jsonl");
+
+#[test]
+fn a_dumb_terminal_gets_no_colours() {
+    let show = |term: &str, arguments: &[&str]| {
+        let spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
+        let mut command = Command::new(python());
+        command.args(["-c", spawn, PROCESS_TRACER]).args(arguments).env("TERM", term).env_remove("NO_COLOR");
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for arguments in [&["report", SAVED][..], &["report", SAVED, "-o", "tree"], &["diff", SAVED, SAVED], &["--help"]] {
+        assert!(show("xterm", arguments).contains('\x1b'), "{arguments:?}");
+        assert!(!show("dumb", arguments).contains('\x1b'), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    for arguments in [
+        &["report", SAVED][..],
+        &["diff", SAVED, SAVED],
+        &["man"],
+        &["completions", "bash"],
+        &["--help"],
+        &["--version"],
+        &["doctor"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = process_tracer().args(arguments).stdout(writer).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && stderr.is_empty(), "{arguments:?}: {:?} {stderr}", output.status);
+    }
+    // A full disk is one.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = process_tracer().args(["report", SAVED]).stdout(full).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(125) && stderr.contains("cannot write to stdout: No space left"), "{stderr}");
 }

@@ -3,11 +3,12 @@
 use std::{
     env,
     fmt::Display,
-    io::{IsTerminal, Write, stderr},
+    io::{ErrorKind, IsTerminal, Write, stderr, stdout},
     os::fd::AsFd,
     time::{Duration, Instant},
 };
 
+use anyhow::{Context, Result};
 use tracer_report::{text::Style, untrusted::visible};
 
 use crate::cli::variables::variable;
@@ -26,6 +27,20 @@ pub(crate) fn warn(message: impl Display) {
 pub(crate) fn lines(text: &str) {
     for line in text.lines() {
         write(&format!("{}\n", visible(line)));
+    }
+}
+
+/// Prints on stdout. A reader that has seen enough, such as `head`, is no error.
+///
+/// # Errors
+///
+/// stdout cannot be written.
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
+    let mut stdout = stdout().lock();
+    let printed = stdout.write_all(text.as_ref()).and_then(|()| stdout.flush());
+    match printed {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("cannot write to stdout"),
     }
 }
 
@@ -49,7 +64,7 @@ impl Progress {
     /// Shows the progress, at most ten times per second.
     pub(crate) fn show(&mut self, message: impl Display) {
         let is_due = self.shown.is_none_or(|shown| shown.elapsed() > Duration::from_millis(100));
-        if is_due && stderr().is_terminal() {
+        if is_due && understands_escapes(&stderr()) {
             self.shown = Some(Instant::now());
             write(&format!("\r\x1b[Kprocess-tracer: {}", visible(&message.to_string())));
         }
@@ -71,5 +86,10 @@ pub(crate) fn style(stream: &(impl IsTerminal + AsFd)) -> Style {
 
 /// Whether text for this stream may be coloured: <https://no-color.org>.
 pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    understands_escapes(stream) && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A terminal that names itself `dumb` would show escape sequences as text. The shell of an editor is one.
+fn understands_escapes(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && env::var_os("TERM").is_none_or(|name| name != "dumb")
 }

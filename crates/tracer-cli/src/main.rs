@@ -20,6 +20,7 @@ mod threads;
 
 use std::{
     ffi::{CStr, OsStr, OsString},
+    io,
     os::unix::ffi::OsStrExt,
     panic,
 };
@@ -119,8 +120,8 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return match error.print() {
-            Ok(()) => 0,
-            Err(_) => EXIT_FAILURE,
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => EXIT_FAILURE,
+            _ => 0,
         };
     }
     match dashes::with_dashes(error, arguments) {
