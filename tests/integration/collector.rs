@@ -160,7 +160,7 @@ fn an_absent_collector_prints_a_warning_and_the_exit_status_is_kept() {
         let output = process_tracer().args(flags).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3));
-        assert!(stderr.contains("1 of 1 spans did not reach http://127.0.0.1:9"), "{stderr}");
+        assert!(stderr.contains("1 of 1 span did not reach http://127.0.0.1:9"), "{stderr}");
         assert!(stderr.to_lowercase().contains("connection refused"), "{stderr}");
         assert!(stderr.contains("incomplete: not all delivered"), "{stderr}");
     }

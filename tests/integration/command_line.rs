@@ -318,7 +318,7 @@ fn a_full_disk_is_reported_and_does_not_harm_the_command() {
     let output = process_tracer().arg("-o").arg(&full).args(["--", "sh", "-c", "exit 3"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("1 of 1 spans did not reach") && stderr.contains("No space left"), "{stderr}");
+    assert!(stderr.contains("1 of 1 span did not reach") && stderr.contains("No space left"), "{stderr}");
     assert!(stderr.contains("incomplete: not all delivered"), "{stderr}");
 }
 

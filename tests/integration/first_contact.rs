@@ -305,3 +305,15 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(125) && stderr.contains("cannot write to stdout: No space left"), "{stderr}");
 }
+
+#[test]
+fn counts_of_one_are_in_the_singular() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let (code, _) = run(&["-qo", file.to_str().unwrap(), "--", "true"]);
+    assert_eq!(code, Some(0));
+    let (_, stderr) = run(&["--spool=none", "--endpoint", "http://127.0.0.1:9", "--", "true"]);
+    assert!(stderr.contains("warning: 1 of 1 span did not reach "), "{stderr}");
+    let (_, stderr) = run(&["--spool=none", "--endpoint", "http://127.0.0.1:9", "--", "sh", "-c", "/bin/true; exit 0"]);
+    assert!(stderr.contains("warning: 2 of 2 spans did not reach "), "{stderr}");
+}

@@ -49,6 +49,11 @@ pub(crate) fn write(text: &str) {
     let _ = stderr().lock().write_all(text.as_bytes());
 }
 
+/// A number and a noun with a regular plural.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// A duration as people read it.
 pub(crate) fn ms(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1e3)

@@ -23,7 +23,7 @@ use crate::{
     child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, refusal, signals::Signals, user::User},
     cli::config::{Config, Wait},
     cli::variables::variable,
-    console::{self, ms},
+    console::{self, counted, ms},
     drain::{Drain, Ending, Input, Waiting},
     machine::{accounts, hosts},
     resource::resource,
@@ -194,8 +194,8 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     {
         let missing = delivery.missing.lost + delivery.missing.saved;
         console::warn(format_args!(
-            "{missing} of {} spans did not reach {}: {}",
-            missing + delivery.delivered,
+            "{missing} of {} did not reach {}: {}",
+            counted(missing + delivery.delivered, "span"),
             delivery.destination,
             delivery.closing.problem.as_deref().unwrap_or("no reason known")
         ));
@@ -264,10 +264,6 @@ fn programs(losses: &Losses, cause: Cause) -> String {
         _ => names[NAMED] = "…",
     }
     format!(" ({})", names.join(", "))
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// Random bytes of the system.

@@ -13,7 +13,7 @@ use tracer_otlp::{
 };
 
 use crate::{
-    console::{self, Progress},
+    console::{self, Progress, counted},
     sinks::file::Saved,
 };
 
@@ -61,11 +61,12 @@ fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) ->
         console::warn(format_args!("{endpoint}: {warning}"));
     }
     if rejected > 0 {
-        bail!("{rejected} of {spans} spans were rejected by {endpoint}: {reason}; the file is kept");
+        let spans = counted(spans, "span");
+        bail!("{endpoint} has rejected {rejected} of {spans}: {reason}; the file is kept");
     }
     if !keep {
         saved.delete().context("delivered, but cannot be deleted")?;
     }
-    console::say(format_args!("{}: {spans} spans delivered to {endpoint}", path.display()));
+    console::say(format_args!("{}: {} delivered to {endpoint}", path.display(), counted(spans, "span")));
     Ok(())
 }
