@@ -29,5 +29,6 @@ mod secrets;
 mod snapshots;
 mod trace;
 mod transparency;
+mod transport;
 mod unix;
 mod untrusted;
