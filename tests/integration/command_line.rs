@@ -167,7 +167,7 @@ fn only_the_owner_can_read_an_overwritten_trace_file() {
 
 #[test]
 fn every_flag_has_its_variable() {
-    let help = process_tracer().arg("--help").output().unwrap();
+    let help = process_tracer().args(["--help", "all"]).output().unwrap();
     assert!(help.status.success());
     let help = String::from_utf8(help.stdout).unwrap();
     let mut flags = 0;

@@ -185,6 +185,32 @@ fn stdout(arguments: &[&str]) -> String {
 }
 
 #[test]
+fn the_help_fits_on_one_screen_and_names_the_rest() {
+    let help = stdout(&["--help"]);
+    assert!(help.lines().count() < 24, "a prompt needs one line, too: {help}");
+    assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+    for word in
+        ["-- COMMAND", "--output", "--live", "--endpoint", "--user", "--sudo", "doctor", "process-tracer --help all"]
+    {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+    for same in [&["-h"][..], &["help"]] {
+        assert_eq!(stdout(same), help);
+    }
+    let all = stdout(&["--help", "all"]);
+    let headings: Vec<_> = all.lines().filter(|line| line.ends_with(':') && !line.starts_with(' ')).collect();
+    let expected =
+        ["Commands:", "Arguments:", "Options:", "Trace:", "Output:", "Export:", "Capture:", "Privileges:", "Examples:"];
+    assert_eq!(headings, expected, "{all}");
+    assert!(all.contains("--max-processes") && all.contains("PROCESS_TRACER_MAX_PROCESSES"), "{all}");
+    assert_eq!(stdout(&["help", "all"]), all);
+    assert_eq!(stdout(&["help", "report"]), stdout(&["report", "--help"]));
+    // The command may have such arguments.
+    let output = process_tracer().args(["-q", "--", "echo", "--help", "all"]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "--help all\n");
+}
+
+#[test]
 fn a_run_that_does_not_start_leaves_the_old_trace_alone() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("k.jsonl");

@@ -17,7 +17,10 @@ use tracer_model::{
 use tracer_otlp::{Protocol, Url};
 use tracer_report::formats;
 
-use super::values::{self, AttributesOn, Given, Output, Parent, Shown, SourceChoice, Spool, Wait};
+use super::{
+    help,
+    values::{self, AttributesOn, Given, Output, Parent, Shown, SourceChoice, Spool, Wait},
+};
 
 /// How to call process-tracer, one form per line.
 pub(crate) const USAGE: &str = "\
@@ -27,7 +30,8 @@ process-tracer [OPTIONS] -- COMMAND [ARGS]...
        process-tracer report [-o DEST]... [-a NAME=EXPR]... [-t ID] FILE
        process-tracer diff BEFORE AFTER
        process-tracer completions SHELL
-       process-tracer man";
+       process-tracer man
+       process-tracer help [all | SUBCOMMAND]";
 
 /// For the end of the help.
 pub(crate) const EXAMPLES: &str = "  sudo process-tracer -- make -j8
@@ -53,7 +57,6 @@ the trace of TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets t
     name = "process-tracer",
     version,
     override_usage = USAGE,
-    disable_help_subcommand = true,
     after_help = format!("Examples:\n{EXAMPLES}\n\n{ENVIRONMENT}")
 )]
 pub(crate) struct Args {
@@ -118,16 +121,6 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     pub(crate) service_name: Option<String>,
 
-    /// Run the command as this user, with the user's groups, HOME, USER, LOGNAME and SHELL. `invoker` is the user who
-    /// called sudo
-    #[arg(short, long, value_name = "USER")]
-    pub(crate) user: Option<String>,
-
-    /// Get the privileges from sudo. A helper loads the eBPF programs and exits before the command starts. The command runs
-    /// as you
-    #[arg(long)]
-    pub(crate) sudo: bool,
-
     /// How to observe processes: `ebpf`, `ptrace`, or `none` for the command alone. `auto` uses eBPF if it can, otherwise
     /// ptrace
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t)]
@@ -187,6 +180,16 @@ pub(crate) struct Args {
     /// Do not run the command if its processes cannot be traced
     #[arg(long)]
     pub(crate) strict: bool,
+
+    /// Run the command as this user, with the user's groups, HOME, USER, LOGNAME and SHELL. `invoker` is the user who
+    /// called sudo
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+
+    /// Get the privileges from sudo. A helper loads the eBPF programs and exits before the command starts. The command runs
+    /// as you
+    #[arg(long)]
+    pub(crate) sudo: bool,
 
     /// Print only warnings, errors and the address of --live
     #[arg(short, long)]
@@ -321,7 +324,10 @@ pub(crate) fn documented() -> Command {
         let takes_value = arg.get_action().takes_values();
         let arg = arg.hide_possible_values(takes_value);
         match variable_of(&arg) {
-            Some(variable) => arg.env(variable).hide_env_values(true),
+            Some(variable) => {
+                let heading = help::heading(&arg);
+                arg.env(variable).hide_env_values(true).help_heading(heading)
+            }
             None => arg,
         }
     });
@@ -380,8 +386,7 @@ mod tests {
         const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/options.md");
         const MARKS: [&str; 2] =
             ["<!-- options: generated, see CONTRIBUTING.md -->\n\n", "\n<!-- end of options -->\n"];
-        let mut command = documented();
-        command.build();
+        let command = help::with_help_explained(documented());
         let flags = command.get_arguments().filter(|arg| arg.get_long().is_some() && !arg.is_hide_set());
         let rows: String = flags.map(row).collect();
         assert!(rows.contains("| `-t`, `--trace-id ID` | `PROCESS_TRACER_TRACE_ID` | "), "{rows}");

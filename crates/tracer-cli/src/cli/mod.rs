@@ -2,12 +2,13 @@
 //!
 //! `args` defines each flag, `values` reads its value, `origin` finds the value in flags and variables, and `config` resolves
 //! rules that concern several options. `collector` reads how to reach a collector. `dashes` helps a user who has forgotten
-//! the `--` before the command.
+//! the `--` before the command, and `help` chooses what the help shows.
 
 pub(crate) mod args;
 mod collector;
 pub(crate) mod config;
 pub(crate) mod dashes;
+mod help;
 pub(crate) mod origin;
 mod values;
 pub(crate) mod variables;
