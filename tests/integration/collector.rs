@@ -241,7 +241,7 @@ fn an_absent_collector_prints_a_warning_and_the_exit_status_is_kept() {
         let output = process_tracer().args(flags).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3));
-        assert!(stderr.contains("1 of 1 spans did not reach http://127.0.0.1:9"), "{stderr}");
+        assert!(stderr.contains("1 of 1 span did not reach http://127.0.0.1:9"), "{stderr}");
         assert!(stderr.to_lowercase().contains("connection refused"), "{stderr}");
         assert!(stderr.contains("incomplete: not all delivered"), "{stderr}");
     }
@@ -281,12 +281,12 @@ fn a_disabled_sdk_sends_nothing() {
 }
 
 /// Certificates of a test authority: one for a server on 127.0.0.1, one for a client.
-struct Certificates {
+pub struct Certificates {
     folder: tempfile::TempDir,
 }
 
 impl Certificates {
-    fn make() -> Self {
+    pub fn make() -> Self {
         use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
         let folder = tempfile::tempdir().unwrap();
         let authority_key = KeyPair::generate().unwrap();
@@ -306,19 +306,35 @@ impl Certificates {
         Self { folder }
     }
 
-    fn path(&self, name: &str) -> String {
+    /// A server whose certificate is that of the authority itself.
+    pub fn of_authority() -> Self {
+        use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap().pem();
+        for (name, content) in
+            [("ca.pem", &certificate), ("server.pem", &certificate), ("server.key", &key.serialize_pem())]
+        {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        Self { folder }
+    }
+
+    pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 }
 
 /// An HTTPS server that asks for a client certificate. It records each request.
-struct HttpsServer {
+pub struct HttpsServer {
     process: std::process::Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl HttpsServer {
-    fn start(certificates: &Certificates) -> Self {
+    pub fn start(certificates: &Certificates) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/integration/https_collector.py");
         let port_file = certificates.folder.path().join("port");
         let process = std::process::Command::new(crate::harness::python())

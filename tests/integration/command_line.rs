@@ -168,7 +168,7 @@ fn only_the_owner_can_read_an_overwritten_trace_file() {
 
 #[test]
 fn every_flag_has_its_variable() {
-    let help = process_tracer().arg("--help").output().unwrap();
+    let help = process_tracer().args(["--help", "all"]).output().unwrap();
     assert!(help.status.success());
     let help = String::from_utf8(help.stdout).unwrap();
     let mut flags = 0;
@@ -319,7 +319,7 @@ fn a_full_disk_is_reported_and_does_not_harm_the_command() {
     let output = process_tracer().arg("-o").arg(&full).args(["--", "sh", "-c", "exit 3"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("1 of 1 spans did not reach") && stderr.contains("No space left"), "{stderr}");
+    assert!(stderr.contains("1 of 1 span did not reach") && stderr.contains("No space left"), "{stderr}");
     assert!(stderr.contains("incomplete: not all delivered"), "{stderr}");
 }
 

@@ -624,7 +624,10 @@ fn send_keeps_a_file_if_a_part_is_rejected() {
     let answer = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
     let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "", answer.clone()));
     let (code, stderr) = send(&file, &collector.endpoint());
-    assert!(code == Some(1) && stderr.contains("2 of 3 spans were rejected") && stderr.contains("too old"), "{stderr}");
+    assert!(
+        code == Some(1) && stderr.contains("has rejected 2 of 3 spans: ") && stderr.contains("too old"),
+        "{stderr}"
+    );
     assert_eq!(Trace::read(&file).spans.len(), 3);
 }
 

@@ -437,7 +437,7 @@ fn under_sudo_the_invoker_owns_the_spool() {
     fs::remove_dir_all(&kept).unwrap();
     scene.link("state/process-tracer", scene.root(""));
     let stderr = keep(&arguments);
-    assert!(stderr.contains("1 of 1 spans did not reach") && !stderr.contains("kept"), "{stderr}");
+    assert!(stderr.contains("1 of 1 span did not reach") && !stderr.contains("kept"), "{stderr}");
     assert_eq!(names(&scene.root("")), [""; 0]);
     // A folder that only the invoker's group may write.
     let crew = scene.folder("crew", (0, CREW.1), 0o770);
@@ -517,7 +517,7 @@ fn under_sudo_send_neither_sends_nor_deletes_through_the_invokers_link() {
     fs::set_permissions(&other, Permissions::from_mode(0o600)).unwrap();
     for path in [scene.own("t.jsonl"), other] {
         let (code, stderr) = send(path.to_str().unwrap());
-        assert!(code == Some(0) && stderr.contains("1 spans delivered"), "{stderr}");
+        assert!(code == Some(0) && stderr.contains("1 span delivered"), "{stderr}");
         assert!(!path.exists());
     }
 }

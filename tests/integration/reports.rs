@@ -299,7 +299,7 @@ fn a_report_replaces_a_file_only_when_it_is_complete() {
     symlink("/dev/full", &full).unwrap();
     let output = process_tracer().arg("-o").arg(&full).args(["--", "sh", "-c", "exit 5"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(5) && stderr.contains("1 of 1 spans did not reach"), "{stderr}");
+    assert!(output.status.code() == Some(5) && stderr.contains("1 of 1 span did not reach"), "{stderr}");
     assert!(stderr.contains("No space left on device") && stderr.contains("incomplete: not all delivered"), "{stderr}");
 }
 

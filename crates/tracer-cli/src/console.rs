@@ -4,12 +4,13 @@ use std::{
     env,
     fmt::Display,
     fs::File,
-    io::{IsTerminal, Write, stderr},
+    io::{ErrorKind, IsTerminal, Write, stderr, stdout},
     os::fd::AsFd,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use anyhow::{Context, Result};
 use tracer_report::{text::Style, untrusted::visible};
 
 use crate::cli::variables::variable;
@@ -56,6 +57,20 @@ pub(crate) fn lines(text: &str) {
     }
 }
 
+/// Prints on stdout. A reader that has seen enough, such as `head`, is no error.
+///
+/// # Errors
+///
+/// stdout cannot be written.
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
+    let mut stdout = stdout().lock();
+    let printed = stdout.write_all(text.as_ref()).and_then(|()| stdout.flush());
+    match printed {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("cannot write to stdout"),
+    }
+}
+
 /// Writes text that is already safe for a terminal. A closed stderr or a full disk is no error.
 pub(crate) fn write(text: &str) {
     let _ = match &mut *destination() {
@@ -66,6 +81,11 @@ pub(crate) fn write(text: &str) {
         Destination::Stderr => stderr().lock().write_all(text.as_bytes()),
         Destination::Log(file) => file.write_all(text.as_bytes()),
     };
+}
+
+/// A number and a noun with a regular plural.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// A duration as people read it.
@@ -83,7 +103,7 @@ impl Progress {
     /// Shows the progress, at most ten times per second.
     pub(crate) fn show(&mut self, message: impl Display) {
         let is_due = self.shown.is_none_or(|shown| shown.elapsed() > Duration::from_millis(100));
-        if is_due && matches!(*destination(), Destination::Stderr) && stderr().is_terminal() {
+        if is_due && matches!(*destination(), Destination::Stderr) && understands_escapes(&stderr()) {
             self.shown = Some(Instant::now());
             write(&format!("\r\x1b[Kprocess-tracer: {}", visible(&message.to_string())));
         }
@@ -113,5 +133,10 @@ pub(crate) fn style(stream: &(impl IsTerminal + AsFd)) -> Style {
 
 /// Whether text for this stream may be coloured: <https://no-color.org>.
 pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    understands_escapes(stream) && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A terminal that names itself `dumb` would show escape sequences as text. The shell of an editor is one.
+fn understands_escapes(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && env::var_os("TERM").is_none_or(|name| name != "dumb")
 }

@@ -21,8 +21,9 @@ mod state;
 mod threads;
 
 use std::{
-    ffi::{CStr, OsStr},
+    ffi::{CStr, OsStr, OsString},
     fs::File,
+    io,
     os::unix::ffi::OsStrExt,
     panic,
 };
@@ -40,6 +41,7 @@ use crate::{
     cli::{
         args::{Action, Args},
         config::{self, Config},
+        dashes,
         origin::{self, Origin, Origins},
     },
     threads::SingleThread,
@@ -79,7 +81,7 @@ fn main_with(arguments: &[&'static CStr], single: SingleThread) -> u8 {
         Ok(options) => options,
         Err(error) => {
             console::begin(None);
-            return usage(&error);
+            return usage(&error, &arguments);
         }
     };
     let result = match open_log(&args, &origins) {
@@ -144,14 +146,17 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
 
 /// The help and the version go to stdout. An invalid command line prints one line on stderr, and below it the place of an
 /// invalid expression.
-fn usage(error: &clap::Error) -> u8 {
+fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return match error.print() {
-            Ok(()) => 0,
-            Err(_) => EXIT_FAILURE,
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => EXIT_FAILURE,
+            _ => 0,
         };
     }
-    console::say(origin::report(error));
+    match dashes::with_dashes(error, arguments) {
+        Some(right) => console::say(format_args!("put the command after `--`: {right}")),
+        None => console::say(origin::report(error)),
+    }
     console::lines(&origin::snippet(error));
     EXIT_FAILURE
 }

@@ -21,10 +21,10 @@ use tracer_model::{
 use tracer_ptrace::clock::now;
 
 use crate::{
-    child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, signals::Signals, user::User},
+    child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, refusal, signals::Signals, user::User},
     cli::config::{Config, Output, Wait},
     cli::variables::variable,
-    console::{self, ms},
+    console::{self, counted, ms},
     drain::{Drain, Ending, Input, Waiting},
     machine::{accounts, hosts},
     nesting,
@@ -115,6 +115,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         }
     };
     // From here on nothing may fail, because the command's exit status becomes ours.
+    intake.begin();
     privileges::drop_after_launch();
     let end = signals.wait_for(&mut *child, |signal, sender| source.paired_signals(signal, sender));
     if config.wait == Wait::Tree {
@@ -149,7 +150,7 @@ fn run_untraced(error: &io::Error, config: &Config, inheritance: Inheritance) ->
     let reason: Cow<'_, str> = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EAGAIN) => "its user may start no more processes, see 'ulimit -u'".into(),
         Some(Errno::EMFILE) => "process-tracer may open no more files, see 'ulimit -n'".into(),
-        _ => reason(error).into(),
+        _ => error.to_string().into(),
     };
     if config.is_strict {
         bail!("the command is not started, as --strict asks: {reason}");
@@ -165,7 +166,7 @@ fn replace(config: &Config, inheritance: Inheritance) -> Outcome {
 
 fn not_invoked(error: &io::Error, config: &Config) -> Outcome {
     let program = config.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
-    console::say(format_args!("cannot run '{program}': {}", reason(error)));
+    console::say(format_args!("cannot run '{program}': {}", refusal::reason(&config.command, error)));
     Outcome::NotInvoked { is_found: error.kind() != io::ErrorKind::NotFound }
 }
 
@@ -247,8 +248,8 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     {
         let missing = delivery.missing.lost + delivery.missing.saved;
         console::warn(format_args!(
-            "{missing} of {} spans did not reach {}: {}",
-            missing + delivery.delivered,
+            "{missing} of {} did not reach {}: {}",
+            counted(missing + delivery.delivered, "span"),
             delivery.destination,
             delivery.closing.problem.as_deref().unwrap_or("no reason known")
         ));
@@ -312,18 +313,6 @@ fn programs(losses: &Losses, cause: Cause) -> String {
         _ => names[NAMED] = "…",
     }
     format!(" ({})", names.join(", "))
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
-/// The error of exec, without the number that std appends.
-fn reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(errno) => Errno::from_raw(errno).desc().to_owned(),
-        None => error.to_string(),
-    }
 }
 
 /// Random bytes of the system.

@@ -88,7 +88,11 @@ pub(crate) fn about_now(
 /// The missing parts of the trace, in words.
 fn problems(rows: &Rows) -> Vec<String> {
     let certificate = &rows.about.certificate;
-    let left_out = (rows.left_out > 0).then(|| format!("{} spans were too many for this page", rows.left_out));
+    let left_out = match rows.left_out {
+        0 => None,
+        1 => Some("1 span was too many for this page".to_owned()),
+        count => Some(format!("{count} spans were too many for this page")),
+    };
     let losses = certificate.losses.iter().map(|(key, count)| in_words(key, (*count).try_into().unwrap_or_default()));
     losses.chain(certificate.unobserved.as_ref().map(|reason| reason.exact().to_owned())).chain(left_out).collect()
 }

@@ -1,8 +1,15 @@
 //! The user of the command, with `--user`, and the invoker of sudo.
 
-use std::{env, ffi::CString, io, os::unix::ffi::OsStrExt, sync::OnceLock};
+use std::{
+    env,
+    ffi::CString,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use nix::{
     libc,
     unistd::{Gid, Uid, geteuid, getgrouplist, getuid, setgid, setgroups, setuid},
@@ -44,42 +51,67 @@ impl Invoker {
     }
 }
 
-/// A user with an entry in the user database.
+/// A user of this machine, or a number.
 #[derive(Clone, Debug)]
 pub(crate) struct User {
-    entry: nix::unistd::User,
+    name: String,
+    uid: Uid,
+    gid: Gid,
+    /// The supplementary groups.
     groups: Vec<Gid>,
+    home: PathBuf,
+    shell: PathBuf,
 }
+
+/// The group of a user who has none: the kernel's group for unmapped ids (include/linux/highuid.h). Root's group, or the
+/// group with the number of the user, could give access to files.
+const NO_GROUP: Gid = Gid::from_raw(65534);
 
 impl User {
     /// Looks up a user by name or number, or the invoker of sudo.
     pub(crate) fn look_up(name: &str) -> Result<Self> {
-        let entry = if name == INVOKER {
-            let (uid, _) = invoker().context("'invoker' is who calls sudo, but SUDO_UID and SUDO_GID are not set")?;
-            nix::unistd::User::from_uid(uid)?
+        let user = if name == INVOKER {
+            let (uid, gid) = invoker().context("'invoker' is who calls sudo, but SUDO_UID and SUDO_GID are not set")?;
+            Self::of_number(uid, gid)?
+        } else if let Some(entry) = nix::unistd::User::from_name(name)? {
+            Self::of_entry(entry)?
         } else {
-            match nix::unistd::User::from_name(name)? {
-                Some(entry) => Some(entry),
-                None => name.parse().map_or(Ok(None), |uid| nix::unistd::User::from_uid(Uid::from_raw(uid)))?,
-            }
+            // The kernel uses the largest number for "no user".
+            let number = name.parse().ok().filter(|number| *number != u32::MAX);
+            let number = number.with_context(|| format!("there is no user '{name}'"))?;
+            Self::of_number(Uid::from_raw(number), NO_GROUP)?
         };
-        let entry = entry.ok_or_else(|| anyhow!("there is no user '{name}'"))?;
-        if !geteuid().is_root() && entry.uid != geteuid() {
+        if !geteuid().is_root() && user.uid != geteuid() {
             bail!("only root can run the command as '{name}'");
         }
+        Ok(user)
+    }
+
+    fn of_entry(entry: nix::unistd::User) -> Result<Self> {
         let groups = getgrouplist(&CString::new(entry.name.as_str())?, entry.gid)
-            .with_context(|| format!("cannot look up the groups of '{name}'"))?;
-        Ok(Self { entry, groups })
+            .with_context(|| format!("cannot look up the groups of '{}'", entry.name))?;
+        Ok(Self { name: entry.name, uid: entry.uid, gid: entry.gid, groups, home: entry.dir, shell: entry.shell })
+    }
+
+    /// `gid` counts if the user database does not have the user. A container often runs with such a user.
+    fn of_number(uid: Uid, gid: Gid) -> Result<Self> {
+        match nix::unistd::User::from_uid(uid)? {
+            Some(entry) => Self::of_entry(entry),
+            None => {
+                let (home, shell) = ("/".into(), "/bin/sh".into());
+                Ok(Self { name: uid.to_string(), uid, gid, groups: vec![gid], home, shell })
+            }
+        }
     }
 
     /// The variables that name the user.
     pub(crate) fn variables(&self) -> [(&'static str, String); 4] {
-        let text = |path: &std::path::Path| String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned();
+        let text = |path: &Path| String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned();
         [
-            ("HOME", text(&self.entry.dir)),
-            ("USER", self.entry.name.clone()),
-            ("LOGNAME", self.entry.name.clone()),
-            ("SHELL", text(&self.entry.shell)),
+            ("HOME", text(&self.home)),
+            ("USER", self.name.clone()),
+            ("LOGNAME", self.name.clone()),
+            ("SHELL", text(&self.shell)),
         ]
     }
 
@@ -88,10 +120,10 @@ impl User {
         if !geteuid().is_root() {
             return Ok(()); // we are this user already
         }
-        let is_other = self.entry.uid != getuid();
+        let is_other = self.uid != getuid();
         setgroups(&self.groups)?;
-        setgid(self.entry.gid)?;
-        setuid(self.entry.uid)?;
+        setgid(self.gid)?;
+        setuid(self.uid)?;
         if is_other { leave_session_keyring() } else { Ok(()) }
     }
 }

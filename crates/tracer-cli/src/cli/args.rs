@@ -17,7 +17,10 @@ use tracer_model::{
 use tracer_otlp::{Protocol, Url};
 use tracer_report::formats;
 
-use super::values::{self, AttributesOn, Given, Output, Parent, Shown, SourceChoice, Spool, Wait};
+use super::{
+    help,
+    values::{self, AttributesOn, Given, Output, Parent, Shown, SourceChoice, Spool, Wait},
+};
 
 /// How to call process-tracer, one form per line.
 pub(crate) const USAGE: &str = "\
@@ -27,7 +30,8 @@ process-tracer [OPTIONS] -- COMMAND [ARGS]...
        process-tracer report [-o DEST]... [-a NAME=EXPR]... [-t ID] FILE
        process-tracer diff BEFORE AFTER
        process-tracer completions SHELL
-       process-tracer man";
+       process-tracer man
+       process-tracer help [all | SUBCOMMAND]";
 
 /// For the end of the help.
 pub(crate) const EXAMPLES: &str = "  sudo process-tracer -- make -j8
@@ -53,7 +57,6 @@ the trace of TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets t
     name = "process-tracer",
     version,
     override_usage = USAGE,
-    disable_help_subcommand = true,
     after_help = format!("Examples:\n{EXAMPLES}\n\n{ENVIRONMENT}")
 )]
 pub(crate) struct Args {
@@ -100,7 +103,6 @@ pub(crate) struct Args {
         long,
         value_name = "ADDR",
         num_args = 0..=1,
-        require_equals = true,
         default_missing_value = "",
         value_parser = values::live_address
     )]
@@ -118,16 +120,6 @@ pub(crate) struct Args {
     /// Resource attribute service.name [default: from OTEL_SERVICE_NAME, else process-tracer]
     #[arg(long, value_name = "NAME")]
     pub(crate) service_name: Option<String>,
-
-    /// Run the command as this user, with the user's groups, HOME, USER, LOGNAME and SHELL. `invoker` is the user who
-    /// called sudo
-    #[arg(short, long, value_name = "USER")]
-    pub(crate) user: Option<String>,
-
-    /// Get the privileges from sudo. A helper loads the eBPF programs and exits before the command starts. The command runs
-    /// as you
-    #[arg(long)]
-    pub(crate) sudo: bool,
 
     /// How to observe processes: `ebpf`, `ptrace`, or `none` for the command alone. `auto` uses eBPF if it can, otherwise
     /// ptrace
@@ -192,6 +184,15 @@ pub(crate) struct Args {
     /// Append all messages of process-tracer to this file instead of printing them on stderr, with the summary and the tree
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
+    /// Run the command as this user, with the user's groups, HOME, USER, LOGNAME and SHELL. `invoker` is the user who
+    /// called sudo
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+
+    /// Get the privileges from sudo. A helper loads the eBPF programs and exits before the command starts. The command runs
+    /// as you
+    #[arg(long)]
+    pub(crate) sudo: bool,
 
     /// Print only warnings, errors and the address of --live
     #[arg(short, long)]
@@ -326,7 +327,10 @@ pub(crate) fn documented() -> Command {
         let takes_value = arg.get_action().takes_values();
         let arg = arg.hide_possible_values(takes_value);
         match variable_of(&arg) {
-            Some(variable) => arg.env(variable).hide_env_values(true),
+            Some(variable) => {
+                let heading = help::heading(&arg);
+                arg.env(variable).hide_env_values(true).help_heading(heading)
+            }
             None => arg,
         }
     });
@@ -364,7 +368,10 @@ mod tests {
     fn row(arg: &Arg) -> String {
         let value = arg.get_value_names().and_then(<[_]>::first).filter(|_| arg.get_action().takes_values());
         let value = match value {
-            Some(value) if arg.get_num_args().is_some_and(|range| range.min_values() == 0) => format!("[={value}]"),
+            Some(value) if arg.get_num_args().is_some_and(|range| range.min_values() == 0) => {
+                let start = if arg.is_require_equals_set() { "[=" } else { " [" };
+                format!("{start}{value}]")
+            }
             Some(value) => format!(" {value}"),
             None => String::new(),
         };
@@ -382,8 +389,7 @@ mod tests {
         const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/options.md");
         const MARKS: [&str; 2] =
             ["<!-- options: generated, see CONTRIBUTING.md -->\n\n", "\n<!-- end of options -->\n"];
-        let mut command = documented();
-        command.build();
+        let command = help::with_help_explained(documented());
         let flags = command.get_arguments().filter(|arg| arg.get_long().is_some() && !arg.is_hide_set());
         let rows: String = flags.map(row).collect();
         assert!(rows.contains("| `-t`, `--trace-id ID` | `PROCESS_TRACER_TRACE_ID` | "), "{rows}");

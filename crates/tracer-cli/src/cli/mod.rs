@@ -1,11 +1,22 @@
 //! The command line and the environment: flags and variables in, one valid configuration out.
 //!
 //! `args` defines each flag, `values` reads its value, `origin` finds the value in flags and variables, and `config` resolves
-//! rules that concern several options. `collector` reads how to reach a collector.
+//! rules that concern several options. `collector` reads how to reach a collector. `dashes` helps a user who has forgotten
+//! the `--` before the command, and `help` chooses what the help shows.
 
 pub(crate) mod args;
 mod collector;
 pub(crate) mod config;
+pub(crate) mod dashes;
+mod help;
 pub(crate) mod origin;
 mod values;
 pub(crate) mod variables;
+
+use std::borrow::Cow;
+
+/// A word of a command line, for a shell.
+pub(crate) fn quoted(word: &str) -> String {
+    // Only a NUL byte cannot be quoted, and no argument has one.
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), Cow::into_owned)
+}

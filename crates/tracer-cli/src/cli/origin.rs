@@ -14,7 +14,8 @@ use clap::{
 use tracer_model::expression::{CompileError, ExpressionError};
 
 use super::{
-    args::{Action, Args, documented, variable_of},
+    args::{Action, Args, variable_of},
+    help,
     values::is_not_one_of,
 };
 use crate::console;
@@ -69,8 +70,10 @@ fn is_flag(flags: &ArgMatches, option: &str) -> bool {
 ///
 /// A flag is invalid; or the user asks for the help or the version.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<(Args, Origins), clap::Error> {
+    let flagged = help::without_subcommand(arguments);
+    let arguments = flagged.as_deref().unwrap_or(arguments);
     let flags = Args::command().try_get_matches_from(arguments).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp => documented().try_get_matches_from(arguments).err().unwrap_or(error),
+        ErrorKind::DisplayHelp => help::command(arguments).try_get_matches_from(arguments).err().unwrap_or(error),
         _ => error,
     })?;
     let args = Args::from_arg_matches(&flags)?;

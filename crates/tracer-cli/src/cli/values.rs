@@ -192,7 +192,11 @@ pub(super) fn live_address(value: &str) -> Result<SocketAddr> {
         port if port.bytes().all(|digit| digit.is_ascii_digit()) => {
             Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().context("a port is at most 65535")?)))
         }
-        address => address.parse().map_err(|_| anyhow!("'{address}' is neither a port nor ADDRESS:PORT")),
+        address => {
+            let port = address.strip_prefix("localhost:");
+            let number = port.map_or_else(|| address.to_owned(), |port| format!("{}:{port}", Ipv4Addr::LOCALHOST));
+            number.parse().map_err(|_| anyhow!("'{address}' is neither a port nor ADDRESS:PORT"))
+        }
     }
 }
 

@@ -1,9 +1,6 @@
 //! `process-tracer diff`: compares two saved traces.
 
-use std::{
-    io::{Write, stdout},
-    path::Path,
-};
+use std::{io::stdout, path::Path};
 
 use anyhow::{Context, Result};
 use tracer_report::{
@@ -29,5 +26,5 @@ pub(crate) fn diff(before: &Path, after: &Path) -> Result<()> {
         Side::new(&rows).with_context(|| format!("'{}' has no spans", path.display()))
     });
     let text = compare(&before?, &after?, &console::style(&stdout()));
-    stdout().write_all(text.as_bytes()).context("cannot write to stdout")
+    console::print(text)
 }

@@ -3,12 +3,12 @@
 use std::{
     fmt::{Display, Write as _},
     fs,
-    io::{Write, stdout},
+    io::stdout,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Error, Result};
 use nix::sys::resource::{Resource, getrlimit};
 use tracer_bpf::{
     Attached, Capture, Options,
@@ -86,7 +86,7 @@ pub(crate) fn examine(collector: Option<&Collector>) -> Result<u8> {
     let endpoint = collector.map(|collector| collector.url(Signal::Traces));
     let asked = endpoint.as_ref().zip(collector.map(ask));
     let rows = rows(&machine, attempt, asked);
-    stdout().lock().write_all(render(&rows, is_coloured(&stdout())).as_bytes()).context("cannot write to stdout")?;
+    console::print(render(&rows, is_coloured(&stdout())))?;
     Ok(if rows.iter().all(|row| row.remedy.is_none()) { 0 } else { EXIT_SICK })
 }
 

@@ -1,8 +1,6 @@
 //! `process-tracer man` and `process-tracer completions`: the files that a package installs beside the binary.
 
-use std::io::{Write, stdout};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::{
@@ -10,7 +8,10 @@ use clap_mangen::{
     roff::{Roff, roman},
 };
 
-use crate::cli::args::{ENVIRONMENT, EXAMPLES, USAGE, documented};
+use crate::{
+    cli::args::{ENVIRONMENT, EXAMPLES, USAGE, documented},
+    console,
+};
 
 const NAME: &str = "process-tracer";
 
@@ -20,7 +21,7 @@ const NAME: &str = "process-tracer";
 ///
 /// stdout cannot be written.
 pub(crate) fn completions(shell: Shell) -> Result<()> {
-    stdout().write_all(&script(shell)).context("cannot write to stdout")
+    console::print(script(shell))
 }
 
 fn script(shell: Shell) -> Vec<u8> {
@@ -46,7 +47,7 @@ fn visible(command: &Command) -> Command {
 ///
 /// stdout cannot be written.
 pub(crate) fn man() -> Result<()> {
-    stdout().write_all(&page()?).context("cannot write to stdout")
+    console::print(page()?)
 }
 
 /// One page for all commands: a user finds everything with `man process-tracer`.

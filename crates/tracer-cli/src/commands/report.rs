@@ -1,7 +1,7 @@
 //! `process-tracer report`: converts a saved trace to other formats.
 
 use std::{
-    io::{Write, stdout},
+    io::stdout,
     path::{Path, PathBuf},
 };
 
@@ -57,7 +57,7 @@ pub(crate) fn report(file: &Path, trace: Option<TraceId>, attributes: &[String],
     }
     for text in &texts {
         let text = text.render(&console::style(&stdout()));
-        stdout().write_all(text.as_bytes()).context("cannot write to stdout")?;
+        console::print(text)?;
     }
     Ok(())
 }

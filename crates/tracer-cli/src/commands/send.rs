@@ -15,7 +15,7 @@ use tracer_otlp::{
 
 use super::saved;
 use crate::{
-    console::{self, Progress},
+    console::{self, Progress, counted},
     sinks::{cut_off, file::Saved},
 };
 
@@ -80,7 +80,8 @@ fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) ->
         console::warn(format_args!("{endpoint}: {warning}"));
     }
     if rejected > 0 {
-        bail!("{rejected} of {spans} spans were rejected by {endpoint}: {reason}; the file is kept");
+        let spans = counted(spans, "span");
+        bail!("{endpoint} has rejected {rejected} of {spans}: {reason}; the file is kept");
     }
     if skipped > 0 {
         console::warn(format_args!(
@@ -91,6 +92,6 @@ fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) ->
     } else if !keep {
         file.delete().context("delivered, but cannot be deleted")?;
     }
-    console::say(format_args!("{}: {spans} spans delivered to {endpoint}", path.display()));
+    console::say(format_args!("{}: {} delivered to {endpoint}", path.display(), counted(spans, "span")));
     Ok(())
 }

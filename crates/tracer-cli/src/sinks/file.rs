@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use nix::{
+    dir::Dir,
     errno::Errno,
     fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat, readlinkat, renameat},
     libc,
@@ -40,25 +41,66 @@ const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 ///
 /// # Errors
 ///
-/// What the kernel says; and if the file, or a link to it, belongs to somebody else.
+/// As [`Claim::new`].
 pub(crate) fn create(path: &Path) -> Result<File> {
-    let create = |actor: Actor| {
-        let (file, is_new) =
-            Place::find(actor, path)?.open(actor, OFlag::O_WRONLY, |there| actor.may_replace(there))?;
-        if !file.metadata()?.is_file() {
-            return Ok(file); // a pipe, a device
+    Claim::new(path)?.begin().with_context(|| format!("cannot write '{}'", path.display()))
+}
+
+/// A file that is open and locked, but not yet overwritten. If it is dropped before [`Claim::begin`], the file is as it was
+/// before.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    file: File,
+    /// The file is new. It is deleted if nothing begins.
+    new_at: Option<Place>,
+    actor: Actor,
+}
+
+impl Claim {
+    /// Opens the file, or creates it.
+    ///
+    /// # Errors
+    ///
+    /// The error of the kernel; and if the file, or a link to it, belongs to another user.
+    pub(crate) fn new(path: &Path) -> Result<Self> {
+        let open = |actor: Actor| {
+            let place = Place::find(actor, path)?;
+            let (file, is_new) = place.open(actor, OFlag::O_WRONLY, |there| actor.may_replace(there))?;
+            // Two writers would spoil each other's lines. Not all file systems have locks.
+            if file.metadata()?.is_file() && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+                return Err(io::Error::other("another run is writing it"));
+            }
+            Ok(Self { file, new_at: is_new.then_some(place), actor })
+        };
+        Actor::act(open).with_context(|| format!("cannot write '{}'", path.display()))
+    }
+
+    /// A handle on the file.
+    pub(crate) fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Empties the file, and makes it its owner's alone.
+    ///
+    /// # Errors
+    ///
+    /// The error of the kernel.
+    pub(crate) fn begin(mut self) -> io::Result<File> {
+        if self.new_at.take().is_none() && self.file.metadata()?.is_file() {
+            self.actor.restrict(&self.file);
+            self.file.set_len(0)?;
         }
-        // Two writers would spoil each other's lines. Not all file systems have locks.
-        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
-            return Err(io::Error::other("another run is writing it"));
+        self.file.try_clone()
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(Place::Entry { folder, name }) = &self.new_at {
+            // If this fails, an empty file is left behind.
+            let _ = self.actor.perform(|| Ok(unlinkat(folder, &**name, UnlinkatFlags::NoRemoveDir)?));
         }
-        if !is_new {
-            actor.restrict(&file);
-            file.set_len(0)?;
-        }
-        Ok(file)
-    };
-    Actor::act(create).with_context(|| format!("cannot write '{}'", path.display()))
+    }
 }
 
 /// Opens a regular file to append to it, or creates it.
@@ -484,9 +526,6 @@ pub(crate) struct Temporary {
 
 impl Temporary {
     fn create(actor: Actor, folder: OwnedFd, name: OsString) -> io::Result<Self> {
-        let mut random = [0; 8];
-        SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
-        let temporary = OsString::from(format!(".process-tracer-{:016x}", u64::from_ne_bytes(random)));
         if let Actor::RootFor(_) = actor {
             // In a folder with the sticky bit, only the owner of the file or of the folder renames it without capabilities.
             let metadata = File::from(folder.try_clone()?).metadata()?;
@@ -494,11 +533,23 @@ impl Temporary {
                 return Err(Errno::EPERM.into());
             }
         }
-        // What works now works at the end, too.
-        let create = || Ok(actor.create_new(&folder, &temporary, OFlag::O_WRONLY)?);
-        let file = actor.perform_as_at_the_end(create)?;
-        actor.give_away(&file);
-        Ok(Self { file, folder, temporary, name, actor, is_finished: false })
+        remove_orphans(actor, &folder);
+        // A run that starts at the same time may take it for an orphan before it is locked.
+        for _ in 0..MOST_LINKS {
+            let mut random = [0; 8];
+            SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
+            let temporary = OsString::from(format!("{PREFIX}{:016x}", u64::from_ne_bytes(random)));
+            // What works now works at the end, too.
+            let create = || Ok(actor.create_new(&folder, &temporary, OFlag::O_WRONLY)?);
+            let file = actor.perform_as_at_the_end(create)?;
+            actor.give_away(&file);
+            // The lock shows that the file is in use. Not all file systems have locks.
+            let _ = file.try_lock();
+            if file.metadata()?.nlink() > 0 {
+                return Ok(Self { file, folder, temporary, name, actor, is_finished: false });
+            }
+        }
+        Err(Errno::ENOENT.into())
     }
 
     fn finish(mut self) -> io::Result<()> {
@@ -506,6 +557,32 @@ impl Temporary {
         self.actor.perform(rename)?;
         self.is_finished = true;
         Ok(())
+    }
+}
+
+/// The name of a temporary file begins with this. 16 hexadecimal digits follow.
+const PREFIX: &str = ".process-tracer-";
+
+/// Deletes the temporary files of killed runs in a folder. They are not locked, unlike those of runs that still write. If
+/// one cannot be deleted, it stays.
+fn remove_orphans(actor: Actor, folder: &OwnedFd) {
+    let is_temporary = |name: &[u8]| {
+        let number = name.strip_prefix(PREFIX.as_bytes());
+        number.is_some_and(|number| number.len() == 16 && number.iter().all(u8::is_ascii_hexdigit))
+    };
+    // The descriptor of the folder may serve only as a place: O_PATH.
+    let Ok(mut entries) =
+        Dir::openat(folder, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    else {
+        return;
+    };
+    let names = entries.iter().filter_map(|entry| Some(entry.ok()?.file_name().to_owned()));
+    for name in names.filter(|name| is_temporary(name.to_bytes())) {
+        let Ok(file) = openat(folder, &*name, OFlag::O_WRONLY | FLAGS, Mode::empty()).map(File::from) else { continue };
+        let is_ours = |there: &Metadata| is_regular(there).and_then(|()| actor.owns(there)).is_ok();
+        if file.metadata().is_ok_and(|there| is_ours(&there)) && file.try_lock().is_ok() {
+            let _ = unlinkat(folder, &*name, UnlinkatFlags::NoRemoveDir);
+        }
     }
 }
 

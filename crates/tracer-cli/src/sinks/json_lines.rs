@@ -11,7 +11,7 @@ use tracer_otlp::LineWriter;
 
 use super::{
     encoder::encoder,
-    file,
+    file::Claim,
     queue::{Queue, Undelivered},
     sink::{Closing, Sink},
 };
@@ -19,19 +19,27 @@ use super::{
 pub(crate) struct JsonLinesSink {
     path: PathBuf,
     lines: LineWriter,
+    /// Until the command starts.
+    claim: Option<Claim>,
     problem: Option<String>,
 }
 
 impl JsonLinesSink {
     pub(crate) fn open(path: &Path, resource: &Resource) -> Result<Self> {
-        let lines = LineWriter::new(file::create(path)?, encoder(resource));
-        Ok(Self { path: path.to_owned(), lines, problem: None })
+        let claim = Claim::new(path)?;
+        let lines = LineWriter::new(claim.file()?, encoder(resource));
+        Ok(Self { path: path.to_owned(), lines, claim: Some(claim), problem: None })
     }
 }
 
 impl Sink for JsonLinesSink {
     fn destination(&self) -> String {
         self.path.display().to_string()
+    }
+
+    fn begin(&mut self) {
+        let begun = self.claim.take().map_or(Ok(()), |claim| claim.begin().map(drop));
+        self.problem = begun.err().map(|error| error.to_string());
     }
 
     fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {

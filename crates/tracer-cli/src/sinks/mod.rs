@@ -136,6 +136,9 @@ impl OpenSinks {
 /// Feeds a sink from its queue, to the end. With an obstacle the sink gets nothing. A panic, which is a bug, costs what it
 /// was given and what comes after.
 fn serve(mut sink: Box<dyn Sink>, queue: &Queue, mut obstacle: Option<String>) -> Closing {
+    if queue.has_begun() && obstacle.is_none() {
+        sink.begin();
+    }
     while let Some(batch) = queue.take() {
         let spans = batch.len() as u64;
         let missing = match obstacle {
@@ -168,6 +171,13 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
+    /// The command has started.
+    pub(crate) fn begin(&self) {
+        for queue in &self.queues {
+            queue.begin();
+        }
+    }
+
     /// Queues a span for every sink.
     pub(crate) fn push(&self, span: &Arc<Span>) {
         for queue in &self.queues {

@@ -58,6 +58,8 @@ struct State {
     pushed: u64,
     delivered: u64,
     undelivered: Undelivered,
+    /// The command has started.
+    has_begun: bool,
     /// When its end has to be over; it is closed then.
     deadline: Option<Instant>,
     /// The root span if process-tracer is killed now.
@@ -100,6 +102,19 @@ impl Queue {
     /// The root span that remains if process-tracer is killed now.
     pub(crate) fn cut_off_root(&self) -> Option<Arc<Span>> {
         self.lock().cut_off_root.clone()
+    }
+
+    /// The command has started.
+    pub(crate) fn begin(&self) {
+        self.lock().has_begun = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the command has started. `false`: it did not start.
+    pub(crate) fn has_begun(&self) -> bool {
+        let waits = |state: &mut State| !state.has_begun && state.deadline.is_none() && state.spans.is_empty();
+        let state = self.changed.wait_while(self.lock(), waits).unwrap_or_else(PoisonError::into_inner);
+        state.has_begun || !state.spans.is_empty()
     }
 
     /// The next batch; `None` once the queue is closed and empty.

@@ -75,7 +75,7 @@ pub(super) struct ReportSink {
     value_limit: Option<usize>,
     /// Until something went wrong.
     writer: Result<ReportFile, String>,
-    has_spans: bool,
+    has_begun: bool,
 }
 
 impl ReportSink {
@@ -85,7 +85,7 @@ impl ReportSink {
             resource: resource.clone(),
             value_limit: encoder::value_limit(),
             writer: Ok(ReportFile::create(format, path)?),
-            has_spans: false,
+            has_begun: false,
         })
     }
 }
@@ -95,8 +95,11 @@ impl Sink for ReportSink {
         self.path.display().to_string()
     }
 
+    fn begin(&mut self) {
+        self.has_begun = true;
+    }
+
     fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
-        self.has_spans = true;
         for (index, span) in spans.iter().enumerate() {
             let span = ReportSpan::from(&**span).with_value_limit(self.value_limit);
             let Ok(writer) = &mut self.writer else {
@@ -110,8 +113,8 @@ impl Sink for ReportSink {
     }
 
     fn close(self: Box<Self>) -> Closing {
-        if !self.has_spans {
-            // The command was not run: what was there before stays.
+        if !self.has_begun {
+            // The command did not start. The file that was there before stays.
             return Closing::default();
         }
         let problem = self.writer.and_then(|writer| writer.finish(&self.resource).map_err(|error| error.to_string()));

@@ -18,6 +18,9 @@ pub(crate) trait Sink: Send {
         Ok(None)
     }
 
+    /// The command has started. Before, the sink changes no file that exists.
+    fn begin(&mut self) {}
+
     /// Writes a batch from the queue. It may take its time, up to the queue's deadline. Returns the numbers of spans that did
     /// not arrive.
     fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered;

@@ -21,7 +21,7 @@ pub(crate) fn load(mut options: Options) -> Result<Attached> {
                 options.ring_bytes /= 2;
                 options.max_processes = (options.max_processes / 2).max(LEAST_PROCESSES.min(options.max_processes));
                 console::warn(format_args!(
-                    "{:#}; trying {} KiB and {} processes, see --buffer-size and --max-processes",
+                    "{:#}; trying --buffer-size {}K --max-processes {}",
                     Error::new(error),
                     options.ring_bytes / 1024,
                     options.max_processes

@@ -14,7 +14,7 @@ use std::{
 
 use flate2::read::MultiGzDecoder;
 use futures_util::future::{Either, select};
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header, response::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
 use prost::{Message, bytes::Bytes};
@@ -93,6 +93,16 @@ pub(super) enum Cut {
 }
 
 impl Failure {
+    /// Adds a remedy to the words.
+    pub(super) fn with(mut self, remedy: &str) -> Self {
+        let (Self::Unreachable(words)
+        | Self::Busy { reason: words, .. }
+        | Self::TooLarge(words)
+        | Self::Refused(words)) = &mut self;
+        *words = format!("{words}; {remedy}");
+        self
+    }
+
     /// The time of the request is over, and there is no status.
     pub(super) fn timed_out() -> Self {
         Self::Unreachable("no answer in time".to_owned())
@@ -218,16 +228,21 @@ where
     if head.status.is_success() {
         return Ok(accepted(&content, is_json));
     }
-    let is_protobuf = text_of(&head.headers, header::CONTENT_TYPE).starts_with("application/x-protobuf");
-    let message = if is_json {
+    Err(failure_of_page(&head, &content))
+}
+
+/// The failure of an answer over HTTP. Its text may be plain, JSON or protobuf.
+pub(super) fn failure_of_page(head: &Parts, content: &Content) -> Failure {
+    let media = text_of(&head.headers, header::CONTENT_TYPE);
+    let message = if media.starts_with("application/json") {
         message_in_json(&content.bytes)
-    } else if is_protobuf {
+    } else if media.starts_with("application/x-protobuf") {
         tonic_types::Status::decode(content.bytes.as_slice()).ok().map(|status| status.message)
     } else {
         None
     };
     let message = message.unwrap_or_else(|| String::from_utf8_lossy(&content.bytes).into_owned());
-    Err(failure_of_http(head.status, &brief(&message), retry_after(&head.headers, SystemTime::now())))
+    failure_of_http(head.status, &brief(&message), retry_after(&head.headers, SystemTime::now()))
 }
 
 fn accepted(content: &Content, is_json: bool) -> Accepted {

@@ -5,6 +5,7 @@
 
 pub(crate) mod answer;
 mod proxy;
+mod remedy;
 
 use std::{
     cell::Cell,
@@ -27,7 +28,7 @@ use prost::{
 use reqwest::{Certificate, ClientBuilder, Identity, redirect::Policy};
 use tokio::runtime::{Builder, Runtime};
 use tonic::{
-    Status,
+    Code, Status,
     client::Grpc,
     codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::MetadataMap,
@@ -35,7 +36,10 @@ use tonic::{
 };
 use tower::{ServiceExt, service_fn};
 
-use self::answer::{Accepted, Content, Cut, Failure, Time, innermost};
+use self::{
+    answer::{Accepted, Content, Cut, Failure, Time, innermost},
+    remedy::Way,
+};
 use crate::{
     collector::{Collector, Endpoint, Protocol, Signal, Url},
     message::ExportResponse,
@@ -80,6 +84,7 @@ enum SetupError {
 pub struct Client {
     runtime: Runtime,
     transport: Transport,
+    way: Way,
     headers: HeaderMap,
     uses_gzip: bool,
     /// The longest time for one request.
@@ -89,7 +94,14 @@ pub struct Client {
 #[derive(Debug)]
 enum Transport {
     Http { client: reqwest::Client, endpoint: Endpoint },
-    Grpc(Channel),
+    Grpc(Service),
+}
+
+/// A collector over gRPC.
+#[derive(Debug)]
+struct Service {
+    channel: Channel,
+    url: Url,
 }
 
 impl Client {
@@ -108,7 +120,7 @@ impl Client {
             };
             drop(entered);
             let Collector { headers, uses_gzip, timeout, .. } = collector.clone();
-            Ok(Self { runtime, transport, headers, uses_gzip, timeout })
+            Ok(Self { runtime, transport, way: Way::new(collector), headers, uses_gzip, timeout })
         };
         open().map_err(|source| OpenError { endpoint: collector.url(Signal::Traces), source })
     }
@@ -131,9 +143,11 @@ impl Client {
             match &self.transport {
                 Transport::Http { client, endpoint } => {
                     let url = endpoint.url(signal, Protocol::HttpProtobuf);
-                    post(client, url.secret(), headers, self.uses_gzip, request, time).await
+                    post(client, &url, &self.way, headers, self.uses_gzip, request, time).await
                 }
-                Transport::Grpc(channel) => call(channel, signal, headers, self.uses_gzip, request, time).await,
+                Transport::Grpc(service) => {
+                    call(service, &self.way, signal, headers, self.uses_gzip, request, time).await
+                }
             }
         })
     }
@@ -183,7 +197,7 @@ fn http_client(
     .build()
 }
 
-fn grpc(collector: &Collector, warn: &mut dyn FnMut(String)) -> Result<Channel, SetupError> {
+fn grpc(collector: &Collector, warn: &mut dyn FnMut(String)) -> Result<Service, SetupError> {
     let url = collector.url(Signal::Traces);
     let mut endpoint = tonic::transport::Endpoint::from_shared(url.secret().to_owned())?.user_agent(USER_AGENT)?;
     if url.is_secure() {
@@ -204,15 +218,17 @@ fn grpc(collector: &Collector, warn: &mut dyn FnMut(String)) -> Result<Channel, 
             endpoint => endpoint?,
         };
     }
-    Ok(match proxy::connector(endpoint.uri()) {
+    let channel = match proxy::connector(endpoint.uri()) {
         Some(connector) => endpoint.connect_with_connector_lazy(connector),
         None => endpoint.connect_lazy(),
-    })
+    };
+    Ok(Service { channel, url })
 }
 
 async fn post(
     client: &reqwest::Client,
-    url: &str,
+    url: &Url,
+    way: &Way,
     mut headers: HeaderMap,
     uses_gzip: bool,
     mut body: Bytes,
@@ -227,14 +243,23 @@ async fn post(
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-    let answer = time.bound(client.post(url).headers(headers).body(body).send()).await;
+    let answer = time.bound(client.post(url.secret()).headers(headers).body(body).send()).await;
     let answer = answer.ok_or_else(Failure::timed_out)?;
-    let answer = answer.map_err(|error| Failure::Unreachable(innermost(&error)))?;
-    answer::of_http(http::Response::from(answer), time).await
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return Err(way.unreachable(&error, url, time).await),
+    };
+    if let Some(failure) = remedy::of_grpc(answer.headers()) {
+        return Err(failure);
+    }
+    let status = answer.status();
+    let accepted = answer::of_http(http::Response::from(answer), time).await;
+    accepted.map_err(|failure| way.of_http(status, url.is_secure(), failure))
 }
 
 async fn call(
-    channel: &Channel,
+    service: &Service,
+    way: &Way,
     signal: Signal,
     headers: HeaderMap,
     uses_gzip: bool,
@@ -243,15 +268,22 @@ async fn call(
 ) -> Result<Accepted, Failure> {
     // tonic stops at a message that it cannot read. It does not look at the status behind it. So the answer is read first.
     let is_accepted = Cell::new(false);
+    let over_http = Cell::new(None);
     let exchange = service_fn(|request| async {
-        let answer = time.bound(channel.clone().oneshot(request)).await;
-        let (mut head, body) = answer.ok_or_else(Failure::timed_out)?.map_err(unreachable)?.into_parts();
+        let answer = time.bound(service.channel.clone().oneshot(request)).await;
+        let (mut head, body) = match answer.ok_or_else(Failure::timed_out)? {
+            Ok(answer) => answer.into_parts(),
+            Err(error) => return Err(way.unreachable(&error, &service.url, time).await),
+        };
         let mut content = Content::read(body, time).await;
         for headers in [&mut head.headers, &mut content.trailers] {
             drop_broken_details(headers);
             is_accepted.set(is_accepted.get() || headers.get("grpc-status").is_some_and(|status| status == "0"));
         }
         let has_status = [&head.headers, &content.trailers].iter().any(|headers| headers.contains_key("grpc-status"));
+        if !has_status && !is_media_grpc(&head) && content.cut.is_none() {
+            over_http.set(Some(way.of_http_to_grpc(head.status, answer::failure_of_page(&head, &content))));
+        }
         match content.cut {
             // A server begins its message once it has accepted the call.
             Some(cut @ Cut::TooLarge) if !has_status && is_grpc(&head) => {
@@ -274,7 +306,11 @@ async fn call(
     match client.unary(request, PathAndQuery::from_static(signal.method()), Encoded).await {
         Ok(answer) => Ok(Accepted::new(answer.into_inner())),
         Err(status) if is_accepted.get() => Ok(Accepted::unread(status.message())),
-        Err(status) => Err(answer::failure_of_grpc(&status)),
+        Err(status) => Err(match over_http.take() {
+            Some(failure) => failure,
+            None if status.code() == Code::Unauthenticated => answer::failure_of_grpc(&status).with(way.credentials()),
+            None => answer::failure_of_grpc(&status),
+        }),
     }
 }
 
@@ -315,14 +351,14 @@ impl Decoder for Encoded {
     }
 }
 
-fn unreachable(error: tonic::transport::Error) -> Failure {
-    Failure::Unreachable(innermost(&error))
-}
-
 /// The answer comes from a server that speaks gRPC, and is not a page.
 fn is_grpc(head: &http::response::Parts) -> bool {
+    head.status == StatusCode::OK && is_media_grpc(head)
+}
+
+fn is_media_grpc(head: &http::response::Parts) -> bool {
     let media = head.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    head.status == StatusCode::OK && media.is_some_and(|media| media.starts_with(b"application/grpc"))
+    media.is_some_and(|media| media.starts_with(b"application/grpc"))
 }
 
 /// Removes details of a status that are not base64: tonic panics at them.

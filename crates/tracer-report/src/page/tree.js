@@ -383,7 +383,7 @@ class TreeView {
         !group && trace.isFailed(row) && `failed: ${visible(trace.errorOf(row))}`,
         !group && trace.isRunning(row) && "running",
         failed > 0 && hidden && `${failed} failed inside`,
-        found > 0 && `${found} matches inside`,
+        found > 0 && `${plural(found, "match", "matches")} inside`,
       ]
         .filter(Boolean)
         .join(", "),

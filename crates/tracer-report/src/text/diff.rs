@@ -96,11 +96,14 @@ pub fn compare(before: &Side, after: &Side, style: &Style) -> String {
     let count = |count: usize| count.to_string();
     let _ = writeln!(
         text,
-        "{} {:>9} {:>9}  {:+}",
+        "{} {:>9} {:>9}  {}",
         pad("processes", 12),
         count(before.processes),
         count(after.processes),
-        after.processes as i64 - before.processes as i64
+        match after.processes as i64 - before.processes as i64 {
+            0 => format!("{}0", style.plus_minus()),
+            difference => format!("{difference:+}"),
+        }
     );
     table("by name, own time", &before.by_name, &after.by_name, style, &mut text);
     table("by place, own time", &before.by_place, &after.by_place, style, &mut text);
@@ -146,14 +149,21 @@ fn table(title: &str, before: &HashMap<u64, Part>, after: &HashMap<u64, Part>, s
     }
 }
 
+/// Nanoseconds. A shorter duration is shown as zero.
+const SHOWN: u64 = 500;
+
 /// The difference, absolute and in per cent.
 fn change(before: u64, after: u64, style: &Style) -> String {
-    let sign = if after >= before { '+' } else { '-' };
-    let size = duration(before.abs_diff(after), style);
+    let zero = || format!("{}0", style.plus_minus());
+    let sign = if after > before { "+" } else { "-" };
+    let difference = before.abs_diff(after);
+    let size = if difference < SHOWN { zero() } else { format!("{sign}{}", duration(difference, style)) };
     let text = if before == 0 || after == 0 {
-        format!("{sign}{size}")
+        size
     } else {
-        format!("{sign}{size} ({:+.0} %)", (after as f64 / before as f64 - 1.0) * 100.0)
+        let share = ((after as f64 / before as f64 - 1.0) * 100.0).round();
+        let share = if share == 0.0 { zero() } else { format!("{share:+}") };
+        format!("{size} ({share} %)")
     };
     // More than a tenth slower is red.
     if after > before.saturating_add(before / 10) { style.red(&text) } else { text }
@@ -179,6 +189,17 @@ mod tests {
         assert_eq!(lines[1], "took            1.50 s    1.80 s  +300 ms (+20 %)", "{text}");
         assert_eq!(lines[6], "cc                                    1    500 ms    800 ms  +300 ms (+60 %)", "{text}");
         assert!(lines.iter().any(|line| line.starts_with("make › cc ")), "{text}");
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        assert_eq!(change(1000, 1000, &PLAIN), "±0 (±0 %)");
+        assert_eq!(change(1_000_000, 1_000_400, &PLAIN), "±0 (±0 %)");
+        assert_eq!(change(1_000_000_000, 999_000_000, &PLAIN), "-1.00 ms (±0 %)");
+        assert_eq!(change(0, 0, &Style { is_unicode: false, ..PLAIN }), "+-0");
+        let side = || Side::new(&story("sh", 0, 50).rows()).unwrap();
+        let text = compare(&side(), &side(), &PLAIN);
+        assert!(text.contains("processes            1         1  ±0\n"), "{text}");
     }
 
     #[test]

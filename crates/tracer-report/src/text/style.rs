@@ -58,6 +58,11 @@ impl Style {
         if self.is_unicode { '×' } else { 'x' }
     }
 
+    /// The sign of zero.
+    pub(crate) fn plus_minus(&self) -> &'static str {
+        if self.is_unicode { "±" } else { "+-" }
+    }
+
     pub(crate) fn dots(&self) -> &'static str {
         if self.is_unicode { "…" } else { "..." }
     }

@@ -141,9 +141,9 @@ pub(crate) fn left_out(rows: &Rows, text: &mut String) {
     if rows.left_out > 0 {
         let _ = writeln!(
             text,
-            "this report counts {} spans; {} more were beyond its limit",
-            rows.rows.len(),
-            rows.left_out
+            "this report counts {}; {} beyond its limit",
+            counted(rows.rows.len(), "span", "spans"),
+            counted(usize::try_from(rows.left_out).unwrap_or(usize::MAX), "more was", "more were")
         );
     }
 }
