@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use tracer_otlp::{Collector, Endpoint, Protocol, Signal, Url};
 
-use super::{values::is_not_one_of, variables::variable};
+use super::{otel::is_true, values::is_not_one_of, variables::variable};
 use crate::{console, sinks::file};
 
 /// The collector, and whether the user configured an endpoint. `protocol` and `endpoint` are those of the flags.
@@ -41,7 +41,7 @@ fn otel_endpoint(protocol: Protocol) -> Option<Endpoint> {
         let mut value = variable(name)?;
         if protocol == Protocol::Grpc && !value.contains("://") {
             // With gRPC the scheme is optional. OTEL_EXPORTER_OTLP_INSECURE then chooses it.
-            let is_insecure = otel_variable("INSECURE").is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
+            let is_insecure = otel_variable("INSECURE").is_some_and(|(name, value)| is_true(&name, &value));
             value = format!("{}://{value}", if is_insecure { "http" } else { "https" });
         }
         let url = Url::parse(&value).map_err(anyhow::Error::new);

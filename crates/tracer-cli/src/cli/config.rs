@@ -20,6 +20,7 @@ use super::{
     args::Args,
     collector,
     origin::{Origin, Origins},
+    otel::is_true,
     values::{AttributesOn, Parent, Shown, Spool},
     variables::variable,
 };
@@ -238,6 +239,8 @@ fn is_asked_for(output: &Output, args: &Args, origins: &Origins) -> bool {
     }
 }
 
+const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
+
 fn outputs(args: &Args) -> (Vec<Output>, Collector) {
     let (collector, is_configured) = collector::resolve(args.protocol, args.endpoint.as_ref());
     let mut outputs = Vec::new();
@@ -254,10 +257,9 @@ fn outputs(args: &Args) -> (Vec<Output>, Collector) {
         // `--quiet` omits a summary that nobody asked for.
         outputs.retain(|output| !(args.quiet && *output == Output::Text(Text::Summary)));
     }
-    if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
-        && outputs.contains(&Output::Otlp)
-    {
-        console::warn("OTEL_SDK_DISABLED is true: nothing is sent over OTLP");
+    let is_disabled = variable(SDK_DISABLED).is_some_and(|value| is_true(SDK_DISABLED, &value));
+    if is_disabled && outputs.contains(&Output::Otlp) {
+        console::warn(format_args!("{SDK_DISABLED} is true: nothing is sent over OTLP"));
         outputs.retain(|output| *output != Output::Otlp);
         if outputs.is_empty() {
             outputs.push(Output::Text(Text::Summary));

@@ -1,11 +1,12 @@
 //! The command line and the environment: flags and variables in, one valid configuration out.
 //!
 //! `args` defines each flag, `values` reads its value, `origin` finds the value in flags and variables, and `config` resolves
-//! rules that concern several options. `collector` reads how to reach a collector.
+//! rules that concern several options. `collector` reads how to reach a collector. `otel` knows OpenTelemetry's variables.
 
 pub(crate) mod args;
 mod collector;
 pub(crate) mod config;
 pub(crate) mod origin;
+mod otel;
 mod values;
 pub(crate) mod variables;
