@@ -30,7 +30,7 @@ fn run(flags: &[&str], variables: &[(&str, &str)]) -> (Output, String, bool) {
 fn an_invalid_flag_prints_one_line_and_exits_with_125_without_a_command() {
     let zeros = "0".repeat(32);
     let short = "a".repeat(31);
-    let cases: [&[&str]; 20] = [
+    let cases: [&[&str]; 22] = [
         &["--no-such-flag"],
         &["-t", &short],
         &["-t", &zeros],
@@ -43,7 +43,9 @@ fn an_invalid_flag_prints_one_line_and_exits_with_125_without_a_command() {
         &["-o", "/no/such/folder/t.jsonl"],
         &["-o", "t.txt"],
         &["--live=x"],
-        &["--endpoint", "localhost:4318"],
+        &["--endpoint", "collector:4318"],
+        &["--endpoint", "http://localhost:99999"],
+        &["--endpoint", "http://localhost:4318/?a=1"],
         &["--endpoint", "http://"],
         &["--protocol", "http/json"],
         &["-t"],
@@ -93,7 +95,7 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
         ("PROCESS_TRACER_ATTRIBUTE", "novalue"),
         ("PROCESS_TRACER_OUTPUT", "t.txt"),
         ("PROCESS_TRACER_LIVE", "x"),
-        ("PROCESS_TRACER_ENDPOINT", "localhost:4318"),
+        ("PROCESS_TRACER_ENDPOINT", "collector:4318"),
         ("PROCESS_TRACER_PROTOCOL", "smoke"),
         ("PROCESS_TRACER_WAIT", "forever"),
         ("PROCESS_TRACER_FLUSH_TIMEOUT", "soon"),
@@ -107,7 +109,12 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
         ("OTEL_SDK_DISABLED", "1"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:99999"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318/?a=1"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/passwd"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/etc/passwd"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/etc/passwd"),
         ("OTEL_TRACES_EXPORTER", "zipkin"),
         ("OTEL_RESOURCE_ATTRIBUTES", "nonsense"),
         ("TRACEPARENT", "nonsense"),

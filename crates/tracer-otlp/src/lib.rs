@@ -12,6 +12,7 @@ mod collector;
 mod encode;
 mod json_lines;
 pub mod message;
+pub mod pem;
 pub mod retry;
 pub mod spool;
 

@@ -108,7 +108,7 @@ pub(crate) struct Args {
 
     /// OTLP endpoint, such as http://localhost:4318. Implies `-o otlp` [default: from OTEL_EXPORTER_OTLP_ENDPOINT, else
     /// localhost]
-    #[arg(long, value_name = "URL", global = true, value_parser = Url::parse)]
+    #[arg(long, value_name = "URL", global = true, value_parser = Url::parse_base)]
     pub(crate) endpoint: Option<Url>,
 
     /// OTLP protocol: `http/protobuf` or `grpc` [default: from OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]
