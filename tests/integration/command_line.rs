@@ -350,6 +350,16 @@ fn the_resource_names_service_host_and_system() {
     assert_eq!(value("service.name"), "strong");
     assert_eq!(value("deployment.environment.name"), "ci/test");
     assert_eq!(value("os.type"), "linux");
+    for key in ["telemetry.sdk.name", "telemetry.distro.name"] {
+        assert_eq!(value(key), "process-tracer");
+    }
+    for key in ["telemetry.sdk.version", "telemetry.distro.version"] {
+        assert_eq!(value(key), env!("CARGO_PKG_VERSION"));
+    }
+    assert_eq!(value("telemetry.sdk.language"), "rust");
+    let schema = "https://opentelemetry.io/schemas/1.44.0";
+    assert_eq!(data["resourceSpans"][0]["schemaUrl"], schema);
+    assert_eq!(data["resourceSpans"][0]["scopeSpans"][0]["schemaUrl"], schema);
     let host = nix::unistd::gethostname().unwrap();
     assert_eq!(value("host.name"), host.to_string_lossy());
     assert!(!value("host.arch").is_empty() && !value("os.description").is_empty());

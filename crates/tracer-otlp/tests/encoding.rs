@@ -20,6 +20,7 @@ use tracer_model::{
     context::SpanContext,
     dns::Answer,
     event::{Connection, Direction, End, Flow, Image, Strings, Transport, Usage},
+    semconv::SCHEMA_URL,
     source::Description,
     span::{
         Certificate, ConnectionSpan, Execution, FailedExec, FlowSpan, Gap, LookupSpan, ProcessSpan, Reply, Subject,
@@ -30,12 +31,11 @@ use tracer_otlp::Encoder;
 /// Compares both formats with the oracle, and reads them back.
 fn compare(spans: &[Span], limit: Option<usize>) {
     let array = Array::String(vec![StringValue::from("x"), StringValue::from("\"\u{1}ü")]);
-    let resource = Resource::builder_empty()
-        .with_attributes([
-            KeyValue::new("service.name", "a long name"),
-            KeyValue::new("list", opentelemetry::Value::Array(array)),
-        ])
-        .build();
+    let attributes = [
+        KeyValue::new("service.name", "a long name"),
+        KeyValue::new("list", opentelemetry::Value::Array(array)),
+    ];
+    let resource = Resource::builder_empty().with_schema_url(attributes, SCHEMA_URL).build();
     let ours = resource.iter().map(|(key, value)| {
         let value = match value {
             opentelemetry::Value::String(text) => Value::String(text.to_string()),

@@ -115,7 +115,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PROTOCOL", global = true, value_parser = protocol())]
     pub(crate) protocol: Option<Protocol>,
 
-    /// Resource attribute service.name [default: from OTEL_SERVICE_NAME, else process-tracer]
+    /// Resource attribute service.name [default: from OTEL_SERVICE_NAME, else the repository in CI, else process-tracer]
     #[arg(long, value_name = "NAME")]
     pub(crate) service_name: Option<String>,
 

@@ -54,9 +54,9 @@ pub(super) fn write_traces<'a, W: Writer>(
                 write_span(writer, span, limit);
                 written(writer);
             });
-            writer.string(field!(3, "schemaUrl"), "");
+            writer.string(field!(3, "schemaUrl"), semconv::SCHEMA_URL);
         });
-        writer.string(field!(3, "schemaUrl"), "");
+        writer.string(field!(3, "schemaUrl"), semconv::SCHEMA_URL);
     });
 }
 

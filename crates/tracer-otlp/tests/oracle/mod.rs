@@ -25,7 +25,10 @@ pub struct Converter {
 
 impl Converter {
     pub fn new(value_limit: Option<usize>) -> Self {
-        let scope = InstrumentationScope::builder("process-tracer").with_version(env!("CARGO_PKG_VERSION")).build();
+        let scope = InstrumentationScope::builder("process-tracer")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .with_schema_url(semconv::SCHEMA_URL)
+            .build();
         Self { scope, value_limit }
     }
 
