@@ -19,6 +19,7 @@ mod harness;
 mod live;
 mod losses;
 mod names;
+mod opentelemetry;
 mod privileges;
 mod processes;
 mod ptrace;

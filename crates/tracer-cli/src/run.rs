@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use rand::{TryRng, rngs::SysRng};
 use tracer_model::{
     Anchor, IdGenerator, Settings, TraceId, Tracer,
-    context::{SpanContext, TRACEPARENT},
+    context::SpanContext,
     losses::{Cause, Losses},
     source::Source,
     span::Certificate,
@@ -22,12 +22,11 @@ use tracer_ptrace::clock::now;
 use crate::{
     child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, signals::Signals, user::User},
     cli::config::{Config, Wait},
-    cli::variables::variable,
     console::{self, ms},
     drain::{Drain, Ending, Input, Waiting},
     machine::{accounts, hosts},
     resource::resource,
-    sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
+    sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered, encoder},
     sources::{self, Chosen, Seat},
     threads::{SingleThread, Threads},
 };
@@ -42,9 +41,18 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     let mut ids = IdGenerator::new(seed()?);
     let trace_id = config.trace_id.unwrap_or_else(|| ids.trace_id());
     let root_span_id = ids.span_id();
+    let is_sampled = config.sample(trace_id);
+    // Without outputs, an unsampled trace is nothing to report.
+    let is_quiet = config.is_quiet || !is_sampled && config.outputs.is_empty();
     let spool = config.spool.as_ref().map(|folder| folder.join(format!("{trace_id}-{root_span_id}.jsonl")));
     let token = format!("{:032x}", u128::from_le_bytes(seed()?));
-    let facts = RunFacts { resource: &resource, spool: spool.as_deref(), root: root_span_id, token: &token };
+    let facts = RunFacts {
+        encoder: encoder(&resource).with_context(config.trace_state.clone(), is_sampled),
+        resource: &resource,
+        spool: spool.as_deref(),
+        root: root_span_id,
+        token: &token,
+    };
     let sinks = OpenSinks::open(&config.outputs, &config.collector, &facts)?;
     let attributes = std::mem::take(&mut config.attributes);
     let chosen = sources::choose(&config, attributes.need_environment())?;
@@ -66,7 +74,10 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     });
     privileges::drop_before_launch();
     inheritance.environment().restore(&single);
-    pass_on_context(trace_id, &SpanContext { trace_id, span_id: root_span_id }.to_string(), &single);
+    let root = SpanContext { trace_id, span_id: root_span_id };
+    for (name, value) in config.propagators.inject(root, is_sampled, config.caller) {
+        launch::set_variable(name, value.as_deref(), &single);
+    }
     for (name, value) in config.user.iter().flat_map(User::variables) {
         launch::set_variable(name, Some(&value), &single);
     }
@@ -114,7 +125,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
             // This can take the kernel long. Meanwhile the sinks deliver what is left.
             drop((source, seat));
             listen_to_impatience(signals, intake, threads);
-            report(&tracer, trace_id, &sinks.join(), config.is_quiet);
+            report(&tracer, trace_id, &sinks.join(), is_quiet);
         }
         Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
     }
@@ -159,19 +170,6 @@ impl Observation {
         let (source, waiting, unobserved, seat) = started?;
         Ok(Self { source, drain: waiting.begin(tracer), unobserved, seat })
     }
-}
-
-/// Belongs to `TRACEPARENT`: W3C Trace Context.
-const TRACESTATE: &str = "TRACESTATE";
-
-/// Makes the root span the parent of spans that the command's programs make. The trace state of the caller stays only
-/// if its trace is ours.
-fn pass_on_context(trace_id: TraceId, traceparent: &str, single: &SingleThread) {
-    let caller = variable(TRACEPARENT).and_then(|caller| caller.parse::<SpanContext>().ok());
-    if caller.is_none_or(|caller| caller.trace_id != trace_id) {
-        launch::set_variable(TRACESTATE, None, single);
-    }
-    launch::set_variable(TRACEPARENT, Some(traceparent), single);
 }
 
 /// Prints the texts of the sinks, the warnings, and one last line.

@@ -30,6 +30,11 @@ use tracer_otlp::Encoder;
 
 /// Compares both formats with the oracle, and reads them back.
 fn compare(spans: &[Span], limit: Option<usize>) {
+    compare_in(spans, limit, ("", true));
+}
+
+/// As [`compare`], for a trace with this state, sampled or not.
+fn compare_in(spans: &[Span], limit: Option<usize>, trace: (&'static str, bool)) {
     let array = Array::String(vec![StringValue::from("x"), StringValue::from("\"\u{1}ü")]);
     let attributes = [
         KeyValue::new("service.name", "a long name"),
@@ -43,8 +48,8 @@ fn compare(spans: &[Span], limit: Option<usize>) {
         };
         (key.to_string(), value)
     });
-    let encoder = Encoder::new(ours.collect(), limit);
-    let expected = oracle::message(spans, &(&resource).into(), limit);
+    let encoder = Encoder::new(ours.collect(), limit).with_context(trace.0.to_owned(), trace.1);
+    let expected = oracle::message(spans, &(&resource).into(), limit, trace);
     let request = encoder.request(spans);
     let decoded = ExportTraceServiceRequest::decode(request.as_slice()).unwrap();
     assert_eq!(decoded.resource_spans, expected.resource_spans);
@@ -241,6 +246,15 @@ fn every_kind_of_span_has_the_message_of_opentelemetry_proto() {
 fn long_values_are_cut_at_characters() {
     for limit in [0, 1, 2, 5, 100] {
         compare(&all(), Some(limit));
+    }
+}
+
+#[test]
+fn spans_and_links_have_the_state_and_the_flag_of_their_trace() {
+    let [other, ours] = [[1; 16], [0xa1; 16]].map(|id| SpanContext { trace_id: TraceId(id), span_id: SpanId([2; 8]) });
+    let spans = [Span { links: vec![other, ours], ..of_process(|_| ()) }, connection(Direction::Connect, None)];
+    for trace in [("vendor=1,other=a b", true), ("vendor=1", false), ("", false)] {
+        compare_in(&spans, None, trace);
     }
 }
 

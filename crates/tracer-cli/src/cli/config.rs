@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use tracer_bpf::RecordKind;
 use tracer_model::{
     SpanId, TraceId,
-    context::{SpanContext, TRACEPARENT},
+    context::TRACEPARENT,
     event::base_name,
     expression::{Attribute, Attributes},
     redact::{Pattern, Policy, Redactor},
@@ -21,6 +21,8 @@ use super::{
     collector,
     origin::{Origin, Origins},
     otel::is_true,
+    propagation::{Caller, Propagators},
+    sampler::Sampler,
     values::{AttributesOn, Parent, Shown, Spool},
     variables::variable,
 };
@@ -40,6 +42,14 @@ pub(crate) struct Config {
     /// Where it comes from, in words.
     pub(crate) trace_id_source: String,
     pub(crate) parent_id: Option<SpanId>,
+    /// The trace that TRACEPARENT names.
+    pub(crate) caller: Option<TraceId>,
+    /// Whether the trace of the parent is sampled. `None`: there is no parent, or it does not say so.
+    is_parent_sampled: Option<bool>,
+    /// The state of the trace in W3C Trace Context. Empty: none.
+    pub(crate) trace_state: String,
+    sampler: Sampler,
+    pub(crate) propagators: Propagators,
     /// `None`: the program of the command.
     pub(crate) root_name: Option<String>,
     pub(crate) attributes: Attributes,
@@ -87,15 +97,21 @@ impl Config {
         if args.command.is_empty() {
             bail!("no command to run; usage: process-tracer [OPTIONS] -- COMMAND [ARGS]...");
         }
-        let Place { trace_id, trace_id_source, parent_id } = trace_context(&args, origins)?;
+        let propagators = Propagators::of_environment();
+        let place = trace_context(&args, origins, &propagators)?;
         let attributes =
             args.attribute.iter().map(|text| Attribute::compile(text)).collect::<Result<Attributes, _>>()?;
         let (outputs, collector) = outputs(&args);
         let wanted = |output| Wanted { is_optional: !is_asked_for(&output, &args, origins), output };
         Ok(Self {
-            trace_id,
-            trace_id_source,
-            parent_id,
+            trace_id: place.trace_id,
+            trace_id_source: place.trace_id_source,
+            parent_id: place.parent_id,
+            caller: place.caller,
+            is_parent_sampled: place.is_parent_sampled,
+            trace_state: place.trace_state,
+            sampler: Sampler::of_environment(),
+            propagators,
             attributes: attributes
                 .skip_empty_values(args.skip_empty_values)
                 .on_all_spans(args.attributes_on == AttributesOn::All),
@@ -122,6 +138,22 @@ impl Config {
             service_name: args.service_name.filter(|name| !name.is_empty()),
             command: args.command,
         })
+    }
+
+    /// Decides whether this trace is sampled. If it is not, nothing goes out over OTLP.
+    pub(crate) fn sample(&mut self, trace_id: TraceId) -> bool {
+        let is_sampled = self.sampler.samples(self.is_parent_sampled, trace_id);
+        if !is_sampled {
+            if self.is_verbose {
+                console::say(format_args!("trace {trace_id} is not sampled: nothing is sent over OTLP"));
+            }
+            self.outputs.retain(|wanted| wanted.output != Output::Otlp);
+            // Nobody gets the spans, so that nothing has to be observed.
+            if self.outputs.is_empty() && self.wait == Wait::Command && !self.is_strict {
+                (self.source, self.uses_sudo) = (SourceChoice::None, false);
+            }
+        }
+        is_sampled
     }
 
     /// The flags whose events come from system calls, for a message. `None`: there is no such flag.
@@ -157,56 +189,57 @@ pub(crate) fn report_outputs(mut outputs: Vec<Output>) -> Vec<Output> {
 const RANDOM: &str = "random";
 
 /// The place of the trace among others.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Place {
     trace_id: Option<TraceId>,
     trace_id_source: String,
     parent_id: Option<SpanId>,
+    /// The trace that TRACEPARENT names.
+    caller: Option<TraceId>,
+    /// What the parent of the root has decided.
+    is_parent_sampled: Option<bool>,
+    trace_state: String,
 }
 
-fn trace_context(args: &Args, origins: &Origins) -> Result<Place> {
+fn trace_context(args: &Args, origins: &Origins, propagators: &Propagators) -> Result<Place> {
     let trace_id = args.trace_id.as_ref().map(|given| given.id);
     let parent_id = args.parent_id.as_ref().map(|given| given.id);
-    let caller = variable(TRACEPARENT).and_then(|value| {
-        let caller = value.parse::<SpanContext>().ok();
-        if caller.is_none() {
-            console::warn(format_args!("TRACEPARENT is ignored: '{value}' is not a W3C trace context"));
-        }
-        caller
-    });
-    let mut from = TRACEPARENT;
+    let caller = propagators.extract(variable);
+    let calling_trace = caller.as_ref().filter(|caller| caller.from == TRACEPARENT).map(|caller| caller.span.trace_id);
     let caller = match args.parent {
         Some(Parent::Ci) if caller.is_none() => {
             let run = ci::run_span(variable);
-            from = "ci";
             if run.is_none() {
                 console::warn(format_args!(
                     "{} ci: the variables show no CI system whose runs have a span; the trace has its own id",
                     origins.name_of("parent")
                 ));
             }
-            run
+            run.map(|span| Caller { span, is_sampled: None, state: String::new(), from: "ci" })
         }
         _ => caller,
     };
     // A span can only be a parent within its own trace.
-    let caller = caller.filter(|caller| trace_id.is_none_or(|trace_id| trace_id == caller.trace_id));
+    let caller = caller.filter(|caller| trace_id.is_none_or(|trace_id| trace_id == caller.span.trace_id));
     if parent_id.is_some() && trace_id.is_none() && caller.is_none() {
         if origins.of("parent_id") == Origin::Variable {
             console::warn("PROCESS_TRACER_PARENT_ID is ignored: there is no trace id for it");
-            return Ok(Place { trace_id_source: RANDOM.to_owned(), ..Place::default() });
+            return Ok(Place { trace_id_source: RANDOM.to_owned(), caller: calling_trace, ..Place::default() });
         }
         bail!("--parent-id: no trace for that parent; give its --trace-id too");
     }
-    let trace_id_source = match (&args.trace_id, caller) {
+    let trace_id_source = match (&args.trace_id, &caller) {
         (Some(given), _) => given.derivation.clone().unwrap_or_else(|| origins.name_of("trace_id")),
-        (None, Some(_)) => from.to_owned(),
+        (None, Some(caller)) => caller.from.to_owned(),
         (None, None) => RANDOM.to_owned(),
     };
     Ok(Place {
-        trace_id: trace_id.or(caller.map(|caller| caller.trace_id)),
+        trace_id: trace_id.or(caller.as_ref().map(|caller| caller.span.trace_id)),
         trace_id_source,
-        parent_id: parent_id.or(caller.map(|caller| caller.span_id)),
+        parent_id: parent_id.or(caller.as_ref().map(|caller| caller.span.span_id)),
+        caller: calling_trace,
+        is_parent_sampled: caller.as_ref().and_then(|caller| caller.is_sampled),
+        trace_state: caller.map(|caller| caller.state).unwrap_or_default(),
     })
 }
 

@@ -1,12 +1,15 @@
 //! The command line and the environment: flags and variables in, one valid configuration out.
 //!
 //! `args` defines each flag, `values` reads its value, `origin` finds the value in flags and variables, and `config` resolves
-//! rules that concern several options. `collector` reads how to reach a collector. `otel` knows OpenTelemetry's variables.
+//! rules that concern several options. `collector` reads how to reach a collector. `otel`, `sampler` and
+//! `propagation` read OpenTelemetry's variables.
 
 pub(crate) mod args;
 mod collector;
 pub(crate) mod config;
 pub(crate) mod origin;
 mod otel;
+mod propagation;
+mod sampler;
 mod values;
 pub(crate) mod variables;

@@ -12,6 +12,6 @@ pub(super) fn value_limit() -> Option<usize> {
 }
 
 /// An encoder for spans of this resource.
-pub(super) fn encoder(resource: &Resource) -> Encoder {
+pub(crate) fn encoder(resource: &Resource) -> Encoder {
     Encoder::new(resource.clone(), value_limit())
 }

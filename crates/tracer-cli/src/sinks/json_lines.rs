@@ -6,11 +6,10 @@ use std::{
 };
 
 use anyhow::Result;
-use tracer_model::{Resource, Span};
-use tracer_otlp::LineWriter;
+use tracer_model::Span;
+use tracer_otlp::{Encoder, LineWriter};
 
 use super::{
-    encoder::encoder,
     file,
     queue::{Queue, Undelivered},
     sink::{Closing, Sink},
@@ -23,8 +22,8 @@ pub(crate) struct JsonLinesSink {
 }
 
 impl JsonLinesSink {
-    pub(crate) fn open(path: &Path, resource: &Resource) -> Result<Self> {
-        let lines = LineWriter::new(file::create(path)?, encoder(resource));
+    pub(crate) fn open(path: &Path, encoder: Encoder) -> Result<Self> {
+        let lines = LineWriter::new(file::create(path)?, encoder);
         Ok(Self { path: path.to_owned(), lines, problem: None })
     }
 }

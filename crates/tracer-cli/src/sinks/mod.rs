@@ -24,7 +24,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use tracer_model::{Resource, Span, SpanId};
-use tracer_otlp::Collector;
+use tracer_otlp::{Collector, Encoder};
 use tracer_report::live::Watch;
 
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
     threads::Threads,
 };
 
-pub(crate) use self::queue::Undelivered;
+pub(crate) use self::{encoder::encoder, queue::Undelivered};
 use self::{
     queue::Queue,
     sink::{Closing, Sink},
@@ -54,8 +54,9 @@ pub(crate) struct Delivery {
 }
 
 /// What sinks have to know of the run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RunFacts<'a> {
+    pub(crate) encoder: Encoder,
     pub(crate) resource: &'a Resource,
     /// The file for what cannot be delivered.
     pub(crate) spool: Option<&'a Path>,
@@ -78,12 +79,12 @@ impl OpenSinks {
         let resource = run.resource;
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
-                Output::Otlp => Box::new(otlp::OtlpSink::open(collector, resource, run.spool)?),
+                Output::Otlp => Box::new(otlp::OtlpSink::open(collector, run.encoder.clone(), run.spool)?),
                 Output::Text(text) => Box::new(report::TextSink::new(*text)),
                 Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
                 Output::Live(address) => Box::new(live::LiveSink::open(*address, run.token, run.root, resource)?),
                 Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, resource)?),
-                Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, resource)?),
+                Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, run.encoder.clone())?),
             })
         };
         let mut sinks = Vec::new();

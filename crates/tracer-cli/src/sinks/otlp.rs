@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use tracer_model::{Resource, Span};
+use tracer_model::Span;
 use tracer_otlp::{
     Client, Collector, Encoder, Failure, Protocol, Signal,
     retry::{self, Pace},
@@ -17,7 +17,6 @@ use tracer_otlp::{
 };
 
 use super::{
-    encoder::encoder,
     file,
     queue::{Queue, Undelivered},
     sink::{Closing, Sink},
@@ -51,8 +50,8 @@ pub(crate) struct OtlpSink {
 }
 
 impl OtlpSink {
-    pub(crate) fn open(collector: &Collector, resource: &Resource, spool_file: Option<&Path>) -> Result<Self> {
-        let (encoder, spool_file) = (encoder(resource), spool_file.map(Path::to_owned));
+    pub(crate) fn open(collector: &Collector, encoder: Encoder, spool_file: Option<&Path>) -> Result<Self> {
+        let spool_file = spool_file.map(Path::to_owned);
         Ok(Self {
             collector: collector.clone(),
             client: Client::open(collector, console::warn)?,

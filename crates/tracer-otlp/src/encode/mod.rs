@@ -28,20 +28,29 @@ use protobuf::Protobuf;
 pub struct Encoder {
     resource: Resource,
     value_limit: Option<usize>,
+    is_sampled: bool,
+    trace_state: String,
 }
 
 impl Encoder {
     /// An encoder for spans of this resource. `value_limit` is the longest string value of a span attribute, in characters.
     #[must_use]
     pub fn new(resource: Resource, value_limit: Option<usize>) -> Self {
-        Self { resource, value_limit }
+        Self { resource, value_limit, is_sampled: true, trace_state: String::new() }
+    }
+
+    /// The same encoder for a trace with this state of W3C Trace Context, sampled or not. By default a trace is sampled and has
+    /// no state.
+    #[must_use]
+    pub fn with_context(self, trace_state: String, is_sampled: bool) -> Self {
+        Self { trace_state, is_sampled, ..self }
     }
 
     /// The protobuf of an `ExportTraceServiceRequest`. A `TracesData` has the same bytes.
     #[must_use]
     pub fn request<'a>(&self, spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8> {
         let mut writer = Protobuf::default();
-        span::write_traces(&mut writer, &self.resource, spans, self.value_limit, |_| ());
+        span::write_traces(&mut writer, self, spans, |_| ());
         writer.into_bytes()
     }
 
@@ -55,7 +64,7 @@ impl Encoder {
             let mut writer = Json::begin(lines);
             let (start, size) = (writer.size(), Cell::new(0));
             let of_line = iter::from_fn(|| if size.get() < FULL_LINE { spans.next() } else { None });
-            span::write_traces(&mut writer, &self.resource, of_line, self.value_limit, |writer| {
+            span::write_traces(&mut writer, self, of_line, |writer| {
                 size.set(writer.size() - start);
             });
             lines = writer.end();

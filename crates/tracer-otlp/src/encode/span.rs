@@ -3,18 +3,19 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracer_model::{
-    Resource, Span,
+    Span,
     semconv::{self, Kind, ValueRef},
     span::Subject,
 };
 
-use super::writer::{Field, Writer, field};
+use super::{
+    Encoder,
+    writer::{Field, Writer, field},
+};
 
 /// The name of our instrumentation scope.
 const SCOPE: &str = "process-tracer";
 
-/// `TRACE_FLAGS`: the trace is sampled.
-const SAMPLED: u32 = 1;
 /// `SpanFlags::ContextHasIsRemoteMask`: the next flag has a meaning.
 const HAS_IS_REMOTE: u32 = 0x100;
 /// `SpanFlags::ContextIsRemoteMask`: the parent is in another process.
@@ -30,15 +31,14 @@ const NONE: [(&str, ValueRef<'_>); 0] = [];
 /// Writes a `TracesData`. Calls `written` after each span.
 pub(super) fn write_traces<'a, W: Writer>(
     writer: &mut W,
-    resource: &Resource,
+    encoder: &Encoder,
     spans: impl IntoIterator<Item = &'a Span>,
-    limit: Option<usize>,
     written: impl Fn(&W),
 ) {
     // A list of one.
     writer.messages(field!(1, "resourceSpans"), [spans], |writer, spans| {
         writer.message(field!(1, "resource"), |writer| {
-            let attributes = resource.iter().map(|(key, value)| (key, value.into()));
+            let attributes = encoder.resource.iter().map(|(key, value)| (key, value.into()));
             key_values(writer, field!(1, "attributes"), attributes, None);
             writer.uint32(field!(2, "droppedAttributesCount"), 0);
             writer.messages(field!(3, "entityRefs"), [(); 0], |_, ()| {});
@@ -51,7 +51,7 @@ pub(super) fn write_traces<'a, W: Writer>(
                 writer.uint32(field!(4, "droppedAttributesCount"), 0);
             });
             writer.messages(field!(2, "spans"), spans, |writer, span| {
-                write_span(writer, span, limit);
+                write_span(writer, span, encoder);
                 written(writer);
             });
             writer.string(field!(3, "schemaUrl"), semconv::SCHEMA_URL);
@@ -61,12 +61,15 @@ pub(super) fn write_traces<'a, W: Writer>(
 }
 
 /// Writes a `Span`.
-fn write_span<W: Writer>(writer: &mut W, span: &Span, limit: Option<usize>) {
+fn write_span<W: Writer>(writer: &mut W, span: &Span, encoder: &Encoder) {
+    let limit = encoder.value_limit;
+    // The lowest bit of the flags says whether the trace is sampled.
+    let flags = u32::from(encoder.is_sampled) | HAS_IS_REMOTE;
     writer.id(field!(1, "traceId"), &span.trace_id.0);
     writer.id(field!(2, "spanId"), &span.span_id.0);
-    writer.string(field!(3, "traceState"), "");
+    writer.string(field!(3, "traceState"), &encoder.trace_state);
     writer.id(field!(4, "parentSpanId"), span.parent_id.as_ref().map_or(&[], |id| &id.0));
-    writer.fixed32(field!(16, "flags"), SAMPLED | HAS_IS_REMOTE | if has_remote_parent(span) { IS_REMOTE } else { 0 });
+    writer.fixed32(field!(16, "flags"), flags | if has_remote_parent(span) { IS_REMOTE } else { 0 });
     writer.string(field!(5, "name"), &span.name());
     let kind = match semconv::kind(span) {
         Kind::Internal => 1,
@@ -88,10 +91,12 @@ fn write_span<W: Writer>(writer: &mut W, span: &Span, limit: Option<usize>) {
     writer.messages(field!(13, "links"), &span.links, |writer, link| {
         writer.id(field!(1, "traceId"), &link.trace_id.0);
         writer.id(field!(2, "spanId"), &link.span_id.0);
-        writer.string(field!(3, "traceState"), "");
+        // The state of another trace is not known.
+        let is_ours = link.trace_id == span.trace_id;
+        writer.string(field!(3, "traceState"), if is_ours { &encoder.trace_state } else { "" });
         key_values(writer, field!(4, "attributes"), NONE, limit);
         writer.uint32(field!(5, "droppedAttributesCount"), 0);
-        writer.fixed32(field!(6, "flags"), SAMPLED | HAS_IS_REMOTE);
+        writer.fixed32(field!(6, "flags"), flags);
     });
     writer.uint32(field!(14, "droppedLinksCount"), 0);
     writer.message(field!(15, "status"), |writer| {
