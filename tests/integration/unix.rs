@@ -56,7 +56,8 @@ fn connections_to_unix_sockets_are_recorded_when_requested() {
         .map(|span| {
             assert_eq!((span.kind, span.start, &span.parent_id), (KIND_CLIENT, span.end, &run.trace.root().span_id));
             assert_eq!(span.name, format!("connect {}", span.attribute("network.peer.address")));
-            assert_eq!(span.status == STATUS_ERROR, span.has("error.type"));
+            assert_eq!(span.attribute("server.address"), span.attribute("network.peer.address"));
+            assert_eq!((span.status == STATUS_ERROR, span.status_message.as_str()), (span.has("error.type"), ""));
             (span.name.as_str(), span.attributes.get("error.type").map(String::as_str))
         })
         .collect();

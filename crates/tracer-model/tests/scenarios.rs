@@ -888,7 +888,7 @@ fn a_flow_lasts_from_first_to_last_datagram_and_names_its_peer() {
     let Description { kind, attributes, error, .. } = trace.describe("udp a.test:443");
     assert_eq!((kind, error), (Kind::Client, None));
     let expected: KeyValues = [
-        ("network.transport", "udp".into()),
+        ("network.transport", "quic".into()),
         ("network.protocol.name", "quic".into()),
         ("network.type", "ipv4".into()),
         ("network.peer.address", "10.0.0.9".into()),
@@ -907,6 +907,7 @@ fn a_flow_lasts_from_first_to_last_datagram_and_names_its_peer() {
     assert_eq!(attributes, expected);
     let other = "udp [fe80::2]:6000";
     assert_eq!(trace.attribute(other, "network.protocol.name"), None);
+    assert_eq!(trace.attribute(other, "network.transport"), string("udp"));
     assert_eq!(trace.attribute(other, "server.address"), string("fe80::2"));
     assert_eq!(ns(trace.span(other).end), 80);
     assert_eq!(trace.attribute("sh", "process_tracer.flows"), Some(Value::Int(2)));
@@ -922,6 +923,8 @@ fn a_unix_connect_is_a_span_without_duration() {
     assert_eq!((span.start, trace.describe("connect /run/a.sock").kind), (span.end, Kind::Client));
     assert_eq!(trace.attribute("connect @b", "network.transport"), string("unix"));
     assert_eq!(trace.attribute("connect @b", "network.peer.address"), string("@b"));
+    assert_eq!(trace.attribute("connect @b", "server.address"), string("@b"));
+    assert_eq!(trace.describe("connect @b").error.unwrap().message, "");
     assert_eq!(trace.attribute("connect @b", "error.type"), string("connection_refused"));
     assert_eq!(trace.attribute("sh", "process_tracer.unix_connects"), Some(Value::Int(2)));
 }

@@ -12,7 +12,7 @@ use crate::{
 pub struct Error<'a> {
     /// `error.type`: one of few different values.
     pub kind: Cow<'a, str>,
-    /// The status message, for people.
+    /// The status message, for people. Empty if it could only repeat the kind in other letters.
     pub message: Cow<'a, str>,
 }
 
@@ -51,8 +51,7 @@ fn failed_process(process: &ProcessSpan) -> Option<Error<'_>> {
 }
 
 fn failed_connection(errno: i32) -> Error<'static> {
-    let kind = connection_error(errno);
-    Error { message: Cow::Owned(kind.replace('_', " ")), kind }
+    Error { kind: connection_error(errno), message: Cow::Borrowed("") }
 }
 
 fn failed_lookup(reply: &Reply) -> Option<Error<'_>> {
@@ -63,7 +62,7 @@ fn failed_lookup(reply: &Reply) -> Option<Error<'_>> {
             message: Cow::Owned(format!("the name server answers {}", answer.code)),
         }),
         Reply::Answer(_) | Reply::Unread => None,
-        Reply::None => Some(Error { kind: Cow::Borrowed("no_answer"), message: Cow::Borrowed("no answer") }),
+        Reply::None => Some(Error { kind: Cow::Borrowed("no_answer"), message: Cow::Borrowed("") }),
     }
 }
 

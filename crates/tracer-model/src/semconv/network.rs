@@ -11,6 +11,7 @@ use crate::{
 
 /// By convention, UDP to this port is HTTP/3 over QUIC: RFC 9114, section 3.1.
 const PORT_QUIC: u16 = 443;
+const QUIC: &str = "quic";
 
 // Key, place, type, unit, source, example, meaning, value.
 rows! {
@@ -23,11 +24,11 @@ rows! {
         "type of the records that it asked for: `A`, `AAAA`, …",
         span lookup |lookup| lookup.kind.as_str();
     NETWORK_TRANSPORT = "network.transport", "connection, flow, lookup, unix connect", "string", "", "sock.sk_protocol", "tcp",
-        "`tcp`, `udp` or `unix`",
+        "`tcp`, `udp`, `unix`, or `quic` for a flow to port 443",
         span transport |name| name;
     NETWORK_PROTOCOL_NAME = "network.protocol.name", "flow", "string", "", "sock_common.skc_dport", "quic",
         "`quic`, if the port of the other end is 443",
-        span flow |flow| (flow.peer.port() == PORT_QUIC).then_some("quic");
+        span flow |flow| (flow.peer.port() == PORT_QUIC).then_some(QUIC);
     NETWORK_TYPE = "network.type", "connection, flow, lookup", "string", "", "sock_common.skc_family", "ipv4",
         "`ipv4` (also for v4-mapped addresses) or `ipv6`",
         span peer |peer| if peer.is_ipv4() { "ipv4" } else { "ipv6" };
@@ -43,8 +44,8 @@ rows! {
     NETWORK_LOCAL_PORT = "network.local.port", "connection, flow, lookup", "int", "", "sock_common.skc_num", "40312",
         "port of this end",
         span local |local| local.port();
-    SERVER_ADDRESS = "server.address", "connection, flow, lookup", "string", "", "DNS, /etc/hosts, sock_common", "crates.example",
-        "the end that listens: the last name that resolved to its address for this process, or a name that both its arguments and the hosts file have, or else the address",
+    SERVER_ADDRESS = "server.address", "connection, flow, lookup, unix connect", "string", "", "DNS, /etc/hosts, sock_common, sockaddr_un", "crates.example",
+        "the end that listens: the last name that resolved to its address for this process, or a name that both its arguments and the hosts file have, or else the address; for a unix socket its path or abstract name",
         span server_address |address| address;
     SERVER_PORT = "server.port", "connection, flow, lookup", "int", "", "sock_common", "443",
         "port of the end that listens",
@@ -161,6 +162,7 @@ fn answer(span: &Span) -> Option<&Answer> {
 fn transport(span: &Span) -> Option<&'static str> {
     Some(match &span.subject {
         Subject::Connection(_) => "tcp",
+        Subject::Flow(subject) if subject.flow.peer.port() == PORT_QUIC => QUIC,
         Subject::Flow(_) => "udp",
         Subject::Lookup(lookup) => match lookup.transport {
             Transport::Udp => "udp",
@@ -211,10 +213,12 @@ fn server_address(span: &Span) -> Option<Cow<'_, str>> {
         Subject::Flow(subject) => subject.host.as_deref(),
         _ => None,
     };
-    Some(match host {
-        Some(host) => Cow::Borrowed(host),
-        None => Cow::Owned(server(span)?.ip().to_string()),
-    })
+    match (host, server(span)) {
+        (Some(host), _) => Some(Cow::Borrowed(host)),
+        (None, Some(server)) => Some(Cow::Owned(server.ip().to_string())),
+        // The address of a unix socket has no port.
+        (None, None) => peer_address(span),
+    }
 }
 
 /// The end that called, if the owner accepted the connection.
