@@ -128,3 +128,27 @@ fn the_propagators_choose_the_formats_of_the_context() {
     assert_ne!(root(&spans)["traceId"], TRACE);
     assert_eq!(stdout, format!("{parent}|||||"));
 }
+
+#[test]
+fn a_list_of_exporters_has_several_outputs() {
+    let variables = [("OTEL_TRACES_EXPORTER", "otlp,console"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:9")];
+    let output = run(&["--spool", "none"], &variables, "true");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("did not reach http://127.0.0.1:9/v1/traces"), "{stderr}");
+    assert!(stderr.starts_with("sh -c true\n"), "the summary: {stderr}");
+}
+
+#[test]
+fn count_limits_leave_out_attributes() {
+    let (spans, _, stderr) = trace(&[], &[("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "3")], "true");
+    let root = root(&spans);
+    assert_eq!(root["attributes"].as_array().unwrap().len(), 3, "{stderr}");
+    assert!(root["droppedAttributesCount"].as_u64().unwrap() > 10, "{root}");
+}
+
+#[test]
+fn variables_for_other_programs_print_nothing() {
+    let variables = [("OTEL_METRICS_EXPORTER", "prometheus"), ("OTEL_PYTHON_LOG_CORRELATION", "true")];
+    let (_, _, stderr) = trace(&[], &variables, "true");
+    assert!(!stderr.contains("warning"), "{stderr}");
+}

@@ -432,10 +432,14 @@ mod tests {
     #[test]
     fn in_ci_the_service_is_the_repository() {
         let name = |variables: &[(&str, &str)]| {
-            let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            let variable =
+                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
             service_name(&attributes(variable))
         };
-        assert_eq!(name(&[("GITHUB_ACTIONS", "true"), ("GITHUB_REPOSITORY", "octo/Hello_World")]).unwrap(), "hello-world");
+        assert_eq!(
+            name(&[("GITHUB_ACTIONS", "true"), ("GITHUB_REPOSITORY", "octo/Hello_World")]).unwrap(),
+            "hello-world"
+        );
         assert_eq!(name(&[("BUILDKITE", "true"), ("BUILDKITE_REPO", "git@host.org:a/b.git")]).unwrap(), "b");
         assert_eq!(name(&[("JENKINS_URL", "x")]), None);
     }
@@ -472,7 +476,9 @@ mod tests {
             let job = found(&[("JENKINS_URL", "x"), ("GIT_URL", remote)]);
             assert_eq!(job["vcs.repository.url.full"], expected, "{remote}");
         }
-        for remote in ["/srv/git/a.git", "file:///srv/git/a.git", "../a", "me:token@host:a/b", "git@ssh.dev.azure.com:v3/a/b/c"] {
+        for remote in
+            ["/srv/git/a.git", "file:///srv/git/a.git", "../a", "me:token@host:a/b", "git@ssh.dev.azure.com:v3/a/b/c"]
+        {
             let job = found(&[("JENKINS_URL", "x"), ("GIT_URL", remote)]);
             assert!(!job.contains_key("vcs.repository.url.full"), "{remote}");
         }

@@ -17,6 +17,7 @@ use tracer_model::{
     source::Source,
     span::Certificate,
 };
+use tracer_otlp::Encoder;
 use tracer_ptrace::clock::now;
 
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
     drain::{Drain, Ending, Input, Waiting},
     machine::{accounts, hosts},
     resource::resource,
-    sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered, encoder},
+    sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sources::{self, Chosen, Seat},
     threads::{SingleThread, Threads},
 };
@@ -47,7 +48,10 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     let spool = config.spool.as_ref().map(|folder| folder.join(format!("{trace_id}-{root_span_id}.jsonl")));
     let token = format!("{:032x}", u128::from_le_bytes(seed()?));
     let facts = RunFacts {
-        encoder: encoder(&resource).with_context(config.trace_state.clone(), is_sampled),
+        encoder: Encoder::new(resource.clone(), config.limits.value_length)
+            .with_counts(config.limits.counts)
+            .with_context(config.trace_state.clone(), is_sampled),
+        value_limit: config.limits.value_length,
         resource: &resource,
         spool: spool.as_deref(),
         root: root_span_id,

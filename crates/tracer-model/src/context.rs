@@ -120,8 +120,9 @@ pub fn is_trace_state(text: &str) -> bool {
     };
     let mut keys = BTreeSet::new();
     let mut pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
-    let are_valid = pairs
-        .all(|pair| pair.split_once('=').is_some_and(|(key, value)| is_key(key) && is_value(value) && keys.insert(key)));
+    let are_valid = pairs.all(|pair| {
+        pair.split_once('=').is_some_and(|(key, value)| is_key(key) && is_value(value) && keys.insert(key))
+    });
     are_valid && (1..=32).contains(&keys.len())
 }
 

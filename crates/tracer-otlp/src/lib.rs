@@ -21,5 +21,5 @@ pub use client::{
     answer::{Accepted, Failure},
 };
 pub use collector::{Collector, Endpoint, Protocol, Signal, Url, UrlError};
-pub use encode::Encoder;
+pub use encode::{Counts, Encoder};
 pub use json_lines::{JsonLines, LONGEST_LINE, Line, LineError, LineWriter};

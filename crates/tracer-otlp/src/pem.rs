@@ -17,22 +17,26 @@ pub enum PemError {
     /// It is malformed.
     #[error("it is not PEM")]
     Malformed(#[source] pem::Error),
-    /// A certificate in it cannot be read.
-    #[error("a certificate in it cannot be read")]
-    Certificate(#[source] rustls::Error),
+    /// No certificate in it can be read.
+    #[error("no certificate in it can be read")]
+    Unreadable,
 }
 
-/// Checks that there are certificates, and that all of them can be read.
+/// Checks that there are certificates. Bundles of authorities often have a few that cannot be read.
 ///
 /// # Errors
 ///
-/// There is no certificate, or one cannot be read.
+/// There is no certificate that can be read.
 pub fn check_certificates(text: &[u8]) -> Result<(), PemError> {
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(text) {
-        store.add(certificate.map_err(PemError::Malformed)?).map_err(PemError::Certificate)?;
+    let certificates =
+        CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>().map_err(PemError::Malformed)?;
+    if certificates.is_empty() {
+        return Err(PemError::Missing("certificate"));
     }
-    if store.is_empty() { Err(PemError::Missing("certificate")) } else { Ok(()) }
+    match RootCertStore::empty().add_parsable_certificates(certificates) {
+        (0, _) => Err(PemError::Unreadable),
+        _ => Ok(()),
+    }
 }
 
 /// Checks that there is a private key.
@@ -59,7 +63,7 @@ mod tests {
         for text in [&b""[..], b"nonsense", KEY] {
             assert_eq!(check_certificates(text).unwrap_err().to_string(), "there is no certificate in it");
         }
-        assert!(matches!(check_certificates(NOT_DER), Err(PemError::Certificate(_))));
+        assert!(matches!(check_certificates(NOT_DER), Err(PemError::Unreadable)));
         assert!(matches!(check_certificates(&NOT_DER[..30]), Err(PemError::Malformed(_))));
         assert_eq!(check_key(NOT_DER).unwrap_err().to_string(), "there is no private key in it");
         check_key(KEY).unwrap();

@@ -36,9 +36,9 @@ pub(crate) const EXAMPLES: &str = "  sudo process-tracer -- make -j8
 
 /// What the help of each option does not say about variables.
 pub(crate) const ENVIRONMENT: &str = "\
-A variable sets an option if its flag is absent. process-tracer also reads OpenTelemetry's variables: \
-OTEL_EXPORTER_OTLP_*, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_EXPORTER and OTEL_SDK_DISABLED. It continues \
-the trace of TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environment: use sudo \
+A variable sets an option if its flag is absent. process-tracer also reads OpenTelemetry's variables, for example \
+OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES and OTEL_TRACES_SAMPLER. It continues the trace of \
+TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environment: use sudo \
 --preserve-env=NAME,... or the flags.";
 
 /// Trace a command with all its descendants, and write an OpenTelemetry trace.
@@ -308,9 +308,12 @@ impl Args {
     }
 }
 
+/// The names of our variables begin with it.
+pub(super) const PREFIX: &str = "PROCESS_TRACER_";
+
 /// The variable that sets an option of a run. Positional arguments have none.
 pub(crate) fn variable_of(arg: &Arg) -> Option<String> {
-    Some(format!("PROCESS_TRACER_{}", arg.get_long()?.to_uppercase().replace('-', "_")))
+    Some(format!("{PREFIX}{}", arg.get_long()?.to_uppercase().replace('-', "_")))
 }
 
 /// The command line for readers: each option of a run names its variable.

@@ -20,7 +20,7 @@ use super::{
     args::Args,
     collector,
     origin::{Origin, Origins},
-    otel::is_true,
+    otel::{self, Limits},
     propagation::{Caller, Propagators},
     sampler::Sampler,
     values::{AttributesOn, Parent, Shown, Spool},
@@ -49,6 +49,7 @@ pub(crate) struct Config {
     /// The state of the trace in W3C Trace Context. Empty: none.
     pub(crate) trace_state: String,
     sampler: Sampler,
+    pub(crate) limits: Limits,
     pub(crate) propagators: Propagators,
     /// `None`: the program of the command.
     pub(crate) root_name: Option<String>,
@@ -97,6 +98,7 @@ impl Config {
         if args.command.is_empty() {
             bail!("no command to run; usage: process-tracer [OPTIONS] -- COMMAND [ARGS]...");
         }
+        otel::warn_of_ignored();
         let propagators = Propagators::of_environment();
         let place = trace_context(&args, origins, &propagators)?;
         let attributes =
@@ -111,6 +113,7 @@ impl Config {
             is_parent_sampled: place.is_parent_sampled,
             trace_state: place.trace_state,
             sampler: Sampler::of_environment(),
+            limits: otel::limits(),
             propagators,
             attributes: attributes
                 .skip_empty_values(args.skip_empty_values)
@@ -286,11 +289,11 @@ fn outputs(args: &Args) -> (Vec<Output>, Collector) {
         outputs.push(Output::Otlp);
     }
     if outputs.is_empty() {
-        outputs.push(default_output(args.endpoint.is_some(), is_configured));
+        outputs = default_outputs(args.endpoint.is_some(), is_configured);
         // `--quiet` omits a summary that nobody asked for.
         outputs.retain(|output| !(args.quiet && *output == Output::Text(Text::Summary)));
     }
-    let is_disabled = variable(SDK_DISABLED).is_some_and(|value| is_true(SDK_DISABLED, &value));
+    let is_disabled = variable(SDK_DISABLED).is_some_and(|value| otel::is_true(SDK_DISABLED, &value));
     if is_disabled && outputs.contains(&Output::Otlp) {
         console::warn(format_args!("{SDK_DISABLED} is true: nothing is sent over OTLP"));
         outputs.retain(|output| *output != Output::Otlp);
@@ -305,18 +308,51 @@ fn outputs(args: &Args) -> (Vec<Output>, Collector) {
     (outputs, collector)
 }
 
-/// The output of a run without `--output`.
-fn default_output(has_endpoint_option: bool, has_endpoint: bool) -> Output {
-    let exporter = variable("OTEL_TRACES_EXPORTER");
-    match exporter.as_deref() {
-        _ if has_endpoint_option => Output::Otlp,
-        Some("otlp") => Output::Otlp,
-        Some("none" | "console") => Output::Text(Text::Summary),
-        Some(other) => {
-            console::warn(format_args!("OTEL_TRACES_EXPORTER is ignored: '{other}' is not one of otlp, console, none"));
-            if has_endpoint { Output::Otlp } else { Output::Text(Text::Summary) }
+/// The outputs of a run without `--output`.
+fn default_outputs(has_endpoint_option: bool, has_endpoint: bool) -> Vec<Output> {
+    let summary = Output::Text(Text::Summary);
+    let usual = if has_endpoint { Output::Otlp } else { summary.clone() };
+    let Some(names) = variable(EXPORTER).filter(|_| !has_endpoint_option) else {
+        return vec![if has_endpoint_option { Output::Otlp } else { usual }];
+    };
+    let (outputs, unknown) = exporters(&names);
+    for name in unknown {
+        console::warn(format_args!("{EXPORTER} is ignored: '{name}' is not one of otlp, console and none"));
+    }
+    if outputs.is_empty() { vec![usual] } else { outputs }
+}
+
+const EXPORTER: &str = "OTEL_TRACES_EXPORTER";
+
+/// The outputs that a list of exporters names, and the names that are not known. Without an exporter there is the summary.
+fn exporters(names: &str) -> (Vec<Output>, Vec<&str>) {
+    let (mut outputs, mut unknown) = (Vec::new(), Vec::new());
+    for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let output = match name {
+            "otlp" => Output::Otlp,
+            "console" | "none" => Output::Text(Text::Summary),
+            _ => {
+                unknown.push(name);
+                continue;
+            }
+        };
+        if !outputs.contains(&output) {
+            outputs.push(output);
         }
-        None if has_endpoint => Output::Otlp,
-        None => Output::Text(Text::Summary),
+    }
+    (outputs, unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_exporters_names_outputs() {
+        let summary = Output::Text(Text::Summary);
+        assert_eq!(exporters("otlp"), (vec![Output::Otlp], vec![]));
+        assert_eq!(exporters("otlp, console,otlp"), (vec![Output::Otlp, summary.clone()], vec![]));
+        assert_eq!(exporters("none"), (vec![summary.clone()], vec![]));
+        assert_eq!(exporters("zipkin,console"), (vec![summary], vec!["zipkin"]));
     }
 }

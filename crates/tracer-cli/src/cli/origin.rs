@@ -14,7 +14,8 @@ use clap::{
 use tracer_model::expression::{CompileError, ExpressionError};
 
 use super::{
-    args::{Action, Args, documented, variable_of},
+    args::{Action, Args, PREFIX, documented, variable_of},
+    similar::no_such_variable,
     values::is_not_one_of,
     variables::{is_no_truth, is_one_of, truth},
 };
@@ -91,6 +92,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<(Args, Origins), clap::Err
 fn from_variables(flags: &ArgMatches) -> (Vec<OsString>, BTreeSet<String>) {
     let (mut set, mut options) = (Vec::new(), BTreeSet::new());
     let command = Args::command();
+    warn_of_unknown(&command);
     for arg in command.get_arguments().filter(|arg| !is_flag(flags, arg.get_id().as_str())) {
         let Some(name) = variable_of(arg) else { continue };
         let Some(value) = env::var_os(&name).filter(|value| !value.is_empty()) else { continue };
@@ -124,6 +126,16 @@ fn from_variables(flags: &ArgMatches) -> (Vec<OsString>, BTreeSet<String>) {
         }
     }
     (set, options)
+}
+
+/// Prints a warning for each variable that looks like ours and does not exist.
+fn warn_of_unknown(command: &Command) {
+    let known: Vec<_> = command.get_arguments().filter_map(variable_of).collect();
+    for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
+        if name.starts_with(PREFIX) && !known.contains(&name) {
+            console::warn(format_args!("{name} is ignored: {}", no_such_variable(&name, known.iter().cloned())));
+        }
+    }
 }
 
 /// If the variable of such an option is invalid, this flag counts instead. An invalid `PROCESS_TRACER_ARGS` must not export

@@ -72,7 +72,8 @@ impl Propagators {
 
     /// The formats of this value, and the names in it that are not known.
     fn read(value: Option<&str>) -> (Self, Vec<String>) {
-        let names: Vec<_> = value.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let names: Vec<_> =
+            value.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         let (mut formats, mut unknown) = (Vec::new(), Vec::new());
         for name in &names {
             match FORMATS.iter().find(|(known, _)| known == name) {
@@ -217,7 +218,10 @@ mod tests {
     fn a_caller_has_its_state_and_its_decision() {
         let parent = format!("00-{TRACE}-{SPAN}-00");
         let caller = extract("tracecontext", &[("TRACEPARENT", &parent), ("TRACESTATE", "vendor=1")]).unwrap();
-        assert_eq!((ids(&caller), caller.is_sampled, caller.state.as_str()), ((TRACE.to_owned(), SPAN.to_owned()), Some(false), "vendor=1"));
+        assert_eq!(
+            (ids(&caller), caller.is_sampled, caller.state.as_str()),
+            ((TRACE.to_owned(), SPAN.to_owned()), Some(false), "vendor=1")
+        );
         let caller = extract("tracecontext", &[("TRACEPARENT", &parent), ("TRACESTATE", "vendor")]).unwrap();
         assert_eq!(caller.state, "");
         for propagators in ["none", "baggage", "b3"] {
@@ -233,14 +237,20 @@ mod tests {
         assert_eq!(single(&format!("{TRACE}-{SPAN}-0")).unwrap().is_sampled, Some(false));
         assert_eq!(single(&format!("{TRACE}-{SPAN}-d")).unwrap().is_sampled, Some(true));
         let short = single(&format!("{}-{SPAN}", &TRACE[16..])).unwrap();
-        assert_eq!((short.span.trace_id.to_string(), short.is_sampled), (format!("{}{}", "0".repeat(16), &TRACE[16..]), None));
+        assert_eq!(
+            (short.span.trace_id.to_string(), short.is_sampled),
+            (format!("{}{}", "0".repeat(16), &TRACE[16..]), None)
+        );
         for malformed in ["0", "nonsense", TRACE, "12-34-1"] {
             assert_eq!(single(malformed), None, "{malformed}");
         }
         let multi = [("X_B3_TRACEID", TRACE), ("X_B3_SPANID", SPAN)];
         assert_eq!(extract("b3multi", &multi).unwrap().is_sampled, None);
         let with = |name, value| extract("b3", &[multi[0], multi[1], (name, value)]).unwrap().is_sampled;
-        assert_eq!([with("X_B3_SAMPLED", "false"), with("X_B3_SAMPLED", "1"), with("X_B3_FLAGS", "1")], [Some(false), Some(true), Some(true)]);
+        assert_eq!(
+            [with("X_B3_SAMPLED", "false"), with("X_B3_SAMPLED", "1"), with("X_B3_FLAGS", "1")],
+            [Some(false), Some(true), Some(true)]
+        );
         assert_eq!(extract("b3multi", &multi[..1]), None);
     }
 
@@ -264,7 +274,10 @@ mod tests {
         assert_eq!(inject("tracecontext", false, Some(span.trace_id)), [parent("00")]);
         assert_eq!(inject("b3", true, None), [("B3", Some(format!("{trace}-{id}-1")))]);
         let multi = inject("b3multi", false, None);
-        assert!(multi.contains(&("X_B3_SAMPLED", Some("0".to_owned()))) && multi.contains(&("X_B3_FLAGS", None)), "{multi:?}");
+        assert!(
+            multi.contains(&("X_B3_SAMPLED", Some("0".to_owned()))) && multi.contains(&("X_B3_FLAGS", None)),
+            "{multi:?}"
+        );
         assert!(inject("none", true, None).is_empty() && inject("baggage", true, None).is_empty());
     }
 }

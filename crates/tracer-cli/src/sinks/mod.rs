@@ -1,7 +1,6 @@
 //! Where finished spans go. Each sink has a queue and a thread of its own: whatever a collector, a disk or a terminal
 //! does, it holds up neither the command nor the draining of its events.
 
-mod encoder;
 pub(crate) mod file;
 mod json_lines;
 mod live;
@@ -34,7 +33,7 @@ use crate::{
     threads::Threads,
 };
 
-pub(crate) use self::{encoder::encoder, queue::Undelivered};
+pub(crate) use self::queue::Undelivered;
 use self::{
     queue::Queue,
     sink::{Closing, Sink},
@@ -57,6 +56,8 @@ pub(crate) struct Delivery {
 #[derive(Clone, Debug)]
 pub(crate) struct RunFacts<'a> {
     pub(crate) encoder: Encoder,
+    /// The longest string value of an attribute, in characters.
+    pub(crate) value_limit: Option<usize>,
     pub(crate) resource: &'a Resource,
     /// The file for what cannot be delivered.
     pub(crate) spool: Option<&'a Path>,
@@ -76,14 +77,13 @@ impl OpenSinks {
     ///
     /// What cannot be opened; a warning if it is optional.
     pub(crate) fn open(wanted: &[Wanted], collector: &Collector, run: &RunFacts<'_>) -> Result<Self> {
-        let resource = run.resource;
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
                 Output::Otlp => Box::new(otlp::OtlpSink::open(collector, run.encoder.clone(), run.spool)?),
                 Output::Text(text) => Box::new(report::TextSink::new(*text)),
                 Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
-                Output::Live(address) => Box::new(live::LiveSink::open(*address, run.token, run.root, resource)?),
-                Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, resource)?),
+                Output::Live(address) => Box::new(live::LiveSink::open(*address, run)?),
+                Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, run)?),
                 Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, run.encoder.clone())?),
             })
         };

@@ -28,15 +28,32 @@ use protobuf::Protobuf;
 pub struct Encoder {
     resource: Resource,
     value_limit: Option<usize>,
+    counts: Counts,
     is_sampled: bool,
     trace_state: String,
+}
+
+/// How many attributes, events and links of a span are exported. The others are counted as dropped. `None`: all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Counts {
+    pub attributes: Option<usize>,
+    pub events: Option<usize>,
+    pub links: Option<usize>,
+    pub event_attributes: Option<usize>,
 }
 
 impl Encoder {
     /// An encoder for spans of this resource. `value_limit` is the longest string value of a span attribute, in characters.
     #[must_use]
     pub fn new(resource: Resource, value_limit: Option<usize>) -> Self {
-        Self { resource, value_limit, is_sampled: true, trace_state: String::new() }
+        Self { resource, value_limit, counts: Counts::default(), is_sampled: true, trace_state: String::new() }
+    }
+
+    /// The same encoder with these limits.
+    #[must_use]
+    pub fn with_counts(self, counts: Counts) -> Self {
+        Self { counts, ..self }
     }
 
     /// The same encoder for a trace with this state of W3C Trace Context, sampled or not. By default a trace is sampled and has
