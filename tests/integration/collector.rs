@@ -127,6 +127,8 @@ async fn trace_true(variables: &[(&str, String)]) -> String {
 async fn the_variables_of_opentelemetry_lead_to_the_collector() {
     for (protocol, name, compression) in [
         (Protocol::HttpBinary, "http/protobuf", "gzip"),
+        (Protocol::HttpJson, "http/json", "gzip"),
+        (Protocol::HttpJson, "http/json", "none"),
         (Protocol::Grpc, "grpc", "gzip"),
         (Protocol::Grpc, "grpc", "none"),
     ] {

@@ -85,19 +85,22 @@ pub enum Protocol {
     /// OTLP/HTTP with protobuf.
     #[default]
     HttpProtobuf,
+    /// OTLP/HTTP with JSON.
+    HttpJson,
     /// OTLP/gRPC.
     Grpc,
 }
 
 impl Protocol {
     /// All protocols.
-    pub const ALL: [Self; 2] = [Self::HttpProtobuf, Self::Grpc];
+    pub const ALL: [Self; 3] = [Self::HttpProtobuf, Self::HttpJson, Self::Grpc];
 
     /// Its name in OpenTelemetry's variables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::HttpProtobuf => "http/protobuf",
+            Self::HttpJson => "http/json",
             Self::Grpc => "grpc",
         }
     }
@@ -112,7 +115,7 @@ impl Protocol {
     #[must_use]
     pub fn default_base(self) -> Url {
         Url(match self {
-            Self::HttpProtobuf => "http://localhost:4318".to_owned(),
+            Self::HttpProtobuf | Self::HttpJson => "http://localhost:4318".to_owned(),
             Self::Grpc => "http://localhost:4317".to_owned(),
         })
     }
@@ -148,7 +151,7 @@ impl Endpoint {
         match &self.complete {
             Some((of, url)) if *of == signal => url.clone(),
             // A base URL may have the path already.
-            _ if protocol == Protocol::HttpProtobuf && !self.base.0.ends_with(signal.path()) => {
+            _ if protocol != Protocol::Grpc && !self.base.0.ends_with(signal.path()) => {
                 Url(format!("{}/{}", self.base.0, signal.path()))
             }
             _ => self.base.clone(),

@@ -58,6 +58,7 @@ fn compare_in(spans: &[Span], limit: Option<usize>, trace: (&'static str, bool))
     // Our own reader reads the same message from both.
     let read = serde_json::from_slice::<tracer_otlp::message::TracesData>(&line).unwrap();
     assert!(read.encode_to_vec() == expected.encode_to_vec());
+    assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::from_slice::<serde_json::Value>(&line).unwrap());
     assert!(tracer_otlp::message::TracesData::decode(request.as_slice()).unwrap() == read);
 }
 

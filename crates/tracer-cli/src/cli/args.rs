@@ -111,7 +111,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", global = true, value_parser = Url::parse_base)]
     pub(crate) endpoint: Option<Url>,
 
-    /// OTLP protocol: `http/protobuf` or `grpc` [default: from OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]
+    /// OTLP protocol: `http/protobuf`, `http/json` or `grpc` [default: from OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]
     #[arg(long, value_name = "PROTOCOL", global = true, value_parser = protocol())]
     pub(crate) protocol: Option<Protocol>,
 
@@ -217,6 +217,7 @@ fn protocol() -> impl TypedValueParser<Value = Protocol> {
     let names = Protocol::ALL.map(|protocol| {
         PossibleValue::new(protocol.name()).help(match protocol {
             Protocol::HttpProtobuf => "OTLP/HTTP",
+            Protocol::HttpJson => "OTLP/HTTP with JSON",
             Protocol::Grpc => "OTLP/gRPC",
         })
     });

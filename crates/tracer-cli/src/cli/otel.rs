@@ -30,7 +30,7 @@ use Use::{Ignored, Read, ReadForTraces};
 const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_EXPORTER_OTLP_ENDPOINT", Read("base URL of the collector")),
     ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", Read("URL for traces, used unchanged; wins over the base URL")),
-    ("OTEL_EXPORTER_OTLP_PROTOCOL", ReadForTraces("`http/protobuf` or `grpc`")),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", ReadForTraces("`http/protobuf`, `http/json` or `grpc`")),
     ("OTEL_EXPORTER_OTLP_HEADERS", ReadForTraces("headers of each request: `name=value` pairs separated by commas")),
     ("OTEL_EXPORTER_OTLP_TIMEOUT", ReadForTraces("time limit of each request, in milliseconds")),
     ("OTEL_EXPORTER_OTLP_COMPRESSION", ReadForTraces("`gzip` or `none`")),
