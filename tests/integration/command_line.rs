@@ -30,7 +30,7 @@ fn run(flags: &[&str], variables: &[(&str, &str)]) -> (Output, String, bool) {
 fn an_invalid_flag_prints_one_line_and_exits_with_125_without_a_command() {
     let zeros = "0".repeat(32);
     let short = "a".repeat(31);
-    let cases: [&[&str]; 22] = [
+    let cases: [&[&str]; 23] = [
         &["--no-such-flag"],
         &["-t", &short],
         &["-t", &zeros],
@@ -51,6 +51,7 @@ fn an_invalid_flag_prints_one_line_and_exits_with_125_without_a_command() {
         &["-t"],
         &["--wait", "forever"],
         &["--buffer-size", "3M"],
+        &["--peer-name", "db"],
         &["--redact", "a b"],
         &["--redact", "a", "--no-redact"],
     ];
@@ -97,6 +98,7 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
         ("PROCESS_TRACER_LIVE", "x"),
         ("PROCESS_TRACER_ENDPOINT", "collector:4318"),
         ("PROCESS_TRACER_PROTOCOL", "smoke"),
+        ("PROCESS_TRACER_PEER_NAME", "db"),
         ("PROCESS_TRACER_WAIT", "forever"),
         ("PROCESS_TRACER_FLUSH_TIMEOUT", "soon"),
         ("PROCESS_TRACER_BUFFER_SIZE", "3M"),

@@ -5,7 +5,10 @@ use std::{fs, path::Path, process::Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::process_tracer;
+use crate::{
+    harness::{process_tracer, trace_python},
+    trace::{KIND_CLIENT, KIND_SERVER},
+};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -151,4 +154,22 @@ fn variables_for_other_programs_print_nothing() {
     let variables = [("OTEL_METRICS_EXPORTER", "prometheus"), ("OTEL_PYTHON_LOG_CORRELATION", "true")];
     let (_, _, stderr) = trace(&[], &variables, "true");
     assert!(!stderr.contains("warning"), "{stderr}");
+}
+
+#[test]
+fn connections_have_the_name_of_the_service_at_the_other_end() {
+    let script = "\
+import socket
+server = socket.create_server(('127.0.0.1', 0))
+socket.create_connection(server.getsockname())
+server.accept()
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.2', 5432))
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.2', 5433))";
+    let run = trace_python(&["--peer-name", "127.0.0.1=web", "--peer-name", "127.0.0.2:5432=postgres"], script, &[]);
+    let name = |span: &crate::trace::Span| span.attributes.get("service.peer.name").cloned();
+    let connections: Vec<_> = run.trace.connections().map(|span| (span.kind, name(span))).collect();
+    assert!(connections.contains(&(KIND_CLIENT, Some("web".to_owned()))), "{connections:?}");
+    assert!(connections.contains(&(KIND_SERVER, None)), "{connections:?}");
+    assert_eq!(name(run.trace.named("udp 127.0.0.2:5432")).unwrap(), "postgres");
+    assert_eq!(name(run.trace.named("udp 127.0.0.2:5433")), None);
 }

@@ -74,6 +74,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         accounts: accounts(),
         cpus: thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
         hosts: hosts(),
+        peer_names: std::mem::take(&mut config.peer_names),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
     privileges::drop_before_launch();

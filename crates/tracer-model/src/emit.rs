@@ -6,6 +6,7 @@ use crate::{
     calls::{Call, CallCounts},
     context::SpanContext,
     id::{IdGenerator, SpanId, TraceId},
+    peer_names::PeerNames,
     span::{Span, Subject, UserAttributes},
     time::{Anchor, Ktime},
 };
@@ -17,6 +18,7 @@ pub(crate) struct Emitter {
     ids: IdGenerator,
     spans: VecDeque<Span>,
     counts: Counts,
+    peer_names: PeerNames,
 }
 
 /// How many spans of each kind the trace has.
@@ -45,8 +47,9 @@ pub(crate) struct Draft {
 }
 
 impl Emitter {
-    pub(crate) fn new(trace_id: TraceId, anchor: Anchor, seed: [u8; 32]) -> Self {
-        Self { trace_id, anchor, ids: IdGenerator::new(seed), spans: VecDeque::new(), counts: Counts::default() }
+    pub(crate) fn new(trace_id: TraceId, anchor: Anchor, seed: [u8; 32], peer_names: PeerNames) -> Self {
+        let (ids, spans) = (IdGenerator::new(seed), VecDeque::new());
+        Self { trace_id, anchor, ids, spans, counts: Counts::default(), peer_names }
     }
 
     pub(crate) fn new_id(&mut self) -> SpanId {
@@ -83,7 +86,8 @@ impl Emitter {
             Subject::Lookup(_) => self.counts.lookups += 1,
             Subject::Call(call) => self.counts.calls.add(call),
         }
-        let span = self.span(draft);
+        let mut span = self.span(draft);
+        self.peer_names.complete(&mut span);
         self.spans.push_back(span);
     }
 

@@ -46,6 +46,7 @@ fn spans() -> Vec<Span> {
         accounts: Accounts::default(),
         cpus: 2,
         hosts: Hosts::new(String::new()),
+        peer_names: tracer_model::PeerNames::default(),
         version: "1".to_owned(),
     });
     let root = Identity { tgid: 2, start: Ktime(1) };

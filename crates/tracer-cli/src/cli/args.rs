@@ -11,7 +11,7 @@ use clap::{
 };
 use tracer_bpf::RecordKind;
 use tracer_model::{
-    SpanId, TraceId,
+    PeerName, SpanId, TraceId,
     redact::{Extent, Pattern},
 };
 use tracer_otlp::{Protocol, Url};
@@ -118,6 +118,11 @@ pub(crate) struct Args {
     /// Resource attribute service.name [default: from OTEL_SERVICE_NAME, else the repository in CI, else process-tracer]
     #[arg(long, value_name = "NAME")]
     pub(crate) service_name: Option<String>,
+
+    /// The service at a host: spans of connections to it have NAME as service.peer.name. HOST is a name, an address or the path
+    /// of a unix socket, a port may follow. Repeatable; in the variable separated by commas
+    #[arg(long, value_name = "HOST=NAME", value_parser = values::peer_name)]
+    pub(crate) peer_name: Vec<PeerName>,
 
     /// Run the command as this user, with the user's groups, HOME, USER, LOGNAME and SHELL. `invoker` is the user who
     /// called sudo

@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, bail};
 use tracer_bpf::RecordKind;
 use tracer_model::{
-    SpanId, TraceId,
+    PeerNames, SpanId, TraceId,
     context::TRACEPARENT,
     event::base_name,
     expression::{Attribute, Attributes},
@@ -58,6 +58,7 @@ pub(crate) struct Config {
     pub(crate) collector: Collector,
     /// `None`: OpenTelemetry's variables decide.
     pub(crate) service_name: Option<String>,
+    pub(crate) peer_names: PeerNames,
     /// `None`: the user of process-tracer.
     pub(crate) user: Option<User>,
     pub(crate) source: SourceChoice,
@@ -138,6 +139,7 @@ impl Config {
                 None => state::folder(),
             },
             root_name: args.root_name.clone().or_else(|| name_in_ci(&args.command)),
+            peer_names: args.peer_name.into_iter().collect(),
             service_name: args.service_name.filter(|name| !name.is_empty()),
             command: args.command,
         })

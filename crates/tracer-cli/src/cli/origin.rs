@@ -273,6 +273,7 @@ mod tests {
                 "attribute" => "a=1",
                 "attributes_on" => "all",
                 "output" => "tree",
+                "peer_name" => "db=postgres",
                 "endpoint" => "http://localhost",
                 "protocol" => "grpc",
                 "source" => "none",

@@ -6,7 +6,7 @@ use super::{row::rows, value::Texts};
 use crate::{
     dns::Answer,
     event::{Connection, Direction, End, Flow, Transport},
-    span::{LookupSpan, Reply, Span, Subject},
+    span::{LookupSpan, Reply, Span, Subject, Value},
 };
 
 /// By convention, UDP to this port is HTTP/3 over QUIC: RFC 9114, section 3.1.
@@ -50,6 +50,9 @@ rows! {
     SERVER_PORT = "server.port", "connection, flow, lookup", "int", "", "sock_common", "443",
         "port of the end that listens",
         span server |server| server.port();
+    SERVICE_PEER_NAME = "service.peer.name", "connection, flow, lookup, unix connect", "string", "", "--peer-name", "postgres",
+        "name of the service at the other end, if `--peer-name` has one for its host",
+        span service_name |name| name;
     CLIENT_ADDRESS = "client.address", "accepted connection", "string", "", "sock_common.skc_daddr", "192.0.2.9",
         "address of the end that called",
         span client |client| client.ip();
@@ -219,6 +222,14 @@ fn server_address(span: &Span) -> Option<Cow<'_, str>> {
         // The address of a unix socket has no port.
         (None, None) => peer_address(span),
     }
+}
+
+/// The name of the service at the other end. It is among the user's attributes, because the user gives it.
+fn service_name(span: &Span) -> Option<&str> {
+    span.attributes.iter().find_map(|(key, value)| match value {
+        Value::String(name) if key == SERVICE_PEER_NAME => Some(name.as_str()),
+        _ => None,
+    })
 }
 
 /// The end that called, if the owner accepted the connection.
