@@ -352,6 +352,7 @@ mod tests {
     use tracer_bpf::Options;
 
     use super::*;
+    use crate::cli::otel;
 
     #[test]
     fn clap_accepts_the_definitions() {
@@ -381,12 +382,22 @@ mod tests {
         format!("| {short}`--{}{value}` | {variable} | {help}{default} |\n", arg.get_long().unwrap())
     }
 
-    /// The table of options, between the marks of docs/options.md, and the forms of the command line above it.
+    /// The page with another text between these marks.
+    fn between(page: &str, marks: [&str; 2], text: &str) -> String {
+        let (before, rest) = page.split_once(marks[0]).unwrap();
+        let (_, after) = rest.split_once(marks[1]).unwrap();
+        [before, marks[0], text, marks[1], after].concat()
+    }
+
+    /// The tables of options and of OpenTelemetry's variables, between the marks of docs/options.md, and the forms of the
+    /// command line above them.
     #[test]
     fn the_options_page_follows_from_the_definitions() {
         const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/options.md");
-        const MARKS: [&str; 2] =
+        const OPTIONS: [&str; 2] =
             ["<!-- options: generated, see CONTRIBUTING.md -->\n\n", "\n<!-- end of options -->\n"];
+        const VARIABLES: [&str; 2] =
+            ["<!-- variables: generated, see CONTRIBUTING.md -->\n\n", "\n<!-- end of variables -->\n"];
         let mut command = documented();
         command.build();
         let flags = command.get_arguments().filter(|arg| arg.get_long().is_some() && !arg.is_hide_set());
@@ -395,12 +406,11 @@ mod tests {
         let forms: Vec<_> = USAGE.lines().map(str::trim).collect();
 
         let page = fs::read_to_string(PATH).unwrap();
-        let (before, rest) = page.split_once(MARKS[0]).unwrap();
-        let (_, after) = rest.split_once(MARKS[1]).unwrap();
-        let (start, rest) = before.split_once("```\n").unwrap();
+        let (start, rest) = page.split_once("```\n").unwrap();
         let (_, rest) = rest.split_once("\n```\n").unwrap();
         let table = format!("| option | variable | meaning |\n| --- | --- | --- |\n{rows}");
-        let expected = [start, "```\n", &forms.join("\n"), "\n```\n", rest, MARKS[0], &table, MARKS[1], after].concat();
+        let page = [start, "```\n", &forms.join("\n"), "\n```\n", rest].concat();
+        let expected = between(&between(&page, OPTIONS, &table), VARIABLES, &otel::tables());
         expect_file![PATH].assert_eq(&expected);
     }
 }
