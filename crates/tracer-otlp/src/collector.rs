@@ -220,7 +220,7 @@ impl Url {
         if !has_scheme && !is_this_machine(host) {
             return Err(UrlError::NoScheme(shown()));
         }
-        Ok(Self(url.trim_end_matches('/').to_owned()))
+        Ok(Self(url))
     }
 
     /// Reads a base URL, to which each signal appends its path.
@@ -233,7 +233,7 @@ impl Url {
         if url.0.contains(['?', '#']) {
             return Err(UrlError::Query(url.to_string()));
         }
-        Ok(url)
+        Ok(Self(url.0.trim_end_matches('/').to_owned()))
     }
 
     /// The URL with its password.
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     fn url(base: &str, signal: Signal, protocol: Protocol) -> String {
-        Endpoint::base(Url::parse(base).unwrap()).url(signal, protocol).secret().to_owned()
+        Endpoint::base(Url::parse_base(base).unwrap()).url(signal, protocol).secret().to_owned()
     }
 
     #[test]
@@ -288,10 +288,10 @@ mod tests {
 
     #[test]
     fn a_complete_url_is_for_its_signal_only() {
-        let complete = Url::parse("https://traces.example/in").unwrap();
+        let complete = Url::parse("https://traces.example/in/?tenant=a/").unwrap();
         let endpoint = Endpoint::base(Url::parse("http://localhost:4318").unwrap()).with(Signal::Traces, complete);
         let url = |signal| endpoint.url(signal, Protocol::HttpProtobuf).secret().to_owned();
-        assert_eq!(url(Signal::Traces), "https://traces.example/in");
+        assert_eq!(url(Signal::Traces), "https://traces.example/in/?tenant=a/");
         assert_eq!(url(Signal::Metrics), "http://localhost:4318/v1/metrics");
     }
 
