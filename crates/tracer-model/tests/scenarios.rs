@@ -924,7 +924,8 @@ fn a_unix_connect_is_a_span_without_duration() {
     assert_eq!(trace.attribute("connect @b", "network.transport"), string("unix"));
     assert_eq!(trace.attribute("connect @b", "network.peer.address"), string("@b"));
     assert_eq!(trace.attribute("connect @b", "server.address"), string("@b"));
-    assert_eq!(trace.describe("connect @b").error.unwrap().message, "");
+    let error = trace.describe("connect @b").error.unwrap();
+    assert_eq!((error.status_message(None), error.status_message(Some(5))), ("", "connection refused"));
     assert_eq!(trace.attribute("connect @b", "error.type"), string("connection_refused"));
     assert_eq!(trace.attribute("sh", "process_tracer.unix_connects"), Some(Value::Int(2)));
 }

@@ -12,11 +12,20 @@ use crate::{
 pub struct Error<'a> {
     /// `error.type`: one of few different values.
     pub kind: Cow<'a, str>,
-    /// The status message, for people. Empty if it could only repeat the kind in other letters.
+    /// What happened, for people.
     pub message: Cow<'a, str>,
 }
 
 impl Error<'_> {
+    /// The message of the status. It is empty if it could only repeat `error.type`. `limit` cuts `error.type` to that many
+    /// characters, but never the message.
+    #[must_use]
+    pub fn status_message(&self, limit: Option<usize>) -> &str {
+        let is_cut = limit.is_some_and(|limit| limit < self.kind.chars().count());
+        let is_repetition = self.kind.replace('_', " ") == self.message;
+        if is_repetition && !is_cut { "" } else { &self.message }
+    }
+
     /// The same error, independent of the span.
     #[must_use]
     pub fn into_owned(self) -> Error<'static> {
@@ -51,7 +60,8 @@ fn failed_process(process: &ProcessSpan) -> Option<Error<'_>> {
 }
 
 fn failed_connection(errno: i32) -> Error<'static> {
-    Error { kind: connection_error(errno), message: Cow::Borrowed("") }
+    let kind = connection_error(errno);
+    Error { message: Cow::Owned(kind.replace('_', " ")), kind }
 }
 
 fn failed_lookup(reply: &Reply) -> Option<Error<'_>> {
@@ -62,7 +72,7 @@ fn failed_lookup(reply: &Reply) -> Option<Error<'_>> {
             message: Cow::Owned(format!("the name server answers {}", answer.code)),
         }),
         Reply::Answer(_) | Reply::Unread => None,
-        Reply::None => Some(Error { kind: Cow::Borrowed("no_answer"), message: Cow::Borrowed("") }),
+        Reply::None => Some(Error { kind: Cow::Borrowed("no_answer"), message: Cow::Borrowed("no answer") }),
     }
 }
 

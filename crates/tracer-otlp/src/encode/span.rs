@@ -104,7 +104,7 @@ fn write_span<W: Writer>(writer: &mut W, span: &Span, encoder: &Encoder) {
     writer.uint32(field!(14, "droppedLinksCount"), dropped);
     writer.message(field!(15, "status"), |writer| {
         let error = semconv::error(span);
-        writer.string(field!(2, "message"), error.as_ref().map_or("", |error| &error.message));
+        writer.string(field!(2, "message"), error.as_ref().map_or("", |error| error.status_message(limit)));
         writer.uint32(field!(3, "code"), if error.is_some() { ERROR } else { UNSET });
     });
 }

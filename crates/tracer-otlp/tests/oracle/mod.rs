@@ -67,7 +67,9 @@ impl Converter {
             dropped_attributes_count: 0,
             events,
             links,
-            status: description.error.map_or(Status::Unset, |error| Status::error(error.message)),
+            status: description
+                .error
+                .map_or(Status::Unset, |error| Status::error(error.status_message(self.value_limit).to_owned())),
             instrumentation_scope: self.scope.clone(),
         }
     }
