@@ -83,6 +83,14 @@ fn a_real_collector_receives_everything_over_http() {
 }
 
 #[test]
+fn a_real_collector_receives_everything_as_json() {
+    let rotel = Rotel::start();
+    let run = trace_to(&rotel.http, "http/json");
+    run.trace.assert_complete();
+    assert_received(&rotel, &run.trace);
+}
+
+#[test]
 fn a_real_collector_receives_everything_over_grpc() {
     let rotel = Rotel::start();
     let run = trace_to(&rotel.grpc, "grpc");
