@@ -91,6 +91,14 @@ fn a_real_collector_receives_everything_over_http() {
 }
 
 #[test]
+fn a_real_collector_receives_everything_as_json() {
+    let rotel = Rotel::start();
+    let run = trace_to(&rotel.http, "http/json");
+    run.trace.assert_complete();
+    assert_received(&rotel, &run.trace);
+}
+
+#[test]
 fn a_real_collector_receives_everything_over_grpc() {
     let rotel = Rotel::start();
     let run = trace_to(&rotel.grpc, "grpc");
@@ -135,6 +143,8 @@ async fn trace_true(variables: &[(&str, String)]) -> String {
 async fn the_variables_of_opentelemetry_lead_to_the_collector() {
     for (protocol, name, compression) in [
         (Protocol::HttpBinary, "http/protobuf", "gzip"),
+        (Protocol::HttpJson, "http/json", "gzip"),
+        (Protocol::HttpJson, "http/json", "none"),
         (Protocol::Grpc, "grpc", "gzip"),
         (Protocol::Grpc, "grpc", "none"),
     ] {

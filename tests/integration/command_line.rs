@@ -31,7 +31,7 @@ fn run(flags: &[&str], variables: &[(&str, &str)]) -> (Output, String, bool) {
 fn an_invalid_flag_prints_one_line_and_exits_with_125_without_a_command() {
     let zeros = "0".repeat(32);
     let short = "a".repeat(31);
-    let cases: [&[&str]; 20] = [
+    let cases: [&[&str]; 23] = [
         &["--no-such-flag"],
         &["-t", &short],
         &["-t", &zeros],
@@ -44,12 +44,15 @@ fn an_invalid_flag_prints_one_line_and_exits_with_125_without_a_command() {
         &["-o", "/no/such/folder/t.jsonl"],
         &["-o", "t.txt"],
         &["--live=x"],
-        &["--endpoint", "localhost:4318"],
+        &["--endpoint", "collector:4318"],
+        &["--endpoint", "http://localhost:99999"],
+        &["--endpoint", "http://localhost:4318/?a=1"],
         &["--endpoint", "http://"],
-        &["--protocol", "http/json"],
+        &["--protocol", "http/xml"],
         &["-t"],
         &["--wait", "forever"],
         &["--buffer-size", "3M"],
+        &["--peer-name", "db"],
         &["--redact", "a b"],
         &["--redact", "a", "--no-redact"],
     ];
@@ -94,8 +97,9 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
         ("PROCESS_TRACER_ATTRIBUTE", "novalue"),
         ("PROCESS_TRACER_OUTPUT", "t.txt"),
         ("PROCESS_TRACER_LIVE", "x"),
-        ("PROCESS_TRACER_ENDPOINT", "localhost:4318"),
+        ("PROCESS_TRACER_ENDPOINT", "collector:4318"),
         ("PROCESS_TRACER_PROTOCOL", "smoke"),
+        ("PROCESS_TRACER_PEER_NAME", "db"),
         ("PROCESS_TRACER_WAIT", "forever"),
         ("PROCESS_TRACER_FLUSH_TIMEOUT", "soon"),
         ("PROCESS_TRACER_BUFFER_SIZE", "3M"),
@@ -103,9 +107,23 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
         ("PROCESS_TRACER_ARGS", "some"),
         ("PROCESS_TRACER_REDACT", "a b"),
         ("PROCESS_TRACER_NO_REDACT", "a b"),
+        ("PROCESS_TRACER_NO_REDACT", "disabled"),
+        ("PROCESS_TRACER_STRICT", "enabled"),
+        ("OTEL_SDK_DISABLED", "1"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/xml"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:99999"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318/?a=1"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/passwd"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/etc/passwd"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/etc/passwd"),
+        ("PROCESS_TRACER_ATTRIBUTES", "a=1"),
+        ("OTEL_CONFIG_FILE", "/etc/otel.yaml"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "500"),
+        ("OTEL_EXPORTER_OTLP_HEADER", "a=1"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many"),
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
         ("OTEL_TRACES_EXPORTER", "zipkin"),
         ("OTEL_RESOURCE_ATTRIBUTES", "nonsense"),
         ("TRACEPARENT", "nonsense"),
@@ -341,6 +359,16 @@ fn the_resource_names_service_host_and_system() {
     assert_eq!(value("service.name"), "strong");
     assert_eq!(value("deployment.environment.name"), "ci/test");
     assert_eq!(value("os.type"), "linux");
+    for key in ["telemetry.sdk.name", "telemetry.distro.name"] {
+        assert_eq!(value(key), "process-tracer");
+    }
+    for key in ["telemetry.sdk.version", "telemetry.distro.version"] {
+        assert_eq!(value(key), env!("CARGO_PKG_VERSION"));
+    }
+    assert_eq!(value("telemetry.sdk.language"), "rust");
+    let schema = "https://opentelemetry.io/schemas/1.44.0";
+    assert_eq!(data["resourceSpans"][0]["schemaUrl"], schema);
+    assert_eq!(data["resourceSpans"][0]["scopeSpans"][0]["schemaUrl"], schema);
     let host = nix::unistd::gethostname().unwrap();
     assert_eq!(value("host.name"), host.to_string_lossy());
     assert!(!value("host.arch").is_empty() && !value("os.description").is_empty());

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use expect_test::expect_file;
-use tracer_model::semconv::{ATTRIBUTES, Attribute};
+use tracer_model::semconv::{ATTRIBUTES, Attribute, SCHEMA_URL};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -11,7 +11,8 @@ fn read(file: impl AsRef<Path>) -> String {
     fs::read_to_string(Path::new(ROOT).join(file)).unwrap()
 }
 
-/// The stability of a name in the semantic conventions: `stable`, `development` or `deprecated`. `None`: not a name of theirs.
+/// The stability of a name in the registry of the semantic conventions: `stable`, `release_candidate`, `development` or
+/// `deprecated`. `None`: not a name of theirs.
 fn stability(key: &str) -> Option<&'static str> {
     let registry = include_str!("semantic-conventions.txt").lines().filter(|line| !line.starts_with('#'));
     registry.filter_map(|line| line.split_once(' ')).find(|(known, _)| *known == key).map(|(_, stability)| stability)
@@ -26,6 +27,14 @@ fn each_attribute_is_in_the_semantic_conventions_or_begins_with_process_tracer()
         }
     }
     assert_eq!(stability("process.paging.fault_type"), Some("deprecated"));
+    assert_eq!(stability("process.pid"), Some("release_candidate"));
+}
+
+#[test]
+fn the_schema_url_names_the_version_of_the_list() {
+    let list = include_str!("semantic-conventions.txt").lines().next().unwrap();
+    let version = SCHEMA_URL.strip_prefix("https://opentelemetry.io/schemas/").unwrap();
+    assert!(list.contains(&format!("semantic conventions {version},")), "{list}");
 }
 
 /// The table of attributes, between the marks of docs/spans.md.
@@ -33,7 +42,7 @@ fn table() -> String {
     let mut table = "| attribute | on | type | unit | stability | source | example | meaning |\n".to_owned();
     table += "| --- | --- | --- | --- | --- | --- | --- | --- |\n";
     for Attribute { key, on, kind, unit, source, example, meaning } in ATTRIBUTES {
-        let stability = stability(key).unwrap_or("our own");
+        let stability = stability(key).unwrap_or("our own").replace('_', " ");
         table += &format!("| `{key}` | {on} | {kind} | {unit} | {stability} | {source} | `{example}` | {meaning} |\n");
     }
     table

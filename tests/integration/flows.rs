@@ -153,6 +153,7 @@ assert own.recv(100) == b'from outside'
     assert_eq!(run.trace.flows().count(), 2, "{:#?}", run.trace.flows().collect::<Vec<_>>());
     let quic = run.trace.named("udp 127.0.0.2:443");
     assert_eq!((counts(quic), quic.attribute("network.protocol.name")), (["2", "10", "0", "0"], "quic"));
+    assert_eq!(quic.attribute("network.transport"), "quic");
     let other = run.trace.named("udp 127.0.0.3:4433");
     assert!(counts(other) == ["1", "5", "0", "0"] && !other.has("network.protocol.name"));
 }

@@ -22,6 +22,7 @@ mod live;
 mod losses;
 mod names;
 mod nesting;
+mod opentelemetry;
 mod privileges;
 mod processes;
 mod ptrace;

@@ -59,7 +59,8 @@ fn connections_to_unix_sockets_are_recorded_when_requested() {
             let path = span.attribute("network.peer.address");
             let is_temporary = path.trim_start_matches('@').starts_with("/tmp/");
             assert_eq!(span.name, format!("connect {}", if is_temporary { "unix" } else { path }));
-            assert_eq!(span.status == STATUS_ERROR, span.has("error.type"));
+            assert_eq!(span.attribute("server.address"), path);
+            assert_eq!((span.status == STATUS_ERROR, span.status_message.as_str()), (span.has("error.type"), ""));
             (path, span.attributes.get("error.type").map(String::as_str))
         })
         .collect();

@@ -89,6 +89,7 @@ fn tracer() -> Tracer {
         accounts: Accounts::default(),
         cpus: 2,
         hosts: Hosts::new(String::new()),
+        peer_names: tracer_model::PeerNames::default(),
         version: "1".to_owned(),
     })
 }

@@ -18,11 +18,13 @@ enum Source {
     Variable(&'static str),
     /// Text with variables in braces. All of them must be set.
     Text(&'static str),
+    /// The number of a pull request in the variable, such as `refs/pull/7/merge`.
+    PullRequest(&'static str),
     /// The type of a reference: `tag` if the first variable is set, `branch` if only the second is.
     Type(&'static str, &'static str),
 }
 
-use Source::{Text, Type, Variable};
+use Source::{PullRequest, Text, Type, Variable};
 
 const PIPELINE_NAME: &str = "cicd.pipeline.name";
 const RUN_ID: &str = "cicd.pipeline.run.id";
@@ -51,6 +53,8 @@ const SYSTEMS: [System; 10] = [
             (RUN_ID, Variable("GITHUB_RUN_ID")),
             (RUN_URL, Text("{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}")),
             (TASK_NAME, Variable("GITHUB_JOB")),
+            // No variable has the number of the runner. Its name is unique among the runners of a repository.
+            (WORKER_ID, Variable("RUNNER_NAME")),
             (WORKER_NAME, Variable("RUNNER_NAME")),
             (OWNER, Variable("GITHUB_REPOSITORY_OWNER")),
             (REPOSITORY, Variable("GITHUB_REPOSITORY")),
@@ -60,6 +64,7 @@ const SYSTEMS: [System; 10] = [
             (REF_REVISION, Variable("GITHUB_SHA")),
             (REF_TYPE, Variable("GITHUB_REF_TYPE")),
             (BASE_NAME, Variable("GITHUB_BASE_REF")),
+            (CHANGE_ID, PullRequest("GITHUB_REF")),
         ],
     },
     System {
@@ -102,6 +107,7 @@ const SYSTEMS: [System; 10] = [
             (REF_REVISION, Variable("BUILDKITE_COMMIT")),
             (REF_TYPE, Type("BUILDKITE_TAG", "BUILDKITE_BRANCH")),
             (BASE_NAME, Variable("BUILDKITE_PULL_REQUEST_BASE_BRANCH")),
+            (CHANGE_ID, Variable("BUILDKITE_PULL_REQUEST")),
         ],
     },
     System {
@@ -158,9 +164,10 @@ const SYSTEMS: [System; 10] = [
             (REPOSITORY, Variable("BUILD_REPOSITORY_NAME")),
             (REPOSITORY_URL, Variable("BUILD_REPOSITORY_URI")),
             (REF_NAME, Variable("SYSTEM_PULLREQUEST_SOURCEBRANCH")),
-            (REF_NAME, Variable("BUILD_SOURCEBRANCHNAME")),
+            (REF_NAME, Variable("BUILD_SOURCEBRANCH")),
             (REF_REVISION, Variable("BUILD_SOURCEVERSION")),
             (BASE_NAME, Variable("SYSTEM_PULLREQUEST_TARGETBRANCH")),
+            (CHANGE_ID, Variable("SYSTEM_PULLREQUEST_PULLREQUESTNUMBER")),
             (CHANGE_ID, Variable("SYSTEM_PULLREQUEST_PULLREQUESTID")),
         ],
     },
@@ -173,7 +180,8 @@ const SYSTEMS: [System; 10] = [
             (TASK_RUN_ID, Variable("BITBUCKET_STEP_UUID")),
             (OWNER, Variable("BITBUCKET_WORKSPACE")),
             (REPOSITORY, Variable("BITBUCKET_REPO_SLUG")),
-            (REPOSITORY_URL, Variable("BITBUCKET_GIT_HTTP_ORIGIN")),
+            // BITBUCKET_GIT_HTTP_ORIGIN begins with http://.
+            (REPOSITORY_URL, Text("https://bitbucket.org/{BITBUCKET_REPO_FULL_NAME}")),
             (REF_NAME, Variable("BITBUCKET_BRANCH")),
             (REF_NAME, Variable("BITBUCKET_TAG")),
             (REF_REVISION, Variable("BITBUCKET_COMMIT")),
@@ -238,6 +246,7 @@ const SYSTEMS: [System; 10] = [
             (REF_NAME, Variable("TRAVIS_BRANCH")),
             (REF_REVISION, Variable("TRAVIS_COMMIT")),
             (REF_TYPE, Type("TRAVIS_TAG", "TRAVIS_BRANCH")),
+            (CHANGE_ID, Variable("TRAVIS_PULL_REQUEST")),
         ],
     },
 ];
@@ -254,16 +263,79 @@ pub(crate) fn attributes(variable: impl Fn(&str) -> Option<String>) -> Vec<(&'st
     for (key, source) in system.attributes {
         if attributes.iter().all(|(known, _)| known != key)
             && let Some(value) = value(source, &variable)
+            && let Some(value) = conventional(key, &value)
         {
-            attributes.push((*key, if key.ends_with("url.full") { without_password(&value) } else { value }));
+            attributes.push((*key, value));
         }
+    }
+    // Some systems know the repository only by its URL.
+    if find(&attributes, REPOSITORY).is_none()
+        && let Some(name) = find(&attributes, REPOSITORY_URL).and_then(|url| conventional(REPOSITORY, url))
+    {
+        attributes.push((REPOSITORY, name));
     }
     attributes
 }
 
+fn find<'a>(attributes: &'a [(&'static str, String)], key: &str) -> Option<&'a str> {
+    attributes.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str())
+}
+
+/// The value as the semantic conventions want it. `None`: it says nothing.
+fn conventional(key: &str, value: &str) -> Option<String> {
+    let value = match key {
+        // Without the organisation or group.
+        REPOSITORY => value.rsplit('/').next().unwrap_or(value).to_owned(),
+        REPOSITORY_URL => return repository_url(value),
+        RUN_URL | TASK_RUN_URL => without_password(value),
+        REF_NAME | BASE_NAME => {
+            let name = ["refs/heads/", "refs/tags/"].into_iter().find_map(|prefix| value.strip_prefix(prefix));
+            name.unwrap_or(value).to_owned()
+        }
+        // Some systems say `false` outside of pull requests.
+        CHANGE_ID if value == "false" => return None,
+        _ => value.to_owned(),
+    };
+    (!value.is_empty()).then_some(value)
+}
+
+/// The address of a repository in a browser, from any address that git accepts. `None`: it has no such address.
+fn repository_url(remote: &str) -> Option<String> {
+    let remote = without_password(remote);
+    let (scheme, place) = match remote.split_once("://") {
+        Some((scheme @ ("http" | "https"), place)) => (scheme, place.to_owned()),
+        // The port of ssh or git is not that of the web server.
+        Some(("ssh" | "git+ssh" | "git", place)) => {
+            let (host, path) = place.split_once('/')?;
+            ("https", format!("{}/{path}", host.split(':').next()?))
+        }
+        Some(_) => return None,
+        // `USER@HOST:PATH`, as for scp.
+        None => {
+            let is_scp = |(host, path): &(&str, &str)| !host.contains('/') && !path.contains('@');
+            let (host, path) = remote.split_once(':').filter(is_scp)?;
+            let host = host.rsplit('@').next()?;
+            ("https", format!("{host}/{}", path.trim_start_matches('/')))
+        }
+    };
+    // These hosts only speak ssh: ssh.dev.azure.com, ssh.github.com, altssh.gitlab.com.
+    if ["ssh.", "altssh."].iter().any(|prefix| place.starts_with(prefix)) {
+        return None;
+    }
+    let place = place.trim_end_matches('/');
+    let place = place.strip_suffix(".git").unwrap_or(place);
+    Some(format!("{scheme}://{place}"))
+}
+
+/// The name of the service if the user gives none: the repository, as the OpenTelemetry Collector's receiver for GitHub writes
+/// it. `attributes` are those of this job.
+pub(crate) fn service_name(attributes: &[(&'static str, String)]) -> Option<String> {
+    find(attributes, REPOSITORY).map(|name| name.replace('_', "-").to_lowercase())
+}
+
 /// The name of this CI job.
 pub(crate) fn job_name(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    attributes(variable).into_iter().find(|(key, _)| *key == TASK_NAME).map(|(_, name)| name)
+    find(&attributes(variable), TASK_NAME).map(str::to_owned)
 }
 
 fn value(source: &Source, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
@@ -276,6 +348,10 @@ fn value(source: &Source, variable: impl Fn(&str) -> Option<String>) -> Option<S
                 value += &if index % 2 == 0 { part.to_owned() } else { variable(part)? };
             }
             Some(value)
+        }
+        PullRequest(name) => {
+            let reference = variable(name)?;
+            Some(reference.strip_prefix("refs/pull/")?.split('/').next()?.to_owned())
         }
         Type(tag, branch) => match (variable(tag), variable(branch)) {
             (Some(_), _) => Some("tag".to_owned()),
@@ -328,8 +404,13 @@ mod tests {
             ("GITHUB_JOB", "test"),
             ("GITHUB_REF_NAME", "7/merge"),
             ("GITHUB_HEAD_REF", "feature"),
+            ("GITHUB_REF", "refs/pull/7/merge"),
             ("GITHUB_SHA", "abc"),
+            ("RUNNER_NAME", "runner-3"),
         ]);
+        assert_eq!((job["vcs.repository.name"].as_str(), job["vcs.change.id"].as_str()), ("hello", "7"));
+        assert_eq!(job["vcs.repository.url.full"], "https://github.com/octo/hello");
+        assert_eq!((job["cicd.worker.id"].as_str(), job["cicd.worker.name"].as_str()), ("runner-3", "runner-3"));
         assert_eq!(job["cicd.pipeline.name"], "Build");
         assert_eq!(job["cicd.pipeline.run.url.full"], "https://github.com/octo/hello/actions/runs/42");
         assert_eq!((job["vcs.ref.head.name"].as_str(), job["vcs.provider.name"].as_str()), ("feature", "github"));
@@ -349,20 +430,60 @@ mod tests {
     }
 
     #[test]
-    fn a_password_with_any_characters_in_a_remote_is_not_exported() {
+    fn in_ci_the_service_is_the_repository() {
+        let name = |variables: &[(&str, &str)]| {
+            let variable =
+                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            service_name(&attributes(variable))
+        };
+        assert_eq!(
+            name(&[("GITHUB_ACTIONS", "true"), ("GITHUB_REPOSITORY", "octo/Hello_World")]).unwrap(),
+            "hello-world"
+        );
+        assert_eq!(name(&[("BUILDKITE", "true"), ("BUILDKITE_REPO", "git@host.org:a/b.git")]).unwrap(), "b");
+        assert_eq!(name(&[("JENKINS_URL", "x")]), None);
+    }
+
+    #[test]
+    fn a_push_on_github_has_no_pull_request() {
+        let job = found(&[("GITHUB_ACTIONS", "true"), ("GITHUB_REF", "refs/heads/main")]);
+        assert!(!job.contains_key("vcs.change.id"), "{job:?}");
+        let job = found(&[("BUILDKITE", "true"), ("BUILDKITE_PULL_REQUEST", "false")]);
+        assert!(!job.contains_key("vcs.change.id"), "{job:?}");
+    }
+
+    #[test]
+    fn a_branch_has_its_whole_name_without_refs() {
+        let job = found(&[("TF_BUILD", "True"), ("BUILD_SOURCEBRANCH", "refs/heads/feature/x")]);
+        assert_eq!(job["vcs.ref.head.name"], "feature/x");
+    }
+
+    #[test]
+    fn the_url_of_a_repository_opens_in_a_browser_and_has_no_password() {
         for (remote, expected) in [
-            ("https://me:p@ss@host.org/a/b.git", "https://host.org/a/b.git"),
-            ("https://me:p/ss@host.org/a/b.git", "https://host.org/a/b.git"),
-            ("https://me:p@s/s@host.org/a/b.git", "https://host.org/a/b.git"),
-            ("https://token@host.org/a/b.git", "https://host.org/a/b.git"),
-            ("ssh://git:p#w@host.org:22/a", "ssh://host.org:22/a"),
+            ("https://host.org/a/b.git", "https://host.org/a/b"),
+            ("https://me:p@ss@host.org/a/b.git", "https://host.org/a/b"),
+            ("https://me:p/ss@host.org/a/b.git", "https://host.org/a/b"),
+            ("https://me:p@s/s@host.org/a/b.git", "https://host.org/a/b"),
+            ("https://token@host.org/a/b.git/", "https://host.org/a/b"),
+            ("http://host.org:8080/a/b.git", "http://host.org:8080/a/b"),
+            ("ssh://git:p#w@host.org:22/a", "https://host.org/a"),
+            ("git@host.org:a/b.git", "https://host.org/a/b"),
+            ("host.org:a/b", "https://host.org/a/b"),
             ("https://host.org:8443/a/b@v1", "https://host.org:8443/a/b@v1"),
             ("https://host.org/a@b", "https://host.org/a@b"),
-            ("git@host.org:a/b.git", "git@host.org:a/b.git"),
         ] {
             let job = found(&[("JENKINS_URL", "x"), ("GIT_URL", remote)]);
             assert_eq!(job["vcs.repository.url.full"], expected, "{remote}");
         }
+        for remote in
+            ["/srv/git/a.git", "file:///srv/git/a.git", "../a", "me:token@host:a/b", "git@ssh.dev.azure.com:v3/a/b/c"]
+        {
+            let job = found(&[("JENKINS_URL", "x"), ("GIT_URL", remote)]);
+            assert!(!job.contains_key("vcs.repository.url.full"), "{remote}");
+        }
+        let job = found(&[("BUILDKITE", "true"), ("BUILDKITE_REPO", "git@host.org:group/sub/app.git")]);
+        assert_eq!(job["vcs.repository.name"], "app");
     }
 
     #[test]

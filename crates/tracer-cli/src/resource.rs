@@ -12,15 +12,17 @@ use tracer_model::{
 
 use crate::{ci, cli::variables::variable, console, pod};
 
-/// The name of the service if the user does not give one.
-const DEFAULT_SERVICE_NAME: &str = "process-tracer";
+/// Our name as a producer of telemetry. It is also the name of the service if there is no better one.
+const PRODUCER: &str = "process-tracer";
 
 /// Describes this machine and service. `--service-name` wins, then `OTEL_SERVICE_NAME`, then `OTEL_RESOURCE_ATTRIBUTES`, then
-/// the detected attributes.
+/// the detected attributes: in CI the service is the repository.
 pub(crate) fn resource(service_name: Option<&str>) -> Resource {
-    let mut attributes = vec![text("service.name", DEFAULT_SERVICE_NAME)];
+    let of_job = ci::attributes(variable);
+    let mut attributes = vec![text("service.name", ci::service_name(&of_job).unwrap_or_else(|| PRODUCER.to_owned()))];
+    attributes.extend(producer());
     attributes.extend(host_and_os());
-    attributes.extend(ci::attributes(variable).into_iter().map(|(key, value)| text(key, value)));
+    attributes.extend(of_job.into_iter().map(|(key, value)| text(key, value)));
     attributes.extend(pod::attributes(variable).into_iter().map(|(key, value)| text(key, value)));
     attributes.extend(attributes_from_environment());
     attributes.extend(
@@ -31,6 +33,18 @@ pub(crate) fn resource(service_name: Option<&str>) -> Resource {
     );
     // If a key has several values, the last counts.
     attributes.into_iter().collect()
+}
+
+/// The producer of the telemetry. `opentelemetry` as `telemetry.sdk.name` is reserved for OpenTelemetry's own SDKs.
+fn producer() -> KeyValues {
+    let version = env!("CARGO_PKG_VERSION");
+    vec![
+        text("telemetry.sdk.name", PRODUCER),
+        text("telemetry.sdk.language", "rust"),
+        text("telemetry.sdk.version", version),
+        text("telemetry.distro.name", PRODUCER),
+        text("telemetry.distro.version", version),
+    ]
 }
 
 /// An attribute that is a text.

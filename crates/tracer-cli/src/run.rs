@@ -13,17 +13,17 @@ use nix::errno::Errno;
 use rand::{TryRng, rngs::SysRng};
 use tracer_model::{
     Anchor, IdGenerator, Settings, TraceId, Tracer,
-    context::{SpanContext, TRACEPARENT},
+    context::SpanContext,
     losses::{Cause, Losses},
     source::Source,
     span::Certificate,
 };
+use tracer_otlp::Encoder;
 use tracer_ptrace::clock::now;
 
 use crate::{
     child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, refusal, signals::Signals, user::User},
     cli::config::{Config, Output, Wait},
-    cli::variables::variable,
     console::{self, counted, ms},
     drain::{Drain, Ending, Input, Waiting},
     machine::{accounts, hosts},
@@ -54,9 +54,21 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         }
     }
     let root_span_id = ids.span_id();
+    let is_sampled = config.sample(trace_id);
+    // Without outputs, an unsampled trace is nothing to report.
+    let is_quiet = config.is_quiet || !is_sampled && config.outputs.is_empty();
     let spool = config.spool.as_ref().map(|folder| folder.join(format!("{trace_id}-{root_span_id}.jsonl")));
     let token = format!("{:032x}", u128::from_le_bytes(seed()?));
-    let facts = RunFacts { resource: &resource, spool: spool.as_deref(), root: root_span_id, token: &token };
+    let facts = RunFacts {
+        encoder: Encoder::new(resource.clone(), config.limits.value_length)
+            .with_counts(config.limits.counts)
+            .with_context(config.trace_state.clone(), is_sampled),
+        value_limit: config.limits.value_length,
+        resource: &resource,
+        spool: spool.as_deref(),
+        root: root_span_id,
+        token: &token,
+    };
     let sinks = OpenSinks::open(&config.outputs, &config.collector, &facts)?;
     let attributes = std::mem::take(&mut config.attributes);
     let chosen = sources::choose(&config, attributes.need_environment())?;
@@ -77,10 +89,14 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         accounts: accounts(),
         cpus: thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
         hosts: hosts(),
+        peer_names: std::mem::take(&mut config.peer_names),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
     restore_environment(&config, inheritance, &single);
-    pass_on_context(trace_id, &SpanContext { trace_id, span_id: root_span_id }.to_string(), &single);
+    let root = SpanContext { trace_id, span_id: root_span_id };
+    for (name, value) in config.propagators.inject(root, is_sampled, config.caller) {
+        launch::set_variable(name, value.as_deref(), &single);
+    }
 
     let mut signals = match Signals::hold(&single).map_err(io::Error::from) {
         Ok(signals) => signals,
@@ -131,7 +147,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
             // This can take the kernel long. Meanwhile the sinks deliver what is left.
             drop((source, seat, announcement));
             listen_to_impatience(signals, intake, threads);
-            report(&tracer, trace_id, &sinks.join(), config.is_quiet);
+            report(&tracer, trace_id, &sinks.join(), is_quiet);
         }
         Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
     }
@@ -214,19 +230,6 @@ impl Observation {
         let (source, waiting, unobserved, seat) = started?;
         Ok(Self { source, drain: waiting.begin(tracer), unobserved, seat })
     }
-}
-
-/// Belongs to `TRACEPARENT`: W3C Trace Context.
-const TRACESTATE: &str = "TRACESTATE";
-
-/// Makes the root span the parent of spans that the command's programs make. The trace state of the caller stays only
-/// if its trace is ours.
-fn pass_on_context(trace_id: TraceId, traceparent: &str, single: &SingleThread) {
-    let caller = variable(TRACEPARENT).and_then(|caller| caller.parse::<SpanContext>().ok());
-    if caller.is_none_or(|caller| caller.trace_id != trace_id) {
-        launch::set_variable(TRACESTATE, None, single);
-    }
-    launch::set_variable(TRACEPARENT, Some(traceparent), single);
 }
 
 /// Prints the texts of the sinks, the warnings, and one last line.

@@ -65,6 +65,7 @@ fn settings() -> Settings {
         accounts: Accounts::default(),
         cpus: 2,
         hosts: Hosts::default(),
+        peer_names: tracer_model::PeerNames::default(),
         version: "0.0.0".to_owned(),
     }
 }

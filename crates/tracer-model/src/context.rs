@@ -1,6 +1,6 @@
 //! Trace context in environments: `TRACEPARENT` has the value of the header `traceparent` of W3C Trace Context.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use crate::{
     id::{SpanId, TraceId},
@@ -49,6 +49,31 @@ pub struct ParseContextError;
 impl FromStr for SpanContext {
     type Err = ParseContextError;
 
+    fn from_str(text: &str) -> Result<Self, ParseContextError> {
+        Ok(text.parse::<Traceparent>()?.span)
+    }
+}
+
+/// A `traceparent`: a span, and whether its trace is sampled.
+///
+/// ```
+/// use tracer_model::context::Traceparent;
+///
+/// let parent: Traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00".parse()?;
+/// assert!(!parent.is_sampled);
+/// # Ok::<(), tracer_model::context::ParseContextError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traceparent {
+    /// The span.
+    pub span: SpanContext,
+    /// The trace is recorded.
+    pub is_sampled: bool,
+}
+
+impl FromStr for Traceparent {
+    type Err = ParseContextError;
+
     /// Accepts later versions too: they begin like version 00. See W3C Trace Context, "Versioning of traceparent".
     fn from_str(text: &str) -> Result<Self, ParseContextError> {
         let fields: Vec<_> = text.trim().split('-').collect();
@@ -59,14 +84,52 @@ impl FromStr for SpanContext {
             return Err(ParseContextError);
         }
         let trace_id = trace_id.parse().map_err(|_| ParseContextError)?;
-        Ok(Self { trace_id, span_id: span_id.parse().map_err(|_| ParseContextError)? })
+        let span = SpanContext { trace_id, span_id: span_id.parse().map_err(|_| ParseContextError)? };
+        let flags = u8::from_str_radix(flags, 16).map_err(|_| ParseContextError)?;
+        Ok(Self { span, is_sampled: flags & SAMPLED != 0 })
     }
 }
 
-impl fmt::Display for SpanContext {
-    /// With the flag "sampled", since process-tracer records it.
+impl fmt::Display for Traceparent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-01", self.trace_id, self.span_id)
+        let SpanContext { trace_id, span_id } = self.span;
+        write!(f, "00-{trace_id}-{span_id}-{:02x}", u8::from(self.is_sampled) * SAMPLED)
+    }
+}
+
+/// The flag of a sampled trace.
+const SAMPLED: u8 = 1;
+
+/// Whether the text is a valid `tracestate`: at most 32 pairs of a vendor's key and its value, separated by commas.
+///
+/// ```
+/// use tracer_model::context::is_trace_state;
+///
+/// assert!(is_trace_state("vendor=1, tenant@other=a b"));
+/// assert!(!is_trace_state("vendor"));
+/// ```
+#[must_use]
+pub fn is_trace_state(text: &str) -> bool {
+    let is_key = |key: &str| {
+        key.len() <= 256
+            && key.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
+            && key.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@'))
+    };
+    let is_value = |value: &str| {
+        (1..=256).contains(&value.len()) && value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
+    };
+    let mut keys = BTreeSet::new();
+    let mut pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+    let are_valid = pairs.all(|pair| {
+        pair.split_once('=').is_some_and(|(key, value)| is_key(key) && is_value(value) && keys.insert(key))
+    });
+    are_valid && (1..=32).contains(&keys.len())
+}
+
+impl fmt::Display for SpanContext {
+    /// The `traceparent` of a sampled trace.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Traceparent { span: *self, is_sampled: true }.fmt(f)
     }
 }
 
@@ -103,6 +166,26 @@ mod tests {
         ] {
             assert!(!read(&malformed), "{malformed}");
         }
+    }
+
+    #[test]
+    fn the_flag_of_a_sampled_trace_is_read_and_written() {
+        for (flags, is_sampled) in [("00", false), ("01", true), ("02", false), ("ff", true)] {
+            let parent: Traceparent = format!("00-{TRACE}-{SPAN}-{flags}").parse().unwrap();
+            assert_eq!(parent.is_sampled, is_sampled, "{flags}");
+            assert_eq!(parent.to_string(), format!("00-{TRACE}-{SPAN}-0{}", u8::from(is_sampled)));
+        }
+    }
+
+    #[test]
+    fn malformed_trace_states_are_refused() {
+        assert!(is_trace_state("a=1") && is_trace_state("rojo=00f067aa0ba902b7,, congo=t61rcWkgMzE ,"));
+        let many = |count: u32| (0..count).map(|index| format!("k{index}=v")).collect::<Vec<_>>().join(",");
+        assert!(is_trace_state(&many(32)) && !is_trace_state(&many(33)));
+        for malformed in ["", ",", "a", "a=", "=1", "A=1", "a=1=2", "a=\u{1}", "a=ü", "a=1,a=2", "_a=1", "a b=1"] {
+            assert!(!is_trace_state(malformed), "{malformed}");
+        }
+        assert!(!is_trace_state(&format!("a={}", "x".repeat(257))));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::{
     context::SpanContext,
     id::{IdGenerator, SpanId, TraceId},
     owner::Owner,
+    peer_names::PeerNames,
     span::{OwnerProcess, Span, Subject, UserAttributes},
     time::{Anchor, Ktime},
 };
@@ -18,6 +19,7 @@ pub(crate) struct Emitter {
     ids: IdGenerator,
     spans: VecDeque<Span>,
     counts: Counts,
+    peer_names: PeerNames,
 }
 
 /// How many spans of each kind the trace has.
@@ -48,8 +50,9 @@ pub(crate) struct Draft {
 }
 
 impl Emitter {
-    pub(crate) fn new(trace_id: TraceId, anchor: Anchor, seed: [u8; 32]) -> Self {
-        Self { trace_id, anchor, ids: IdGenerator::new(seed), spans: VecDeque::new(), counts: Counts::default() }
+    pub(crate) fn new(trace_id: TraceId, anchor: Anchor, seed: [u8; 32], peer_names: PeerNames) -> Self {
+        let (ids, spans) = (IdGenerator::new(seed), VecDeque::new());
+        Self { trace_id, anchor, ids, spans, counts: Counts::default(), peer_names }
     }
 
     pub(crate) fn new_id(&mut self) -> SpanId {
@@ -88,7 +91,8 @@ impl Emitter {
             Subject::Lookup(_) => self.counts.lookups += 1,
             Subject::Call(call) => self.counts.calls.add(call),
         }
-        let span = self.span(draft);
+        let mut span = self.span(draft);
+        self.peer_names.complete(&mut span);
         self.spans.push_back(span);
     }
 

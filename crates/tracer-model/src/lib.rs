@@ -28,6 +28,7 @@
 //!     accounts: Accounts::default(),
 //!     cpus: 2,
 //!     hosts: Hosts::default(),
+//!     peer_names: tracer_model::PeerNames::default(),
 //!     version: "0.0.0".to_owned(),
 //! });
 //! let child = Identity { tgid: 2, start: Ktime(10) };
@@ -60,6 +61,7 @@ mod image;
 mod lookups;
 pub mod losses;
 mod owner;
+mod peer_names;
 mod peers;
 mod process;
 mod processes;
@@ -80,6 +82,7 @@ pub use hosts::Hosts;
 pub use id::{IdGenerator, ParseIdError, SpanId, TraceId};
 pub use image::Accounts;
 pub use losses::Losses;
+pub use peer_names::{ParsePeerNameError, PeerName, PeerNames};
 pub use resource::Resource;
 pub use span::{Span, Value};
 pub use time::{Anchor, Ktime};

@@ -15,6 +15,7 @@ use crate::{
     lookups::{Lookup, Lookups},
     losses::Losses,
     owner::Owner,
+    peer_names::PeerNames,
     process::Death,
     processes::Processes,
     redact::Policy,
@@ -52,6 +53,8 @@ pub struct Settings {
     pub cpus: u32,
     /// Names of addresses.
     pub hosts: Hosts,
+    /// The user's names for the services behind hosts.
+    pub peer_names: PeerNames,
     /// The tracer's version, for the root span.
     pub version: String,
 }
@@ -79,7 +82,7 @@ impl Tracer {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            emitter: Emitter::new(settings.trace_id, settings.anchor, settings.seed),
+            emitter: Emitter::new(settings.trace_id, settings.anchor, settings.seed, settings.peer_names),
             processes: Processes::new(
                 settings.root_span_id,
                 settings.root_parent_id,

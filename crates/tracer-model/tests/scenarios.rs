@@ -967,7 +967,7 @@ fn a_flow_lasts_from_first_to_last_datagram_and_names_its_peer() {
     let expected: KeyValues = [
         ("process.pid", 3.into()),
         ("process.executable.name", "curl".into()),
-        ("network.transport", "udp".into()),
+        ("network.transport", "quic".into()),
         ("network.protocol.name", "quic".into()),
         ("network.type", "ipv4".into()),
         ("network.peer.address", "10.0.0.9".into()),
@@ -986,6 +986,7 @@ fn a_flow_lasts_from_first_to_last_datagram_and_names_its_peer() {
     assert_eq!(attributes, expected);
     let other = "udp [fe80::2]:6000";
     assert_eq!(trace.attribute(other, "network.protocol.name"), None);
+    assert_eq!(trace.attribute(other, "network.transport"), string("udp"));
     assert_eq!(trace.attribute(other, "server.address"), string("fe80::2"));
     assert_eq!(ns(trace.span(other).end), 81, "a single datagram lasts a nanosecond");
     assert_eq!(trace.attribute("sh", "process_tracer.flows"), Some(Value::Int(2)));
@@ -1002,6 +1003,9 @@ fn a_unix_connect_is_a_span_of_one_nanosecond() {
     assert_eq!(trace.describe("connect /run/a.sock").kind, Kind::Client);
     assert_eq!(trace.attribute("connect @b", "network.transport"), string("unix"));
     assert_eq!(trace.attribute("connect @b", "network.peer.address"), string("@b"));
+    assert_eq!(trace.attribute("connect @b", "server.address"), string("@b"));
+    let error = trace.describe("connect @b").error.unwrap();
+    assert_eq!((error.status_message(None), error.status_message(Some(5))), ("", "connection refused"));
     assert_eq!(trace.attribute("connect @b", "error.type"), string("connection_refused"));
     assert_eq!(trace.attribute("sh", "process_tracer.unix_connects"), Some(Value::Int(2)));
 }

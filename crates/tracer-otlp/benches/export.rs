@@ -46,6 +46,7 @@ fn spans() -> Vec<Span> {
         accounts: Accounts::default(),
         cpus: 2,
         hosts: Hosts::new(String::new()),
+        peer_names: tracer_model::PeerNames::default(),
         version: "1".to_owned(),
     });
     let root = Identity { tgid: 2, start: Ktime(1) };
@@ -144,10 +145,10 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("gzip", |bencher| bencher.iter(|| pack(black_box(&request))));
     group.bench_function("send", |bencher| bencher.iter(|| post(&mut stream, black_box(&request))));
     group.bench_function("messages of opentelemetry-proto", |bencher| {
-        bencher.iter(|| oracle::message(black_box(&spans), &resource, None).encode_to_vec());
+        bencher.iter(|| oracle::message(black_box(&spans), &resource, None, ("", true)).encode_to_vec());
     });
     group.bench_function("messages of opentelemetry-proto as JSON", |bencher| {
-        bencher.iter(|| serde_json::to_vec(&oracle::message(black_box(&spans), &resource, None)).unwrap());
+        bencher.iter(|| serde_json::to_vec(&oracle::message(black_box(&spans), &resource, None, ("", true))).unwrap());
     });
     group.finish();
 }

@@ -1,8 +1,8 @@
 //! How to reach a collector.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, uri::Authority};
 use tracer_model::redact;
 
 /// How to reach a collector.
@@ -85,19 +85,22 @@ pub enum Protocol {
     /// OTLP/HTTP with protobuf.
     #[default]
     HttpProtobuf,
+    /// OTLP/HTTP with JSON.
+    HttpJson,
     /// OTLP/gRPC.
     Grpc,
 }
 
 impl Protocol {
     /// All protocols.
-    pub const ALL: [Self; 2] = [Self::HttpProtobuf, Self::Grpc];
+    pub const ALL: [Self; 3] = [Self::HttpProtobuf, Self::HttpJson, Self::Grpc];
 
     /// Its name in OpenTelemetry's variables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::HttpProtobuf => "http/protobuf",
+            Self::HttpJson => "http/json",
             Self::Grpc => "grpc",
         }
     }
@@ -112,7 +115,7 @@ impl Protocol {
     #[must_use]
     pub fn default_base(self) -> Url {
         Url(match self {
-            Self::HttpProtobuf => "http://localhost:4318".to_owned(),
+            Self::HttpProtobuf | Self::HttpJson => "http://localhost:4318".to_owned(),
             Self::Grpc => "http://localhost:4317".to_owned(),
         })
     }
@@ -148,7 +151,7 @@ impl Endpoint {
         match &self.complete {
             Some((of, url)) if *of == signal => url.clone(),
             // A base URL may have the path already.
-            _ if protocol == Protocol::HttpProtobuf && !self.base.0.ends_with(signal.path()) => {
+            _ if protocol != Protocol::Grpc && !self.base.0.ends_with(signal.path()) => {
                 Url(format!("{}/{}", self.base.0, signal.path()))
             }
             _ => self.base.clone(),
@@ -171,30 +174,66 @@ pub enum UrlError {
         /// The error of the parser.
         source: http::uri::InvalidUri,
     },
-    /// It has another scheme, or none.
+    /// It has another scheme.
     #[error("'{0}' is not an http:// or https:// URL")]
     Scheme(String),
+    /// It has no scheme, and its host is not this machine.
+    #[error("'{0}' has no scheme; write http://{0} or https://{0}")]
+    NoScheme(String),
     /// It has no host.
     #[error("'{0}' names no host")]
     NoHost(String),
+    /// Its port is not a port of TCP.
+    #[error("the port of '{0}' is not a number from 1 to 65535")]
+    Port(String),
+    /// It is a base URL, and a path cannot be appended to its query or fragment.
+    #[error("'{0}' has a query or a fragment; a base URL has neither")]
+    Query(String),
 }
 
 impl Url {
-    /// Reads a URL.
+    /// Reads a URL. Without a scheme it is an http:// URL of this machine, such as `localhost:4318`.
     ///
     /// # Errors
     ///
-    /// It is malformed, is not HTTP, or has no host.
+    /// It is malformed, is not HTTP, or has no host or no valid port.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
-        let shown = || redact::text(text).into_owned();
-        let url: http::Uri = text.parse().map_err(|source| UrlError::Malformed { shown: shown(), source })?;
-        if !matches!(url.scheme_str(), Some("http" | "https")) {
+        let has_scheme = text.contains("://");
+        let url = if has_scheme { text.to_owned() } else { format!("http://{text}") };
+        let shown = || {
+            let shown = redact::text(&url);
+            shown.get(if has_scheme { 0 } else { "http://".len() }..).unwrap_or_default().to_owned()
+        };
+        let uri: http::Uri = url.parse().map_err(|source| UrlError::Malformed { shown: shown(), source })?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(UrlError::Scheme(shown()));
         }
-        if url.host().is_none_or(str::is_empty) {
+        let host = uri.host().unwrap_or_default();
+        if host.is_empty() {
             return Err(UrlError::NoHost(shown()));
         }
-        Ok(Self(text.trim_end_matches('/').to_owned()))
+        let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
+        let has_port = !authority.ends_with(host);
+        if has_port && uri.port_u16().is_none_or(|port| port == 0) {
+            return Err(UrlError::Port(shown()));
+        }
+        if !has_scheme && !is_this_machine(host) {
+            return Err(UrlError::NoScheme(shown()));
+        }
+        Ok(Self(url))
+    }
+
+    /// Reads a base URL, to which each signal appends its path.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Url::parse`]; or it has a query or a fragment.
+    pub fn parse_base(text: &str) -> Result<Self, UrlError> {
+        let url = Self::parse(text)?;
+        if url.0.contains(['?', '#']) {
+            return Err(UrlError::Query(url.to_string()));
+        }
+        Ok(Self(url.0.trim_end_matches('/').to_owned()))
     }
 
     /// The URL with its password.
@@ -208,6 +247,12 @@ impl Url {
     pub fn is_secure(&self) -> bool {
         self.0.starts_with("https://")
     }
+}
+
+/// Whether connections to this host stay on this machine.
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 impl fmt::Display for Url {
@@ -227,7 +272,7 @@ mod tests {
     use super::*;
 
     fn url(base: &str, signal: Signal, protocol: Protocol) -> String {
-        Endpoint::base(Url::parse(base).unwrap()).url(signal, protocol).secret().to_owned()
+        Endpoint::base(Url::parse_base(base).unwrap()).url(signal, protocol).secret().to_owned()
     }
 
     #[test]
@@ -243,20 +288,40 @@ mod tests {
 
     #[test]
     fn a_complete_url_is_for_its_signal_only() {
-        let complete = Url::parse("https://traces.example/in").unwrap();
+        let complete = Url::parse("https://traces.example/in/?tenant=a/").unwrap();
         let endpoint = Endpoint::base(Url::parse("http://localhost:4318").unwrap()).with(Signal::Traces, complete);
         let url = |signal| endpoint.url(signal, Protocol::HttpProtobuf).secret().to_owned();
-        assert_eq!(url(Signal::Traces), "https://traces.example/in");
+        assert_eq!(url(Signal::Traces), "https://traces.example/in/?tenant=a/");
         assert_eq!(url(Signal::Metrics), "http://localhost:4318/v1/metrics");
     }
 
     #[test]
     fn an_invalid_url_names_the_reason() {
         let error = |text| Url::parse(text).unwrap_err().to_string();
-        assert!(error("localhost:4318").contains("not an http:// or https:// URL"));
         assert!(error("ftp://host").contains("not an http:// or https:// URL"));
         assert!(error("http://").contains("'http://'"), "{}", error("http://"));
         assert!(error("http://a b").contains("is not a URL"));
+        for text in ["http://localhost:99999", "http://localhost:0/v1", "http://[::1]:70000", "http://localhost:x"] {
+            assert!(error(text).contains(text), "{}", error(text));
+        }
+        assert!(error("http://me:7@h:65536").contains("is not a number from 1 to 65535"));
+        let error = |text| Url::parse_base(text).unwrap_err().to_string();
+        assert!(error("http://host/?a=1").contains("a base URL has neither"));
+        assert!(error("http://host#a").contains("a base URL has neither"));
+    }
+
+    #[test]
+    fn a_url_of_this_machine_needs_no_scheme() {
+        let read = |text| Url::parse_base(text).map(|url| url.secret().to_owned()).map_err(|error| error.to_string());
+        assert_eq!(read("localhost:4318").unwrap(), "http://localhost:4318");
+        assert_eq!(read("127.0.0.1").unwrap(), "http://127.0.0.1");
+        assert_eq!(read("[::1]:4318/otlp").unwrap(), "http://[::1]:4318/otlp");
+        assert_eq!(
+            read("collector:4318").unwrap_err(),
+            "'collector:4318' has no scheme; write http://collector:4318 or https://collector:4318"
+        );
+        assert!(read("localhost.example:4318").is_err() && read("localhost:99999").is_err());
+        assert!(!read("me:hunter2@collector:4318").unwrap_err().contains("hunter2"));
     }
 
     #[test]

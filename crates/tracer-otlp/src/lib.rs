@@ -12,6 +12,7 @@ mod collector;
 mod encode;
 mod json_lines;
 pub mod message;
+pub mod pem;
 pub mod retry;
 pub mod spool;
 
@@ -20,5 +21,5 @@ pub use client::{
     answer::{Accepted, Failure},
 };
 pub use collector::{Collector, Endpoint, Protocol, Signal, Url, UrlError};
-pub use encode::Encoder;
+pub use encode::{Counts, Encoder};
 pub use json_lines::{JsonLines, LONGEST_LINE, Line, LineError, LineWriter};

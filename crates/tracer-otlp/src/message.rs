@@ -1,6 +1,6 @@
 //! The messages of OTLP that this crate reads: saved traces, and the answers of collectors.
 //!
-//! Each message can be read from OTLP/JSON, and written and read as protobuf. The fields and their numbers come from
+//! Each message can be written and read as OTLP/JSON and as protobuf. The fields and their numbers come from
 //! `opentelemetry/proto`, version 1. JSON follows the [JSON mapping of Protocol Buffers] and its [exceptions in OTLP]: a
 //! number may be a string, a double may be "NaN" or "Infinity", and ids are hexadecimal. Unknown fields are ignored.
 //!
@@ -10,12 +10,12 @@
 mod numbers;
 
 use prost::Message;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use numbers::{number, some_number};
 
 /// A trace: the content of a line in a file, and of a request.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TracesData {
     /// The spans, by the resource that produced them.
@@ -24,11 +24,12 @@ pub struct TracesData {
 }
 
 /// The spans of a resource.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ResourceSpans {
     /// The producer of the spans.
     #[prost(message, optional, tag = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<Resource>,
     /// The spans, by their scope.
     #[prost(message, repeated, tag = 2)]
@@ -39,7 +40,7 @@ pub struct ResourceSpans {
 }
 
 /// A producer of spans.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Resource {
     /// Its attributes.
@@ -55,7 +56,7 @@ pub struct Resource {
 }
 
 /// An entity: some of a resource's attributes.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EntityRef {
     /// The schema of the entity.
@@ -73,11 +74,12 @@ pub struct EntityRef {
 }
 
 /// The spans of an instrumentation scope.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ScopeSpans {
     /// The scope.
     #[prost(message, optional, tag = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<InstrumentationScope>,
     /// The spans.
     #[prost(message, repeated, tag = 2)]
@@ -88,7 +90,7 @@ pub struct ScopeSpans {
 }
 
 /// The part of a program that produced spans.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct InstrumentationScope {
     /// Its name.
@@ -107,23 +109,23 @@ pub struct InstrumentationScope {
 }
 
 /// A span.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Span {
     /// 16 bytes.
     #[prost(bytes = "vec", tag = 1)]
-    #[serde(deserialize_with = "id")]
+    #[serde(deserialize_with = "id", serialize_with = "write_id")]
     pub trace_id: Vec<u8>,
     /// 8 bytes.
     #[prost(bytes = "vec", tag = 2)]
-    #[serde(deserialize_with = "id")]
+    #[serde(deserialize_with = "id", serialize_with = "write_id")]
     pub span_id: Vec<u8>,
     /// The `tracestate` header of W3C.
     #[prost(string, tag = 3)]
     pub trace_state: String,
     /// 8 bytes, or none for a root.
     #[prost(bytes = "vec", tag = 4)]
-    #[serde(deserialize_with = "id")]
+    #[serde(deserialize_with = "id", serialize_with = "write_id")]
     pub parent_span_id: Vec<u8>,
     /// Bits of `SpanFlags`.
     #[prost(fixed32, tag = 16)]
@@ -138,11 +140,11 @@ pub struct Span {
     pub kind: i32,
     /// Nanoseconds since the epoch.
     #[prost(fixed64, tag = 7)]
-    #[serde(deserialize_with = "number")]
+    #[serde(deserialize_with = "number", serialize_with = "write_text")]
     pub start_time_unix_nano: u64,
     /// Nanoseconds since the epoch.
     #[prost(fixed64, tag = 8)]
-    #[serde(deserialize_with = "number")]
+    #[serde(deserialize_with = "number", serialize_with = "write_text")]
     pub end_time_unix_nano: u64,
     /// Its attributes.
     #[prost(message, repeated, tag = 9)]
@@ -167,16 +169,17 @@ pub struct Span {
     pub dropped_links_count: u32,
     /// Its status.
     #[prost(message, optional, tag = 15)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
 }
 
 /// An event of a span.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Event {
     /// Nanoseconds since the epoch.
     #[prost(fixed64, tag = 1)]
-    #[serde(deserialize_with = "number")]
+    #[serde(deserialize_with = "number", serialize_with = "write_text")]
     pub time_unix_nano: u64,
     /// Its name.
     #[prost(string, tag = 2)]
@@ -191,16 +194,16 @@ pub struct Event {
 }
 
 /// A link to another span.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Link {
     /// 16 bytes.
     #[prost(bytes = "vec", tag = 1)]
-    #[serde(deserialize_with = "id")]
+    #[serde(deserialize_with = "id", serialize_with = "write_id")]
     pub trace_id: Vec<u8>,
     /// 8 bytes.
     #[prost(bytes = "vec", tag = 2)]
-    #[serde(deserialize_with = "id")]
+    #[serde(deserialize_with = "id", serialize_with = "write_id")]
     pub span_id: Vec<u8>,
     /// The `tracestate` header of W3C.
     #[prost(string, tag = 3)]
@@ -219,7 +222,7 @@ pub struct Link {
 }
 
 /// The status of a span.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
     /// The reason of a failure.
@@ -232,7 +235,7 @@ pub struct Status {
 }
 
 /// An attribute.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KeyValue {
     /// Its key.
@@ -240,41 +243,58 @@ pub struct KeyValue {
     pub key: String,
     /// Its value.
     #[prost(message, optional, tag = 2)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<AnyValue>,
 }
 
 /// A value of any type: at most one of the fields is set.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AnyValue {
     /// A text.
     #[prost(string, optional, tag = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub string_value: Option<String>,
     /// A boolean.
     #[prost(bool, optional, tag = 2)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bool_value: Option<bool>,
     /// A whole number.
     #[prost(int64, optional, tag = 3)]
-    #[serde(deserialize_with = "some_number")]
+    #[serde(
+        deserialize_with = "some_number",
+        serialize_with = "write_some_text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub int_value: Option<i64>,
     /// A double.
     #[prost(double, optional, tag = 4)]
-    #[serde(deserialize_with = "some_number")]
+    #[serde(
+        deserialize_with = "some_number",
+        serialize_with = "write_some_double",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub double_value: Option<f64>,
     /// A list.
     #[prost(message, optional, tag = 5)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub array_value: Option<ArrayValue>,
     /// A map.
     #[prost(message, optional, tag = 6)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kvlist_value: Option<KeyValueList>,
     /// Bytes. JSON has them in base64.
     #[prost(bytes = "vec", optional, tag = 7)]
-    #[serde(deserialize_with = "some_bytes")]
+    #[serde(
+        deserialize_with = "some_bytes",
+        serialize_with = "write_some_bytes",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub bytes_value: Option<Vec<u8>>,
 }
 
 /// A list of values.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ArrayValue {
     /// The values.
@@ -283,7 +303,7 @@ pub struct ArrayValue {
 }
 
 /// A map of values.
-#[derive(Clone, PartialEq, Message, Deserialize)]
+#[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KeyValueList {
     /// The members.
@@ -361,6 +381,34 @@ fn some_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<u8>>, D::
     bytes.map(Some).map_err(|_| de::Error::invalid_value(de::Unexpected::Str(&text), expected))
 }
 
+fn write_id<S: Serializer>(id: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&hex::encode(id))
+}
+
+/// A 64-bit number is a string in JSON.
+fn write_text<S: Serializer>(number: &u64, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(number)
+}
+
+fn write_some_text<S: Serializer>(number: &Option<i64>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&number.unwrap_or_default())
+}
+
+/// JSON has no number that is not finite. protobuf's JSON mapping has texts for them.
+fn write_some_double<S: Serializer>(number: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
+    match number.unwrap_or_default() {
+        f64::INFINITY => to.serialize_str("Infinity"),
+        f64::NEG_INFINITY => to.serialize_str("-Infinity"),
+        number if number.is_nan() => to.serialize_str("NaN"),
+        number => to.serialize_f64(number),
+    }
+}
+
+fn write_some_bytes<S: Serializer>(bytes: &Option<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    to.serialize_str(&STANDARD.encode(bytes.as_deref().unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,6 +431,23 @@ mod tests {
             assert_eq!(read::<AnyValue>(json).unwrap().bytes_value.unwrap(), [0xfb, 0xff], "{json}");
         }
         assert!(read::<AnyValue>(r#"{"bytesValue":"*"}"#).is_err());
+    }
+
+    #[test]
+    fn values_are_written_as_they_are_read() {
+        for json in [
+            r#"{"stringValue":""}"#,
+            r#"{"boolValue":false}"#,
+            r#"{"intValue":"-9223372036854775808"}"#,
+            r#"{"doubleValue":"NaN"}"#,
+            r#"{"doubleValue":"-Infinity"}"#,
+            r#"{"doubleValue":1.5}"#,
+            r#"{"bytesValue":"+/8="}"#,
+            r#"{"arrayValue":{"values":[{"intValue":"1"},{}]}}"#,
+            r#"{"kvlistValue":{"values":[{"key":"k","value":{"boolValue":true}}]}}"#,
+        ] {
+            assert_eq!(serde_json::to_string(&read::<AnyValue>(json).unwrap()).unwrap(), json);
+        }
     }
 
     #[test]

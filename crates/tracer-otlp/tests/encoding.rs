@@ -20,23 +20,26 @@ use tracer_model::{
     context::SpanContext,
     dns::Answer,
     event::{Connection, Direction, End, Flow, Image, Strings, Transport, Usage},
+    semconv::SCHEMA_URL,
     source::Description,
     span::{
         Certificate, ConnectionSpan, Execution, FailedExec, FailureOrigin, FlowSpan, Gap, LookupSpan, ProcessSpan,
         Reply, Subject,
     },
 };
-use tracer_otlp::Encoder;
+use tracer_otlp::{Counts, Encoder};
 
 /// Compares both formats with the oracle, and reads them back.
 fn compare(spans: &[Span], limit: Option<usize>) {
+    compare_in(spans, limit, ("", true));
+}
+
+/// As [`compare`], for a trace with this state, sampled or not.
+fn compare_in(spans: &[Span], limit: Option<usize>, trace: (&'static str, bool)) {
     let array = Array::String(vec![StringValue::from("x"), StringValue::from("\"\u{1}ü")]);
-    let resource = Resource::builder_empty()
-        .with_attributes([
-            KeyValue::new("service.name", "a long name"),
-            KeyValue::new("list", opentelemetry::Value::Array(array)),
-        ])
-        .build();
+    let attributes =
+        [KeyValue::new("service.name", "a long name"), KeyValue::new("list", opentelemetry::Value::Array(array))];
+    let resource = Resource::builder_empty().with_schema_url(attributes, SCHEMA_URL).build();
     let ours = resource.iter().map(|(key, value)| {
         let value = match value {
             opentelemetry::Value::String(text) => Value::String(text.to_string()),
@@ -44,8 +47,8 @@ fn compare(spans: &[Span], limit: Option<usize>) {
         };
         (key.to_string(), value)
     });
-    let encoder = Encoder::new(ours.collect(), limit);
-    let expected = oracle::message(spans, &(&resource).into(), limit);
+    let encoder = Encoder::new(ours.collect(), limit).with_context(trace.0.to_owned(), trace.1);
+    let expected = oracle::message(spans, &(&resource).into(), limit, trace);
     let request = encoder.request(spans);
     let decoded = ExportTraceServiceRequest::decode(request.as_slice()).unwrap();
     assert_eq!(decoded.resource_spans, expected.resource_spans);
@@ -56,6 +59,7 @@ fn compare(spans: &[Span], limit: Option<usize>) {
     // Our own reader reads the same message from both.
     let read = serde_json::from_slice::<tracer_otlp::message::TracesData>(&line).unwrap();
     assert!(read.encode_to_vec() == expected.encode_to_vec());
+    assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::from_slice::<serde_json::Value>(&line).unwrap());
     assert!(tracer_otlp::message::TracesData::decode(request.as_slice()).unwrap() == read);
 }
 
@@ -255,6 +259,33 @@ fn long_values_are_cut_at_characters() {
     for limit in [0, 1, 2, 5, 100] {
         compare(&all(), Some(limit));
     }
+}
+
+#[test]
+fn spans_and_links_have_the_state_and_the_flag_of_their_trace() {
+    let [other, ours] = [[1; 16], [0xa1; 16]].map(|id| SpanContext { trace_id: TraceId(id), span_id: SpanId([2; 8]) });
+    let spans = [Span { links: vec![other, ours], ..of_process(|_| ()) }, connection(Direction::Connect, None)];
+    for trace in [("vendor=1,other=a b", true), ("vendor=1", false), ("", false)] {
+        compare_in(&spans, None, trace);
+    }
+}
+
+#[test]
+fn what_exceeds_a_count_is_counted_as_dropped() {
+    let link = SpanContext { trace_id: TraceId([1; 16]), span_id: SpanId([2; 8]) };
+    let span = Span { links: vec![link; 3], ..of_process(|_| ()) };
+    let attributes = tracer_model::semconv::attributes(&span).count();
+    let counts = Counts { attributes: Some(4), events: Some(1), links: Some(2), event_attributes: Some(0) };
+    let encoder = Encoder::new(tracer_model::Resource::default(), None).with_counts(counts);
+    let request = ExportTraceServiceRequest::decode(encoder.request([&span]).as_slice()).unwrap();
+    let written = &request.resource_spans[0].scope_spans[0].spans[0];
+    assert_eq!((written.attributes.len(), written.dropped_attributes_count as usize), (4, attributes - 4));
+    // The process itself has dropped seven. It has an exec and a failed exec.
+    assert_eq!((written.events.len(), written.dropped_events_count), (1, 7 + 1));
+    assert_eq!((written.events[0].attributes.len(), written.events[0].dropped_attributes_count), (0, 2));
+    assert_eq!((written.links.len(), written.dropped_links_count), (2, 1));
+    let all = encoder.with_counts(Counts { attributes: Some(attributes), ..Counts::default() }).request([&span]);
+    assert_eq!(all, Encoder::new(tracer_model::Resource::default(), None).request([&span]));
 }
 
 /// opentelemetry-proto cannot write such doubles as JSON.

@@ -539,7 +539,7 @@ fn saved_failure<'a>(span: &'a saved::Span, subject: &Subject) -> Cow<'a, str> {
     }
     let Some(error) = span.text(semconv::ERROR_TYPE) else { return Cow::Borrowed("failed") };
     let error = error.replace('_', " ");
-    // A limit may have cut the value. The status message ends with the whole text.
+    // A limit may have cut the value. The status message then ends with the whole text.
     let whole = span.message.find(&error).map(|at| &span.message[at..]);
     whole.map_or(Cow::Owned(error), Cow::Borrowed)
 }

@@ -11,7 +11,7 @@ use clap::{
 };
 use tracer_bpf::RecordKind;
 use tracer_model::{
-    SpanId, TraceId,
+    PeerName, SpanId, TraceId,
     redact::{Extent, Pattern},
 };
 use tracer_otlp::{Protocol, Url};
@@ -40,9 +40,9 @@ pub(crate) const EXAMPLES: &str = "  sudo process-tracer -- make -j8
 
 /// What the help of each option does not say about variables.
 pub(crate) const ENVIRONMENT: &str = "\
-A variable sets an option if its flag is absent. process-tracer also reads OpenTelemetry's variables: \
-OTEL_EXPORTER_OTLP_*, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_EXPORTER and OTEL_SDK_DISABLED. It continues \
-the trace of TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environment: use sudo \
+A variable sets an option if its flag is absent. process-tracer also reads OpenTelemetry's variables, for example \
+OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES and OTEL_TRACES_SAMPLER. It continues the trace of \
+TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environment: use sudo \
 --preserve-env=NAME,... or the flags.";
 
 /// Trace a command with all its descendants, and write an OpenTelemetry trace.
@@ -110,16 +110,21 @@ pub(crate) struct Args {
 
     /// OTLP endpoint, such as http://localhost:4318. Implies `-o otlp` [default: from OTEL_EXPORTER_OTLP_ENDPOINT, else
     /// localhost]
-    #[arg(long, value_name = "URL", global = true, value_parser = Url::parse)]
+    #[arg(long, value_name = "URL", global = true, value_parser = Url::parse_base)]
     pub(crate) endpoint: Option<Url>,
 
-    /// OTLP protocol: `http/protobuf` or `grpc` [default: from OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]
+    /// OTLP protocol: `http/protobuf`, `http/json` or `grpc` [default: from OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]
     #[arg(long, value_name = "PROTOCOL", global = true, value_parser = protocol())]
     pub(crate) protocol: Option<Protocol>,
 
-    /// Resource attribute service.name [default: from OTEL_SERVICE_NAME, else process-tracer]
+    /// Resource attribute service.name [default: from OTEL_SERVICE_NAME, else the repository in CI, else process-tracer]
     #[arg(long, value_name = "NAME")]
     pub(crate) service_name: Option<String>,
+
+    /// The service at a host: spans of connections to it have NAME as service.peer.name. HOST is a name, an address or the path
+    /// of a unix socket, a port may follow. Repeatable; in the variable separated by commas
+    #[arg(long, value_name = "HOST=NAME", value_parser = values::peer_name)]
+    pub(crate) peer_name: Vec<PeerName>,
 
     /// How to observe processes: `ebpf`, `ptrace`, or `none` for the command alone. `auto` uses eBPF if it can, otherwise
     /// ptrace
@@ -222,6 +227,7 @@ fn protocol() -> impl TypedValueParser<Value = Protocol> {
     let names = Protocol::ALL.map(|protocol| {
         PossibleValue::new(protocol.name()).help(match protocol {
             Protocol::HttpProtobuf => "OTLP/HTTP",
+            Protocol::HttpJson => "OTLP/HTTP with JSON",
             Protocol::Grpc => "OTLP/gRPC",
         })
     });
@@ -313,9 +319,12 @@ impl Args {
     }
 }
 
+/// The names of our variables begin with it.
+pub(super) const PREFIX: &str = "PROCESS_TRACER_";
+
 /// The variable that sets an option of a run. Positional arguments have none.
 pub(crate) fn variable_of(arg: &Arg) -> Option<String> {
-    Some(format!("PROCESS_TRACER_{}", arg.get_long()?.to_uppercase().replace('-', "_")))
+    Some(format!("{PREFIX}{}", arg.get_long()?.to_uppercase().replace('-', "_")))
 }
 
 /// The command line for readers: each option of a run names its variable.
@@ -351,6 +360,7 @@ mod tests {
     use tracer_bpf::Options;
 
     use super::*;
+    use crate::cli::otel;
 
     #[test]
     fn clap_accepts_the_definitions() {
@@ -383,25 +393,35 @@ mod tests {
         format!("| {short}`--{}{value}` | {variable} | {help}{default} |\n", arg.get_long().unwrap())
     }
 
-    /// The table of options, between the marks of docs/options.md, and the forms of the command line above it.
+    /// The page with another text between these marks.
+    fn between(page: &str, marks: [&str; 2], text: &str) -> String {
+        let (before, rest) = page.split_once(marks[0]).unwrap();
+        let (_, after) = rest.split_once(marks[1]).unwrap();
+        [before, marks[0], text, marks[1], after].concat()
+    }
+
+    /// The tables of options and of OpenTelemetry's variables, between the marks of docs/options.md, and the forms of the
+    /// command line above them.
     #[test]
     fn the_options_page_follows_from_the_definitions() {
         const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/options.md");
-        const MARKS: [&str; 2] =
+        const OPTIONS: [&str; 2] =
             ["<!-- options: generated, see CONTRIBUTING.md -->\n\n", "\n<!-- end of options -->\n"];
-        let command = help::with_help_explained(documented());
+        const VARIABLES: [&str; 2] =
+            ["<!-- variables: generated, see CONTRIBUTING.md -->\n\n", "\n<!-- end of variables -->\n"];
+        let mut command = help::with_help_explained(documented());
+        command.build();
         let flags = command.get_arguments().filter(|arg| arg.get_long().is_some() && !arg.is_hide_set());
         let rows: String = flags.map(row).collect();
         assert!(rows.contains("| `-t`, `--trace-id ID` | `PROCESS_TRACER_TRACE_ID` | "), "{rows}");
         let forms: Vec<_> = USAGE.lines().map(str::trim).collect();
 
         let page = fs::read_to_string(PATH).unwrap();
-        let (before, rest) = page.split_once(MARKS[0]).unwrap();
-        let (_, after) = rest.split_once(MARKS[1]).unwrap();
-        let (start, rest) = before.split_once("```\n").unwrap();
+        let (start, rest) = page.split_once("```\n").unwrap();
         let (_, rest) = rest.split_once("\n```\n").unwrap();
         let table = format!("| option | variable | meaning |\n| --- | --- | --- |\n{rows}");
-        let expected = [start, "```\n", &forms.join("\n"), "\n```\n", rest, MARKS[0], &table, MARKS[1], after].concat();
+        let page = [start, "```\n", &forms.join("\n"), "\n```\n", rest].concat();
+        let expected = between(&between(&page, OPTIONS, &table), VARIABLES, &otel::tables());
         expect_file![PATH].assert_eq(&expected);
     }
 }

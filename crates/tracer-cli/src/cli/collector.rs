@@ -5,9 +5,12 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context, Result, bail};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
-use tracer_otlp::{Collector, Endpoint, Protocol, Signal, Url};
+use tracer_otlp::{
+    Collector, Endpoint, Protocol, Signal, Url, UrlError,
+    pem::{self, PemError},
+};
 
-use super::{values::is_not_one_of, variables::variable};
+use super::{otel::is_true, values::is_not_one_of, variables::variable};
 use crate::{console, sinks::file};
 
 /// The collector, and whether the user configured an endpoint. `protocol` and `endpoint` are those of the flags.
@@ -21,8 +24,8 @@ pub(super) fn resolve(protocol: Option<Protocol>, endpoint: Option<&Url>) -> (Co
         headers: otel_value("HEADERS", headers).unwrap_or_default(),
         uses_gzip: otel_value("COMPRESSION", uses_gzip).unwrap_or_default(),
         timeout: otel_value("TIMEOUT", milliseconds).unwrap_or(Collector::DEFAULT_TIMEOUT),
-        certificate: otel_value("CERTIFICATE", read_pem),
-        client_identity: otel_value("CLIENT_CERTIFICATE", read_pem).zip(otel_value("CLIENT_KEY", read_pem)),
+        certificate: otel_value("CERTIFICATE", read_certificates),
+        client_identity: client_identity(),
     };
     (collector, is_configured)
 }
@@ -37,21 +40,30 @@ pub(crate) const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 
 /// The endpoint in OpenTelemetry's variables. The variable for traces is complete, the general one is a base URL.
 fn otel_endpoint(protocol: Protocol) -> Option<Endpoint> {
-    let read = |name| {
-        let mut value = variable(name)?;
-        if protocol == Protocol::Grpc && !value.contains("://") {
-            // With gRPC the scheme is optional. OTEL_EXPORTER_OTLP_INSECURE then chooses it.
-            let is_insecure = otel_variable("INSECURE").is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
-            value = format!("{}://{value}", if is_insecure { "http" } else { "https" });
-        }
-        let url = Url::parse(&value).map_err(anyhow::Error::new);
+    let read = |name, parse: fn(&str) -> Result<Url, UrlError>| {
+        let value = with_scheme(variable(name)?, protocol);
+        let url = parse(&value).map_err(anyhow::Error::new);
         url.inspect_err(|error| console::warn(format_args!("{name} is ignored: {error:#}"))).ok()
     };
-    let complete = read(TRACES_ENDPOINT);
+    // Only HTTP uses it unchanged, and then it may have a query.
+    let complete = read(TRACES_ENDPOINT, if protocol == Protocol::Grpc { Url::parse_base } else { Url::parse });
     // A valid URL for traces is enough. The base URL is not read, and so prints no warning.
     match complete {
         Some(url) => Some(Endpoint::base(protocol.default_base()).with(Signal::Traces, url)),
-        None => read("OTEL_EXPORTER_OTLP_ENDPOINT").map(Endpoint::base),
+        None => read("OTEL_EXPORTER_OTLP_ENDPOINT", Url::parse_base).map(Endpoint::base),
+    }
+}
+
+/// With gRPC the scheme is optional. `OTEL_EXPORTER_OTLP_INSECURE` then chooses it. The default is https, except for this
+/// machine: there `Url` chooses http.
+fn with_scheme(value: String, protocol: Protocol) -> String {
+    if protocol != Protocol::Grpc || value.contains("://") {
+        return value;
+    }
+    match otel_variable("INSECURE") {
+        Some((name, insecure)) if is_true(&name, &insecure) => format!("http://{value}"),
+        None if Url::parse(&value).is_ok() => value,
+        _ => format!("https://{value}"),
     }
 }
 
@@ -99,8 +111,26 @@ fn milliseconds(value: &str) -> Result<Duration> {
     Ok(Duration::from_millis(value.parse().with_context(|| format!("'{value}' is not a number of milliseconds"))?))
 }
 
-fn read_pem(path: &str) -> Result<Vec<u8>> {
-    file::contents(Path::new(path)).with_context(|| format!("cannot read '{path}'"))
+/// The client certificate and its key. One without the other is of no use.
+fn client_identity() -> Option<(Vec<u8>, Vec<u8>)> {
+    let [certificate, key] = ["CLIENT_CERTIFICATE", "CLIENT_KEY"];
+    for (has, lacks) in [(certificate, key), (key, certificate)] {
+        if let (Some((name, _)), None) = (otel_variable(has), otel_variable(lacks)) {
+            console::warn(format_args!("{name} is ignored: OTEL_EXPORTER_OTLP_{lacks} is not set"));
+            return None;
+        }
+    }
+    otel_value(certificate, read_certificates).zip(otel_value(key, |path| read_pem(path, pem::check_key)))
+}
+
+fn read_certificates(path: &str) -> Result<Vec<u8>> {
+    read_pem(path, pem::check_certificates)
+}
+
+fn read_pem(path: &str, check: fn(&[u8]) -> Result<(), PemError>) -> Result<Vec<u8>> {
+    let content = file::contents(Path::new(path)).with_context(|| format!("cannot read '{path}'"))?;
+    check(&content).with_context(|| format!("'{path}'"))?;
+    Ok(content)
 }
 
 #[cfg(test)]

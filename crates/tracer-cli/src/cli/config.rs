@@ -7,8 +7,8 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, bail};
 use tracer_bpf::RecordKind;
 use tracer_model::{
-    SpanId, TraceId,
-    context::{SpanContext, TRACEPARENT},
+    PeerNames, SpanId, TraceId,
+    context::TRACEPARENT,
     event::base_name,
     expression::{Attribute, Attributes},
     redact::{Pattern, Policy, Redactor},
@@ -20,6 +20,9 @@ use super::{
     args::Args,
     collector,
     origin::{Origin, Origins},
+    otel::{self, Limits},
+    propagation::{Caller, Propagators},
+    sampler::Sampler,
     values::{AttributesOn, Parent, Shown, Spool},
     variables::variable,
 };
@@ -39,6 +42,15 @@ pub(crate) struct Config {
     /// Where it comes from, in words.
     pub(crate) trace_id_source: String,
     pub(crate) parent_id: Option<SpanId>,
+    /// The trace that TRACEPARENT names.
+    pub(crate) caller: Option<TraceId>,
+    /// Whether the trace of the parent is sampled. `None`: there is no parent, or it does not say so.
+    is_parent_sampled: Option<bool>,
+    /// The state of the trace in W3C Trace Context. Empty: none.
+    pub(crate) trace_state: String,
+    sampler: Sampler,
+    pub(crate) limits: Limits,
+    pub(crate) propagators: Propagators,
     /// `None`: the program of the command.
     pub(crate) root_name: Option<String>,
     pub(crate) attributes: Attributes,
@@ -46,6 +58,7 @@ pub(crate) struct Config {
     pub(crate) collector: Collector,
     /// `None`: OpenTelemetry's variables decide.
     pub(crate) service_name: Option<String>,
+    pub(crate) peer_names: PeerNames,
     /// `None`: the user of process-tracer.
     pub(crate) user: Option<User>,
     pub(crate) source: SourceChoice,
@@ -86,15 +99,23 @@ impl Config {
         if args.command.is_empty() {
             bail!("no command to run; usage: process-tracer [OPTIONS] -- COMMAND [ARGS]...");
         }
-        let Place { trace_id, trace_id_source, parent_id } = trace_context(&args, origins)?;
+        otel::warn_of_ignored();
+        let propagators = Propagators::of_environment();
+        let place = trace_context(&args, origins, &propagators)?;
         let attributes =
             args.attribute.iter().map(|text| Attribute::compile(text)).collect::<Result<Attributes, _>>()?;
         let (outputs, collector) = outputs(&args);
         let wanted = |output| Wanted { is_optional: !is_asked_for(&output, &args, origins), output };
         Ok(Self {
-            trace_id,
-            trace_id_source,
-            parent_id,
+            trace_id: place.trace_id,
+            trace_id_source: place.trace_id_source,
+            parent_id: place.parent_id,
+            caller: place.caller,
+            is_parent_sampled: place.is_parent_sampled,
+            trace_state: place.trace_state,
+            sampler: Sampler::of_environment(),
+            limits: otel::limits(),
+            propagators,
             attributes: attributes
                 .skip_empty_values(args.skip_empty_values)
                 .on_all_spans(args.attributes_on == AttributesOn::All),
@@ -118,9 +139,26 @@ impl Config {
                 None => state::folder(),
             },
             root_name: args.root_name.clone().or_else(|| name_in_ci(&args.command)),
+            peer_names: args.peer_name.into_iter().collect(),
             service_name: args.service_name.filter(|name| !name.is_empty()),
             command: args.command,
         })
+    }
+
+    /// Decides whether this trace is sampled. If it is not, nothing goes out over OTLP.
+    pub(crate) fn sample(&mut self, trace_id: TraceId) -> bool {
+        let is_sampled = self.sampler.samples(self.is_parent_sampled, trace_id);
+        if !is_sampled {
+            if self.is_verbose {
+                console::say(format_args!("trace {trace_id} is not sampled: nothing is sent over OTLP"));
+            }
+            self.outputs.retain(|wanted| wanted.output != Output::Otlp);
+            // Nobody gets the spans, so that nothing has to be observed.
+            if self.outputs.is_empty() && self.wait == Wait::Command && !self.is_strict {
+                (self.source, self.uses_sudo) = (SourceChoice::None, false);
+            }
+        }
+        is_sampled
     }
 
     /// The flags whose events come from system calls, for a message. `None`: there is no such flag.
@@ -156,56 +194,57 @@ pub(crate) fn report_outputs(mut outputs: Vec<Output>) -> Vec<Output> {
 const RANDOM: &str = "random";
 
 /// The place of the trace among others.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Place {
     trace_id: Option<TraceId>,
     trace_id_source: String,
     parent_id: Option<SpanId>,
+    /// The trace that TRACEPARENT names.
+    caller: Option<TraceId>,
+    /// What the parent of the root has decided.
+    is_parent_sampled: Option<bool>,
+    trace_state: String,
 }
 
-fn trace_context(args: &Args, origins: &Origins) -> Result<Place> {
+fn trace_context(args: &Args, origins: &Origins, propagators: &Propagators) -> Result<Place> {
     let trace_id = args.trace_id.as_ref().map(|given| given.id);
     let parent_id = args.parent_id.as_ref().map(|given| given.id);
-    let caller = variable(TRACEPARENT).and_then(|value| {
-        let caller = value.parse::<SpanContext>().ok();
-        if caller.is_none() {
-            console::warn(format_args!("TRACEPARENT is ignored: '{value}' is not a W3C trace context"));
-        }
-        caller
-    });
-    let mut from = TRACEPARENT;
+    let caller = propagators.extract(variable);
+    let calling_trace = caller.as_ref().filter(|caller| caller.from == TRACEPARENT).map(|caller| caller.span.trace_id);
     let caller = match args.parent {
         Some(Parent::Ci) if caller.is_none() => {
             let run = ci::run_span(variable);
-            from = "ci";
             if run.is_none() {
                 console::warn(format_args!(
                     "{} ci: the variables show no CI system whose runs have a span; the trace has its own id",
                     origins.name_of("parent")
                 ));
             }
-            run
+            run.map(|span| Caller { span, is_sampled: None, state: String::new(), from: "ci" })
         }
         _ => caller,
     };
     // A span can only be a parent within its own trace.
-    let caller = caller.filter(|caller| trace_id.is_none_or(|trace_id| trace_id == caller.trace_id));
+    let caller = caller.filter(|caller| trace_id.is_none_or(|trace_id| trace_id == caller.span.trace_id));
     if parent_id.is_some() && trace_id.is_none() && caller.is_none() {
         if origins.of("parent_id") == Origin::Variable {
             console::warn("PROCESS_TRACER_PARENT_ID is ignored: there is no trace id for it");
-            return Ok(Place { trace_id_source: RANDOM.to_owned(), ..Place::default() });
+            return Ok(Place { trace_id_source: RANDOM.to_owned(), caller: calling_trace, ..Place::default() });
         }
         bail!("--parent-id: no trace for that parent; give its --trace-id too");
     }
-    let trace_id_source = match (&args.trace_id, caller) {
+    let trace_id_source = match (&args.trace_id, &caller) {
         (Some(given), _) => given.derivation.clone().unwrap_or_else(|| origins.name_of("trace_id")),
-        (None, Some(_)) => from.to_owned(),
+        (None, Some(caller)) => caller.from.to_owned(),
         (None, None) => RANDOM.to_owned(),
     };
     Ok(Place {
-        trace_id: trace_id.or(caller.map(|caller| caller.trace_id)),
+        trace_id: trace_id.or(caller.as_ref().map(|caller| caller.span.trace_id)),
         trace_id_source,
-        parent_id: parent_id.or(caller.map(|caller| caller.span_id)),
+        parent_id: parent_id.or(caller.as_ref().map(|caller| caller.span.span_id)),
+        caller: calling_trace,
+        is_parent_sampled: caller.as_ref().and_then(|caller| caller.is_sampled),
+        trace_state: caller.map(|caller| caller.state).unwrap_or_default(),
     })
 }
 
@@ -238,6 +277,8 @@ fn is_asked_for(output: &Output, args: &Args, origins: &Origins) -> bool {
     }
 }
 
+const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
+
 fn outputs(args: &Args) -> (Vec<Output>, Collector) {
     let (collector, is_configured) = collector::resolve(args.protocol, args.endpoint.as_ref());
     let mut outputs = Vec::new();
@@ -250,14 +291,13 @@ fn outputs(args: &Args) -> (Vec<Output>, Collector) {
         outputs.push(Output::Otlp);
     }
     if outputs.is_empty() {
-        outputs.push(default_output(args.endpoint.is_some(), is_configured));
+        outputs = default_outputs(args.endpoint.is_some(), is_configured);
         // `--quiet` omits a summary that nobody asked for.
         outputs.retain(|output| !(args.quiet && *output == Output::Text(Text::Summary)));
     }
-    if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
-        && outputs.contains(&Output::Otlp)
-    {
-        console::warn("OTEL_SDK_DISABLED is true: nothing is sent over OTLP");
+    let is_disabled = variable(SDK_DISABLED).is_some_and(|value| otel::is_true(SDK_DISABLED, &value));
+    if is_disabled && outputs.contains(&Output::Otlp) {
+        console::warn(format_args!("{SDK_DISABLED} is true: nothing is sent over OTLP"));
         outputs.retain(|output| *output != Output::Otlp);
         if outputs.is_empty() {
             outputs.push(Output::Text(Text::Summary));
@@ -270,18 +310,51 @@ fn outputs(args: &Args) -> (Vec<Output>, Collector) {
     (outputs, collector)
 }
 
-/// The output of a run without `--output`.
-fn default_output(has_endpoint_option: bool, has_endpoint: bool) -> Output {
-    let exporter = variable("OTEL_TRACES_EXPORTER");
-    match exporter.as_deref() {
-        _ if has_endpoint_option => Output::Otlp,
-        Some("otlp") => Output::Otlp,
-        Some("none" | "console") => Output::Text(Text::Summary),
-        Some(other) => {
-            console::warn(format_args!("OTEL_TRACES_EXPORTER is ignored: '{other}' is not one of otlp, console, none"));
-            if has_endpoint { Output::Otlp } else { Output::Text(Text::Summary) }
+/// The outputs of a run without `--output`.
+fn default_outputs(has_endpoint_option: bool, has_endpoint: bool) -> Vec<Output> {
+    let summary = Output::Text(Text::Summary);
+    let usual = if has_endpoint { Output::Otlp } else { summary.clone() };
+    let Some(names) = variable(EXPORTER).filter(|_| !has_endpoint_option) else {
+        return vec![if has_endpoint_option { Output::Otlp } else { usual }];
+    };
+    let (outputs, unknown) = exporters(&names);
+    for name in unknown {
+        console::warn(format_args!("{EXPORTER} is ignored: '{name}' is not one of otlp, console and none"));
+    }
+    if outputs.is_empty() { vec![usual] } else { outputs }
+}
+
+const EXPORTER: &str = "OTEL_TRACES_EXPORTER";
+
+/// The outputs that a list of exporters names, and the names that are not known. Without an exporter there is the summary.
+fn exporters(names: &str) -> (Vec<Output>, Vec<&str>) {
+    let (mut outputs, mut unknown) = (Vec::new(), Vec::new());
+    for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let output = match name {
+            "otlp" => Output::Otlp,
+            "console" | "none" => Output::Text(Text::Summary),
+            _ => {
+                unknown.push(name);
+                continue;
+            }
+        };
+        if !outputs.contains(&output) {
+            outputs.push(output);
         }
-        None if has_endpoint => Output::Otlp,
-        None => Output::Text(Text::Summary),
+    }
+    (outputs, unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_exporters_names_outputs() {
+        let summary = Output::Text(Text::Summary);
+        assert_eq!(exporters("otlp"), (vec![Output::Otlp], vec![]));
+        assert_eq!(exporters("otlp, console,otlp"), (vec![Output::Otlp, summary.clone()], vec![]));
+        assert_eq!(exporters("none"), (vec![summary.clone()], vec![]));
+        assert_eq!(exporters("zipkin,console"), (vec![summary], vec!["zipkin"]));
     }
 }

@@ -1,8 +1,9 @@
 //! The command line and the environment: flags and variables in, one valid configuration out.
 //!
 //! `args` defines each flag, `values` reads its value, `origin` finds the value in flags and variables, and `config` resolves
-//! rules that concern several options. `collector` reads how to reach a collector. `dashes` helps a user who has forgotten
-//! the `--` before the command, and `help` chooses what the help shows.
+//! rules that concern several options. `collector` reads how to reach a collector. `otel`, `sampler` and `propagation` read
+//! OpenTelemetry's variables. `dashes` helps a user who has forgotten the `--` before the command, and `help` chooses what
+//! the help shows.
 
 pub(crate) mod args;
 mod collector;
@@ -10,6 +11,10 @@ pub(crate) mod config;
 pub(crate) mod dashes;
 mod help;
 pub(crate) mod origin;
+pub(crate) mod otel;
+mod propagation;
+mod sampler;
+mod similar;
 mod values;
 pub(crate) mod variables;
 

@@ -14,9 +14,11 @@ use clap::{
 use tracer_model::expression::{CompileError, ExpressionError};
 
 use super::{
-    args::{Action, Args, variable_of},
+    args::{Action, Args, PREFIX, variable_of},
     help,
+    similar::no_such_variable,
     values::is_not_one_of,
+    variables::{is_no_truth, is_one_of, truth},
 };
 use crate::console;
 
@@ -93,6 +95,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<(Args, Origins), clap::Err
 fn from_variables(flags: &ArgMatches) -> (Vec<OsString>, BTreeSet<String>) {
     let (mut set, mut options) = (Vec::new(), BTreeSet::new());
     let command = Args::command();
+    warn_of_unknown(&command);
     for arg in command.get_arguments().filter(|arg| !is_flag(flags, arg.get_id().as_str())) {
         let Some(name) = variable_of(arg) else { continue };
         let Some(value) = env::var_os(&name).filter(|value| !value.is_empty()) else { continue };
@@ -100,7 +103,14 @@ fn from_variables(flags: &ArgMatches) -> (Vec<OsString>, BTreeSet<String>) {
             console::warn(format_args!("{name} is ignored: it is not UTF-8"));
             continue;
         };
-        for flag in as_flags(arg, value) {
+        let flags = match as_flags(arg, value) {
+            Ok(flags) => flags,
+            Err(reason) => {
+                console::warn(format_args!("{name} is ignored: {reason}"));
+                continue;
+            }
+        };
+        for flag in flags {
             let flag = match check(arg, &flag) {
                 Ok(()) => flag,
                 Err(error) => {
@@ -121,33 +131,54 @@ fn from_variables(flags: &ArgMatches) -> (Vec<OsString>, BTreeSet<String>) {
     (set, options)
 }
 
+/// Prints a warning for each variable that looks like ours and does not exist.
+fn warn_of_unknown(command: &Command) {
+    let known: Vec<_> = command.get_arguments().filter_map(variable_of).collect();
+    for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
+        if name.starts_with(PREFIX) && !known.contains(&name) {
+            console::warn(format_args!("{name} is ignored: {}", no_such_variable(&name, known.iter().cloned())));
+        }
+    }
+}
+
 /// If the variable of such an option is invalid, this flag counts instead. An invalid `PROCESS_TRACER_ARGS` must not export
 /// more than it was meant to.
 const FALLBACKS: [(&str, &str, &str); 1] = [("args", "--args=none", "no arguments are exported")];
 
 /// The flags that stand for a variable with this value.
-fn as_flags(arg: &Arg, value: &str) -> Vec<String> {
+///
+/// # Errors
+///
+/// The option is a switch, and the value is neither true nor false.
+fn as_flags(arg: &Arg, value: &str) -> Result<Vec<String>, String> {
     let name = format!("--{}", arg.get_long().unwrap_or_default());
-    let is_one_of = |value: &str, words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
-    let is_no = |value: &str| is_one_of(value, &["0", "f", "false", "n", "no", "off"]);
-    let is_yes = |value: &str| is_one_of(value, &["1", "t", "true", "y", "yes", "on"]);
     match arg.get_action() {
-        ArgAction::SetTrue if is_no(value) => Vec::new(),
-        ArgAction::SetTrue => vec![name],
+        ArgAction::SetTrue => match truth(value) {
+            Some(is_on) => Ok(is_on.then_some(name).into_iter().collect()),
+            None => Err(is_no_truth(value)),
+        },
         ArgAction::Append => {
             // A comma is part of many expressions.
             let separators: &[char] = if arg.get_id() == "attribute" { &['\n'] } else { &[',', '\n'] };
             let values = value.split(separators).map(str::trim).filter(|value| !value.is_empty());
             // A flag that can have no value can be a switch in the variable.
             let is_switch = arg.get_num_args().is_some_and(|range| range.min_values() == 0);
-            values
-                .filter(|value| !(is_switch && is_no(value)))
-                .map(|value| if is_switch && is_yes(value) { name.clone() } else { format!("{name}={value}") })
-                .collect()
+            let flag = |value: &str| match truth(value).filter(|_| is_switch) {
+                Some(true) => Some(Ok(name.clone())),
+                Some(false) => None,
+                // A name that reads like a switch is one with the wrong word.
+                None if is_switch && is_one_of(value, &SWITCH_WORDS) => Some(Err(is_no_truth(value))),
+                None => Some(Ok(format!("{name}={value}"))),
+            };
+            values.filter_map(flag).collect()
         }
-        _ => vec![format!("{name}={value}")],
+        _ => Ok(vec![format!("{name}={value}")]),
     }
 }
+
+/// Words that people write into switches, but that are neither true nor false here.
+const SWITCH_WORDS: [&str; 10] =
+    ["all", "always", "disable", "disabled", "enable", "enabled", "never", "none", "null", "undefined"];
 
 /// Checks one flag alone.
 fn check(arg: &Arg, flag: &str) -> Result<(), clap::Error> {
@@ -206,7 +237,7 @@ mod tests {
 
     fn flags(option: &str, value: &str) -> Vec<String> {
         let command = Args::command();
-        as_flags(command.get_arguments().find(|arg| arg.get_id() == option).unwrap(), value)
+        as_flags(command.get_arguments().find(|arg| arg.get_id() == option).unwrap(), value).unwrap()
     }
 
     #[test]
@@ -223,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_is_true_or_false() {
+        let command = Args::command();
+        let error = |option, value| {
+            as_flags(command.get_arguments().find(|arg| arg.get_id() == option).unwrap(), value).unwrap_err()
+        };
+        assert_eq!(error("strict", "disabled"), "'disabled' is neither true nor false");
+        assert_eq!(error("quiet", "2"), "'2' is neither true nor false");
+        assert_eq!(error("no_redact", "Disabled"), "'Disabled' is neither true nor false");
+        assert_eq!(error("no_redact", "license_key, none"), "'none' is neither true nor false");
+        assert_eq!(flags("quiet", " TRUE "), ["--quiet"]);
+    }
+
+    #[test]
     fn the_flag_that_stands_for_each_variable_is_valid() {
         for arg in Args::command().get_arguments().filter(|arg| arg.get_long().is_some()) {
             let value = match arg.get_id().as_str() {
@@ -232,6 +276,7 @@ mod tests {
                 "attribute" => "a=1",
                 "attributes_on" => "all",
                 "output" => "tree",
+                "peer_name" => "db=postgres",
                 "endpoint" => "http://localhost",
                 "protocol" => "grpc",
                 "source" => "none",
@@ -240,7 +285,7 @@ mod tests {
                 "args" => "program",
                 _ => "1",
             };
-            let flags = as_flags(arg, value);
+            let flags = as_flags(arg, value).unwrap();
             assert_eq!(flags.len(), 1, "{arg}");
             check(arg, &flags[0]).unwrap();
         }

@@ -16,7 +16,7 @@ use nix::unistd::geteuid;
 use sha2::{Digest, Sha256};
 use tracer_bpf::Limits;
 use tracer_model::{
-    ParseIdError, SpanId, TraceId,
+    ParseIdError, PeerName, SpanId, TraceId,
     expression::{self, Attribute, CompileError},
     redact::Pattern,
 };
@@ -173,6 +173,10 @@ pub(super) fn attribute_of_saved(value: &str) -> Result<String> {
         );
     }
     Ok(value.to_owned())
+}
+
+pub(super) fn peer_name(value: &str) -> Result<PeerName> {
+    value.parse().map_err(|error| anyhow!("'{value}' is {error}"))
 }
 
 pub(super) fn output(value: &str) -> Result<Output> {

@@ -6,11 +6,10 @@ use std::{
 };
 
 use anyhow::Result;
-use tracer_model::{Resource, Span};
-use tracer_otlp::LineWriter;
+use tracer_model::Span;
+use tracer_otlp::{Encoder, LineWriter};
 
 use super::{
-    encoder::encoder,
     file::Claim,
     queue::{Queue, Undelivered},
     sink::{Closing, Sink},
@@ -25,9 +24,9 @@ pub(crate) struct JsonLinesSink {
 }
 
 impl JsonLinesSink {
-    pub(crate) fn open(path: &Path, resource: &Resource) -> Result<Self> {
+    pub(crate) fn open(path: &Path, encoder: Encoder) -> Result<Self> {
         let claim = Claim::new(path)?;
-        let lines = LineWriter::new(claim.file()?, encoder(resource));
+        let lines = LineWriter::new(claim.file()?, encoder);
         Ok(Self { path: path.to_owned(), lines, claim: Some(claim), problem: None })
     }
 }

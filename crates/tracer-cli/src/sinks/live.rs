@@ -3,11 +3,11 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
-use tracer_model::{Resource, Span, SpanId};
+use tracer_model::Span;
 use tracer_report::live::{Live, Watch};
 
 use super::{
-    encoder,
+    RunFacts,
     queue::{Queue, Undelivered},
     sink::{Closing, Sink},
 };
@@ -19,8 +19,8 @@ pub(super) struct LiveSink {
 
 impl LiveSink {
     /// Begins to listen, and says where.
-    pub(super) fn open(address: SocketAddr, token: &str, root: SpanId, resource: &Resource) -> Result<Self> {
-        let live = Live::open(address, token, root, resource, encoder::value_limit())
+    pub(super) fn open(address: SocketAddr, run: &RunFacts<'_>) -> Result<Self> {
+        let live = Live::open(address, run.token, run.root, run.resource, run.value_limit)
             .with_context(|| format!("cannot serve the live page at {address}"))?;
         console::say(format_args!("the trace so far is at {}", live.url()));
         Ok(Self { live })

@@ -2,7 +2,6 @@
 //! does, it holds up neither the command nor the draining of its events.
 
 pub(crate) mod cut_off;
-mod encoder;
 pub(crate) mod file;
 mod json_lines;
 mod live;
@@ -25,7 +24,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use tracer_model::{Resource, Span, SpanId};
-use tracer_otlp::Collector;
+use tracer_otlp::{Collector, Encoder};
 use tracer_report::live::Watch;
 
 use crate::{
@@ -55,8 +54,11 @@ pub(crate) struct Delivery {
 }
 
 /// What sinks have to know of the run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RunFacts<'a> {
+    pub(crate) encoder: Encoder,
+    /// The longest string value of an attribute, in characters.
+    pub(crate) value_limit: Option<usize>,
     pub(crate) resource: &'a Resource,
     /// The file for what cannot be delivered.
     pub(crate) spool: Option<&'a Path>,
@@ -76,15 +78,14 @@ impl OpenSinks {
     ///
     /// What cannot be opened; a warning if it is optional.
     pub(crate) fn open(wanted: &[Wanted], collector: &Collector, run: &RunFacts<'_>) -> Result<Self> {
-        let resource = run.resource;
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
                 Output::Otlp => Box::new(otlp::OtlpSink::open(collector, run)?),
                 Output::Text(text) => Box::new(report::TextSink::new(*text)),
                 Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
-                Output::Live(address) => Box::new(live::LiveSink::open(*address, run.token, run.root, resource)?),
-                Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, resource)?),
-                Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, resource)?),
+                Output::Live(address) => Box::new(live::LiveSink::open(*address, run)?),
+                Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, run)?),
+                Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, run.encoder.clone())?),
             })
         };
         let mut sinks = Vec::new();

@@ -19,7 +19,6 @@ use tracer_otlp::{
 use super::{
     RunFacts,
     cut_off::{self, CutOff},
-    encoder::encoder,
     file,
     queue::{Queue, Undelivered},
     sink::{Closing, Sink},
@@ -59,7 +58,7 @@ pub(crate) struct OtlpSink {
 
 impl OtlpSink {
     pub(crate) fn open(collector: &Collector, run: &RunFacts<'_>) -> Result<Self> {
-        let (encoder, spool_file) = (encoder(run.resource), run.spool.map(Path::to_owned));
+        let (encoder, spool_file) = (run.encoder.clone(), run.spool.map(Path::to_owned));
         Ok(Self {
             collector: collector.clone(),
             client: Client::open(collector, console::warn)?,

@@ -15,7 +15,7 @@ use tracer_report::{
 };
 
 use super::{
-    encoder, file,
+    RunFacts, file,
     queue::{Queue, Undelivered},
     report_file::ReportFile,
     sink::{Closing, Sink},
@@ -79,11 +79,11 @@ pub(super) struct ReportSink {
 }
 
 impl ReportSink {
-    pub(super) fn open(format: Format, path: &Path, resource: &Resource) -> Result<Self> {
+    pub(super) fn open(format: Format, path: &Path, run: &RunFacts<'_>) -> Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            resource: resource.clone(),
-            value_limit: encoder::value_limit(),
+            resource: run.resource.clone(),
+            value_limit: run.value_limit,
             writer: Ok(ReportFile::create(format, path)?),
             has_begun: false,
         })

@@ -12,11 +12,20 @@ use crate::{
 pub struct Error<'a> {
     /// `error.type`: one of few different values.
     pub kind: Cow<'a, str>,
-    /// The status message, for people.
+    /// What happened, for people.
     pub message: Cow<'a, str>,
 }
 
 impl Error<'_> {
+    /// The message of the status. It is empty if it could only repeat `error.type`. `limit` cuts `error.type` to that many
+    /// characters, but never the message.
+    #[must_use]
+    pub fn status_message(&self, limit: Option<usize>) -> &str {
+        let is_cut = limit.is_some_and(|limit| limit < self.kind.chars().count());
+        let is_repetition = self.kind.replace('_', " ") == self.message;
+        if is_repetition && !is_cut { "" } else { &self.message }
+    }
+
     /// The same error, independent of the span.
     #[must_use]
     pub fn into_owned(self) -> Error<'static> {

@@ -26,3 +26,6 @@ pub use process::*;
 pub use root::*;
 pub use row::Attribute;
 pub use value::{Texts, ValueRef};
+
+/// The version of the semantic conventions that the names come from. Backends translate names between versions by it.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";

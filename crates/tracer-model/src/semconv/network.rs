@@ -6,11 +6,12 @@ use super::{row::rows, value::Texts};
 use crate::{
     dns::Answer,
     event::{Connection, Direction, End, Flow, Transport},
-    span::{LookupSpan, Reply, Span, Subject},
+    span::{LookupSpan, Reply, Span, Subject, Value},
 };
 
 /// By convention, UDP to this port is HTTP/3 over QUIC: RFC 9114, section 3.1.
 const PORT_QUIC: u16 = 443;
+const QUIC: &str = "quic";
 
 // Key, place, type, unit, source, example, meaning, value.
 rows! {
@@ -23,11 +24,11 @@ rows! {
         "type of the records that it asked for: `A`, `AAAA`, …",
         span lookup |lookup| lookup.kind.as_str();
     NETWORK_TRANSPORT = "network.transport", "connection, flow, lookup, unix connect", "string", "", "sock.sk_protocol", "tcp",
-        "`tcp`, `udp` or `unix`",
+        "`tcp`, `udp`, `unix`, or `quic` for a flow to port 443",
         span transport |name| name;
     NETWORK_PROTOCOL_NAME = "network.protocol.name", "flow", "string", "", "sock_common.skc_dport", "quic",
         "`quic`, if the port of the other end is 443",
-        span flow |flow| (flow.peer.port() == PORT_QUIC).then_some("quic");
+        span flow |flow| (flow.peer.port() == PORT_QUIC).then_some(QUIC);
     NETWORK_TYPE = "network.type", "connection, flow, lookup", "string", "", "sock_common.skc_family", "ipv4",
         "`ipv4` (also for v4-mapped addresses) or `ipv6`",
         span peer |peer| if peer.is_ipv4() { "ipv4" } else { "ipv6" };
@@ -43,12 +44,15 @@ rows! {
     NETWORK_LOCAL_PORT = "network.local.port", "connection, flow, lookup", "int", "", "sock_common.skc_num", "40312",
         "port of this end",
         span local |local| local.port();
-    SERVER_ADDRESS = "server.address", "connection, flow, lookup", "string", "", "DNS, /etc/hosts, sock_common", "crates.example",
-        "the end that listens: the last name that resolved to its address for this process, or a name that both its arguments and the hosts file have, or else the address",
+    SERVER_ADDRESS = "server.address", "connection, flow, lookup, unix connect", "string", "", "DNS, /etc/hosts, sock_common, sockaddr_un", "crates.example",
+        "the end that listens: the last name that resolved to its address for this process, or a name that both its arguments and the hosts file have, or else the address; for a unix socket its path or abstract name",
         span server_address |address| address;
     SERVER_PORT = "server.port", "connection, flow, lookup", "int", "", "sock_common", "443",
         "port of the end that listens",
         span server |server| server.port();
+    SERVICE_PEER_NAME = "service.peer.name", "connection, flow, lookup, unix connect", "string", "", "--peer-name", "postgres",
+        "name of the service at the other end, if `--peer-name` has one for its host",
+        span service_name |name| name;
     CLIENT_ADDRESS = "client.address", "accepted connection", "string", "", "sock_common.skc_daddr", "192.0.2.9",
         "address of the end that called",
         span client |client| client.ip();
@@ -170,6 +174,7 @@ fn answer(span: &Span) -> Option<&Answer> {
 fn transport(span: &Span) -> Option<&'static str> {
     Some(match &span.subject {
         Subject::Connection(_) => "tcp",
+        Subject::Flow(subject) if subject.flow.peer.port() == PORT_QUIC => QUIC,
         Subject::Flow(_) => "udp",
         Subject::Lookup(lookup) => match lookup.transport {
             Transport::Udp => "udp",
@@ -220,9 +225,19 @@ fn server_address(span: &Span) -> Option<Cow<'_, str>> {
         Subject::Flow(subject) => subject.host.as_deref(),
         _ => None,
     };
-    Some(match host {
-        Some(host) => Cow::Borrowed(host),
-        None => Cow::Owned(server(span)?.ip().to_string()),
+    match (host, server(span)) {
+        (Some(host), _) => Some(Cow::Borrowed(host)),
+        (None, Some(server)) => Some(Cow::Owned(server.ip().to_string())),
+        // The address of a unix socket has no port.
+        (None, None) => peer_address(span),
+    }
+}
+
+/// The name of the service at the other end. It is among the user's attributes, because the user gives it.
+fn service_name(span: &Span) -> Option<&str> {
+    span.attributes.iter().find_map(|(key, value)| match value {
+        Value::String(name) if key == SERVICE_PEER_NAME => Some(name.as_str()),
+        _ => None,
     })
 }
 

@@ -52,6 +52,7 @@ pub fn settings(attributes: &[&str]) -> Settings {
         },
         cpus: 2,
         hosts: Hosts::new("10.0.0.7 db.test".to_owned()),
+        peer_names: tracer_model::PeerNames::default(),
         version: "1.2.3".to_owned(),
     }
 }

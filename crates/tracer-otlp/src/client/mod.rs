@@ -42,7 +42,7 @@ use self::{
 };
 use crate::{
     collector::{Collector, Endpoint, Protocol, Signal, Url},
-    message::ExportResponse,
+    message::{ExportResponse, TracesData},
 };
 
 /// Our name in the log of a collector.
@@ -93,7 +93,7 @@ pub struct Client {
 
 #[derive(Debug)]
 enum Transport {
-    Http { client: reqwest::Client, endpoint: Endpoint },
+    Http { client: reqwest::Client, endpoint: Endpoint, format: Format },
     Grpc(Service),
 }
 
@@ -102,6 +102,33 @@ enum Transport {
 struct Service {
     channel: Channel,
     url: Url,
+}
+
+/// The format of requests over HTTP.
+#[derive(Clone, Copy, Debug)]
+enum Format {
+    Protobuf,
+    Json,
+}
+
+impl Format {
+    fn media_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Protobuf => "application/x-protobuf",
+            Self::Json => "application/json",
+        })
+    }
+
+    /// The request in this format. Only traces have JSON.
+    fn body(self, protobuf: Bytes) -> Result<Bytes, Failure> {
+        match self {
+            Self::Protobuf => Ok(protobuf),
+            Self::Json => {
+                let data = TracesData::decode(protobuf).map_err(|error| Failure::Refused(error.to_string()))?;
+                Ok(serde_json::to_vec(&data).map_err(|error| Failure::Refused(error.to_string()))?.into())
+            }
+        }
+    }
 }
 
 impl Client {
@@ -115,7 +142,8 @@ impl Client {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let entered = runtime.enter();
             let transport = match collector.protocol {
-                Protocol::HttpProtobuf => http(collector, &mut warn)?,
+                Protocol::HttpProtobuf => http(collector, Format::Protobuf, &mut warn)?,
+                Protocol::HttpJson => http(collector, Format::Json, &mut warn)?,
                 Protocol::Grpc => Transport::Grpc(grpc(collector, &mut warn)?),
             };
             drop(entered);
@@ -141,9 +169,11 @@ impl Client {
         let (headers, request) = (self.headers.clone(), request.clone());
         self.runtime.block_on(async {
             match &self.transport {
-                Transport::Http { client, endpoint } => {
+                Transport::Http { client, endpoint, format } => {
                     let url = endpoint.url(signal, Protocol::HttpProtobuf);
-                    post(client, &url, &self.way, headers, self.uses_gzip, request, time).await
+                    let mut headers = headers;
+                    headers.insert(header::CONTENT_TYPE, format.media_type());
+                    post(client, &url, &self.way, headers, self.uses_gzip, format.body(request)?, time).await
                 }
                 Transport::Grpc(service) => {
                     call(service, &self.way, signal, headers, self.uses_gzip, request, time).await
@@ -159,7 +189,7 @@ impl Client {
     }
 }
 
-fn http(collector: &Collector, warn: &mut dyn FnMut(String)) -> Result<Transport, SetupError> {
+fn http(collector: &Collector, format: Format, warn: &mut dyn FnMut(String)) -> Result<Transport, SetupError> {
     // There is one provider in a process. The second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let trusted = collector.certificate.as_ref().and_then(|pem| {
@@ -181,7 +211,7 @@ fn http(collector: &Collector, warn: &mut dyn FnMut(String)) -> Result<Transport
         (Err(_), Some(trusted)) => http_client(identity, |client| client.tls_certs_only(trusted)),
         (client, _) => client,
     };
-    Ok(Transport::Http { client: client?, endpoint: collector.endpoint.clone() })
+    Ok(Transport::Http { client: client?, endpoint: collector.endpoint.clone(), format })
 }
 
 fn http_client(
@@ -241,7 +271,6 @@ async fn post(
         body = written.map_err(|error| Failure::Refused(error.to_string()))?.into();
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     let answer = time.bound(client.post(url.secret()).headers(headers).body(body).send()).await;
     let answer = answer.ok_or_else(Failure::timed_out)?;

@@ -94,7 +94,7 @@ impl Way {
     /// The remedy for an error that leaves no doubt.
     fn known(&self, cause: &(dyn Error + 'static)) -> Option<&'static str> {
         let of_other_protocol = match self.protocol {
-            Protocol::HttpProtobuf => GRPC_PORT,
+            Protocol::HttpProtobuf | Protocol::HttpJson => GRPC_PORT,
             Protocol::Grpc => HTTP_PORT,
         };
         match cause.downcast_ref::<rustls::Error>() {
@@ -136,7 +136,9 @@ impl Way {
             (false, _, Spoken::Tls { .. }) => Some(TLS_PORT),
             (false, Protocol::Grpc, Spoken::Http1) => Some(HTTP_PORT),
             // Some servers speak both. One that breaks off has another reason.
-            (false, Protocol::HttpProtobuf, Spoken::Http2) if is_not_http1(causes) => Some(GRPC_PORT),
+            (false, Protocol::HttpProtobuf | Protocol::HttpJson, Spoken::Http2) if is_not_http1(causes) => {
+                Some(GRPC_PORT)
+            }
             _ => None,
         }
     }
@@ -150,7 +152,7 @@ impl Way {
         let beginnings: &[Beginning] = match (url.is_secure(), self.protocol) {
             (true, _) => &[Beginning::Tls, Beginning::Plain(HTTP2), Beginning::Plain(HTTP1)],
             (false, Protocol::Grpc) => &[Beginning::Plain(HTTP2), Beginning::Tls, Beginning::Plain(HTTP1)],
-            (false, Protocol::HttpProtobuf) => &[Beginning::Tls, Beginning::Plain(HTTP2)],
+            (false, Protocol::HttpProtobuf | Protocol::HttpJson) => &[Beginning::Tls, Beginning::Plain(HTTP2)],
         };
         for beginning in beginnings {
             let talk = async {

@@ -28,20 +28,46 @@ use protobuf::Protobuf;
 pub struct Encoder {
     resource: Resource,
     value_limit: Option<usize>,
+    counts: Counts,
+    is_sampled: bool,
+    trace_state: String,
+}
+
+/// How many attributes, events and links of a span are exported. The others are counted as dropped. `None`: all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Counts {
+    pub attributes: Option<usize>,
+    pub events: Option<usize>,
+    pub links: Option<usize>,
+    pub event_attributes: Option<usize>,
 }
 
 impl Encoder {
     /// An encoder for spans of this resource. `value_limit` is the longest string value of a span attribute, in characters.
     #[must_use]
     pub fn new(resource: Resource, value_limit: Option<usize>) -> Self {
-        Self { resource, value_limit }
+        Self { resource, value_limit, counts: Counts::default(), is_sampled: true, trace_state: String::new() }
+    }
+
+    /// The same encoder with these limits.
+    #[must_use]
+    pub fn with_counts(self, counts: Counts) -> Self {
+        Self { counts, ..self }
+    }
+
+    /// The same encoder for a trace with this state of W3C Trace Context, sampled or not. By default a trace is sampled and has
+    /// no state.
+    #[must_use]
+    pub fn with_context(self, trace_state: String, is_sampled: bool) -> Self {
+        Self { trace_state, is_sampled, ..self }
     }
 
     /// The protobuf of an `ExportTraceServiceRequest`. A `TracesData` has the same bytes.
     #[must_use]
     pub fn request<'a>(&self, spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8> {
         let mut writer = Protobuf::default();
-        span::write_traces(&mut writer, &self.resource, spans, self.value_limit, |_| ());
+        span::write_traces(&mut writer, self, spans, |_| ());
         writer.into_bytes()
     }
 
@@ -81,7 +107,7 @@ impl Encoder {
     ) -> Vec<u8> {
         let mut writer = Json::begin(lines);
         let start = writer.size();
-        span::write_traces(&mut writer, &self.resource, spans, self.value_limit, |writer| {
+        span::write_traces(&mut writer, self, spans, |writer| {
             written(writer.size() - start);
         });
         writer.end()

@@ -3,18 +3,19 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracer_model::{
-    Resource, Span,
+    Span,
     semconv::{self, Kind, ValueRef},
     span::Subject,
 };
 
-use super::writer::{Field, Writer, field};
+use super::{
+    Encoder,
+    writer::{Field, Writer, field},
+};
 
 /// The name of our instrumentation scope.
 const SCOPE: &str = "process-tracer";
 
-/// `TRACE_FLAGS`: the trace is sampled.
-const SAMPLED: u32 = 1;
 /// `SpanFlags::ContextHasIsRemoteMask`: the next flag has a meaning.
 const HAS_IS_REMOTE: u32 = 0x100;
 /// `SpanFlags::ContextIsRemoteMask`: the parent is in another process.
@@ -30,16 +31,15 @@ const NONE: [(&str, ValueRef<'_>); 0] = [];
 /// Writes a `TracesData`. Calls `written` after each span.
 pub(super) fn write_traces<'a, W: Writer>(
     writer: &mut W,
-    resource: &Resource,
+    encoder: &Encoder,
     spans: impl IntoIterator<Item = &'a Span>,
-    limit: Option<usize>,
     written: impl Fn(&W),
 ) {
     // A list of one.
     writer.messages(field!(1, "resourceSpans"), [spans], |writer, spans| {
         writer.message(field!(1, "resource"), |writer| {
-            let attributes = resource.iter().map(|(key, value)| (key, value.into()));
-            key_values(writer, field!(1, "attributes"), attributes, None);
+            let attributes = encoder.resource.iter().map(|(key, value)| (key, value.into()));
+            key_values(writer, field!(1, "attributes"), attributes, None, None);
             writer.uint32(field!(2, "droppedAttributesCount"), 0);
             writer.messages(field!(3, "entityRefs"), [(); 0], |_, ()| {});
         });
@@ -47,26 +47,29 @@ pub(super) fn write_traces<'a, W: Writer>(
             writer.message(field!(1, "scope"), |writer| {
                 writer.string(field!(1, "name"), SCOPE);
                 writer.string(field!(2, "version"), env!("CARGO_PKG_VERSION"));
-                key_values(writer, field!(3, "attributes"), NONE, None);
+                key_values(writer, field!(3, "attributes"), NONE, None, None);
                 writer.uint32(field!(4, "droppedAttributesCount"), 0);
             });
             writer.messages(field!(2, "spans"), spans, |writer, span| {
-                write_span(writer, span, limit);
+                write_span(writer, span, encoder);
                 written(writer);
             });
-            writer.string(field!(3, "schemaUrl"), "");
+            writer.string(field!(3, "schemaUrl"), semconv::SCHEMA_URL);
         });
-        writer.string(field!(3, "schemaUrl"), "");
+        writer.string(field!(3, "schemaUrl"), semconv::SCHEMA_URL);
     });
 }
 
 /// Writes a `Span`.
-fn write_span<W: Writer>(writer: &mut W, span: &Span, limit: Option<usize>) {
+fn write_span<W: Writer>(writer: &mut W, span: &Span, encoder: &Encoder) {
+    let (limit, counts) = (encoder.value_limit, encoder.counts);
+    // The lowest bit of the flags says whether the trace is sampled.
+    let flags = u32::from(encoder.is_sampled) | HAS_IS_REMOTE;
     writer.id(field!(1, "traceId"), &span.trace_id.0);
     writer.id(field!(2, "spanId"), &span.span_id.0);
-    writer.string(field!(3, "traceState"), "");
+    writer.string(field!(3, "traceState"), &encoder.trace_state);
     writer.id(field!(4, "parentSpanId"), span.parent_id.as_ref().map_or(&[], |id| &id.0));
-    writer.fixed32(field!(16, "flags"), SAMPLED | HAS_IS_REMOTE | if has_remote_parent(span) { IS_REMOTE } else { 0 });
+    writer.fixed32(field!(16, "flags"), flags | if has_remote_parent(span) { IS_REMOTE } else { 0 });
     writer.string(field!(5, "name"), &span.name());
     let kind = match semconv::kind(span) {
         Kind::Internal => 1,
@@ -76,27 +79,32 @@ fn write_span<W: Writer>(writer: &mut W, span: &Span, limit: Option<usize>) {
     writer.uint32(field!(6, "kind"), kind);
     writer.fixed64(field!(7, "startTimeUnixNano"), nanoseconds(span.start));
     writer.fixed64(field!(8, "endTimeUnixNano"), nanoseconds(span.end));
-    key_values(writer, field!(9, "attributes"), semconv::attributes(span), limit);
-    writer.uint32(field!(10, "droppedAttributesCount"), 0);
-    writer.messages(field!(11, "events"), semconv::events(span), |writer, event| {
+    let dropped = key_values(writer, field!(9, "attributes"), semconv::attributes(span), limit, counts.attributes);
+    writer.uint32(field!(10, "droppedAttributesCount"), dropped);
+    let mut dropped = semconv::dropped_events(span);
+    let events = first(semconv::events(span), counts.events, &mut dropped);
+    writer.messages(field!(11, "events"), events, |writer, event| {
         writer.fixed64(field!(1, "timeUnixNano"), nanoseconds(event.at));
         writer.string(field!(2, "name"), event.name());
-        key_values(writer, field!(3, "attributes"), event.attributes(), limit);
-        writer.uint32(field!(4, "droppedAttributesCount"), 0);
+        let dropped = key_values(writer, field!(3, "attributes"), event.attributes(), limit, counts.event_attributes);
+        writer.uint32(field!(4, "droppedAttributesCount"), dropped);
     });
-    writer.uint32(field!(12, "droppedEventsCount"), semconv::dropped_events(span));
-    writer.messages(field!(13, "links"), &span.links, |writer, link| {
+    writer.uint32(field!(12, "droppedEventsCount"), dropped);
+    let mut dropped = 0;
+    writer.messages(field!(13, "links"), first(&span.links, counts.links, &mut dropped), |writer, link| {
         writer.id(field!(1, "traceId"), &link.trace_id.0);
         writer.id(field!(2, "spanId"), &link.span_id.0);
-        writer.string(field!(3, "traceState"), "");
-        key_values(writer, field!(4, "attributes"), NONE, limit);
+        // The state of another trace is not known.
+        let is_ours = link.trace_id == span.trace_id;
+        writer.string(field!(3, "traceState"), if is_ours { &encoder.trace_state } else { "" });
+        key_values(writer, field!(4, "attributes"), NONE, limit, None);
         writer.uint32(field!(5, "droppedAttributesCount"), 0);
-        writer.fixed32(field!(6, "flags"), SAMPLED | HAS_IS_REMOTE);
+        writer.fixed32(field!(6, "flags"), flags);
     });
-    writer.uint32(field!(14, "droppedLinksCount"), 0);
+    writer.uint32(field!(14, "droppedLinksCount"), dropped);
     writer.message(field!(15, "status"), |writer| {
         let error = semconv::error(span);
-        writer.string(field!(2, "message"), error.as_ref().map_or("", |error| &error.message));
+        writer.string(field!(2, "message"), error.as_ref().map_or("", |error| error.status_message(limit)));
         writer.uint32(field!(3, "code"), if error.is_some() { ERROR } else { UNSET });
     });
 }
@@ -112,16 +120,31 @@ fn nanoseconds(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Writes at most `most` attributes. Returns how many it has dropped.
 fn key_values<'a, W: Writer>(
     writer: &mut W,
     field: Field,
     list: impl IntoIterator<Item = (&'a str, ValueRef<'a>)>,
     limit: Option<usize>,
-) {
-    writer.messages(field, list, |writer, (key, value)| {
+    most: Option<usize>,
+) -> u32 {
+    let mut dropped = 0;
+    writer.messages(field, first(list, most, &mut dropped), |writer, (key, value)| {
         writer.string(field!(1, "key"), key);
         writer.message(field!(2, "value"), |writer| any_value(writer, &value, limit));
     });
+    dropped
+}
+
+/// The first items, at most `most`. Each of the others adds 1 to `dropped`.
+fn first<T>(items: impl IntoIterator<Item = T>, most: Option<usize>, dropped: &mut u32) -> impl Iterator<Item = T> {
+    let mut left = most.unwrap_or(usize::MAX);
+    items.into_iter().filter(move |_| {
+        let is_kept = left > 0;
+        left = left.saturating_sub(1);
+        *dropped += u32::from(!is_kept);
+        is_kept
+    })
 }
 
 /// Writes an `AnyValue`.

@@ -1,9 +1,9 @@
 //! The same spans by way of the SDK's data and the messages of `opentelemetry-proto`: the oracle of the encoder.
-#![allow(unreachable_pub, missing_docs)]
+#![allow(clippy::unwrap_used, unreachable_pub, missing_docs)]
 
 use opentelemetry::{
     Array, InstrumentationScope, KeyValue, StringValue, Value as OtelValue,
-    trace::{Event, Link, SpanContext, SpanKind, Status, TraceFlags, TraceState},
+    trace::{Event, Link, SpanContext, SpanKind, Status, TraceFlags},
 };
 use opentelemetry_proto::{
     tonic::trace::v1::TracesData,
@@ -21,12 +21,17 @@ pub struct Converter {
     scope: InstrumentationScope,
     /// Longest string value, in characters.
     value_limit: Option<usize>,
+    /// Of the trace: its state, and whether it is sampled.
+    trace: (&'static str, bool),
 }
 
 impl Converter {
-    pub fn new(value_limit: Option<usize>) -> Self {
-        let scope = InstrumentationScope::builder("process-tracer").with_version(env!("CARGO_PKG_VERSION")).build();
-        Self { scope, value_limit }
+    pub fn new(value_limit: Option<usize>, trace: (&'static str, bool)) -> Self {
+        let scope = InstrumentationScope::builder("process-tracer")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .with_schema_url(semconv::SCHEMA_URL)
+            .build();
+        Self { scope, value_limit, trace }
     }
 
     pub fn span_data(&self, span: &Span) -> SpanData {
@@ -39,11 +44,15 @@ impl Converter {
             .collect();
         events.dropped_count = description.dropped_events;
         let mut links = SpanLinks::default();
-        links.links = span.links.iter().map(|link| Link::with_context(context(link.trace_id, link.span_id))).collect();
+        let link = |link: &tracer_model::context::SpanContext| {
+            let state = if link.trace_id == span.trace_id { self.trace.0 } else { "" };
+            Link::with_context(context(link.trace_id, link.span_id, (state, self.trace.1)))
+        };
+        links.links = span.links.iter().map(link).collect();
         let is_root = span.parent_id.is_some()
             && matches!(&span.subject, tracer_model::span::Subject::Process(process) if process.certificate.is_some());
         SpanData {
-            span_context: context(span.trace_id, span.span_id),
+            span_context: context(span.trace_id, span.span_id, self.trace),
             parent_span_id: span.parent_id.map_or(opentelemetry::SpanId::INVALID, span_id),
             parent_span_is_remote: is_root,
             span_kind: match description.kind {
@@ -58,7 +67,9 @@ impl Converter {
             dropped_attributes_count: 0,
             events,
             links,
-            status: description.error.map_or(Status::Unset, |error| Status::error(error.message)),
+            status: description
+                .error
+                .map_or(Status::Unset, |error| Status::error(error.status_message(self.value_limit).to_owned())),
             instrumentation_scope: self.scope.clone(),
         }
     }
@@ -90,8 +101,9 @@ impl Converter {
     }
 }
 
-fn context(trace: TraceId, span: SpanId) -> SpanContext {
-    SpanContext::new(trace_id(trace), span_id(span), TraceFlags::SAMPLED, false, TraceState::NONE)
+fn context(trace: TraceId, span: SpanId, (state, is_sampled): (&str, bool)) -> SpanContext {
+    let flags = if is_sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
+    SpanContext::new(trace_id(trace), span_id(span), flags, false, state.parse().unwrap())
 }
 
 fn trace_id(id: TraceId) -> opentelemetry::TraceId {
@@ -103,8 +115,13 @@ fn span_id(id: SpanId) -> opentelemetry::SpanId {
 }
 
 /// The message of these spans.
-pub fn message(spans: &[Span], resource: &ResourceAttributesWithSchema, value_limit: Option<usize>) -> TracesData {
-    let converter = Converter::new(value_limit);
+pub fn message(
+    spans: &[Span],
+    resource: &ResourceAttributesWithSchema,
+    value_limit: Option<usize>,
+    trace: (&'static str, bool),
+) -> TracesData {
+    let converter = Converter::new(value_limit, trace);
     let data = spans.iter().map(|span| converter.span_data(span)).collect();
     TracesData { resource_spans: group_spans_by_resource_and_scope(data, resource) }
 }

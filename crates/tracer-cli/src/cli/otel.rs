@@ -1,0 +1,209 @@
+//! OpenTelemetry's variables: the table of those that concern traces, and how their values are read.
+//!
+//! The page about options follows from the table. Variables for metrics, for logs and for single languages concern other
+//! programs, so that they are in no list here.
+
+use std::env;
+
+use tracer_otlp::Counts;
+
+use super::{
+    similar::no_such_variable,
+    variables::{is_no_truth, variable},
+};
+use crate::console;
+
+/// What process-tracer does with a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// It counts, and means this.
+    Read(&'static str),
+    /// As `Read`. One with `_TRACES` after `_OTLP` wins over it.
+    ReadForTraces(&'static str),
+    /// It is ignored, for this reason.
+    Ignored(&'static str),
+}
+
+use Use::{Ignored, Read, ReadForTraces};
+
+/// The variables of OpenTelemetry's specification that concern traces.
+const VARIABLES: &[(&str, Use)] = &[
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", Read("base URL of the collector")),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", Read("URL for traces, used unchanged; wins over the base URL")),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", ReadForTraces("`http/protobuf`, `http/json` or `grpc`")),
+    ("OTEL_EXPORTER_OTLP_HEADERS", ReadForTraces("headers of each request: `name=value` pairs separated by commas")),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", ReadForTraces("time limit of each request, in milliseconds")),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", ReadForTraces("`gzip` or `none`")),
+    ("OTEL_EXPORTER_OTLP_INSECURE", ReadForTraces("for a gRPC endpoint without a scheme: `true` means no TLS")),
+    ("OTEL_EXPORTER_OTLP_CERTIFICATE", ReadForTraces("PEM file of authorities to trust besides the system's")),
+    ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", ReadForTraces("PEM file of the client certificate")),
+    ("OTEL_EXPORTER_OTLP_CLIENT_KEY", ReadForTraces("PEM file of its key")),
+    ("OTEL_TRACES_EXPORTER", Read("outputs: `otlp`, `console` and `none`, separated by commas")),
+    ("OTEL_SDK_DISABLED", Read("`true`: nothing is sent over OTLP")),
+    (
+        "OTEL_TRACES_SAMPLER",
+        Read(
+            "`always_on`, `always_off`, `traceidratio`, or one of these after `parentbased_`. Default: \
+             `parentbased_always_on`",
+        ),
+    ),
+    ("OTEL_TRACES_SAMPLER_ARG", Read("share of the traces that `traceidratio` samples, from 0 to 1")),
+    (
+        "OTEL_PROPAGATORS",
+        Read(
+            "formats of the trace context: `tracecontext`, `baggage`, `b3`, `b3multi` and `none`, separated by commas. \
+             Default: `tracecontext,baggage`",
+        ),
+    ),
+    ("OTEL_SERVICE_NAME", Read("resource attribute `service.name`")),
+    ("OTEL_RESOURCE_ATTRIBUTES", Read("resource attributes: `key=value` pairs separated by commas")),
+    (VALUE_LENGTH, Read("cuts string values to that many characters")),
+    (ANY_VALUE_LENGTH, Read("the same, if the one for spans is not set")),
+    (ATTRIBUTE_COUNT, Read("most attributes of a span. The others are counted as dropped")),
+    (ANY_ATTRIBUTE_COUNT, Read("the same for spans and events, if their own one is not set")),
+    (EVENT_COUNT, Read("most events of a span")),
+    (LINK_COUNT, Read("most links of a span")),
+    (EVENT_ATTRIBUTE_COUNT, Read("most attributes of an event")),
+    ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", Read("most attributes of a link. Links have none")),
+    ("OTEL_CONFIG_FILE", Ignored("process-tracer reads only flags and variables")),
+    ("OTEL_EXPERIMENTAL_CONFIG_FILE", Ignored("process-tracer reads only flags and variables")),
+    ("OTEL_LOG_LEVEL", Ignored("the flags -q and -v choose which messages are printed")),
+    ("OTEL_ENTITIES", Ignored("the resource has no entities")),
+    ("OTEL_BSP_SCHEDULE_DELAY", Ignored("spans are sent at least once a second")),
+    (
+        "OTEL_BSP_EXPORT_TIMEOUT",
+        Ignored("OTEL_EXPORTER_OTLP_TIMEOUT limits each request, and --flush-timeout all of them"),
+    ),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", Ignored("a queue has 256 MiB")),
+    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", Ignored("a batch has about 2 MiB")),
+    ("OTEL_EXPORTER_ZIPKIN_ENDPOINT", Ignored("process-tracer speaks only OTLP")),
+    ("OTEL_EXPORTER_ZIPKIN_TIMEOUT", Ignored("process-tracer speaks only OTLP")),
+    ("OTEL_EXPORTER_JAEGER_ENDPOINT", Ignored("process-tracer speaks only OTLP")),
+    ("OTEL_EXPORTER_JAEGER_AGENT_HOST", Ignored("process-tracer speaks only OTLP")),
+];
+
+const VALUE_LENGTH: &str = "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT";
+const ANY_VALUE_LENGTH: &str = "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT";
+const ATTRIBUTE_COUNT: &str = "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT";
+const ANY_ATTRIBUTE_COUNT: &str = "OTEL_ATTRIBUTE_COUNT_LIMIT";
+const EVENT_COUNT: &str = "OTEL_SPAN_EVENT_COUNT_LIMIT";
+const LINK_COUNT: &str = "OTEL_SPAN_LINK_COUNT_LIMIT";
+const EVENT_ATTRIBUTE_COUNT: &str = "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT";
+
+/// Unknown names that begin like this are probably misspelled.
+const FAMILIES: [&str; 5] = ["OTEL_EXPORTER_OTLP_", "OTEL_TRACES_", "OTEL_BSP_", "OTEL_SPAN_", "OTEL_ATTRIBUTE_"];
+
+/// Variables for other programs that begin like ours.
+const FOREIGN: [&str; 2] = ["OTEL_EXPORTER_OTLP_METRICS_", "OTEL_EXPORTER_OTLP_LOGS_"];
+
+/// Prints a warning for each variable that is set and has no effect.
+pub(super) fn warn_of_ignored() {
+    let names = env::vars_os().filter(|(_, value)| !value.is_empty()).filter_map(|(name, _)| name.into_string().ok());
+    for (name, reason) in names.filter_map(|name| Some((name.clone(), why_ignored(&name)?))) {
+        console::warn(format_args!("{name} is ignored: {reason}"));
+    }
+}
+
+/// Why a variable has no effect. `None`: it has one, or it concerns other programs.
+fn why_ignored(name: &str) -> Option<String> {
+    let general = name.replacen("_OTLP_TRACES_", "_OTLP_", 1);
+    for (known, what) in VARIABLES {
+        match what {
+            Read(_) if *known == name => return None,
+            ReadForTraces(_) if *known == general => return None,
+            Ignored(reason) if *known == name => return Some((*reason).to_owned()),
+            _ => {}
+        }
+    }
+    let begins_with = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    let is_ours = begins_with(&FAMILIES) && !begins_with(&FOREIGN);
+    is_ours.then(|| no_such_variable(name, names()))
+}
+
+/// The names of the variables that count.
+fn names() -> Vec<String> {
+    let names = |(name, what): &(&str, Use)| match what {
+        Read(_) => vec![(*name).to_owned()],
+        ReadForTraces(_) => vec![(*name).to_owned(), name.replacen("_OTLP_", "_OTLP_TRACES_", 1)],
+        Ignored(_) => Vec::new(),
+    };
+    VARIABLES.iter().flat_map(names).collect()
+}
+
+/// Reads a boolean variable. By the specification only `true` is true, in upper or lower case.
+pub(super) fn is_true(name: &str, value: &str) -> bool {
+    let is = |word: &str| value.trim().eq_ignore_ascii_case(word);
+    if !is("true") && !is("false") {
+        console::warn(format_args!("{name} is ignored: {}", is_no_truth(value)));
+    }
+    is("true")
+}
+
+/// How much of a span is exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// The longest string value of an attribute, in characters.
+    pub(crate) value_length: Option<usize>,
+    pub(crate) counts: Counts,
+}
+
+/// The limits of the variables. By default there are none.
+pub(super) fn limits() -> Limits {
+    let of_any = number(ANY_ATTRIBUTE_COUNT);
+    Limits {
+        value_length: number(VALUE_LENGTH).or_else(|| number(ANY_VALUE_LENGTH)),
+        counts: Counts {
+            attributes: number(ATTRIBUTE_COUNT).or(of_any),
+            events: number(EVENT_COUNT),
+            links: number(LINK_COUNT),
+            event_attributes: number(EVENT_ATTRIBUTE_COUNT).or(of_any),
+        },
+    }
+}
+
+/// Reads a variable that is a number. An invalid one prints a warning and is ignored.
+fn number(name: &str) -> Option<usize> {
+    let value = variable(name)?;
+    let number = value.trim().parse().ok();
+    if number.is_none() {
+        console::warn(format_args!("{name} is ignored: '{value}' is not a whole number from 0"));
+    }
+    number
+}
+
+/// The tables of variables for docs/options.md: those that count, and those that are ignored.
+#[cfg(test)]
+pub(super) fn tables() -> String {
+    let mut read = "| variable | meaning |\n| --- | --- |\n".to_owned();
+    let mut ignored = "| ignored variable | reason |\n| --- | --- |\n".to_owned();
+    for (name, what) in VARIABLES {
+        match what {
+            Read(meaning) => read += &format!("| `{name}` | {meaning} |\n"),
+            ReadForTraces(meaning) => {
+                let for_traces = name.replacen("_OTLP_", "_OTLP_TRACES_", 1);
+                read += &format!("| `{name}`, `{for_traces}` | {meaning} |\n");
+            }
+            Ignored(reason) => ignored += &format!("| `{name}` | {reason} |\n"),
+        }
+    }
+    format!("{read}\n{ignored}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_without_effect_is_named_with_the_reason() {
+        for name in names() {
+            assert_eq!(why_ignored(&name), None, "{name}");
+        }
+        assert_eq!(why_ignored("OTEL_BSP_SCHEDULE_DELAY").unwrap(), "spans are sent at least once a second");
+        let misspelled = why_ignored("OTEL_EXPORTER_OTLP_TRACES_HEADER").unwrap();
+        assert_eq!(misspelled, "there is no such variable; did you mean OTEL_EXPORTER_OTLP_TRACES_HEADERS?");
+        for foreign in ["OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_PYTHON_LOG_LEVEL", "HOME"]
+        {
+            assert_eq!(why_ignored(foreign), None, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The trace context in variables, in the formats that `OTEL_PROPAGATORS` names: W3C Trace Context and B3.
+//!
+//! The variables have the names of the HTTP headers, as OpenTelemetry's specification of environment variables as carriers says.
+
+use tracer_model::{
+    TraceId,
+    context::{SpanContext, TRACEPARENT, Traceparent, is_trace_state},
+};
+
+use super::variables::{is_one_of, variable};
+use crate::console;
+
+const PROPAGATORS: &str = "OTEL_PROPAGATORS";
+
+/// The state of vendors. It belongs to `TRACEPARENT`.
+const TRACESTATE: &str = "TRACESTATE";
+
+/// B3 in one variable: `TRACE-SPAN-STATE-PARENT`.
+const B3: &str = "B3";
+const B3_TRACE_ID: &str = "X_B3_TRACEID";
+const B3_SPAN_ID: &str = "X_B3_SPANID";
+const B3_PARENT_SPAN_ID: &str = "X_B3_PARENTSPANID";
+const B3_SAMPLED: &str = "X_B3_SAMPLED";
+const B3_FLAGS: &str = "X_B3_FLAGS";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    TraceContext,
+    /// It is passed on unchanged, like every variable.
+    Baggage,
+    B3,
+    B3Multi,
+}
+
+const FORMATS: [(&str, Format); 4] = [
+    ("tracecontext", Format::TraceContext),
+    ("baggage", Format::Baggage),
+    ("b3", Format::B3),
+    ("b3multi", Format::B3Multi),
+];
+
+/// The formats of the trace context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Propagators(Vec<Format>);
+
+/// The span that called process-tracer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) span: SpanContext,
+    /// `None`: it leaves the decision to us.
+    pub(crate) is_sampled: Option<bool>,
+    /// Empty: none.
+    pub(crate) state: String,
+    /// The variable that names it.
+    pub(crate) from: &'static str,
+}
+
+/// The names and values of variables; `None`: the variable is removed.
+pub(crate) type Changes = Vec<(&'static str, Option<String>)>;
+
+impl Propagators {
+    /// The formats of the variable. An unknown name prints a warning and is left out.
+    pub(super) fn of_environment() -> Self {
+        let (propagators, unknown) = Self::read(variable(PROPAGATORS).as_deref());
+        for name in unknown {
+            console::warn(format_args!(
+                "'{name}' of {PROPAGATORS} is ignored: it is not one of tracecontext, baggage, b3, b3multi and none"
+            ));
+        }
+        propagators
+    }
+
+    /// The formats of this value, and the names in it that are not known.
+    fn read(value: Option<&str>) -> (Self, Vec<String>) {
+        let names: Vec<_> =
+            value.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let (mut formats, mut unknown) = (Vec::new(), Vec::new());
+        for name in &names {
+            match FORMATS.iter().find(|(known, _)| known == name) {
+                Some((_, format)) if !formats.contains(format) => formats.push(*format),
+                Some(_) => {}
+                None if *name == "none" => {}
+                None => unknown.push((*name).to_owned()),
+            }
+        }
+        // Without a valid name, the variable counts as unset.
+        if unknown.len() == names.len() {
+            formats = vec![Format::TraceContext, Format::Baggage];
+        }
+        (Self(formats), unknown)
+    }
+
+    /// The span that the variables name. If several formats name one, the last format counts.
+    pub(super) fn extract(&self, variable: impl Fn(&str) -> Option<String>) -> Option<Caller> {
+        let callers = self.0.iter().filter_map(|format| match format {
+            Format::TraceContext => of_trace_context(&variable),
+            Format::Baggage => None,
+            // By the specification, both propagators read both forms.
+            Format::B3 | Format::B3Multi => of_b3(&variable).or_else(|| of_b3_multi(&variable)),
+        });
+        callers.last()
+    }
+
+    /// The variables that make `span` the parent of spans that the command's programs make. `caller` is the trace that called
+    /// us, if it names one.
+    pub(crate) fn inject(&self, span: SpanContext, is_sampled: bool, caller: Option<TraceId>) -> Changes {
+        let (trace_id, span_id) = (span.trace_id, span.span_id);
+        let state = if is_sampled { "1" } else { "0" };
+        let mut changes = Changes::new();
+        for format in &self.0 {
+            match format {
+                Format::TraceContext => {
+                    // The state of the caller stays only if its trace is ours.
+                    if caller != Some(trace_id) {
+                        changes.push((TRACESTATE, None));
+                    }
+                    changes.push((TRACEPARENT, Some(Traceparent { span, is_sampled }.to_string())));
+                }
+                Format::Baggage => {}
+                Format::B3 => changes.push((B3, Some(format!("{trace_id}-{span_id}-{state}")))),
+                Format::B3Multi => changes.extend([
+                    (B3_TRACE_ID, Some(trace_id.to_string())),
+                    (B3_SPAN_ID, Some(span_id.to_string())),
+                    (B3_SAMPLED, Some(state.to_owned())),
+                    (B3_PARENT_SPAN_ID, None),
+                    (B3_FLAGS, None),
+                ]),
+            }
+        }
+        changes
+    }
+}
+
+fn of_trace_context(variable: &impl Fn(&str) -> Option<String>) -> Option<Caller> {
+    let value = variable(TRACEPARENT)?;
+    let Ok(Traceparent { span, is_sampled }) = value.parse() else {
+        console::warn(format_args!("{TRACEPARENT} is ignored: '{value}' is not a W3C trace context"));
+        return None;
+    };
+    let state = variable(TRACESTATE).filter(|state| {
+        let is_valid = is_trace_state(state);
+        if !is_valid {
+            console::warn(format_args!("{TRACESTATE} is ignored: '{state}' is not a W3C trace state"));
+        }
+        is_valid
+    });
+    Some(Caller { span, is_sampled: Some(is_sampled), state: state.unwrap_or_default(), from: TRACEPARENT })
+}
+
+fn of_b3(variable: &impl Fn(&str) -> Option<String>) -> Option<Caller> {
+    let value = variable(B3)?;
+    let mut fields = value.split('-');
+    let (trace, span) = (fields.next(), fields.next());
+    let (Some(span), is_sampled) = (b3_span(trace, span), fields.next().and_then(b3_decision)) else {
+        console::warn(format_args!("{B3} is ignored: '{value}' is not a B3 context"));
+        return None;
+    };
+    Some(Caller { span, is_sampled, state: String::new(), from: B3 })
+}
+
+fn of_b3_multi(variable: &impl Fn(&str) -> Option<String>) -> Option<Caller> {
+    let (trace, span) = (variable(B3_TRACE_ID)?, variable(B3_SPAN_ID));
+    let Some(span) = b3_span(Some(&trace), span.as_deref()) else {
+        console::warn(format_args!("{B3_TRACE_ID} is ignored: it and {B3_SPAN_ID} are not a B3 context"));
+        return None;
+    };
+    let is_debug = variable(B3_FLAGS).is_some_and(|flags| flags == "1");
+    let is_sampled = if is_debug { Some(true) } else { variable(B3_SAMPLED).as_deref().and_then(b3_decision) };
+    Some(Caller { span, is_sampled, state: String::new(), from: B3_TRACE_ID })
+}
+
+/// A span in B3. A trace id can have 16 digits.
+fn b3_span(trace: Option<&str>, span: Option<&str>) -> Option<SpanContext> {
+    let trace = trace.filter(|trace| [16, 32].contains(&trace.len()))?;
+    Some(SpanContext { trace_id: format!("{trace:0>32}").parse().ok()?, span_id: span?.parse().ok()? })
+}
+
+/// `d` is a trace for debugging. Older programs write `true` and `false`.
+fn b3_decision(state: &str) -> Option<bool> {
+    if is_one_of(state, &["1", "d", "true"]) {
+        return Some(true);
+    }
+    is_one_of(state, &["0", "false"]).then_some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::SpanId;
+
+    use super::*;
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const SPAN: &str = "b7ad6b7169203331";
+
+    fn extract(propagators: &str, variables: &[(&str, &str)]) -> Option<Caller> {
+        let variable =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        Propagators::read(Some(propagators)).0.extract(variable)
+    }
+
+    fn ids(caller: &Caller) -> (String, String) {
+        (caller.span.trace_id.to_string(), caller.span.span_id.to_string())
+    }
+
+    #[test]
+    fn the_default_is_w3c_trace_context_and_baggage() {
+        let default = Propagators(vec![Format::TraceContext, Format::Baggage]);
+        for value in [None, Some(""), Some(" , ")] {
+            assert_eq!(Propagators::read(value), (default.clone(), Vec::new()));
+        }
+        assert_eq!(Propagators::read(Some("jaeger")), (default, vec!["jaeger".to_owned()]));
+        assert_eq!(Propagators::read(Some("none")).0, Propagators(Vec::new()));
+        let both = Propagators(vec![Format::B3, Format::TraceContext]);
+        assert_eq!(Propagators::read(Some("b3, tracecontext,b3,xray")), (both, vec!["xray".to_owned()]));
+    }
+
+    #[test]
+    fn a_caller_has_its_state_and_its_decision() {
+        let parent = format!("00-{TRACE}-{SPAN}-00");
+        let caller = extract("tracecontext", &[("TRACEPARENT", &parent), ("TRACESTATE", "vendor=1")]).unwrap();
+        assert_eq!(
+            (ids(&caller), caller.is_sampled, caller.state.as_str()),
+            ((TRACE.to_owned(), SPAN.to_owned()), Some(false), "vendor=1")
+        );
+        let caller = extract("tracecontext", &[("TRACEPARENT", &parent), ("TRACESTATE", "vendor")]).unwrap();
+        assert_eq!(caller.state, "");
+        for propagators in ["none", "baggage", "b3"] {
+            assert_eq!(extract(propagators, &[("TRACEPARENT", &parent)]), None, "{propagators}");
+        }
+    }
+
+    #[test]
+    fn b3_is_read_in_both_forms() {
+        let single = |value: &str| extract("b3", &[("B3", value)]);
+        let caller = single(&format!("{TRACE}-{SPAN}-1-05e3ac9a4f6e3b90")).unwrap();
+        assert_eq!((ids(&caller), caller.is_sampled), ((TRACE.to_owned(), SPAN.to_owned()), Some(true)));
+        assert_eq!(single(&format!("{TRACE}-{SPAN}-0")).unwrap().is_sampled, Some(false));
+        assert_eq!(single(&format!("{TRACE}-{SPAN}-d")).unwrap().is_sampled, Some(true));
+        let short = single(&format!("{}-{SPAN}", &TRACE[16..])).unwrap();
+        assert_eq!(
+            (short.span.trace_id.to_string(), short.is_sampled),
+            (format!("{}{}", "0".repeat(16), &TRACE[16..]), None)
+        );
+        for malformed in ["0", "nonsense", TRACE, "12-34-1"] {
+            assert_eq!(single(malformed), None, "{malformed}");
+        }
+        let multi = [("X_B3_TRACEID", TRACE), ("X_B3_SPANID", SPAN)];
+        assert_eq!(extract("b3multi", &multi).unwrap().is_sampled, None);
+        let with = |name, value| extract("b3", &[multi[0], multi[1], (name, value)]).unwrap().is_sampled;
+        assert_eq!(
+            [with("X_B3_SAMPLED", "false"), with("X_B3_SAMPLED", "1"), with("X_B3_FLAGS", "1")],
+            [Some(false), Some(true), Some(true)]
+        );
+        assert_eq!(extract("b3multi", &multi[..1]), None);
+    }
+
+    #[test]
+    fn the_last_format_that_names_a_span_counts() {
+        let parent = format!("00-{TRACE}-{SPAN}-01");
+        let b3 = format!("{TRACE}-{}-1", "1".repeat(16));
+        let caller = extract("tracecontext,b3", &[("TRACEPARENT", &parent), ("B3", &b3)]).unwrap();
+        assert_eq!((ids(&caller).1, caller.from), ("1".repeat(16), "B3"));
+        let caller = extract("b3,tracecontext", &[("TRACEPARENT", &parent), ("B3", &b3)]).unwrap();
+        assert_eq!(caller.from, "TRACEPARENT");
+    }
+
+    #[test]
+    fn the_command_gets_our_span_in_each_format() {
+        let span = SpanContext { trace_id: TraceId([0xab; 16]), span_id: SpanId([0xcd; 8]) };
+        let (trace, id) = ("ab".repeat(16), "cd".repeat(8));
+        let inject = |names, is_sampled, caller| Propagators::read(Some(names)).0.inject(span, is_sampled, caller);
+        let parent = |flags| ("TRACEPARENT", Some(format!("00-{trace}-{id}-{flags}")));
+        assert_eq!(inject("tracecontext", true, None), [("TRACESTATE", None), parent("01")]);
+        assert_eq!(inject("tracecontext", false, Some(span.trace_id)), [parent("00")]);
+        assert_eq!(inject("b3", true, None), [("B3", Some(format!("{trace}-{id}-1")))]);
+        let multi = inject("b3multi", false, None);
+        assert!(
+            multi.contains(&("X_B3_SAMPLED", Some("0".to_owned()))) && multi.contains(&("X_B3_FLAGS", None)),
+            "{multi:?}"
+        );
+        assert!(inject("none", true, None).is_empty() && inject("baggage", true, None).is_empty());
+    }
+}
