@@ -11,6 +11,7 @@ use tracer_model::{
 
 use crate::{
     aside,
+    cgroup::{self, ControlGroups},
     kernel::{self, Tid},
     procfs::{Folder, mask, numbers, stat_fields},
 };
@@ -106,6 +107,7 @@ pub(crate) struct Reader {
     may_move: bool,
     /// Whether a session has a terminal. Only its leader can change this: the next exec of the leader renews it.
     terminals: HashMap<Tid, bool>,
+    groups: ControlGroups,
     /// Memory of the last image, used again: paths, the stack, texts.
     folder: Folder,
     bytes: Vec<u8>,
@@ -124,6 +126,7 @@ impl Reader {
             own_namespaces,
             may_move: may_move(),
             terminals: HashMap::new(),
+            groups: ControlGroups::default(),
             folder: Folder::default(),
             bytes: Vec::new(),
             texts: Texts::default(),
@@ -153,7 +156,7 @@ impl Reader {
             is_interactive: self.has_terminal(session_leader, tgid, &mut folder),
             nice: kernel::nice_of(tgid),
             status: is_elsewhere.then(|| texts.add(|texts| folder.append("status", texts)).ok()).flatten(),
-            cgroup: texts.add(|texts| folder.append("cgroup", texts)).unwrap_or_default(),
+            cgroup: texts.add(|texts| self.groups.append(tgid, &mut folder, texts)).unwrap_or_default(),
             namespaces,
             tgid,
             is_refused,
@@ -442,7 +445,7 @@ impl RawImage {
             visibility: if self.is_refused { Visibility::Public } else { Visibility::All },
             user_id,
             real_user_id,
-            cgroup: cgroup(texts.get(self.cgroup)),
+            cgroup: cgroup::path(texts.get(self.cgroup)).map(|path| String::from_utf8_lossy(path).into()),
             // Linux's pids have 22 bits at most.
             vpid: vpid.map_or(self.tgid as u32, |vpid| vpid as u32),
             group_leader_pid: self.group_leader as u32,
@@ -470,12 +473,6 @@ fn inside(path: &[u8], root: &[u8]) -> String {
         _ => path,
     };
     String::from_utf8_lossy(path).into_owned()
-}
-
-/// The path in version 2 of control groups, which has number 0: cgroups(7).
-fn cgroup(file: &[u8]) -> Option<Arc<str>> {
-    let path = file.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
-    Some(String::from_utf8_lossy(path).into())
 }
 
 /// The kernel puts the interpreter's path, and perhaps an argument for it, before the path of a script: execve(2). An
@@ -540,11 +537,5 @@ mod tests {
         assert_eq!(path(b"/srv/rooted/bin/sh", b"/srv/root"), "/srv/rooted/bin/sh");
         assert_eq!(path(b"/srv/root", b"/srv/root"), "/");
         assert_eq!(path(b"/tmp/gone (deleted)", b"/"), "/tmp/gone");
-    }
-
-    #[test]
-    fn control_group_is_that_of_version_2() {
-        assert_eq!(cgroup(b"4:cpu:/a\n0::/b/c\n").as_deref(), Some("/b/c"));
-        assert_eq!(cgroup(b"4:cpu:/a\n"), None);
     }
 }
