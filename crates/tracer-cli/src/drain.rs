@@ -86,8 +86,6 @@ impl Waiting {
             move || {
                 privileges::drop_in_thread();
                 let tracer: Tracer = given.recv()?;
-                // While the command starts.
-                tracer.prepare();
                 let mut reader = Reader::new(input, tracer);
                 reader.read_until(&stop);
                 Ok(reader.finish(ending.recv()?))

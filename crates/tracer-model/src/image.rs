@@ -49,11 +49,6 @@ impl Images {
         Self { attributes, arguments, accounts, root_cgroup: None, root_cgroup_v1: None, root_namespaces: None }
     }
 
-    /// Prepares for the first exec.
-    pub(crate) fn prepare(&self) {
-        self.arguments.prepare();
-    }
-
     /// The user's attributes whose expressions failed.
     pub(crate) fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
         self.attributes.failures()

@@ -155,11 +155,6 @@ impl Tracer {
         }
     }
 
-    /// Prepares for the first event.
-    pub fn prepare(&self) {
-        self.images.prepare();
-    }
-
     /// The next finished span. The root span is the last one.
     pub fn poll_span(&mut self) -> Option<Span> {
         self.emitter.poll()

@@ -1,6 +1,6 @@
 //! The image of a program: read at its exec stop, decoded later.
 
-use std::{fs, sync::Arc};
+use std::{borrow::Cow, ffi::CStr, fs, io, mem, sync::Arc};
 
 use hashbrown::HashMap;
 use libc::c_int;
@@ -11,6 +11,7 @@ use tracer_model::{
 
 use crate::{
     aside,
+    cgroup::{self, ControlGroups},
     kernel::{self, Tid},
     procfs::{Folder, mask, numbers, stat_fields},
 };
@@ -30,17 +31,19 @@ const PATH_BYTES: usize = 4096;
 /// What was read at an exec stop.
 #[derive(Debug, Default)]
 pub(crate) struct RawImage {
+    /// The short texts of the image. One piece of memory is less work for the tracer than one for each text.
+    texts: Texts,
     stack: RawStack,
-    executable: Option<Vec<u8>>,
-    directory: Option<Vec<u8>>,
-    root: Vec<u8>,
+    executable: Option<Part>,
+    directory: Option<Part>,
+    root: Part,
     group_leader: Tid,
     session_leader: Tid,
     is_interactive: bool,
     nice: c_int,
     /// Only if the ids on the stack are those of another namespace.
-    status: Option<Vec<u8>>,
-    cgroup: Vec<u8>,
+    status: Option<Part>,
+    cgroup: Part,
     namespaces: Namespaces,
     tgid: Tid,
     /// The kernel refused something because the user has changed.
@@ -50,7 +53,7 @@ pub(crate) struct RawImage {
 /// What the kernel put on the stack of a new program.
 #[derive(Debug, Default)]
 struct RawStack {
-    file: Vec<u8>,
+    file: Part,
     /// `file` is the name that the kernel keeps, because it does not show the path.
     has_no_path: bool,
     arguments: Vec<u8>,
@@ -58,11 +61,41 @@ struct RawStack {
     argument_count: u64,
     environment: Option<Vec<u8>>,
     environment_size: u64,
-    context: Option<Vec<u8>>,
+    context: Option<Part>,
     /// The variables that decide whether the program needs ptrace itself.
-    variables: Vec<u8>,
+    variables: Part,
     /// Real and effective user id, real and effective group id.
     ids: [u32; 4],
+}
+
+/// Texts, one after the other.
+#[derive(Debug, Default)]
+struct Texts(Vec<u8>);
+
+/// The place of a text in [`Texts`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    start: usize,
+    end: usize,
+}
+
+impl Texts {
+    /// Adds what `append` appends.
+    fn add(&mut self, append: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<Part> {
+        let start = self.0.len();
+        append(&mut self.0)?;
+        Ok(Part { start, end: self.0.len() })
+    }
+
+    fn add_bytes(&mut self, bytes: &[u8]) -> Part {
+        let start = self.0.len();
+        self.0.extend_from_slice(bytes);
+        Part { start, end: self.0.len() }
+    }
+
+    fn get(&self, Part { start, end }: Part) -> &[u8] {
+        self.0.get(start..end).unwrap_or_default()
+    }
 }
 
 /// Reads images for one tracer.
@@ -74,8 +107,11 @@ pub(crate) struct Reader {
     may_move: bool,
     /// Whether a session has a terminal. Only its leader can change this: the next exec of the leader renews it.
     terminals: HashMap<Tid, bool>,
-    /// Memory of the last stack, used again.
+    groups: ControlGroups,
+    /// Memory of the last image, used again: paths, the stack, texts.
+    folder: Folder,
     bytes: Vec<u8>,
+    texts: Texts,
 }
 
 /// Sessions that are remembered.
@@ -84,44 +120,59 @@ const SESSIONS: usize = 1024;
 impl Reader {
     pub(crate) fn new(with_environment: bool) -> Self {
         // Linux's pids have 22 bits at most.
-        let own_namespaces = Folder::of(std::process::id() as Tid).all_namespaces();
-        Self { with_environment, own_namespaces, may_move: may_move(), terminals: HashMap::new(), bytes: Vec::new() }
+        let own_namespaces = Folder::of(std::process::id() as Tid).all_namespaces(&mut Vec::new());
+        Self {
+            with_environment,
+            own_namespaces,
+            may_move: may_move(),
+            terminals: HashMap::new(),
+            groups: ControlGroups::default(),
+            folder: Folder::default(),
+            bytes: Vec::new(),
+            texts: Texts::default(),
+        }
     }
 
     /// Reads the image of a process at its exec stop.
     pub(crate) fn read(&mut self, tgid: Tid) -> RawImage {
-        let mut folder = Folder::of(tgid);
-        let stack = self.stack(tgid, &mut folder);
-        let executable = folder.link("exe");
-        let is_refused = executable.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
-        let namespaces = if is_refused { Namespaces::default() } else { self.namespaces(&mut folder) };
+        let (mut folder, mut texts) = (mem::take(&mut self.folder), mem::take(&mut self.texts));
+        folder.enter(tgid);
+        texts.0.clear();
+        let stack = self.stack(tgid, &mut folder, &mut texts);
+        let executable = texts.add(|texts| folder.link("exe", texts));
+        let is_refused = executable.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        let namespaces = if is_refused { Namespaces::default() } else { self.namespaces(&mut folder, &mut texts) };
         let own = self.own_namespaces;
         let is_elsewhere = namespaces.user != own.user || namespaces.pid != own.pid;
+        let needs_root = self.may_move || is_elsewhere;
         let session_leader = kernel::session_of(tgid);
-        RawImage {
+        let image = RawImage {
             stack,
             executable: executable.ok(),
-            directory: folder.link("cwd").ok(),
-            root: if self.may_move || is_elsewhere { folder.link("root").unwrap_or_default() } else { Vec::new() },
+            directory: texts.add(|texts| folder.link("cwd", texts)).ok(),
+            root: needs_root.then(|| texts.add(|texts| folder.link("root", texts)).ok()).flatten().unwrap_or_default(),
             group_leader: kernel::group_of(tgid),
             session_leader,
             is_interactive: self.has_terminal(session_leader, tgid, &mut folder),
             nice: kernel::nice_of(tgid),
-            status: is_elsewhere.then(|| folder.read("status").ok()).flatten(),
-            cgroup: folder.read("cgroup").unwrap_or_default(),
+            status: is_elsewhere.then(|| texts.add(|texts| folder.append("status", texts)).ok()).flatten(),
+            cgroup: texts.add(|texts| self.groups.append(tgid, &mut folder, texts)).unwrap_or_default(),
             namespaces,
             tgid,
             is_refused,
-        }
+            texts: Texts(texts.0.as_slice().to_vec()),
+        };
+        (self.folder, self.texts) = (folder, texts);
+        image
     }
 
     /// Without capabilities in our user namespace, a process enters other namespaces only with another user namespace.
-    fn namespaces(&self, folder: &mut Folder) -> Namespaces {
+    fn namespaces(&self, folder: &mut Folder, texts: &mut Texts) -> Namespaces {
         let own = self.own_namespaces;
-        if !self.may_move && own.user != 0 && folder.namespace("ns/user") == own.user {
+        if !self.may_move && own.user != 0 && folder.namespace("ns/user", &mut texts.0) == own.user {
             own
         } else {
-            folder.all_namespaces()
+            folder.all_namespaces(&mut texts.0)
         }
     }
 
@@ -141,13 +192,13 @@ impl Reader {
         has_terminal
     }
 
-    fn stack(&mut self, tgid: Tid, folder: &mut Folder) -> RawStack {
+    fn stack(&mut self, tgid: Tid, folder: &mut Folder, texts: &mut Texts) -> RawStack {
         self.bytes.clear();
-        self.read_stack(tgid).unwrap_or_else(|| {
+        self.read_stack(tgid, texts).unwrap_or_else(|| {
             // Not even word by word: the file is unreadable, or this kernel does not say where the stack is.
             let arguments = folder.read("cmdline").unwrap_or_default();
             RawStack {
-                file: name(folder, &arguments),
+                file: texts.add_bytes(&name(folder, &arguments)),
                 has_no_path: true,
                 arguments_size: arguments.len() as u64,
                 argument_count: arguments.iter().filter(|byte| **byte == 0).count() as u64,
@@ -160,11 +211,10 @@ impl Reader {
 
     /// Reads the stack as create_elf_tables (Linux, fs/binfmt_elf.c) writes it: argc, argv, envp, the auxiliary vector. Above
     /// that are the arguments, the environment and the name of the file, one directly after the other.
-    fn read_stack(&mut self, tid: Tid) -> Option<RawStack> {
+    fn read_stack(&mut self, tid: Tid, texts: &mut Texts) -> Option<RawStack> {
         let (start, word) = kernel::stack_pointer(tid).ok()?;
-        let mut window = Window { tid, start, word, bytes: std::mem::take(&mut self.bytes), is_peeked: false };
-        window.extend(FIRST_LOOK)?;
-        let stack = window.parse(self.with_environment);
+        let mut window = Window { tid, start, word, bytes: mem::take(&mut self.bytes), is_peeked: false };
+        let stack = window.extend(FIRST_LOOK).and_then(|()| window.parse(self.with_environment, texts));
         self.bytes = window.bytes;
         stack
     }
@@ -211,11 +261,11 @@ impl Window {
     }
 
     /// The bytes from one address up to another, no more than `limit`.
-    fn between(&self, from: u64, to: u64, limit: usize) -> Vec<u8> {
+    fn between(&self, from: u64, to: u64, limit: usize) -> Cow<'_, [u8]> {
         let size = (to.saturating_sub(from) as usize).min(limit);
         let offset = from.wrapping_sub(self.start) as usize;
         if let Some(bytes) = self.bytes.get(offset..offset.saturating_add(size)) {
-            return bytes.to_vec();
+            return Cow::Borrowed(bytes);
         }
         let mut bytes = Vec::new();
         let _ = if self.is_peeked {
@@ -223,22 +273,21 @@ impl Window {
         } else {
             kernel::read_memory(self.tid, from, size, &mut bytes).ok()
         };
-        bytes
+        Cow::Owned(bytes)
     }
 
     /// A path.
-    fn string(&self, from: u64) -> Vec<u8> {
+    fn string(&self, from: u64) -> Cow<'_, [u8]> {
         let offset = from.wrapping_sub(self.start) as usize;
-        let here = self.bytes.get(offset..).and_then(|rest| rest.split(|byte| *byte == 0).next());
-        let is_whole = |string: &&[u8]| offset + string.len() < self.bytes.len();
-        here.filter(is_whole).map(<[u8]>::to_vec).unwrap_or_else(|| {
-            let mut name = self.between(from, from + PATH_BYTES as u64, PATH_BYTES);
+        let here = self.bytes.get(offset..).and_then(|rest| CStr::from_bytes_until_nul(rest).ok());
+        here.map(|string| Cow::Borrowed(string.to_bytes())).unwrap_or_else(|| {
+            let mut name = self.between(from, from + PATH_BYTES as u64, PATH_BYTES).into_owned();
             name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
-            name
+            Cow::Owned(name)
         })
     }
 
-    fn parse(&mut self, with_environment: bool) -> Option<RawStack> {
+    fn parse(&mut self, with_environment: bool, texts: &mut Texts) -> Option<RawStack> {
         let argument_count = self.pointer(0)?;
         let count = usize::try_from(argument_count).ok()?;
         let arguments = self.pointer(1)?;
@@ -267,31 +316,21 @@ impl Window {
         let end = if environment == 0 { file } else { environment };
         let start = if arguments == 0 { end } else { arguments };
         let environment = if environment == 0 { file } else { environment };
-        let name = self.string(file);
-        let (environment_size, limit) = (file.saturating_sub(environment), TEXT_LIMIT);
-        let text = self.between(environment, file, limit);
+        let text = self.between(environment, file, TEXT_LIMIT);
+        let (variables, context) = wanted(&text, texts);
         Some(RawStack {
-            file: name,
+            file: texts.add_bytes(&self.string(file)),
             has_no_path: false,
-            arguments: self.between(start, end, TEXT_LIMIT),
+            arguments: self.between(start, end, TEXT_LIMIT).into_owned(),
             arguments_size: end.saturating_sub(start),
             argument_count,
-            variables: variables(&text),
-            context: if with_environment { None } else { context(&text) },
-            environment: with_environment.then_some(text),
-            environment_size,
+            context: context.filter(|_| !with_environment),
+            variables,
+            environment: with_environment.then(|| text.into_owned()),
+            environment_size: file.saturating_sub(environment),
             ids,
         })
     }
-}
-
-/// The variables of [`aside::VARIABLES`], each with a NUL byte behind it.
-fn variables(environment: &[u8]) -> Vec<u8> {
-    let is_one = |variable: &&[u8]| {
-        let name = variable.split(|byte| *byte == b'=').next().unwrap_or_default();
-        aside::VARIABLES.iter().any(|wanted| wanted.as_bytes() == name)
-    };
-    environment.split(|byte| *byte == 0).filter(is_one).flat_map(|variable| [variable, b"\0"].concat()).collect()
 }
 
 /// The name that the kernel keeps of a program: proc_pid_comm(5). It has 15 bytes at most, so the arguments may have more of it.
@@ -304,11 +343,36 @@ fn name(folder: &mut Folder, arguments: &[u8]) -> Vec<u8> {
     if kept.len() == KEPT && first.starts_with(&kept) { first.to_vec() } else { kept }
 }
 
-/// The variable that names a span, and its name.
-fn context(environment: &[u8]) -> Option<Vec<u8>> {
-    let is_it =
-        |variable: &&[u8]| variable.strip_prefix(TRACEPARENT.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
-    environment.split(|byte| *byte == 0).find(is_it).map(<[u8]>::to_vec)
+/// Looks at each variable of an environment once. Adds those of [`aside::VARIABLES`], each with a NUL byte behind it, and the
+/// variable that names a span.
+fn wanted(environment: &[u8], texts: &mut Texts) -> (Part, Option<Part>) {
+    let is = |variable: &[u8], name: &str| {
+        variable.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='))
+    };
+    let mut context = None;
+    let start = texts.0.len();
+    for variable in strings(environment) {
+        if aside::VARIABLES.iter().any(|name| is(variable, name)) {
+            texts.0.extend_from_slice(variable);
+            texts.0.push(0);
+        } else if context.is_none() && is(variable, TRACEPARENT) {
+            context = Some(variable);
+        }
+    }
+    let variables = Part { start, end: texts.0.len() };
+    (variables, context.map(|variable| texts.add_bytes(variable)))
+}
+
+/// Strings, each with a NUL byte behind it. The last one may be cut off.
+fn strings(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        // This search is faster than one byte by byte.
+        let string = CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes);
+        let rest = bytes.get(string.len() + 1..).unwrap_or_default();
+        let is_end = bytes.is_empty();
+        bytes = rest;
+        (!is_end).then_some(string)
+    })
 }
 
 /// From `/proc/PID/status`: real and effective user id, real and effective group id.
@@ -328,25 +392,21 @@ impl RawImage {
 
     /// The variables that decide whether the program needs ptrace itself.
     pub(crate) fn variables(&self) -> &[u8] {
-        &self.stack.variables
+        self.texts.get(self.stack.variables)
     }
 
     /// The name of the program, for a message.
     pub(crate) fn program(&self) -> String {
-        let image = Image {
-            file: lossy(self.stack.file.clone()),
-            executable: self.executable.clone().map(|path| inside(path, &self.root)),
-            ..Image::default()
-        };
+        let image =
+            Image { file: self.text(self.stack.file), executable: self.path(self.executable), ..Image::default() };
         image.name().to_owned()
     }
 
     /// Bytes of memory.
     pub(crate) fn size(&self) -> usize {
-        let RawStack { file, arguments, variables, environment, context, .. } = &self.stack;
-        let always = [file, arguments, variables, &self.root, &self.cgroup].into_iter();
-        let others = [environment, context, &self.executable, &self.directory, &self.status].into_iter().flatten();
-        size_of::<Self>() + always.chain(others).map(Vec::capacity).sum::<usize>()
+        let RawStack { arguments, environment, .. } = &self.stack;
+        let texts = [&self.texts.0, arguments].into_iter().chain(environment);
+        size_of::<Self>() + texts.map(Vec::capacity).sum::<usize>()
     }
 
     /// The captured arguments.
@@ -354,40 +414,52 @@ impl RawImage {
         &self.stack.arguments
     }
 
+    fn text(&self, part: Part) -> String {
+        String::from_utf8_lossy(self.texts.get(part)).into_owned()
+    }
+
+    /// As the process itself sees it.
+    fn path(&self, part: Option<Part>) -> Option<String> {
+        part.map(|part| inside(self.texts.get(part), self.texts.get(self.root)))
+    }
+
     /// The image, its environment if that is needed, and the span that the environment names.
-    pub(crate) fn decode(self) -> (Arc<Image>, Option<Strings>, Option<SpanContext>) {
-        let Self { stack, status, namespaces, .. } = self;
-        let RawStack { arguments, arguments_size, environment_size, .. } = stack;
-        let is_script = !stack.has_no_path && is_script(&stack.file, &arguments);
-        let environment = stack.environment.map(|bytes| Strings { bytes, size: environment_size });
-        let context = stack.context.map(|bytes| Strings { size: bytes.len() as u64, bytes });
+    pub(crate) fn decode(mut self) -> (Arc<Image>, Option<Strings>, Option<SpanContext>) {
+        let arguments = mem::take(&mut self.stack.arguments);
+        let environment = mem::take(&mut self.stack.environment);
+        let environment = environment.map(|bytes| Strings { bytes, size: self.stack.environment_size });
+        let (stack, texts) = (&self.stack, &self.texts);
+        let is_script = !stack.has_no_path && is_script(texts.get(stack.file), &arguments);
+        let context = stack.context.map(|part| texts.get(part).to_vec());
+        let context = context.map(|bytes| Strings { size: bytes.len() as u64, bytes });
         let context = environment.as_ref().or(context.as_ref()).and_then(SpanContext::of_environment);
-        let [real_user_id, user_id, real_group_id, group_id] = status.as_deref().map_or(stack.ids, ids);
-        let vpid = status.as_deref().and_then(|status| numbers(status, "NSpid").last());
-        let inside = |path: Option<Vec<u8>>| path.map(|path| inside(path, &self.root));
+        let status = self.status.map(|part| texts.get(part));
+        let [real_user_id, user_id, real_group_id, group_id] = status.map_or(stack.ids, ids);
+        let vpid = status.and_then(|status| numbers(status, "NSpid").last());
+        let groups = texts.get(self.cgroup);
         let image = Image {
-            file: lossy(stack.file),
-            executable: inside(self.executable),
-            directory: inside(self.directory),
-            arguments: Strings { bytes: arguments, size: arguments_size },
+            file: self.text(stack.file),
+            executable: self.path(self.executable),
+            directory: self.path(self.directory),
+            arguments: Strings { bytes: arguments, size: stack.arguments_size },
             argument_count: stack.argument_count.try_into().unwrap_or(u32::MAX),
             visibility: if self.is_refused { Visibility::Public } else { Visibility::All },
             user_id,
             real_user_id,
-            cgroup: cgroup(&self.cgroup, |number, _| number == b"0"),
-            cgroup_v1: cgroup(&self.cgroup, |number, controllers| number != b"0" && controllers == b"memory"),
+            cgroup: cgroup::unified(groups).map(|line| String::from_utf8_lossy(line).into()),
+            cgroup_v1: cgroup::memory_v1(groups).map(|line| String::from_utf8_lossy(line).into()),
             // Linux's pids have 22 bits at most.
             vpid: vpid.map_or(self.tgid as u32, |vpid| vpid as u32),
             group_leader_pid: self.group_leader as u32,
             session_leader_pid: self.session_leader as u32,
             is_interactive: self.is_interactive,
             is_script,
-            has_other_root: self.root.len() > 1,
+            has_other_root: texts.get(self.root).len() > 1,
             group_id,
             real_group_id,
             // Between -20 and 19: sched(7).
             nice: self.nice as i8,
-            namespaces,
+            namespaces: self.namespaces,
             ..Image::default()
         };
         (Arc::new(image), environment, context)
@@ -395,8 +467,8 @@ impl RawImage {
 }
 
 /// A path below the root folder of the process, as the process itself sees it.
-fn inside(path: Vec<u8>, root: &[u8]) -> String {
-    let path = path.strip_suffix(b" (deleted)").unwrap_or(&path);
+fn inside(path: &[u8], root: &[u8]) -> String {
+    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
     let below = if root.len() > 1 { path.strip_prefix(root) } else { None };
     let path = match below {
         Some([]) => b"/",
@@ -404,15 +476,6 @@ fn inside(path: Vec<u8>, root: &[u8]) -> String {
         _ => path,
     };
     String::from_utf8_lossy(path).into_owned()
-}
-
-/// The first line whose hierarchy has such a number and such controllers: cgroups(7).
-fn cgroup(file: &[u8], is_wanted: impl Fn(&[u8], &[u8]) -> bool) -> Option<Arc<str>> {
-    let line = file.split(|byte| *byte == b'\n').find(|line| {
-        let mut fields = line.splitn(3, |byte| *byte == b':');
-        matches!((fields.next(), fields.next()), (Some(number), Some(controllers)) if is_wanted(number, controllers))
-    })?;
-    Some(String::from_utf8_lossy(line).into())
 }
 
 /// The kernel puts the interpreter's path, and perhaps an argument for it, before the path of a script: execve(2). An
@@ -429,11 +492,6 @@ fn may_move() -> bool {
     // Of linux/capability.h: CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_SYS_ADMIN.
     const ANY: u64 = 1 << 18 | 1 << 19 | 1 << 21;
     fs::read("/proc/thread-self/status").map_or(true, |status| mask(&status, "CapPrm") & ANY != 0)
-}
-
-/// Without a copy if it is UTF-8.
-fn lossy(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 #[cfg(test)]
@@ -457,22 +515,30 @@ mod tests {
     }
 
     #[test]
+    fn wanted_variables_are_found_by_their_whole_names() {
+        let find = |environment: &[u8]| {
+            let mut texts = Texts::default();
+            let (variables, context) = wanted(environment, &mut texts);
+            let text = |part| String::from_utf8(texts.get(part).to_vec()).unwrap();
+            (text(variables), context.map(text))
+        };
+        let environment = b"A=b\0LD_PRELOADED=x\0TRACEPARENT=00-1\0LD_PRELOAD=/l.so\0TRACEPARENT=00-2\0LSAN_OPTIONS=\0";
+        assert_eq!(
+            find(environment),
+            ("LD_PRELOAD=/l.so\0LSAN_OPTIONS=\0".to_owned(), Some("TRACEPARENT=00-1".to_owned()))
+        );
+        assert_eq!(find(b"A=b\0TRACEPARENT=cut"), (String::new(), Some("TRACEPARENT=cut".to_owned())));
+        assert_eq!(find(b"TRACEPARENT\0\0"), (String::new(), None));
+        assert_eq!(find(b""), (String::new(), None));
+    }
+
+    #[test]
     fn path_is_relative_to_the_root_of_the_process() {
-        let path = |path: &[u8], root: &[u8]| inside(path.to_vec(), root);
+        let path = inside;
         assert_eq!(path(b"/usr/bin/dash", b"/"), "/usr/bin/dash");
         assert_eq!(path(b"/srv/root/bin/sh", b"/srv/root"), "/bin/sh");
         assert_eq!(path(b"/srv/rooted/bin/sh", b"/srv/root"), "/srv/rooted/bin/sh");
         assert_eq!(path(b"/srv/root", b"/srv/root"), "/");
         assert_eq!(path(b"/tmp/gone (deleted)", b"/"), "/tmp/gone");
-    }
-
-    #[test]
-    fn control_group_is_that_of_version_2() {
-        let [unified, memory] =
-            [|number: &[u8], _: &[u8]| number == b"0", |_: &[u8], controllers: &[u8]| controllers == b"memory"];
-        let file = b"5:memory:/a:b\n4:cpu:/a\n0::/b/c\n";
-        assert_eq!(cgroup(file, unified).as_deref(), Some("0::/b/c"));
-        assert_eq!(cgroup(file, memory).as_deref(), Some("5:memory:/a:b"));
-        assert_eq!(cgroup(b"4:cpu:/a\n", unified), None);
     }
 }

@@ -1,6 +1,9 @@
-//! ptrace(2), wait4(2) and process_vm_readv(2), by thread ids. nix knows no real-time signals and no usage.
+//! ptrace(2), wait4(2), process_vm_readv(2) and pidfd_open(2), by thread ids. nix knows no real-time signals and no usage.
 
-use std::{io, mem};
+use std::{
+    io, mem,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+};
 
 use libc::{c_int, c_void, pid_t, rusage};
 use nix::errno::Errno;
@@ -161,6 +164,38 @@ pub(crate) fn session_of(tgid: Tid) -> Tid {
 pub(crate) fn nice_of(tgid: Tid) -> c_int {
     // SAFETY: no memory is involved.
     unsafe { libc::getpriority(libc::PRIO_PROCESS, tgid.cast_unsigned()) }
+}
+
+/// Readable when the process has ended.
+pub(crate) fn pidfd_open(tgid: Tid) -> Result<OwnedFd, Errno> {
+    // SAFETY: no memory is involved.
+    let descriptor = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, tgid, 0) })?;
+    // SAFETY: the kernel has just opened it for us. Descriptors are small numbers.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor as c_int) })
+}
+
+/// The number of a process's control group of version 2.
+///
+/// # Errors
+///
+/// `ESRCH` if there is no such process. Others if the kernel does not say the number: it does so since Linux 6.13.
+pub(crate) fn control_group(tgid: Tid) -> Result<u64, Errno> {
+    /// `struct pidfd_info` of linux/pidfd.h, in its first version.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        control_group: u64,
+        rest: [u32; 12],
+    }
+    /// `_IOWR(0xff, 11, struct pidfd_info)`
+    const PIDFD_GET_INFO: libc::Ioctl = 0xc040_ff0b_u32 as libc::Ioctl;
+    const HAS_CONTROL_GROUP: u64 = 1 << 2;
+    let process = pidfd_open(tgid)?;
+    let mut info = Info { mask: HAS_CONTROL_GROUP, ..Info::default() };
+    // SAFETY: info outlives the call, and the request names its size.
+    Errno::result(unsafe { libc::ioctl(process.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) })?;
+    if info.mask & HAS_CONTROL_GROUP == 0 { Err(Errno::ENODATA) } else { Ok(info.control_group) }
 }
 
 /// Where a stopped tracee's memory is read.

@@ -9,6 +9,7 @@
 
 mod arch;
 pub mod aside;
+mod cgroup;
 pub mod clock;
 pub mod exe;
 mod gate;

@@ -1,38 +1,49 @@
-//! What `/proc` says about a stopped tracee: one system call more or less is one more or less for each exec.
+//! What `/proc` says about a stopped tracee. Each system call here is made for each exec, or for each exit of a process with
+//! children.
 
 use std::{
     fmt::Write as _,
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
-    os::unix::ffi::OsStringExt,
 };
 
+use nix::errno::Errno;
 use tracer_model::event::Namespaces;
 
 use crate::kernel::Tid;
 
 /// Makes the paths of one process, one after the other, in the same memory.
+#[derive(Default)]
 pub(crate) struct Folder {
     path: String,
     length: usize,
 }
 
+/// The longest target of a link in `/proc`: the kernel writes it into one page.
+const LINK_BYTES: usize = 4096;
+
 impl Folder {
     pub(crate) fn of(tgid: Tid) -> Self {
-        let mut path = String::with_capacity(64);
-        // Writing to a string does not fail.
-        let _ = write!(path, "/proc/{tgid}/");
-        let length = path.len();
-        Self { path, length }
+        let mut folder = Self::default();
+        folder.enter(tgid);
+        folder
     }
 
     /// The folder of one of its threads.
     pub(crate) fn of_thread(tgid: Tid, tid: Tid) -> Self {
-        let mut path = String::with_capacity(64);
+        let mut folder = Self::of(tgid);
+        // Writing to a string does not fail.
+        let _ = write!(folder.path, "task/{tid}/");
+        folder.length = folder.path.len();
+        folder
+    }
+
+    /// Goes on with another process.
+    pub(crate) fn enter(&mut self, tgid: Tid) {
+        self.path.clear();
         // As above.
-        let _ = write!(path, "/proc/{tgid}/task/{tid}/");
-        let length = path.len();
-        Self { path, length }
+        let _ = write!(self.path, "/proc/{tgid}/");
+        self.length = self.path.len();
     }
 
     fn join(&mut self, name: &str) -> &str {
@@ -41,42 +52,58 @@ impl Folder {
         &self.path
     }
 
-    /// The target of a link.
-    pub(crate) fn link(&mut self, name: &str) -> io::Result<Vec<u8>> {
-        Ok(fs::read_link(self.join(name))?.into_os_string().into_vec())
+    /// Appends the target of a link.
+    pub(crate) fn link(&mut self, name: &str, target: &mut Vec<u8>) -> io::Result<()> {
+        self.join(name);
+        self.path.push('\0');
+        target.reserve(LINK_BYTES);
+        let room = target.spare_capacity_mut();
+        // SAFETY: the path ends with a NUL byte, and the kernel writes into the room only.
+        let size = unsafe { libc::readlink(self.path.as_ptr().cast(), room.as_mut_ptr().cast(), room.len()) };
+        let size = Errno::result(size)? as usize;
+        // SAFETY: the kernel has written that many bytes.
+        unsafe { target.set_len(target.len() + size) };
+        Ok(())
     }
 
     /// The content of a file.
     pub(crate) fn read(&mut self, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.append(name, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Appends the content of a file.
+    pub(crate) fn append(&mut self, name: &str, bytes: &mut Vec<u8>) -> io::Result<()> {
         let mut file = File::open(self.join(name))?;
         let mut buffer = [0; 4096];
-        let mut bytes = Vec::new();
         loop {
             let size = file.read(&mut buffer)?;
             bytes.extend_from_slice(&buffer[..size]);
             // These files come at once, unless they are larger.
             if size < buffer.len() {
-                return Ok(bytes);
+                return Ok(());
             }
         }
     }
 
-    /// The namespace of that kind; 0 if it is unknown.
-    pub(crate) fn namespace(&mut self, name: &str) -> u32 {
+    /// The namespace of that kind; 0 if it is unknown. `memory` is left as it was.
+    pub(crate) fn namespace(&mut self, name: &str, memory: &mut Vec<u8>) -> u32 {
+        let before = memory.len();
         // For example `user:[4026531837]`. The target itself is not looked at: that is less work.
-        let number = |link: Vec<u8>| {
-            let text = str::from_utf8(&link).ok()?;
-            text.split_once('[')?.1.strip_suffix(']')?.parse().ok()
-        };
-        self.link(name).ok().and_then(number).unwrap_or_default()
+        let number = |link: &[u8]| str::from_utf8(link).ok()?.split_once('[')?.1.strip_suffix(']')?.parse().ok();
+        let namespace = self.link(name, memory).ok().and_then(|()| number(&memory[before..]));
+        memory.truncate(before);
+        namespace.unwrap_or_default()
     }
 
-    pub(crate) fn all_namespaces(&mut self) -> Namespaces {
+    /// Likewise all of them.
+    pub(crate) fn all_namespaces(&mut self, memory: &mut Vec<u8>) -> Namespaces {
         Namespaces {
-            mount: self.namespace("ns/mnt"),
-            pid: self.namespace("ns/pid"),
-            network: self.namespace("ns/net"),
-            user: self.namespace("ns/user"),
+            mount: self.namespace("ns/mnt", memory),
+            pid: self.namespace("ns/pid", memory),
+            network: self.namespace("ns/net", memory),
+            user: self.namespace("ns/user", memory),
         }
     }
 }

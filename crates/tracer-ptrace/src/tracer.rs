@@ -213,18 +213,21 @@ impl Tracer {
             None if is_adopted => false,
             None => may_be_thread && kernel::has_thread(tgid, tid),
         };
+        process.has_forked |= !is_thread;
+        // The creator goes on as early as possible.
+        self.go_on(creator, 0);
         if known.is_some() || is_adopted {
-            process.has_forked |= !is_thread;
+            // It is in the tree.
         } else if is_thread {
-            process.threads += 1;
+            if let Some(process) = self.tree.processes.get_mut(&tgid) {
+                process.threads += 1;
+            }
             self.tree.threads.insert(tid, Thread { tgid, stops_at_exit, repeated: None });
         } else {
-            process.has_forked = true;
             let child = identity(tid, time);
             self.shared.note(Note::Fork { process: child, parent, is_root: false });
             self.add(tid, Process::new(child, parent), stops_at_exit);
         }
-        self.go_on(creator, 0);
         match self.tree.early.remove(&tid) {
             Some(Early::Stopped(signal)) => self.stop(tid, signal),
             Some(Early::Dead(status, usage)) => self.death(tid, status, &usage),
@@ -233,7 +236,9 @@ impl Tracer {
     }
 
     fn exec(&mut self, tgid: Tid, total: &Usage, reader: &mut Reader) {
-        let former = kernel::event_message(tgid).map_or(tgid, |tid| tid as Tid);
+        let has_threads = self.tree.processes.get(&tgid).is_some_and(|process| process.threads > 0);
+        // Only a process with threads is asked which of them it was.
+        let former = if has_threads { kernel::event_message(tgid).map_or(tgid, |tid| tid as Tid) } else { tgid };
         if former != tgid {
             // The thread that has called exec is the process now. Its options come with it.
             let thread = self.tree.threads.remove(&former);

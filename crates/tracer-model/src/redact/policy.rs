@@ -31,13 +31,6 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Prepares for the first arguments.
-    pub fn prepare(&self) {
-        if let Some(redactor) = &self.redactor {
-            redactor.prepare();
-        }
-    }
-
     /// The exported arguments, if they differ from these, and whether these had secrets.
     pub(crate) fn apply(&self, arguments: &Strings) -> (Option<Strings>, bool) {
         let limited = match self.extent {

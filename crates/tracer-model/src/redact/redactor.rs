@@ -1,6 +1,12 @@
 //! The search for secrets in an argument vector, and a quick first look.
 
-use std::{borrow::Cow, sync::OnceLock};
+use std::{
+    borrow::Cow,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -25,24 +31,30 @@ use crate::event::Strings;
 pub struct Redactor {
     names: Names,
     first_look: OnceLock<Option<Regex>>,
+    /// Bytes of arguments that were searched without the first look.
+    searched: AtomicUsize,
 }
+
+/// So many bytes of arguments are searched without the first look. To compile it takes about as long, and a short run is over
+/// before it needs one.
+const WITHOUT_FIRST_LOOK: usize = 32 * 1024;
 
 impl Redactor {
     /// A redactor with patterns for names that a user adds and removes. A removed name is not a secret, even if it was added.
     #[must_use]
     pub fn new(added: Vec<Pattern>, removed: Vec<Pattern>) -> Self {
-        Self { names: Names { added, removed }, first_look: OnceLock::new() }
+        Self { names: Names { added, removed }, ..Self::default() }
     }
 
-    /// Compiles the first look. This takes about a millisecond, which the first call would take otherwise.
+    /// Compiles the first look now.
     pub fn prepare(&self) {
-        self.first_look();
+        self.first_look.get_or_init(|| first_look(&self.names));
     }
 
     /// The arguments without secrets. `None` if they have no secrets.
     #[must_use]
     pub fn redact(&self, arguments: &Strings) -> Option<Strings> {
-        let may_have_secrets = self.first_look().is_none_or(|look| look.is_match(&arguments.bytes));
+        let may_have_secrets = self.first_look(arguments).is_none_or(|look| look.is_match(&arguments.bytes));
         may_have_secrets.then(|| self.redact_without_first_look(arguments))?
     }
 
@@ -74,8 +86,15 @@ impl Redactor {
         Some(redacted)
     }
 
-    fn first_look(&self) -> Option<&Regex> {
-        self.first_look.get_or_init(|| first_look(&self.names)).as_ref()
+    fn first_look(&self, arguments: &Strings) -> Option<&Regex> {
+        if self.first_look.get().is_none() {
+            let size = arguments.bytes.len();
+            if self.searched.fetch_add(size, Ordering::Relaxed).saturating_add(size) <= WITHOUT_FIRST_LOOK {
+                return None;
+            }
+            self.prepare();
+        }
+        self.first_look.get()?.as_ref()
     }
 }
 
@@ -114,4 +133,33 @@ fn first_look(names: &Names) -> Option<Regex> {
     all.extend(url::hosts_with_secrets().map(escaped));
     all.extend(names.added.iter().map(|pattern| format!("(?i:{})", escaped(pattern.literal()))));
     RegexBuilder::new(&all.join("|")).unicode(false).build().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_look_comes_after_many_arguments_and_changes_nothing() {
+        let redactor = Redactor::default();
+        let secret: Strings = ["x", "--password=s3cret"].iter().collect();
+        let plain: Strings = ["x", "--verbose"].iter().collect();
+        let redacted = redactor.redact_without_first_look(&secret);
+        assert!(redacted.is_some());
+        let mut before = 0;
+        while redactor.first_look.get().is_none() {
+            assert_eq!((redactor.redact(&secret), redactor.redact(&plain)), (redacted.clone(), None));
+            before += secret.bytes.len() + plain.bytes.len();
+        }
+        assert!(before > WITHOUT_FIRST_LOOK, "{before}");
+        assert_eq!((redactor.redact(&secret), redactor.redact(&plain)), (redacted, None));
+    }
+
+    #[test]
+    fn the_first_look_comes_at_once_with_long_arguments() {
+        let redactor = Redactor::default();
+        let long: Strings = ["x", &"y".repeat(WITHOUT_FIRST_LOOK)].iter().collect();
+        assert_eq!(redactor.redact(&long), None);
+        assert!(redactor.first_look.get().is_some());
+    }
 }

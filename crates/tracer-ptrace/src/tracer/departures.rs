@@ -1,9 +1,6 @@
 //! Programs that the tracer leaves at their exec, because tracing would break them.
 
-use std::{
-    os::fd::{FromRawFd, OwnedFd},
-    sync::atomic::Ordering,
-};
+use std::sync::atomic::Ordering;
 
 use hashbrown::HashSet;
 use libc::c_int;
@@ -108,7 +105,7 @@ impl Tracer {
         if tgid == self.root {
             self.shared.leave(Left { process, parent });
         } else {
-            match pidfd_open(tgid) {
+            match kernel::pidfd_open(tgid) {
                 Ok(end) => self.shared.note(Note::Leave { process, parent, end }),
                 // It has ended already, and its parent knows it.
                 Err(Errno::ESRCH) => {
@@ -132,12 +129,4 @@ fn leaving(change: &Change) -> Option<c_int> {
         0 if signal != SYSTEM_CALL => Some(signal),
         _ => None,
     }
-}
-
-/// Readable when the process has ended.
-fn pidfd_open(tgid: Tid) -> Result<OwnedFd, Errno> {
-    // SAFETY: no memory is involved.
-    let descriptor = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, tgid, 0) })?;
-    // SAFETY: the kernel has just opened it for us. Descriptors are small numbers.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor as c_int) })
 }
