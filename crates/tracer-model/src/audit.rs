@@ -1,4 +1,4 @@
-//! What a trace is known to lack, and the certificate that follows from it.
+//! The known losses of a trace, and the certificate that lists them.
 
 use crate::{
     emit::Counts,
@@ -9,7 +9,7 @@ use crate::{
     time::{Anchor, Ktime},
 };
 
-/// Gaps that the certificate lists. Later ones add to the last of these.
+/// The most gaps that the certificate lists. Later gaps add to the last one.
 const GAPS: usize = 100;
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Audit {
         }
     }
 
-    /// The certificate. `counts` lacks the root itself. `has_root`: some event was about the root.
+    /// The certificate. `counts` does not include the root itself. `has_root`: at least one event was about the root.
     pub(crate) fn certify(
         &mut self,
         counts: Counts,

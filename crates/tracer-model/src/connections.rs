@@ -1,4 +1,4 @@
-//! TCP connections: from the first event of one to its span.
+//! TCP connections: from the first event of a connection to its span.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Connections {
     table: Table<ConnectionId, LiveConnection>,
-    /// The established ones.
+    /// The established connections.
     pairs: Pairs<ConnectionId>,
 }
 
@@ -60,7 +60,7 @@ impl Connections {
             self.table.insert(id, LiveConnection::new(id, at, change, emitter.new_id(), &owner, latest));
         }
         let Some(connection) = self.table.get_mut(id) else { return };
-        // A dead owner that is forgotten is still the owner.
+        // The owner can be dead and forgotten. Then the connection keeps this owner.
         if owner.is_known {
             (connection.owner_id, connection.attributes) = (owner.span_id, owner.attributes);
         }
@@ -93,7 +93,8 @@ impl Connections {
         }
     }
 
-    /// Ends all of them, since the trace ends. `may_be_closed`: events are missing that may have closed some.
+    /// Ends all connections, because the trace ends. `may_be_closed`: some of the missing events may have closed a
+    /// connection.
     pub(crate) fn finish(&mut self, emitter: &mut Emitter, at: Ktime, may_be_closed: bool) {
         for (_, mut connection) in self.table.drain() {
             connection.is_repaired |= may_be_closed;
@@ -103,7 +104,7 @@ impl Connections {
 }
 
 impl LiveConnection {
-    /// A connection whose first event is `change`. If earlier events should exist, they were lost.
+    /// A connection whose first event is `change`. If a connection should have earlier events, they were lost.
     fn new(id: ConnectionId, at: Ktime, change: Change, span_id: SpanId, owner: &Owner, latest: Connection) -> Self {
         use Direction::{Accept, Connect};
         let is_first = matches!((latest.direction, change), (Connect, Change::Opened) | (Accept, Change::Established));
@@ -126,7 +127,7 @@ impl LiveConnection {
         Ends::new(local, peer, network_namespace)
     }
 
-    /// Takes the latest state. If the kernel has removed a socket from its tables, the socket has lost its ends.
+    /// Takes the latest state. A socket that the kernel has removed from its tables has no ends any more.
     fn update(&mut self, latest: Connection) {
         let local = if latest.local.port() == 0 { self.latest.local } else { latest.local };
         let peer = if latest.peer.port() == 0 { self.latest.peer } else { latest.peer };

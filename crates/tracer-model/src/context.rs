@@ -64,7 +64,7 @@ impl FromStr for SpanContext {
 }
 
 impl fmt::Display for SpanContext {
-    /// With the flag "sampled", since process-tracer records it.
+    /// The text has the flag "sampled", because process-tracer records the trace.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00-{}-{}-01", self.trace_id, self.span_id)
     }

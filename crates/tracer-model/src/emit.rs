@@ -1,4 +1,5 @@
-//! The way out of the model: ids for new spans, wall time for their ends, their number, and the queue of finished ones.
+//! The output of the model: ids for new spans, wall time for their ends, counts of spans, and the queue of finished
+//! spans.
 
 use std::collections::VecDeque;
 
@@ -87,7 +88,8 @@ impl Emitter {
         self.spans.push_back(span);
     }
 
-    /// Adds the span of a call, which is a moment. `is_known`: its process is known, and not only the root.
+    /// Adds the span of a call. It has no duration. `is_known`: its own process is known, and the span does not belong
+    /// to the root instead.
     pub(crate) fn emit_call(
         &mut self,
         at: Ktime,

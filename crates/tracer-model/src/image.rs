@@ -1,4 +1,4 @@
-//! What an exec adds to a process: its image as it is exported, and the user's attributes.
+//! The data that an exec adds to a process: its image as it is exported, and the user's attributes.
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
@@ -80,7 +80,7 @@ impl Images {
     /// Compares the namespaces with those of the root, and names the users and groups. The names are not valid in another
     /// mount namespace, which has its own `/etc/passwd`.
     fn place(&mut self, image: &mut Arc<Image>) {
-        // If the namespaces are unknown, nobody knows whether they are the same.
+        // If the namespaces are unknown, they cannot be compared.
         if image.visibility != Visibility::All {
             return;
         }
@@ -105,7 +105,7 @@ impl Images {
         }
     }
 
-    /// An image without a control group is in that of the root.
+    /// An image without a control group is in the control group of the root.
     fn add_cgroup(&mut self, image: &mut Arc<Image>, is_root: bool) {
         if image.cgroup.is_none() {
             if self.root_cgroup.is_some() && image.visibility != Visibility::Ids {

@@ -29,7 +29,7 @@ pub struct Span {
     pub end: SystemTime,
     /// It was still alive when the trace ended.
     pub is_unfinished: bool,
-    /// Some of its events were lost. The facts come from later ones.
+    /// Some of its events were lost. The facts come from later events.
     pub is_repaired: bool,
     /// The user's attributes of its process.
     pub attributes: UserAttributes,
@@ -46,7 +46,7 @@ pub enum Subject {
     Connection(Box<ConnectionSpan>),
     /// A UDP flow.
     Flow(Box<FlowSpan>),
-    /// A system call that is a span of its own.
+    /// A system call that has its own span.
     Call(Call),
     /// A name lookup.
     Lookup(Box<LookupSpan>),
@@ -79,7 +79,7 @@ pub struct ProcessSpan {
     pub is_oom_victim: bool,
     /// Its usage of the machine, if that is known.
     pub usage: Option<Box<Usage>>,
-    /// On the root span: what the trace has, and what it lacks.
+    /// On the root span: the numbers of spans of the trace, and its known losses.
     pub certificate: Option<Certificate>,
 }
 
@@ -107,7 +107,7 @@ pub struct FailedExec {
     pub attempts: u32,
 }
 
-/// The certificate of a trace: what it has, and what it is known to lack.
+/// The certificate of a trace: the numbers of its spans, and its known losses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// Nothing is known to be missing.

@@ -34,7 +34,7 @@ impl Redactor {
         Self { names: Names { added, removed }, first_look: OnceLock::new() }
     }
 
-    /// Compiles the first look. This takes about a millisecond, which the first call would take otherwise.
+    /// Compiles the first look. This takes about a millisecond. Otherwise the first call takes this time.
     pub fn prepare(&self) {
         self.first_look();
     }
@@ -46,7 +46,7 @@ impl Redactor {
         may_have_secrets.then(|| self.redact_without_first_look(arguments))?
     }
 
-    /// The same with the rules only, for tests. The first look must only save time.
+    /// The same with the rules only, for tests. The first look may only save time. It must not change the result.
     #[doc(hidden)]
     #[must_use]
     pub fn redact_without_first_look(&self, arguments: &Strings) -> Option<Strings> {

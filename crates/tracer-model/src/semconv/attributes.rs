@@ -51,10 +51,10 @@ const fn of_loss(loss: &Loss) -> Attribute {
     Attribute { key, on: "root", kind: "int", unit: "", source, example, meaning }
 }
 
-/// The attributes of a span. The user's own attributes come last. On a process, they replace ours that have the same key. On
-/// other spans, they have no key of ours, because our keys say what kind of span it is.
+/// The attributes of a span. The user's own attributes come last. On a process, they replace our attributes with the
+/// same key. On other spans, they cannot have a key of ours, because our keys show the kind of the span.
 ///
-/// Each attribute borrows from the span, so that an encoder can write it where it belongs in one pass.
+/// Each attribute borrows from the span, so that an encoder can write it to its place in one pass.
 ///
 /// ```
 /// use std::time::SystemTime;
