@@ -2,10 +2,10 @@
 /*
  * The records that the BPF programs write and user space reads. This is their only definition.
  *
- * build.rs generates the Rust side from this file. It understands only what is used here and refuses anything else:
- * `#define NAME NUMBER`, enums without values whose last name is their count, and structs. A struct has fields of __u8,
- * __u16, __u32, __u64 and earlier structs, and arrays of these. Padding is a field: implicit padding does not compile
- * on the Rust side.
+ * build.rs generates the Rust side from this file. It understands only the forms that are used here and refuses any
+ * other: `#define NAME NUMBER`, enums without values whose last name is their count, and structs. A struct has fields
+ * of __u8, __u16, __u32, __u64 and earlier structs, and arrays of these. Padding is a field: implicit padding does not
+ * compile on the Rust side.
  */
 #ifndef TRACER_WIRE_H
 #define TRACER_WIRE_H
@@ -29,14 +29,14 @@ enum text_part {
 	TEXT_FILE,	  /* the file name that exec was given, and a NUL */
 	TEXT_EXECUTABLE,  /* path of the mapped file: its components from leaf to root, each with a NUL */
 	TEXT_DIRECTORY,	  /* working directory, in the same form */
-	TEXT_ARGUMENTS,	  /* argv as it lies in memory: each string followed by NUL */
+	TEXT_ARGUMENTS,	  /* argv as it is in memory: each string followed by NUL */
 	TEXT_ENVIRONMENT, /* environ, in the same form */
 	TEXT_CGROUP,	  /* path of the control group, version 2, in the form of the executable; none for the root's */
 	TEXT_CONTEXT,	  /* TRACEPARENT=... of the environment, if the environment is not captured */
 	TEXT_PARTS
 };
 
-/* The largest text of one record, bytes. It is a page, so that a page fault loses one record only. */
+/* The largest text of one record, bytes. It is a page, so that a page fault loses only one record. */
 #define TEXT_CHUNK 4096
 
 /* exec_record.visibility: how much of the process /proc shows to the restricted user. */
@@ -117,7 +117,7 @@ struct exec_record {
 	__u32 real_user_id;
 	__u32 vpid;		  /* as in its own pid namespace */
 	__u32 group_leader_pid;	  /* of the process group, in the initial pid namespace */
-	__u32 session_leader_pid; /* likewise */
+	__u32 session_leader_pid; /* of the session, in the initial pid namespace */
 	__u32 is_interactive;	  /* 1: the session has a controlling terminal */
 	__u32 is_script;	  /* 1: the mapped file is the interpreter of the file that exec was given */
 	__u32 group_id;		  /* effective */
@@ -154,7 +154,7 @@ struct exit_record {
 	struct usage usage;
 	__u32 status;		  /* as wait(2) gives it */
 	__u32 threads;		  /* that it has created */
-	__u32 is_oom_victim;	  /* 1: the kernel chose it when memory ran out */
+	__u32 is_oom_victim;	  /* 1: the out-of-memory killer chose it */
 	__u32 is_status_withheld; /* 1: the restricted user must not know status and is_oom_victim */
 };
 
@@ -166,12 +166,12 @@ struct connection_record {
 	__u64 bytes_received;
 	__u32 retransmits;   /* segments */
 	__u32 round_trip_us; /* smoothed */
-	__u32 variance_us;   /* of that */
+	__u32 variance_us;   /* of the round-trip time */
 	__u32 event;
 	__u32 direction;
 	__u32 error;		 /* errno, 0 for none */
 	__u32 closed_by;	 /* the side whose FIN or RST came first */
-	__u32 network_namespace; /* in disguise: equal if it is the same */
+	__u32 network_namespace; /* masked: two are equal if the namespaces are the same */
 	__u32 reserved;
 	__u16 local_port;	/* host order */
 	__u16 peer_port;	/* host order */
@@ -197,7 +197,7 @@ struct unix_record {
 struct dns_record {
 	struct record_header header; /* process: the one that asked */
 	__u64 socket;		     /* 0 for a datagram; otherwise as in a connection record */
-	__u64 offset;		     /* of the first byte in its direction of the connection */
+	__u64 offset;		     /* of the first byte, in its direction of the connection */
 	__u32 is_answer;	     /* the direction; 1: from the name server, or for a datagram from its port */
 	__u32 passed;		     /* bytes in all; the text is their beginning */
 	__u16 local_port;	     /* host order */
@@ -212,7 +212,7 @@ struct flow_record {
 	struct record_header header; /* process: the sender */
 	__u32 slot;
 	__u32 generation;	 /* of the slot */
-	__u32 network_namespace; /* in disguise: equal if it is the same */
+	__u32 network_namespace; /* masked: two are equal if the namespaces are the same */
 	__u16 local_port;	 /* host order */
 	__u16 peer_port;	 /* host order */
 	__u8 local_address[16];	 /* IPv4 as v4-mapped */
@@ -220,8 +220,8 @@ struct flow_record {
 };
 
 /*
- * So many connections to name servers are remembered, each direction separately. The oldest are forgotten, because they
- * have ended.
+ * This many connections to name servers are remembered, each direction separately. The oldest are forgotten, because
+ * they have ended.
  */
 #define DNS_STREAMS 1024
 
@@ -244,7 +244,7 @@ struct flow_slot {
 
 /* Only the programs see this. User space sets the first part before it attaches them. */
 struct unshared {
-	__u32 is_restricted; /* 1: report only what this user may see */
+	__u32 is_restricted; /* 1: report only data that this user may see */
 	__u32 user_id;
 	__u32 group_id;
 	__u32 launcher_tgid;	  /* set at the launch, in the initial pid namespace */
@@ -260,7 +260,7 @@ struct unshared {
 
 /*
  * One page that user space has mapped. An ordinary user can have it too, so it has no kernel addresses. User space
- * configures and arms the programs, and they count.
+ * configures and arms the programs. The programs count.
  */
 struct shared_page {
 	__u32 capture_environment;	  /* 1: environments are read */
@@ -272,8 +272,8 @@ struct shared_page {
 	__u64 untracked_processes;   /* did not fit into the table of processes; their descendants are missing too */
 	__u64 untracked_connections; /* did not fit into the tables of connections, or found no free slot for a flow */
 	__u64 text_faults; /* chunks of text that could not be read, and paths that are too deep or too long */
-	__u64 io_uring_queues; /* made by processes, if connect() to unix sockets is reported */
-	__u64 nested_runs; /* runs of programs in place of one that the kernel does not run within itself */
+	__u64 io_uring_queues; /* queues made by processes, if connect() to unix sockets is reported */
+	__u64 nested_runs;     /* runs of the second program in place of the first */
 	__u32 paired_signals[SIGNALS]; /* by number: the same sender has sent it to the launcher and to the root */
 	__u32 reserved;
 };
