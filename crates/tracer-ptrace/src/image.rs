@@ -15,19 +15,19 @@ use crate::{
     procfs::{Folder, mask, numbers, stat_fields},
 };
 
-/// Bytes of the arguments that are read, and of the environment: as many as the eBPF source reads.
+/// Bytes of the arguments that are read, and bytes of the environment. The eBPF source has the same limits.
 const TEXT_LIMIT: usize = 128 * 1024;
 
 /// Bytes of the stack that are read at first. Most programs have no more arguments and variables.
 const FIRST_LOOK: usize = 16 * 1024;
 
-/// Bytes that are read word by word at most.
+/// The largest number of bytes that are read word by word.
 const PEEKED: usize = 16 * 1024;
 
 /// The longest path: PATH_MAX of linux/limits.h.
 const PATH_BYTES: usize = 4096;
 
-/// What was read at an exec stop.
+/// The data that was read at an exec stop.
 #[derive(Debug, Default)]
 pub(crate) struct RawImage {
     stack: RawStack,
@@ -38,16 +38,16 @@ pub(crate) struct RawImage {
     session_leader: Tid,
     is_interactive: bool,
     nice: c_int,
-    /// Only if the ids on the stack are those of another namespace.
+    /// Set only if the ids on the stack are those of another namespace.
     status: Option<Vec<u8>>,
     cgroup: Vec<u8>,
     namespaces: Namespaces,
     tgid: Tid,
-    /// The kernel refused something because the user has changed.
+    /// The kernel refused to show some data because the user has changed.
     is_refused: bool,
 }
 
-/// What the kernel put on the stack of a new program.
+/// The data that the kernel put on the stack of a new program.
 #[derive(Debug, Default)]
 struct RawStack {
     file: Vec<u8>,
@@ -67,12 +67,13 @@ struct RawStack {
 
 /// Reads images for one tracer.
 pub(crate) struct Reader {
-    /// Whole environments are needed.
+    /// The events need whole environments.
     with_environment: bool,
     own_namespaces: Namespaces,
-    /// In our own user namespace, a tracee may be able to enter other namespaces and another root folder.
+    /// In our own user namespace, a tracee can possibly enter other namespaces and another root folder.
     may_move: bool,
-    /// Whether a session has a terminal. Only its leader can change this: the next exec of the leader renews it.
+    /// Whether a session has a terminal. Only the leader of the session can change this. So the next exec of the leader
+    /// reads it again.
     terminals: HashMap<Tid, bool>,
     /// Memory of the last stack, used again.
     bytes: Vec<u8>,
@@ -144,7 +145,8 @@ impl Reader {
     fn stack(&mut self, tgid: Tid, folder: &mut Folder) -> RawStack {
         self.bytes.clear();
         self.read_stack(tgid).unwrap_or_else(|| {
-            // Not even word by word: the file is unreadable, or this kernel does not say where the stack is.
+            // Reading word by word also failed. The file is unreadable, or this kernel does not report the address of
+            // the stack.
             let arguments = folder.read("cmdline").unwrap_or_default();
             RawStack {
                 file: name(folder, &arguments),
@@ -263,7 +265,7 @@ impl Window {
             }
             index += 2;
         }
-        // Before Linux 5.18 a program may have no arguments at all.
+        // Before Linux 5.18, a program can have no arguments at all.
         let end = if environment == 0 { file } else { environment };
         let start = if arguments == 0 { end } else { arguments };
         let environment = if environment == 0 { file } else { environment };
@@ -294,7 +296,8 @@ fn variables(environment: &[u8]) -> Vec<u8> {
     environment.split(|byte| *byte == 0).filter(is_one).flat_map(|variable| [variable, b"\0"].concat()).collect()
 }
 
-/// The name that the kernel keeps of a program: proc_pid_comm(5). It has 15 bytes at most, so the arguments may have more of it.
+/// The name that the kernel keeps of a program: proc_pid_comm(5). It has at most 15 bytes. The arguments can have the
+/// whole name.
 fn name(folder: &mut Folder, arguments: &[u8]) -> Vec<u8> {
     const KEPT: usize = 15;
     let mut kept = folder.read("comm").unwrap_or_default();
@@ -321,7 +324,7 @@ fn ids(status: &[u8]) -> [u32; 4] {
 }
 
 impl RawImage {
-    /// Whether the kernel refused something because the user has changed.
+    /// Whether the kernel refused to show some data because the user has changed.
     pub(crate) fn is_refused(&self) -> bool {
         self.is_refused
     }
@@ -418,15 +421,15 @@ fn is_script(file: &[u8], arguments: &[u8]) -> bool {
     interpreter != file && arguments.take(4).any(|argument| argument == file)
 }
 
-/// Whether we have the capabilities that take a process to other namespaces and root folders. Our tracees have no others: an
-/// exec under our eyes gives none, unless we have CAP_SYS_PTRACE.
+/// Whether we have the capabilities that let a process enter other namespaces and root folders. Our tracees have no
+/// further capabilities. An exec of a traced process gives none, unless we have CAP_SYS_PTRACE.
 fn may_move() -> bool {
     // Of linux/capability.h: CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_SYS_ADMIN.
     const ANY: u64 = 1 << 18 | 1 << 19 | 1 << 21;
     fs::read("/proc/thread-self/status").map_or(true, |status| mask(&status, "CapPrm") & ANY != 0)
 }
 
-/// Without a copy if it is UTF-8.
+/// Makes no copy if the bytes are UTF-8.
 fn lossy(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

@@ -1,4 +1,4 @@
-//! What `/proc` says about a stopped tracee: one system call more or less is one more or less for each exec.
+//! Reads `/proc` about a stopped tracee. Each system call here is made at each exec, so there are few.
 
 use std::{
     fmt::Write as _,
@@ -54,7 +54,7 @@ impl Folder {
         loop {
             let size = file.read(&mut buffer)?;
             bytes.extend_from_slice(&buffer[..size]);
-            // These files come at once, unless they are larger.
+            // One read returns the whole file, unless it is larger.
             if size < buffer.len() {
                 return Ok(bytes);
             }
@@ -63,7 +63,7 @@ impl Folder {
 
     /// The namespace of that kind; 0 if it is unknown.
     pub(crate) fn namespace(&mut self, name: &str) -> u32 {
-        // For example `user:[4026531837]`. The target itself is not looked at: that is less work.
+        // For example `user:[4026531837]`. Reading the link is less work than stat(2) of its target.
         let number = |link: Vec<u8>| {
             let text = str::from_utf8(&link).ok()?;
             text.split_once('[')?.1.strip_suffix(']')?.parse().ok()
@@ -81,7 +81,8 @@ impl Folder {
     }
 }
 
-/// The fields of `/proc/PID/stat` from the third on. The second one is a name that may hold spaces and parentheses.
+/// The fields of `/proc/PID/stat` from the third on. The second field is a name that can contain spaces and
+/// parentheses.
 pub(crate) fn stat_fields(stat: &[u8]) -> impl Iterator<Item = i64> {
     let rest = stat.iter().rposition(|byte| *byte == b')').map_or(&[][..], |end| &stat[end + 1..]);
     let fields = rest.split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty());
