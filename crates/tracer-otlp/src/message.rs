@@ -1,8 +1,8 @@
 //! The messages of OTLP that this crate reads: saved traces, and the answers of collectors.
 //!
 //! Each message can be read from OTLP/JSON, and written and read as protobuf. The fields and their numbers come from
-//! `opentelemetry/proto`, version 1. JSON follows the [JSON mapping of Protocol Buffers] and its [exceptions in OTLP]: a
-//! number may be a string, a double may be "NaN" or "Infinity", and ids are hexadecimal. Unknown fields are ignored.
+//! `opentelemetry/proto`, version 1. JSON follows the [JSON mapping of Protocol Buffers] and its [exceptions in OTLP].
+//! A number can be a string. A double can be "NaN" or "Infinity". Ids are hexadecimal. Unknown fields are ignored.
 //!
 //! [JSON mapping of Protocol Buffers]: https://protobuf.dev/programming-guides/json/
 //! [exceptions in OTLP]: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding

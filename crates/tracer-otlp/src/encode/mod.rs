@@ -45,8 +45,8 @@ impl Encoder {
         writer.into_bytes()
     }
 
-    /// Lines of OTLP/JSON, each with its newline: `TracesData`, as the file exporter specification has it. Several lines, if
-    /// one would be long.
+    /// Lines of OTLP/JSON, each with its newline: `TracesData`, as the file exporter specification has it. The spans
+    /// are on several lines if one line would be too long.
     #[must_use]
     pub fn json_lines<'a>(&self, spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8> {
         let mut spans = spans.into_iter().peekable();
@@ -66,6 +66,6 @@ impl Encoder {
     }
 }
 
-/// A line of so many bytes gets no more spans. The Collector's file receiver loses a line of more than 1 MiB, and the last
-/// span of a line can be long.
+/// A line with this many bytes gets no more spans. The Collector's file receiver loses a line of more than 1 MiB, and
+/// the last span of a line can be long.
 const FULL_LINE: usize = 256 << 10;

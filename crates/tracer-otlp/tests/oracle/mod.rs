@@ -1,4 +1,4 @@
-//! The same spans by way of the SDK's data and the messages of `opentelemetry-proto`: the oracle of the encoder.
+//! The oracle of the encoder: the same spans, encoded through the SDK's data and the messages of `opentelemetry-proto`.
 #![allow(unreachable_pub, missing_docs)]
 
 use opentelemetry::{
