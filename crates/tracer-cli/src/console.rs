@@ -29,7 +29,7 @@ pub(crate) fn lines(text: &str) {
     }
 }
 
-/// Writes text that is already safe for a terminal. A closed stderr is no error.
+/// Writes text that is already safe for a terminal. A closed stderr is not an error.
 pub(crate) fn write(text: &str) {
     let _ = stderr().lock().write_all(text.as_bytes());
 }

@@ -98,7 +98,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
             return Ok(Outcome::NotInvoked { is_found: error.kind() != io::ErrorKind::NotFound });
         }
     };
-    // From here on nothing may fail, because the command's exit status becomes ours.
+    // From now on, no step may fail, because the command's exit status becomes ours.
     privileges::drop_after_launch();
     let end = signals.wait_for(&mut *child, |signal, sender| source.paired_signals(signal, sender));
     if config.wait == Wait::Tree {
@@ -111,7 +111,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         Ok(tracer) => {
             intake.close(config.flush_timeout);
             source.warnings().iter().for_each(console::warn);
-            // This can take the kernel long. Meanwhile the sinks deliver what is left.
+            // The kernel can take a long time for this. In the meantime, the sinks deliver the remaining spans.
             drop((source, seat));
             listen_to_impatience(signals, intake, threads);
             report(&tracer, trace_id, &sinks.join(), config.is_quiet);
@@ -124,7 +124,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     Ok(end.into())
 }
 
-/// Ends the delivery at the first signal, and keeps the spans that are left. A second signal ends the process.
+/// At the first signal, ends the delivery and keeps the remaining spans. A second signal ends the process.
 fn listen_to_impatience(signals: Signals, intake: Intake, threads: Threads) {
     let listener = threads.start("impatience", move || {
         signals.wait_until(|| false);
@@ -140,7 +140,7 @@ fn listen_to_impatience(signals: Signals, intake: Intake, threads: Threads) {
     }
 }
 
-/// The source at work.
+/// The source of the run.
 struct Observation {
     source: Arc<dyn Source>,
     drain: Drain,
@@ -164,8 +164,8 @@ impl Observation {
 /// Belongs to `TRACEPARENT`: W3C Trace Context.
 const TRACESTATE: &str = "TRACESTATE";
 
-/// Makes the root span the parent of spans that the command's programs make. The trace state of the caller stays only
-/// if its trace is ours.
+/// Makes the root span the parent of spans that the command's programs make. The caller's trace state stays only if the
+/// caller's trace is also our trace.
 fn pass_on_context(trace_id: TraceId, traceparent: &str, single: &SingleThread) {
     let caller = variable(TRACEPARENT).and_then(|caller| caller.parse::<SpanContext>().ok());
     if caller.is_none_or(|caller| caller.trace_id != trace_id) {
@@ -227,13 +227,13 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     ));
 }
 
-/// Whether the trace is complete, and if not, why.
+/// Whether the trace is complete. If not, the reasons.
 fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
     if certificate.is_complete && is_kept {
         return Cow::Borrowed("complete");
     }
     let losses = &certificate.losses;
-    // Undelivered spans have a reason of their own below.
+    // Undelivered spans have a separate reason below.
     let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered);
     let counts = causes.map(|cause| (losses.by(*cause), *cause)).filter(|(count, _)| *count > 0);
     let mut reasons: Vec<_> = counts.map(|(count, cause)| cause.in_words(count) + &programs(losses, cause)).collect();

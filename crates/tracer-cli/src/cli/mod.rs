@@ -1,7 +1,7 @@
 //! The command line and the environment: flags and variables in, one valid configuration out.
 //!
-//! `args` defines each flag, `values` reads its value, `origin` finds the value in flags and variables, and `config` resolves
-//! rules that concern several options. `collector` reads how to reach a collector.
+//! `args` defines each flag. `values` reads its value. `origin` finds the value in flags and variables. `config`
+//! resolves the rules that concern several options. `collector` reads the settings of a collector.
 
 pub(crate) mod args;
 mod collector;

@@ -1,4 +1,4 @@
-//! Reads the command line and the variables, and knows where each value comes from: a flag, a variable or the default.
+//! Reads the command line and the variables. It knows the origin of each value: a flag, a variable or the default.
 //!
 //! This is the only place that decides what an invalid value does. An invalid flag is an error. An invalid variable prints a
 //! warning and is ignored, so that a variable set for a whole CI system cannot break its jobs.
@@ -63,7 +63,7 @@ fn is_flag(flags: &ArgMatches, option: &str) -> bool {
 
 /// Reads a command line. Its first argument is the name of the program.
 ///
-/// A variable counts as if its flag stood at the beginning of the command line, unless the flag is there.
+/// A variable has the effect of its flag at the beginning of the command line, unless the command line has the flag.
 ///
 /// # Errors
 ///
@@ -86,7 +86,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<(Args, Origins), clap::Err
     Ok((args, Origins { flags, variables }))
 }
 
-/// The flags that the variables stand for, and the options that they set.
+/// The flags that the variables replace, and the options that they set.
 fn from_variables(flags: &ArgMatches) -> (Vec<OsString>, BTreeSet<String>) {
     let (mut set, mut options) = (Vec::new(), BTreeSet::new());
     let command = Args::command();
@@ -118,11 +118,11 @@ fn from_variables(flags: &ArgMatches) -> (Vec<OsString>, BTreeSet<String>) {
     (set, options)
 }
 
-/// If the variable of such an option is invalid, this flag counts instead. An invalid `PROCESS_TRACER_ARGS` must not export
-/// more than it was meant to.
+/// If the variable of such an option is invalid, this flag counts instead. An invalid `PROCESS_TRACER_ARGS` must not
+/// export more than the user wanted.
 const FALLBACKS: [(&str, &str, &str); 1] = [("args", "--args=none", "no arguments are exported")];
 
-/// The flags that stand for a variable with this value.
+/// The flags that replace a variable with this value.
 fn as_flags(arg: &Arg, value: &str) -> Vec<String> {
     let name = format!("--{}", arg.get_long().unwrap_or_default());
     let is_one_of = |value: &str, words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
@@ -135,7 +135,7 @@ fn as_flags(arg: &Arg, value: &str) -> Vec<String> {
             // A comma is part of many expressions.
             let separators: &[char] = if arg.get_id() == "attribute" { &['\n'] } else { &[',', '\n'] };
             let values = value.split(separators).map(str::trim).filter(|value| !value.is_empty());
-            // A flag that can have no value can be a switch in the variable.
+            // If a flag can be used without a value, its variable can be a switch.
             let is_switch = arg.get_num_args().is_some_and(|range| range.min_values() == 0);
             values
                 .filter(|value| !(is_switch && is_no(value)))
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_stands_for_flags() {
+    fn a_variable_replaces_flags() {
         assert_eq!(flags("wait", "tree"), ["--wait=tree"]);
         assert_eq!(flags("quiet", "1"), ["--quiet"]);
         assert!(flags("quiet", "off").is_empty());
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flag_that_stands_for_each_variable_is_valid() {
+    fn the_flag_of_each_variable_is_valid() {
         for arg in Args::command().get_arguments().filter(|arg| arg.get_long().is_some()) {
             let value = match arg.get_id().as_str() {
                 "trace_id" => "0af7651916cd43dd8448eb211c80319c",

@@ -18,7 +18,7 @@ pub(super) struct LiveSink {
 }
 
 impl LiveSink {
-    /// Begins to listen, and says where.
+    /// Begins to listen, and prints the address.
     pub(super) fn open(address: SocketAddr, token: &str, root: SpanId, resource: &Resource) -> Result<Self> {
         let live = Live::open(address, token, root, resource, encoder::value_limit())
             .with_context(|| format!("cannot serve the live page at {address}"))?;

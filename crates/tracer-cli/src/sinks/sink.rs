@@ -13,12 +13,12 @@ pub(crate) trait Sink: Send {
     /// Its name; empty if it has none.
     fn destination(&self) -> String;
 
-    /// Starts its other work. Returns a watch that wants to see the running processes.
+    /// Starts its other work. Returns a watch if it shows the running processes.
     fn start(&mut self) -> Result<Option<Watch>> {
         Ok(None)
     }
 
-    /// Writes a batch from the queue. It may take its time, up to the queue's deadline. Returns the numbers of spans that did
+    /// Writes a batch from the queue. It may be slow, up to the queue's deadline. Returns the numbers of spans that did
     /// not arrive.
     fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered;
 
@@ -29,9 +29,9 @@ pub(crate) trait Sink: Send {
 /// The report of a sink at its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Closing {
-    /// Why something did not arrive.
+    /// The reason why spans did not arrive.
     pub(crate) problem: Option<String>,
-    /// A warning, although everything arrived.
+    /// A warning, although all spans arrived.
     pub(crate) warning: Option<String>,
     /// The command that delivers the kept spans.
     pub(crate) to_send: Option<String>,
