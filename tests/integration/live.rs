@@ -40,7 +40,7 @@ impl Served {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
-        // Only a hang can take so long.
+        // Only a hang can take this time.
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     }

@@ -480,7 +480,7 @@ fn a_time_namespace_does_not_shift_the_trace() {
         let after = nanoseconds();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let trace = Trace::read(&file);
-        // The wall clock may be adjusted meanwhile.
+        // The wall clock may be adjusted in the meantime.
         let second = 1_000_000_000;
         for span in &trace.spans {
             assert!(

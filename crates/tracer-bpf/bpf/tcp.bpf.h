@@ -3,8 +3,8 @@
  * TCP connections of the tracked processes.
  *
  * Most state changes happen in softirq context, where any task can be current. So the owner is recorded when it makes a
- * call: at connect(), at listen() for later accepted connections, and at the first read of an accepted connection. This
- * read moves the connection from the listener to the worker.
+ * call: connect(), listen() for later accepted connections, or the first read of an accepted connection. This read
+ * moves the connection from the listener to the worker.
  */
 #ifndef TRACER_TCP_BPF_H
 #define TRACER_TCP_BPF_H

@@ -15,8 +15,8 @@ use crate::{ci, cli::variables::variable, console};
 /// The name of the service if the user does not give one.
 const DEFAULT_SERVICE_NAME: &str = "process-tracer";
 
-/// Describes this machine and service. `--service-name` wins, then `OTEL_SERVICE_NAME`, then `OTEL_RESOURCE_ATTRIBUTES`, then
-/// the detected attributes.
+/// Describes this machine and service. `--service-name` has priority, then `OTEL_SERVICE_NAME`, then
+/// `OTEL_RESOURCE_ATTRIBUTES`, then the detected attributes.
 pub(crate) fn resource(service_name: Option<&str>) -> Resource {
     let mut attributes = vec![text("service.name", DEFAULT_SERVICE_NAME)];
     attributes.extend(host_and_os());

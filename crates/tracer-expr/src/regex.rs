@@ -309,7 +309,7 @@ impl Translator {
         Ok(())
     }
 
-    /// An escape that stands for one character.
+    /// An escape of one character.
     fn escaped_character(&mut self) -> Result<char, String> {
         let invalid = || "invalid escape sequence".to_owned();
         let next = self.peek(1).ok_or_else(invalid)?;

@@ -268,7 +268,7 @@ impl Attributes {
         self.are_on_all_spans
     }
 
-    /// Whether any expression uses the environment. If not, nobody has to read the environment.
+    /// Whether any expression uses the environment. If not, the environment is not read.
     #[must_use]
     pub fn need_environment(&self) -> bool {
         self.list.iter().any(Attribute::needs_environment)

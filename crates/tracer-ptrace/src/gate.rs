@@ -24,9 +24,9 @@ impl Gate {
         Some(Tid::from_ne_bytes(tid))
     }
 
-    /// Lets it go on.
+    /// Lets the new process continue.
     pub(crate) fn open(mut self) {
-        // If it is dead, nobody waits.
+        // If the new process is dead, no process waits.
         let _ = self.0.write_all(&[0]);
     }
 }

@@ -1,7 +1,7 @@
 //! Reports for people: texts, files for viewers, the page, and the live page.
 //!
 //! A report is made of [`Span`]s: typed, from the model or from a saved trace. So a run and its saved trace give the same
-//! report. This crate owns three things: the facts that follow from the spans ([`Rows`] and the analysis), the look of
+//! report. This crate owns the facts that follow from the spans ([`Rows`] and the analysis). It also owns the look of
 //! each [format](formats), and the escapes of untrusted text ([`untrusted`]).
 //!
 //! It reads no environment variable, opens no file for a report and prints nothing. The caller passes in writers, a

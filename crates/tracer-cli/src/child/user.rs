@@ -8,7 +8,7 @@ use nix::{
     unistd::{Gid, Uid, geteuid, getgrouplist, getuid, setgid, setgroups, setuid},
 };
 
-/// The name that stands for the invoker of sudo.
+/// The name that means the invoker of sudo.
 const INVOKER: &str = "invoker";
 
 /// The ids of the user who called sudo, if sudo was called.

@@ -40,7 +40,7 @@ const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 ///
 /// # Errors
 ///
-/// What the kernel says; and if the file, or a link to it, belongs to somebody else.
+/// The kernel refuses it, or the file or a link to it belongs to another user.
 pub(crate) fn create(path: &Path) -> Result<File> {
     let create = |actor: Actor| {
         let (file, is_new) =
@@ -82,7 +82,7 @@ pub(crate) fn append(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// What the kernel says; and if root would have to read somebody else's file for the invoker.
+/// The kernel refuses it, or root would have to read another user's file for the invoker.
 pub(crate) fn read(path: &Path) -> io::Result<File> {
     Actor::act(|actor| match actor {
         Actor::RootFor(_) => Place::find(actor, path)?.open_existing(OFlag::O_RDONLY, |there| actor.may_read(there)),
@@ -94,7 +94,7 @@ pub(crate) fn read(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// As [`read`].
+/// The same as [`read`].
 pub(crate) fn contents(path: &Path) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
     read(path)?.read_to_end(&mut contents)?;
@@ -106,7 +106,7 @@ pub(crate) fn contents(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// What the kernel says; and if a link to it belongs to somebody else.
+/// The kernel refuses it, or a link to the folder belongs to another user.
 pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     let ours = Actor::ours();
     ours.perform(|| ours.make_folder(path))
@@ -534,8 +534,8 @@ impl Saved {
     ///
     /// # Errors
     ///
-    /// The same as [`read`]. It is also an error if a link to the file belongs to another user, or if the file has
-    /// another name, because that file would be cut off too.
+    /// The same as [`read`]. It is also an error if a link to the file belongs to another user. If the file has a
+    /// second name, it is an error too, because cutting changes the file under both names.
     pub(crate) fn open(path: &Path, is_writable: bool) -> io::Result<Self> {
         Actor::act(|actor| {
             let place = Place::find(actor, path)?;
@@ -552,7 +552,7 @@ impl Saved {
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// The kernel refuses it.
     pub(crate) fn delete(self) -> io::Result<()> {
         self.actor.perform(|| {
             let (ours, there) = (self.file.metadata()?, self.place.metadata()?);

@@ -1,4 +1,4 @@
-//! 64-bit ARM. These lines compile, but nobody has run them.
+//! 64-bit ARM. These lines compile, but they were never run.
 
 use libc::user_regs_struct;
 use nix::{
