@@ -1,4 +1,4 @@
-//! Answers of collectors. The status decides, no answer needs much memory, and the user can read the text.
+//! Answers of collectors. The status decides the result. No answer needs much memory. The user can read the text.
 
 use std::{
     convert::Infallible,
@@ -31,7 +31,7 @@ use crate::{
     harness::process_tracer,
 };
 
-/// The most that a client may read of an answer, with room for the buffers of two sockets.
+/// The largest part of an answer that a client may read, with room for the buffers of two sockets.
 const FAR_BELOW_ENDLESS: usize = 64 << 20;
 
 /// The size of a test's "endless" answer.

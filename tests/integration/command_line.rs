@@ -414,7 +414,7 @@ fn under_sudo_the_trace_file_belongs_to_the_user_who_called_sudo() {
 }
 
 #[test]
-fn background_processes_run_on_and_are_waited_for_on_request() {
+fn background_processes_continue_and_are_waited_for_on_request() {
     for (flags, is_waited_for) in [(&[][..], false), (&["--wait", "tree"], true)] {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("mark");

@@ -2,7 +2,7 @@
 
 use crate::trace::{Span, Trace};
 
-/// How the pids of the two traces belong together.
+/// The relation between the pids of the two traces.
 #[derive(Clone, Copy)]
 pub enum Pids {
     /// Both have the same pids.
@@ -71,7 +71,8 @@ fn exact(span: &Span, pids: Pids) -> Vec<(&str, &str)> {
     attributes.into_iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
 }
 
-/// Compares all processes of ptrace's trace with those of eBPF's, which may have more around them. Returns how many there are.
+/// Compares all processes of ptrace's trace with those of eBPF's trace. eBPF's trace can have more processes around
+/// them. Returns the number of processes.
 pub fn assert_same_processes(by_ptrace: &Trace, by_ebpf: &Trace, pids: Pids) -> usize {
     by_ptrace.assert_complete();
     by_ebpf.assert_complete();
@@ -119,7 +120,7 @@ fn assert_near(span: &Span, other: &Span) {
     // Two ticks of the clock.
     is_near("process_tracer.cpu.user_time", 0.02);
     is_near("process_tracer.cpu.system_time", 0.02);
-    // The kernel's count for getrusage(2) is coarser than that of /proc.
+    // The kernel's count for getrusage(2) is less precise than that of /proc.
     is_near("process_tracer.memory.peak", 512.0 * 1024.0);
     is_near("process_tracer.context_switches.voluntary", 3.0);
 }

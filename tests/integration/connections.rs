@@ -229,8 +229,8 @@ listener.close()
 }
 
 #[test]
-fn a_connection_ends_when_its_owner_dissolves_it() {
-    // connect() to AF_UNSPEC dissolves a connection. The socket can connect again.
+fn a_connection_ends_when_its_owner_disconnects_it() {
+    // connect() to AF_UNSPEC ends a connection. The socket can then connect again.
     let script = "\
 import ctypes, socket, sys, time
 listener = socket.create_server(('127.0.0.1', 0))

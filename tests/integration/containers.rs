@@ -22,7 +22,7 @@ struct Container {
     folder: TempDir,
 }
 
-/// Where process-tracer is in the container.
+/// The path of process-tracer in the container.
 const INSIDE: &str = "/tracer/process-tracer";
 
 impl Container {
@@ -76,7 +76,7 @@ impl Container {
             format!("--volume={PROCESS_TRACER}:{INSIDE}:ro"),
             format!("--volume={}:/work", self.work().display()),
             "--workdir=/work".to_owned(),
-            // runc, because crun refuses some machines' control groups. Higher limits take CAP_SYS_RESOURCE.
+            // runc, because crun refuses the control groups of some machines. Higher limits need CAP_SYS_RESOURCE.
             "--runtime=runc".to_owned(),
             "--network=none".to_owned(),
             "--ulimit=nofile=1024:1024".to_owned(),
@@ -183,7 +183,7 @@ fn remedies_of_doctor_work_in_a_container() {
         let row = row(&table, name).0;
         assert!(row.starts_with("ok") && row.contains(text), "{table}");
     }
-    // All of it: this profile may allow bpf(2) with CAP_BPF or not.
+    // The whole row, because this profile can allow bpf(2) with CAP_BPF or not.
     let remedy = options(row(&table, "CAP_BPF").1);
     assert_eq!(remedy, ["--cap-add=BPF", "--cap-add=PERFMON", "--security-opt=seccomp=unconfined"], "{table}");
     let remedy: Vec<_> = remedy.iter().map(String::as_str).collect();
@@ -274,7 +274,7 @@ fn sudo_works_for_root_without_cap_sys_ptrace() {
     let script =
         "sudo make; sudo -u nobody sh -c 'id -u; /bin/true; exit 5'; echo $?; sudo -u nobody sudo id -u; exit 6";
     let (last, trace) = assert_script_is_as_bare(&container, script, &[]);
-    // After the change to nobody, the second sudo gains privileges.
+    // After the change to the user nobody, the second sudo gains privileges.
     assert!(last.contains("incomplete: 1 program not followed: gains privileges (sudo)"), "{last}");
     trace.assert_sound();
     let count = |name: &str| trace.processes().filter(|span| span.name == name).count();

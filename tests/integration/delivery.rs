@@ -41,7 +41,7 @@ pub type Ids = BTreeSet<String>;
 /// Writes an answer.
 type Writes = dyn FnOnce(&mut dyn Write) -> io::Result<()>;
 
-/// What a collector does with a request.
+/// The action of a collector at a request.
 pub enum Deed {
     Accept,
     /// Status line, more headers with their line ends, body.
@@ -140,7 +140,7 @@ fn serve(
             line.clear();
         }
         if line.is_empty() {
-            return; // the client has gone
+            return; // the client has closed the connection
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
@@ -202,7 +202,7 @@ impl Delivery {
         Self::run_by(process_tracer(), endpoint, flags, script)
     }
 
-    /// Likewise, with variables for the command.
+    /// Does the same, with variables for the command.
     pub fn run_by(mut command: Command, endpoint: &str, flags: &[&str], script: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let copy = folder.path().join("copy.jsonl");
@@ -241,7 +241,7 @@ impl Delivery {
         assert!(self.stderr.trim_end().ends_with("complete"), "{}", self.stderr);
     }
 
-    /// No span is missing, none is there twice, and the printed command delivers the rest.
+    /// Checks that no span is missing or there twice, and that the printed command delivers the rest.
     fn assert_kept(&self, taken: &Ids, reason: &str) {
         let kept = self.kept();
         assert!(!kept.is_empty() && kept.is_disjoint(taken), "{}", self.stderr);
@@ -272,7 +272,7 @@ const LONG: &str = "for i in 1 2 3 4 5 6 7 8; do /bin/true; sleep 0.4; done";
 pub const SHORT: &str = "/bin/true; /bin/true";
 
 #[test]
-fn nothing_listens_at_the_endpoint() {
+fn spans_are_kept_if_nothing_listens_at_the_endpoint() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for script in [SHORT, LONG] {
         let delivery = Delivery::run(&format!("http://{nobody}"), &[], script);
@@ -282,14 +282,14 @@ fn nothing_listens_at_the_endpoint() {
 }
 
 #[test]
-fn the_name_of_the_collector_does_not_resolve() {
+fn spans_are_kept_if_the_name_of_the_collector_does_not_resolve() {
     let delivery = Delivery::run("http://collector.invalid:4318", &[], SHORT);
     delivery.assert_kept(&Ids::new(), "spans did not reach http://collector.invalid:4318");
     assert!(delivery.elapsed < Duration::from_secs(15), "{:?}", delivery.elapsed);
 }
 
 #[test]
-fn a_collector_never_answers() {
+fn spans_are_kept_if_a_collector_never_answers() {
     let collector = Collector::start(|_, _| Deed::Hang);
     for script in [SHORT, LONG] {
         let delivery = Delivery::run(&collector.endpoint(), &["--flush-timeout", "1"], script);
@@ -299,7 +299,7 @@ fn a_collector_never_answers() {
 }
 
 #[test]
-fn a_collector_asks_for_time() {
+fn spans_arrive_after_the_time_that_a_collector_asks_for() {
     let collector = Collector::start(|number, _| match number {
         0 => Deed::Answer("429 Too Many Requests", "Retry-After: 2\r\n", Vec::new()),
         _ => Deed::Accept,
@@ -310,7 +310,7 @@ fn a_collector_asks_for_time() {
 }
 
 #[test]
-fn a_collector_asks_for_more_time_than_is_left() {
+fn spans_are_kept_if_a_collector_asks_for_more_time_than_is_left() {
     let collector = Collector::start(|_, _| Deed::Answer("429 Too Many Requests", "Retry-After: 3600\r\n", Vec::new()));
     for script in [SHORT, LONG] {
         let delivery = Delivery::run(&collector.endpoint(), &["--flush-timeout", "60"], script);
@@ -353,7 +353,7 @@ fn a_collector_is_away_for_twenty_seconds() {
 }
 
 #[test]
-fn a_collector_restarts_during_the_run() {
+fn spans_arrive_if_a_collector_restarts_during_the_run() {
     let first = Collector::start(|_, _| Deed::Accept);
     let (address, endpoint, taken) = (first.address.clone(), first.endpoint(), Arc::clone(&first.taken));
     let restart = thread::spawn(move || {
@@ -370,7 +370,7 @@ fn a_collector_restarts_during_the_run() {
 }
 
 #[test]
-fn a_collector_accepts_only_small_requests() {
+fn spans_arrive_in_small_requests_if_a_collector_accepts_only_these() {
     let collector = Collector::start(|_, spans| match spans {
         0..=3 => Deed::Accept,
         _ => Deed::Answer("413 Payload Too Large", "", Vec::new()),
@@ -382,7 +382,7 @@ fn a_collector_accepts_only_small_requests() {
 }
 
 #[test]
-fn a_collector_answers_nonsense() {
+fn the_status_counts_if_a_collector_answers_nonsense() {
     // Without a status there is no answer. Otherwise the status counts.
     let collector = Collector::start(|_, _| Deed::Answer("200 OK", "", b"\xff\xff nonsense".to_vec()));
     let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
@@ -398,20 +398,20 @@ fn a_collector_answers_nonsense() {
 }
 
 #[test]
-fn a_collector_refuses() {
+fn spans_are_kept_if_a_collector_refuses_them() {
     let collector = Collector::start(|_, _| Deed::Answer("401 Unauthorized", "", Vec::new()));
     Delivery::run(&collector.endpoint(), &[], LONG).assert_kept(&Ids::new(), "the collector answers 401 Unauthorized");
 }
 
 #[test]
-fn a_collector_redirects() {
+fn spans_are_kept_if_a_collector_redirects() {
     // A redirected request would lose its spans.
     let collector = Collector::start(|_, _| Deed::Answer("302 Found", "Location: /login\r\n", Vec::new()));
     Delivery::run(&collector.endpoint(), &[], SHORT).assert_kept(&Ids::new(), "the collector answers 302 Found");
 }
 
 #[test]
-fn a_collector_closes_the_connection_early() {
+fn no_span_is_missing_if_a_collector_closes_connections_early() {
     let collector = Collector::start(|number, _| if number % 2 == 0 { Deed::Cut } else { Deed::Accept });
     let delivery = Delivery::run(&collector.endpoint(), &[], LONG);
     // While the command runs, there is time for another attempt. Afterwards an absent collector gets no more time.
@@ -421,7 +421,7 @@ fn a_collector_closes_the_connection_early() {
 }
 
 #[test]
-fn a_collector_accepts_a_part() {
+fn spans_that_a_collector_rejects_are_reported() {
     let partial = ExportTracePartialSuccess { rejected_spans: 2, error_message: "too old".to_owned() };
     let answer = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
     let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "", answer.clone()));
@@ -435,7 +435,7 @@ fn a_collector_accepts_a_part() {
 }
 
 #[test]
-fn a_collector_refuses_even_single_spans() {
+fn spans_are_kept_if_a_collector_refuses_even_single_spans() {
     let requests = Arc::new(Mutex::new(0));
     let collector = Collector::start({
         let requests = Arc::clone(&requests);
@@ -493,7 +493,7 @@ fn passwords_are_not_shown() {
 }
 
 #[test]
-fn no_trusted_authorities_are_installed() {
+fn without_trusted_authorities_only_a_flag_stops_the_run() {
     let collector = Collector::start(|_, _| Deed::Accept);
     let run = |variables: &[(&str, &str)], flags: &[&str]| {
         let mut command = process_tracer();
@@ -533,7 +533,7 @@ fn an_invalid_client_certificate_is_ignored() {
     }
 }
 
-/// A run whose file is a pipe. The other end is open, but nobody reads.
+/// A run whose file is a pipe. The other end is open, but no process reads from it.
 fn run_into_a_stuck_pipe(flush_timeout: &str) -> (TempDir, fs::File, Child) {
     let folder = TempDir::new().unwrap();
     let pipe = folder.path().join("t.jsonl");
@@ -804,7 +804,7 @@ fn send_continues_where_it_stopped() {
 }
 
 #[test]
-fn send_does_not_change_a_file_that_is_no_trace() {
+fn send_does_not_change_a_file_that_is_not_a_trace() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     fs::write(&file, "{\"resourceSpans\":[]}\nnonsense\n").unwrap();
@@ -916,7 +916,7 @@ fn run_over_grpc(
 }
 
 #[test]
-fn a_busy_collector_over_grpc_accepts_only_small_requests() {
+fn spans_arrive_in_small_requests_at_a_busy_collector_over_grpc() {
     let (delivery, taken) = run_over_grpc(|number, spans| match (number, spans) {
         (0, _) => Err(tonic::Status::unavailable("not yet")),
         (_, 0..=3) => Ok(ExportTraceServiceResponse::default()),
@@ -926,7 +926,7 @@ fn a_busy_collector_over_grpc_accepts_only_small_requests() {
 }
 
 #[test]
-fn a_collector_over_grpc_accepts_a_part() {
+fn spans_that_a_collector_rejects_over_grpc_are_reported() {
     let partial = ExportTracePartialSuccess { rejected_spans: 3, error_message: "too old".to_owned() };
     let answer = ExportTraceServiceResponse { partial_success: Some(partial) };
     let (delivery, _) = run_over_grpc(move |_, _| Ok(answer.clone()));
@@ -938,7 +938,7 @@ fn a_collector_over_grpc_accepts_a_part() {
 }
 
 #[test]
-fn a_collector_over_grpc_refuses() {
+fn spans_are_kept_if_a_collector_over_grpc_refuses_them() {
     let (delivery, taken) = run_over_grpc(|_, _| Err(tonic::Status::unauthenticated("who are you")));
     assert!(taken.is_empty());
     assert!(delivery.stderr.contains("who are you"), "{}", delivery.stderr);

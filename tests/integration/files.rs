@@ -1,4 +1,5 @@
-//! Owners of files, and the user who opens them: a real second user, a real sudo, and links and pipes in place of a file.
+//! Owners of files, and the user who opens them. The tests use a real second user, a real sudo, and links and pipes in
+//! place of a file.
 
 use std::{
     fs::{self, File, Permissions},
@@ -24,7 +25,7 @@ const INVOKER: (&str, u32) = ("pt-test-invoker", 61_741);
 const CREW: (&str, u32) = ("pt-test-crew", 61_742);
 /// Another user, without an entry in the user database.
 const STRANGER: u32 = 61_743;
-/// A group that only root is in.
+/// A group whose only member is root.
 const STAFF: u32 = 61_744;
 
 /// One name for each format.
@@ -56,7 +57,7 @@ impl Account {
         let lock = options.write(true).create(true).truncate(false).mode(0o600).open("/run/process-tracer-test.lock");
         let lock = lock.unwrap();
         lock.lock().unwrap();
-        Self::remove(); // what a killed run has left
+        Self::remove(); // the files that a killed run has left
         let succeed = |program: &str, arguments: &[&str]| {
             let output = Command::new(program).args(arguments).output().unwrap();
             assert!(output.status.success(), "{program} {arguments:?}: {}", text(&output.stderr));
@@ -94,7 +95,7 @@ impl Drop for Account {
     }
 }
 
-/// Folders of the invoker and of root, side by side on one file system.
+/// Folders of the invoker and of root on one file system.
 struct Scene {
     account: Arc<Account>,
     parent: TempDir,
@@ -191,7 +192,7 @@ impl Precious {
     }
 }
 
-/// The file belongs to the invoker, and nobody else can read it.
+/// Checks that the file belongs to the invoker, and that no other user can read it.
 fn assert_invokers(path: &Path) {
     let metadata = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let found = (metadata.is_file(), metadata.uid(), metadata.gid(), metadata.mode() & 0o7777);
@@ -291,7 +292,7 @@ fn a_file_with_a_second_hard_link_is_refused() {
     let scene = Scene::new();
     for name in NAMES {
         let precious = scene.precious("precious");
-        // The invoker may write it, so that no other reason prevents it.
+        // The invoker may write to the file, so that only the link can prevent it.
         let shared = scene.own("shared");
         fs::write(&shared, "shared").unwrap();
         chown(&shared, Some(INVOKER.1), None).unwrap();
@@ -357,7 +358,7 @@ fn without_sudo_root_refuses_folders_that_are_links_of_other_users() {
 
 #[test]
 fn root_without_sudo_writes_to_folders_of_others() {
-    // As in a CI container, where root works in the folder of a user of the host.
+    // This is as in a CI container, where root works in the folder of a user of the host.
     const OTHER: Option<u32> = Some(61_214);
     let folder = TempDir::new().unwrap();
     let (own, page) = (folder.path().join("own"), folder.path().join("own/page.md"));
@@ -568,7 +569,7 @@ fn under_sudo_a_report_that_could_not_be_finished_is_refused_before_the_command_
     let folders = [
         scene.folder("strangers", (STRANGER, STRANGER), 0o755),
         scene.folder("read-only", (INVOKER.1, INVOKER.1), 0o500),
-        // A user who owns neither the folder nor the file may not rename it.
+        // A user may not rename a file if they own neither the folder nor the file.
         scene.folder("root/sticky", (STRANGER, STRANGER), 0o1777),
     ];
     for folder in &folders {

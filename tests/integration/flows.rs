@@ -119,7 +119,7 @@ client.recv(100)
 
 #[test]
 fn each_peer_that_was_sent_to_has_a_flow_and_port_443_is_quic() {
-    // Nobody listens. A peer that only sends has no flow.
+    // No process listens. A peer that only sends has no flow.
     let outside = UdpSocket::bind("127.0.0.1:0").unwrap();
     let script = "\
 import socket, sys
@@ -396,7 +396,7 @@ def send(own, times):
     for again in range(times):
         own.sendto(b'x', sink.getsockname())
     own.close()
-    # Until the kernel gives the memory to the next one.
+    # Repeats until the kernel gives the memory to the next socket.
     time.sleep(0.1)
 send(first, 3)
 for child in range(8):

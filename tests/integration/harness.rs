@@ -82,7 +82,7 @@ impl Run {
 pub fn trace_with<S: AsRef<OsStr>>(flags: &[&str], command: &[S]) -> Run {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("trace.jsonl");
-    // A slow machine, such as an emulated one, may need long to write thousands of spans.
+    // A slow machine, such as an emulated one, can need a long time to write thousands of spans.
     let mut tracer = process_tracer();
     tracer.args(["--flush-timeout", "300"]).args(flags).arg("-o").arg(&file).arg("--").args(command);
     let output = tracer.output().unwrap();
@@ -99,7 +99,7 @@ pub fn trace_workload(arguments: &[&str]) -> Run {
     trace_with(&[], &command)
 }
 
-/// Traces a Python script that ignores the home of the user, so that it starts the same way for all.
+/// Traces a Python script. It ignores the home of the user, so that it starts in the same way for all users.
 pub fn trace_python(flags: &[&str], script: &str, arguments: &[&str]) -> Run {
     trace_with(flags, &[&[python(), "-IS", "-c", script], arguments].concat())
 }
@@ -109,7 +109,7 @@ pub fn trace_script(flags: &[&str], script: &str) -> Run {
     trace_with(flags, &["sh", "-c", script])
 }
 
-/// A Python script that executes its arguments under a seccomp filter as some containers have it: ptrace(2) fails.
+/// A Python script that executes its arguments under a seccomp filter, as in some containers. ptrace(2) fails there.
 pub const FORBID_PTRACE: &str = "import ctypes, os, struct, sys
 libc = ctypes.CDLL(None)
 number = {'x86_64': 101, 'aarch64': 117}[os.uname().machine]
@@ -120,8 +120,8 @@ libc.prctl(38, 1, 0, 0, 0)
 assert libc.prctl(22, 2, program, 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])";
 
-/// Writes a small project that `make` builds with a compiler, pipelines, a step that fails, a step that a signal ends, and a
-/// daemon. Its result is `sum`. The build itself fails in the end, with status 2.
+/// Writes a small project that `make` builds. It has a compiler, pipelines and a daemon. One step fails, and a signal
+/// ends another step. Its result is `sum`. The build itself fails at the end, with status 2.
 pub fn build(folder: &Path) {
     let makefile = r#"
 MODULES = 0 1 2 3 4 5 6 7 8 9 10 11

@@ -1,7 +1,7 @@
-"""An HTTPS server for the tests: asks for a client certificate, accepts any POST, writes down what it got.
+"""An HTTPS server for the tests. It asks for a client certificate, accepts any POST, and records each request.
 
-Usage: https_collector.py FOLDER, which holds ca.pem, server.pem and server.key. The port it listens on is written to
-FOLDER/port, one line per request to FOLDER/received.
+Usage: https_collector.py FOLDER. The folder contains ca.pem, server.pem and server.key. The server writes its port to
+FOLDER/port, and a line for each request to FOLDER/received.
 """
 
 import http.server

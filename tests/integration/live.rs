@@ -40,7 +40,7 @@ impl Served {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
-        // Only a hang can take that long.
+        // Only a hang can take this time.
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     }
@@ -149,7 +149,7 @@ fn idle_connections_do_not_block_other_clients() {
     assert_eq!(served.status(&format!("/?{}", served.query), &served.address), "200");
     let open = fs::read_dir(format!("/proc/{}/fd", served.run.id())).unwrap().count();
     assert!(open < 128, "{open} descriptors are open");
-    // All are closed while the command runs: the first to make room, the last because it is silent.
+    // All are closed while the command runs: the first ones to make room, the last ones because they are silent.
     for stream in idle {
         read_to_end(stream);
     }
@@ -181,7 +181,7 @@ fn requests_are_limited_in_time_and_size() {
     let mut command = process_tracer();
     command.args(["--live", "--", "sh", "-c", "read line; exit 6"]);
     let served = Served::start(&mut command);
-    // The server does not wait for a head that comes byte by byte.
+    // The server does not wait for a request head that comes byte by byte.
     let mut slow = served.connect();
     slow.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let head = format!("GET /?{} HTTP/1.1\r\nHost: {}\r\nX: ", served.query, served.address);
@@ -194,7 +194,7 @@ fn requests_are_limited_in_time_and_size() {
     // A head of a megabyte is refused. A head of the size that browsers send is accepted.
     for (size, expected) in [(1 << 20, "431"), (8 << 10, "200")] {
         let mut stream = served.connect();
-        // The server may close it before it has read all.
+        // The server may close the connection before it has read the whole head.
         let _ = stream.write_all(format!("{head}{}\r\n\r\n", "x".repeat(size)).as_bytes());
         let answer = read_to_end(stream);
         let is_refused = answer.is_empty() && expected == "431";

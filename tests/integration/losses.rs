@@ -1,4 +1,4 @@
-//! Each test causes a loss and compares the certificate with the truth.
+//! Each test causes a loss and compares the certificate with the real loss.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -21,8 +21,8 @@ fn count(trace: &Trace, key: &str) -> u64 {
     if root.has(key) { root.attribute(key).parse().unwrap() } else { 0 }
 }
 
-/// Traces a command with a small buffer that nobody empties while the command works. Returns the trace and the last line on
-/// stderr.
+/// Traces a command with a small buffer. The buffer is not read while the command works. Returns the trace and the last
+/// line on stderr.
 fn trace_stopped(command: &str) -> (Trace, String) {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");

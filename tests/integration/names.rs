@@ -94,8 +94,8 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.7.7.7', int(
 
 #[test]
 fn an_answer_counts_only_while_its_asker_lives() {
-    // A forged answer names 127.7.7.7. It goes to a process that asked earlier, then to the next owner of the port. The last
-    // packet only looks like another query.
+    // A forged answer names 127.7.7.7. It goes to a process that asked earlier, then to the next owner of the port. The
+    // last packet looks like another query, but is none.
     let script = "\
 import os, socket, sys
 def message(name, flags, answers):
@@ -132,7 +132,8 @@ socket.socket().connect_ex(('127.7.7.7', 1))
 
 #[test]
 fn an_answer_to_another_socket_on_the_same_port_is_not_reported() {
-    // The asker lives on, but another process takes its port and gets an answer with the same id and name.
+    // The process that asked still lives. But another process takes its port and gets an answer with the same id and
+    // name.
     let script = "\
 import os, socket
 def message(flags, answers):
@@ -253,7 +254,7 @@ for name in [b'again', b'twice']:
     own.send(query(name))
     time.sleep(0.1)
     own.recv_into(whole)
-    # What lies behind an answer is none, nor what is thrown away.
+    # Bytes behind an answer are not an answer. Discarded bytes are not an answer either.
     whole[45:90] = answer(query(b'x' + name)[2:], [99])
 own.send(query(b'gone'))
 time.sleep(0.1)

@@ -1,8 +1,9 @@
-"""Opens a report in Chromium and checks that its page does what it says, one line for each claim.
+"""Opens a report in Chromium and checks its page. Prints one line for each claim.
 
 Usage: page.py CHROMIUM REPORT.html [SCREENSHOT-FOLDER]. It needs the Python package playwright, not the browsers that come
-with it. What is expected is read from the report itself, so any report will do; `synthetic_report.py` makes large ones.
-What a report has no case of, such as failures, is said to be skipped. Exit status 1 if a claim does not hold.
+with it. The script reads the expected values from the report itself, so any report can be checked. `synthetic_report.py`
+makes large reports. If a report has no case for a claim, such as a failure, the script prints that the claim is skipped. The
+exit status is 1 if a claim is not true.
 """
 
 import base64
@@ -24,7 +25,7 @@ FAILED, RUNNING, ROOT = 1, 2, 16  # flags of a span
 
 
 class Report:
-    """The spans of a report, as the page is to show them."""
+    """The spans of a report, as the page must show them."""
 
     def __init__(self, path):
         text = pathlib.Path(path).read_text()
@@ -76,7 +77,7 @@ class Claims:
 
 
 def visible(text):
-    """Whether the page shows a text as it is: nothing in it that cannot be seen."""
+    """Whether the page shows a text without escapes, because it has no invisible character."""
     return text.isprintable() and text.isascii()
 
 
@@ -104,7 +105,7 @@ def opened(browser, url, complaints, **options):
 
 
 def settle(page):
-    """Waits until all that was asked for is drawn. (`wait_for_function` would need eval, which the page forbids itself.)"""
+    """Waits until the page has drawn everything. (`wait_for_function` needs eval, but the page forbids eval.)"""
     until = time.monotonic() + SLOWEST
     while not page.evaluate("window.processTracer?.ready ?? false"):
         if time.monotonic() > until:
@@ -331,7 +332,7 @@ def check_reading(page, claim):
 
 
 def check_pointer(page, claim):
-    """On the chart right of the names, and on the strip over it."""
+    """Checks the wheel and drags on the chart and on the strip above it."""
 
     def view():
         settle(page)
@@ -376,7 +377,7 @@ def check_pointer(page, claim):
     page.focus("#tree")
 
 
-# Of all that is drawn, which is the background's.
+# The most frequent red value of the canvas is the background's.
 MOST_FREQUENT_RED = """() => {
     const canvas = document.querySelector('#tree canvas');
     const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
@@ -387,7 +388,7 @@ MOST_FREQUENT_RED = """() => {
 
 
 def check_frames(page, report, claim):
-    """Scripted: zooms in, pans along, and scrolls, one step a frame, as a hand would."""
+    """Zooms in, pans and scrolls as a user does, with one step in each frame."""
     for view in ["tree", "lanes"]:
         page.evaluate("view => processTracer.show(view)", view)
         settle(page)
@@ -440,7 +441,7 @@ def check_frames(page, report, claim):
 
 
 class Live:
-    """A server of the report's page without its data, and of the data as they would have come while it was traced."""
+    """A server of the report's page without its data. It sends the data as a run would have sent them."""
 
     def __init__(self, path, report):
         markup = re.sub(
@@ -481,7 +482,7 @@ class Live:
         message(
             "spans",
             {
-                # The second is never told of again: after the next reset it has to be gone.
+                # The second span is never sent again. After the next reset, it must be gone.
                 "strings": [report.spans[root]["name"], "forgotten"],
                 "number": [root, max(report.spans) + 1],
                 "parent": [-1, root],

@@ -1,6 +1,7 @@
-"""Opens a report in Chromium, selects each of its spans and each panel, and checks that no text holds what cannot be seen.
+"""Opens a report in Chromium and selects each of its spans and each panel. Checks that no text has an invisible character.
 
-Usage: page_text.py CHROMIUM REPORT.html UNSEEN.txt, which lists the characters. Prints the texts. Exit status 1 if one does.
+Usage: page_text.py CHROMIUM REPORT.html UNSEEN.txt. UNSEEN.txt lists the characters. The script prints the texts. The exit
+status is 1 if a text has such a character.
 """
 
 import os
@@ -11,7 +12,7 @@ from playwright.sync_api import sync_playwright
 
 from page import opened, settle
 
-# All that is shown, read aloud or pops up: text and attributes, but of scripts and styles.
+# All text that is shown or read aloud, also in tips: text and attributes, except those of scripts and styles.
 TEXTS = """() => {
   const texts = [document.title];
   const walker = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
@@ -26,7 +27,7 @@ TEXTS = """() => {
 
 def main(chromium, path, unseen):
     ranges = [line.split("..") for line in pathlib.Path(unseen).read_text().splitlines() if line[0] != "#"]
-    # Lines of the page's own markup end.
+    # The page's own markup has line ends.
     forbidden = {code for first, last in ranges for code in range(int(first, 16), int(last, 16) + 1)} - {ord("\n")}
     complaints, texts = [], set()
     with sync_playwright() as playwright:

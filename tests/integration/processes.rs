@@ -230,7 +230,7 @@ fn a_script_keeps_its_name_behind_env_and_another_shell() {
             let root = run.trace.root();
             assert_eq!((root.name.as_str(), root.events.len()), (name, 2), "{source}");
             assert_eq!(root.attribute("process_tracer.script"), script.to_str().unwrap(), "{source}");
-            // Invoked by name, the shell keeps its name.
+            // If the shell is invoked by name, it keeps its name.
             let run = crate::harness::trace_with(&["--source", source], &[Path::new("bash"), &script]);
             assert_eq!(run.trace.root().name, "bash", "{source}");
         }
@@ -270,7 +270,7 @@ fn resource_usage_is_what_the_kernel_reports_to_the_process() {
     let [user_us, system_us, peak, faults, switches] = told[..] else { panic!("{}", run.stdout) };
     let root = run.trace.root();
     let value = |key: &str| root.attribute(&format!("process_tracer.{key}")).parse::<f64>().unwrap();
-    // The process asks shortly before its end.
+    // The process reads its usage shortly before its end.
     let is_about = |value: f64, told: f64, more: f64| value >= told * 0.98 && value <= told * 1.05 + more;
     let cpu = value("cpu.user_time") + value("cpu.system_time");
     assert!(cpu > 0.45 && is_about(cpu * 1e6, user_us + system_us, 50_000.0), "{cpu}: {}", run.stdout);
@@ -388,7 +388,7 @@ fn the_user_of_a_process_is_recorded() {
 
 #[test]
 fn a_process_killed_by_the_out_of_memory_killer_is_marked() {
-    // Version 1 has a separate hierarchy for memory. With swap the test would take long.
+    // Version 1 has a separate hierarchy for memory. With swap, the test would take a long time.
     let (root, limits) =
         match mounts().into_iter().find(|(kind, _, options)| kind == "cgroup" && options.contains("memory")) {
             Some((_, folder, _)) => (folder, ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]),
@@ -507,7 +507,7 @@ fn a_time_namespace_does_not_shift_the_trace() {
         let after = nanoseconds();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let trace = Trace::read(&file);
-        // The wall clock may be adjusted meanwhile.
+        // The wall clock may be adjusted in the meantime.
         let second = 1_000_000_000;
         for span in &trace.spans {
             assert!(

@@ -1,4 +1,4 @@
-//! The ptrace source: the command is as without it, and the trace is that of eBPF as far as ptrace can see.
+//! The ptrace source. The command behaves as without it. The trace is that of eBPF, in all facts that ptrace can see.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::{
 const PTRACE: [&str; 2] = ["--source", "ptrace"];
 
 #[test]
-fn command_under_ptrace_is_as_a_bare_one() {
+fn a_command_under_ptrace_behaves_like_a_bare_one() {
     let differences: Vec<_> = differences(&PTRACE.join(" "))
         .into_iter()
         // A process can see its tracer.
@@ -34,8 +34,8 @@ fn terminal_and_its_job_control_work_under_ptrace() {
     assert_eq!(wrapped, bare);
 }
 
-/// Traces a command with both sources at once: eBPF observes the process-tracer with ptrace, and the command. Compares all
-/// processes of the command span by span. Returns how many there are.
+/// Traces a command with both sources at once: eBPF observes the process-tracer with ptrace, and the command. Compares
+/// all processes of the command span by span. Returns the number of processes.
 fn compare(flags: &[&str], command: &[&str]) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let inner_file = folder.path().join("ptrace.jsonl");
@@ -83,7 +83,7 @@ fn both_sources_see_the_same_build() {
     assert_eq!(fs::read_to_string(format!("{folder}/sum")).unwrap(), "66\n");
 }
 
-/// Runs a command as nobody, in a folder of theirs that holds process-tracer.
+/// Runs a command as the user nobody, in a folder of this user. The folder contains process-tracer.
 fn as_nobody(folder: &Path, command: &[&str]) -> Command {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
     if !folder.join("process-tracer").exists() {
@@ -166,7 +166,7 @@ fn real_programs_work_as_without_a_tracer() {
     std::os::unix::fs::chown(&setgid, None, Some(42)).unwrap();
     fs::set_permissions(&setgid, fs::Permissions::from_mode(0o2755)).unwrap();
     fs::write(folder.path().join("Makefile"), "check:\n\t./leak 2>&1 | grep -q LeakSanitizer && exit 23\n").unwrap();
-    // What a script prints and its status, with `wanted` in it.
+    // Checks that the output and the status of a script are the same, and that the output has `wanted`.
     let cases = [
         ("make check; echo $?", "2\n"),
         (
@@ -217,7 +217,7 @@ fn program_with_an_unreadable_file_has_its_name() {
         fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
     }
     let here = folder.path().display();
-    // Without the path, nobody knows whether the second one gains privileges.
+    // Without the path, it is not known whether the second program gains privileges.
     let script = format!("{here}/secret {here}/secret; ./{long}; {here}/setuid");
     let command = ["./process-tracer", "--source", "ptrace", "-o", "t.jsonl", "--", "sh", "-c", &script];
     let output = as_nobody(folder.path(), &command).output().unwrap();
@@ -304,7 +304,7 @@ fn flags_that_ptrace_cannot_serve_are_a_warning_or_with_strict_an_error() {
 }
 
 #[test]
-fn tree_runs_on_when_process_tracer_is_killed() {
+fn the_tree_continues_when_process_tracer_is_killed() {
     let script = "echo start; i=0; while [ $i -lt 60 ]; do /bin/true; sh -c 'exit 3'; [ $? -eq 3 ] || exit; i=$((i+1)); done; \
                   echo done";
     let mut started = 0;
@@ -314,7 +314,7 @@ fn tree_runs_on_when_process_tracer_is_killed() {
         let mut tracer = tracer.spawn().unwrap();
         thread::sleep(Duration::from_millis(5 + round * 7 % 90));
         tracer.kill().unwrap();
-        // The whole output comes from the command: it ends when all its processes have ended.
+        // The whole output comes from the command. The output ends when all processes of the command have ended.
         let output = tracer.wait_with_output().unwrap();
         match &*output.stdout {
             // process-tracer had not forked yet.
@@ -327,7 +327,7 @@ fn tree_runs_on_when_process_tracer_is_killed() {
 }
 
 #[test]
-fn stopped_and_waiting_processes_run_on_when_process_tracer_is_killed() {
+fn stopped_and_waiting_processes_continue_when_process_tracer_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let script = format!(
         "cd {}; (sleep 0.5; echo late > late) & sh -c 'kill -STOP $$; echo resumed > resumed' & echo $! > pid; wait",
@@ -380,7 +380,7 @@ fn daemon_outlives_the_run_unharmed() {
     assert_eq!(run.trace.processes().count(), 3);
 }
 
-/// Runs a Python script bare and under ptrace, and compares what it prints.
+/// Runs a Python script bare and under ptrace, and compares the outputs.
 fn assert_python_is_as_bare(script: &str) {
     let run = |wrap: &[&str]| {
         let command = [wrap, &[python(), "-IS", "-c", script]].concat();

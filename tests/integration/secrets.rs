@@ -1,4 +1,4 @@
-//! Secrets in arguments. No output of process-tracer shows them. In these tests each secret is `hunter2`.
+//! Secrets in arguments. No output of process-tracer may show them. In these tests each secret is `hunter2`.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! All text that people read, word for word, so that a reviewer sees each change. The files are in `snapshots/`.
+//! All text that people read, in its exact words, so that a reviewer sees each change. The files are in `snapshots/`.
 //!
 //! After a change of wording: `UPDATE_EXPECT=1 cargo test --test integration snapshots`.
 

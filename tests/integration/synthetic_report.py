@@ -1,8 +1,8 @@
-"""Writes a report of a build that never ran, as large as wanted: for trying the page, and for its test.
+"""Writes a report of an invented build, of any size. It is for trying the page, and for the test of the page.
 
-Usage: synthetic_report.py SPANS FILE PAGE-FOLDER: PAGE-FOLDER holds page.html, page.css and the scripts. The same number of
-spans gives the same report. The build has sub-makes on 16 cores, compilers below shells, a deep chain, failures, downloads
-with lookups, a process that runs all the time, one still alive at the end, and texts that try to break the page.
+Usage: synthetic_report.py SPANS FILE PAGE-FOLDER. PAGE-FOLDER contains page.html, page.css and the scripts. The same number
+of spans gives the same report. The build has sub-makes on 16 cores, compilers below shells, a deep chain, failures, and
+downloads with lookups. One process runs all the time, and one is still alive at the end. Some texts try to break the page.
 """
 
 import base64
@@ -272,7 +272,7 @@ class Build:
 
 
 def critical_path(spans, end):
-    """From the end backwards: always the child that ended last, else the span itself."""
+    """The critical path, from the end backwards: always the child that ended last, else the span itself."""
     children = {}
     for number, span in enumerate(spans):
         if span["kind"] == PROCESS and not span["flags"] & UNFINISHED:
@@ -376,7 +376,7 @@ def about(build, end):
 
 
 def page(folder):
-    """The page as the Rust side puts it together: the scripts may come in any order, since none runs before all are there."""
+    """The page, built as the Rust side builds it. The scripts can have any order, because none runs before all are loaded."""
     folder = pathlib.Path(folder)
     scripts = "\n".join(script.read_text() for script in sorted(folder.glob("*.js")))
     return (

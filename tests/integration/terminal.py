@@ -1,6 +1,6 @@
-"""Drives a shell on a terminal of its own, with job control, and prints what came of each step.
+"""Drives a shell with job control on its own terminal, and prints the result of each step.
 
-Usage: terminal.py [PREFIX...]: the words that stand before each command, none for a bare run.
+Usage: terminal.py [PREFIX...]. PREFIX is the words before each command. Without PREFIX, the commands run bare.
 """
 
 import fcntl
@@ -28,8 +28,8 @@ class Shell:
         self.expect("prompt> ")
 
     def expect(self, pattern, again=None):
-        """Reads until the pattern has come, and gives what matched. Keys that a shell has missed, as happens to bash on a
-        busy machine when it hands over the terminal, are typed again."""
+        """Reads until the pattern has come, and returns the match. On a busy machine, bash can miss keys while it hands over
+        the terminal. Such keys are typed again."""
         limit = time.monotonic() + LIMIT
         patience = time.monotonic() + LIMIT / 6
         while not (found := re.search(pattern, self.text)):
@@ -100,7 +100,7 @@ def main():
     time.sleep(0.3)
     print("killed:", shell.status())
 
-    # A command that counts what it is sent: each once.
+    # A command that counts the signals that it gets. Each must come once.
     count = "import signal,time\\nn=[0,0]\\ndef f(s,_): n[s==28]+=1\\nsignal.signal(2,f);signal.signal(28,f)\\nprint(\"ready\",flush=True)\\nend=time.time()+4\\nwhile time.time()<end: time.sleep(0.05)\\nprint(\"counted\",*n)"
     shell.type(f"{PREFIX} python3 -c $'{count}'\n".replace('\\"', '"'))
     shell.expect(r"[\r\n]ready")
@@ -120,7 +120,7 @@ def main():
     print("reads in the foreground:", shell.expect(r"got (hello)").group(1))
     shell.expect("prompt> ")
 
-    # What the terminal sent is not mistaken for what comes from elsewhere.
+    # A signal of the terminal must not be confused with a signal of another sender.
     end = count.replace("end=time.time()+1.5", "end=time.time()+3")
     command = f"{PREFIX} python3 -c $'{end}'\n".replace('\\"', '"')
     shell.type("sh -c 'echo pid=$$=; exec \"$@\"' - " + command)

@@ -118,7 +118,8 @@ impl Trace {
         found[0]
     }
 
-    /// Checks the facts that hold for every trace: one tree, each span once, no end before a start, a certificate on the root.
+    /// Checks the facts that are true for every trace. It is one tree. Each span is there once. No span ends before it
+    /// starts. The root has a certificate.
     pub fn assert_sound(&self) {
         let root = self.root();
         let ids: HashMap<&str, &Span> = self.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();

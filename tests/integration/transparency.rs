@@ -1,4 +1,4 @@
-//! The wrapped command sees no difference from a run without process-tracer.
+//! The traced command sees no difference from a run without process-tracer.
 
 use std::process::{Command, Output};
 
@@ -45,7 +45,7 @@ fn a_wrapped_command_behaves_like_a_bare_command() {
 
 /// Returns the cases in which a command that runs with these flags differs from a bare command.
 pub fn differences(flags: &str) -> Vec<String> {
-    // Each script prints something that its command inherits, or how the command ended.
+    // Each script prints some state that its command inherits, or the end of the command.
     let cases = [
         // signals
         ("nothing ignored or blocked", "$WRAP grep -E '^(Shd|Sig)(Pnd|Blk|Ign|Cgt)' /proc/self/status"),

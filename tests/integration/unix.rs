@@ -89,7 +89,7 @@ fn each_option_records_only_its_own_events() {
     }
 }
 
-/// Traces a scenario of the workload with all that needs the program at system calls.
+/// Traces a scenario of the workload with all options that need the program at system calls.
 fn trace_scenario(scenario: &str) -> Run {
     let run = trace_with(&["--failed-execs", "--unix"], &[workload().to_str().unwrap(), scenario]);
     assert_eq!(run.code(), Some(0), "{}", run.stderr);
@@ -118,6 +118,6 @@ fn a_trace_of_unix_sockets_is_incomplete_if_a_process_uses_io_uring() {
     assert_eq!(root.attribute("process_tracer.complete"), "false");
     assert_eq!(root.attribute("process_tracer.lost.io_uring_queues"), "1");
     assert!(run.stderr.contains("incomplete: 1 io_uring queue not observed"), "{}", run.stderr);
-    // Without --unix nothing is missing.
+    // Without --unix, no event is missing.
     trace_with(&["--failed-execs"], &[workload().to_str().unwrap(), "ring-connect"]).trace.assert_complete();
 }

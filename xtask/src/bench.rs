@@ -1,5 +1,5 @@
-//! Measures the cost of tracing. Each workload runs bare and traced in turn. The ratio is taken from each pair of runs,
-//! because the speed of the machine drifts, and neighbours have the same speed.
+//! Measures the cost of tracing. Each workload runs bare and traced, alternately. Each pair of runs gives a ratio,
+//! because the speed of the machine changes slowly. Runs that follow one another have the same speed.
 
 use std::{
     fs,
@@ -19,10 +19,10 @@ use crate::{instructions, root, setup, succeed};
 /// Counted pairs of runs of each workload. One more pair comes first as a warm-up.
 pub(crate) const PAIRS: usize = 7;
 
-/// Likewise for the command that does nothing.
+/// The number of pairs for the command that does nothing.
 const STARTS: usize = 31;
 
-/// Likewise for the other tracers, which are slow.
+/// The number of pairs for the other tracers, because these are slow.
 const OTHER_PAIRS: usize = 3;
 
 /// The file of the table.
@@ -110,7 +110,7 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     Ok(())
 }
 
-/// The value of `-o` for most workloads: it makes a report of every span, and writes no file.
+/// The value of `-o` for most workloads. It makes a report of all spans, and writes no file.
 const SUMMARY: &str = "summary";
 
 fn workloads() -> Result<Vec<Workload>> {
@@ -172,7 +172,8 @@ fn small_crate() -> Result<String> {
     Ok(format!("cd '{}' && touch src/main.rs && '{cargo}' build --quiet --offline", folder.display()))
 }
 
-/// The steps of start-up and teardown, around a command that does nothing: the times that `-v` prints, and the rest.
+/// The steps of start-up and teardown of a run whose command does nothing. They are the times that `-v` prints, and the
+/// rest.
 fn start_up_steps(tracer: &Path, command: &[String]) -> Result<Vec<(&'static str, Duration)>> {
     const STEPS: [(&str, &str); 4] = [
         ("object ", "reading the eBPF object, loading its types"),
@@ -258,7 +259,7 @@ struct Row {
     bare: Duration,
     traced: Duration,
     ratio: f64,
-    /// Likewise without start-up and teardown.
+    /// The median ratio without start-up and teardown.
     running: f64,
     least: f64,
     most: f64,
@@ -290,8 +291,8 @@ fn compare(tracer: &[String], command: &[String], count: usize, start_up: Durati
     })
 }
 
-/// Starts two more loops than there are processors. Each spawns a no-op again and again, for some seconds or until that many
-/// have run. Prints the last line of the trace, the number of processes, and the peak memory.
+/// Starts two more loops than there are processors. Each loop spawns a no-op again and again, for some seconds or up to
+/// a number of processes. Prints the last line of the trace, the number of processes, and the peak memory.
 pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
     setup::command("cc", "gcc", "gcc", "gcc")?;
     let [noop, storm] = [compile("noop")?, compile("storm")?];
@@ -300,7 +301,7 @@ pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
     let _ = fs::remove_file(&nowhere);
     symlink("/dev/null", &nowhere)?;
     let mut command = Command::new(tracer);
-    // Because of the expression, all environments are read.
+    // The expression makes process-tracer read all environments.
     command.args(["-a", "storm=\"STORM\" in env", "-o"]).arg(&nowhere).arg("--").arg(storm);
     command.args([forkers as u64, seconds, count].map(|number| number.to_string())).arg(noop);
     let start = Instant::now();
@@ -323,7 +324,8 @@ pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a child. Returns its wait status, and the peak memory of the largest process among it and its own children, MiB.
+/// Waits for a child. Returns its wait status, and the peak memory of the largest process, MiB. The child and its own
+/// children count.
 fn wait(pid: u32) -> Result<(i32, i64)> {
     let mut status = 0;
     // SAFETY: the structure has only plain numbers.

@@ -16,8 +16,8 @@ enum Advisories {
     Unreachable,
 }
 
-/// Fails if cargo-deny rejects a dependency. The database of advisories is on the network. If it cannot be reached, one line
-/// is printed and the rest is checked.
+/// Fails if cargo-deny rejects a dependency. The database of advisories is on the network. If the database cannot be
+/// reached, this prints one line and checks the rest.
 pub(crate) fn deny() -> Result<()> {
     let cargo_deny = setup::for_denying()?;
     let run = || {

@@ -11,10 +11,10 @@ use flate2::{Compression, GzBuilder};
 
 use crate::{expressions, root};
 
-/// The same expressions at each recording.
+/// The seed, so that each recording has the same expressions.
 const SEED: u64 = 17;
 
-/// Where the answers are. Each line is a JSON list: the expression, how it ended, and its value.
+/// The file of the answers. Each line is a JSON list: the expression, its outcome, and its value.
 const ANSWERS: &str = "crates/tracer-expr/tests/answers.jsonl.gz";
 
 /// Records the answers. With a file or another seed, prints the answers to its expressions.
@@ -56,7 +56,7 @@ pub(crate) fn oracle(arguments: &[String]) -> Result<()> {
     }
     let path = root().join(ANSWERS);
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    // Without a time, so that the same answers make the same file.
+    // The file has no time, so that the same answers make the same file.
     let mut gzip = GzBuilder::new().mtime(0).write(file, Compression::best());
     gzip.write_all(lines.as_bytes())?;
     let length = gzip.finish()?.metadata()?.len();
@@ -78,7 +78,7 @@ fn ask(expressions: &[String]) -> Result<Vec<serde_json::Value>> {
         scope.spawn(move || {
             let mut stdin = BufWriter::new(stdin);
             for expression in expressions {
-                // If the program has ended, the count of answers says so.
+                // If the program has ended, the number of answers shows it.
                 let _ = serde_json::to_writer(&mut stdin, expression).map(|()| stdin.write_all(b"\n"));
             }
         });

@@ -1,4 +1,5 @@
-//! Expressions for the comparison of tracer-expr with the Go library: by hand, by tables and by chance.
+//! Expressions for the comparison of tracer-expr with the Go library. They are written by hand, made from tables, or
+//! random.
 
 use std::collections::BTreeSet;
 
@@ -121,7 +122,7 @@ const ATOMS: [&str; 78] = [
     "toPairs({a: 1})",
 ];
 
-/// For tables in which each entry meets each other one.
+/// For tables in which each entry is combined with each other entry.
 const FEW_ATOMS: [&str; 26] = [
     "0",
     "2",
@@ -502,7 +503,7 @@ const TIME_METHODS: [&str; 40] = [
     "MarshalJSON()",
 ];
 
-/// Numbers by chance, the same ones for the same seed.
+/// Random numbers. The same seed gives the same numbers.
 struct Chance(u64);
 
 impl Chance {
@@ -527,7 +528,7 @@ impl Chance {
 const SET: [&str; 13] =
     ["HOME", "CI", "JOBS", "EMPTY", "BRANCH", "VERSION", "LIST", "SPACES", "FLOAT", "JSON", "DATE", "in", "with-dash"];
 
-/// Whether an expression asks for a variable that is not set, which is a deliberate difference.
+/// Whether an expression uses a variable that is not set. This is a deliberate difference.
 fn asks_for_absent(expression: &str) -> bool {
     let access = ["env.", "env?.", "env[\"", "env?.[\""];
     access.iter().any(|access| {
@@ -649,7 +650,7 @@ fn by_chance(all: &mut Vec<String>, chance: &mut Chance) {
         let kind = chance.pick(&["int", "float", "string", "bool", "strings", "ints", "any", "map"]);
         all.push(typed(chance, kind, depth, None));
     }
-    // Broken ones: a part is removed, doubled or replaced.
+    // Broken expressions: a part is removed, doubled or replaced.
     let whole = all.len();
     for _ in 0..2500 {
         let expression: Vec<char> = all[chance.below(whole)].chars().collect();
@@ -674,7 +675,7 @@ fn by_chance(all: &mut Vec<String>, chance: &mut Chance) {
     }
 }
 
-/// An expression by chance.
+/// A random expression.
 fn tree(chance: &mut Chance, depth: usize, in_predicate: bool) -> String {
     if depth == 0 {
         if in_predicate && chance.below(2) == 0 {
@@ -733,7 +734,7 @@ fn tree(chance: &mut Chance, depth: usize, in_predicate: bool) -> String {
     }
 }
 
-/// An expression of a type, by chance. Within a predicate the type of its element is known.
+/// A random expression of a type. Within a predicate, the type of its element is known.
 fn typed(chance: &mut Chance, kind: &str, depth: usize, element: Option<&str>) -> String {
     if depth == 0 || chance.below(12) == 0 {
         if element == Some(kind) && chance.below(3) > 0 {
@@ -892,7 +893,8 @@ fn typed(chance: &mut Chance, kind: &str, depth: usize, element: Option<&str>) -
                 let kind = chance.pick(&["int", "float", "strings", "ints", "any", "map"]);
                 of(chance, kind)
             }),
-            // Not of texts with longer characters: a slice inside of them is a deliberate difference.
+            // Texts with longer characters are not sliced, because a slice inside a character is a deliberate
+            // difference.
             10 => format!(
                 "{}[{}:{}]",
                 chance.pick(&["env.HOME", "env.VERSION", "\"abcdef\"", "args[0]"]),

@@ -34,7 +34,7 @@ pub(crate) fn count() -> Result<Vec<String>> {
             .output()
             .context("cannot run valgrind")?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        // Processes that it starts are counted separately, and before it.
+        // Processes that it starts are counted separately. Their counts come before its own.
         let collected =
             text.lines().rev().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
         let Some(collected) = collected.filter(|collected| *collected > 0 && output.status.success()) else {

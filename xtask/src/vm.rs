@@ -35,7 +35,7 @@ const SKIPPED: &str = "--skip checks_the_collector --skip through_stacked_device
 /// Memory of the virtual machine, MiB.
 const MEMORY: u32 = 2048;
 
-/// Time limit for one virtual machine, seconds. It needs far less.
+/// Time limit for one virtual machine, seconds. A virtual machine needs much less.
 const LIMIT: u32 = 1500;
 
 /// The last line that the virtual machine prints, followed by the exit status.
@@ -60,7 +60,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     let kernels: Vec<_> =
         kernels.into_iter().map(|(name, package)| Ok((*name, kernel(package)?))).collect::<Result<_>>()?;
     println!("booting; it takes a few minutes");
-    // In parallel: each takes one processor.
+    // They run in parallel, because each takes one processor.
     std::thread::scope(|scope| {
         let run = |(name, kernel): &(&str, PathBuf)| {
             boot(name, kernel, &initramfs, "tests", "")?;
@@ -177,12 +177,12 @@ exec > /dev/ttyS1 2>&1 < /dev/null
 uname -r
 case $(cat /proc/cmdline) in
 *lockdown=*)
-	# What cannot be is told, and the command runs all the same.
+	# doctor reports that tracing is impossible. The command runs nevertheless.
 	{tracer} doctor
 	[ $? -eq 1 ] && {tracer} -- sh -c 'echo it runs; exit 3' || [ $? -eq 3 ]
 	;;
 *)
-	# Made where capabilities are kept: an initramfs has none.
+	# The copy is in a file system that keeps capabilities. An initramfs does not keep them.
 	cp {tracer} /var/tmp/process-tracer && setcap {CAPABILITIES} /var/tmp/process-tracer || exit 1
 	{tracer} doctor &&
 	setpriv --reuid=65534 --regid=65534 --clear-groups /var/tmp/process-tracer doctor &&
@@ -290,8 +290,8 @@ fn boot(name: &str, kernel: &Path, initramfs: &Path, what: &str, parameters: &st
     let serial = |path: &Path| format!("file:{}", path.display());
     let started = Instant::now();
     let mut qemu = Command::new("timeout");
-    // One thread for all processors. With several, one may run the old code of a tracepoint that another has just patched: a
-    // breakpoint that is gone, and the kernel crashes.
+    // One thread emulates all processors. With several threads, one can run the old code of a tracepoint that another
+    // has just patched. Then it hits a breakpoint that is gone, and the kernel crashes.
     qemu.args([
         &LIMIT.to_string(),
         "qemu-system-x86_64",

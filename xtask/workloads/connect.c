@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* connect COUNT: connects to a server of its own, a child, COUNT times, one after the other, and sends and receives a byte. */
+/*
+ * connect COUNT: connects COUNT times to its own server, a child, one after the other. Each time it sends and receives
+ * a byte.
+ */
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -13,7 +16,7 @@ static int serve(int listener, int count)
 		int end = accept(listener, NULL, NULL);
 		if (end < 0 || read(end, &byte, 1) != 1 || write(end, &byte, 1) != 1)
 			return 1;
-		/* Until the client has gone: whoever closes first keeps the port for a minute. */
+		/* Reads until the client has closed, because the end that closes first keeps the port for a minute. */
 		if (read(end, &byte, 1) > 0)
 			return 1;
 		close(end);
@@ -41,7 +44,7 @@ int main(int argc, char **argv)
 		if (connect(end, (struct sockaddr *)&address, size) || write(end, &byte, 1) != 1 ||
 		    read(end, &byte, 1) != 1)
 			return 1;
-		/* With a reset, which keeps no port. */
+		/* Closes with a reset, because a reset does not keep the port. */
 		setsockopt(end, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 		close(end);
 	}

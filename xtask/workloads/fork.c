@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* fork COUNT: forks a child that exits, and waits for it, COUNT times, one after the other. */
+/* fork COUNT: forks a child that exits, and waits for it. It does this COUNT times, one after the other. */
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>

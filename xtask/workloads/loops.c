@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* loops LOOPS COUNT PROGRAM: LOOPS processes at once, each of which spawns PROGRAM and waits for it, COUNT times. */
+/* loops LOOPS COUNT PROGRAM: starts LOOPS processes at once. Each spawns PROGRAM and waits for it, COUNT times. */
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/wait.h>

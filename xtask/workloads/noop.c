@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* Linked statically: a process that costs next to nothing, so that what tracing adds shows most. */
+/* This is linked statically. The process itself costs almost nothing, so the cost of tracing is most visible. */
 int main(void)
 {
 	return 0;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* spawn COUNT PROGRAM [BYTES]: spawns PROGRAM, with an argument of so many bytes, and waits for it, COUNT times, one after
- * the other. */
+/*
+ * spawn COUNT PROGRAM [BYTES]: spawns PROGRAM with an argument of this many bytes, and waits for it. It does this COUNT
+ * times, one after the other.
+ */
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * storm FORKERS SECONDS COUNT PROGRAM: that many processes side by side each run the program over and over, with an
- * environment of 4 KiB, until the time is over or they have run it that often together. Prints how often that was.
+ * storm FORKERS SECONDS COUNT PROGRAM: starts FORKERS processes. Each runs PROGRAM again and again, with an environment
+ * of 4 KiB. They stop after SECONDS, or when they have run it COUNT times together. Prints the number of runs.
  */
 #include <spawn.h>
 #include <stdio.h>

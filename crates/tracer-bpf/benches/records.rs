@@ -1,4 +1,5 @@
-//! What user space makes of the programs' records: their decoding, and the model. An event is a fork, an exec or an exit.
+//! The cost of the programs' records in user space: decoding them, and the model. An event is a fork, an exec or an
+//! exit.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../src/wire.rs"]
@@ -13,7 +14,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::wire::{RecordKind, TextPart};
 
-/// As many are alive at once as `make -j` may have.
+/// The number of processes alive at once, as with `make -j`.
 const PROCESSES: u32 = 10_000;
 const ALIVE: usize = 32;
 const EVENTS: u32 = 3 * PROCESSES;
@@ -29,7 +30,7 @@ const COMPILER: [(TextPart, &str); 5] = [
     (TextPart::Cgroup, "session-2.scope\0user-1000.slice\0user.slice\0"),
 ];
 
-/// The records of processes that are forked, run a compiler and end, each after others have begun.
+/// The records of processes that are forked, run a compiler and end. Each ends after others have begun.
 fn records() -> Vec<Vec<u8>> {
     let mut records = Vec::new();
     let mut alive = VecDeque::new();
@@ -94,7 +95,7 @@ fn tracer() -> Tracer {
     })
 }
 
-/// Not inlined: its instructions are counted by its name, as those of the next are.
+/// Not inlined, because its instructions are counted by its name. The same is true for the next function.
 #[inline(never)]
 fn counted_decode(records: &[Vec<u8>], mut handle: impl FnMut(Event)) {
     let mut decoder = Decoder::default();

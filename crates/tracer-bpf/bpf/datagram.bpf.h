@@ -46,8 +46,8 @@ struct datagram {
 PER_PROCESSOR(current_datagram, struct datagram, 2)
 
 /*
- * Reads the addresses of an IP packet. Returns the offset of its UDP header, or 0 if it has none. Of a fragmented
- * datagram only the first fragment has one.
+ * Reads the addresses of an IP packet. Returns the offset of its UDP header, or 0 if it has no UDP header. If a
+ * datagram is fragmented, only its first fragment has a UDP header.
  */
 static __always_inline __u32 read_ip(struct datagram *datagram, const __u8 *ip)
 {
@@ -75,7 +75,7 @@ static __always_inline __u32 read_ip(struct datagram *datagram, const __u8 *ip)
 
 /*
  * Returns 0 if there is no beginning of a datagram at `packet`. If `packet` is 0, the network header of the buffer
- * counts. Every read is a call, so there are few.
+ * counts. Every read is a call, so the function reads only a few times.
  */
 __noinline int read_datagram(__u64 skb_address, __u64 packet, __u32 direction)
 {

@@ -50,7 +50,8 @@ struct {
 #define QUESTION_NS (120 * 1000 * 1000 * 1000ULL)
 
 /*
- * Reads the payload of the datagram of this direction into the scratch record. Returns 0 if it is no message to report.
+ * Reads the payload of the datagram of this direction into the scratch record. Returns 0 if the payload is not a
+ * message to report.
  */
 __noinline int read_message(__u64 skb_address, __u32 direction)
 {
@@ -63,17 +64,20 @@ __noinline int read_message(__u64 skb_address, __u32 direction)
 	if (!scratch || !datagram || datagram->size < DNS_HEADER)
 		return 0;
 	scratch->record.is_answer = direction == INCOMING && datagram->source_port == PORT_DNS;
-	/* The other fragments of a datagram do not lie here, nor data that a device has put elsewhere. */
+	/*
+	 * Other fragments of the datagram are not here. Data that a device has put into other memory is not here
+	 * either.
+	 */
 	size = end - (__s64)datagram->payload;
 	size = size < (__s64)datagram->size ? size : (__s64)datagram->size;
 	size = size < DNS_MESSAGE ? size : DNS_MESSAGE;
 	size = size < DNS_HEADER ? 0 : size;
-	/* For the verifier: the compared value must be the value that is passed on. */
+	/* For the verifier: the compared value must be the value that is passed to the helper. */
 	barrier_var(size);
 	if (size < 0 || size > DNS_MESSAGE || bpf_probe_read_kernel(scratch->message, size, (void *)datagram->payload))
 		return 0;
 	scratch->record.size = size;
-	/* An answer is reported also if it cannot be read. */
+	/* An answer is reported even if it cannot be read. */
 	if (!size)
 		return scratch->record.is_answer;
 	/* The port of a question can receive anything. */
@@ -143,8 +147,8 @@ __noinline int emit_query(__u64 skb, __u64 socket)
 }
 
 /*
- * Whether the answer goes to the process that asked: it lives, and still has the socket. The port can belong to another
- * process now, and the restricted user must not see the data of others.
+ * Whether the answer goes to the process that asked. This is so if the process lives and still has the socket. The port
+ * can belong to another process now, and the restricted user must not see the data of others.
  */
 static __always_inline bool is_for_asker(struct question *question)
 {
@@ -157,8 +161,8 @@ static __always_inline bool is_for_asker(struct question *question)
 }
 
 /*
- * Returns 0 if the datagram is no answer. With address translation an answer can come from another port than the
- * question went to.
+ * Returns 0 if the datagram is not an answer. With address translation, an answer can come from another port than the
+ * port to which the question went.
  */
 __noinline int emit_answer(__u64 skb, __u64 net)
 {

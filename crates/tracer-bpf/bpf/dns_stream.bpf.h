@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
  * DNS over TCP: the data that the tracked processes write to name servers and read from them. No program can read the
- * payload of a connection. But the system call that writes or reads it has it in its buffers.
+ * payload of a connection. But the payload is also in the buffers of the system call that writes or reads it.
  */
 #ifndef TRACER_DNS_STREAM_BPF_H
 #define TRACER_DNS_STREAM_BPF_H
@@ -13,8 +13,8 @@ struct dns_stream_key {
 };
 
 /*
- * The position of a direction, and the system call that has reached it. One call can transfer several segments, one
- * after another.
+ * The position in one direction of the stream, and the system call that has reached this position. One call can
+ * transfer several segments, one after another.
  */
 struct dns_stream {
 	__u64 end; /* payload bytes */
@@ -32,7 +32,10 @@ struct {
 	__type(value, struct dns_stream);
 } dns_streams SEC(".maps");
 
-/* So many pieces of a system call's vector are used. A program that keeps a message and its length apart has two. */
+/*
+ * This many pieces of a system call's vector are used. If a program passes a message and its length separately, there
+ * are two pieces.
+ */
 #define PIECES 4
 
 /* include/uapi/linux/uio.h, struct iovec */
@@ -68,7 +71,7 @@ static __always_inline bool is_of_name_server(struct sock *sk)
 	return BPF_CORE_READ(sk, __sk_common.skc_dport) == bpf_htons(PORT_DNS);
 }
 
-/* The socket at that address is another one now. */
+/* Another socket is at that address now. */
 __noinline int forget_dns_streams(__u64 socket)
 {
 	struct dns_stream_key key = {.socket = socket};
@@ -79,7 +82,7 @@ __noinline int forget_dns_streams(__u64 socket)
 	return 0;
 }
 
-/* Before Linux 5.15 programs cannot get them. */
+/* Before Linux 5.15, programs cannot get the registers. */
 static __always_inline void *current_registers(void)
 {
 	if (!bpf_core_enum_value_exists(enum bpf_func_id___known, BPF_FUNC_task_pt_regs___known))
@@ -112,8 +115,8 @@ static __always_inline bool is_file_of(struct sock *sk, __u32 descriptor)
 #define MSG_WAITALL 0x100
 
 /*
- * Finds the buffers of the system call, if it is one on this socket, and returns its flags. The kernel can also do
- * something for the socket during another system call.
+ * Finds the buffers of the system call, if the call is for this socket. Returns the flags of the call. The kernel can
+ * also work on the socket during another system call.
  */
 __noinline int find_pieces(__u64 socket, __u32 is_read)
 {
@@ -160,7 +163,7 @@ __noinline int find_pieces(__u64 socket, __u32 is_read)
 	return flags;
 }
 
-/* Of a piece that is longer than any answer only the beginning is reported. */
+/* If a piece is longer than any answer, only its beginning is reported. */
 __noinline int emit_piece(__u64 address, __u64 size)
 {
 	struct transfer *transfer = current_transfer(0);
@@ -256,17 +259,17 @@ __noinline int end_transfer(__u64 socket, __u32 is_answer, __u32 flags)
 	transfer->skipped = done;
 	stream->done = done + transfer->size;
 	stream->goes_on = stream->done < transfer->room;
-	/* A read returns the data that there is, unless it waits for more: net/ipv4/tcp.c, tcp_recvmsg_locked(). */
+	/* A read returns the available data, unless it waits for more: net/ipv4/tcp.c, tcp_recvmsg_locked(). */
 	if (is_answer && !(flags & MSG_WAITALL) && BPF_CORE_READ(tp, rcv_nxt) == BPF_CORE_READ(tp, copied_seq) &&
 	    !BPF_CORE_READ(sk, sk_backlog.tail) && stream->done >= BPF_CORE_READ(sk, sk_rcvlowat))
 		stream->goes_on = 0;
 	bpf_map_update_elem(&dns_streams, &transfer->key, stream, BPF_ANY);
 	if (transfer->size <= transfer->room)
 		return is_answer || transfer->room <= DNS_MESSAGE;
-	/* No question is so long, and a part of a long write may be missing. */
+	/* Skip it, because no question is so long. Also, a part of a long write may be missing. */
 	if (is_answer || transfer->room > DNS_MESSAGE)
 		return 0;
-	/* Data that was delayed and then sent by no system call comes before the data in these buffers. */
+	/* The kernel can send delayed data without a system call. This data comes before the data in these buffers. */
 	if (transfer->header.count <= PIECES)
 		transfer->record.offset += transfer->size - transfer->room;
 	transfer->size = transfer->room;

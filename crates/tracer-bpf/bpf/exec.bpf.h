@@ -46,7 +46,7 @@ __noinline int emit_text(__u32 part)
 	return 0;
 }
 
-/* Text of TEXT_LIMIT bytes lies in at most one page more than it fills. */
+/* Text of TEXT_LIMIT bytes needs at most one page more than it fills. */
 #define TEXT_LIMIT  (128 * 1024)
 #define TEXT_CHUNKS (TEXT_LIMIT / TEXT_CHUNK + 1)
 
@@ -76,8 +76,8 @@ __noinline int emit_chunks(__u32 part, __u64 start, __u32 limit)
 }
 
 /*
- * Emits `size` bytes of user memory from `start`, in chunks that end with their page. exec has just written this
- * memory, so it is nearly always resident. A page that is not resident loses one chunk only.
+ * Emits `size` bytes of user memory from `start`, in chunks. Each chunk ends at the end of its page. exec has just
+ * written this memory, so it is nearly always resident. If a page is not resident, only its chunk is lost.
  */
 __noinline int emit_user_text(__u32 part, __u64 start, __u64 size)
 {
@@ -95,7 +95,7 @@ __noinline int emit_user_text(__u32 part, __u64 start, __u64 size)
 	return 0;
 }
 
-/* One comparison, because the verifier follows each branch of each turn. A string would need a map of its own. */
+/* This is one comparison, because the verifier follows each branch of each turn. A string would need another map. */
 static __always_inline bool is_context(const char *text)
 {
 	const __u64 begin = bpf_cpu_to_be64(0x5452414345504152); /* TRACEPAR */
@@ -140,7 +140,7 @@ __noinline int look_further_for_context(__u64 start, __u64 size)
 	return 0;
 }
 
-/* So many variables are looked at. */
+/* The number of variables that are searched. */
 #define VARIABLES 512
 
 /* Emits an environment: all of it, or only the variable TRACEPARENT if it is set. */
@@ -160,7 +160,7 @@ __noinline int emit_environment(__u64 start, __u64 size)
 	return 0;
 }
 
-/* Follows a path a few components towards the root. Returns 1 when the path has been emitted. */
+/* Follows a path towards the root, for a few components. Returns 1 when the path has been emitted. */
 __noinline int climb_path(__u32 part, __u64 root_address)
 {
 	struct path *root = (struct path *)root_address;
@@ -212,7 +212,7 @@ __noinline int climb_path(__u32 part, __u64 root_address)
 
 /*
  * Emits a path as its components from leaf to root, each with a NUL. User space reverses them. Both addresses are of a
- * struct path. A path that cannot be followed to the root is not reported.
+ * struct path. If a path cannot be followed to the root, it is not reported.
  */
 __noinline int emit_path(__u32 part, __u64 path_address, __u64 root_address)
 {
@@ -383,7 +383,7 @@ int handle_exec(struct bpf_raw_tracepoint_args *ctx)
 	visibility = visibility_of(task, mm);
 	process->is_withheld = visibility != VISIBLE_ALL;
 	if (visibility != VISIBLE_IDS) {
-		/* Everybody may know the comm: proc_pid_comm(5). */
+		/* Every user may read the comm: proc_pid_comm(5). */
 		length = visibility == VISIBLE_PUBLIC
 			     ? bpf_probe_read_kernel_str(text->text, sizeof(task->comm), &task->comm)
 			     : bpf_probe_read_kernel_str(text->text, PATH_BYTES, BPF_CORE_READ(binprm, filename));

@@ -3,9 +3,9 @@
  * UDP flows: the datagrams between a socket of a tracked process and one peer.
  *
  * A flow begins when the process sends. Datagrams that came in before that are remembered for a while, because the
- * process may answer them. The counts are in a slot of an array that user space has mapped. So user space reads the
- * last counts without a system call, and without a hook on close(), which does not exist. User space gives a slot back
- * when the flow is over. Until then no other flow gets it.
+ * process can answer them. The counts are in a slot of an array that user space has mapped. So user space reads the
+ * last counts without a system call. It also needs no hook on close(): there is none. User space gives a slot back when
+ * the flow is over. Until then, no other flow gets the slot.
  */
 #ifndef TRACER_FLOW_BPF_H
 #define TRACER_FLOW_BPF_H
@@ -15,8 +15,8 @@
 #define EEXIST 17 /* include/uapi/asm-generic/errno-base.h */
 
 /*
- * A datagram passes each of several stacked devices: VLANs, bonds, bridges. Only the first device counts it. After so
- * long without a datagram there, another device can take its place.
+ * A datagram passes each of several stacked devices: VLANs, bonds, bridges. Only the first device counts it. After this
+ * time without a datagram, another device can take the place of the first.
  */
 #define DEVICE_SILENCE_NS (1000 * 1000 * 1000ULL)
 
@@ -40,7 +40,7 @@ struct flow_cursor {
 
 PER_PROCESSOR(flow_cursor, struct flow_cursor, 1)
 
-/* A sent datagram finds its flow by the socket, and a received one by the port. */
+/* The flow of a sent datagram is found by the socket. The flow of a received datagram is found by the port. */
 struct flow_key {
 	__u64 here; /* struct sock *, or struct net * of the port */
 	__u8 peer[16];
@@ -67,8 +67,8 @@ struct flow {
 };
 
 /*
- * The map forgets the entries that are unused for the longest time. Each flow takes two entries, so these belong to
- * flows that are over.
+ * The map forgets the entries that are unused for the longest time. Each flow takes two entries, so the forgotten
+ * entries belong to flows that are over.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -95,7 +95,7 @@ struct {
 /* A datagram that is sent later than this does not count as an answer. */
 #define ANSWER_NS (10 * 1000 * 1000 * 1000ULL)
 
-/* The slot of a flow, while the flow has it. */
+/* The slot of a flow, as long as the flow owns the slot. */
 static __always_inline struct flow_slot *slot_of(struct flow *flow)
 {
 	struct flow_slot *slot = bpf_map_lookup_elem(&flow_slots, &flow->slot);
@@ -115,8 +115,8 @@ static __always_inline bool passes_first(struct passage *last, struct net_device
 }
 
 /*
- * Whether the process `sender` can go on with the flow. 0 stands for no known process. A process that got the socket
- * from another one goes on with that one's flow, as long as that one lives.
+ * Whether the process `sender` can continue the flow. 0 means that the process is not known. A process can get the
+ * socket from another process. As long as that other process lives, its flow continues.
  */
 static __always_inline bool goes_on(struct flow *flow, __u32 inode, __u16 local_port, __u32 sender)
 {
@@ -164,7 +164,7 @@ static __always_inline bool is_of_tunnel(__u64 skb)
 	return BPF_CORE_READ((struct sk_buff *)skb, inner_network_header) != 0;
 }
 
-/* So many descriptors are searched for a socket, and so many at a time. */
+/* The number of descriptors that are searched for a socket, and the number in one turn. */
 #define DESCRIPTORS	    256
 #define DESCRIPTORS_AT_ONCE 32
 
@@ -188,8 +188,8 @@ __noinline int has_file(__u64 table, __u64 file)
 
 /*
  * Whether the current task can be the sender. A datagram can wait until the address of its neighbour is known. Then
- * another task sends it, which has no descriptor of the socket. If the task has too many descriptors to search them
- * all, the answer is yes.
+ * another task sends it. This task has no descriptor of the socket. If the current task has too many descriptors to
+ * search all of them, the result is true.
  */
 __noinline int may_have_socket(__u64 sk_address)
 {
@@ -201,7 +201,7 @@ __noinline int may_have_socket(__u64 sk_address)
 
 	if (!file)
 		return 0;
-	/* With io_uring it can have sockets without descriptors. */
+	/* With io_uring, a task can have sockets without descriptors. */
 	if (bpf_core_field_exists(task->io_uring) && BPF_CORE_READ(task, io_uring))
 		return 1;
 	/* Their number is a multiple of 64: fs/file.c, alloc_fdtable(). */
@@ -232,8 +232,8 @@ static __always_inline void fill_incoming_key(struct flow_key *key, __u64 net, s
 }
 
 /*
- * Begins a flow of the current task, also if another process had the socket before. Returns 0 if there is no room for
- * it.
+ * Begins a flow of the current task, even if another process had the socket before. Returns 0 if there is no room for
+ * the flow.
  */
 __noinline int open_flow(__u64 socket, __u32 local_port)
 {
@@ -292,7 +292,7 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	copy_address(record.local_address, datagram->source);
 	copy_address(record.peer_address, key.peer);
 	if (bpf_ringbuf_output(&records, &record, sizeof(record), wakeup())) {
-		/* User space does not know the flow, so it would not give the slot back. */
+		/* User space does not know the flow, so it will not give the slot back. */
 		bpf_map_delete_elem(&flows, &key);
 		COUNT(lost_records[RECORD_FLOW]);
 		return 0;
@@ -301,7 +301,7 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	if (question)
 		flow.passage = question->passage;
 	bpf_map_update_elem(&flows, &incoming, &flow, BPF_ANY);
-	/* From here on the slot counts what comes in. */
+	/* From now on, the slot counts received datagrams. */
 	if (question) {
 		__sync_fetch_and_add(&slot->datagrams_received, question->datagrams);
 		__sync_fetch_and_add(&slot->bytes_received, question->bytes);
@@ -311,8 +311,8 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 }
 
 /*
- * Counts what a socket sends. `sender` is the current process, or 0 if the current process is not tracked or is not the
- * sender.
+ * Counts the datagrams that a socket sends. `sender` is the current process, or 0 if the current process is not tracked
+ * or is not the sender.
  */
 __noinline int count_sent(__u64 skb, __u64 socket, __u32 local_port, __u32 sender)
 {

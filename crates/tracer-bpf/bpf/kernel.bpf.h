@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * The fields of kernel structures that the programs read, and no others. CO-RE relocates them on load. If kernels
- * differ, the accessor that hides the difference is here too.
+ * Only those fields of kernel structures that the programs read. CO-RE relocates them on load. If kernels differ, the
+ * accessor that hides the difference is here too.
  */
 #ifndef TRACER_KERNEL_BPF_H
 #define TRACER_KERNEL_BPF_H
@@ -122,7 +122,7 @@ struct signal_struct {
 	unsigned int flags;
 	struct pid *pids[4];
 	void *tty;
-	void *oom_mm; /* set if the kernel has chosen this process when memory ran out */
+	void *oom_mm; /* set if the out-of-memory killer has chosen this process */
 	__u64 utime;
 	__u64 stime;
 	unsigned long nvcsw;
@@ -405,7 +405,8 @@ enum bpf_func_id___known {
 /* include/uapi/linux/net.h */
 #define SYS_CONNECT 3
 
-/* arch/x86/include/asm/thread_info.h: the current system call is one of 32-bit programs. 64-bit programs can make it too. */
+/* arch/x86/include/asm/thread_info.h: the current system call is one of 32-bit programs. 64-bit programs can make it
+ * too. */
 #define TS_COMPAT 2
 
 /* arch/arm64/include/uapi/asm/ptrace.h */
@@ -454,7 +455,7 @@ static __always_inline int call_of(void *registers)
 	return CALL_OTHER;
 }
 
-/* Whether the current system call has the number of the right table. */
+/* Whether the number of the current system call belongs to this table. */
 static __always_inline bool has_numbers_of(int call, void *registers)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -484,13 +485,13 @@ static __always_inline __u64 call_argument(void *registers, int index)
 	return 0;
 }
 
-/* The first three arguments. Returns false if the call is no exec and no connect after all. */
+/* The first three arguments. Returns false if the call is neither exec nor connect. */
 static __always_inline bool read_arguments(__u64 *arguments, int call, void *registers)
 {
 	struct pt_regs___x86 *x86 = registers;
 	__u32 words[3];
 
-	/* In a loop, clang would compute all places first, also those that this architecture does not have. */
+	/* With a loop, clang computes all places first, also the places that this architecture does not have. */
 	if (!(call & CALL_32BIT)) {
 		arguments[0] = call_argument(registers, 0);
 		arguments[1] = call_argument(registers, 1);
@@ -573,7 +574,8 @@ static __always_inline unsigned long mm_flags(struct mm_struct *mm)
 }
 
 /*
- * The inode number of a socket's file. Another socket at the same address has another one. 0 if the socket is closed.
+ * The inode number of a socket's file. A later socket at the same address has another inode number. 0 if the socket is
+ * closed.
  */
 static __always_inline __u32 socket_inode(struct sock *sk)
 {

@@ -17,7 +17,7 @@ struct {
 	__type(value, struct tracked_process);
 } processes SEC(".maps");
 
-/* Each is a map with one value, so no lookup is needed. */
+/* Each of these is a map with one value, so no lookup is needed. */
 struct shared_page shared SEC(".bss.shared");
 struct unshared unshared SEC(".bss.unshared");
 
@@ -44,20 +44,21 @@ struct unshared unshared SEC(".bss.unshared");
 #define COUNT(field)	   ADD(field, 1)
 
 /*
- * The reader wakes by itself several times a second. The programs wake it when there is much to read, or after a quiet
- * time when there is anything. To wake it for each record would take processor time from the traced processes.
+ * The reader wakes by itself several times a second. The programs wake it when there is much to read. After a time
+ * without records, the first record wakes it. If each record woke it, it would take processor time from the traced
+ * processes.
  */
 static __always_inline __u64 wakeup(void)
 {
 	__u64 unread = bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA);
 
-	/* This is no comparison, because the verifier follows both ways of every branch to the end. */
+	/* This avoids a comparison, because the verifier follows both ways of every branch to the end. */
 	return BPF_RB_NO_WAKEUP +
 	       (((__u64)shared.wakeup_bytes - 1 - unread) >> 63) * (BPF_RB_FORCE_WAKEUP - BPF_RB_NO_WAKEUP);
 }
 
 /*
- * Copies the record. A reserved record would hold up all later records until it is filled. And before Linux 5.11 the
+ * Copies the record. A reserved record would delay all later records until it is filled. Also, before Linux 5.11 the
  * verifier does not recognise a reserved record that was on the stack.
  */
 static __always_inline void emit(void *record, __u64 size, __u32 kind)

@@ -10,7 +10,7 @@ static __always_inline void read_identity(struct identity *identity, struct task
 	identity->reserved = 0;
 }
 
-/* The most recent dead. The kernel closes their sockets after their exit was reported. */
+/* The processes that died last. The kernel closes their sockets after their exits were reported. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
@@ -57,9 +57,9 @@ static __always_inline void fill_header(struct record_header *header, struct tas
 }
 
 /*
- * Returns true once: for the first fork of the launcher after user space has armed it. With --sudo the restricted user
- * has the shared page. They can arm any process, for example a setuid program. So the launcher's credentials are
- * checked.
+ * Returns true once: for the first fork of the launcher after user space has armed it. With --sudo, the restricted user
+ * has the shared page. They can arm any process, for example a setuid program. So this function checks the credentials
+ * of the launcher.
  */
 static __always_inline bool is_launch(struct task_struct *parent, __u32 parent_tgid, __u32 child_tgid)
 {
@@ -108,7 +108,7 @@ int handle_fork(struct bpf_raw_tracepoint_args *ctx)
 		if (!is_launch(parent, parent_tgid, tgid))
 			return 0;
 		is_root = 1;
-		/* Until it calls exec it is a copy of the launcher. */
+		/* Until the root calls exec, it is a copy of the launcher. */
 		process.is_withheld = !may_look_at(parent, BPF_CORE_READ(parent, mm));
 	}
 	read_identity(&process.identity, child);
@@ -162,7 +162,7 @@ static __always_inline void add_io(struct io *io, struct task_struct *thread)
 	io->written_bytes += BPF_CORE_READ(thread, ioac.write_bytes);
 }
 
-/* Adds the usage of a few more threads. Returns 1 when there is none left. */
+/* Adds the usage of a few more threads. Returns 1 when no thread is left. */
 __noinline int add_threads(__u64 head)
 {
 	struct exit_scratch *scratch = exit_scratch(0);
@@ -230,7 +230,7 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (!process || !scratch)
 		return 0;
 	if (BPF_CORE_READ(task, signal, live.counter) > 0) {
-		/* The signal structure's sum of this includes children. */
+		/* The signal structure also has a sum of this value, but that sum includes children. */
 		if (task != leader)
 			add_io(&process->dead_threads_io, task);
 		return 0;
@@ -251,7 +251,7 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 		if (task != leader)
 			add_io(&record->usage.io, task);
 	}
-	/* Two threads that die at once both get here. One of them deletes the entry. */
+	/* If two threads die at once, both can get here. One of them deletes the entry. */
 	if (bpf_map_delete_elem(&processes, &tgid))
 		return 0;
 	bpf_map_update_elem(&exiting, &tgid, &record->header.process, BPF_ANY);

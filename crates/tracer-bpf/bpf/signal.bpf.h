@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * Signals that one sender sends both to the launcher and to the command, for example with kill(2) of their process
- * group.
+ * Signals that one sender sends to both the launcher and the command, for example with kill(2) of their process group.
  */
 #ifndef TRACER_SIGNAL_BPF_H
 #define TRACER_SIGNAL_BPF_H

@@ -7,7 +7,7 @@
 
 #define PORT_DNS 53
 
-/* An address has 16 bytes, aligned to four. If clang does not know that, it copies byte by byte. */
+/* An address has 16 bytes, aligned to four. If clang does not know the alignment, it copies byte by byte. */
 static __always_inline void copy_address(void *to, const void *from)
 {
 	__u32 *words = to;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * System calls without a tracepoint of their own: failed exec(2), and connect(2) to unix sockets, also of 32-bit
- * programs. The tracepoint sys_exit slows down every system call on the machine. So this program is attached only if the
- * user asks for one of the two.
+ * System calls that have no special tracepoint: failed exec(2), and connect(2) to unix sockets, also of 32-bit
+ * programs. The tracepoint sys_exit slows down every system call on the machine. So this program is attached only if
+ * the user asks for one of these events.
  */
 #ifndef TRACER_SYSCALL_BPF_H
 #define TRACER_SYSCALL_BPF_H
@@ -98,8 +98,8 @@ int handle_syscall_exit(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * A process makes a queue of io_uring. Through it the process can connect to unix sockets without a system call, and
- * before Linux 5.18 no tracepoint says which requests go through a queue.
+ * A process makes a queue of io_uring. Through the queue, the process can connect to unix sockets without a system
+ * call. Before Linux 5.18, no tracepoint reports the requests of a queue.
  */
 SEC("raw_tp/io_uring_create")
 int handle_io_uring(struct bpf_raw_tracepoint_args *ctx)

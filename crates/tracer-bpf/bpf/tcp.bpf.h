@@ -2,9 +2,9 @@
 /*
  * TCP connections of the tracked processes.
  *
- * Most state changes happen in softirq context, where any task can be current. So the owner is noted when it acts
- * itself: at connect(), at listen() for later accepted connections, and at the first read of an accepted connection.
- * This read moves the connection from the listener to the worker.
+ * Most state changes happen in softirq context, where any task can be current. So the owner is recorded when it makes a
+ * call: connect(), listen() for later accepted connections, or the first read of an accepted connection. This read
+ * moves the connection from the listener to the worker.
  */
 #ifndef TRACER_TCP_BPF_H
 #define TRACER_TCP_BPF_H
@@ -55,7 +55,7 @@ struct {
 	__type(value, struct tcp_counters);
 } kept_counters SEC(".maps");
 
-/* The listening sockets. A socket that stops listening may have lost its port. */
+/* The listening sockets. When a socket stops listening, it may already have lost its port. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -95,8 +95,8 @@ static __always_inline struct listener *find_listener(struct sock *sk)
 }
 
 /*
- * Payload as the owner sees it. Sent bytes are the bytes that it wrote, acknowledged or not. bytes_sent counts payload
- * only, without SYN and FIN. bytes_received counts the peer's FIN.
+ * Payload as the owner sees it. Sent bytes are the bytes that the owner wrote, acknowledged or not. bytes_sent counts
+ * payload only, without SYN and FIN. bytes_received includes the peer's FIN.
  */
 static __always_inline void read_counters(struct tcp_counters *counters, struct sock *sk, struct sock_common *common)
 {
@@ -123,7 +123,8 @@ static __always_inline void read_counters(struct tcp_counters *counters, struct 
 
 /*
  * Keeps the counters of a socket that reaches CLOSE before its owner has closed it. The kernel clears them when it
- * disconnects the socket. It does this with the subflows of MPTCP. A function of its own, because the stack is small.
+ * disconnects the socket. It does this with the subflows of MPTCP. This is a separate function, because the stack is
+ * small.
  */
 __noinline int keep_counters(__u64 socket)
 {
@@ -186,9 +187,9 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 }
 
 /*
- * Whether the restricted user must not see the connection. It belongs to a withheld process, in another network
- * namespace, and the user does not own that namespace: user_namespaces(7), "the owner of a user namespace has all
- * capabilities in it".
+ * Whether the restricted user must not see the connection. This is so if it belongs to a withheld process, is in
+ * another network namespace, and the user does not own that namespace. See user_namespaces(7): "the owner of a user
+ * namespace has all capabilities in it".
  */
 static __always_inline bool is_hidden_from_viewer(__u64 socket, __u32 owner_tgid)
 {
@@ -221,7 +222,7 @@ __noinline int open_connection(__u64 socket, __u64 owner_start, __u32 owner_tgid
 		unshared.has_dns_streams = 1;
 		forget_dns_streams(socket);
 	}
-	/* Of its connection before, if it connects again. */
+	/* The entry of its former connection, if the socket connects again. */
 	bpf_map_delete_elem(&kept_counters, &socket);
 	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY)) {
 		COUNT(untracked_connections);
@@ -306,9 +307,9 @@ __noinline int stop_listening(__u64 socket)
 }
 
 /*
- * Whether the owner has closed the socket. Its close() shows as the first FIN, or as a change into the same state if a
- * half-close has sent the FIN before, or as an abort to CLOSE. Each time both directions are shut. A half-closed socket
- * can also end in CLOSE because of the peer, but from other states.
+ * Whether the owner has closed the socket. Its close() has one of three signs: the first FIN; a change into the same
+ * state, if a half-close has sent the FIN before; an abort to CLOSE. In each case both directions are shut. The peer
+ * can also end a half-closed socket in CLOSE, but from other states.
  */
 static __always_inline bool closed_by_owner(struct sock *sk, int old_state, int new_state)
 {
@@ -347,7 +348,7 @@ static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int 
 	if (closed_by_owner(sk, old_state, new_state)) {
 		struct identity *user = tracked_or_exiting_current();
 
-		/* It was never read from. The process that closes it is its owner. */
+		/* No process has read from it. The process that closes it is its owner. */
 		if (!connection->is_owned && user)
 			connection->owner = *user;
 		return close_connection(key, 0);
@@ -358,18 +359,18 @@ static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int 
 }
 
 /*
- * A process that changes the state of its socket has locked the socket. A softirq can interrupt it and change the
- * states of other sockets. Since Linux 6.1 the kernel does not run a program within itself. So it runs two programs,
- * one after the other. The second one handles the changes that the first one could not handle because it was
- * interrupted.
+ * A process that changes the state of its socket has locked the socket. A softirq can interrupt the process and change
+ * the states of other sockets. Since Linux 6.1, the kernel does not start a program again while it runs on the same
+ * processor. So there are two programs, one after the other. The second handles the changes that the first could not
+ * handle because it was interrupted.
  */
 
-/* The change in a softirq that the first program has handled, and that the second one has not reached yet. */
+/* The change in a softirq that the first program has handled, and that the second program has not reached yet. */
 PER_PROCESSOR(seen_to, __u64, 1)
 
 /*
- * A number that is different for every change, and not 0. The uppermost 16 bits of all kernel addresses are the same,
- * and the first bit is set.
+ * A number that is different for every change, and is not 0. The uppermost 16 bits of all kernel addresses are the
+ * same. The first bit is set.
  */
 static __always_inline __u64 change_of(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -404,7 +405,7 @@ int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	return follow_tcp_state(sk, old_state, new_state);
 }
 
-/* It handles no change that only a process makes. */
+/* This program does not handle changes that only a process makes. */
 SEC("raw_tp/inet_sock_set_state")
 int handle_nested_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -437,7 +438,7 @@ int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 	connection = bpf_map_lookup_elem(&connections, &key);
 	if (!connection || (connection->is_owned && !connection->is_dns))
 		return 0;
-	/* A read of the kernel in a softirq is for no process. */
+	/* If the kernel reads in a softirq, the read belongs to no process. */
 	if (!BPF_CORE_READ(sk, sk_lock.owned))
 		return 0;
 	if (connection->is_dns)
@@ -449,7 +450,7 @@ int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 	return emit_connection(key, CONNECTION_OWNED, 0);
 }
 
-/* The socket is gone. Its entry must not stay in the table, whatever happened before. */
+/* The socket does not exist any more. In every case, its entry must leave the table. */
 SEC("raw_tp/tcp_destroy_sock")
 int handle_tcp_destroy(struct bpf_raw_tracepoint_args *ctx)
 {

@@ -3,8 +3,8 @@
  * The packets of the tracked processes: UDP flows, DNS over UDP, and questions over TCP.
  *
  * The kernel hands a datagram to a device in the context of the sending process. Later, when the device's queue sends
- * it, any task can be current. A datagram comes in in softirq context, where any task can be current, and before
- * address translation is undone. So its ports identify it.
+ * it, any task can be current. A datagram arrives in softirq context, where any task can be current. At that time,
+ * address translation is not undone yet. So the ports of the datagram identify it.
  */
 #ifndef TRACER_UDP_BPF_H
 #define TRACER_UDP_BPF_H
@@ -15,7 +15,7 @@ struct port_pair {
 	__u16 local;
 };
 
-/* A question over TCP. If the socket is locked, its owner is in a system call, and that is the current task. */
+/* A question over TCP. If the socket is locked, its owner is in a system call. The owner is then the current task. */
 __noinline int tell_query(__u64 socket)
 {
 	struct sock *sk = (struct sock *)socket;
@@ -40,7 +40,7 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 	__u32 sender_tgid;
 	__u16 protocol;
 
-	/* On its way through bridges and other namespaces a packet has no socket. */
+	/* A packet has no socket while it passes bridges and other namespaces. */
 	if (!sk)
 		return 0;
 	protocol = BPF_CORE_READ(sk, sk_protocol);
@@ -58,8 +58,8 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 	if (sender_tgid && !unshared.has_sent)
 		unshared.has_sent = 1;
 	/*
-	 * If the destination is translated, as for the resolver in a container, a connected socket still has the
-	 * original one.
+	 * The destination can be translated, as for the resolver in a container. A connected socket still has the
+	 * original destination.
 	 */
 	if (datagram->destination_port == PORT_DNS || ports.peer == bpf_htons(PORT_DNS))
 		return sender_tgid ? emit_query((__u64)skb, (__u64)sk) : 0;

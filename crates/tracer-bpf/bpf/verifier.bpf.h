@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * Code that is written for the verifier, which takes most of the loading time.
+ * Code that is written for the verifier, because the verifier takes most of the loading time.
  *
- * The verifier follows both ways of every branch until they meet, and remembers the stack at each. But it verifies a
- * global function once, not once for each call. So code that is called often or repeated is a global function (not
- * static). There are few branches, above all where the stack is full. A loop keeps its variables in map memory and
- * reads them from there. The verifier does not follow values through map memory, so each turn looks the same to it.
- * Each loop is two loops, one around the other, and the inner one is a global function of a few turns.
+ * The verifier follows both ways of every branch until they meet. It remembers the stack at each branch. But it
+ * verifies a global function once, not once for each call. So code that is called often or repeated is a global
+ * function (not static). There are few branches, especially where the stack is full. A loop keeps its variables in map
+ * memory and reads them from there. The verifier does not follow values through map memory, so each turn looks the same
+ * to it. Each loop is two nested loops. The inner loop is a global function of a few turns.
  */
 #ifndef TRACER_VERIFIER_BPF_H
 #define TRACER_VERIFIER_BPF_H

@@ -4,8 +4,8 @@
 #define TRACER_VIEWER_BPF_H
 
 /*
- * Returns 0 if all credentials of a task are the restricted user's and none is a privilege. It is one value instead of
- * conditions, because the verifier follows both ways of each condition.
+ * Returns 0 if all credentials of a task are the restricted user's, and the task has no capability. The result is one
+ * value instead of conditions, because the verifier follows both ways of each condition.
  */
 static __always_inline __u64 foreign_credentials(struct task_struct *task)
 {

@@ -2,10 +2,10 @@
 /*
  * The records that the BPF programs write and user space reads. This is their only definition.
  *
- * build.rs generates the Rust side from this file. It understands only what is used here and refuses anything else:
- * `#define NAME NUMBER`, enums without values whose last name is their count, and structs. A struct has fields of __u8,
- * __u16, __u32, __u64 and earlier structs, and arrays of these. Padding is a field: implicit padding does not compile
- * on the Rust side.
+ * build.rs generates the Rust side from this file. It understands only the forms that are used here and refuses any
+ * other: `#define NAME NUMBER`, enums without values whose last name is their count, and structs. A struct has fields
+ * of __u8, __u16, __u32, __u64 and earlier structs, and arrays of these. Padding is a field: implicit padding does not
+ * compile on the Rust side.
  */
 #ifndef TRACER_WIRE_H
 #define TRACER_WIRE_H
@@ -29,7 +29,7 @@ enum text_part {
 	TEXT_FILE,	  /* the file name that exec was given, and a NUL */
 	TEXT_EXECUTABLE,  /* path of the mapped file: its components from leaf to root, each with a NUL */
 	TEXT_DIRECTORY,	  /* working directory, in the same form */
-	TEXT_ARGUMENTS,	  /* argv as it lies in memory: each string followed by NUL */
+	TEXT_ARGUMENTS,	  /* argv as it is in memory: each string followed by NUL */
 	TEXT_ENVIRONMENT, /* environ, in the same form */
 	TEXT_CGROUP,	  /* path of the control group, version 2, in the form of the executable; none for the root's */
 	TEXT_CGROUP_V1,	  /* the same for the memory controller, if it is in a hierarchy of version 1 */
@@ -37,7 +37,7 @@ enum text_part {
 	TEXT_PARTS
 };
 
-/* The largest text of one record, bytes. It is a page, so that a page fault loses one record only. */
+/* The largest text of one record, bytes. It is a page, so that a page fault loses only one record. */
 #define TEXT_CHUNK 4096
 
 /* exec_record.visibility: how much of the process /proc shows to the restricted user. */
@@ -118,7 +118,7 @@ struct exec_record {
 	__u32 real_user_id;
 	__u32 vpid;		  /* as in its own pid namespace */
 	__u32 group_leader_pid;	  /* of the process group, in the initial pid namespace */
-	__u32 session_leader_pid; /* likewise */
+	__u32 session_leader_pid; /* of the session, in the initial pid namespace */
 	__u32 is_interactive;	  /* 1: the session has a controlling terminal */
 	__u32 is_script;	  /* 1: the mapped file is the interpreter of the file that exec was given */
 	__u32 group_id;		  /* effective */
@@ -157,7 +157,7 @@ struct exit_record {
 	struct usage usage;
 	__u32 status;		  /* as wait(2) gives it */
 	__u32 threads;		  /* that it has created */
-	__u32 is_oom_victim;	  /* 1: the kernel chose it when memory ran out */
+	__u32 is_oom_victim;	  /* 1: the out-of-memory killer chose it */
 	__u32 is_status_withheld; /* 1: the restricted user must not know status and is_oom_victim */
 };
 
@@ -209,7 +209,7 @@ struct unix_record {
 struct dns_record {
 	struct record_header header; /* process: the one that asked */
 	__u64 socket;		     /* 0 for a datagram; otherwise as in a connection record */
-	__u64 offset;		     /* of the first byte in its direction of the connection */
+	__u64 offset;		     /* of the first byte, in its direction of the connection */
 	__u32 is_answer;	     /* the direction; 1: from the name server, or for a datagram from its port */
 	__u32 passed;		     /* bytes in all; the text is their beginning */
 	__u16 local_port;	     /* host order */
@@ -224,7 +224,7 @@ struct flow_record {
 	struct record_header header; /* process: the sender */
 	__u32 slot;
 	__u32 generation;	 /* of the slot */
-	__u32 network_namespace; /* in disguise: equal if it is the same */
+	__u32 network_namespace; /* masked: two are equal if the namespaces are the same */
 	__u16 local_port;	 /* host order */
 	__u16 peer_port;	 /* host order */
 	__u8 local_address[16];	 /* IPv4 as v4-mapped */
@@ -232,8 +232,8 @@ struct flow_record {
 };
 
 /*
- * So many connections to name servers are remembered, each direction separately. The oldest are forgotten, because they
- * have ended.
+ * This many connections to name servers are remembered, each direction separately. The oldest are forgotten, because
+ * they have ended.
  */
 #define DNS_STREAMS 1024
 
@@ -256,7 +256,7 @@ struct flow_slot {
 
 /* Only the programs see this. User space sets the first part before it attaches them. */
 struct unshared {
-	__u32 is_restricted; /* 1: report only what this user may see */
+	__u32 is_restricted; /* 1: report only data that this user may see */
 	__u32 user_id;
 	__u32 group_id;
 	__u32 launcher_tgid;	  /* set at the launch, in the initial pid namespace */
@@ -274,7 +274,7 @@ struct unshared {
 
 /*
  * One page that user space has mapped. An ordinary user can have it too, so it has no kernel addresses. User space
- * configures and arms the programs, and they count.
+ * configures and arms the programs. The programs count.
  */
 struct shared_page {
 	__u32 capture_environment;	  /* 1: environments are read */

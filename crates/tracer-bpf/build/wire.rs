@@ -1,5 +1,5 @@
-//! Generates the Rust side of `wire.h`. The file is written in a small part of C. Anything else is an error, so the two sides
-//! cannot drift apart.
+//! Generates the Rust side of `wire.h`. The file is written in a small part of C. Any other C is an error, so the two
+//! sides cannot become different.
 
 use std::fmt::Write;
 
@@ -61,7 +61,7 @@ fn constant(define: &str, rust: &mut String) -> Result<(), String> {
     Ok(())
 }
 
-/// A decimal number. With a leading zero it would be octal in C.
+/// A decimal number. A number with a leading zero is refused, because it is octal in C.
 fn number(text: &str) -> Option<u32> {
     if text.len() > 1 && text.starts_with('0') { None } else { text.parse().ok() }
 }

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Runs a command and passes on its events. Returns how it ended.
+/// Runs a command and passes on its events. Returns its exit status.
 pub(crate) fn events_of(mut command: Command, mut handle: impl FnMut(Event)) -> Result<ExitStatus, Box<dyn Error>> {
     let attached = Attached::load(&Options::default())?;
     let (source, mut stream) = Capture::start(attached, false)?;

@@ -1,7 +1,7 @@
 //! The eBPF source of events: the programs, their records, and the events decoded from them.
 //!
 //! - [`probe::check`] says whether this kernel and these privileges allow eBPF.
-//! - [`Attached::load`] loads and attaches the programs. Only this takes privileges.
+//! - [`Attached::load`] loads and attaches the programs. Only this step needs privileges.
 //! - [`Capture::start`] takes over the attached programs, in this process or in another one. It returns the
 //!   [`Source`](tracer_model::source::Source) and its [`EventStream`](tracer_model::source::EventStream).
 //!

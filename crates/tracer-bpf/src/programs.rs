@@ -1,12 +1,12 @@
-//! The programs: which there are, and the descriptors of attached ones. `load` makes the descriptors and `read` uses them,
-//! perhaps in another process.
+//! The table of programs, and the descriptors of attached programs. `load` makes the descriptors. `read` uses them,
+//! possibly in another process.
 
 use std::{ffi::CStr, os::fd::OwnedFd, time::Duration};
 
 /// A program and its tracepoint.
 pub(crate) type Attachment = (&'static str, &'static CStr);
 
-/// The programs of every run. The programs of one tracepoint are neighbours, in the order in which the kernel is to call them.
+/// The programs of every run. The programs of one tracepoint are neighbours. The kernel calls them in this order.
 pub(crate) const PROGRAMS: [Attachment; 10] = [
     ("handle_fork", c"sched_process_fork"),
     ("handle_exec", c"sched_process_exec"),
@@ -29,11 +29,11 @@ pub(crate) const QUEUES: [Attachment; 1] = [(IO_URING, c"io_uring_create")];
 /// A kernel without io_uring has no such tracepoint.
 pub(crate) const IO_URING: &str = "handle_io_uring";
 
-/// The kernel does not run this program within itself. It runs [`NESTED`] instead.
+/// The kernel does not start this program again while it runs on the same processor. It runs [`NESTED`] instead.
 pub(crate) const TCP_STATE: &str = "handle_tcp_state";
 pub(crate) const NESTED: &str = "handle_nested_tcp_state";
 
-/// A missed run of this program loses nothing: the kernel never misses a run for the process's own reads.
+/// A missed run of this program loses no event, because the kernel never misses a run for the process's own reads.
 pub(crate) const TCP_READ: &str = "handle_tcp_read";
 
 /// How long each step took.
@@ -47,8 +47,8 @@ pub struct Timing {
     pub programs: Duration,
 }
 
-/// Attached programs, as descriptors. They run as long as these are open. To make a [`crate::Capture`] of them takes no
-/// privilege. Another process than the one that attached them may do it.
+/// Attached programs, as descriptors. The programs run as long as the descriptors are open. Making a [`crate::Capture`]
+/// of them needs no privilege. Another process than the one that attached them can do it.
 #[derive(Debug)]
 pub struct Attached {
     pub(crate) records: OwnedFd,
@@ -63,9 +63,9 @@ pub struct Attached {
 /// The programs whose missed runs count. The kernel says at the end how many it has missed.
 #[derive(Debug, Default)]
 pub(crate) struct Programs {
-    /// A missed run of these is a missed event.
+    /// A missed run of these programs is a missed event.
     pub(crate) counted: Vec<OwnedFd>,
-    /// A missed run of this one is a missed event, unless [`NESTED`] has run instead.
+    /// A missed run of this program is a missed event, unless [`NESTED`] has run instead.
     pub(crate) tcp_state: Option<OwnedFd>,
 }
 
@@ -83,7 +83,7 @@ impl Attached {
     /// The largest number of descriptors.
     pub const DESCRIPTORS: usize = Self::MAPS + PROGRAMS.len() + SYSTEM_CALLS.len() + QUEUES.len();
 
-    /// So many of them are maps.
+    /// The number of maps among them.
     const MAPS: usize = 3;
 
     /// `None` if another process has attached them.
@@ -94,8 +94,8 @@ impl Attached {
 
     /// The maps and the links, for another process, which calls [`Attached::from_descriptors`].
     ///
-    /// The links keep the programs. The programs themselves are not among the descriptors: with a program's descriptor a
-    /// process could run it (`BPF_PROG_TEST_RUN`) with any arguments, and so read any kernel memory.
+    /// The links keep the programs. The programs themselves are not among the descriptors. With the descriptor of a
+    /// program, a process could run it with any arguments (`BPF_PROG_TEST_RUN`). So it could read any kernel memory.
     #[must_use]
     pub fn into_descriptors(self) -> Vec<OwnedFd> {
         [self.records, self.shared, self.flow_slots].into_iter().chain(self.links).collect()

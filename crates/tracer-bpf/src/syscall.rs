@@ -1,4 +1,4 @@
-//! The bpf(2) commands. aya's loader would parse all types of the kernel, but these calls need only the reduced ones.
+//! The bpf(2) commands. The loader of aya parses all types of the kernel. These calls need only the reduced types.
 
 use std::{
     ffi::CStr,
@@ -9,8 +9,7 @@ use std::{
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_prog_info, bpf_prog_type};
 use nix::libc;
 
-/// Loads the type information of the object. The verifier verifies a global function once only if the function has
-/// types.
+/// Loads the type information of the object. Only if a global function has types, the verifier verifies it once.
 pub(crate) fn load_types(btf: &[u8]) -> io::Result<OwnedFd> {
     let mut attributes = zeroed();
     attributes.__bindgen_anon_7.btf = address(btf);
@@ -63,7 +62,7 @@ pub(crate) fn attach(program: &impl AsFd, tracepoint: &CStr) -> io::Result<Owned
 }
 
 /// How often the kernel has skipped a program because it was already running on that processor. Kernels before 6.1 run
-/// it all the same.
+/// the program again instead.
 pub(crate) fn missed_runs(program: &impl AsFd) -> io::Result<u64> {
     // SAFETY: a struct of plain numbers.
     let mut info: bpf_prog_info = unsafe { mem::zeroed() };

@@ -10,7 +10,7 @@ use std::process::Command;
 use tracer_model::{Event, ExitStatus};
 
 #[test]
-fn the_example_passes_on_the_forks_the_execs_and_the_exits_of_a_command() {
+fn the_example_reports_forks_execs_and_exits_of_a_command() {
     let mut command = Command::new("sh");
     command.args(["-c", "true; /bin/true; exit 3"]);
     let (mut forks, mut execs, mut exits) = (0, Vec::new(), Vec::new());

@@ -251,7 +251,7 @@ const SYSTEMS: [System; 10] = [
     },
 ];
 
-/// The attributes of this CI job. Outside of CI there are none. `variable` returns a variable that is not empty.
+/// The attributes of this CI job. Outside of CI, the list is empty. `variable` returns a variable that is not empty.
 pub(crate) fn attributes(variable: impl Fn(&str) -> Option<String>) -> Vec<(&'static str, String)> {
     let is_it = |system: &&System| {
         let (name, wanted) = system.sign;
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_no_branch_and_a_token_is_not_exported() {
+    fn a_tag_is_not_a_branch_and_a_token_is_not_exported() {
         let job = found(&[
             ("GITLAB_CI", "true"),
             ("CI_COMMIT_TAG", "v1"),

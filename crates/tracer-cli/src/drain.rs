@@ -25,16 +25,17 @@ use crate::{child::privileges, sinks::Intake, threads::Threads};
 /// How often the stream is read, milliseconds. The stream becomes readable earlier when there is much in it.
 const INTERVAL_MS: u16 = 200;
 
-/// After so many reads without an event, any event makes the stream readable.
+/// After this many reads without an event, any event makes the stream readable.
 const PATIENCE: u32 = 5;
 
-/// How often an idle stream is read, milliseconds. Some changes make no stream readable, for example the counts of flows.
+/// How often an idle stream is read, milliseconds. Some changes do not make the stream readable, for example the counts
+/// of flows.
 const IDLE_MS: u16 = 10_000;
 
-/// How often the live page gets the running processes, if somebody looks at it.
+/// How often the live page gets the running processes, if the page is open.
 const GLANCE: Duration = Duration::from_secs(1);
 
-/// How many of them it gets at most.
+/// The largest number of processes that it gets.
 const SHOWN: usize = 5000;
 
 /// How often the sinks get the root span that remains if process-tracer is killed.
@@ -54,15 +55,15 @@ pub(crate) enum Waiting {
     Late(Input),
 }
 
-/// What the end of the trace is made of.
+/// The facts for the end of the trace.
 pub(crate) struct Ending {
     /// The end of the command.
     pub(crate) end: End,
-    /// What was not observed although it was asked for, and why.
+    /// Events that were asked for and not observed, with the reason.
     pub(crate) unobserved: Option<String>,
 }
 
-/// Where events come from, and where spans go.
+/// The source of the events, and the destination of the spans.
 pub(crate) struct Input {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) stream: Box<dyn EventStream>,
@@ -74,7 +75,7 @@ impl Waiting {
     ///
     /// # Errors
     ///
-    /// The kernel has no thread for us.
+    /// The kernel cannot start another thread.
     pub(crate) fn start(input: Input, threads: Threads) -> Result<Self> {
         if input.stream.as_fd().is_none() {
             return Ok(Self::Late(input));
@@ -98,7 +99,7 @@ impl Waiting {
     pub(crate) fn begin(self, tracer: Tracer) -> Drain {
         match self {
             Self::Thread { drain, model } => {
-                // If the thread has ended, its join says so.
+                // If the thread has ended, its join reports this.
                 let _ = model.send(tracer);
                 drain
             }
@@ -116,7 +117,7 @@ impl Drain {
     pub(crate) fn finish(self, ending: Ending) -> Result<Tracer> {
         match self {
             Self::Thread { thread, end, stop } => {
-                // If the thread has ended, its join says so.
+                // If the thread has ended, its join reports this.
                 let _ = end.send(ending);
                 stop.write(1)?;
                 thread.join().map_err(|_| anyhow!("the draining thread panicked"))?
@@ -130,7 +131,7 @@ impl Drain {
 pub(crate) struct Reader {
     input: Input,
     tracer: Tracer,
-    /// Events that were lost, as far as the model knows.
+    /// Lost events that the model already knows.
     lost: u64,
     /// When the sinks last got the root span that remains if process-tracer is killed.
     cut_off: Option<Instant>,
@@ -149,7 +150,7 @@ impl Reader {
             let is_idle = quiet > PATIENCE && !intake.may_be_watched();
             let wakers = [stop.as_fd(), stream.as_fd().unwrap_or(stop.as_fd())];
             let mut ready = wakers.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            // Whatever woke us, or nothing: look.
+            // Check after every wake-up and after every timeout.
             let _ = poll(&mut ready, PollTimeout::from(if is_idle { IDLE_MS } else { INTERVAL_MS }));
             if ready[0].any().unwrap_or(false) {
                 return;
@@ -160,7 +161,7 @@ impl Reader {
                 // It is readable all the time.
                 Err(_) => thread::sleep(Duration::from_millis(INTERVAL_MS.into())),
             }
-            // One more look comes before we rely on being woken.
+            // One more read comes before we rely on the wake-up.
             self.input.source.wake_for_any(quiet >= PATIENCE);
             self.count_losses();
             if self.input.intake.is_watched() && shown.elapsed() > GLANCE {
@@ -170,7 +171,7 @@ impl Reader {
         }
     }
 
-    /// Reads the events that have come in. Returns how many records that were.
+    /// Reads the events that have come in. Returns the number of records.
     fn read(&mut self) -> io::Result<usize> {
         let Self { input: Input { stream, intake, .. }, tracer, cut_off, .. } = self;
         let records = stream.drain(now(), &mut |event| {

@@ -47,8 +47,8 @@ use crate::{
     threads::SingleThread,
 };
 
-/// It replaces Rust's own start, which ignores SIGPIPE and opens closed standard descriptors. We first have to note how we
-/// found them.
+/// It replaces Rust's own start. That start ignores SIGPIPE and opens closed standard descriptors. We must record their
+/// state before.
 #[cfg(not(test))]
 #[unsafe(no_mangle)]
 extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) -> std::ffi::c_int {
@@ -60,7 +60,7 @@ extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) 
         argument
     };
     let arguments: Vec<_> = (0..argc as isize).map(argument).collect();
-    // SAFETY: the process has just begun, so this is its only thread. Nobody else calls this.
+    // SAFETY: the process has just begun, so this is its only thread. No other code calls this.
     let run = || main_with(&arguments, unsafe { SingleThread::assume() });
     std::ffi::c_int::from(panic::catch_unwind(run).unwrap_or(EXIT_FAILURE))
 }
@@ -69,7 +69,7 @@ extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) 
 fn main_with(arguments: &[&'static CStr], single: SingleThread) -> u8 {
     let inheritance = Inheritance::take(arguments.last().copied(), &single);
     panic::set_hook(Box::new(|panic| {
-        // While the command runs, only the thread that waits for another one reports its panic.
+        // While the command runs, only the thread that joins another thread reports its panic.
         if !threads::is_quiet() {
             console::begin(None);
             console::say(format_args!("this is a bug, please report it: {panic}"));

@@ -82,8 +82,8 @@ fn os_release_field(release: &str, field: &str) -> Option<String> {
     Some(value.trim_matches(['"', '\'']).to_owned())
 }
 
-/// `OTEL_RESOURCE_ATTRIBUTES`: `key=value` pairs separated by commas, with percent-encoded values. By the specification, one
-/// malformed pair invalidates all.
+/// `OTEL_RESOURCE_ATTRIBUTES`: `key=value` pairs separated by commas, with percent-encoded values. By the
+/// specification, one malformed pair makes the whole variable invalid.
 fn attributes_from_environment() -> KeyValues {
     let Some(pairs) = variable("OTEL_RESOURCE_ATTRIBUTES") else { return Vec::new() };
     let mut attributes = parse_attributes(&pairs).unwrap_or_else(|pair| {

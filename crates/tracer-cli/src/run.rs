@@ -211,7 +211,7 @@ fn listen_to_impatience(signals: Signals, intake: Intake, threads: Threads) {
     }
 }
 
-/// The source at work.
+/// The source of the run.
 struct Observation {
     source: Arc<dyn Source>,
     drain: Drain,
@@ -285,13 +285,13 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     ));
 }
 
-/// Whether the trace is complete, and if not, why.
+/// Whether the trace is complete. If not, the reasons.
 fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
     if certificate.is_complete && is_kept {
         return Cow::Borrowed("complete");
     }
     let losses = &certificate.losses;
-    // Undelivered spans have a reason of their own below.
+    // Undelivered spans have a separate reason below.
     let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered);
     let reasons = causes.filter_map(|cause| Some(losses.in_words(*cause)? + &programs(losses, *cause)));
     let mut reasons: Vec<_> = reasons.collect();

@@ -1,4 +1,4 @@
-//! Where our own files are between runs, by the XDG Base Directory specification.
+//! The folder of our own files between runs. It follows the XDG Base Directory specification.
 
 use std::{env, fs, os::unix::fs::MetadataExt, path::PathBuf};
 
@@ -6,11 +6,11 @@ use nix::unistd::{User, geteuid};
 
 use crate::child::user::Invoker;
 
-/// `$XDG_STATE_HOME/process-tracer`, else `~/.local/state/process-tracer`. `~` is that of whoever has called sudo, if
-/// anybody has, and not `HOME` if that is somebody else's.
+/// `$XDG_STATE_HOME/process-tracer`, else `~/.local/state/process-tracer`. Under sudo, `~` is the home of the user who
+/// called sudo. `HOME` counts only if it belongs to the user.
 pub(crate) fn folder() -> Option<PathBuf> {
     let named = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    // Whoever has called sudo owns what there is to keep.
+    // Under sudo, the kept files belong to the user who called sudo.
     let owner = Invoker::of_root().map_or_else(geteuid, |invoker| invoker.uid);
     let home = || {
         let is_ours = |path: &PathBuf| fs::metadata(path).is_ok_and(|metadata| metadata.uid() == owner.as_raw());

@@ -1,4 +1,4 @@
-//! The threads of this process: when there is one only, and how others are started.
+//! The threads of this process: proof that there is only one, and the start of others.
 
 use std::{
     cell::Cell,
@@ -8,10 +8,11 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// Proof that this process has one thread. Only then the environment may change: setenv(3) is not thread-safe.
+/// Proof that this process has one thread. Only with this proof, the environment may change, because setenv(3) is not
+/// thread-safe.
 ///
-/// It cannot go to another thread. A thread that outlives the function that starts it takes [`Threads`], and [`Threads`] ends
-/// this proof.
+/// It cannot go to another thread. If a thread outlives the function that starts it, its start needs [`Threads`].
+/// [`Threads`] ends this proof.
 #[derive(Debug)]
 pub(crate) struct SingleThread {
     is_not_send: PhantomData<*const ()>,
@@ -25,7 +26,7 @@ impl SingleThread {
         Self { is_not_send: PhantomData }
     }
 
-    /// From here on there may be several threads.
+    /// From now on, there may be several threads.
     pub(crate) fn end(self) -> Threads {
         Threads(())
     }
@@ -46,7 +47,7 @@ impl Threads {
     ///
     /// # Errors
     ///
-    /// The kernel has no thread for us.
+    /// The kernel cannot start another thread.
     pub(crate) fn start<T: Send + 'static>(
         self,
         name: &str,
@@ -55,12 +56,12 @@ impl Threads {
         thread::Builder::new().name(name.to_owned()).spawn(act)
     }
 
-    /// Starts a thread whose panics print nothing. Its joiner has to report them: while the command runs, its terminal must
-    /// not show anything of ours.
+    /// Starts a thread whose panics print nothing. The thread that joins it must report them. While the command runs,
+    /// its terminal must not show our messages.
     ///
     /// # Errors
     ///
-    /// The kernel has no thread for us.
+    /// The kernel cannot start another thread.
     pub(crate) fn start_quiet<T: Send + 'static>(
         self,
         name: &str,
@@ -73,11 +74,12 @@ impl Threads {
     }
 }
 
-/// Runs `act` in a thread of its own and waits for it. A panic is passed on, and is as quiet as it is here.
+/// Runs `act` in a separate thread and waits for it. A panic is passed on. The new thread prints a panic only if this
+/// thread does.
 ///
 /// # Errors
 ///
-/// Those of `act`. The kernel has no thread for us.
+/// The errors of `act`. It is also an error if the kernel cannot start another thread.
 pub(crate) fn apart<T: Send>(name: &str, act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     let is_quiet = is_quiet();
     thread::scope(|scope| {
@@ -104,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quiet_thread_passes_its_silence_on_to_the_threads_it_waits_for() {
+    fn threads_that_a_quiet_thread_waits_for_are_quiet_too() {
         let is_quiet_apart = || apart("apart", || Ok(is_quiet())).unwrap();
         let threads = Threads::of_test();
         assert!(threads.start_quiet("quiet", move || is_quiet() && is_quiet_apart()).unwrap().join().unwrap());

@@ -1,4 +1,4 @@
-//! Nanoseconds per evaluation of expressions that users write, beside the crate that evaluated them before.
+//! Nanoseconds per evaluation of typical expressions, compared with the crate that evaluated them before.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{borrow::Cow, cell::OnceCell, hint::black_box};
@@ -95,7 +95,7 @@ fn evaluate(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("evaluate");
     for (name, source) in EXPRESSIONS {
         let program = Program::compile(source).unwrap();
-        // The variables are made anew at each exec.
+        // The variables are made again at each exec.
         group.bench_function(name, |bencher| {
             bencher.iter(|| program.evaluate(&Input::new(black_box(&command))).unwrap());
         });

@@ -10,9 +10,9 @@ pub(crate) struct Node {
     pub(crate) kind: NodeKind,
     /// In characters from the start of the source.
     pub(crate) offset: usize,
-    /// As the checker found it. Unknown before.
+    /// The type that the checker found. It is unknown before.
     pub(crate) nature: Type,
-    /// How many nodes lie on the longest way down, this one included.
+    /// The number of nodes on the longest path down, this one included.
     depth: u32,
     /// How many nodes it has, this one included. Copies count, too.
     size: usize,
@@ -28,7 +28,7 @@ impl PartialEq for Node {
 /// A child of a node.
 pub(crate) type Child = Box<Node>;
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum NodeKind {
     Nil,
@@ -44,7 +44,7 @@ pub(crate) enum NodeKind {
     ConstantSet(Vec<Node>),
     Unary(UnaryOperator, Child),
     Binary(BinaryOperator, Child, Child),
-    /// The extent of `?.`: if one link is nil, all of it is nil.
+    /// The extent of `?.`: if one link is nil, the whole chain is nil.
     Chain(Child),
     Member {
         object: Child,
@@ -87,7 +87,8 @@ pub(crate) enum NodeKind {
 pub(crate) struct Builtin {
     pub(crate) name: &'static str,
     pub(crate) arguments: Vec<Node>,
-    /// What a `filter` or a `find` gives for an element, if not the element. Only the optimizer sets it.
+    /// The result of a `filter` or a `find` for an element, if it is not the element itself. Only the optimizer sets
+    /// it.
     pub(crate) map: Option<Child>,
     /// A `find` without a match is an error. Only the optimizer sets it.
     pub(crate) throws: bool,
@@ -253,7 +254,7 @@ impl BinaryOperator {
         matches!(self, Self::Less | Self::Greater | Self::GreaterOrEqual | Self::LessOrEqual)
     }
 
-    /// The operators that `not` can stand in front of.
+    /// The operators that can follow `not`.
     pub(crate) fn can_be_negated(self) -> bool {
         matches!(self, Self::In | Self::Matches | Self::Contains | Self::StartsWith | Self::EndsWith)
     }

@@ -1,11 +1,11 @@
-//! What an expression may cost.
+//! The limits of an expression.
 
 use crate::error::Fault;
 
 /// Parts of an expression, as the reference counts them.
 pub(crate) const MAX_NODES: usize = 10_000;
 
-/// Parts of an expression after the repetition of those that are evaluated twice.
+/// Parts of an expression. Parts that are evaluated twice count twice.
 pub(crate) const MAX_SIZE: usize = 100_000;
 
 /// How deep an expression nests.
@@ -17,7 +17,7 @@ pub(crate) const MAX_SOURCE: usize = 1 << 20;
 /// How deep lists and maps nest.
 pub(crate) const MAX_VALUE_DEPTH: u32 = 200;
 
-/// What the regular expressions of one expression may cost, in steps.
+/// The largest cost of the regular expressions of one expression, in steps.
 pub(crate) const MAX_PATTERNS: usize = 30_000_000;
 
 /// Elements of lists and maps and bytes of `repeat`, in one evaluation, as the reference counts them.
@@ -29,7 +29,7 @@ const MAX_BYTES: usize = 64 << 20;
 /// Steps of one evaluation: instructions, and comparisons and copies within them.
 const MAX_STEPS: usize = 30_000_000;
 
-/// What one evaluation has used.
+/// The usage of one evaluation.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     elements: usize,

@@ -1,4 +1,4 @@
-//! A checked tree to instructions.
+//! Compiles a checked tree to instructions.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -39,7 +39,7 @@ impl Variable {
 #[derive(Clone, Debug)]
 pub(crate) enum Instruction {
     Push(Value),
-    /// Pushes the result of a test that nobody takes.
+    /// Pushes the result of a test. No instruction takes it.
     Leave(bool),
     Pop,
     Store(usize),
@@ -61,7 +61,7 @@ pub(crate) enum Instruction {
     JumpIfFalse(usize),
     JumpIfNil(usize),
     JumpIfNotNil(usize),
-    /// Like the one above, but an absent variable counts as nil.
+    /// Does the same as the one above, but an absent variable counts as nil.
     JumpIfPresent(usize),
     JumpIfEnd(usize),
     Arithmetic(BinaryOperator),
@@ -97,7 +97,7 @@ pub(crate) enum Instruction {
     DecrementIndex(usize),
     /// Jumps if the count has reached a number.
     JumpIfCounted(i64, usize),
-    /// Ends the loop. Makes a list of as many values as were counted.
+    /// Ends the loop. Makes a list of the counted values.
     CollectCounted,
     /// Ends the loop. Makes a list of one value for each element.
     CollectAll,
@@ -140,7 +140,7 @@ struct Compiler {
     /// The jumps to the end of each open chain.
     chains: Vec<Vec<usize>>,
     offset: usize,
-    /// What all patterns cost.
+    /// The cost of all patterns.
     patterns: usize,
 }
 
@@ -202,7 +202,7 @@ impl Compiler {
                 let list = List::new(ListKind::Any, items.iter().map(literal).collect())?;
                 self.push(Value::List(list));
             }
-            // It only stands right of `in`.
+            // It is only on the right side of `in`.
             NodeKind::ConstantSet(_) => self.push(Value::Nil),
             NodeKind::Unary(operator, operand) => {
                 self.node(operand)?;
@@ -219,7 +219,7 @@ impl Compiler {
             NodeKind::Binary(operator, left, right) => self.binary(*operator, left, right)?,
             NodeKind::Chain(inner) => {
                 self.chain(inner)?;
-                // What equals nil becomes nil.
+                // Values that equal nil become nil.
                 let jump = self.emit(Instruction::JumpIfNotNil(LATER));
                 self.emit(Instruction::Pop);
                 self.push(Value::Nil);
@@ -310,7 +310,7 @@ impl Compiler {
         Ok(())
     }
 
-    /// A side of `??`, where what equals nil stays as it is.
+    /// A side of `??`. Here, values that equal nil do not change.
     fn coalesced(&mut self, node: &Node) -> Done {
         match &node.kind {
             NodeKind::Chain(inner) => self.chain(inner),
@@ -329,7 +329,7 @@ impl Compiler {
             self.code.uses_environment |= variable == Variable::Environment;
             self.emit(Instruction::Variable(variable));
         } else {
-            // The name of a function is no value.
+            // The name of a function is not a value.
             self.push(Value::Nil);
         }
     }
@@ -445,8 +445,8 @@ impl Compiler {
 
     /// A loop over all elements, the last one first.
     ///
-    /// The reference leaves the result of each test for the end on its stack, below the result of the loop. The
-    /// elements of a list around the loop move because of that: `[1, findLast([2], true)]` is `[true, 2]`.
+    /// For each test for the end, the reference leaves the result on its stack, below the result of the loop. This
+    /// moves the elements of a list around the loop: `[1, findLast([2], true)]` is `[true, 2]`.
     fn each_from_end(&mut self, body: impl FnOnce(&mut Self) -> Done) -> Done {
         let end = self.emit(Instruction::JumpIfEnd(LATER));
         self.emit(Instruction::IndexFromEnd);
@@ -638,7 +638,7 @@ impl Compiler {
     }
 }
 
-/// The comparison for two types. The reference insists on the types it knows.
+/// The comparison for two types. The reference requires the types that it knows.
 fn equality(left: &Type, right: &Type) -> Instruction {
     match (left, right) {
         (Type::Int, Type::Int) => Instruction::EqualInts,

@@ -7,12 +7,12 @@ use crate::{
     value::{Key, List, Map, MapKind, Value},
 };
 
-/// Where the variables come from.
+/// The origin of the variables.
 pub trait Variables {
     /// The arguments of the command, the name of the program first.
     fn arguments(&self) -> Vec<Cow<'_, str>>;
 
-    /// The names and values of the environment. Of equal names the first one counts.
+    /// The names and values of the environment. If a name occurs several times, the first one counts.
     fn environment(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)>;
 
     /// One variable of the environment.
@@ -20,7 +20,7 @@ pub trait Variables {
         self.environment().into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    /// What `now()` gives, in nanoseconds since 1970.
+    /// The value of `now()`, in nanoseconds since 1970.
     fn now(&self) -> i64;
 }
 

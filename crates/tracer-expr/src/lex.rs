@@ -1,4 +1,4 @@
-//! Source text to tokens.
+//! Splits source text into tokens.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use regex::Regex;
 
 use crate::{error::Fault, escape};
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Identifier,
@@ -41,7 +41,7 @@ impl Token {
         self.is(Kind::Bracket, text)
     }
 
-    /// As a message names it.
+    /// Its name in a message.
     pub(crate) fn describe(&self) -> String {
         match self.kind {
             Kind::End => "end of the expression".to_owned(),
@@ -262,7 +262,7 @@ impl Lexer {
         Fault::syntax(offset, "invalid escape in the string; write \\\\ for a backslash")
     }
 
-    /// Between backticks only a doubled backtick means something else.
+    /// Between backticks, only a doubled backtick has a special meaning.
     fn raw_string(&mut self) -> Result<(), Fault> {
         let mut text = String::new();
         loop {

@@ -1,8 +1,8 @@
 //! The expression language [expr](https://expr-lang.org), evaluated as version 1.17.8 of the Go library evaluates it.
 //!
 //! An expression sees three variables: `env`, a map of strings; `args`, a list of strings; `cmdline`, a string.
-//! Nothing here does I/O, except that a time zone is read from the system's database.
-//! An expression cannot panic, run for long or use much memory: each evaluation has a budget.
+//! This crate does no I/O, with one exception: it reads a time zone from the system's database. An expression cannot
+//! panic, run for long or use much memory: each evaluation has a budget.
 //!
 //! ```
 //! use std::borrow::Cow;
@@ -72,7 +72,7 @@ pub struct Program {
 /// Sources with more tokens are compiled on a thread with a large stack.
 const FEW_TOKENS: usize = 64;
 
-/// Bytes of that stack. Only what is used is allocated.
+/// Bytes of that stack. The kernel allocates only the used part.
 const LARGE_STACK: usize = 512 << 20;
 
 impl Program {
@@ -80,7 +80,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// The text is no expression, a name is unknown, a type does not fit, or the expression is too large.
+    /// The text is not an expression, a name is unknown, a type does not fit, or the expression is too large.
     pub fn compile(source: &str) -> Result<Self, Error> {
         let code = compile_source(source).map_err(|fault| Error::bind(fault, source))?;
         Ok(Self { source: source.to_owned(), code })
@@ -110,7 +110,7 @@ fn compile_source(source: &str) -> Result<compile::Code, Fault> {
     if tokens.len() <= FEW_TOKENS {
         return compile_tokens(&tokens);
     }
-    // The parser, the checker and the compiler call themselves.
+    // The parser, the checker and the compiler are recursive.
     std::thread::scope(|scope| {
         let thread =
             std::thread::Builder::new().stack_size(LARGE_STACK).spawn_scoped(scope, || compile_tokens(&tokens));

@@ -1,12 +1,12 @@
 //! Numbers: powers, conversions, and their text.
 
-/// A float as an integer. One that does not fit is the smallest integer, as on amd64.
+/// A float as an integer. A float that does not fit is the smallest integer, as on amd64.
 pub(crate) fn to_int(value: f64) -> i64 {
-    // The largest integer is no float; the next larger float is.
+    // The largest integer is not a float. The next larger float is used.
     if value >= i64::MIN as f64 && value < i64::MAX as f64 { value as i64 } else { i64::MIN }
 }
 
-/// `base ** exponent`. The steps are the ones of the reference, so that the last digits agree.
+/// `base ** exponent`. The steps are those of the reference, so that the last digits are the same.
 pub(crate) fn power(base: f64, exponent: f64) -> f64 {
     if exponent == 0.0 || base == 1.0 {
         return 1.0;
@@ -112,7 +112,7 @@ fn exponential(value: f64) -> f64 {
     let exponent = (value * std::f64::consts::LOG2_E).round_ties_even();
     let rest = (-exponent).mul_add(LN2_LOW, (-exponent).mul_add(LN2_HIGH, value)) * 0.0625;
     let series = FACTORS.iter().skip(1).fold(FACTORS[0], |sum, factor| sum.mul_add(rest, *factor)).mul_add(rest, 1.0);
-    // The exponential less one, and four times that of twice the number.
+    // The exponential minus one. Each step of the loop makes it the value for twice the number.
     let mut less_one = rest * series;
     for _ in 0..3 {
         less_one *= less_one + 2.0;
@@ -157,7 +157,7 @@ fn digits(value: f64) -> (String, i32) {
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let mut digits = mantissa.replace('.', "");
     if digits.len() >= MANY_DIGITS {
-        // Between two equally short and equally near texts, the reference takes the one with an even last digit.
+        // If two texts are equally short and equally near, the reference takes the text with an even last digit.
         let exact = format!("{:.40e}", value.abs()).replace('.', "");
         let (short, rest) = exact.split_at(digits.len());
         let rest = rest.split_once('e').map_or("", |(rest, _)| rest);
@@ -182,7 +182,7 @@ fn with_exponent(value: f64, width: usize) -> String {
     format!("{sign}{first}{dot}{rest}e{exponent_sign}{:0width$}", exponent.unsigned_abs())
 }
 
-/// With a point only where one is needed.
+/// With a point only if one is needed.
 fn without_exponent(value: f64) -> String {
     let (digits, exponent) = digits(value);
     let sign = if value.is_sign_negative() { "-" } else { "" };
@@ -241,7 +241,7 @@ pub(crate) fn parse_float(text: &str) -> Option<f64> {
     if !unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
         return None;
     }
-    // Between two digits an underscore may stand.
+    // An underscore can be between two digits.
     let bytes = text.as_bytes();
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     let misplaced = |at: usize| bytes[at] == b'_' && !(at > 0 && digit(at - 1) && digit(at + 1));
@@ -273,7 +273,7 @@ fn parse_hexadecimal(text: &str) -> Option<f64> {
             bits = bits << 4 | digit;
             scale -= if fractional { 4 } else { 0 };
         } else {
-            // Enough digits to round; the rest only breaks a tie.
+            // These digits are enough to round. The rest is needed only for a tie.
             lost |= digit != 0;
             scale += if fractional { 0 } else { 4 };
         }
@@ -285,7 +285,7 @@ fn parse_hexadecimal(text: &str) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// After a prefix an underscore may precede each digit.
+/// After a prefix, an underscore can be before each digit.
 fn without_underscores(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     for (index, byte) in bytes.iter().enumerate() {

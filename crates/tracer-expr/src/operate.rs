@@ -360,7 +360,7 @@ pub(crate) fn slice(object: &Value, from: &Value, to: &Value, budget: &mut Budge
     })
 }
 
-/// The length of what can be sliced. Texts count in bytes.
+/// The length of a value that can be sliced. Texts count in bytes.
 pub(crate) fn sliceable_length(object: &Value) -> Result<usize, Fault> {
     Ok(match object {
         Value::List(list) => list.len(),
@@ -375,7 +375,7 @@ pub(crate) fn sliceable_length(object: &Value) -> Result<usize, Fault> {
     })
 }
 
-/// Text of bytes. Each byte that is no part of a character becomes U+FFFD.
+/// The text of bytes. Each byte that is not part of a character becomes U+FFFD.
 pub(crate) fn lossy(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -1,6 +1,6 @@
-//! Rewrites of the tree that the reference does before it evaluates.
+//! Rewrites the tree as the reference does before it evaluates.
 //!
-//! They can be seen: which part fails, and what the memory budget counts.
+//! The rewrites have visible effects. They decide which part fails, and how much the memory budget counts.
 
 use crate::{
     ast::{BinaryOperator, Builtin, Child, Node, NodeKind, UnaryOperator},
@@ -64,7 +64,7 @@ fn replace(node: &mut Node, kind: NodeKind, nature: Type) {
     *node = new;
 }
 
-/// Replaces a node, and keeps its type. What is known of a list's elements is lost, as in the reference.
+/// Replaces a node, and keeps its type. The known facts about a list's elements are lost, as in the reference.
 fn replace_same(node: &mut Node, kind: NodeKind) {
     let nature = match std::mem::replace(&mut node.nature, Type::Unknown) {
         Type::List(_) => Type::List(None),
@@ -182,7 +182,7 @@ fn fold_binary(operator: BinaryOperator, left: &Node, right: &Node) -> Option<Re
     use BinaryOperator as Op;
     if let (Some(left), Some(right)) = (left.as_string(), right.as_string()) {
         return Some(Ok(match operator {
-            // A long text costs memory at each evaluation, or once.
+            // A long text takes memory at each evaluation, or only once.
             Op::Add => NodeKind::String([left, right].concat().into()),
             Op::Equal => NodeKind::Bool(left == right),
             _ => return None,

@@ -1,4 +1,4 @@
-//! Tokens to a tree, by operator precedence.
+//! Parses tokens to a tree, by operator precedence.
 
 use crate::{
     ast::{BinaryOperator, Builtin, Child, Node, NodeKind, UnaryOperator},
@@ -10,7 +10,7 @@ use crate::{
 
 /// Parses a whole source.
 ///
-/// `max_depth` bounds how deep the parser and the tree nest.
+/// `max_depth` limits the depth of the parser and of the tree.
 pub(crate) fn parse(tokens: &[Token], max_depth: u32) -> Result<Node, Fault> {
     let mut parser = Parser { tokens, at: 0, predicates: 0, nodes: 0, nesting: 0, max_depth };
     let node = parser.sequence()?;
@@ -429,7 +429,7 @@ impl<'a> Parser<'a> {
             };
             self.expect_operator(":")?;
             let value = self.expression(0)?;
-            // A pair counts as a part of its own.
+            // A pair counts as a separate part.
             self.nodes += 1;
             pairs.push((key, value));
         }

@@ -12,7 +12,7 @@ impl Display for Node {
         match &self.kind {
             NodeKind::Nil => f.write_str("nil"),
             NodeKind::Identifier(name) => f.write_str(name),
-            // Printed trees were not optimized, so that no number has a sign.
+            // Printed trees were not optimized, so no number has a sign.
             NodeKind::Integer(value) => write!(f, "{value}"),
             NodeKind::Float(value) => write!(f, "{value:e}"),
             NodeKind::Bool(value) => write!(f, "{value}"),
@@ -31,7 +31,7 @@ impl Display for Node {
             }
             NodeKind::Chain(inner) => write!(f, "{inner}"),
             NodeKind::Member { object, property, optional, .. } => {
-                // A chain goes on over its links.
+                // A chain continues through its links.
                 let object: &dyn Display = match &object.kind {
                     NodeKind::Chain(_) => &format_args!("({object})"),
                     _ => &Closed(object),
@@ -95,7 +95,7 @@ impl Display for Node {
     }
 }
 
-/// A node in parentheses, unless it needs none anywhere.
+/// A node in parentheses. Nodes that never need parentheses get none.
 struct Closed<'a>(&'a Node);
 
 impl Display for Closed<'_> {

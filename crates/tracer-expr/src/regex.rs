@@ -6,7 +6,7 @@ use regex_syntax::ParserBuilder;
 /// The largest repetition that RE2 allows.
 const MAX_REPEAT: u32 = 1_000;
 
-/// How deep groups nest. The compiler of the crate calls itself.
+/// The largest depth of groups. The compiler of the crate is recursive.
 const MAX_NESTING: u32 = 250;
 
 /// Bytes of a compiled pattern.
@@ -16,7 +16,7 @@ const SIZE_LIMIT: usize = 8 << 20;
 pub(crate) struct Pattern {
     /// In the dialect of the crate.
     translated: String,
-    /// What the compilation costs, in steps of an evaluation.
+    /// The cost of the compilation, in steps of an evaluation.
     pub(crate) cost: usize,
 }
 
@@ -44,19 +44,19 @@ impl Pattern {
     }
 }
 
-/// Rewrites what the `regex` crate reads differently, and refuses what RE2 refuses.
+/// Rewrites the parts that the `regex` crate reads differently. Refuses the patterns that RE2 refuses.
 struct Translator {
     pattern: Vec<char>,
     at: usize,
     out: String,
     /// Whether a repetition can follow.
     repeatable: bool,
-    /// Whether the last thing was a repetition.
+    /// Whether the last part was a repetition.
     repeated: bool,
-    /// The product of nested repeat counts in each open group, and of what was last read.
+    /// The product of nested repeat counts in each open group, and in the last part.
     weights: Vec<u32>,
     weight: u32,
-    /// Where the flags begin that were last written, if nothing followed them yet.
+    /// The start of the flags that were last written, if no other part has followed them.
     flags: Option<usize>,
     /// Whether there is a class of many characters.
     has_property: bool,
@@ -137,7 +137,7 @@ impl Translator {
         self.out.push(character);
     }
 
-    /// Writes a character that stands for itself.
+    /// Writes a character that has no special meaning.
     fn literal(&mut self, character: char) {
         if regex_syntax::is_meta_character(character) {
             self.out.push('\\');
@@ -158,7 +158,8 @@ impl Translator {
         }
     }
 
-    /// Checks what a repetition repeats, and takes a `?` after it. Flags in between do not matter: `a(?i)*` is `a*(?i)`.
+    /// Checks the part that a repetition repeats, and takes a `?` after it. Flags in between do not matter: `a(?i)*` is
+    /// `a*(?i)`.
     fn repetition(&mut self, operator: String) -> Result<(), String> {
         if self.repeated {
             return Err("invalid nested repetition operator".to_owned());
@@ -207,7 +208,7 @@ impl Translator {
         Ok(())
     }
 
-    /// Nothing was read in this branch of a group yet.
+    /// No part was read in this branch of a group yet.
     fn start(&mut self) {
         (self.repeatable, self.repeated) = (false, false);
         self.flags = None;
@@ -233,7 +234,7 @@ impl Translator {
                 return Err("invalid named capture".to_owned());
             }
             self.at = start + name.len() + 1;
-            // Nobody asks for the names, and RE2 allows some that the crate does not.
+            // The names are not used, and RE2 allows some names that the crate does not allow.
             self.open_group("(");
             return Ok(());
         }
@@ -243,7 +244,7 @@ impl Translator {
         self.at += flags.len() + 1;
         match self.pattern.get(self.at - 1) {
             Some(':') => self.open_group(&format!("(?{flags}:")),
-            // Flags belong to the group around them, and are nothing that can be repeated.
+            // Flags belong to the group around them. They cannot be repeated.
             Some(')') => {
                 self.repeated = false;
                 if !flags.is_empty() {
@@ -293,7 +294,7 @@ impl Translator {
         Ok(())
     }
 
-    /// `\Q…\E`: all characters stand for themselves.
+    /// `\Q…\E`: no character has a special meaning.
     fn quoted(&mut self) -> Result<(), String> {
         while self.peek(0).is_some() {
             if self.starts_with("\\E") {
@@ -308,7 +309,7 @@ impl Translator {
         Ok(())
     }
 
-    /// An escape that stands for one character.
+    /// An escape of one character.
     fn escaped_character(&mut self) -> Result<char, String> {
         let invalid = || "invalid escape sequence".to_owned();
         let next = self.peek(1).ok_or_else(invalid)?;
@@ -376,7 +377,7 @@ impl Translator {
         Ok(())
     }
 
-    /// `[…]`. Inside, only `]`, `\`, `^` at the start, `-` and `[:name:]` mean something.
+    /// `[…]`. Inside, only `]`, `\`, `^` at the start, `-` and `[:name:]` have a special meaning.
     fn class(&mut self) -> Result<(), String> {
         self.push('[');
         if self.peek(0) == Some('^') {
@@ -445,7 +446,7 @@ impl Translator {
     }
 
     fn class_literal(&mut self, character: char) {
-        // A number means the same everywhere.
+        // A number has the same meaning in all places.
         self.out.push_str(&format!("\\x{{{:x}}}", u32::from(character)));
     }
 
@@ -467,7 +468,7 @@ const POSIX_CLASSES: [&str; 14] = [
     "xdigit",
 ];
 
-/// The content of a class for `\d` and its like, which are ASCII.
+/// The content of a class for `\d` and similar escapes. They are ASCII.
 fn perl_class(escape: char) -> Option<&'static str> {
     Some(match escape {
         'd' => "0-9",
@@ -495,8 +496,8 @@ fn known_property(name: &str) -> bool {
 
 const SHORT_SCRIPTS: [&str; 8] = ["ahom", "cham", "kawi", "lisu", "modi", "newa", "thai", "toto"];
 
-/// `2}`, `2,}` or `2,3}`: the least, the most if there is a second number, and the length without the brace.
-/// A number that is too long is `None`.
+/// Reads `2}`, `2,}` or `2,3}`. Returns the smallest count, the largest count if there is a second number, and the
+/// length without the brace. A number that is too long is `None`.
 fn repeat(text: &str) -> Option<(Option<u32>, Option<Option<u32>>, usize)> {
     let (content, _) = text.split_once('}')?;
     let number = |digits: &str| -> Option<Option<u32>> {

@@ -60,7 +60,7 @@ struct Scope {
     sorted: Vec<SortKey>,
 }
 
-/// What a compiler error would be. No input leads there.
+/// The result of an error in the compiler. No input causes it.
 fn broken() -> Fault {
     Fault::evaluation("the instructions are inconsistent")
 }
@@ -389,7 +389,7 @@ impl Machine<'_> {
         self.budget.elements(count)?;
         let mut pairs = self.take(2 * count)?.into_iter();
         let mut entries = BTreeMap::new();
-        // Of equal keys the first one counts, because the reference takes the pairs from the end.
+        // If a key occurs several times, the first one counts, because the reference takes the pairs from the end.
         while let (Some(key), Some(value)) = (pairs.next(), pairs.next()) {
             let key = match key {
                 Value::String(key) => Key::String(key),
@@ -437,7 +437,7 @@ impl Machine<'_> {
             Some((_, regex)) => regex.clone(),
             None => {
                 let invalid = |reason| Fault::evaluation(format!("invalid regular expression: {reason}"));
-                // A bad pattern costs time as well.
+                // A bad pattern takes time too.
                 self.budget.steps(text.len() * 10)?;
                 let pattern = crate::regex::Pattern::new(text).map_err(invalid)?;
                 self.budget.steps(pattern.cost)?;

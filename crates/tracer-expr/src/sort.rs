@@ -1,7 +1,7 @@
 //! Sorting with a comparison that can fail or contradict itself.
 //!
-//! Go's sort is not stable. Equal elements must end where Go puts them, so this is the same algorithm with the same
-//! choices: [pattern-defeating quicksort](https://arxiv.org/abs/2106.05123), with insertion for short ranges.
+//! Go's sort is not stable. Equal elements must get the places that Go gives them. So this is the same algorithm with
+//! the same choices: [pattern-defeating quicksort](https://arxiv.org/abs/2106.05123), with insertion for short ranges.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ const SHORT: usize = 12;
 /// From this length on, the pivot is the median of three medians, and elements are shifted.
 const LONG: usize = 50;
 
-/// How many elements out of order are shifted before the range counts as unsorted.
+/// The number of elements out of order that are shifted before the range counts as unsorted.
 const MAX_SHIFTS: usize = 5;
 
 /// Sorts a list.
@@ -22,7 +22,7 @@ pub(crate) struct Sorter<T, F> {
     less: F,
 }
 
-/// What the search for a pivot says about the order.
+/// The order that the search for a pivot has found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hint {
     Increasing,
@@ -66,8 +66,8 @@ impl<T, F: FnMut(&T, &T) -> Result<bool, Fault>> Sorter<T, F> {
             if looks_sorted && self.shift_few(&range)? {
                 return Ok(());
             }
-            // The element before the range is at most as large as all in it. If it equals the pivot, the pivot is the
-            // smallest, and there may be many like it.
+            // The element before the range is not larger than any element in it. If it equals the pivot, the pivot is
+            // the smallest element, and many elements can equal it.
             if range.start > 0 && !self.is_less(range.start - 1, pivot)? {
                 range.start = self.partition_equal(&range, pivot)?;
                 continue;
@@ -77,7 +77,7 @@ impl<T, F: FnMut(&T, &T) -> Result<bool, Fault>> Sorter<T, F> {
             let (left, right) = (range.start..middle, middle + 1..range.end);
             let smaller = (middle - range.start).min(range.end - middle);
             was_balanced = smaller >= range.len() / 8;
-            // The smaller side calls itself, so that calls nest a few levels only.
+            // The recursion is for the smaller side, so that calls nest only a few levels.
             if middle - range.start < range.end - middle {
                 self.quicksort(left, bad_pivots)?;
                 range = right;
@@ -130,8 +130,8 @@ impl<T, F: FnMut(&T, &T) -> Result<bool, Fault>> Sorter<T, F> {
         }
     }
 
-    /// Moves smaller elements before the pivot, others behind it. Gives the place of the pivot, and whether all were in
-    /// their places already.
+    /// Moves smaller elements before the pivot, others behind it. Returns the place of the pivot, and whether all
+    /// elements were already in their places.
     fn partition(&mut self, range: &Range<usize>, pivot: usize) -> Result<(usize, bool), Fault> {
         let first = range.start;
         self.items.swap(first, pivot);
@@ -155,7 +155,7 @@ impl<T, F: FnMut(&T, &T) -> Result<bool, Fault>> Sorter<T, F> {
         }
     }
 
-    /// Moves elements that equal the pivot to the front. None is smaller. Gives the place behind them.
+    /// Moves elements that equal the pivot to the front. No element is smaller. Returns the place behind them.
     fn partition_equal(&mut self, range: &Range<usize>, pivot: usize) -> Result<usize, Fault> {
         let first = range.start;
         self.items.swap(first, pivot);

@@ -63,16 +63,16 @@ pub(crate) enum ListKind {
     Any,
     Strings,
     Ints,
-    /// What `toPairs` gives.
+    /// The result of `toPairs`.
     Pairs,
-    /// One element of what `toPairs` gives.
+    /// One element of the result of `toPairs`.
     Pair,
 }
 
 #[derive(Debug)]
 enum Items {
     Values(Vec<Value>),
-    /// Consecutive integers: the first, and how many.
+    /// Consecutive integers: the first integer, and their number.
     Range(i64, usize),
 }
 
@@ -80,7 +80,7 @@ enum Items {
 #[derive(Clone, Debug)]
 pub struct List {
     pub(crate) kind: ListKind,
-    /// A list that equals nil, as Go's functions give sometimes.
+    /// A list that equals nil. Some of Go's functions return such a list.
     pub(crate) nil: bool,
     depth: u32,
     items: Arc<Items>,
@@ -105,7 +105,7 @@ impl List {
         Self { kind: ListKind::Ints, nil: false, depth: 1, items: Arc::new(Items::Range(from, length)) }
     }
 
-    /// Whether it equals nil, as some functions of the reference give.
+    /// Whether it equals nil. Some functions of the reference return such a list.
     #[must_use]
     pub fn is_nil(&self) -> bool {
         self.nil
@@ -166,9 +166,9 @@ pub(crate) enum MapKind {
     Environment,
     /// A map literal, or a JSON object.
     Strings,
-    /// What `fromPairs` gives.
+    /// The result of `fromPairs`.
     Any,
-    /// What `groupBy` gives.
+    /// The result of `groupBy`.
     Groups,
 }
 
@@ -215,7 +215,7 @@ impl Map {
         Ok(self.entries.get(&key).cloned())
     }
 
-    /// The value of a key; a missing one has the default of the map's type.
+    /// The value of a key. A missing key has the default of the map's type.
     pub(crate) fn fetch(&self, key: &Value) -> Result<Value, Fault> {
         Ok(self.get(key)?.unwrap_or_else(|| match self.kind {
             MapKind::Environment => Value::Absent,
@@ -346,7 +346,7 @@ impl Value {
         }
     }
 
-    /// What an absent variable is everywhere except for `??` and `== nil`.
+    /// The value of an absent variable, except for `??` and `== nil`.
     pub(crate) fn present(self) -> Self {
         match self {
             Self::Absent => Self::String("".into()),
@@ -362,7 +362,7 @@ impl Value {
         }
     }
 
-    /// As messages name its type.
+    /// The name of its type in messages.
     pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::Nil => "nil",

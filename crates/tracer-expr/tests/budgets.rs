@@ -1,4 +1,4 @@
-//! No expression takes the machine: depth, steps and memory have limits.
+//! No expression can use up the machine: depth, steps and memory have limits.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use tracer_expr::{ErrorKind, Program};

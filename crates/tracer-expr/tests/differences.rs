@@ -63,7 +63,7 @@ fn an_absent_variable_equals_nil_and_the_empty_string() {
 }
 
 #[test]
-fn an_absent_variable_alone_is_no_value() {
+fn an_absent_variable_alone_has_no_value() {
     for expression in
         ["env.NONE", "env[\"NONE\"]", "env?.NONE", "let x = env.NONE; x", "true ? env.NONE : 1", "1; env.NONE"]
     {

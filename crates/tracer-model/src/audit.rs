@@ -1,4 +1,4 @@
-//! What a trace is known to lack, and the certificate that follows from it.
+//! The known losses of a trace, and the certificate that lists them.
 
 use crate::{
     emit::Counts,
@@ -10,7 +10,7 @@ use crate::{
     time::{Anchor, Ktime},
 };
 
-/// Gaps that the certificate lists. Later ones add to the last of these.
+/// The most gaps that the certificate lists. Later gaps add to the last one.
 const GAPS: usize = 100;
 
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! TCP connections: from the first event of one to its span.
+//! TCP connections: from the first event of a connection to its span.
 
 use crate::{
     emit::{Draft, Emitter},
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Connections {
     table: Table<ConnectionId, LiveConnection>,
-    /// The established ones.
+    /// The established connections.
     pairs: Pairs<ConnectionId>,
 }
 
@@ -88,7 +88,8 @@ impl Connections {
         }
     }
 
-    /// Ends all of them, since the trace ends. `may_be_closed`: events are missing that may have closed some.
+    /// Ends all connections, because the trace ends. `may_be_closed`: some of the missing events may have closed a
+    /// connection.
     pub(crate) fn finish(&mut self, emitter: &mut Emitter, at: Ktime, may_be_closed: bool) {
         for (_, mut connection) in self.table.drain() {
             connection.is_repaired |= may_be_closed;
@@ -119,7 +120,7 @@ impl LiveConnection {
         Ends::new(local, peer, network_namespace)
     }
 
-    /// Takes the latest state. If the kernel has removed a socket from its tables, the socket has lost its ends.
+    /// Takes the latest state. A socket that the kernel has removed from its tables has no ends any more.
     fn update(&mut self, latest: Connection) {
         let local = if latest.local.port() == 0 { self.latest.local } else { latest.local };
         let peer = if latest.peer.port() == 0 { self.latest.peer } else { latest.peer };

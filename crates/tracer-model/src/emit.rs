@@ -1,4 +1,5 @@
-//! The way out of the model: ids for new spans, wall time for their ends, their number, and the queue of finished ones.
+//! The output of the model: ids for new spans, wall time for their ends, counts of spans, and the queue of finished
+//! spans.
 
 use std::{collections::VecDeque, time::Duration};
 

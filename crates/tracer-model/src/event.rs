@@ -9,7 +9,7 @@ use crate::{calls::Call, context::SpanContext, dns::Message, time::Ktime};
 /// One incarnation of a pid. The kernel uses a pid again, but never the pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
-    /// Thread group id in the initial pid namespace. Users call it the pid.
+    /// Thread group id in the initial pid namespace. Users call this id the pid.
     pub tgid: u32,
     /// Time at which the leader of the group was created.
     pub start: Ktime,
@@ -33,7 +33,7 @@ pub enum Event {
         at: Ktime,
         /// The process.
         process: Identity,
-        /// Its parent at that moment. It can be another process than the one that forked it.
+        /// Its parent at that moment. This can be another process than the one that forked it.
         parent: Identity,
         /// The new image.
         image: Arc<Image>,
@@ -55,7 +55,7 @@ pub enum Event {
         /// The errno of exec.
         error: i32,
     },
-    /// A process made a system call that is a span of its own.
+    /// A process made a system call that has its own span.
     Call {
         /// Time of the event.
         at: Ktime,
@@ -147,7 +147,7 @@ pub struct Image {
     pub is_redacted: bool,
     /// Length of the whole argument vector, also if only a part was captured.
     pub argument_count: u32,
-    /// The part of it that the user who traces may see.
+    /// The part of the process that the user who traces may see.
     pub visibility: Visibility,
     /// Effective user id.
     pub user_id: u32,
@@ -181,8 +181,8 @@ pub struct Image {
     pub names: Names,
 }
 
-/// The part of a process that the kernel would show to the user who traces. It shows less of setuid programs and their
-/// children, unless that user is root.
+/// The part of a process that the kernel would show to the user who traces. The kernel shows less of setuid programs
+/// and their children, unless this user is root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Visibility {
     /// Everything.
@@ -223,8 +223,8 @@ impl Image {
 
     /// The base name of the file that was passed to exec, or of the script that is interpreted. People look for this name.
     ///
-    /// If exec got only a descriptor or `/proc/self/exe`, or if the name was lost, it is the base name of the mapped file. It is
-    /// empty if that is not known either.
+    /// It is the base name of the mapped file if exec got only a descriptor or `/proc/self/exe`, or if the name was
+    /// lost. It is empty if the mapped file is not known.
     #[must_use]
     pub fn name(&self) -> &str {
         // A path below a descriptor is `/dev/fd/N/path`: Linux, fs/exec.c, alloc_bprm().
@@ -249,8 +249,8 @@ fn is_link_in_proc(path: &str) -> bool {
     matches!(parts[..], [_, "exe"] | [_, "fd", _])
 }
 
-/// The part of a path after its last slash, or the path itself if that part is empty. A file in memory has any name that its
-/// program gave it, also with slashes.
+/// The part of a path after its last slash, or the path itself if that part is empty. A program can give a file in
+/// memory any name, also one with slashes.
 #[must_use]
 pub fn base_name(path: &str) -> &str {
     if path.starts_with("/memfd:") {
@@ -282,7 +282,7 @@ pub enum ExitStatus {
         /// The kernel dumped core.
         core_dumped: bool,
     },
-    /// The user who traces is not allowed to know.
+    /// The user who traces is not allowed to know it.
     Withheld,
 }
 
@@ -399,7 +399,7 @@ pub struct Connection {
     pub round_trip_variance_us: u32,
     /// The errno, if it failed.
     pub error: Option<i32>,
-    /// The end that closed first, once it is closed without a failure.
+    /// The end that closed first. It is known once the connection is closed without a failure.
     pub closed_by: Option<End>,
 }
 

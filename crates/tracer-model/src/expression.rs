@@ -1,7 +1,7 @@
 //! User attributes: `NAME=EXPR`, compiled once, evaluated at every exec over that image's `env`, `args` and `cmdline`.
 //!
-//! The language is [expr](https://expr-lang.org/), by our crate `tracer-expr`. An expression may begin with `expr:`, as in
-//! tools where a value without this prefix is literal text.
+//! The language is [expr](https://expr-lang.org/). Our crate `tracer-expr` evaluates it. An expression may begin with
+//! `expr:`, as in tools where a value without this prefix is literal text.
 
 use std::{
     borrow::Cow,
@@ -14,7 +14,7 @@ use tracer_expr::{ErrorKind, Input, List, Program, Variables};
 
 use crate::{event::Strings, span::Value};
 
-/// Attributes of our own begin so. No user sets them, in a span or in the resource.
+/// The beginning of the keys of our own attributes. A user cannot set these attributes, in a span or in the resource.
 pub const RESERVED: &str = "process_tracer.";
 
 /// Whether an attribute's name is one of ours.
@@ -26,10 +26,10 @@ pub fn is_reserved(name: &str) -> bool {
 /// Marks an expression, where a value can also be a plain text.
 pub const PREFIX: &str = "expr:";
 
-/// The most attributes of one map.
+/// The largest number of attributes of one map.
 const MAX_MEMBERS: usize = 128;
 
-/// After so many evaluations that exceed their budget an expression is not evaluated any more.
+/// After this many evaluations beyond the budget, an expression is not evaluated any more.
 const MAX_EXCEEDED: u64 = 3;
 
 /// Why a `NAME=EXPR` is not usable.
@@ -38,7 +38,7 @@ pub enum CompileError {
     /// There is no `=`, or nothing before it.
     #[error("'{0}' is not NAME=EXPR; for example: -a pod='env[\"POD_NAME\"]'")]
     NoName(String),
-    /// Its name is one of ours, by which reports know what a trace is worth.
+    /// Its name is one of ours. Reports read from these names whether a trace is complete.
     #[error("attribute '{0}': names that begin with '{RESERVED}' are process-tracer's own; choose another")]
     Reserved(String),
     /// The expression does not compile.
@@ -77,7 +77,7 @@ impl fmt::Display for InvalidExpression {
             }
             None => write!(f, "expression of attribute '{name}' does not compile{place}: {error}")?,
         }
-        // The shell has taken the quotes of a literal string, or the user never wrote them.
+        // The shell has removed the quotes of a literal string, or the user did not write them.
         let is_bare = source_text.chars().all(|next| next.is_alphanumeric() || " -_./:@,+".contains(next));
         if is_bare {
             let variable: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
@@ -90,7 +90,7 @@ impl fmt::Display for InvalidExpression {
 }
 
 impl CompileError {
-    /// The line of the expression with a caret below the error, as lines. Empty if no place is known.
+    /// Two lines: the line of the expression, and a caret below the error. Empty if no place is known.
     #[must_use]
     pub fn snippet(&self) -> String {
         match self {
@@ -149,7 +149,7 @@ impl Attribute {
         &self.name
     }
 
-    /// Evaluates the expression, and passes each attribute to `add`. A failure adds none.
+    /// Evaluates the expression, and passes each attribute to `add`. If it fails, it adds no attribute.
     fn evaluate(&mut self, input: &Input<'_>, mut add: impl FnMut(String, Value)) {
         if self.exceeded >= MAX_EXCEEDED {
             self.failures += 1;
@@ -268,7 +268,7 @@ impl Attributes {
         self.are_on_all_spans
     }
 
-    /// Whether any of them looks at the environment. If none does, it need not be read.
+    /// Whether any expression uses the environment. If not, the environment is not read.
     #[must_use]
     pub fn need_environment(&self) -> bool {
         self.list.iter().any(Attribute::needs_environment)
@@ -276,8 +276,8 @@ impl Attributes {
 
     /// The attributes of one image, whose exec was at `now`.
     ///
-    /// A failed expression adds no attribute, and neither does the value `nil`. A later attribute replaces an earlier one of
-    /// the same name.
+    /// A failed expression adds no attribute. The value `nil` adds no attribute. A later attribute replaces an earlier
+    /// one of the same name.
     pub fn evaluate(
         &mut self,
         arguments: &Strings,
@@ -342,7 +342,7 @@ impl Variables for Image<'_> {
     }
 
     fn environment_variable(&self, name: &str) -> Option<Cow<'_, str>> {
-        // A name holds no `=`: it ends at the first one.
+        // A name contains no `=`, because it ends at the first `=`.
         if name.contains('=') {
             return None;
         }
@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_compile_says_where_and_what_to_type() {
+    fn an_expression_that_does_not_compile_names_the_place_and_the_remedy() {
         let error = |definition: &str| Attribute::compile(definition).unwrap_err().to_string();
         assert!(error("novalue").contains("'novalue' is not NAME=EXPR"));
         assert!(error("=1").contains("is not NAME=EXPR"));

@@ -1,4 +1,4 @@
-//! UDP flows: from the first datagram of one to its span.
+//! UDP flows: from the first datagram of a flow to its span.
 
 use crate::{
     emit::{Draft, Emitter},
@@ -73,7 +73,7 @@ impl Flows {
         self.table.insert(id, flow);
     }
 
-    /// Ends all of them, since the trace ends. `may_be_over`: the exits of some owners may be missing.
+    /// Ends all flows, because the trace ends. `may_be_over`: the exits of some owners may be missing.
     pub(crate) fn finish(&mut self, emitter: &mut Emitter, may_be_over: bool) {
         for (_, mut flow) in self.table.drain() {
             flow.is_repaired |= may_be_over;

@@ -9,7 +9,7 @@ use std::{
 
 use crate::event::Strings;
 
-/// A hosts file. It is parsed at the first question, since some have a hundred thousand lines.
+/// A hosts file. It is parsed at the first question, because some hosts files have a hundred thousand lines.
 #[derive(Debug, Default)]
 pub struct Hosts {
     text: String,
@@ -25,8 +25,8 @@ struct Table {
     longest: usize,
 }
 
-/// The names of the hosts file in the arguments of one image. The arguments are searched only once, since they may be long
-/// and a process may make many connections.
+/// The names of the hosts file in the arguments of one image. The arguments are searched only once, because they can be
+/// long and a process can make many connections.
 #[derive(Debug, Default)]
 pub(crate) struct NamedHosts(OnceLock<Box<[Arc<str>]>>);
 
@@ -37,8 +37,8 @@ impl Hosts {
         Self { text, table: OnceCell::new() }
     }
 
-    /// The name of an address in the arguments of a process. `None` if they have several of its names: nobody knows which one the
-    /// process used.
+    /// The name of an address in the arguments of a process. `None` if the arguments have several names of the address,
+    /// because process-tracer cannot know which one the process used.
     pub(crate) fn name_in(&self, address: IpAddr, arguments: &Strings, named: &NamedHosts) -> Option<Arc<str>> {
         let table = self.table.get_or_init(|| Table::read(&self.text));
         let names = table.of_addresses.get(&address)?;

@@ -1,4 +1,4 @@
-//! What an exec adds to a process: its image as it is exported, and the user's attributes.
+//! The data that an exec adds to a process: its image as it is exported, and the user's attributes.
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
@@ -85,7 +85,7 @@ impl Images {
     /// Compares the namespaces with those of the root, and names the users and groups. Another mount namespace and another
     /// root folder have an `/etc/passwd` of their own, so the names are not valid there.
     fn place(&mut self, image: &mut Arc<Image>) {
-        // If the namespaces are unknown, nobody knows whether they are the same.
+        // If the namespaces are unknown, they cannot be compared.
         if image.visibility != Visibility::All {
             return;
         }

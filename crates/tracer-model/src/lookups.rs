@@ -82,11 +82,11 @@ impl Lookups {
             }
             let (name, kind) = (message.name, message.kind);
             let span = LookupSpan { name, kind, transport, local, server, attempts: 1, reply: Reply::None };
-            // An older lookup with the same key gets no answer any more.
+            // An older lookup with the same key can get no answer any more.
             let former = self.pending.insert(key, Lookup { asker, start: at, end: at, span });
             return former.or_else(|| self.oldest());
         };
-        // Anyone can send an answer that nobody asked for.
+        // Anyone can send an answer without a question.
         if !self.pending.get(&key).is_some_and(|over| over.span.name.eq_ignore_ascii_case(&message.name)) {
             return None;
         }
@@ -95,7 +95,7 @@ impl Lookups {
         Some(Lookup { end: at, span: LookupSpan { reply: Reply::Answer(answer), ..over.span }, ..over })
     }
 
-    /// An unread answer may be for any question from that port. So all of them may have an answer.
+    /// An unread answer can be for any question from that port. So each of these questions may have an answer.
     fn take_unread(&mut self, at: Ktime, asker: Identity, transport: Transport, local: SocketAddr) {
         for (key, over) in &mut self.pending {
             if (key.asker, key.transport, key.port) == (asker, transport, local.port()) {
@@ -105,7 +105,7 @@ impl Lookups {
         }
     }
 
-    /// Removes the oldest one if there are too many.
+    /// Removes the oldest entry if there are too many.
     fn oldest(&mut self) -> Option<Lookup> {
         if self.pending.len() <= PENDING {
             return None;
@@ -127,7 +127,7 @@ impl Lookups {
         self.of_processes.get(&(process, address)).or_else(|| self.of_all.get(&address)).cloned()
     }
 
-    /// A process is dead. Returns its pending lookups, which get no answer any more.
+    /// A process is dead. Returns its pending lookups, because they can get no answer any more.
     pub(crate) fn forget(&mut self, process: Identity) -> Vec<Lookup> {
         if self.pending.is_empty() {
             return Vec::new();

@@ -37,7 +37,7 @@ pub fn in_words(key: &str, count: u64) -> String {
     }
 }
 
-/// One, several, and what happened to them.
+/// The noun for one, the noun for several, and what happened to them.
 #[derive(Clone, Copy, Debug)]
 struct Words {
     one: &'static str,
@@ -86,7 +86,7 @@ macro_rules! losses {
             $($(#[doc = concat!("Number of ", $these, " ", $fate, ".")] pub $field: u64,)*)*
             /// The names of some missing programs, each with the cause.
             pub programs: Vec<(Cause, String)>,
-            /// What was not observed although it was asked for, and why.
+            /// Events that the user asked for and the source did not observe, with the reason.
             pub unobserved: Option<String>,
         }
 
@@ -105,7 +105,7 @@ macro_rules! losses {
 
 // Cause: origin, [one, many] for all its kinds together, fate { field: example, [one, many]; … }.
 losses! {
-    /// The source reported it, but nobody read it in time.
+    /// The source reported it, but it was not read in time.
     Unread: "eBPF: ring buffer; ptrace: buffer of notes", ["record", "records"], "lost to a full buffer" {
         forks: "5", ["fork", "forks"];
         execs: "5", ["exec", "execs"];

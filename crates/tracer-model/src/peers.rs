@@ -33,13 +33,13 @@ impl<K: Copy + Eq> Pairs<K> {
         Self(HashMap::new())
     }
 
-    /// Adds one. Returns the one at the other end.
+    /// Adds a connection or flow. Returns the one at the other end.
     pub(crate) fn join(&mut self, ends: Ends, id: K) -> Option<K> {
         self.0.insert(ends, id);
         self.0.get(&ends.swapped()).copied().filter(|other| *other != id)
     }
 
-    /// Removes one, unless another one has the same ends by now.
+    /// Removes a connection or flow, unless another one has the same ends now.
     pub(crate) fn leave(&mut self, ends: Ends, id: K) {
         if self.0.get(&ends) == Some(&id) {
             self.0.remove(&ends);

@@ -1,4 +1,4 @@
-//! A live process: what the events have said about it so far, and its span.
+//! A live process: the facts that the events have reported so far, and its span.
 
 use std::sync::Arc;
 
@@ -34,12 +34,12 @@ pub(crate) struct Process {
     pub(crate) parent: Identity,
     pub(crate) start: Ktime,
     pub(crate) is_repaired: bool,
-    /// Its fork was reported. The fields above are no guess.
+    /// Its fork was reported. The fields above are not guessed.
     pub(crate) is_forked: bool,
     pub(crate) image: Option<Arc<Image>>,
-    /// The scripts as which it was called. A forked process has none of its parent.
+    /// The names of scripts under which it was called. A forked process does not inherit those of its parent.
     pub(crate) scripts: Scripts,
-    /// A name that replaces the one of the image: only the root has one.
+    /// A name that replaces the name of the image. Only the root can have one.
     pub(crate) label: Option<String>,
     /// Names of the hosts file in the arguments of that image.
     pub(crate) named_hosts: Arc<NamedHosts>,
@@ -57,7 +57,7 @@ pub(crate) struct Process {
     pub(crate) ended: Option<(Ktime, Death)>,
 }
 
-/// What a new process has from its parent.
+/// The data that a new process inherits from its parent.
 pub(crate) struct Inheritance {
     image: Option<Arc<Image>>,
     named_hosts: Arc<NamedHosts>,
@@ -107,7 +107,7 @@ impl Process {
         }
     }
 
-    /// What a child of it inherits.
+    /// The data that its child inherits.
     pub(crate) fn inheritance(&self) -> Inheritance {
         Inheritance {
             image: self.image.clone(),
@@ -146,7 +146,8 @@ impl Process {
         true
     }
 
-    /// Records a failed exec. A search along PATH tries a name in one folder after the other, and counts as one.
+    /// Records a failed exec. A search along PATH tries a name in one folder after the other. It counts as one failed
+    /// exec.
     pub(crate) fn fail_to_exec(&mut self, at: Ktime, anchor: &Anchor, file: String, errno: i32) {
         let is_search = |last: &&mut FailedExec| {
             let has_succeeded_since = self.executions.last().is_some_and(|execution| execution.at > last.at);
@@ -194,7 +195,7 @@ impl Process {
         self.context.filter(|context| self.inherited_context != Some(*context))
     }
 
-    /// Its span. Without a death it is unfinished.
+    /// Its span. Without a death the span is unfinished.
     pub(crate) fn draft(self, tgid: u32, end: Ktime, death: Option<Death>, trace_id: TraceId) -> Draft {
         let (parent_id, links) = match self.adopted_by() {
             Some(context) if context.trace_id == trace_id => {
@@ -207,7 +208,8 @@ impl Process {
         Draft { parent_id, links, ..self.root_draft(tgid, end, death, None) }
     }
 
-    /// Its span, if it is the root. The caller of process-tracer chose the parent, and the environment names the root itself.
+    /// Its span, if it is the root. The caller of process-tracer chose the parent. The environment names the root
+    /// itself, so it does not count.
     pub(crate) fn root_draft(
         self,
         tgid: u32,

@@ -1,4 +1,4 @@
-//! All processes of the tree: which are alive, which process has which parent, and their spans.
+//! All processes of the tree: the live ones, the parent of each, and their spans.
 
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ impl Processes {
         }
     }
 
-    /// The span of a parent. No process has a younger parent, whatever the events say. So the tree has no circle.
+    /// The span of a parent. No process has a younger parent, even if the events say so. So the tree has no circle.
     fn parent_span(&self, child: Identity, parent: Identity) -> (SpanId, bool) {
         if parent.start < child.start { self.span_of(parent) } else { (self.root_span_id, false) }
     }
@@ -121,7 +121,7 @@ impl Processes {
         let is_root = self.is_root(identity);
         let Some(process) = self.table.get_mut(identity) else { return false };
         if is_root && process.label.is_none() {
-            // The root is named after the program that the user typed, and not after a later one.
+            // The root is named after the program that the user typed, not after a later program.
             let label = self.root_label.clone().unwrap_or_else(|| executed.image.name().to_owned());
             process.label = Some(label).filter(|label| !label.is_empty());
         }
@@ -157,7 +157,7 @@ impl Processes {
 
     /// Makes sure that this process is known. If its fork was lost, the process gets the best place that its parent allows.
     ///
-    /// `false`: the process ended already. So the event is late, or came twice.
+    /// `false`: the process has already ended. So the event is late, or it came twice.
     pub(crate) fn ensure(&mut self, emitter: &mut Emitter, identity: Identity, parent: Identity) -> bool {
         if let Some(known) = self.get(identity) {
             return known.ended.is_none();
@@ -215,7 +215,7 @@ impl Processes {
         })
     }
 
-    /// Ends all processes except the root, since the trace ends. `may_be_dead`: some exits may be missing.
+    /// Ends all processes except the root, because the trace ends. `may_be_dead`: some exits may be missing.
     ///
     /// Returns the root, if any event was about it.
     pub(crate) fn finish(
@@ -237,7 +237,7 @@ impl Processes {
         root
     }
 
-    /// Emits the span of the root. There is one in every trace, since every parent exists.
+    /// Emits the span of the root. Every trace has a root span, because every parent must exist.
     pub(crate) fn end_root(
         &self,
         emitter: &mut Emitter,

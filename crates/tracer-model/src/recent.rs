@@ -4,7 +4,7 @@ use std::{collections::VecDeque, hash::Hash};
 
 use hashbrown::HashMap;
 
-/// The age of an entry is that of its key. A new value does not make it younger.
+/// The age of an entry is the age of its key. A new value does not make the entry younger.
 #[derive(Debug)]
 pub(crate) struct Recent<K, V> {
     limit: usize,

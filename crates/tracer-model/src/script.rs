@@ -5,7 +5,7 @@
 
 use crate::event::{Image, base_name};
 
-/// Interpreters that run a script for itself again. Versions are left out: `python3.11` is `python`.
+/// Interpreters that a script executes for itself again. Versions are left out: `python3.11` is `python`.
 const INTERPRETERS: &[&str] = &[
     "sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "fish", "python", "pypy", "perl", "ruby", "node", "nodejs",
     "bun", "deno", "php", "lua", "luajit", "tclsh", "wish", "guile", "Rscript", "gawk", "awk", "make", "groovy",
@@ -15,7 +15,7 @@ const INTERPRETERS: &[&str] = &[
 /// The most scripts of one process. A launcher of an interpreter, such as that of pyenv, is a script too.
 const SCRIPTS: usize = 8;
 
-/// The scripts as which a process was called, the first one first.
+/// The names of scripts under which a process was called, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scripts(Vec<Script>);
 
@@ -60,7 +60,7 @@ impl Script {
     }
 }
 
-/// The path of a script is one of so many arguments.
+/// The path of a script is searched in this many arguments.
 const SEARCHED: usize = 32;
 
 fn without_version(program: &str) -> &str {

@@ -29,7 +29,7 @@ pub struct Span {
     pub end: SystemTime,
     /// It was still alive when the trace ended.
     pub is_unfinished: bool,
-    /// Some of its events were lost. The facts come from later ones.
+    /// Some of its events were lost. The facts come from later events.
     pub is_repaired: bool,
     /// The process that it belongs to. `None`: it is the span of a process.
     pub owner: Option<OwnerProcess>,
@@ -57,7 +57,7 @@ pub enum Subject {
     Connection(Box<ConnectionSpan>),
     /// A UDP flow.
     Flow(Box<FlowSpan>),
-    /// A system call that is a span of its own.
+    /// A system call that has its own span.
     Call(Call),
     /// A name lookup.
     Lookup(Box<LookupSpan>),
@@ -90,7 +90,7 @@ pub struct ProcessSpan {
     pub is_oom_victim: bool,
     /// Its usage of the machine, if that is known.
     pub usage: Option<Box<Usage>>,
-    /// On the root span: what the trace has, and what it lacks.
+    /// On the root span: the numbers of spans of the trace, and its known losses.
     pub certificate: Option<Certificate>,
 }
 

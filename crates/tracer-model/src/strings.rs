@@ -40,7 +40,7 @@ impl Strings {
     }
 }
 
-/// Like `String::from_utf8_lossy`, and faster if the bytes are UTF-8.
+/// Does the same as `String::from_utf8_lossy`, and is faster if the bytes are UTF-8.
 fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }

@@ -6,8 +6,8 @@ use hashbrown::HashMap;
 
 use crate::{id::SpanId, recent::Recent};
 
-/// Ended subjects that a table remembers. An event that comes too late does not bring one back to life, and still finds its
-/// span. Events are late by microseconds, so this number is generous.
+/// The number of ended subjects that a table remembers. A late event does not start a new span for such a subject, and
+/// still finds its span. Events are late by microseconds, so this number is more than enough.
 const ENDED: usize = 4096;
 
 /// A subject that becomes a span when it ends.

@@ -35,9 +35,9 @@ pub struct Settings {
     pub root_span_id: SpanId,
     /// The parent of the root span.
     pub root_parent_id: Option<SpanId>,
-    /// The name of the root if it never executed anything.
+    /// The name of the root if it never called exec.
     pub root_name: String,
-    /// A name for the root that replaces the one of its first program.
+    /// A name for the root. It replaces the name of the first program.
     pub root_label: Option<String>,
     /// One moment on the kernel's clock and on the wall clock.
     pub anchor: Anchor,
@@ -160,8 +160,8 @@ impl Tracer {
         self.emitter.poll()
     }
 
-    /// The processes that run now, as unfinished spans. They come again when they have ended. The root's span has no
-    /// certificate yet.
+    /// The processes that run now, as unfinished spans. Their spans come again when they have ended. The root's span
+    /// has no certificate yet.
     pub fn running(&self, at: Ktime) -> impl Iterator<Item = Span> {
         self.processes.running(&self.emitter, at)
     }
@@ -183,7 +183,7 @@ impl Tracer {
         self.images.failures()
     }
 
-    /// What the trace has and what it lacks, once it is finished.
+    /// The certificate of the trace, once the trace is finished.
     #[must_use]
     pub fn certificate(&self) -> Option<&Certificate> {
         self.certificate.as_ref()
@@ -248,7 +248,8 @@ impl Tracer {
         }
     }
 
-    /// The name by which a process found an address: from a name server, or from the hosts file if its arguments have the name.
+    /// The name by which a process found an address. It comes from a name server, or from the hosts file if the
+    /// arguments of the process have the name.
     fn host_of(&self, process: Identity, address: IpAddr) -> Option<Arc<str>> {
         self.lookups.name_of(process, address).or_else(|| {
             let process = self.processes.get(process)?;

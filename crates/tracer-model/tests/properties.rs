@@ -221,7 +221,7 @@ proptest! {
     }
 
     #[test]
-    fn a_history_with_losses_keeps_what_was_heard_of(
+    fn a_history_with_losses_has_each_process_once(
         steps in vec((any::<Index>(), 0_u8..4), 0..120),
         lost in vec(any::<Index>(), 0..40),
         repeated in vec(any::<Index>(), 0..10),

@@ -1,7 +1,8 @@
 //! The arguments that are hidden, and those that stay.
 //!
 //! Each line is a case: `given => expected`, or only `given` if nothing changes. Spaces separate arguments. `«…»` is one argument
-//! with spaces. Every secret is `hunter2` or begins with it, except tokens, which are known by their prefixes.
+//! with spaces. Every secret is `hunter2` or begins with it. Tokens are an exception: their prefixes show that they are
+//! secrets.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::LazyLock;

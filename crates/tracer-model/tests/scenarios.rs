@@ -19,7 +19,7 @@ use tracer_model::{
     span::Subject,
 };
 
-/// An expected value, made of a literal.
+/// An expected value, made from a literal.
 struct Told(Value);
 
 impl From<&str> for Told {
@@ -309,7 +309,7 @@ fn late_and_repeated_events_change_nothing() {
 }
 
 #[test]
-fn the_dead_root_executes_nothing_more() {
+fn an_exec_of_the_dead_root_is_ignored() {
     let trace = Story::new().exit(2, 1).exec(2, "/bin/again").finish();
     assert_eq!(trace.tree(), "sh exit=1");
     assert_eq!(trace.root().executions.len(), 1);
@@ -931,7 +931,7 @@ fn an_unreadable_answer_is_not_a_missing_answer() {
         .exit(2, 0)
         .exit(3, 0)
         .finish();
-    // It may answer any of the two questions.
+    // It can be the answer to any of the two questions.
     assert_eq!(trace.attribute("lookup a.test", "error.type"), None);
     assert_eq!(trace.attribute("lookup a.test", "process_tracer.dns.response_code"), None);
     assert_eq!(trace.attribute("lookup b.test", "process_tracer.dns.response_code"), string("NOERROR"));

@@ -1,5 +1,5 @@
-//! The way of a finished span to a collector: encoded, packed, and sent over HTTP to a listener on this machine. The same
-//! spans by way of the messages of `opentelemetry-proto` stand beside it.
+//! The path of a finished span to a collector. It is encoded, packed, and sent over HTTP to a listener on this machine.
+//! For comparison, the same spans are also encoded as messages of `opentelemetry-proto`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../tests/oracle/mod.rs"]
@@ -27,7 +27,7 @@ use tracer_model::{
 };
 use tracer_otlp::Encoder;
 
-/// About as many as a batch has.
+/// About as many spans as a batch has.
 const SPANS: u32 = 2000;
 
 /// Compilers that have ended.
@@ -82,13 +82,13 @@ fn spans() -> Vec<Span> {
     std::iter::from_fn(|| tracer.poll_span()).collect()
 }
 
-/// Not inlined: its instructions are counted by its name.
+/// Not inlined, because its instructions are counted by its name.
 #[inline(never)]
 fn counted_encode(spans: &[Span], encoder: &Encoder) -> Vec<u8> {
     encoder.request(spans)
 }
 
-/// As an OTLP exporter packs its request.
+/// Packs a request as an OTLP exporter does.
 fn pack(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();

@@ -15,8 +15,8 @@ use crate::{
     message::{ResourceSpans, TracesData},
 };
 
-/// The longest line that is read, in bytes. Collectors limit requests to some MiB. To read a line takes several times its
-/// size in memory.
+/// The longest line that is read, in bytes. Collectors limit requests to some MiB. Reading a line takes several times
+/// its size in memory.
 pub const LONGEST_LINE: usize = 64 << 20;
 
 /// Why a line cannot be read.
@@ -149,7 +149,7 @@ impl LineWriter {
         Self { file, size: 0, encoder }
     }
 
-    /// Writes whole lines or nothing. After half a line, the next line could not be read.
+    /// Writes whole lines only. After an incomplete line, the next line could not be read.
     ///
     /// # Errors
     ///

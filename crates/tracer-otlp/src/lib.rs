@@ -1,10 +1,10 @@
 //! OTLP in both directions: spans of the model to a collector or a file, and saved traces back.
 //!
-//! The encoder writes a span of the model straight into the bytes of a request or of a line. No message is built in between.
-//! The tests compare the result with the messages that `opentelemetry-proto` makes of the same spans.
+//! The encoder writes a span of the model directly into the bytes of a request or of a line. No message is built in
+//! between. The tests compare the result with the messages that `opentelemetry-proto` makes of the same spans.
 //!
-//! This crate knows no flags, reads no variables and prints nothing: callers pass in values, and get errors and warnings
-//! back.
+//! This crate knows no flags, reads no variables and prints nothing. Callers pass in values. They get errors and
+//! warnings back.
 #![forbid(unsafe_code)]
 
 mod client;

@@ -1,4 +1,4 @@
-//! When to try again.
+//! Decides when to try again.
 
 use std::{
     thread,
@@ -10,9 +10,9 @@ use prost::{Message, bytes::Bytes};
 
 use crate::{Accepted, Client, Failure, Signal, message::TracesData};
 
-/// How long to try, and how to wait in between.
+/// The time limit of the tries, and the waits between them.
 pub struct Pace<'a> {
-    /// When the last request must be over. It can be set later.
+    /// The time at which the last request must be over. It can be set later.
     pub deadline: &'a dyn Fn() -> Option<Instant>,
     /// Waits that long, or shorter.
     pub wait: &'a dyn Fn(Duration),
@@ -87,8 +87,8 @@ fn is_after_deadline(moment: Instant, pace: &Pace<'_>) -> bool {
     (pace.deadline)().is_some_and(|deadline| moment > deadline)
 }
 
-/// Sends spans of a file, in several requests if the collector wants them smaller. It asks a busy collector for as long as
-/// the `patience`. If no collector answers, it asks a tenth of that time.
+/// Sends spans of a file. If the collector accepts only smaller requests, it sends several. It retries a busy collector
+/// until the `patience` is over. If no collector answers, it retries for a tenth of that time.
 ///
 /// # Errors
 ///

@@ -45,7 +45,7 @@ impl Spool {
         Self { create, encoder, lines: None }
     }
 
-    /// Keeps all of the spans, or none.
+    /// Keeps all of the spans. On an error, it keeps none of them.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ pub fn deliver(
             source,
         })?;
         delivered.accepted = delivered.accepted + answer;
-        // A line with rejected spans stays, and so do the lines before it.
+        // A line with rejected spans stays. The lines before it stay too.
         if !keep && delivered.accepted.rejected == 0 {
             file.set_len(start)?;
         }

@@ -52,7 +52,7 @@ fn compare_in(spans: &[Span], limit: Option<usize>, trace: (&'static str, bool))
     let request = encoder.request(spans);
     let decoded = ExportTraceServiceRequest::decode(request.as_slice()).unwrap();
     assert_eq!(decoded.resource_spans, expected.resource_spans);
-    // The order of the fields is free. Nothing may be written twice or in a longer form.
+    // The fields can have any order. No field may be written twice or in a longer form.
     assert_eq!(request.len(), expected.encoded_len());
     let line = encoder.json_lines(spans);
     assert_eq!(String::from_utf8(line.clone()).unwrap(), serde_json::to_string(&expected).unwrap() + "\n");
@@ -368,7 +368,7 @@ proptest! {
         limit in any::<Option<u8>>(),
     ) {
         let (trace_id, span_id, parent_id) = ids;
-        // The id of zeros is none.
+        // An id of zeros means no id.
         prop_assume!(parent_id != Some([0; 8]));
         let mut span = Span {
             trace_id: TraceId(trace_id),

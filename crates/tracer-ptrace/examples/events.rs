@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut file = BufWriter::new(File::create(arguments.next().ok_or("which file?")?)?);
     let mut command = Command::new(arguments.next().ok_or("which command?")?);
     command.args(arguments);
-    // The events of daemons too: wait for so many milliseconds for the end of the tree.
+    // For the events of daemons too, wait this many milliseconds for the end of the tree.
     let patience = env::var("WAIT_FOR_TREE").ok().and_then(|text| text.parse().ok()).map(Duration::from_millis);
     let status = events_of(command, patience, |event| {
         // A full disk ends the example.
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     process::exit(status.shell_code().map_or(125, i32::from));
 }
 
-/// Runs a command and passes on its events. Returns how it ended.
+/// Runs a command and passes on its events. Returns its exit status.
 pub(crate) fn events_of(
     mut command: Command,
     patience: Option<Duration>,
@@ -60,7 +60,7 @@ pub(crate) fn events_of(
             Some(ChildChange::Stopped { .. }) => continue,
             None => {}
         }
-        // If there is no descriptor, SIGCHLD would say it. This example looks often instead.
+        // If there is no descriptor, SIGCHLD reports the end. This example polls instead.
         let mut ready: Vec<_> = child.as_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).into_iter().collect();
         poll(&mut ready, 50u16)?;
     };

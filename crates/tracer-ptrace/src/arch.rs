@@ -1,5 +1,5 @@
-//! All that depends on the processor: registers, the numbers of the few system calls that we need, and the instruction that makes a
-//! call. Each processor has a submodule with the same items.
+//! All code that depends on the processor: registers, the numbers of the few system calls that we need, and the
+//! instruction that makes a call. Each processor has a submodule with the same items.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

@@ -1,8 +1,8 @@
 //! Recognises programs that need ptrace(2) themselves, so that the tracer leaves them and their descendants.
 //!
-//! A process has at most one tracer. Under ours, gdb cannot attach to its own child, and LeakSanitizer ends its program with
-//! an error. A program shows its need in its dynamic symbols: it imports `ptrace`, or it has LeakSanitizer's symbols.
-//! The tracer loop asks at every PTRACE_EVENT_EXEC stop. Nothing here calls ptrace(2).
+//! A process has at most one tracer. Under our tracer, gdb cannot attach to its own child. LeakSanitizer ends its
+//! program with an error. The dynamic symbols show such a program: it imports `ptrace`, or it has LeakSanitizer's
+//! symbols. The tracer loop asks at every PTRACE_EVENT_EXEC stop. Nothing here calls ptrace(2).
 
 use std::{
     ffi::OsStr,
@@ -24,16 +24,16 @@ use object::{
 
 use crate::exe::{Exe, Version, version};
 
-/// Why the tracer leaves a program.
+/// The reason why the tracer leaves a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// It traces other processes. Its arguments may name some: see [`numbers`].
     Ptrace,
-    /// At its end it looks for memory leaks, with ptrace(2) on its own threads.
+    /// At its end, it searches for memory leaks with ptrace(2) on its own threads.
     LeakSanitizer,
 }
 
-/// Programs that use ptrace(2) and import it only in a library, or nowhere because they are linked statically.
+/// Programs that use ptrace(2) but do not import it. A library imports it, or the program is linked statically.
 const BY_NAME: [&str; 7] = ["dlv", "gdbserver", "lldb", "lldb-server", "py-spy", "rr", "rust-lldb"];
 
 /// Programs that import `ptrace` for a rare use. sudo needs it for the option `intercept` only.
@@ -45,7 +45,7 @@ const PERF: &str = "perf";
 /// Libraries with LeakSanitizer in them, of GCC and of Clang.
 const LIBRARIES: [&str; 4] = ["libasan.", "liblsan.", "libclang_rt.asan", "libclang_rt.lsan"];
 
-/// What the file of a program says.
+/// The result of reading the file of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Facts {
     Nothing,
@@ -68,10 +68,10 @@ const ASAN_OPTIONS: &str = "ASAN_OPTIONS";
 const LSAN_OPTIONS: &str = "LSAN_OPTIONS";
 
 impl Aside {
-    /// Looks at a process at its PTRACE_EVENT_EXEC stop. `arguments` and `environment` are those of `/proc/PID`. The
-    /// environment may be reduced to [`VARIABLES`].
+    /// Checks a process at its PTRACE_EVENT_EXEC stop. `arguments` and `environment` are those of `/proc/PID`. The
+    /// environment can be reduced to [`VARIABLES`].
     ///
-    /// Returns `None` if the program does not need ptrace(2), or if we may not look.
+    /// Returns `None` if the program does not need ptrace(2), or if the kernel does not let us read it.
     pub fn at_exec(&mut self, exe: &Exe, arguments: &[u8], environment: &[u8]) -> Option<Need> {
         let need = match self.file(exe.path(), exe.metadata().ok()?) {
             Facts::Always(need) => Some(need),
@@ -139,7 +139,7 @@ fn has_leak_sanitizer(library: &[u8]) -> bool {
 
 impl Facts {
     fn read(path: &Path) -> io::Result<Self> {
-        // A name in LD_PRELOAD may be anything, even a pipe.
+        // A name in LD_PRELOAD can be any file, even a pipe.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
         if !file.metadata()?.is_file() {
             return Ok(Self::Nothing);
@@ -162,7 +162,8 @@ fn need_of_file(file: File) -> Option<Need> {
 
 /// Reads the section headers, the dynamic section, the dynamic symbols and their names.
 fn need_of_elf<'data, Elf: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(data: R) -> Option<Need> {
-    // Chromium has about 100 KiB of dynamic symbols. A file with more than this is none that we look for.
+    // Chromium has about 100 KiB of dynamic symbols. A file with more than this limit is not a program that we search
+    // for.
     const LONGEST: u64 = 16 << 20;
     let header = Elf::parse(data).ok()?;
     let endian = header.endian().ok()?;
@@ -191,7 +192,8 @@ fn need_of_elf<'data, Elf: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(d
         let is_weak = symbol.st_bind() == STB_WEAK;
         match name_at(names, symbol.st_name(endian) as usize) {
             b"ptrace" if is_undefined => need = Some(Need::Ptrace),
-            // A weak reference is a program that can do without, for example to mark a leak as known.
+            // With a weak reference, the program also works without the function. An example is a program that marks a
+            // leak as known.
             b"__asan_init" | b"__lsan_init" | b"__lsan_do_leak_check" if !(is_undefined && is_weak) => {
                 return Some(Need::LeakSanitizer);
             }
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn switched_off_leak_detection_is_known() {
+    fn disabled_leak_detection_is_recognised() {
         assert!(looks_for_leaks(b"PATH=/bin\0"));
         assert!(looks_for_leaks(b"ASAN_OPTIONS=detect_leaks=1\0"));
         assert!(looks_for_leaks(b"XASAN_OPTIONS=detect_leaks=0\0"));
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_files_need_nothing() {
+    fn damaged_files_do_not_need_ptrace() {
         let whole = std::fs::read("/proc/self/exe").unwrap();
         for length in [0, 3, 64, 4096, whole.len() / 2] {
             let file = tempfile::NamedTempFile::new().unwrap();

@@ -5,7 +5,8 @@ use std::{fs, sync::OnceLock, time::Duration};
 use nix::time::{ClockId, clock_gettime};
 use tracer_model::Ktime;
 
-/// The boot clock of the kernel. In a time namespace, `CLOCK_BOOTTIME` has an offset, and the times of the kernel have none.
+/// The boot clock of the kernel. In a time namespace, `CLOCK_BOOTTIME` has an offset. The times of the kernel have no
+/// offset.
 #[must_use]
 pub fn now() -> Ktime {
     static OFFSET: OnceLock<i64> = OnceLock::new();

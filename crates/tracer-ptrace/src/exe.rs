@@ -9,7 +9,7 @@ use std::{
 
 use nix::unistd::Pid;
 
-/// `/proc/PID/exe`, looked at once for all questions of an exec.
+/// `/proc/PID/exe`, read once for all questions about an exec.
 #[derive(Debug)]
 pub struct Exe {
     path: PathBuf,
@@ -31,7 +31,7 @@ impl Exe {
         &self.path
     }
 
-    /// The error is `PermissionDenied` for another user's process, and for one that runs an unreadable file.
+    /// The error is `PermissionDenied` for another user's process, and for a process that runs an unreadable file.
     pub(crate) fn metadata(&self) -> Result<&Metadata, io::ErrorKind> {
         self.metadata.as_ref().map_err(io::Error::kind)
     }

@@ -17,22 +17,22 @@ use crate::kernel::Tid;
 pub(crate) struct Gate(UnixStream);
 
 impl Gate {
-    /// Waits for the new process. `None`: there is none.
+    /// Waits for the new process. `None`: there is no new process.
     pub(crate) fn wait(&mut self) -> Option<Tid> {
         let mut tid = [0; size_of::<Tid>()];
         self.0.read_exact(&mut tid).ok()?;
         Some(Tid::from_ne_bytes(tid))
     }
 
-    /// Lets it go on.
+    /// Lets the new process continue.
     pub(crate) fn open(mut self) {
-        // If it is dead, nobody waits.
+        // If the new process is dead, no process waits.
         let _ = self.0.write_all(&[0]);
     }
 }
 
-/// Makes the tracer's side, and the side of the new process. That one sends its pid, and waits until the tracer has it or is
-/// dead.
+/// Makes the tracer's side, and the side of the new process. The new process sends its pid. It waits until the tracer
+/// has seized it or is dead.
 pub(crate) fn pair() -> io::Result<(Gate, AfterFork)> {
     let (gate, outside) = UnixStream::pair()?;
     let inside = gate.as_raw_fd();
@@ -41,11 +41,11 @@ pub(crate) fn pair() -> io::Result<(Gate, AfterFork)> {
 
 /// `inside` is the tracer's side.
 ///
-/// It uses send(2) and recv(2): the kernel would count the bytes of write(2) and read(2) as the command's.
+/// It uses send(2) and recv(2), because the kernel would count the bytes of write(2) and read(2) as the command's.
 fn after_fork(gate: UnixStream, inside: RawFd) -> AfterFork {
     Box::new(move || {
-        // If this copy stayed open, the death of the tracer would not end the wait.
-        // SAFETY: this process does not use it.
+        // This copy must be closed. Otherwise the death of the tracer does not end the wait. SAFETY: this process does
+        // not use it.
         unsafe { libc::close(inside) };
         // A process of a file with capabilities cannot be seized. This one gives up its capabilities anyway.
         make_dumpable();

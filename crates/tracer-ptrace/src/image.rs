@@ -16,19 +16,19 @@ use crate::{
     procfs::{Folder, mask, numbers, stat_fields},
 };
 
-/// Bytes of the arguments that are read, and of the environment: as many as the eBPF source reads.
+/// Bytes of the arguments that are read, and bytes of the environment. The eBPF source has the same limits.
 const TEXT_LIMIT: usize = 128 * 1024;
 
 /// Bytes of the stack that are read at first. Most programs have no more arguments and variables.
 const FIRST_LOOK: usize = 16 * 1024;
 
-/// Bytes that are read word by word at most.
+/// The largest number of bytes that are read word by word.
 const PEEKED: usize = 16 * 1024;
 
 /// The longest path: PATH_MAX of linux/limits.h.
 const PATH_BYTES: usize = 4096;
 
-/// What was read at an exec stop.
+/// The data that was read at an exec stop.
 #[derive(Debug, Default)]
 pub(crate) struct RawImage {
     /// The short texts of the image. One piece of memory is less work for the tracer than one for each text.
@@ -46,11 +46,11 @@ pub(crate) struct RawImage {
     cgroup: Part,
     namespaces: Namespaces,
     tgid: Tid,
-    /// The kernel refused something because the user has changed.
+    /// The kernel refused to show some data because the user has changed.
     is_refused: bool,
 }
 
-/// What the kernel put on the stack of a new program.
+/// The data that the kernel put on the stack of a new program.
 #[derive(Debug, Default)]
 struct RawStack {
     file: Part,
@@ -100,12 +100,13 @@ impl Texts {
 
 /// Reads images for one tracer.
 pub(crate) struct Reader {
-    /// Whole environments are needed.
+    /// The events need whole environments.
     with_environment: bool,
     own_namespaces: Namespaces,
-    /// In our own user namespace, a tracee may be able to enter other namespaces and another root folder.
+    /// In our own user namespace, a tracee can possibly enter other namespaces and another root folder.
     may_move: bool,
-    /// Whether a session has a terminal. Only its leader can change this: the next exec of the leader renews it.
+    /// Whether a session has a terminal. Only the leader of the session can change this. So the next exec of the leader
+    /// reads it again.
     terminals: HashMap<Tid, bool>,
     groups: ControlGroups,
     /// Memory of the last image, used again: paths, the stack, texts.
@@ -312,7 +313,7 @@ impl Window {
             }
             index += 2;
         }
-        // Before Linux 5.18 a program may have no arguments at all.
+        // Before Linux 5.18, a program can have no arguments at all.
         let end = if environment == 0 { file } else { environment };
         let start = if arguments == 0 { end } else { arguments };
         let environment = if environment == 0 { file } else { environment };
@@ -385,7 +386,7 @@ fn ids(status: &[u8]) -> [u32; 4] {
 }
 
 impl RawImage {
-    /// Whether the kernel refused something because the user has changed.
+    /// Whether the kernel refused to show some data because the user has changed.
     pub(crate) fn is_refused(&self) -> bool {
         self.is_refused
     }
@@ -486,8 +487,8 @@ fn is_script(file: &[u8], arguments: &[u8]) -> bool {
     interpreter != file && arguments.take(4).any(|argument| argument == file)
 }
 
-/// Whether we have the capabilities that take a process to other namespaces and root folders. Our tracees have no others: an
-/// exec under our eyes gives none, unless we have CAP_SYS_PTRACE.
+/// Whether we have the capabilities that let a process enter other namespaces and root folders. Our tracees have no
+/// further capabilities. An exec of a traced process gives none, unless we have CAP_SYS_PTRACE.
 fn may_move() -> bool {
     // Of linux/capability.h: CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_SYS_ADMIN.
     const ANY: u64 = 1 << 18 | 1 << 19 | 1 << 21;

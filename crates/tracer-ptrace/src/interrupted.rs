@@ -1,8 +1,8 @@
 //! System calls that a signal without effect has interrupted.
 //!
-//! Under a tracer every signal interrupts a sleeping system call, also a signal that the process ignores. The kernel repeats most
-//! of these calls by itself. It lets some fail with EINTR, for example epoll_wait(2). Without a tracer the signal would not have
-//! woken the process, so the tracer repeats such a call.
+//! Under a tracer every signal interrupts a sleeping system call, also a signal that the process ignores. The kernel
+//! repeats most of these calls by itself. Some calls fail with EINTR, for example epoll_wait(2). Without a tracer, the
+//! signal does not wake the process. So the tracer repeats such a call.
 
 use libc::c_int;
 
@@ -15,8 +15,8 @@ use crate::{
 /// Signals that a process ignores by default: signal(7).
 const IGNORED_BY_DEFAULT: [c_int; 4] = [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH];
 
-/// At the stop for a signal. `repeated` is the call of the thread that the last signal has interrupted. Returns how the thread
-/// has to go on.
+/// At the stop for a signal. `repeated` is the call of the thread that the last signal has interrupted. Returns how the
+/// thread must continue.
 pub(crate) fn at_signal(tgid: Tid, tid: Tid, signal: c_int, repeated: &mut Option<Box<arch::Repeated>>) -> Continue {
     arch::at_signal(tid, repeated, || is_ignored(tgid, signal))
 }
@@ -26,7 +26,7 @@ pub(crate) fn at_system_call(tid: Tid, repeated: &mut Option<Box<arch::Repeated>
     arch::at_system_call(tid, repeated)
 }
 
-/// Whether the signal would not have reached the process without a tracer.
+/// Whether the process would not get the signal without a tracer.
 fn is_ignored(tgid: Tid, signal: c_int) -> bool {
     let Ok(status) = Folder::of(tgid).read("status") else { return false };
     let bit = 1u64 << (signal - 1);

@@ -18,21 +18,21 @@ pub(crate) const OPTIONS: c_int = libc::PTRACE_O_TRACEFORK
     | libc::PTRACE_O_TRACEEXEC
     | libc::PTRACE_O_TRACESYSGOOD;
 
-/// How a tracee goes on after a stop.
+/// How a tracee continues after a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Continue {
     /// Up to its next event.
     Run,
-    /// Likewise, or to the entry or exit of its next system call.
+    /// Up to its next event, or to the entry or exit of its next system call.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     ToSystemCall,
 }
 
-/// What wait4(2) reports.
+/// The reports of wait4(2).
 pub(crate) struct Change {
     pub(crate) tid: Tid,
     pub(crate) status: c_int,
-    /// With a death: what the process and its reaped children have used.
+    /// With a death: the usage of the process and its reaped children.
     pub(crate) usage: rusage,
 }
 
@@ -50,7 +50,7 @@ type Request = libc::c_uint;
 type Request = c_int;
 
 fn ptrace(request: Request, tid: Tid, address: usize, data: usize) -> Result<i64, Errno> {
-    // SAFETY: the callers pass what the request needs.
+    // SAFETY: the callers pass the arguments that the request needs.
     let result = unsafe { libc::ptrace(request, tid, address as *mut c_void, data as *mut c_void) };
     Errno::result(result)
 }
@@ -63,7 +63,7 @@ pub(crate) fn set_options(tid: Tid, options: c_int) -> Result<(), Errno> {
     ptrace(libc::PTRACE_SETOPTIONS, tid, 0, options as usize).map(drop)
 }
 
-/// Lets a tracee go on with a signal, or with none: 0. It may be dead: then its end comes next.
+/// Lets a tracee continue with a signal, or without one: 0. If the tracee is dead, its end comes next.
 pub(crate) fn go_on(tid: Tid, how: Continue, signal: c_int) {
     let request = match how {
         Continue::Run => libc::PTRACE_CONT,
@@ -77,7 +77,7 @@ pub(crate) fn listen(tid: Tid) {
     let _ = ptrace(libc::PTRACE_LISTEN, tid, 0, 0);
 }
 
-/// Ends the tracing of a stopped tracee, which goes on with a signal or with none.
+/// Ends the tracing of a stopped tracee. The tracee continues with a signal or without one.
 pub(crate) fn detach(tid: Tid, signal: c_int) {
     let _ = ptrace(libc::PTRACE_DETACH, tid, 0, signal as usize);
 }
@@ -94,7 +94,7 @@ pub(crate) fn event_message(tid: Tid) -> Result<u64, Errno> {
     Ok(message)
 }
 
-/// Who has sent a signal, at the stop for it.
+/// The sender of a signal, at the stop for it.
 pub(crate) fn signal_info(tid: Tid) -> Result<libc::siginfo_t, Errno> {
     // SAFETY: a siginfo_t is plain numbers.
     let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
@@ -154,7 +154,7 @@ pub(crate) fn group_of(tgid: Tid) -> Tid {
     unsafe { libc::getpgid(tgid) }.max(0)
 }
 
-/// Likewise of its session.
+/// The leader of a process's session; 0 if it is not visible here.
 pub(crate) fn session_of(tgid: Tid) -> Tid {
     // SAFETY: no memory is involved.
     unsafe { libc::getsid(tgid) }.max(0)
@@ -204,7 +204,7 @@ const PAGE: u64 = 4096;
 /// Pages that one call reads: UIO_MAXIOV is 1024.
 const PAGES: usize = 64;
 
-/// Appends up to `size` bytes from `address` on to `bytes`. They may be fewer: no memory may be there.
+/// Appends up to `size` bytes from `address` on to `bytes`. It appends fewer bytes if the memory ends before.
 ///
 /// # Errors
 ///
@@ -212,7 +212,7 @@ const PAGES: usize = 64;
 pub(crate) fn read_memory(tid: Tid, address: u64, size: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
     let (mut at, end) = (address, address.saturating_add(size as u64));
     while at < end {
-        // Each page is a vector of its own: the kernel reads whole vectors.
+        // Each page is a separate vector, because the kernel reads whole vectors only.
         let mut remote = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; PAGES];
         let (mut count, mut wanted) = (0, 0);
         let mut next = at;
@@ -242,7 +242,7 @@ pub(crate) fn read_memory(tid: Tid, address: u64, size: usize, bytes: &mut Vec<u
     Ok(())
 }
 
-/// Likewise, word by word. This also works after a change of user.
+/// Does the same, word by word. This also works after a change of user.
 pub(crate) fn peek_memory(tid: Tid, address: u64, size: usize, bytes: &mut Vec<u8>) -> Result<(), Errno> {
     let tid = nix::unistd::Pid::from_raw(tid);
     for offset in (0..size).step_by(size_of::<libc::c_long>()) {

@@ -1,7 +1,7 @@
 //! Starts the command so that the tracer has it before its first exec.
 //!
-//! The calling thread forks the command, so it is the parent, and a death signal of the parent thread (prctl(2)) works as
-//! without us. The new process waits until the tracer has seized it.
+//! The calling thread forks the command. So this thread is the parent, and a death signal of the parent thread
+//! (prctl(2)) works as without us. The new process waits until the tracer has seized it.
 
 use std::{
     io,
@@ -37,14 +37,15 @@ pub(crate) fn launch(shared: &Arc<Shared>, needs_environment: bool, spawn: Spawn
     Ok(Box::new(Traced { child, shared: Arc::clone(shared) }))
 }
 
-/// The work of the tracer's thread. A panic, which is a bug, must not keep the parent waiting for the tracer's reports.
+/// The work of the tracer's thread. A panic is a bug. After a panic, the parent must not wait for reports of the
+/// tracer.
 fn trace(mut tracer: Tracer, gate: Gate, run: impl FnOnce(&mut Tracer, Gate)) {
     if catch_unwind(AssertUnwindSafe(|| run(&mut tracer, gate))).is_err() {
         tracer.abandon();
     }
 }
 
-/// The command. The tracer reports its changes, until it leaves it.
+/// The command. The tracer reports its changes until the tracer leaves the command.
 struct Traced {
     child: Box<dyn Child>,
     shared: Arc<Shared>,
@@ -83,7 +84,7 @@ pub(crate) fn try_to_trace() -> io::Result<()> {
             drop(after_fork);
             let result = gate.wait().ok_or(Errno::ESRCH).and_then(|tid| kernel::seize(tid, kernel::OPTIONS));
             gate.open();
-            // Its end is the only change that comes.
+            // The end is the only change that is reported.
             let _ = waitpid(child, Some(WaitPidFlag::__WALL));
             Ok(result?)
         }
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_the_tracer_costs_neither_the_command_nor_its_status() {
+    fn after_a_panic_of_the_tracer_the_command_continues_and_its_status_is_known() {
         let shared = Arc::new(Shared::new(1 << 20).unwrap());
         let (gate, after_fork) = gate::pair().unwrap();
         let tracer = Tracer::new(Arc::clone(&shared), false);

@@ -1,11 +1,11 @@
 //! Observes a command and its descendants with ptrace(2), without any privilege.
 //!
-//! One thread is the tracer. It takes notes of forks, execs and exits while a process stands still, and lets it go on. The
-//! [stream](PtraceStream) turns the notes into events in the thread that reads them.
+//! One thread is the tracer. It takes notes of forks, execs and exits while a process is stopped. Then it lets the
+//! process continue. The [stream](PtraceStream) turns the notes into events in the thread that reads them.
 //!
-//! Nobody kills the processes when the tracer ends, for example by SIGKILL: the kernel lets them run on.
+//! If the tracer ends, for example by SIGKILL, the processes are not killed. The kernel lets them continue.
 //!
-//! No other thread may wait for any child: it would take stops away from the tracer.
+//! No other thread may wait for any child, because it would take stops away from the tracer.
 
 mod arch;
 pub mod aside;
@@ -52,18 +52,18 @@ pub struct Ptrace {
 }
 
 /// Makes the source and its stream. `needs_environment`: the events need the whole environment of each program.
-/// `buffer_bytes`: memory for events that nobody has read yet. More events are lost, and counted.
+/// `buffer_bytes`: memory for events that have not been read yet. Events beyond this limit are lost and counted.
 ///
 /// # Errors
 ///
-/// The kernel has no descriptors for us.
+/// The kernel has no free descriptors.
 pub fn observe(needs_environment: bool, buffer_bytes: usize) -> io::Result<(Ptrace, PtraceStream)> {
     let shared = Arc::new(Shared::new(buffer_bytes)?);
     Ok((Ptrace { shared: Arc::clone(&shared), needs_environment }, PtraceStream { shared, departed: Vec::new() }))
 }
 
-/// What ptrace(2) cannot show: network activity, failed execs, the bytes that processes without children read and write, and
-/// children that were made with CLONE_UNTRACED.
+/// The kinds of things that ptrace(2) cannot show. These are network activity, failed execs, the bytes that processes
+/// without children read and write, and children made with CLONE_UNTRACED.
 const UNOBSERVED: [&[&str]; 3] = [
     &["connections", "flows", "lookups"],
     Call::KINDS,

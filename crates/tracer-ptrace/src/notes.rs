@@ -17,7 +17,7 @@ use tracer_model::{Identity, Ktime, event::Usage};
 
 use crate::{image::RawImage, lock::lock};
 
-/// What the tracer has seen.
+/// An event that the tracer has seen.
 #[derive(Debug)]
 pub(crate) enum Note {
     Fork {
@@ -31,7 +31,7 @@ pub(crate) enum Note {
         parent: Identity,
         image: Box<RawImage>,
     },
-    /// `status` is that of wait(2). `None`: nobody knows it.
+    /// `status` is that of wait(2). `None`: it is not known.
     Exit {
         at: Ktime,
         process: Identity,
@@ -39,7 +39,7 @@ pub(crate) enum Note {
         status: Option<u32>,
         usage: Option<Box<Usage>>,
     },
-    /// The process goes on without the tracer. `end` is readable when it has ended.
+    /// The process continues without the tracer. `end` is readable when the process has ended.
     Leave {
         process: Identity,
         parent: Identity,
@@ -64,7 +64,7 @@ pub(crate) struct Notes {
     waiting: Mutex<Waiting>,
     /// Bytes of notes at most.
     capacity: usize,
-    /// Readable when there are many notes, or any.
+    /// Readable when there are many notes, or when there is any note.
     ready: EventFd,
     wakes_for_any: AtomicBool,
     pub(crate) lost: Lost,
@@ -81,7 +81,7 @@ struct Waiting {
 pub(crate) struct Lost {
     pub(crate) forks: AtomicU64,
     pub(crate) execs: AtomicU64,
-    /// An end that nobody will see counts too.
+    /// If the end of a process will not be seen, it counts too.
     pub(crate) exits: AtomicU64,
 }
 
@@ -124,12 +124,12 @@ impl Notes {
 
     /// The notes since the last time.
     pub(crate) fn take(&self) -> Vec<Note> {
-        // It fails if nobody has written to it.
+        // It fails if it was not written to.
         let _ = self.ready.read();
         mem::take(&mut *lock(&self.waiting)).notes
     }
 
-    /// With `true`, any note makes it readable. With `false`, only many do.
+    /// With `true`, any note makes it readable. With `false`, only a large number of notes makes it readable.
     pub(crate) fn wake_for_any(&self, any: bool) {
         self.wakes_for_any.store(any, Ordering::Relaxed);
         if any && !lock(&self.waiting).notes.is_empty() {

@@ -1,4 +1,4 @@
-//! Whether ptrace(2) is allowed here and does no harm, and why not.
+//! Checks whether ptrace(2) is allowed here and does no harm. If not, gives the reason.
 
 use std::{
     collections::HashSet,
@@ -14,11 +14,11 @@ use nix::{
 
 use crate::{launch, reexec};
 
-/// What decides whether a process may trace its children.
+/// The facts that decide whether a process may trace its children.
 #[derive(Debug)]
 pub struct Facts {
-    /// Yama's `ptrace_scope`; `None`: this kernel has no Yama. 0 and 1 allow to trace children, 2 takes CAP_SYS_PTRACE, and 3
-    /// forbids it.
+    /// Yama's `ptrace_scope`. `None`: this kernel has no Yama. 0 and 1 allow a process to trace its children. 2
+    /// requires CAP_SYS_PTRACE. 3 forbids it.
     pub yama_scope: Option<u32>,
     /// `Seccomp` of proc_pid_status(5): 2 is a filter.
     pub seccomp: Option<u32>,
@@ -29,7 +29,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Looks, and tries to trace a child.
+    /// Reads the facts, and tries to trace a child.
     #[must_use]
     pub fn gather() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -74,8 +74,8 @@ impl Facts {
     }
 }
 
-/// A program that ptrace can break: an ordinary user may execute it and not read it, and it gains privileges. On some
-/// architectures, such a program loses its privileges. There, the folders of PATH are searched.
+/// A program that ptrace can break: it gains privileges, and an ordinary user can execute it but cannot read it. On
+/// some architectures, such a program loses its privileges. On these, the folders of PATH are searched.
 #[must_use]
 pub fn hazard() -> Option<PathBuf> {
     if geteuid().is_root() || reexec::KEEPS_UNREADABLE {
@@ -92,7 +92,8 @@ pub fn hazard() -> Option<PathBuf> {
 
 fn hazard_in(folder: &Path) -> Option<PathBuf> {
     fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
-        // Of the entry itself: the target of a link is in this folder too, or its folder is not on PATH.
+        // This is the entry itself, not the target of a link. The target is in this folder too, or its folder is not on
+        // PATH.
         if !entry.file_type().ok()?.is_file() {
             return None;
         }

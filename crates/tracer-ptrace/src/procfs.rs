@@ -80,7 +80,7 @@ impl Folder {
         loop {
             let size = file.read(&mut buffer)?;
             bytes.extend_from_slice(&buffer[..size]);
-            // These files come at once, unless they are larger.
+            // One read returns the whole file, unless it is larger.
             if size < buffer.len() {
                 return Ok(());
             }
@@ -108,7 +108,8 @@ impl Folder {
     }
 }
 
-/// The fields of `/proc/PID/stat` from the third on. The second one is a name that may hold spaces and parentheses.
+/// The fields of `/proc/PID/stat` from the third on. The second field is a name that can contain spaces and
+/// parentheses.
 pub(crate) fn stat_fields(stat: &[u8]) -> impl Iterator<Item = i64> {
     let rest = stat.iter().rposition(|byte| *byte == b')').map_or(&[][..], |end| &stat[end + 1..]);
     let fields = rest.split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty());

@@ -1,10 +1,10 @@
-//! Programs that gain privileges keep them under an unprivileged tracer.
+//! Lets programs that gain privileges keep these privileges under an unprivileged tracer.
 //!
 //! The kernel ignores a setuid bit, a setgid bit and file capabilities at an exec under a tracer without CAP_SYS_PTRACE.
 //! So the process executes the same program once more, after the tracer has left it. [`Reexec::at_exec`] prepares that
 //! call and detaches.
 //!
-//! The tracer loop calls this at every PTRACE_EVENT_EXEC stop. Nothing here knows events or counts.
+//! The tracer loop calls this at every PTRACE_EVENT_EXEC stop. This module does not know events or counts.
 
 mod machine;
 mod privileges;
@@ -35,14 +35,14 @@ pub const KEEPS_UNREADABLE: bool = crate::arch::CAN_SKIP_CALL;
 
 pub use self::privileges::{Credentials, FileCapabilities, Gain, ProgramFile, gain};
 
-/// What became of a process at its exec.
+/// The result for a process at its exec.
 #[derive(Debug)]
 pub enum AtExec {
-    /// The exec gives no privileges. The process stands at a stop, and the tracer goes on.
+    /// The exec gives no privileges. The process is still stopped, and the tracer continues with it.
     Follow,
     /// The process runs without a tracer and has its privileges.
     Detached(Gain),
-    /// The process has not got its privileges. It stands at a stop, and the tracer goes on.
+    /// The process did not get its privileges. It is still stopped, and the tracer continues with it.
     Lost(Gain, Refusal),
 }
 
@@ -75,11 +75,11 @@ pub enum Refusal {
     System(#[from] Errno),
 }
 
-/// Looks at execs for one tracer.
+/// Checks execs for one tracer.
 #[derive(Debug)]
 pub struct Reexec {
     tracer_is_privileged: bool,
-    /// What is known of files.
+    /// The known facts about files.
     files: HashMap<Version, Option<ProgramFile>>,
 }
 
@@ -88,12 +88,12 @@ impl Reexec {
     ///
     /// # Errors
     ///
-    /// `/proc` is not there.
+    /// `/proc` is not mounted.
     pub fn for_this_thread() -> io::Result<Self> {
         Ok(Self { tracer_is_privileged: Credentials::own()?.may_trace_privileged(), files: HashMap::new() })
     }
 
-    /// Looks at a process at its PTRACE_EVENT_EXEC stop. The calling thread is its tracer.
+    /// Checks a process at its PTRACE_EVENT_EXEC stop. The calling thread is its tracer.
     pub fn at_exec(&mut self, pid: Pid, exe: &Exe) -> AtExec {
         if self.tracer_is_privileged {
             return AtExec::Follow;
@@ -129,8 +129,9 @@ fn gain_of(pid: Pid, path: &Path, file: ProgramFile) -> Option<Gain> {
     in_our_user_namespace(pid).then_some(gain)
 }
 
-/// In a user namespace that a traced process made, its owner has all capabilities, and so has a tracer of the same user.
-/// There the kernel withholds nothing from our processes. A file may still belong to a user that the namespace lacks.
+/// A traced process can make a user namespace. Its owner has all capabilities in it, and a tracer of the same user has
+/// them too. There, the kernel withholds no privilege from our processes. But a file can belong to a user that this
+/// namespace does not have.
 fn in_our_user_namespace(pid: Pid) -> bool {
     let inode = |process: &str| Path::new("/proc").join(process).join("ns/user").metadata().map(|file| file.ino());
     match (inode(&pid.to_string()), inode("self")) {
@@ -152,7 +153,7 @@ fn again(pid: Pid, exe: &Metadata) -> Result<(), Refusal> {
         Ok(program) if is_exe(&program.metadata) && stack.is_script(memory, &program, &name)? => {
             stack.exec_again(program.inserted)
         }
-        // execveat(2) of a descriptor, or the name means another file by now.
+        // execveat(2) of a descriptor, or the name refers to another file now.
         _ => {
             let path = std::fs::read_link(format!("/proc/{pid}/exe")).map_err(|_| Refusal::NoPath)?;
             let inside =
@@ -161,7 +162,7 @@ fn again(pid: Pid, exe: &Metadata) -> Result<(), Refusal> {
                 return Err(Refusal::NoPath);
             }
             let path = path.as_os_str().as_bytes();
-            // The stack's mapping goes on for 128 KiB below the stack pointer (`setup_arg_pages` in fs/exec.c).
+            // The mapping of the stack has 128 KiB more below the stack pointer (`setup_arg_pages` in fs/exec.c).
             let below = (registers.stack_pointer() - 256 - path.len() as u64) & !7;
             machine::poke(pid, below, path)?;
             [below, stack.argv, stack.envp, 0]
@@ -170,7 +171,7 @@ fn again(pid: Pid, exe: &Metadata) -> Result<(), Refusal> {
     leave_for(pid, abi, stack.syscall_instruction(memory)?, call)
 }
 
-/// From the PTRACE_EVENT_EXEC stop. There it is too early: the kernel still overwrites the result register.
+/// Leaves the PTRACE_EVENT_EXEC stop. That stop is too early, because the kernel still overwrites the result register.
 fn leave_for(pid: Pid, abi: &Abi, instruction: u64, call: [u64; 4]) -> Result<(), Refusal> {
     machine::next_syscall_stop(pid)?;
     exec_and_detach(pid, abi, instruction, call)
@@ -183,7 +184,7 @@ fn exec_and_detach(pid: Pid, abi: &Abi, instruction: u64, call: [u64; 4]) -> Res
     Ok(ptrace::detach(pid, None)?)
 }
 
-/// A process whose `/proc/PID/exe` we may not read: another user's, or one that runs an unreadable file.
+/// A process whose `/proc/PID/exe` we may not read. It is another user's process, or it runs an unreadable file.
 fn at_exec_of_stranger(pid: Pid) -> AtExec {
     if Credentials::read(pid.as_raw()).is_ok_and(|after| after.no_new_privileges) {
         return AtExec::Follow;
@@ -200,7 +201,7 @@ fn at_exec_of_stranger(pid: Pid) -> AtExec {
         let memory = Memory::Peek(pid);
         let prepared = prepare_stranger(pid, memory, abi, stack_pointer);
         return match prepared {
-            // Without facts most probably nothing is lost: few programs gain privileges.
+            // Without these facts, probably no privilege is lost, because few programs gain privileges.
             Ok(None | Some((Gain::Unreadable, ..))) | Err(_) => AtExec::Follow,
             Ok(Some((gain, stack, call))) => {
                 let instruction = stack.syscall_instruction(memory);
@@ -232,7 +233,7 @@ fn at_exec_of_stranger(pid: Pid) -> AtExec {
     }
 }
 
-/// Decides by the path of the exec alone. `None`: the exec gives nothing.
+/// Decides by the path of the exec alone. `None`: the exec gives no privilege.
 fn prepare_stranger(
     pid: Pid,
     memory: Memory<'_>,
@@ -250,7 +251,8 @@ fn prepare_stranger(
         let call = stack.exec_again(program.inserted);
         return Ok(Some((gain, stack, call)));
     }
-    // A descriptor that may be closed, or a script whose interpreter is unknown: the path would not do.
+    // The path is a descriptor that may be closed, or a script whose interpreter is unknown. So it cannot be executed
+    // again.
     if name.starts_with(b"/dev/fd/") {
         return Err(Refusal::NoPath);
     }
@@ -270,9 +272,9 @@ struct Stack {
     argc: u64,
     argv: u64,
     envp: u64,
-    /// The path of the exec: a script keeps its own.
+    /// The path of the exec. For a script, it is the path of the script.
     execfn: u64,
-    /// 0: there is none.
+    /// 0: there is no such address.
     vdso: u64,
 }
 
@@ -300,7 +302,7 @@ impl Stack {
         if stack.execfn == 0 { Err(Refusal::NoPath) } else { Ok(stack) }
     }
 
-    /// The argument at `index`. It is empty past the last one.
+    /// The argument at `index`. It is empty after the last argument.
     fn argument(&self, memory: Memory<'_>, index: u64) -> Result<Vec<u8>, Refusal> {
         if index >= self.argc {
             return Ok(Vec::new());
@@ -316,8 +318,8 @@ impl Stack {
 
     /// The arguments of an execve with the same path as the first.
     ///
-    /// For a script, the kernel replaced argv[0] by the interpreter, its argument and the script's path. The vector from
-    /// the script's path on gives the same result again: the kernel replaces this first string once more.
+    /// For a script, the kernel replaced argv[0] by the interpreter, its argument and the script's path. The vector
+    /// from the script's path on gives the same result again, because the kernel replaces this first string once more.
     fn exec_again(&self, inserted: usize) -> [u64; 4] {
         [self.execfn, self.argv + inserted as u64 * self.abi.word, self.envp, 0]
     }

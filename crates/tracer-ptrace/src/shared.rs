@@ -1,4 +1,4 @@
-//! What the tracer's thread shares with the others: its notes, the changes of the command, and counts.
+//! The data that the tracer's thread shares with the other threads: its notes, the changes of the command, and counts.
 
 use std::{
     collections::VecDeque,
@@ -19,17 +19,17 @@ use crate::{
     reexec::Refusal,
 };
 
-/// So many programs of a kind have their names in a message. More names help nobody.
+/// A message names this many programs of a kind. More names are not useful.
 const NAMED: usize = 8;
 
-/// Between the threads.
+/// The data between the threads.
 pub(crate) struct Shared {
     pub(crate) notes: Notes,
     command: Mutex<Command>,
     pub(crate) command_ready: EventFd,
     signals: Mutex<Signals>,
     live: AtomicU64,
-    /// Nobody reads the notes any more.
+    /// The notes are not read any more.
     is_over: AtomicBool,
     /// The tracer has panicked.
     is_abandoned: AtomicBool,
@@ -51,7 +51,7 @@ pub(crate) struct Counts {
     pub(crate) unreadable_programs: AtomicU64,
     /// Programs that use ptrace themselves: they are not followed.
     pub(crate) tracing_programs: AtomicU64,
-    /// Processes that such a program names as its targets: they are not followed any more.
+    /// Processes that such a program names as its targets. They are not followed any more.
     pub(crate) traced_targets: AtomicU64,
     /// Programs that run without the privileges that their file gives.
     pub(crate) lost_privileges: AtomicU64,
@@ -61,7 +61,7 @@ pub(crate) struct Counts {
 #[derive(Debug, Default)]
 struct Command {
     changes: VecDeque<ChildChange>,
-    /// The tracer has left it: its parent has to wait for it.
+    /// The tracer has left it. So its parent must wait for it.
     left: Option<Left>,
 }
 
@@ -69,7 +69,7 @@ struct Command {
 #[derive(Debug, Default)]
 struct Signals {
     unpaired: HashSet<(i32, u32)>,
-    /// How many of each number process-tracer has got too.
+    /// The number of these signals that process-tracer has got too, by signal number.
     paired: HashMap<i32, u32>,
 }
 
@@ -97,7 +97,7 @@ impl Shared {
         })
     }
 
-    /// Takes a note. It is dropped if nobody reads it any more.
+    /// Takes a note. The note is dropped if notes are not read any more.
     pub(crate) fn note(&self, note: Note) {
         if !self.is_over() {
             self.notes.add(note);
@@ -117,7 +117,8 @@ impl Shared {
         lock(&self.signals).unpaired.insert((signal, sender));
     }
 
-    /// How often a signal to process-tracer had a counterpart from the same sender. Looks for one for the last signal.
+    /// How often the sender of a signal to process-tracer sent the same signal to the command. Searches a counterpart
+    /// for the last signal.
     pub(crate) fn paired_signals(&self, signal: i32, sender: u32) -> u32 {
         let mut signals = lock(&self.signals);
         let is_paired = signals.unpaired.remove(&(signal, sender));
@@ -143,7 +144,7 @@ impl Shared {
     /// Reports that there is no tracer any more. `root` is the command, if it is alive.
     pub(crate) fn abandon(&self, root: Option<Left>) {
         self.is_abandoned.store(true, Ordering::Relaxed);
-        // Nobody knows of their ends any more.
+        // Their ends are not known any more.
         self.set_live(0);
         if let Some(root) = root {
             self.leave(root);
@@ -155,7 +156,7 @@ impl Shared {
     }
 
     pub(crate) fn next_change(&self) -> Option<ChildChange> {
-        // It fails if nobody has written to it.
+        // It fails if it was not written to.
         let _ = self.command_ready.read();
         lock(&self.command).changes.pop_front()
     }

@@ -1,4 +1,4 @@
-//! The tracer: one thread that waits for stops and deaths, takes notes and lets the tracees go on.
+//! The tracer: one thread that waits for stops and deaths, takes notes and lets the tracees continue.
 
 mod departures;
 
@@ -53,8 +53,8 @@ impl Tracer {
         }
     }
 
-    /// Traces the process behind the gate, and its descendants. When it returns, its thread has to end: then the kernel lets
-    /// go of all tracees.
+    /// Traces the process behind the gate, and its descendants. When it returns, its thread must end. Then the kernel
+    /// releases all tracees.
     pub(crate) fn run(&mut self, gate: Gate) {
         let mut reader = Reader::new(self.needs_environment);
         if self.begin(gate) {
@@ -66,7 +66,7 @@ impl Tracer {
     pub(crate) fn begin(&mut self, mut gate: Gate) -> bool {
         let Some(root) = gate.wait() else { return false };
         self.root = root;
-        // The kernel asks for the tracer's privileges at this moment.
+        // The kernel checks the tracer's privileges at this moment.
         self.departures = Departures::for_this_thread();
         let seized = kernel::seize(root, OPTIONS);
         let process = identity(root, self.tree.time());
@@ -83,7 +83,7 @@ impl Tracer {
 
     /// Handles stops and deaths until there is no tracee any more.
     fn follow(&mut self, reader: &mut Reader) {
-        // Until its first exec, the standard library waits for it, and expects to find its end.
+        // Until the first exec of the command, the standard library waits for it and must find its end.
         let mut is_in_spawn = true;
         loop {
             if is_in_spawn && kernel::peek().is_ok_and(|is_dead| is_dead) {
@@ -101,7 +101,7 @@ impl Tracer {
         }
     }
 
-    /// Leaves everything after a panic. The kernel lets go of the tracees when the thread ends.
+    /// Leaves all tracees after a panic. The kernel releases the tracees when the thread ends.
     pub(crate) fn abandon(&self) {
         let root = self.tree.processes.get(&self.root);
         self.shared
@@ -133,7 +133,7 @@ impl Tracer {
         self.shared.set_live(self.tree.processes.len());
     }
 
-    /// Lets a thread go on with a signal, or with none: 0.
+    /// Lets a thread continue with a signal, or without one: 0.
     fn go_on(&mut self, tid: Tid, signal: c_int) {
         self.set_options(tid);
         kernel::go_on(tid, Continue::Run, signal);
@@ -247,7 +247,7 @@ impl Tracer {
             }
         }
         let at = self.tree.time();
-        // Programs run unharmed even if nobody wants to know of them any more.
+        // Programs must run unharmed even if their events are not read any more.
         let image = reader.read(tgid);
         if image.is_refused() {
             self.shared.counts.refused.fetch_add(1, Ordering::Relaxed);
@@ -287,7 +287,7 @@ impl Tracer {
         if thread.tgid == tid {
             self.process_death(tid, status, total);
         }
-        // A single thread that ends by itself has reported all that it created.
+        // If a process has a single thread that ends by itself, this thread has reported all its children.
         if (has_threads || libc::WIFSIGNALED(status)) && !self.tree.early.is_empty() {
             self.adopt_orphans();
         }
@@ -310,8 +310,8 @@ impl Tracer {
         }
     }
 
-    /// A creator that was killed reports nothing. Its new threads and processes must not wait for that. If the creator is alive,
-    /// and its report is still to come, this does no harm.
+    /// If the creator of a thread or process was killed, it reports nothing. Its new threads and processes must not
+    /// wait for a report. If the creator is alive and its report comes later, this does no harm.
     fn adopt_orphans(&mut self) {
         let stopped = self.tree.early.iter().filter(|(_, early)| matches!(early, Early::Stopped(_)));
         let orphans: Vec<_> = stopped.map(|(tid, _)| *tid).collect();
@@ -321,7 +321,7 @@ impl Tracer {
             let (tgid, parent) = (number("Tgid"), number("PPid"));
             self.tree.adopted.insert(tid);
             if tgid != tid && self.tree.processes.contains_key(&tgid) {
-                // What its options are is unknown. The next stop sets them.
+                // Its options are unknown. The next stop sets them.
                 self.tree.threads.insert(tid, Thread { tgid, stops_at_exit: true, repeated: None });
                 if let Some(process) = self.tree.processes.get_mut(&tgid) {
                     process.threads += 1;
@@ -344,7 +344,7 @@ impl Tracer {
 /// Takes note of the sender of a signal to the command, if a process has sent it.
 fn receive(shared: &Shared, tid: Tid, signal: c_int) {
     let Ok(info) = kernel::signal_info(tid) else { return };
-    // A negative code or 0 is that of a system call: sigaction(2).
+    // A negative code or 0 means that a system call sent the signal: sigaction(2).
     if info.si_code <= 0 {
         // SAFETY: signals of system calls have this field.
         let sender = unsafe { info.si_pid() };

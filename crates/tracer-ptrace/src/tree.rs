@@ -16,7 +16,7 @@ pub(crate) struct Thread {
     pub(crate) tgid: Tid,
     /// It stops at its exit.
     pub(crate) stops_at_exit: bool,
-    /// A call of it that goes on after an ignored signal.
+    /// A call of the thread that continues after an ignored signal.
     pub(crate) repeated: Option<Box<crate::arch::Repeated>>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Process {
     pub(crate) readings: Readings,
     /// The largest resident set of its programs before the last exec, bytes, as far as it is known.
     pub(crate) former_peak: u64,
-    /// What its dead children and theirs have used: the sum, but the largest peak.
+    /// The usage of its dead children and their children. It is the sum, but the peak is the largest one.
     pub(crate) children: Usage,
 }
 
@@ -65,13 +65,13 @@ impl Process {
 
     /// Takes note of an exec. `total` counts the program before it, and reaped children.
     pub(crate) fn execute(&mut self, total: &Usage) {
-        // Otherwise it may be the peak of a child.
+        // Otherwise the value can be the peak of a child.
         if total.peak_resident_bytes > self.children.peak_resident_bytes {
             self.former_peak = self.former_peak.max(total.peak_resident_bytes);
         }
     }
 
-    /// What it has used itself. `total` counts its reaped children too.
+    /// Its own usage. `total` counts its reaped children too.
     pub(crate) fn own_usage(&self, total: Usage, tick_ns: u64) -> Usage {
         let own = if self.has_forked {
             let read = self.readings.usage(&total, &self.children, self.threads > 0, tick_ns);
@@ -88,13 +88,14 @@ impl Process {
 /// A thread whose creator has not reported it yet.
 #[derive(Debug)]
 pub(crate) enum Early {
-    /// It stands at its first stop, with that signal.
+    /// It is at its first stop, with this signal.
     Stopped(i32),
     /// It is dead: its status and usage.
     Dead(i32, Usage),
 }
 
-/// Dead threads that may still be reported at most. Others are of no interest: an exec ends them.
+/// The largest number of dead threads that can still be reported. Other dead threads are ignored, because an exec ended
+/// them.
 const EARLY: usize = 256;
 
 /// All tracees.
@@ -103,13 +104,13 @@ pub(crate) struct Tree {
     pub(crate) threads: HashMap<Tid, Thread>,
     pub(crate) processes: HashMap<Tid, Process>,
     pub(crate) early: HashMap<Tid, Early>,
-    /// Threads that were taken in without a report of their creator.
+    /// Threads that were added without a report of their creator.
     pub(crate) adopted: HashSet<Tid>,
     last: Ktime,
 }
 
 impl Tree {
-    /// A time that no earlier call has returned: two processes with one pid differ by it.
+    /// A time that no earlier call has returned. So two processes with one pid have different times.
     pub(crate) fn time(&mut self) -> Ktime {
         self.last = now().max(Ktime(self.last.0 + 1));
         self.last
@@ -129,7 +130,7 @@ impl Tree {
     }
 }
 
-/// The command, if nobody traces it from the beginning.
+/// The command, if it is not traced from the beginning.
 pub(crate) fn alone(pid: u32) -> Left {
     let parent = Identity { tgid: std::process::id(), start: Ktime(0) };
     Left { process: Identity { tgid: pid, start: now() }, parent }

@@ -1,7 +1,7 @@
-//! What a process has used itself, without its children.
+//! The usage of a process without its children.
 //!
-//! wait4(2) counts the children that a process has waited for. So it is right only for a process without children. The others
-//! are read at their exit stop.
+//! wait4(2) counts the children that a process has waited for. So it is right only for a process without children. The
+//! usage of other processes is read at their exit stop.
 
 use libc::{rusage, timeval};
 use tracer_model::event::Usage;
@@ -14,7 +14,7 @@ use crate::{
 /// Readings of one process at the exit stops of its threads.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Readings {
-    /// The last one of the process as a whole.
+    /// The last reading of the process as a whole.
     process: Option<Reading>,
     /// Sums of its threads.
     voluntary_switches: u64,
@@ -47,7 +47,7 @@ impl Readings {
         let number = |name| numbers(&status, name).next().unwrap_or_default();
         self.voluntary_switches += number("voluntary_ctxt_switches");
         self.involuntary_switches += number("nonvoluntary_ctxt_switches");
-        // Of the thread: those of the process count its reaped children too.
+        // These are the values of the thread. Those of the process count its reaped children too.
         if let Ok(io) = thread.read("io") {
             let number = |name| numbers(&io, name).next().unwrap_or_default();
             self.io.read_chars += number("rchar");
@@ -61,9 +61,9 @@ impl Readings {
         let mut next = |skipped| fields.nth(skipped).unwrap_or_default();
         let (minor_faults, major_faults, user, system) = (next(0), next(1), next(1), next(0));
         let (mut user_ns, mut system_ns) = (user * tick_ns, system * tick_ns);
-        // Ticks are coarse. The running time of a single thread is exact.
+        // Ticks are not precise. The running time of a single thread is exact.
         let runtime = if has_threads { None } else { runtime(&mut thread) };
-        // It lies between the ticks of both and two ticks more.
+        // It is between the ticks of both and two ticks more.
         if let Some(rest) = runtime.and_then(|runtime| runtime.checked_sub(user_ns + system_ns)) {
             user_ns += rest / 2;
             system_ns += rest - rest / 2;
@@ -72,11 +72,11 @@ impl Readings {
         self.process = Some(Reading { user_ns, system_ns, peak_resident_bytes, minor_faults, major_faults });
     }
 
-    /// The usage, if it was read. `total` counts the process and the children that it has waited for, `children` counts all
-    /// its children, and the largest of them.
+    /// The usage, if it was read. `total` counts the process and the children that it has waited for. `children` counts
+    /// all its children; the peak is the largest of them.
     pub(crate) fn usage(&self, total: &Usage, children: &Usage, has_threads: bool, tick_ns: u64) -> Option<Usage> {
         let process = self.process?;
-        // The total counts a program before the last exec too. It may be that of a child.
+        // The total counts a program before the last exec too. The peak can be that of a child.
         let is_own_peak = total.peak_resident_bytes > children.peak_resident_bytes;
         let mut usage = Usage {
             user_ns: process.user_ns,
@@ -92,8 +92,8 @@ impl Readings {
             written_bytes: self.io.written_bytes,
             threads: 0,
         };
-        // Of a process with threads, ticks are coarse, and the switches of threads that ended early are missing. The difference
-        // is exact if all children were waited for.
+        // For a process with threads, ticks are not precise, and the switches of threads that ended early are missing.
+        // The difference between the two counts is exact if all children were waited for.
         let rest = without(*total, children);
         let is_near = |one: u64, other: u64| one.abs_diff(other) <= 2 * tick_ns;
         if has_threads && is_near(rest.user_ns, usage.user_ns) && is_near(rest.system_ns, usage.system_ns) {
@@ -126,7 +126,7 @@ fn runtime(thread: &mut Folder) -> Option<u64> {
     str::from_utf8(&schedstat).ok()?.split_whitespace().next()?.parse().ok()
 }
 
-/// What getrusage(2) and wait4(2) count: the process, and the children that it has waited for.
+/// The counts of getrusage(2) and wait4(2): the process, and the children that it has waited for.
 #[must_use]
 pub fn total(usage: &rusage) -> Usage {
     /// The unit of `ru_inblock` and `ru_oublock`, bytes.

@@ -23,8 +23,8 @@ impl Tree {
         let index: HashMap<SpanId, usize> = rows.iter().enumerate().map(|(index, row)| (row.id, index)).collect();
         let above = |row: &Row| row.parent.and_then(|parent| index.get(&parent).copied());
         let has_parent = |row: &Row| above(row).is_some();
-        // For processes whose parent is no span of this trace: the possible forkers by pid, in order of their start. Most traces
-        // have few.
+        // For processes whose parent is not a span of this trace: the possible forkers by pid, in order of their start.
+        // Most traces have few such processes.
         let orphans = rows.iter().filter(|row| !has_parent(row));
         let mut by_pid: HashMap<u32, Vec<usize>> = orphans.map(|row| (row.parent_pid, Vec::new())).collect();
         for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.kind == Kind::Process) {
@@ -83,7 +83,7 @@ impl Tree {
         self.children(row).iter().map(|child| (*child as usize, &rows[*child as usize]))
     }
 
-    /// For each row, the time in which none of the processes that it started was alive, nanoseconds.
+    /// For each row, the time during which no process that it started was alive, nanoseconds.
     pub(crate) fn own_time(&self, rows: &[Row]) -> Vec<u64> {
         let own = |(index, row): (usize, &Row)| {
             let (mut covered, mut until) = (0, row.start);
@@ -192,7 +192,8 @@ pub(crate) struct Stretch {
     pub(crate) end: u64,
 }
 
-/// Chains of names, as a tree. A place is cheap to keep. Its names cost time in proportion to their number.
+/// Chains of names, as a tree. Keeping a place costs little memory. Reading its names takes time in proportion to their
+/// number.
 pub(crate) struct Places {
     /// The place of each row.
     pub(crate) of_row: Vec<u32>,

@@ -1,12 +1,12 @@
 //! Reports for people: texts, files for viewers, the page, and the live page.
 //!
 //! A report is made of [`Span`]s: typed, from the model or from a saved trace. So a run and its saved trace give the same
-//! report. This crate owns the facts that follow from the spans ([`Rows`] and the analysis), the look of each
-//! [format](formats), and the way that untrusted text is shown ([`untrusted`]).
+//! report. This crate owns the facts that follow from the spans ([`Rows`] and the analysis). It also owns the look of
+//! each [format](formats), and the escapes of untrusted text ([`untrusted`]).
 //!
 //! It reads no environment variable, opens no file for a report and prints nothing. The caller passes in writers, a
-//! [`Style`](text::Style) and addresses. Only the live page does more: it listens, it has its own thread, and it reads the
-//! usage of running processes from /proc.
+//! [`Style`](text::Style) and addresses. Only the live page does more. It listens on a port, has its own thread, and
+//! reads the usage of running processes from /proc.
 //!
 //! The summary of a saved trace:
 //!

@@ -1,4 +1,4 @@
-//! The page: its text, made of the files in `page/`, and the facts about a trace that it shows besides the spans.
+//! The page. Its text is made of the files in `page/`. Besides the spans, it shows facts about the trace.
 
 use serde_json::{Map, Value, json};
 use tracer_model::{Resource, losses::in_words};
@@ -59,7 +59,8 @@ pub(crate) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Valu
     about
 }
 
-/// The facts about a trace that is still running, at the time `now`, with its number of processes and connections.
+/// The facts about a trace that is still running, at the time `now`. They include its numbers of processes and
+/// connections.
 pub(crate) fn about_now(
     about: &About,
     columns: &Columns,

@@ -1,4 +1,4 @@
-//! A span as a small row, so that a report can keep a great many of them.
+//! A span as a small row, so that a report can keep very many spans.
 
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
@@ -9,7 +9,7 @@ use crate::{
     untrusted::Untrusted,
 };
 
-/// The place of a string in [`Rows::strings`], counted from 1, so that an `Option` of it needs no extra memory.
+/// The place of a string in [`Rows::strings`]. It is counted from 1, so that an `Option` of it needs no extra memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Label(NonZeroU32);
 
@@ -59,7 +59,7 @@ impl Row {
     }
 }
 
-/// What the root span says about the whole trace.
+/// The facts of the root span about the whole trace.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct About {
     pub(crate) trace_id: String,

@@ -1,7 +1,7 @@
 //! A span as reports read it: typed, from a run or from a saved trace.
 //!
-//! A span of a run is read from the model. The user's own attributes (`-a NAME=EXPR`) and the limits of exported values change
-//! nothing in it.
+//! A span of a run is read from the model. The user's own attributes (`-a NAME=EXPR`) and the limits of exported values
+//! do not change it.
 //!
 //! A span of a saved trace consists of attributes, and some of them may be the user's. So its meaning comes from parts that a
 //! user's attribute cannot change:
@@ -132,7 +132,7 @@ pub(crate) struct Event {
     pub(crate) attributes: KeyValues,
 }
 
-/// Of the arguments of a call, this many bytes are kept.
+/// The number of bytes that are kept of the arguments of a call.
 const CALL_BYTES: usize = 4096;
 
 impl Span<'_> {
@@ -415,7 +415,7 @@ fn at_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// How a process of a run was called. An attribute of the user's own replaces ours: it may be there to hide something.
+/// How a process of a run was called. The user's own attribute replaces ours, because it may hide a secret.
 fn call_of_run(process: &ProcessSpan, attributes: &[(String, Value)]) -> Call {
     let own = |key| attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value);
     let image = process.image.as_deref();
@@ -469,7 +469,7 @@ impl<'a> From<&'a saved::Span> for Span<'a> {
     }
 }
 
-/// See the module's documentation. A span without a kind is of another program, and its attributes are believed.
+/// See the module's documentation. A span without a kind comes from another program. Its attributes are trusted.
 fn saved_subject(span: &saved::Span) -> Subject {
     use saved::Kind;
     let has = |key| span.value(key).is_some();
@@ -683,7 +683,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_does_not_cut_why_a_connection_or_a_lookup_failed() {
+    fn a_limit_does_not_cut_the_reason_of_a_failed_connection_or_lookup() {
         let connect = UnixConnectSpan { path: "/x".to_owned(), error: Some(111) };
         let (subject, failure) = facts(&run(ModelSubject::Call(connect.into())));
         assert!(subject.contains("peer: Some(\"/x\")"), "{subject}");

@@ -40,8 +40,8 @@ impl<T: Into<Arc<str>>> From<T> for Untrusted {
 
 /// Escapes every character that draws nothing or changes the text beside it.
 ///
-/// Joiners and variation selectors are among them, although some scripts and emoji need them. Here it matters more to see
-/// every character of a name. Python's `repr` and Rust's `escape_debug` also escape joiners.
+/// Joiners and variation selectors are escaped too, although some scripts and emoji need them. Here it is more
+/// important to see every character of a name. Python's `repr` and Rust's `escape_debug` also escape joiners.
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped_where(text, is_unseen)
 }
@@ -61,8 +61,9 @@ fn escaped_where(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> 
     Cow::Owned(escaped)
 }
 
-/// Controls, format characters (also the bidirectional ones), line and paragraph separators, and characters that Unicode
-/// draws as nothing: <https://www.unicode.org/reports/tr44/#General_Category_Values>, `#Default_Ignorable_Code_Point`.
+/// Controls, format characters (also the bidirectional ones), line and paragraph separators, and characters that
+/// Unicode does not draw: <https://www.unicode.org/reports/tr44/#General_Category_Values>,
+/// `#Default_Ignorable_Code_Point`.
 pub(crate) fn is_unseen(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();

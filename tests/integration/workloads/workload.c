@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * What the integration tests trace: `workload SCENARIO [ARGS]...`. Each scenario does one thing that a process can do
- * and prints on stdout what it did, a line of words each, for the test to compare the trace with.
+ * The command that the integration tests trace: `workload SCENARIO [ARGS]...`. Each scenario does one action of a
+ * process. It prints its actions on stdout, each on a line of words. The test compares the trace with them.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -38,7 +38,7 @@ static void check(int ok, const char *what)
 	}
 }
 
-/* One write: lines of several processes do not mix. */
+/* It makes one write, so that lines of several processes do not mix. */
 static void tell(const char *format, ...)
 {
 	char line[512];
@@ -112,7 +112,7 @@ static void *exec_now(void *arguments)
 	return NULL;
 }
 
-/* A thread that is not the leader execs: the others die, it becomes the leader. */
+/* A thread that is not the leader calls exec. The other threads die, and it becomes the leader. */
 static int thread_exec(char **arguments)
 {
 	pthread_t thread;
@@ -131,7 +131,7 @@ static void *outlive(void *arguments)
 	exit(8);
 }
 
-/* The leader exits first; the process dies, with status 8, when its second thread does. */
+/* The leader exits first. The process dies with status 8 when its second thread dies. */
 static int leader_first(char **arguments)
 {
 	pthread_t thread;
@@ -155,7 +155,7 @@ static int vfork_exec(char **arguments)
 	return 0;
 }
 
-/* N children, one after the other, which do nothing. */
+/* N children that do nothing, one after the other. */
 static int forks(char **arguments)
 {
 	int count = number(arguments);
@@ -211,7 +211,7 @@ static int wide(char **arguments)
 	return 0;
 }
 
-/* Forks a background process that outlives the command, and tells its pid. */
+/* Forks a background process that outlives the command, and prints its pid. */
 static int background(char **arguments)
 {
 	pid_t child = fork();
@@ -302,7 +302,7 @@ static void send_bytes(int fd, long count)
 	}
 }
 
-/* Where our name server listens: nobody else is at that address. */
+/* The address of our name server. No other server listens at this address. */
 #define NAME_SERVER "127.0.53.77"
 
 static struct sockaddr_in name_server(void)
@@ -313,8 +313,10 @@ static struct sockaddr_in name_server(void)
 	return address;
 }
 
-/* A name server by the first letter of a name: 'n' does not exist, 's' gets no answer, anything else is an alias of
- * 127.0.0.1. */
+/*
+ * A name server. The first letter of a name decides: 'n' does not exist, 's' gets no answer, any other name is an alias
+ * of 127.0.0.1.
+ */
 static void serve_names(int fd)
 {
 	static const char rest[] = "\xc0\x0c\0\5\0\1\0\0\0\x3c\0\x0c\5alias\4test\0"
@@ -342,7 +344,7 @@ static void serve_names(int fd)
 	}
 }
 
-/* Asks for the address of `NAME.test`, over a connected socket or not, so many times. */
+/* Asks for the address of `NAME.test` this many times, over a connected socket or not. */
 static void look_up(const char *name, int connected, int times)
 {
 	struct sockaddr_in server = name_server();
@@ -371,8 +373,10 @@ static void look_up(const char *name, int connected, int times)
 	close(fd);
 }
 
-/* Names are looked up, then connected to: by the process that has asked, by another one, and one that was not asked
- * for. */
+/*
+ * Looks up names, then connects to them: from the process that asked, and from another process. Also connects to an
+ * address that was not looked up.
+ */
 static int names(char **arguments)
 {
 	struct sockaddr_in address = name_server();
@@ -408,15 +412,15 @@ static int connect_refused(char **arguments)
 	int port, unused;
 	(void)arguments;
 
-	close(listen_on(AF_INET, &port)); /* a port where nobody listens */
+	close(listen_on(AF_INET, &port)); /* a port without a listener */
 	connect_to("127.0.0.1", port, &unused);
 	return 0;
 }
 
 /*
- * A server and a client in the tree. HOST is where the client connects to. The client sends 5,000 bytes, closes its
- * half, reads the 70,000 of the answer, then waits before it closes. MODE: `parent` accepts itself, `worker` forks one
- * that accepts, `handover` accepts and lets a forked worker read and write.
+ * A server and a client in the tree. The client connects to HOST. It sends 5,000 bytes, closes its half, reads the
+ * 70,000 bytes of the answer, and waits before it closes. MODE: `parent` accepts itself, `worker` forks a worker that
+ * accepts, `handover` accepts and lets a forked worker read and write.
  */
 static int talk(char **arguments)
 {
@@ -469,7 +473,7 @@ static int resets(char **arguments)
 	char byte = 0;
 	pid_t client;
 
-	/* A connection that is reset before connect() has returned is one that failed. */
+	/* If a connection is reset before connect() returns, the connection has failed. */
 	check(pipe(connected) == 0, "pipe");
 	client = fork();
 	if (client == 0) {
@@ -506,8 +510,10 @@ static long now_ms(void)
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* N connections that time out, one after the other: timers do that, in softirqs, while the processor that has these is
- * at nothing but changing the state of another socket. */
+/*
+ * N connections that time out, one after the other. Timers end them in softirqs. In the meantime, the processor of
+ * these timers only changes the state of another socket.
+ */
 static int timeouts(char **arguments)
 {
 	int port, unused, opened = 0, timed_out = 0, count = number(arguments), patience_ms = 1;
@@ -519,7 +525,7 @@ static int timeouts(char **arguments)
 	CPU_ZERO(&processor);
 	CPU_SET(sched_getcpu(), &processor);
 	check(sched_setaffinity(0, sizeof(processor), &processor) == 0, "sched_setaffinity");
-	/* Room for one connection; those who ask for more are not answered. */
+	/* There is room for one connection. Further clients get no answer. */
 	check(connect_to("127.0.0.1", port, &unused) >= 0 && listen(listener, 0) == 0, "connect");
 	inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
 	for (long begun = now_ms(); timed_out < count; timed_out = poll(waiting, opened, 0)) {
@@ -565,8 +571,10 @@ static void *burn(void *until_us)
 	return NULL;
 }
 
-/* Uses CPU time in four threads, memory, and a file, has a child that does, too, and tells what the kernel says of
- * itself. */
+/*
+ * Uses CPU time in four threads, memory, and a file. A child does the same. Prints the usage that the kernel reports
+ * for this process.
+ */
 static int use(char **arguments)
 {
 	const size_t size = 40 << 20;
@@ -611,8 +619,10 @@ static int call32(long number, unsigned long first, unsigned long second, unsign
 	return result;
 }
 
-/* Connects to unix sockets and fails to execute, as a 32-bit program does it. Its numbers of the calls mean other calls
- * to 64-bit programs, and these fail or succeed here too. */
+/*
+ * Connects to unix sockets and fails to execute, as a 32-bit program does. For 64-bit programs, these numbers of calls
+ * mean other calls. Those calls fail or succeed here too.
+ */
 static int calls32(char **arguments)
 {
 	struct room {
@@ -643,7 +653,7 @@ static int calls32(char **arguments)
 }
 #endif
 
-/* Connects to a unix socket by io_uring. */
+/* Connects to a unix socket through io_uring. */
 static int ring_connect(char **arguments)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/no-such/io_uring"};

@@ -1,7 +1,7 @@
 //! The kernel's type information (BTF), reduced to the types that the relocations of our programs use.
 //!
-//! A kernel describes well over a hundred thousand types. A loader that parses them all, and searches them for each
-//! relocation, spends most of its time there. Relocations find types by name and follow their members, but no pointers.
+//! A kernel describes well over a hundred thousand types. A usual loader parses all of them and searches them for each
+//! relocation. This takes most of its time. Relocations find types by name and follow their members, but no pointers.
 //! So the types with our names and the types within them are enough: a few hundred.
 
 use std::collections::HashMap;
@@ -54,7 +54,7 @@ const MEMBER: usize = 12;
 const ENUMERATOR: usize = 8;
 const ENUMERATOR64: usize = 12;
 
-/// Types lie within each other at most so deep. The kernel's own limit for modules and programs is 32: kernel/bpf/btf.c,
+/// The largest depth of types within types. The kernel's own limit for modules and programs is 32: kernel/bpf/btf.c,
 /// MAX_RESOLVE_DEPTH. Malformed types can contain themselves.
 const DEPTH: u32 = 256;
 
@@ -71,7 +71,7 @@ struct Source<'a> {
     wanted: Vec<u32>,
 }
 
-/// The wanted names. The first bytes rule out most other names.
+/// The wanted names. The first bytes exclude most other names.
 struct Wanted<'a> {
     names: &'a [&'a str],
     /// A bit for each beginning of a wanted name. Other names can share the bit.
@@ -80,7 +80,7 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn new(names: &'a [&'a str]) -> Self {
-        // A shorter name is followed by other bytes than its NUL.
+        // After a shorter name, other bytes follow its NUL.
         let mut beginnings = if names.iter().all(|name| name.len() >= 3) { [0; 64] } else { [u64::MAX; 64] };
         for name in names {
             let bytes: Vec<u8> = name.bytes().chain([0; 4]).take(4).collect();
@@ -150,8 +150,8 @@ impl<'a> Source<'a> {
         Some(target.into_bytes())
     }
 
-    /// Copies the types that a type consists of, and then the type itself. Returns its new id. `depth` is how deep a type may
-    /// still lie within it.
+    /// Copies the types that a type consists of, and then the type itself. Returns its new id. `depth` is the largest
+    /// depth of further types within it.
     fn copy(&self, id: u32, depth: u32, target: &mut Target) -> Option<u32> {
         if id == 0 {
             return Some(0);
@@ -190,7 +190,8 @@ impl<'a> Source<'a> {
                     set_u32(&mut record, at, name);
                 }
             }
-            // A struct contains nothing else than modifiers and typedefs.
+            // These kinds of types cannot be within a struct. Of the kinds that have a type, only modifiers and
+            // typedefs can.
             KIND_FUNC_PROTO | KIND_VAR | KIND_DATASEC | KIND_DECL_TAG => return None,
             KIND_INT => {}
             _ if has_type(kind_of(info)) => {

@@ -125,11 +125,11 @@ fn verdict(log: &str) -> String {
 }
 
 impl Attached {
-    /// Loads and attaches the programs. From then on they run, but they report nothing until a launch is armed.
+    /// Loads and attaches the programs. They run from then on. They report events only after a launch is armed.
     ///
     /// # Errors
     ///
-    /// What the kernel refused. [`crate::probe::check`] finds the usual obstacles beforehand.
+    /// The kernel refused a step. [`crate::probe::check`] finds the usual obstacles before.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let begun = Instant::now();
         if !options.are_allowed() {
@@ -200,8 +200,8 @@ fn set_unshared(map: &mut Map, options: &Options) -> Result<(), MapError> {
     Array::try_from(map)?.set(0, values, 0)
 }
 
-/// The kernel's types that the programs need. Since Linux 6.16 the file can be mapped. To read it takes a call for each
-/// page.
+/// The kernel's types that the programs need. Since Linux 6.16, the file can be mapped. Reading it needs a call for
+/// each page.
 fn kernel_types() -> Result<Btf, LoadError> {
     let file = File::open(KERNEL_TYPES).map_err(LoadError::ReadTypes)?;
     // SAFETY: the kernel does not change this file.
@@ -277,7 +277,7 @@ fn link(object: &mut Object, created: Vec<(Definition, MapData)>) -> Result<Hash
     Ok(created.into_iter().map(|((name, _), data)| (name, data)).collect())
 }
 
-/// Starts a thread that takes part. `None` if the kernel has no thread for us.
+/// Starts a thread that does tasks. `None` if the kernel cannot start another thread.
 fn helper<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
@@ -319,7 +319,7 @@ fn run_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<(
         Ok::<_, LoadError>(running)
     })?;
     let (mut programs, mut links) = (Programs::default(), Vec::new());
-    // They are closed from first to last. The kernel need not wait when it detaches a program that is behind another
+    // They are closed from first to last. The kernel does not wait when it detaches a program that comes after another
     // one.
     for (name, program, link) in running.into_iter().flatten().rev() {
         programs.add(name, program);
@@ -351,14 +351,14 @@ fn take_map(maps: &mut HashMap<String, MapData>, map: &'static str) -> Result<Ma
 }
 
 /// Lifts RLIMIT_MEMLOCK while the maps are made, because maps count against it before Linux 5.11. Then it restores the
-/// limit, because the command inherits it. A failure does not matter: later kernels need no limit.
+/// limit, because the command inherits it. A failure is ignored, because later kernels need no limit.
 struct MemlockLimit(Option<(u64, u64)>);
 
 impl MemlockLimit {
     fn lift() -> Self {
         let former = getrlimit(Resource::RLIMIT_MEMLOCK).ok();
         if let Some((_, hard)) = former {
-            // To exceed the hard limit takes CAP_SYS_RESOURCE.
+            // A value above the hard limit needs CAP_SYS_RESOURCE.
             let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
                 .or_else(|_| setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard));
         }

@@ -1,4 +1,4 @@
-//! Loads and attaches the programs. This takes privileges.
+//! Loads and attaches the programs. This needs privileges.
 
 mod kernel_types;
 mod loader;

@@ -5,7 +5,7 @@ use crate::{
     wire::RecordKind,
 };
 
-/// A user who may look at their own processes only.
+/// A user who may see only their own processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Viewer {
     /// Real user id.
@@ -23,8 +23,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Live processes that can be followed at once.
     pub max_processes: u32,
-    /// `None`: root, who may look at everything. Otherwise the programs read the environments only of processes that this
-    /// user could look at through /proc, and only a process of this user can launch the command.
+    /// `None`: root, who may see everything. Otherwise the programs read the environment of a process only if /proc
+    /// would show it to this user. Only a process of this user can then launch the command.
     pub viewer: Option<Viewer>,
     /// Records of system calls that are reported too. Any of them slows down every system call of every process.
     pub asked: Asked,
@@ -46,7 +46,7 @@ impl Asked {
         self.0
     }
 
-    /// The set that [`bits`](Self::bits) made a number of. The programs ignore bits that they do not know.
+    /// The inverse of [`bits`](Self::bits). The programs ignore bits that they do not know.
     #[must_use]
     pub fn from_bits(bits: u32) -> Self {
         Self(bits)
@@ -59,7 +59,7 @@ impl FromIterator<RecordKind> for Asked {
     }
 }
 
-/// Upper limits of [`Options`]. The memory of the kernel belongs to everybody.
+/// Upper limits of [`Options`], because all users share the memory of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Of [`Options::ring_bytes`].
@@ -69,7 +69,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For root. Linux has at most so many pids: include/linux/threads.h, PID_MAX_LIMIT.
+    /// For root. Linux has at most this many pids: include/linux/threads.h, PID_MAX_LIMIT.
     pub const ROOT: Self = Self { ring_bytes: 1 << 30, max_processes: 1 << 22 };
 
     /// For an ordinary user.

@@ -20,7 +20,7 @@ pub const HANDING_OVER_FLOOR: (u32, u32) = (5, 19);
 /// Since Linux 5.11, the memory of maps and programs does not count against RLIMIT_MEMLOCK.
 pub const MEMLOCK_FREE: (u32, u32) = (5, 11);
 
-/// The kernel's description of its types. The programs are fitted to it.
+/// The kernel's description of its types. The programs are relocated to these types.
 pub const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 const CAP_SYS_ADMIN: u32 = 21;
@@ -52,7 +52,7 @@ pub enum Obstacle {
         /// How to get them.
         remedy: String,
     },
-    /// A seccomp filter refuses bpf(2). Only an attempt shows this.
+    /// A seccomp filter refuses bpf(2). Only a call of bpf(2) shows this.
     #[error("a seccomp profile forbids bpf(2), although the capabilities are held")]
     Seccomp,
 }
@@ -72,7 +72,7 @@ impl Obstacle {
     }
 }
 
-/// The facts that are known beforehand. `None` if a fact cannot be found out.
+/// The facts that are known before loading. `None` if a fact cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The kernel's release, such as 6.1.0-39-amd64.
@@ -118,7 +118,7 @@ impl Facts {
         kernel_version(&self.release).is_none_or(|ours| ours >= version)
     }
 
-    /// All obstacles. Those without a remedy come first.
+    /// All obstacles. Obstacles without a remedy come first.
     #[must_use]
     pub fn obstacles(&self) -> Vec<Obstacle> {
         let is_old = !self.is_at_least(KERNEL_FLOOR);
@@ -203,7 +203,8 @@ fn selected(choices: &str) -> Option<String> {
     Some(choices.split_once('[')?.1.split_once(']')?.0.to_owned())
 }
 
-/// As in the initial user namespace: user_namespaces(7). Without such a file, the kernel has no other user namespaces.
+/// The initial user namespace has this content: user_namespaces(7). Without such a file, the kernel has no other user
+/// namespaces.
 fn maps_all_users(uid_map: &str) -> bool {
     uid_map.is_empty() || uid_map.split_whitespace().eq(["0", "0", "4294967295"])
 }

@@ -1,5 +1,5 @@
-//! The source: it configures and arms the attached programs, and reads their counters. Dropping the [`Capture`]
-//! detaches them.
+//! The source. It configures and arms the attached programs, and reads their counters. When the [`Capture`] is dropped,
+//! the programs are detached.
 
 use std::{
     fs, io,
@@ -61,11 +61,11 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Takes over attached programs. They report nothing until a launch is armed.
+    /// Takes over attached programs. They report events only after a launch is armed.
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// The kernel refused a step.
     pub fn start(attached: Attached, environment: bool) -> Result<(Self, Stream), CaptureError> {
         let namespace = fs::metadata("/proc/self/ns/pid").map_err(CaptureError::PidNamespace)?.ino();
         let shared = SharedPage::map(attached.shared).map_err(CaptureError::SharedPage)?;
@@ -92,7 +92,7 @@ impl Capture {
 
     /// Makes the next fork of this process the root of the trace.
     fn arm(&self) {
-        // At the end it is the other order. So a run that is missed meanwhile counts.
+        // At the end, the order is reversed. So a run that is missed in the meantime counts.
         let (counted, tcp_state) = self.missed_by_kernel();
         let missed = counted + tcp_state.saturating_sub(self.shared.nested_runs());
         self.missed_before.store(missed, Ordering::Relaxed);
@@ -107,9 +107,10 @@ impl Capture {
         counted + tcp_state.saturating_sub(nested)
     }
 
-    /// Runs that the kernel has skipped: of the counted programs, and of the one that another program can replace.
+    /// Runs that the kernel has skipped. One number is for the counted programs, the other for the program that another
+    /// program can replace.
     fn missed_by_kernel(&self) -> (u64, u64) {
-        // On kernels that skip runs this takes no privilege.
+        // On kernels that skip runs, this needs no privilege.
         let missed = |program: &OwnedFd| syscall::missed_runs(program).unwrap_or_default();
         (self.programs.counted.iter().map(missed).sum(), self.programs.tcp_state.as_ref().map_or(0, missed))
     }

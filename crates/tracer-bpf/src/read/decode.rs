@@ -1,5 +1,5 @@
-//! Decodes bytes of the ring buffer into an [`Event`]. It is total: any byte string is an event, a part of one, or an
-//! error.
+//! Decodes bytes of the ring buffer into an [`Event`]. It accepts any bytes: they are an event, a part of an event, or
+//! an error.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -80,12 +80,12 @@ struct Part {
 }
 
 impl Decoder {
-    /// Decodes one record and passes on its events. A text record has none. A piece of DNS over TCP has an event for
-    /// each message that it completes.
+    /// Decodes one record and passes on its events. A text record has no event. A piece of DNS over TCP has an event
+    /// for each message that it completes.
     ///
     /// # Errors
     ///
-    /// If the bytes are not a record.
+    /// The bytes are not a record.
     pub fn decode(&mut self, bytes: &[u8], mut handle: impl FnMut(Event)) -> Result<(), DecodeError> {
         let header: wire::RecordHeader = prefix(bytes)?.0;
         let at = Ktime(header.time_ns);
@@ -156,7 +156,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Data of a name server's port may be something else than DNS.
+    /// Data at a name server's port is not always DNS.
     fn dns(&mut self, bytes: &[u8], mut handle: impl FnMut(Event)) -> Result<(), DecodeError> {
         let (record, rest): (wire::DnsRecord, _) = prefix(bytes)?;
         let bytes = rest.get(..record.size as usize).ok_or(DecodeError::Short(bytes.len()))?;
@@ -181,7 +181,7 @@ impl Decoder {
         } else {
             let direction = dns_stream::Direction { socket: record.socket, local_port: record.local_port, is_answer };
             let piece = Piece { offset: record.offset, size: record.passed.into(), bytes };
-            // A peer that is no name server may send anything.
+            // A peer that is not a name server can send anything.
             let of_direction = |message: Message| {
                 if message.answer.is_some() == is_answer {
                     tell(Some(message));
@@ -193,7 +193,7 @@ impl Decoder {
     }
 }
 
-/// The count of records of this kind that nobody read in time.
+/// The number of records of this kind that were not read in time.
 pub(super) fn lost_records(losses: &mut Losses, kind: RecordKind) -> &mut u64 {
     match kind {
         RecordKind::Fork => &mut losses.forks,
@@ -233,7 +233,7 @@ fn usage(exit: &wire::ExitRecord, page_bytes: u64) -> Usage {
     let usage = &exit.usage;
     let ticks = u128::from(usage.user_ns) + u128::from(usage.system_ns);
     let runtime = u128::from(usage.runtime_ns);
-    // Without a tick all of it is user time.
+    // Without a tick, the whole time is user time.
     let system_ns = (runtime * u128::from(usage.system_ns)).checked_div(ticks).unwrap_or_default() as u64;
     Usage {
         user_ns: usage.runtime_ns.saturating_sub(system_ns),
@@ -295,8 +295,8 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>, Option
     (image, environment, context)
 }
 
-/// Decodes a path, whose components come from leaf to root, each with a NUL. The root has none. `None` if a piece is
-/// missing, because the rest would be another path.
+/// Decodes a path. Its components come from leaf to root, each with a NUL. The root has no components. `None` if a
+/// piece is missing, because the rest would be another path.
 fn path(part: Part) -> Option<String> {
     if part.is_broken {
         return None;
@@ -838,7 +838,7 @@ mod tests {
         }
 
         #[test]
-        fn text_is_a_beginning_of_what_was_sent(
+        fn decoded_text_is_a_beginning_of_the_sent_text(
             whole in vec(any::<u8>(), 1..64),
             size in 1_usize..16,
             fates in vec(prop_oneof![4 => Just(Fate::Sent), 1 => Just(Fate::Lost), 1 => Just(Fate::Faulty)], 64),

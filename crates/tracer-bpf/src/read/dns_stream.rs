@@ -78,8 +78,8 @@ impl Stream {
         }
     }
 
-    /// If the length is missing, starts again with a piece that is a message, with or without its length, or a length
-    /// alone.
+    /// If the length is missing, starts again at a suitable piece: a message with its length, a message without it, or
+    /// a length alone.
     fn resume(&mut self, piece: Piece<'_>) {
         if !self.bytes.is_empty() || piece.offset <= self.start {
             return;
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_missing_piece_loses_its_own_message_only() {
         let all = stream(3);
-        // Of the second message there is only the length.
+        // Only the length of the second message is there.
         assert_eq!(names(&[piece(&all[..23], 0), piece(&all[42..], 42)]), ["a", "c"]);
         // Its length is missing, or a part of it.
         assert_eq!(names(&[piece(&all[..21], 0), piece(&all[43..], 43)]), ["a"]);
@@ -159,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_it_is_cut_the_messages_are_the_same(mut cuts in vec(0..=63_usize, 0..20)) {
+        fn the_messages_do_not_depend_on_the_pieces(mut cuts in vec(0..=63_usize, 0..20)) {
             let all = stream(3);
             cuts.extend([0, 63]);
             cuts.sort_unstable();

@@ -1,7 +1,7 @@
 //! The UDP flows that are alive. The programs count their datagrams in slots. This module reads the slots and gives
 //! them back.
 //!
-//! A flow that is over is read at the next look only, because a program may still be counting.
+//! When a flow is over, its slot is read only at the next look, because a program may still be counting.
 
 use std::{
     io,
@@ -18,7 +18,7 @@ use tracer_model::{
 
 use crate::{read::mapping::Mapping, wire};
 
-/// After so long without a datagram a flow is over. The kernel does not say so.
+/// After this time without a datagram, a flow is over. The kernel does not report the end of a flow.
 const IDLE_NS: u64 = 60 * 1_000_000_000;
 
 /// How often idle flows are searched.
@@ -152,7 +152,7 @@ impl Slots {
         self.mapping.u32_at(offset).fetch_add(1, Ordering::SeqCst);
     }
 
-    /// From now on it may be another flow's. There are as many places in the queue as there are slots.
+    /// From now on, another flow can get the slot. There are as many places in the queue as there are slots.
     fn give_back(&mut self, slot: u32) {
         let region = slot as usize / REGION;
         let Some(end) = self.ends.get_mut(region) else { return };
@@ -198,7 +198,7 @@ mod tests {
         Event::Exit { at: Ktime(500), process: OWNER, parent, status, is_oom_victim: false, usage: None }
     }
 
-    /// As a program does.
+    /// This is what a program does.
     fn send(flows: &Flows, slot: u32, at: u64, bytes: u64) {
         let slots = &flows.slots;
         let add = |field, number| {
@@ -226,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_is_over_when_its_owner_is_dead_and_its_slot_is_free_then() {
+    fn a_flow_ends_and_frees_its_slot_when_its_owner_is_dead() {
         let mut flows = flows();
         flows.note(&opened(id(1030, 0)));
         send(&flows, 1030, 200, 10);
         assert_eq!(told(|handle| flows.look(Ktime(300), handle)), []);
         flows.note(&exit());
         assert_eq!(told(|handle| flows.look(Ktime(600), handle)), []);
-        // By a program that was still counting.
+        // A program was still counting.
         send(&flows, 1030, 450, 20);
         assert_eq!(freed(&flows, 1024), 0);
         assert_eq!(told(|handle| flows.look(Ktime(700), handle)), [(1030, 30, 450, true)]);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_is_over_when_it_has_long_been_silent() {
+    fn a_flow_ends_after_a_long_silence() {
         let mut flows = flows();
         flows.note(&opened(id(0, 3)));
         flows.note(&opened(id(1, 0)));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_tells_of_all() {
+    fn all_flows_are_reported_at_the_end() {
         let mut flows = flows();
         flows.note(&opened(id(0, 0)));
         flows.note(&exit());

@@ -1,4 +1,4 @@
-//! Memory that is shared with the programs. To read it takes no system call, and so no privilege.
+//! Memory that is shared with the programs. Reading it needs no system call. So it needs no privilege.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ pub(crate) fn page_size() -> Option<NonZeroUsize> {
     NonZeroUsize::new(sysconf(SysconfVar::PAGE_SIZE).ok()?? as usize)
 }
 
-/// How mapped memory is used.
+/// The use of mapped memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Access {
     Read,
@@ -67,7 +67,7 @@ impl Mapping {
     ///
     /// # Safety
     ///
-    /// Nobody writes to them while the slice lives.
+    /// These bytes must not change while the slice lives.
     pub(crate) unsafe fn bytes(&self, offset: usize, length: usize) -> &[u8] {
         assert!(offset.checked_add(length).is_some_and(|end| end <= self.size.get()));
         // SAFETY: the bytes are within the mapping, which lives as long as `self`. The caller says that they do not

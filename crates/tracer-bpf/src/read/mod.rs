@@ -1,4 +1,4 @@
-//! Takes over attached programs, and reads their events. This takes no privilege.
+//! Takes over attached programs, and reads their events. This needs no privilege.
 
 mod capture;
 mod decode;

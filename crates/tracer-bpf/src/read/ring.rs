@@ -1,7 +1,7 @@
 //! Reads the ring buffer: Documentation/bpf/ringbuf.rst, kernel/bpf/ringbuf.c.
 //!
-//! It maps a part of the buffer at a time. Usually a reader maps the whole buffer twice in a row. Then all of it would
-//! count as our memory, because the kernel enters each page when it is mapped.
+//! It maps a part of the buffer at a time. Usually a reader maps the whole buffer twice in a row. Then both mappings
+//! count as our memory, because the kernel enters each page into the page table at once.
 
 use std::{
     io,
@@ -28,7 +28,7 @@ pub(crate) struct Ring {
     page: u64,
     /// The position of the reader. Only the reader writes it.
     consumer: Mapping,
-    /// The position behind the last record, which may only be reserved.
+    /// The position behind the last record. The last record can be reserved only.
     producer: Mapping,
     window: Option<Window>,
     /// The last read ended at a record that is still being written.
@@ -58,7 +58,8 @@ impl Ring {
         })
     }
 
-    /// Passes on the records that have come in. Returns how many. After an error the rest is still there.
+    /// Passes on the records that have come in. Returns their number. After an error, the remaining records are still
+    /// there.
     pub(crate) fn read(&mut self, mut handle: impl FnMut(&[u8])) -> io::Result<usize> {
         let mut position = self.consumer.u64_at(0).load(Ordering::Relaxed);
         let mut count = 0;
@@ -108,7 +109,7 @@ impl Window {
 
     fn open(fd: &OwnedFd, page: u64, size: u64, start: u64, length: u64) -> io::Result<Self> {
         let start = start & !(page - 1);
-        // Behind its end the data begins once more, so that what goes over it lies in one piece.
+        // The data is mapped again behind its end, so that a record across the end is in one piece.
         let length = WINDOW.min(2 * size - start).max(length + page);
         Ok(Self { start, mapping: Mapping::at(fd, 2 * page + start, length, Access::Read)? })
     }
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_incomplete_record_holds_up_the_reader_and_a_discarded_one_is_skipped() {
+    fn the_reader_waits_for_an_incomplete_record_and_skips_a_discarded_one() {
         let mut buffer = Buffer::new(4096);
         let mut ring = buffer.reader();
         let [first, second, third] = [b"first", b"other", b"third"].map(|record| buffer.reserve(record));

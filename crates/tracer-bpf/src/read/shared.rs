@@ -58,7 +58,7 @@ impl SharedPage {
         self.count(offset_of!(wire::SharedPage, nested_runs))
     }
 
-    /// What the programs could not report so far.
+    /// The events that the programs could not report so far.
     pub(crate) fn losses(&self) -> Losses {
         let mut losses = Losses {
             untracked_processes: self.count(offset_of!(wire::SharedPage, untracked_processes)),

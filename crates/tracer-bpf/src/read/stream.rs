@@ -14,11 +14,11 @@ use tracer_model::{
 
 use crate::read::{decode::Decoder, flows::Flows, ring::Ring};
 
-/// So often the ring buffer is read at the end, a millisecond apart.
+/// At the end, the ring buffer is read this many times, a millisecond apart.
 const LAST_LOOKS: u32 = 100;
 
-/// The events that the programs report. It becomes readable (poll(2)) when much has come in. Drain it from time to time
-/// also when it is not readable.
+/// The events that the programs report. The stream becomes readable (poll(2)) when many records have come in. Drain it
+/// from time to time even if it is not readable.
 pub struct Stream {
     ring: Ring,
     decoder: Decoder,
@@ -51,8 +51,8 @@ impl EventStream for Stream {
         read
     }
 
-    /// Also passes on the last counts of the flows. Waits for a record that is still being written: this takes a microsecond
-    /// unless its processor does something else meanwhile.
+    /// Also passes on the last counts of the flows. Waits for a record that is still being written. This takes a
+    /// microsecond, unless its processor does other work in the meantime.
     fn finish(&mut self, now: Ktime, _end: &End, handle: &mut dyn FnMut(Event)) {
         for _ in 0..LAST_LOOKS {
             let _ = self.drain(now, handle);
@@ -64,7 +64,7 @@ impl EventStream for Stream {
         self.flows.finish(handle);
     }
 
-    /// Counts records that could not be read as one.
+    /// All records that could not be read count as one.
     fn undecodable(&self) -> u64 {
         self.undecodable + u64::from(self.is_stuck || self.ring.is_held_up())
     }

@@ -20,7 +20,7 @@ use nix::{
 
 use crate::threads::SingleThread;
 
-/// The state with which process-tracer was started.
+/// The state in which process-tracer was started.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inheritance {
     ignores_broken_pipes: bool,
@@ -43,11 +43,11 @@ impl Inheritance {
         // Only a bad argument could make it fail.
         let _ = sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut blocked));
         Self {
-            // If the reader of our stderr goes away, that must not kill us.
+            // If the reader of our stderr ends, SIGPIPE must not kill us.
             ignores_broken_pipes: replace(libc::SIGPIPE, Some(libc::SIG_IGN)),
-            // A write past `ulimit -f` then is an error of that output: EFBIG.
+            // A write beyond `ulimit -f` is then only an error of that output: EFBIG.
             ignores_file_limit: replace(libc::SIGXFSZ, Some(libc::SIG_IGN)),
-            // If it is ignored, the kernel discards the command's status.
+            // If SIGCHLD is ignored, the kernel discards the command's status.
             ignores_children: replace(libc::SIGCHLD, Some(libc::SIG_DFL)),
             // glibc handles this signal from our first thread on.
             ignores_set_id: replace(SIGSETXID, None),
@@ -95,14 +95,14 @@ pub(crate) struct Environment(&'static [u8]);
 impl Environment {
     /// `is_secure` says whether the dynamic linker has removed variables.
     fn take(last_argument: Option<&'static CStr>, is_secure: bool) -> Self {
-        // Before Linux 5.18 a caller may pass no arguments at all. Then there is no command either.
+        // Before Linux 5.18, a caller can pass no arguments at all. Then there is no command.
         let (true, Some(last_argument)) = (is_secure, last_argument) else { return Self(&[]) };
-        // The environment lies between the arguments and the file name: fs/exec.c.
+        // The environment is between the arguments and the file name: fs/exec.c.
         let start = last_argument.to_bytes_with_nul().as_ptr_range().end;
         // SAFETY: no memory is involved.
         let end = unsafe { libc::getauxval(libc::AT_EXECFN) } as usize;
         let size = end.saturating_sub(start as usize);
-        // SAFETY: both lie on our initial stack, which stays mapped; nobody writes there.
+        // SAFETY: both are on our initial stack. It stays mapped, and no code writes there.
         Self(unsafe { std::slice::from_raw_parts(start, size) })
     }
 
@@ -116,8 +116,8 @@ impl Environment {
             return;
         }
         for (name, value) in variables() {
-            // Each goes to the end. This restores their order too.
-            // SAFETY: no other thread exists that could read the environment.
+            // Each variable is set at the end. So this also restores their order. SAFETY: no other thread exists that
+            // could read the environment.
             unsafe { env::remove_var(name) };
             // SAFETY: no other thread exists that could read the environment.
             unsafe { env::set_var(name, value) };
@@ -129,7 +129,7 @@ impl Environment {
 /// closes it again, so the command finds it closed.
 fn keep_standard_descriptors() {
     for descriptor in 0..3 {
-        // SAFETY: the only call asks whether it is open.
+        // SAFETY: the call only asks whether the descriptor is open.
         let standard = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
         if fcntl(standard, FcntlArg::F_GETFD).is_err()
             && let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null")
@@ -167,7 +167,7 @@ fn replace(signal: c_int, handler: Option<usize>) -> bool {
     let action = handler.map(|handler| KernelAction { handler, ..KernelAction::default() });
     let mut former = KernelAction::default();
     let new: *const KernelAction = action.as_ref().map_or(std::ptr::null(), |action| action);
-    // SAFETY: both actions outlive the call and have the kernel's layout. Neither runs code of ours.
+    // SAFETY: both actions outlive the call and have the kernel's layout. No action runs our code.
     unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, &raw mut former, size_of::<u64>()) };
     former.handler == libc::SIG_IGN
 }

@@ -1,4 +1,4 @@
-//! Starts the command as if process-tracer were not there.
+//! Starts the command in the state in which it would run without process-tracer.
 
 use std::{env, ffi::OsString, io, os::unix::process::CommandExt, process::Command};
 
@@ -10,8 +10,8 @@ use crate::{
     threads::SingleThread,
 };
 
-/// Sets a variable in our own environment, from which the command inherits it. `None` removes the variable. The other
-/// variables keep their order, also malformed ones.
+/// Sets a variable in our own environment. The command inherits it. `None` removes the variable. All other variables
+/// keep their order, also malformed ones.
 pub(crate) fn set_variable(name: &str, value: Option<&str>, _: &SingleThread) {
     match value {
         // SAFETY: no other thread exists that could read the environment.
@@ -67,8 +67,8 @@ fn prepare(
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command.args(arguments);
-    // SAFETY: the closure only makes async-signal-safe system calls, `after_fork` by its contract. It runs after the
-    // standard library has changed the signals.
+    // SAFETY: the closure only makes async-signal-safe system calls. `after_fork` does so by its contract. It runs
+    // after the standard library has changed the signals.
     unsafe {
         command.pre_exec(move || {
             after_fork.as_mut().map_or(Ok(()), |after_fork| after_fork())?;

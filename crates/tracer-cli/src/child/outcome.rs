@@ -10,7 +10,7 @@ const EXIT_CANNOT_INVOKE: u8 = 126;
 /// The command was not found.
 const EXIT_NOT_FOUND: u8 = 127;
 
-/// How the command ended.
+/// The end of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Exited(u8),
@@ -24,8 +24,8 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// The exit status of process-tracer. After a death by signal it is the status that a shell returns. It counts if
-    /// the same signal does not kill process-tracer.
+    /// The exit status of process-tracer. After a death by signal it is the status that a shell returns. This status is
+    /// used if the same signal does not kill process-tracer.
     pub(crate) fn status(self) -> u8 {
         match self {
             Self::Exited(code) => code,

@@ -1,7 +1,7 @@
 //! The capabilities of process-tracer, and the user as whom it accesses files.
 //!
 //! Each thread has its own. The main thread drops its capabilities before and after the launch. Every other thread
-//! drops them first of all.
+//! drops its capabilities before any other work.
 
 use std::io;
 
@@ -16,8 +16,8 @@ use crate::{child::user::Invoker, console, threads::apart};
 
 /// Drops file capabilities before the command starts. They were needed only to attach the programs.
 ///
-/// Root keeps its capabilities until the command runs, because the command inherits them. With `no_new_privs` it could
-/// not get dropped ones back.
+/// Root keeps its capabilities until the command runs, because the command inherits them. With `no_new_privs`, it could
+/// not get dropped capabilities back.
 pub(crate) fn drop_before_launch() {
     if !geteuid().is_root() {
         keep_or_warn(CapsHashSet::new());
@@ -38,8 +38,8 @@ pub(crate) fn drop_in_thread() {
 }
 
 /// Drops capabilities in a thread that writes spans. Under sudo, the thread becomes the invoker for all file accesses,
-/// without capabilities. Root without sudo keeps access to folders of others: in a CI container, root works in the
-/// folder of a user outside. An ordinary user's thread drops all capabilities.
+/// without capabilities. Root without sudo keeps access to folders of others, because in a CI container, root works in
+/// the folder of a user outside. An ordinary user's thread drops all capabilities.
 ///
 /// # Errors
 ///
@@ -59,7 +59,7 @@ pub(crate) fn drop_in_sink() -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// Those of `act`. The kernel does not let us become the invoker.
+/// The errors of `act`. It is also an error if the kernel does not let us become the invoker.
 pub(crate) fn as_invoker<T: Send>(invoker: &Invoker, act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     if is_invoker(invoker) {
         return act();
@@ -70,8 +70,8 @@ pub(crate) fn as_invoker<T: Send>(invoker: &Invoker, act: impl FnOnce() -> io::R
     })
 }
 
-/// Accesses files as root. After a thread has become the invoker it has no capabilities. Then root can do only what the
-/// owner of a file can do.
+/// Accesses files as root. After a thread has become the invoker, it has no capabilities. Then root has only the rights
+/// of the owner of a file.
 ///
 /// # Errors
 ///
@@ -85,12 +85,12 @@ pub(crate) fn as_root<T: Send>(act: impl FnOnce() -> io::Result<T> + Send) -> io
 }
 
 fn is_invoker(invoker: &Invoker) -> bool {
-    // An invalid id changes nothing: setfsuid(2). Both calls return the id of the thread.
+    // An invalid id has no effect: setfsuid(2). Both calls return the id of the thread.
     let (user, group) = (setfsuid(Uid::from_raw(u32::MAX)), setfsgid(Gid::from_raw(u32::MAX)));
     (user, group) == (invoker.uid, invoker.gid) && getgroups().is_ok_and(|groups| groups == invoker.groups)
 }
 
-/// Becomes the invoker for the rest of the thread.
+/// Becomes the invoker until the thread ends.
 fn become_invoker(invoker: &Invoker) -> io::Result<()> {
     let fail = |reason: String| io::Error::other(format!("cannot act as user {}: {reason}", invoker.uid));
     let groups: Vec<libc::gid_t> = invoker.groups.iter().map(|group| group.as_raw()).collect();
@@ -105,12 +105,12 @@ fn become_invoker(invoker: &Invoker) -> io::Result<()> {
     setfsuid(invoker.uid);
     // With root's id the kernel also removes CAP_DAC_OVERRIDE and similar ones, but not with SECBIT_NO_SETUID_FIXUP.
     keep(CapsHashSet::new()).map_err(|error| fail(error.to_string()))?;
-    // Neither of the two calls reports an error.
+    // The two calls report no errors.
     if is_invoker(invoker) { Ok(()) } else { Err(fail("the kernel does not allow it".to_owned())) }
 }
 
-/// The user who must see no more than the kernel would show them. That is any user except root, also with file
-/// capabilities on our binary.
+/// The user who may see only what the kernel would show them. This is any user except root, also with file capabilities
+/// on our binary.
 pub(crate) fn viewer() -> Option<Viewer> {
     (!geteuid().is_root()).then(|| Viewer {
         user_id: getuid().as_raw(),

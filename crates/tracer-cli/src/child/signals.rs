@@ -17,7 +17,7 @@ use tracer_model::source::{Child, ChildChange, End};
 
 use crate::threads::SingleThread;
 
-/// Signals that are not held back. Either they cannot be, or they report a fault of process-tracer.
+/// Signals that are not blocked. They cannot be blocked, or they report a fault of process-tracer.
 const OURS: [c_int; 9] = [
     libc::SIGKILL,
     libc::SIGSTOP,
@@ -30,7 +30,7 @@ const OURS: [c_int; 9] = [
     libc::SIGSYS,
 ];
 
-/// Signals that a terminal sends to its whole foreground process group. The command has them already.
+/// Signals that a terminal sends to its whole foreground process group. The command already has them.
 const OF_TERMINALS: [c_int; 7] =
     [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGHUP, libc::SIGWINCH, libc::SIGCONT, libc::SIGTTIN];
 
@@ -40,13 +40,13 @@ const SI_KERNEL: i32 = 0x80;
 /// Signals that users send to end a process.
 const ENDING: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
-/// A sender may need so long to send a signal to several processes.
+/// The time that a sender can need to send a signal to several processes.
 const ROUND: Duration = Duration::from_millis(5);
 
-/// How often to look if nothing wakes us, milliseconds.
+/// How often to check if no signal wakes us, milliseconds.
 const INTERVAL_MS: u16 = 50;
 
-/// SIGCHLD wakes us. If it ever does not, we look again after this, milliseconds.
+/// SIGCHLD wakes us. If it does not, we check again after this time, milliseconds.
 const LOOK_MS: u16 = 10_000;
 
 /// The signals to process-tracer. They are blocked, and read one by one.
@@ -58,7 +58,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Holds back the signals of the whole process. All later threads inherit this.
+    /// Blocks the signals of the whole process. All later threads inherit this.
     pub(crate) fn hold(_: &SingleThread) -> nix::Result<Self> {
         let held = all_but_ours();
         let mut former = SigSet::empty();
@@ -84,7 +84,7 @@ impl Signals {
                 watches_children = !watches_children;
                 self.watch_children(watches_children);
             }
-            // First look, then wait: the command may have ended before its SIGCHLD was held back.
+            // Check first, then wait, because the command may have ended before its SIGCHLD was blocked.
             match child.look() {
                 Some(ChildChange::Ended(end)) => return end,
                 Some(ChildChange::Stopped { signal }) => {
@@ -94,7 +94,7 @@ impl Signals {
                 None => {}
             }
             let incoming = self.incoming.as_fd();
-            // Look, whatever has ended the wait.
+            // Check after every wait.
             let _ = poll(
                 &mut [incoming, child.as_fd().unwrap_or(incoming)].map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
                 PollTimeout::from(LOOK_MS),
@@ -105,28 +105,28 @@ impl Signals {
                     continue;
                 }
                 let has_it = if signal.ssi_code == SI_KERNEL {
-                    // It counts as received by both, so that it does not pair with a later one.
+                    // The signal counts as received by both, so that it does not pair with a later signal.
                     is_received(number, sender);
                     // The kernel reports a hangup of a terminal only to the leader of its session.
                     let is_for_leader = [libc::SIGHUP, libc::SIGCONT].contains(&number) && leads_session();
                     OF_TERMINALS.contains(&number) && !is_for_leader
                 } else {
-                    // The command may get it in a moment: a sender to all processes reaches us first.
+                    // The command may get it in a moment, because a sender to all processes reaches us first.
                     is_received(number, sender) || {
                         thread::sleep(ROUND);
                         is_received(number, sender)
                     }
                 };
                 if !has_it {
-                    // SAFETY: no memory is involved. If the command has just ended, that is no error.
+                    // SAFETY: no memory is involved. An error is ignored, because the command may have just ended.
                     unsafe { libc::kill(command, number) };
                 }
             }
         }
     }
 
-    /// Lets SIGCHLD wake us, or not. A SIGCHLD that nobody reads stays pending, so that the next ones cost nothing: a tracer of
-    /// many processes gets one for each stop.
+    /// Lets SIGCHLD wake us, or not. A SIGCHLD that is not read stays pending. Then the next ones cost no time. This
+    /// matters because a tracer of many processes gets a SIGCHLD for each stop.
     fn watch_children(&mut self, is_watched: bool) {
         let mut held = all_but_ours();
         if !is_watched {
@@ -136,7 +136,7 @@ impl Signals {
         let _ = self.incoming.set_mask(&held);
     }
 
-    /// Discards the signals for the command. The Ctrl-C that has ended it must not end its trace.
+    /// Discards the signals for the command. The Ctrl-C that has ended the command must not end its trace.
     pub(crate) fn forget(&self) {
         while let Ok(Some(_)) = self.incoming.read_signal() {}
     }
@@ -156,7 +156,7 @@ impl Signals {
         }
     }
 
-    /// Lets this thread receive signals again. As long as it lives, they have their effect.
+    /// Lets this thread receive signals again. They have their effect as long as this thread lives.
     pub(crate) fn release(&self) {
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.former), None);
     }
@@ -193,9 +193,9 @@ fn raw_set(initialise: unsafe extern "C" fn(*mut libc::sigset_t) -> c_int) -> li
     unsafe { set.assume_init() }
 }
 
-/// Stops like the command, and returns when process-tracer is continued. It does so only for the stops of a terminal's
-/// job control, which later continues the whole process group. A sender that stops the command alone continues it
-/// alone, and we would stay stopped.
+/// Stops like the command, and returns when process-tracer is continued. This is only for the job control of a
+/// terminal, because the terminal later continues the whole process group. If a sender stops the command alone, it also
+/// continues the command alone. Then we would stay stopped.
 fn stop_by(signal: c_int) {
     let is_of_job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&signal);
     if !is_of_job_control || std::fs::File::open("/dev/tty").is_err() {
@@ -208,8 +208,8 @@ fn stop_by(signal: c_int) {
     let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&stop), None);
 }
 
-/// Dies by the same signal as the command, so that the caller sees the same. It dumps no core, because the command has
-/// dumped its own.
+/// Dies by the same signal as the command, so that the caller sees the same end. It dumps no core, because the command
+/// has already dumped its core.
 pub(crate) fn die_by(signal: c_int) {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     // SAFETY: the default action runs no code of ours.

@@ -15,10 +15,10 @@ use nix::{
     unistd::{Gid, Uid, geteuid, getgrouplist, getuid, setgid, setgroups, setuid},
 };
 
-/// The name that stands for the invoker of sudo.
+/// The name that means the invoker of sudo.
 const INVOKER: &str = "invoker";
 
-/// The ids of the user who has called sudo, if anybody has.
+/// The ids of the user who called sudo, if sudo was called.
 pub(crate) fn invoker() -> Option<(Uid, Gid)> {
     let id = |name| env::var(name).ok()?.parse().ok();
     Some((Uid::from_raw(id("SUDO_UID")?), Gid::from_raw(id("SUDO_GID")?)))
@@ -34,7 +34,7 @@ pub(crate) struct Invoker {
 }
 
 impl Invoker {
-    /// `None` if nobody has called sudo, if root has, or if sudo has made us another user than root.
+    /// `None` if sudo was not called, if root called it, or if sudo made us another user than root.
     pub(crate) fn of_root() -> Option<&'static Self> {
         static INVOKER: OnceLock<Option<Invoker>> = OnceLock::new();
         let find = || {
@@ -115,7 +115,7 @@ impl User {
         ]
     }
 
-    /// Becomes this user for good, in the child before exec. It only makes async-signal-safe system calls.
+    /// Becomes this user permanently, in the child before exec. It only makes async-signal-safe system calls.
     pub(crate) fn become_it(&self) -> io::Result<()> {
         if !geteuid().is_root() {
             return Ok(()); // we are this user already
@@ -129,7 +129,7 @@ impl User {
 }
 
 /// Gives the process an empty session keyring, linked to its user's keyring, as pam_keyinit(8) does for su(1). With the
-/// session keyring of the former user it could read that user's keys: keyrings(7), "Possession".
+/// session keyring of the former user, the process could read that user's keys: keyrings(7), "Possession".
 fn leave_session_keyring() -> io::Result<()> {
     // include/uapi/linux/keyctl.h
     const JOIN_SESSION_KEYRING: libc::c_long = 1;
@@ -140,12 +140,11 @@ fn leave_session_keyring() -> io::Result<()> {
     // SAFETY: with NULL as its name, the keyring has no name.
     if unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, nothing) } < 0 {
         let error = io::Error::last_os_error();
-        // The kernel has no keys, or the container forbids them. Then the command cannot read any either.
+        // The kernel has no keys, or the container forbids them. Then the command cannot read keys.
         let has_no_keys = matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM));
         return if has_no_keys { Ok(()) } else { Err(error) };
     }
-    // Without the link the command only lacks its user's keys.
-    // SAFETY: no memory is involved.
+    // Without the link, the command only does not see its user's keys. SAFETY: no memory is involved.
     unsafe { libc::syscall(libc::SYS_keyctl, LINK, USER_KEYRING, SESSION_KEYRING) };
     Ok(())
 }

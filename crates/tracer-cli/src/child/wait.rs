@@ -12,7 +12,7 @@ use tracer_ptrace::usage;
 
 use crate::child::outcome::EXIT_FAILURE;
 
-/// The command, as a child of this process. SIGCHLD says when to look.
+/// The command, as a child of this process. SIGCHLD reports a change.
 pub(crate) struct Forked {
     id: u32,
 }
@@ -28,7 +28,7 @@ impl Child for Forked {
         self.id
     }
 
-    /// As pid 1 of a container, process-tracer also has orphans as children. This reaps them too.
+    /// As pid 1 of a container, process-tracer also gets orphans as children. This function reaps them too.
     fn look(&mut self) -> Option<ChildChange> {
         // Linux's pids have 22 bits at most: include/linux/threads.h, PID_MAX_LIMIT.
         let command = self.id as libc::pid_t;
@@ -45,7 +45,7 @@ impl Child for Forked {
                 0 => return None,
                 orphan if orphan > 0 && orphan != command => {}
                 -1 if Errno::last() == Errno::EINTR => {}
-                // It is not our child any more. Only a bug of ours can cause that.
+                // It is not our child any more. Only a bug in process-tracer can cause this.
                 -1 => {
                     let status = ExitStatus::Code(EXIT_FAILURE);
                     return Some(ChildChange::Ended(End { status, usage: Usage::default() }));

@@ -22,7 +22,7 @@ use super::{
     values::{self, AttributesOn, Given, Output, Parent, Shown, SourceChoice, Spool, Wait},
 };
 
-/// How to call process-tracer, one form per line.
+/// The forms of the command line, one per line.
 pub(crate) const USAGE: &str = "\
 process-tracer [OPTIONS] -- COMMAND [ARGS]...
        process-tracer doctor [OPTIONS]
@@ -38,7 +38,7 @@ pub(crate) const EXAMPLES: &str = "  sudo process-tracer -- make -j8
   sudo process-tracer -o build.jsonl -- cargo build
   sudo process-tracer --endpoint http://localhost:4318 -a pod='env[\"POD_NAME\"]' -- ./ci.sh";
 
-/// What the help of each option does not say about variables.
+/// The facts about variables that the help of each option does not have.
 pub(crate) const ENVIRONMENT: &str = "\
 A variable sets an option if its flag is absent. process-tracer also reads OpenTelemetry's variables, for example \
 OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES and OTEL_TRACES_SAMPLER. It continues the trace of \
@@ -90,7 +90,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub(crate) attributes_on: AttributesOn,
 
-    /// Leave out attributes of `--attribute` whose value is an empty text
+    /// Leave out an attribute of `--attribute` if its value is empty
     #[arg(long)]
     pub(crate) skip_empty_values: bool,
 
@@ -157,7 +157,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) failed_execs: bool,
 
-    /// Also record connections to unix sockets. The cost is that of --failed-execs; both together cost it once
+    /// Also record connections to unix sockets. This costs the same as --failed-execs. Both together cost as much as
+    /// one
     #[arg(long)]
     pub(crate) unix: bool,
 
@@ -165,12 +166,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHICH", default_value = "all", value_parser = extent())]
     pub(crate) args: Extent,
 
-    /// Also hide values with such a name in arguments, for example '*_dsn'. Repeatable; in the variable separated by commas
+    /// Also hide values in arguments if their names match, for example '*_dsn'. Repeatable; in the variable separated
+    /// by commas
     #[arg(long, value_name = "PATTERN", value_parser = values::pattern)]
     pub(crate) redact: Vec<Pattern>,
 
-    /// Show values with such a name, although the name looks like a secret's. Repeatable; in the variable separated by
-    /// commas. Without a pattern (in the variable: `1`), export all arguments unchanged, with passwords and tokens
+    /// Show values if their names match, even if the names look like those of secrets. Repeatable; in the variable
+    /// separated by commas. Without a pattern (in the variable: `1`), export all arguments unchanged, with passwords
+    /// and tokens
     #[arg(
         long,
         value_name = "PATTERN",
@@ -329,7 +332,7 @@ pub(crate) fn variable_of(arg: &Arg) -> Option<String> {
 
 /// The command line for readers: each option of a run names its variable.
 ///
-/// It is not for parsing: clap would read the variables itself, and an invalid one would be an error.
+/// It is not for parsing. clap would read the variables itself, and an invalid variable would be an error.
 pub(crate) fn documented() -> Command {
     let command = Args::command().mut_args(|arg| {
         // The help text already names the values.

@@ -1,6 +1,6 @@
 //! Valid options and OpenTelemetry's variables → the configuration of a run.
 //!
-//! Here are the rules that concern several options, for example which outputs a run has.
+//! This module has the rules that concern several options, for example the choice of the outputs of a run.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -39,7 +39,7 @@ pub(crate) struct Config {
     pub(crate) command: Vec<OsString>,
     /// `None`: a random one.
     pub(crate) trace_id: Option<TraceId>,
-    /// Where it comes from, in words.
+    /// Its origin, in words.
     pub(crate) trace_id_source: String,
     pub(crate) parent_id: Option<SpanId>,
     /// The trace that TRACEPARENT names.
@@ -65,7 +65,7 @@ pub(crate) struct Config {
     pub(crate) wait: Wait,
     /// Time limit for delivery after the command has ended.
     pub(crate) flush_timeout: Duration,
-    /// Where undelivered spans are kept. `None`: they are not kept.
+    /// The folder for undelivered spans. `None`: they are not kept.
     pub(crate) spool: Option<PathBuf>,
     /// Bytes of the ring buffer: a power of two.
     pub(crate) ring_bytes: u32,
@@ -175,7 +175,7 @@ fn name_in_ci(command: &[OsString]) -> Option<String> {
     Some(format!("{job}: {}", base_name(&program)))
 }
 
-/// The collector that a run would send to if it sent to one, and whether it would.
+/// The collector of a run, and whether the run sends to it.
 pub(crate) fn collector(args: &Args) -> (Collector, bool) {
     let (outputs, collector) = outputs(args);
     let is_wanted = outputs.contains(&Output::Otlp);
@@ -190,7 +190,7 @@ pub(crate) fn report_outputs(mut outputs: Vec<Output>) -> Vec<Output> {
     outputs
 }
 
-/// The source of an id that nobody gave.
+/// The origin of an id that was not given.
 const RANDOM: &str = "random";
 
 /// The place of the trace among others.
@@ -248,7 +248,8 @@ fn trace_context(args: &Args, origins: &Origins, propagators: &Propagators) -> R
     })
 }
 
-/// An invalid variable is an error here too. If it were ignored, the command would run as another user, perhaps as root.
+/// Here, an invalid variable is an error too. If it were ignored, the command would run as another user, possibly as
+/// root.
 fn user(args: &Args, origins: &Origins) -> Result<Option<User>> {
     let name = args.user.as_deref().filter(|name| !name.is_empty());
     name.map(User::look_up).transpose().with_context(|| origins.name_of("user"))

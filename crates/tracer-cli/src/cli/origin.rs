@@ -1,4 +1,4 @@
-//! Reads the command line and the variables, and knows where each value comes from: a flag, a variable or the default.
+//! Reads the command line and the variables. It knows the origin of each value: a flag, a variable or the default.
 //!
 //! This is the only place that decides what an invalid value does. An invalid flag is an error. An invalid variable prints a
 //! warning and is ignored, so that a variable set for a whole CI system cannot break its jobs.
@@ -66,7 +66,7 @@ fn is_flag(flags: &ArgMatches, option: &str) -> bool {
 
 /// Reads a command line. Its first argument is the name of the program.
 ///
-/// A variable counts as if its flag stood at the beginning of the command line, unless the flag is there.
+/// A variable has the effect of its flag at the beginning of the command line, unless the command line has the flag.
 ///
 /// # Errors
 ///
@@ -91,7 +91,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<(Args, Origins), clap::Err
     Ok((args, Origins { flags, variables }))
 }
 
-/// The flags that the variables stand for, and the options that they set.
+/// The flags that the variables replace, and the options that they set.
 fn from_variables(flags: &ArgMatches) -> (Vec<OsString>, BTreeSet<String>) {
     let (mut set, mut options) = (Vec::new(), BTreeSet::new());
     let command = Args::command();
@@ -161,7 +161,7 @@ fn as_flags(arg: &Arg, value: &str) -> Result<Vec<String>, String> {
             // A comma is part of many expressions.
             let separators: &[char] = if arg.get_id() == "attribute" { &['\n'] } else { &[',', '\n'] };
             let values = value.split(separators).map(str::trim).filter(|value| !value.is_empty());
-            // A flag that can have no value can be a switch in the variable.
+            // If a flag can be used without a value, its variable can be a switch.
             let is_switch = arg.get_num_args().is_some_and(|range| range.min_values() == 0);
             let flag = |value: &str| match truth(value).filter(|_| is_switch) {
                 Some(true) => Some(Ok(name.clone())),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_stands_for_flags() {
+    fn a_variable_replaces_flags() {
         assert_eq!(flags("wait", "tree"), ["--wait=tree"]);
         assert_eq!(flags("quiet", "1"), ["--quiet"]);
         assert!(flags("quiet", "off").is_empty());

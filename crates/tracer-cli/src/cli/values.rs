@@ -32,7 +32,7 @@ pub(crate) enum Wait {
     Tree,
 }
 
-/// Who observes the processes.
+/// The source that observes the processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SourceChoice {
     /// eBPF if it works here, otherwise ptrace
@@ -56,18 +56,18 @@ pub(crate) enum AttributesOn {
     All,
 }
 
-/// Who has a span that can be the parent of the root span.
+/// The owner of a span that can be the parent of the root span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Parent {
     /// The run of the CI system
     Ci,
 }
 
-/// Where a trace goes.
+/// A destination of the trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
     Otlp,
-    /// For people, at the end.
+    /// A text for people, at the end.
     Text(Text),
     /// The summary for the page of a CI job. It is appended to this file.
     JobSummary(PathBuf),
@@ -77,14 +77,14 @@ pub(crate) enum Output {
     Live(SocketAddr),
 }
 
-/// Where spans are kept that could not be delivered.
+/// The place for spans that could not be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Spool {
     Nowhere,
     Folder(PathBuf),
 }
 
-/// What `--no-redact` shows.
+/// The values that `--no-redact` shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
     /// All values.
@@ -97,7 +97,7 @@ pub(crate) enum Shown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Given<T> {
     pub(crate) id: T,
-    /// How it follows from an expression; `None` if the user gave the id itself.
+    /// The way in which it follows from an expression. `None` if the user gave the id itself.
     pub(crate) derivation: Option<String>,
 }
 
@@ -147,7 +147,7 @@ fn evaluate(source: &str) -> Result<String> {
     Ok(text)
 }
 
-/// A name, or `expr:` and an expression that gives one.
+/// A name, or `expr:` and an expression whose value is the name.
 pub(super) fn root_name(value: &str) -> Result<String> {
     value.strip_prefix(expression::PREFIX).map_or_else(|| Ok(value.to_owned()), evaluate)
 }
@@ -163,7 +163,7 @@ pub(super) fn attribute(value: &str) -> Result<String, CompileError> {
     Ok(value.to_owned())
 }
 
-/// As [`attribute`], for a saved trace.
+/// The same as [`attribute`], for a saved trace.
 pub(super) fn attribute_of_saved(value: &str) -> Result<String> {
     let attribute = Attribute::compile(value)?;
     if attribute.needs_environment() {

@@ -30,7 +30,7 @@ const EXIT_SICK: u8 = 1;
 struct Row {
     what: &'static str,
     found: String,
-    /// How to fix it. `None`: it is fine.
+    /// How to fix it. `None`: there is no problem.
     remedy: Option<String>,
 }
 
@@ -45,10 +45,10 @@ struct Machine {
     memlock: String,
 }
 
-/// What decides whether ptrace can be the source.
+/// The facts that decide whether ptrace can be the source.
 struct Ptrace {
     facts: probe::Facts,
-    /// A program that it can break.
+    /// A program that ptrace can break.
     hazard: Option<PathBuf>,
 }
 
@@ -90,10 +90,10 @@ pub(crate) fn examine(collector: Option<&Collector>) -> Result<u8> {
     Ok(if rows.iter().all(|row| row.remedy.is_none()) { 0 } else { EXIT_SICK })
 }
 
-/// The error of an attempt to load the programs, and the obstacle behind it, if it is known.
+/// The error of an attempt to load the programs. It includes the obstacle that caused it, if that is known.
 type Failure = (String, Option<Obstacle>);
 
-/// The proof: loads and attaches the programs. Returns how long it took.
+/// The final check: loads and attaches the programs. Returns the time that this took.
 fn load() -> Result<Duration, Failure> {
     let started = Instant::now();
     let options = Options { viewer: privileges::viewer(), ..Options::default() };
@@ -102,7 +102,7 @@ fn load() -> Result<Duration, Failure> {
     Ok(started.elapsed())
 }
 
-/// How long the answer took, with a warning if there is one.
+/// The time of the answer, with the warning of the collector if there is one.
 type Answer = Result<(Duration, Option<String>), String>;
 
 /// Sends a request without spans.
@@ -189,7 +189,7 @@ fn privilege_rows(machine: &Machine, obstacles: &[Obstacle]) -> Vec<Row> {
     ]
 }
 
-/// `attempt` is `None` if another row already says why the programs cannot be loaded.
+/// `attempt` is `None` if another row already shows why the programs cannot be loaded.
 fn program_row(attempt: Option<Result<Duration, Failure>>) -> Row {
     let what = "eBPF programs";
     match attempt {
@@ -208,7 +208,7 @@ fn program_row(attempt: Option<Result<Duration, Failure>>) -> Row {
 /// `Seccomp` of proc_pid_status(5).
 const FILTER: u32 = 2;
 
-/// With eBPF nobody needs ptrace.
+/// With eBPF, ptrace is not needed.
 fn ptrace_rows(Ptrace { facts, hazard }: &Ptrace, has_ebpf: bool) -> Vec<Row> {
     let row = |what, found| Row { what, found, remedy: None };
     let scope = match facts.yama_scope {
@@ -303,7 +303,7 @@ mod tests {
                 capabilities: Some(capabilities),
                 has_no_new_privileges: false,
                 is_root,
-                // No such file: its file system has no say.
+                // The file does not exist, so its file system does not matter.
                 executable: "/opt/no-such-folder/process-tracer".into(),
             },
             ptrace: Ptrace {

@@ -50,7 +50,7 @@ pub(crate) fn man() -> Result<()> {
     console::print(page()?)
 }
 
-/// One page for all commands: a user finds everything with `man process-tracer`.
+/// One page for all commands, so that a user finds all of them with `man process-tracer`.
 fn page() -> Result<Vec<u8>> {
     let command = documented();
     let man = Man::new(command.clone());
@@ -75,7 +75,7 @@ fn page() -> Result<Vec<u8>> {
     Ok(page)
 }
 
-/// A section whose lines stay lines.
+/// A section that keeps its line breaks.
 fn lines(heading: &str, text: &str) -> Roff {
     let mut section = Roff::new();
     section.control("SH", [heading]);

@@ -16,12 +16,12 @@ use crate::{
     sinks::file,
 };
 
-/// Passes each span of that trace in the file to `take`. Without `trace`, the file must have only one. Returns the resource of
-/// the first span.
+/// Passes each span of the trace `trace` in the file to `take`. Without `trace`, the file must have only one trace.
+/// Returns the resource of the first span.
 ///
 /// # Errors
 ///
-/// The file cannot be read, has other content than OTLP/JSON lines, does not have that trace, or has several traces.
+/// The file cannot be read, or is not a file of OTLP/JSON lines. Or it does not have the trace, or has several traces.
 pub(super) fn read(
     path: &Path,
     trace: Option<TraceId>,

@@ -19,10 +19,10 @@ use crate::{
     sinks::{cut_off, file::Saved},
 };
 
-/// Exit status if something was not delivered.
+/// Exit status if some spans were not delivered.
 const EXIT_UNDELIVERED: u8 = 1;
 
-/// How long a busy collector is asked again.
+/// How long requests to a busy collector are repeated.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Delivers the files. Returns the exit status: 0 if all of them are delivered.

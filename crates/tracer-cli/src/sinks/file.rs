@@ -1,9 +1,9 @@
-//! The files of users: traces that we write, read, send and delete. Command lines may hold secrets, and folders may be open
-//! to everybody.
+//! The files of users: traces that we write, read, send and delete. Command lines can contain secrets. Folders can be
+//! open to all users.
 //!
-//! Under sudo all of this is done as the invoker. Only where the kernel denies them access, root does it for them. Root's
-//! reach has no limit, so root follows no link of anybody else: [`Place::find`]. It also reads, writes and deletes only files
-//! of the invoker: [`Actor::RootFor`].
+//! Under sudo, process-tracer does all of this as the invoker. If the kernel denies the invoker access, root does it
+//! for them. Root can access every file. So root follows no symbolic link of another user: [`Place::find`]. Root also
+//! reads, writes and deletes only files of the invoker: [`Actor::RootFor`].
 
 use std::{
     collections::VecDeque,
@@ -33,11 +33,11 @@ use rand::{TryRng, rngs::SysRng};
 
 use crate::child::{privileges, user::Invoker};
 
-/// The owner's alone.
+/// Only the owner can read and write.
 const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
-/// Creates a file, or empties the one that is there. It belongs to the user alone, and nobody else writes or sends it
-/// while it is open.
+/// Creates a file, or empties an existing one. Only the user can access it. No other run writes or sends the file while
+/// it is open.
 ///
 /// # Errors
 ///
@@ -107,7 +107,8 @@ impl Drop for Claim {
 ///
 /// # Errors
 ///
-/// As [`create`]. But an existing file may be anybody's: in a container, the page of a CI job belongs to a user outside.
+/// The same as [`create`]. But an existing file can belong to any user. In a container, the page of a CI job belongs to
+/// a user outside.
 pub(crate) fn append(path: &Path) -> io::Result<File> {
     Actor::act(|actor| {
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
@@ -123,7 +124,7 @@ pub(crate) fn append(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// What the kernel says; and if root would have to read somebody else's file for the invoker.
+/// The kernel refuses it, or root would have to read another user's file for the invoker.
 pub(crate) fn read(path: &Path) -> io::Result<File> {
     Actor::act(|actor| match actor {
         Actor::RootFor(_) => Place::find(actor, path)?.open_existing(OFlag::O_RDONLY, |there| actor.may_read(there)),
@@ -135,31 +136,32 @@ pub(crate) fn read(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// As [`read`].
+/// The same as [`read`].
 pub(crate) fn contents(path: &Path) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
     read(path)?.read_to_end(&mut contents)?;
     Ok(contents)
 }
 
-/// Makes a folder, for its owner alone, and those above it. Under sudo the invoker makes it, and never root.
+/// Makes a folder and the folders above it. Only their owner can access them. Under sudo, the invoker makes them, never
+/// root.
 ///
 /// # Errors
 ///
-/// What the kernel says; and if a link to it belongs to somebody else.
+/// The kernel refuses it, or a link to the folder belongs to another user.
 pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     let ours = Actor::ours();
     ours.perform(|| ours.make_folder(path))
 }
 
-/// Who opens a file, and for whom.
+/// The user who opens a file, and the user who owns it.
 #[derive(Clone, Copy, Debug)]
 enum Actor {
-    /// The user that we are.
+    /// The user of this process.
     Ourselves(Uid),
-    /// Who called sudo.
+    /// The user who called sudo.
     Invoker(&'static Invoker),
-    /// Root, where the invoker may not.
+    /// Root, if the kernel denies the invoker access.
     RootFor(&'static Invoker),
 }
 
@@ -168,7 +170,7 @@ impl Actor {
         Invoker::of_root().map_or_else(|| Self::Ourselves(geteuid()), Self::Invoker)
     }
 
-    /// As the user, and where that is denied, as root.
+    /// Acts as the user. If the kernel denies this, acts as root.
     fn act<T: Send>(act: impl Fn(Self) -> io::Result<T> + Sync) -> io::Result<T> {
         let ours = Self::ours();
         match (ours.perform(|| act(ours)), ours) {
@@ -188,8 +190,8 @@ impl Actor {
         }
     }
 
-    /// Does something with the rights that are left at the end of a run. A thread that writes for the invoker has their
-    /// groups, and no capabilities.
+    /// Acts with the rights that remain at the end of a run. Then a thread that writes for the invoker has the
+    /// invoker's groups and no capabilities.
     fn perform_as_at_the_end<T: Send>(self, act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
         match self {
             Self::RootFor(invoker) => privileges::as_invoker(invoker, || privileges::as_root(act)),
@@ -197,7 +199,7 @@ impl Actor {
         }
     }
 
-    /// Whose permissions count.
+    /// The user whose permissions count.
     fn user(self) -> Uid {
         match self {
             Self::Ourselves(user) => user,
@@ -206,7 +208,7 @@ impl Actor {
         }
     }
 
-    /// Whose files these are to be.
+    /// The user who must own the files.
     fn owner(self) -> Uid {
         match self {
             Self::RootFor(invoker) => invoker.uid,
@@ -214,15 +216,15 @@ impl Actor {
         }
     }
 
-    /// Whether to go on where a symbolic link leads. The last link of a path decides which file is written, and in a shared
-    /// folder anybody can make one. A folder that is a link leads users nowhere but where they may go; root it leads
-    /// anywhere.
+    /// Whether to follow a symbolic link. The last link of a path decides which file is written, and every user can
+    /// make a link in a shared folder. A link to a folder leads an ordinary user only to folders that this user may
+    /// enter. But root may enter any folder.
     fn may_follow(self, link: &Metadata, is_last: bool) -> bool {
         let (user, owner) = (self.user(), Uid::from_raw(link.uid()));
         owner.is_root() || owner == user || !(is_last || user.is_root())
     }
 
-    /// Whether to write what is there.
+    /// Whether to replace the existing file.
     fn may_replace(self, there: &Metadata) -> io::Result<()> {
         let (kind, owner) = (there.file_type(), Uid::from_raw(there.uid()));
         if kind.is_file() {
@@ -236,12 +238,12 @@ impl Actor {
         } else if kind.is_fifo() && owner.is_root() {
             return Ok(());
         } else if !kind.is_fifo() {
-            return Ok(()); // a device: only root makes those, and the kernel knows who may write it
+            return Ok(()); // a device: only root makes devices, and the kernel checks who may write it
         }
         self.owns(there)
     }
 
-    /// Whether to read what is there. The kernel decides what a user may read, but it denies root nothing.
+    /// Whether to read the existing file. For a user, the kernel decides this. But it lets root read every file.
     fn may_read(self, there: &Metadata) -> io::Result<()> {
         is_regular(there)?;
         if let Self::RootFor(_) = self { self.owns(there) } else { Ok(()) }
@@ -252,10 +254,10 @@ impl Actor {
         if is_owner { Ok(()) } else { Err(io::Error::other("the file belongs to another user")) }
     }
 
-    /// Makes the file its owner's alone. Some file systems have neither modes nor owners.
+    /// Lets only the owner access the file. Some file systems have no modes and no owners.
     fn restrict(self, file: &File) {
         if let Self::RootFor(_) = self {
-            return; // root changes nothing that it did not create
+            return; // root changes only files that it has created
         }
         let _ = file.set_permissions(Permissions::from_mode(MODE.bits()));
     }
@@ -275,15 +277,15 @@ impl Actor {
         }
     }
 
-    /// Creates a file where none is.
+    /// Creates a new file.
     fn create_new(self, folder: &OwnedFd, name: &OsStr, flags: OFlag) -> nix::Result<File> {
         let file = File::from(openat(folder, name, flags | OFlag::O_CREAT | OFlag::O_EXCL | FLAGS, MODE)?);
-        // The umask may have taken away what the owner needs.
+        // The umask may have removed permissions that the owner needs.
         let _ = file.set_permissions(Permissions::from_mode(MODE.bits()));
         Ok(file)
     }
 
-    /// Gives a file that was just created to the one whose it is to be.
+    /// Gives a new file to its owner.
     fn give_away(self, file: &File) {
         if let Self::RootFor(Invoker { uid, gid, .. }) = self {
             let _ = fchown(file, Some(uid.as_raw()), Some(gid.as_raw()));
@@ -295,7 +297,8 @@ fn is_regular(there: &Metadata) -> io::Result<()> {
     if there.is_file() { Ok(()) } else { Err(io::Error::other("it is no regular file")) }
 }
 
-/// Anybody who may read a file can give it a second name in a folder of their own, unless `fs.protected_hardlinks` is set.
+/// Checks that the file has one name. A user who may read a file can give it a second name in their own folder, unless
+/// `fs.protected_hardlinks` is set.
 fn has_one_name(there: &Metadata) -> io::Result<()> {
     if there.nlink() <= 1 {
         Ok(())
@@ -304,25 +307,25 @@ fn has_one_name(there: &Metadata) -> io::Result<()> {
     }
 }
 
-/// For whatever is opened: a link that appears meanwhile is not followed, a pipe does not block, a terminal does not become
-/// ours.
+/// The flags of every open. A link that appears in the meantime is not followed. A pipe does not block. A terminal does
+/// not become our terminal.
 const FLAGS: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY).union(OFlag::O_CLOEXEC);
 
-/// As many links as the kernel follows: path_resolution(7).
+/// The number of links that the kernel follows: path_resolution(7).
 const MOST_LINKS: usize = 40;
 
-/// Where a path leads.
+/// The place to which a path leads.
 #[derive(Debug)]
 enum Place {
-    /// A name in a folder. What has that name is no link, if anything has.
+    /// A name in a folder. If a file has this name, it is not a symbolic link.
     Entry { folder: OwnedFd, name: OsString },
-    /// Something that a process has open, such as `/dev/stdout`. Opened by `O_PATH`.
+    /// An open file of a process, such as `/dev/stdout`. It is opened with `O_PATH`.
     Open(OwnedFd),
 }
 
 impl Place {
-    /// Follows a path, one name after the other and each in the folder that the last one led to. So nobody can put a link
-    /// there between the look and the step.
+    /// Follows a path, one name after the other. Each name is opened in the folder of the step before. So no user can
+    /// put a link there between the check and the step.
     fn find(actor: Actor, path: &Path) -> io::Result<Self> {
         let step = |folder: &OwnedFd, name: &OsStr| openat(folder, name, OFlag::O_PATH | FLAGS, Mode::empty());
         let mut folder = openat(AT_FDCWD, ".", OFlag::O_PATH | FLAGS, Mode::empty())?;
@@ -358,7 +361,8 @@ impl Place {
                 return Err(Errno::ELOOP.into());
             }
             if fstatfs(&next)?.filesystem_type() == PROC_SUPER_MAGIC {
-                // Only the kernel makes links there. Many lead to what a process has open, and have no name to follow.
+                // Only the kernel makes links in /proc. Many of them lead to an open file of a process. They have no
+                // name to follow.
                 let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
                 let target = File::from(openat(&folder, name.as_os_str(), flags, Mode::empty())?);
                 match (target.metadata()?.is_dir(), is_last) {
@@ -376,7 +380,7 @@ impl Place {
         Err(Errno::EISDIR.into())
     }
 
-    /// What is there, if anything is.
+    /// The metadata of the existing file, if there is one.
     fn metadata(&self) -> io::Result<Option<Metadata>> {
         let there = match self {
             Self::Open(descriptor) => Ok(descriptor.try_clone()?),
@@ -389,14 +393,14 @@ impl Place {
         }
     }
 
-    /// Opens what is there, or creates it. Says whether it is new.
+    /// Opens the existing file, or creates it. Returns whether it is new.
     fn open(
         &self,
         actor: Actor,
         flags: OFlag,
         check: impl Fn(&Metadata) -> io::Result<()>,
     ) -> io::Result<(File, bool)> {
-        // Somebody may create it, or delete it, between the two: but not for ever.
+        // Another process can create or delete the file between the two calls. It does not do so for ever.
         for _ in 0..MOST_LINKS {
             match self.open_existing(flags, &check) {
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
@@ -415,9 +419,9 @@ impl Place {
         Err(Errno::ENOENT.into())
     }
 
-    /// Opens what is there, if the check allows it.
+    /// Opens the existing file, if the check allows it.
     fn open_existing(&self, flags: OFlag, check: impl Fn(&Metadata) -> io::Result<()>) -> io::Result<File> {
-        // Before it is opened, too: opening a device or a pipe may have effects.
+        // Check before opening too, because opening a device or a pipe can have effects.
         let there = self.metadata()?.ok_or(Errno::ENOENT)?;
         check(&there)?;
         let opened = match self {
@@ -434,7 +438,7 @@ impl Place {
             error => error.into(),
         })?);
         check(&file.metadata()?)?;
-        // From here on a write may wait.
+        // From now on, a write may wait.
         fcntl(&file, FcntlArg::F_SETFL(flags.intersection(OFlag::O_APPEND)))?;
         Ok(file)
     }
@@ -446,8 +450,7 @@ fn names(path: &Path) -> VecDeque<OsString> {
     steps.map(|component| component.as_os_str().to_owned()).collect()
 }
 
-/// A file that is worth something only when it is complete: until then it has another name, and what was there before
-/// stays.
+/// A file that is useful only when it is complete. Until then it has another name, and an older file of its name stays.
 #[derive(Debug)]
 pub(crate) enum Draft {
     Apart(Temporary),
@@ -456,11 +459,11 @@ pub(crate) enum Draft {
 }
 
 impl Draft {
-    /// Begins the file. [`create`] says who may see and write it.
+    /// Begins the file. Its permissions are those of [`create`].
     ///
     /// # Errors
     ///
-    /// Likewise; and if it could not be given its name at the end.
+    /// The same as [`create`]. It is also an error if the file could not get its name at the end.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let create = |actor: Actor| {
             let place = Place::find(actor, path)?;
@@ -479,7 +482,7 @@ impl Draft {
         Actor::act(create).with_context(|| format!("cannot write '{}'", path.display()))
     }
 
-    /// Another handle on the file, to write it by.
+    /// Another handle on the file, for writing.
     pub(crate) fn writer(&self) -> io::Result<File> {
         match self {
             Self::Apart(temporary) => temporary.file.try_clone(),
@@ -496,7 +499,7 @@ impl Draft {
     }
 }
 
-/// Says why root cannot begin a file where capabilities would let it.
+/// Explains why root cannot begin a file in a folder that it can write only with capabilities.
 fn explain(actor: Actor, path: &Path, error: io::Error) -> io::Error {
     match (actor, error.raw_os_error()) {
         (Actor::RootFor(_), Some(libc::EACCES | libc::EPERM)) => {
@@ -511,8 +514,8 @@ fn explain(actor: Actor, path: &Path, error: io::Error) -> io::Error {
     }
 }
 
-/// The file under its other name. The `tempfile` crate works with paths, which may lead elsewhere by the time that the file
-/// gets its name. This works in the folder that was found at the beginning, and as the same user.
+/// The file under its other name. The `tempfile` crate works with paths. A path can lead to another folder by the time
+/// when the file gets its name. This type works in the folder that was found at the beginning, and as the same user.
 #[derive(Debug)]
 pub(crate) struct Temporary {
     file: File,
@@ -589,13 +592,13 @@ fn remove_orphans(actor: Actor, folder: &OwnedFd) {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.is_finished {
-            // If that fails, a file of its owner's is left behind.
+            // If this fails, the file stays. It belongs to its owner.
             let _ = self.actor.perform(|| Ok(unlinkat(&self.folder, &*self.temporary, UnlinkatFlags::NoRemoveDir)?));
         }
     }
 }
 
-/// A saved trace that is read from its end, cut off, and deleted at last.
+/// A saved trace. It is read from its end, cut off, and finally deleted.
 #[derive(Debug)]
 pub(crate) struct Saved {
     pub(crate) file: File,
@@ -604,11 +607,12 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
-    /// Opens it, to be cut off or only to be read.
+    /// Opens it, for cutting off or only for reading.
     ///
     /// # Errors
     ///
-    /// As [`read`]; and if a link to it belongs to somebody else, or it has another name that would be cut off, too.
+    /// The same as [`read`]. It is also an error if a link to the file belongs to another user. If the file has a
+    /// second name, it is an error too, because cutting changes the file under both names.
     pub(crate) fn open(path: &Path, is_writable: bool) -> io::Result<Self> {
         Actor::act(|actor| {
             let place = Place::find(actor, path)?;
@@ -630,7 +634,7 @@ impl Saved {
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// The kernel refuses it.
     pub(crate) fn delete(self) -> io::Result<()> {
         self.actor.perform(|| {
             let (ours, there) = (self.file.metadata()?, self.place.metadata()?);
@@ -652,7 +656,7 @@ mod tests {
 
     use super::*;
 
-    /// Finds a path in a folder with a link. Gives whether it leads into the folder `inner`, and the name there.
+    /// Finds a path in a folder with a link. Returns whether it leads into the folder `inner`, and the name there.
     fn find(link: &str, target: &str, path: &str) -> io::Result<(bool, OsString)> {
         let folder = tempfile::tempdir()?;
         fs::create_dir(folder.path().join("inner"))?;
@@ -678,7 +682,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_no_files() {
+    fn folders_are_refused() {
         for path in ["inner", "inner/.", "inner/..", "link"] {
             assert_eq!(find("link", "inner", path).unwrap_err().raw_os_error(), Some(libc::EISDIR), "{path}");
         }

@@ -1,5 +1,5 @@
-//! Where finished spans go. Each sink has a queue and a thread of its own: whatever a collector, a disk or a terminal
-//! does, it holds up neither the command nor the draining of its events.
+//! The destinations of finished spans. Each sink has its own queue and its own thread. So a slow collector, disk or
+//! terminal delays neither the command nor the reading of its events.
 
 pub(crate) mod cut_off;
 pub(crate) mod file;
@@ -40,16 +40,16 @@ use self::{
     sink::{Closing, Sink},
 };
 
-/// What came of one sink.
+/// The result of one sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Delivery {
     /// See [`Sink::destination`].
     pub(crate) destination: String,
     /// Spans that arrived.
     pub(crate) delivered: u64,
-    /// Spans that did not.
+    /// Spans that did not arrive.
     pub(crate) missing: Undelivered,
-    /// Why not, and what else there is to say.
+    /// The reason, and other messages for the user.
     pub(crate) closing: Closing,
 }
 
@@ -60,11 +60,11 @@ pub(crate) struct RunFacts<'a> {
     /// The longest string value of an attribute, in characters.
     pub(crate) value_limit: Option<usize>,
     pub(crate) resource: &'a Resource,
-    /// The file for what cannot be delivered.
+    /// The file for spans that cannot be delivered.
     pub(crate) spool: Option<&'a Path>,
     /// The root span.
     pub(crate) root: SpanId,
-    /// A secret of this run's own.
+    /// A secret of this run.
     pub(crate) token: &'a str,
 }
 
@@ -76,7 +76,7 @@ impl OpenSinks {
     ///
     /// # Errors
     ///
-    /// What cannot be opened; a warning if it is optional.
+    /// An output cannot be opened. If the output is optional, this is a warning.
     pub(crate) fn open(wanted: &[Wanted], collector: &Collector, run: &RunFacts<'_>) -> Result<Self> {
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
@@ -99,7 +99,7 @@ impl OpenSinks {
         Ok(Self(sinks))
     }
 
-    /// Starts their threads. What cannot be started loses everything, and the command runs all the same.
+    /// Starts their threads. If a sink cannot be started, it loses its spans, but the command runs.
     pub(crate) fn start(self, threads: Threads) -> Sinks {
         let mut watches = Vec::new();
         let mut start = |mut sink: Box<dyn Sink>| {
@@ -111,7 +111,7 @@ impl OpenSinks {
                     let (queue, sender) = (Arc::clone(&queue), sender.clone());
                     move || {
                         let obstacle = privileges::drop_in_sink().err().map(|error| error.to_string());
-                        // Nobody to receive it: then it has been given up.
+                        // If there is no receiver, the sink has been given up.
                         let _ = sender.send(serve(sink, &queue, obstacle));
                     }
                 });
@@ -123,7 +123,7 @@ impl OpenSinks {
                     Running { destination, queue, closing }
                 }
                 Err(error) => {
-                    // The receiver is here.
+                    // This cannot fail, because the receiver is here.
                     let _ = sender.send(Closing { problem: Some(format!("{error:#}")), ..Closing::default() });
                     Running { destination, queue: Arc::new(Queue::of_nobody()), closing }
                 }
@@ -134,8 +134,8 @@ impl OpenSinks {
     }
 }
 
-/// Feeds a sink from its queue, to the end. With an obstacle the sink gets nothing. A panic, which is a bug, costs what it
-/// was given and what comes after.
+/// Feeds a sink from its queue, to the end. If there is an obstacle, the sink gets no spans. A panic is a bug. The sink
+/// then loses the spans that it was given and all later ones.
 fn serve(mut sink: Box<dyn Sink>, queue: &Queue, mut obstacle: Option<String>) -> Closing {
     if queue.has_begun() && obstacle.is_none() {
         sink.begin();
@@ -157,14 +157,14 @@ fn serve(mut sink: Box<dyn Sink>, queue: &Queue, mut obstacle: Option<String>) -
     closing.unwrap_or_else(|problem| Closing { problem: Some(problem), ..Closing::default() })
 }
 
-/// What a panic said, for a user.
+/// The message of a panic, for a user.
 fn said(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied().map(str::to_owned);
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
     format!("this is a bug, please report it: {text}")
 }
 
-/// The way in: never waits.
+/// Accepts spans for the sinks. It never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Intake {
     queues: Vec<Arc<Queue>>,
@@ -186,7 +186,8 @@ impl Intake {
         }
     }
 
-    /// Nothing more will come; what is there has that long. May be called again: then it has that long from now on.
+    /// No more spans come. The queued spans must be delivered within this time. It can be called again. Then the time
+    /// begins again.
     pub(crate) fn close(&self, flush_timeout: Duration) {
         for queue in &self.queues {
             queue.close(Instant::now() + flush_timeout);
@@ -206,12 +207,12 @@ impl Intake {
         !self.watches.is_empty()
     }
 
-    /// Whether somebody looks at what runs.
+    /// Whether a reader sees the running processes now.
     pub(crate) fn is_watched(&self) -> bool {
         self.watches.iter().any(|watch| !watch.is_idle())
     }
 
-    /// Shows what runs to those who look.
+    /// Shows the running processes to the readers.
     pub(crate) fn show(&self, running: impl Iterator<Item = Span>) {
         let running = Arc::new(running.collect());
         for watch in &self.watches {
@@ -234,7 +235,7 @@ struct Running {
 }
 
 impl Running {
-    /// Waits for its end. A slow disk may take its time, but one that takes nothing at all is given up.
+    /// Waits for its end. A slow sink has time, as long as it makes progress. A sink without progress is given up.
     fn join(self) -> Delivery {
         let (mut pending, mut progress) = (self.queue.pending(), Instant::now());
         let closing = loop {
@@ -262,10 +263,10 @@ impl Running {
     }
 }
 
-/// How often to look whether the time to deliver is over: it may have been cut short.
+/// How often to check whether the time to deliver is over. The time can become shorter.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// What ending takes besides delivering.
+/// The time that the end of a sink takes in addition to the delivery.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Running sinks.
@@ -283,7 +284,7 @@ impl Sinks {
         }
     }
 
-    /// Waits until all is delivered, or the time that [`Intake::close`] gave is over, and says what came of it.
+    /// Waits until all spans are delivered, or until the time of [`Intake::close`] is over. Returns the results.
     pub(crate) fn join(self) -> Vec<Delivery> {
         self.running.into_iter().map(Running::join).collect()
     }
@@ -295,7 +296,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes one batch, then does something else.
+    /// Accepts one batch. With the next batch, it does something else.
     struct Fickle(fn() -> Undelivered);
 
     impl Sink for Fickle {
@@ -312,7 +313,7 @@ mod tests {
         }
     }
 
-    /// What comes of such a sink that is given one span and later two.
+    /// The result of such a sink. It gets one span, and later two.
     fn deliver(second: fn() -> Undelivered) -> Delivery {
         let sinks = OpenSinks(vec![Box::new(Fickle(second))]).start(Threads::of_test());
         let (intake, span) = (sinks.intake(), Arc::new(queue::tests::span(10)));
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_panic_costs_is_told() {
+    fn the_spans_lost_by_a_panic_are_reported() {
         let delivery = deliver(|| panic!("at the {}", "disco"));
         assert_eq!((delivery.delivered, delivery.missing), (1, Undelivered { lost: 2, saved: 0 }));
         assert_eq!(delivery.destination, "fickle");
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_takes_nothing_any_more_is_given_up() {
+    fn a_sink_without_progress_is_given_up() {
         let delivery = deliver(|| {
             loop {
                 thread::park();

@@ -1,4 +1,4 @@
-//! To a collector, over OTLP. Spans that it does not accept are sent again, and in the end saved.
+//! The sink of a collector, over OTLP. If the collector does not accept spans, they are sent again, and finally saved.
 
 use std::{
     borrow::Cow,
@@ -28,7 +28,7 @@ use crate::{cli::config::TRACES_ENDPOINT, console};
 /// If more bytes wait behind a batch that is sent again, the batch is saved instead.
 const PATIENCE: usize = 64 << 20;
 
-/// If that many single spans in a row are too large, the spans are not the reason.
+/// If this many single spans in a row are too large, the spans are not the reason.
 const TOO_LARGE: u32 = 8;
 
 pub(crate) struct OtlpSink {
@@ -48,11 +48,11 @@ pub(crate) struct OtlpSink {
     warning: Option<String>,
     /// Why undelivered spans were not kept.
     loss: Option<String>,
-    /// The collector did not accept the last batch, and the batch was not the reason.
+    /// The collector did not accept the last batch, but the batch was not the reason.
     is_away: bool,
     /// Single spans in a row that were too large for the collector.
     too_large: u32,
-    /// Nothing more is sent.
+    /// No more spans are sent.
     is_given_up: bool,
 }
 
@@ -80,7 +80,7 @@ impl OtlpSink {
         })
     }
 
-    /// Sends a batch, in several pieces if the collector wants them smaller.
+    /// Sends a batch. If the collector accepts only smaller requests, sends it in several pieces.
     fn deliver(&mut self, spans: &[Arc<Span>], queue: &Queue) -> Undelivered {
         let is_too_much =
             (self.is_away || self.too_large > 0) && queue.deadline().is_none() && queue.bytes() > PATIENCE;
@@ -90,7 +90,7 @@ impl OtlpSink {
         }
         let request = self.encoder.request(spans.iter().map(Arc::as_ref)).into();
         let has_patience = |failure: &Failure| match (queue.deadline(), failure) {
-            // The command has ended. A missing collector must not hold up the exit.
+            // The command has ended. A missing collector must not delay the exit.
             (Some(_), Failure::Unreachable(_)) => false,
             (Some(deadline), _) => Instant::now() < deadline,
             (None, _) => queue.bytes() <= PATIENCE,
@@ -196,7 +196,7 @@ fn command_to_send(file: &Path, collector: &Collector) -> String {
     let file = path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let endpoint = collector.url(Signal::Traces).to_string();
     let mut words = vec![program.to_string_lossy().into_owned(), "send".to_owned()];
-    // The value of --endpoint is a base URL, and not every URL has one.
+    // The value of --endpoint is a base URL. Not every URL has a base URL.
     let is_below_base = collector.protocol == Protocol::Grpc || endpoint.ends_with(Signal::Traces.path());
     if is_below_base {
         words.extend(["--endpoint".to_owned(), endpoint.clone()]);

@@ -1,4 +1,4 @@
-//! A queue of spans, bounded by bytes. Pushing never waits: what does not fit is counted.
+//! A queue of spans, limited in bytes. Pushing never waits. Spans that do not fit are lost and counted.
 
 use std::{
     collections::VecDeque,
@@ -18,16 +18,16 @@ use tracer_model::{
 /// Memory that the spans of one queue may take.
 const CAPACITY: usize = 256 << 20;
 
-/// A batch is taken at this size: collectors' limits are 4 MiB (gRPC) and above.
+/// A batch is taken at this size, because the limits of collectors are 4 MiB (gRPC) and more.
 const BATCH: usize = 2 << 20;
 
-/// Or at this age, so that a long run can be watched.
+/// A batch is also taken at this age, so that a user can watch a long run.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Numbers of spans that did not arrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Undelivered {
-    /// Spans that are gone.
+    /// Spans that are lost.
     pub(crate) lost: u64,
     /// Spans that are kept in a file.
     pub(crate) saved: u64,
@@ -54,7 +54,7 @@ pub(crate) struct Queue {
 struct State {
     spans: VecDeque<Arc<Span>>,
     bytes: usize,
-    /// All that has ever come.
+    /// The number of all spans so far.
     pushed: u64,
     delivered: u64,
     undelivered: Undelivered,
@@ -73,7 +73,7 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// One that nobody takes from: all that comes is lost.
+    /// A queue without a reader. All its spans are lost.
     pub(crate) fn of_nobody() -> Self {
         Self { capacity: 0, ..Self::default() }
     }
@@ -88,7 +88,7 @@ impl Queue {
         }
         state.bytes += size;
         state.spans.push_back(span);
-        // The first wakes who has nothing to do.
+        // The first span wakes an idle reader.
         if state.bytes >= BATCH || state.spans.len() == 1 {
             self.changed.notify_one();
         }
@@ -134,23 +134,24 @@ impl Queue {
         }
     }
 
-    /// Nothing more will come; what is there has until then.
+    /// No more spans come. The queued spans must be delivered until the deadline.
     pub(crate) fn close(&self, deadline: Instant) {
         self.lock().deadline = Some(deadline);
         self.changed.notify_all();
     }
 
-    /// Whether what is there had until now.
+    /// Whether the deadline is over.
     pub(crate) fn is_over(&self) -> bool {
         self.deadline().is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Until when everything has to be delivered, once the queue is closed.
+    /// The time until which all spans must be delivered, once the queue is closed.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.lock().deadline
     }
 
-    /// Waits that long, but not past the queue's being closed, or its deadline, or a change of that, nor when more than `bytes` wait in it.
+    /// Waits for this time. The wait ends earlier at the deadline, or when the queue is closed, or when the deadline
+    /// changes. While the queue is open, it also ends when more than `bytes` wait in the queue.
     pub(crate) fn wait(&self, time: Duration, bytes: usize) {
         let state = self.lock();
         let known = state.deadline;
@@ -159,12 +160,12 @@ impl Queue {
         drop(self.changed.wait_timeout_while(state, time, goes_on));
     }
 
-    /// What waits in it.
+    /// The bytes that wait in the queue.
     pub(crate) fn bytes(&self) -> usize {
         self.lock().bytes
     }
 
-    /// Counts what became of spans that were taken.
+    /// Counts the results of spans that were taken.
     pub(crate) fn count(&self, spans: u64, missing: Undelivered) {
         let mut state = self.lock();
         state.delivered += spans - missing.lost - missing.saved;
@@ -175,7 +176,7 @@ impl Queue {
         self.lock().delivered
     }
 
-    /// Spans that are still in it, or taken and not counted.
+    /// Spans that are still in the queue, or that were taken but not counted yet.
     pub(crate) fn pending(&self) -> u64 {
         let state = self.lock();
         state.pushed - state.delivered - state.undelivered.lost - state.undelivered.saved
@@ -357,7 +358,7 @@ pub(super) mod tests {
         assert!(queue.take().is_none());
     }
 
-    /// No span takes more in protobuf than its estimate. An ordinary one takes at least a quarter of it.
+    /// No span needs more bytes in protobuf than its estimate. An ordinary span needs at least a quarter of it.
     #[test]
     fn the_estimate_is_a_bound_of_the_encoded_size() {
         let compiler = ["cc1", "-quiet", "-I../deps/hiredis", "-O2", "-Wall", "-std=c11", "server.c", "-o", "server.s"];
@@ -389,7 +390,7 @@ pub(super) mod tests {
             involuntary_switches: all,
             ..Usage::default()
         };
-        // Another kind of call changes nothing here.
+        // Another kind of call makes no difference here.
         #[allow(clippy::needless_update)]
         let calls = CallCounts { unix_connects: all, ..CallCounts::default() };
         let certificate = Certificate {
@@ -487,7 +488,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted() {
+    fn spans_that_do_not_fit_are_counted() {
         let queue = Queue::default();
         let size = 16 << 20;
         for _ in 0..10 {

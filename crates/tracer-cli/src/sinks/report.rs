@@ -1,4 +1,4 @@
-//! Sinks that make a report of the trace: text at its end, or a file.
+//! Sinks that make a report of the trace: a text at its end, or a file.
 
 use std::{
     io::{self, Write},
@@ -22,10 +22,10 @@ use super::{
 };
 use crate::console;
 
-/// A text for whoever has called us.
+/// A text for the user.
 pub(super) struct TextSink {
     report: TextReport,
-    /// A file that it is appended to, else it is told on stderr.
+    /// The file to which the text is appended. `None`: the text is printed on stderr.
     file: Option<PathBuf>,
 }
 
@@ -34,7 +34,7 @@ impl TextSink {
         Self { report: TextReport::new(text, SPAN_LIMIT), file: None }
     }
 
-    /// The page of a CI job.
+    /// A text for the page of a CI job.
     pub(super) fn append_to(file: &Path) -> Self {
         Self { file: Some(file.to_owned()), ..Self::new(Text::Markdown) }
     }
@@ -67,13 +67,13 @@ fn append(file: &Path, text: &str) -> io::Result<()> {
     file::append(file)?.write_all(format!("\n{text}").as_bytes())
 }
 
-/// A file in some viewer's format.
+/// A file in the format of a viewer.
 pub(super) struct ReportSink {
     path: PathBuf,
     resource: Resource,
     /// The longest string value to show, in characters.
     value_limit: Option<usize>,
-    /// Until something went wrong.
+    /// The writer, or the first error.
     writer: Result<ReportFile, String>,
     has_begun: bool,
 }

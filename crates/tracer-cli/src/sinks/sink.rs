@@ -13,7 +13,7 @@ pub(crate) trait Sink: Send {
     /// Its name; empty if it has none.
     fn destination(&self) -> String;
 
-    /// Starts its other work. Returns a watch that wants to see the running processes.
+    /// Starts its other work. Returns a watch if it shows the running processes.
     fn start(&mut self) -> Result<Option<Watch>> {
         Ok(None)
     }
@@ -32,9 +32,9 @@ pub(crate) trait Sink: Send {
 /// The report of a sink at its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Closing {
-    /// Why something did not arrive.
+    /// The reason why spans did not arrive.
     pub(crate) problem: Option<String>,
-    /// A warning, although everything arrived.
+    /// A warning, although all spans arrived.
     pub(crate) warning: Option<String>,
     /// The command that delivers the kept spans.
     pub(crate) to_send: Option<String>,

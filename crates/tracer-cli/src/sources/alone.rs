@@ -1,4 +1,4 @@
-//! Observes the command alone, with what its parent knows. This takes no privilege.
+//! Observes the command alone, with the facts that its parent knows. This needs no privilege.
 
 use std::{
     ffi::OsString,

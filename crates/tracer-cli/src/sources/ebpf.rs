@@ -15,7 +15,7 @@ use crate::{
     sources::{load, seats::Seat, sudo},
 };
 
-/// Who attaches the programs.
+/// The process that attaches the programs.
 pub(super) enum Way {
     /// This process.
     Own,
@@ -23,7 +23,7 @@ pub(super) enum Way {
     Sudo,
 }
 
-/// Checks whether the programs can be attached, as far as that is known before the attempt.
+/// Checks whether the programs can be attached, from the facts that are known before the attempt.
 ///
 /// # Errors
 ///
@@ -73,12 +73,12 @@ fn attach(way: &Way, config: &Config, system_calls: &SystemCalls) -> Result<Atta
 pub(super) struct SystemCalls {
     /// Held as long as the program runs.
     pub(super) seat: Option<Seat>,
-    /// Why the program does not run, although it was asked for.
+    /// The reason why the program does not run, although it was asked for.
     pub(super) unobserved: Option<String>,
 }
 
 impl SystemCalls {
-    /// An ordinary user needs a seat for the program. Without a seat the run goes on without the program.
+    /// An ordinary user needs a seat for the program. Without a seat, the run continues without the program.
     ///
     /// # Errors
     ///

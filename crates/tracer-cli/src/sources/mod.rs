@@ -22,7 +22,7 @@ use crate::{
 pub(crate) struct Chosen {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) stream: Box<dyn EventStream>,
-    /// What is not observed although it was asked for, and why.
+    /// Events that were asked for and are not observed, with the reason.
     pub(crate) unobserved: Option<String>,
     /// Drop it after the source: the source slows down the system calls of this machine until then.
     pub(crate) seat: Option<Seat>,
@@ -35,7 +35,8 @@ pub(crate) struct Chosen {
 ///
 /// # Errors
 ///
-/// The source that was asked for is impossible. With `--strict`, the source cannot observe all that was asked for.
+/// The source that was asked for is impossible. With `--strict`, the source cannot observe all events that were asked
+/// for.
 pub(crate) fn choose(config: &Config, needs_environment: bool) -> Result<Chosen> {
     if config.uses_sudo && matches!(config.source, SourceChoice::Ptrace | SourceChoice::None) {
         console::warn("--sudo has no effect: this source needs no privileges");
@@ -81,7 +82,7 @@ fn ebpf(config: &Config, needs_environment: bool) -> Result<Result<Chosen>> {
     }))
 }
 
-/// Takes the command alone. `reason` says why it takes no other source. `is_surprise`: nobody has asked for this.
+/// Takes the command alone. `reason` says why it takes no other source. `is_surprise`: the user did not ask for this.
 ///
 /// # Errors
 ///

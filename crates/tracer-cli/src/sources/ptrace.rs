@@ -1,4 +1,4 @@
-//! The ptrace source: sees the processes without any privilege, and nothing else.
+//! The ptrace source. It sees the processes without any privilege, but nothing else.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{cli::config::Config, console};
 ///
 /// # Errors
 ///
-/// It is not. The error names the remedy.
+/// ptrace is impossible. The error names the remedy.
 pub(super) fn check() -> Result<()> {
     match Facts::gather().obstacle() {
         Some(obstacle) => Err(anyhow!(obstacle)),
@@ -24,7 +24,7 @@ pub(super) fn check() -> Result<()> {
 ///
 /// # Errors
 ///
-/// It can break one.
+/// ptrace can break a program.
 pub(super) fn check_harmless() -> Result<()> {
     match hazard() {
         Some(program) => bail!(
@@ -40,7 +40,7 @@ pub(super) fn check_harmless() -> Result<()> {
 ///
 /// # Errors
 ///
-/// With `--strict`, if it cannot observe all that was asked for.
+/// With `--strict`, the source cannot observe all events that were asked for.
 pub(super) fn start(config: &Config, needs_environment: bool) -> Result<Chosen> {
     let unobserved = config.system_call_flags().map(|flags| format!("{flags}: ptrace cannot observe this"));
     if let Some(unobserved) = &unobserved {

@@ -43,7 +43,8 @@ pub(crate) fn attach(options: &Options) -> Result<Attached> {
     if !facts.is_at_least(HANDING_OVER_FLOOR) {
         bail!("--sudo needs Linux 5.19, this is {}; run all of it with sudo", facts.release);
     }
-    // Only this process may have the descriptors. Other processes of the user could take them, also the command.
+    // Only this process may have the descriptors. Otherwise other processes of the user, also the command, could take
+    // them.
     prctl::set_dumpable(false).context("cannot hide our descriptors")?;
     let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
     let mut helper = Command::new("sudo")

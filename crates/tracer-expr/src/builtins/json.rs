@@ -107,7 +107,7 @@ fn quote(out: &mut String, text: &str) {
 }
 
 impl Value {
-    /// The value as JSON on one line. What JSON does not have becomes text: a key of another type, an infinite number.
+    /// The value as JSON on one line. A key that is not a string and an infinite number become text.
     ///
     /// # Errors
     ///
@@ -341,7 +341,7 @@ impl Reader<'_> {
         u32::from_str_radix(digits, 16).ok()
     }
 
-    /// One half of a pair without the other is U+FFFD.
+    /// Half of a surrogate pair alone is U+FFFD.
     fn unicode(&mut self) -> Result<char, Fault> {
         let high = self.four_digits().ok_or_else(|| self.invalid())?;
         if (0xd800..0xdc00).contains(&high) && self.text[self.at..].starts_with("\\u") {

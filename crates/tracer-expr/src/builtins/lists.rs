@@ -33,7 +33,7 @@ pub(super) fn len(arguments: &[Value], context: &mut Context<'_>) -> Answer {
     Ok(Value::Int(length as i64))
 }
 
-/// The element at an index. Nil if there is none, whatever the reason.
+/// The element at an index. Nil if there is no such element, for any reason.
 fn or_nil(value: &Value, index: i64) -> Value {
     if let Value::Map(map) = value {
         return map.fetch(&Value::Int(index)).unwrap_or(Value::Nil);
@@ -153,7 +153,7 @@ pub(super) fn sort(arguments: &[Value], context: &mut Context<'_>) -> Answer {
     new_list(sorted, context)
 }
 
-/// An element and what it is sorted by.
+/// An element and its sort key.
 #[derive(Clone, Debug)]
 pub(crate) struct SortKey {
     pub(crate) key: Value,

@@ -32,7 +32,7 @@ pub(super) fn type_of(arguments: &[Value], _: &mut Context<'_>) -> Answer {
     .into())
 }
 
-/// The value at a key or an index, nil if there is none.
+/// The value at a key or an index. Nil if there is no such value.
 pub(super) fn get(arguments: &[Value], _: &mut Context<'_>) -> Answer {
     let (object, key) = (argument(arguments), arguments.get(1).unwrap_or(&Value::Nil));
     if let Some(name) = key.as_str()

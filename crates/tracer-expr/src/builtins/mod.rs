@@ -9,15 +9,15 @@ mod numeric;
 mod strings;
 mod times;
 
-/// How a function takes its arguments.
+/// The arguments of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     Plain,
     /// A list and a predicate.
     Predicate,
-    /// A list, and perhaps a predicate.
+    /// A list, and an optional predicate.
     OptionalPredicate,
-    /// A list, a predicate, and perhaps a third argument.
+    /// A list, a predicate, and an optional third argument.
     PredicateAndMore,
 }
 
@@ -41,10 +41,10 @@ impl Shape {
     }
 }
 
-/// What calls share during one evaluation.
+/// The data that calls share during one evaluation.
 pub(crate) struct Context<'a> {
     pub(crate) budget: &'a mut Budget,
-    /// What `now()` gives, in nanoseconds since 1970.
+    /// The value of `now()`, in nanoseconds since 1970.
     pub(crate) now: i64,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Builtin {
     pub(crate) call: Option<Call>,
 }
 
-/// The code of a function. Absent variables are empty strings by then.
+/// The code of a function. Absent variables are already empty strings.
 pub(crate) type Call = fn(&[Value], &mut Context<'_>) -> Result<Value, Fault>;
 
 const fn plain(name: &'static str, call: Call) -> Builtin {

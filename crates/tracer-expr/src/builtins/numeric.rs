@@ -77,7 +77,7 @@ fn is_number(value: &Value) -> bool {
     matches!(value, Value::Int(_) | Value::Byte(_) | Value::Float(_))
 }
 
-/// The most extreme of some numbers and lists of numbers. Nil if there are none.
+/// The smallest or the largest of numbers and lists of numbers. Nil if there are no numbers.
 fn extreme(arguments: &[Value], worse: BinaryOperator, context: &mut Context<'_>) -> Answer {
     let mut best = Value::Nil;
     let keep = |best: &mut Value, value: Value| {
@@ -114,7 +114,7 @@ fn extreme(arguments: &[Value], worse: BinaryOperator, context: &mut Context<'_>
                 }
             }
             (number, None) if is_number(number) || whole(number).is_some() => keep(&mut best, number.clone())?,
-            // A single argument of another type is the answer.
+            // A single argument of another type is itself the result.
             (other, None) if arguments.len() == 1 => return Ok(other.clone()),
             (other, None) => return Err(unexpected(other, "a number")),
         }
@@ -146,7 +146,7 @@ fn all_numbers(arguments: &[Value], numbers: &mut Vec<f64>, context: &mut Contex
     Ok(())
 }
 
-/// The sum, nested lists added up first, as the reference adds.
+/// The sum. Nested lists are added up first, as the reference does.
 fn sum(arguments: &[Value]) -> f64 {
     arguments.iter().fold(0.0, |total, argument| {
         let number = to_float(argument).or_else(|| whole(argument).map(|whole| whole as f64));
@@ -176,7 +176,7 @@ pub(super) fn median(arguments: &[Value], context: &mut Context<'_>) -> Answer {
     let mut numbers = Vec::new();
     all_numbers(arguments, &mut numbers, context)?;
     context.budget.steps(numbers.len() * 8)?;
-    // Values that are no numbers come first, as in Go.
+    // Values that are not numbers come first, as in Go.
     numbers.sort_by(|left, right| left.partial_cmp(right).unwrap_or_else(|| right.is_nan().cmp(&left.is_nan())));
     let middle = numbers.len() / 2;
     Ok(Value::Float(match numbers.len() {

@@ -19,7 +19,7 @@ fn new_text(value: String, context: &mut Context<'_>) -> Answer {
 }
 
 pub(super) fn string(arguments: &[Value], context: &mut Context<'_>) -> Answer {
-    // The reference shows the fields of a zone here. Those of others than UTC hold addresses.
+    // The reference shows the fields of a zone here. For zones other than UTC, these contain addresses.
     if let Value::Zone(Zone::Utc) = argument(arguments) {
         return Ok("{UTC [] []  0 0 <nil>}".into());
     }
@@ -51,7 +51,7 @@ pub(super) fn trim_suffix(arguments: &[Value], context: &mut Context<'_>) -> Ans
     new_text(value.strip_suffix(affix(arguments)?).unwrap_or(value).to_owned(), context)
 }
 
-/// One character to one, as Go maps case.
+/// Each character becomes one character, as Go maps case.
 fn upper_character(character: char) -> char {
     let mut upper = character.to_uppercase();
     match (upper.next(), upper.next()) {
@@ -81,7 +81,7 @@ pub(super) fn lower(arguments: &[Value], context: &mut Context<'_>) -> Answer {
     new_text(text(arguments, 0)?.chars().map(lower_character).collect(), context)
 }
 
-/// Splits a text. A limit of zero gives nil, a negative one means all parts.
+/// Splits a text. A limit of zero gives nil. A negative limit means all parts.
 fn split_text(arguments: &[Value], keep: bool, context: &mut Context<'_>) -> Answer {
     let (value, separator) = (text(arguments, 0)?, text(arguments, 1)?);
     let limit = match arguments.get(2) {
@@ -193,7 +193,7 @@ pub(super) fn to_base64(arguments: &[Value], context: &mut Context<'_>) -> Answe
     new_text(base64::engine::general_purpose::STANDARD.encode(text(arguments, 0)?), context)
 }
 
-/// Trailing bits may be anything, and line ends are ignored, as in Go.
+/// Trailing bits can have any value, and line ends are ignored, as in Go.
 const BASE64: base64::engine::GeneralPurpose = base64::engine::GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     base64::engine::GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),

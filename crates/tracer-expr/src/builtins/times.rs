@@ -9,7 +9,7 @@ use crate::{
 
 type Answer = Result<Value, Fault>;
 
-/// What `date` tries without a layout.
+/// The layouts that `date` tries if none is given.
 const LAYOUTS: [&str; 7] = [
     "2006-01-02",
     "15:04:05",

@@ -51,7 +51,7 @@ impl Checker {
     fn overloads(&mut self, name: &str, forms: &[Form], arguments: &mut [Node], offset: usize) -> Type {
         let natures = self.visit_all(arguments);
         let mut last = None;
-        // The form with the right number of arguments explains an error best.
+        // The error of the form with the right number of arguments is the most useful.
         for (parameters, result) in forms {
             match fits(name, parameters, &natures, arguments, offset) {
                 Ok(()) => return result.clone(),
@@ -106,7 +106,7 @@ impl Checker {
         let mut natures = self.visit_all(arguments);
         natures.iter_mut().filter(|nature| nature.is_unknown()).for_each(|nature| *nature = Any);
         let list = |nature: &Type| nature.is_unknown() || nature.is_list();
-        // A duration and its like count as numbers here.
+        // Durations and similar values count as numbers here.
         let number = |nature: &Type| {
             matches!(nature.kind(), Kind::Interface | Kind::Int | Kind::Int64 | Kind::Byte | Kind::Float)
         };
@@ -155,7 +155,7 @@ impl Checker {
         }
         for nature in natures {
             match nature.kind() {
-                // After a list the other arguments are not looked at.
+                // After a list, the other arguments are not checked.
                 Kind::Interface | Kind::Slice => return Type::Any,
                 Kind::Int | Kind::Int64 | Kind::Byte | Kind::Float => {}
                 _ => return self.error(offset, format!("{name} does not take {nature}")),
@@ -212,7 +212,7 @@ fn fits(
     Ok(())
 }
 
-/// A type without what is known of the elements.
+/// A type without the known facts about its elements.
 fn without_elements(nature: &Type) -> Type {
     match nature {
         Type::List(_) => Type::List(None),

@@ -1,4 +1,4 @@
-//! Types before the first evaluation: what the reference refuses is refused here.
+//! Checks types before the first evaluation. It refuses all expressions that the reference refuses.
 
 use crate::{
     ast::{BinaryOperator, Builtin, Node, NodeKind, UnaryOperator},
@@ -25,7 +25,7 @@ pub(crate) fn variable(name: &str) -> Option<Type> {
     VARIABLES.into_iter().find(|(variable, _)| *variable == name).map(|(_, nature)| nature)
 }
 
-/// Finds the types of all nodes. The first error ends in a refusal.
+/// Finds the types of all nodes. The first error refuses the expression.
 pub(crate) fn check(node: &mut Node) -> Result<Type, Fault> {
     let mut checker = Checker { scopes: Vec::new(), names: Vec::new(), fault: None };
     let nature = checker.visit(node);

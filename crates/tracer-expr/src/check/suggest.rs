@@ -1,4 +1,4 @@
-//! The known name that an unknown one resembles.
+//! Finds the known name that is similar to an unknown name.
 
 use super::VARIABLES;
 use crate::builtins;
@@ -17,7 +17,7 @@ pub(super) fn similar<'a>(name: &str, more: impl Iterator<Item = &'a str>) -> Op
         .map(|(_, known)| known.to_owned())
 }
 
-/// How many characters must be typed differently. A change of case costs nothing.
+/// The number of characters that must be typed differently. A change of case does not count.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.to_lowercase().chars().collect();
     if left.len() > 64 || right.len() > 64 {

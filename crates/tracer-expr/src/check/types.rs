@@ -12,13 +12,13 @@ pub(crate) enum Type {
     Nil,
     Bool,
     Int,
-    /// What some methods of times give.
+    /// The result of some methods of times.
     Int64,
     Byte,
     Float,
     String,
     Bytes,
-    /// A list of any values, and what is known of its elements.
+    /// A list of any values, and the known facts about its elements.
     List(Option<Box<Type>>),
     Strings,
     Environment,
@@ -41,11 +41,11 @@ pub(crate) enum Type {
 pub(crate) struct Method {
     pub(crate) name: &'static str,
     pub(crate) parameters: &'static [Type],
-    /// `None` if it gives nothing, or more than an expression can take.
+    /// `None` if it has no result, or more results than an expression can use.
     pub(crate) result: Option<Type>,
 }
 
-/// The coarse kind of a type.
+/// The general kind of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Invalid,

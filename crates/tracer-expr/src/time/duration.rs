@@ -69,7 +69,7 @@ fn digits(text: &str) -> &str {
     &text[..count]
 }
 
-/// As many digits of a fraction as fit, and what to divide them by.
+/// As many digits of a fraction as fit, and their divisor.
 fn leading_fraction(digits: &str) -> (u64, f64) {
     let (mut numerator, mut scale) = (0_u64, 1.0);
     for digit in digits.bytes() {

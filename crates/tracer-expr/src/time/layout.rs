@@ -2,7 +2,7 @@
 
 use super::{MONTHS, Time, WEEKDAYS, month_name, weekday_name};
 
-/// How a layout writes an offset from UTC.
+/// The form of an offset from UTC in a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Offset {
     /// `Z` means UTC.
@@ -36,9 +36,9 @@ pub(crate) enum Field {
     Half(bool),
     Offset(Offset),
     ZoneName,
-    /// The number of digits, all of which are written, and the separator.
+    /// The number of digits and the separator. All digits are written.
     Fraction(usize, char),
-    /// The number of digits, without zeros at the end, and the separator.
+    /// The number of digits and the separator. Zeros at the end are left out.
     ShortFraction(usize, char),
 }
 
@@ -194,7 +194,7 @@ fn write_offset(out: &mut String, offset: i64, style: Offset) {
 
 fn fraction(out: &mut String, nanoseconds: u32, digits: usize, separator: char, short: bool) {
     let all = format!("{nanoseconds:09}");
-    // There are no more than nine.
+    // There are at most nine digits.
     let mut shown = all[..digits.min(9)].to_owned();
     if short {
         shown.truncate(shown.trim_end_matches('0').len());
@@ -211,7 +211,7 @@ pub(crate) fn text(time: &Time) -> String {
     format(time, "2006-01-02 15:04:05.999999999 -0700 MST")
 }
 
-/// A time as JSON has it. `None` if its year has more than four digits.
+/// A time in the form of JSON. `None` if its year has more than four digits.
 pub(crate) fn json(time: &Time) -> Option<String> {
     let (_, offset, _) = time.zone.lookup(time.seconds);
     ((0..=9999).contains(&time.civil().year) && offset.abs() < 24 * 3600)

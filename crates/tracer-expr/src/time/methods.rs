@@ -253,7 +253,7 @@ fn go_text(time: &Time) -> String {
     format!("time.Date({year}, time.{month}, {day}, {hour}, {minute}, {second}, {nanosecond}, {zone})")
 }
 
-/// To a multiple of a duration since the year 1.
+/// Rounds to a multiple of a duration since the year 1.
 fn round(time: &Time, multiple: i64, up: bool) -> Time {
     if multiple <= 0 {
         return time.clone();
@@ -279,7 +279,7 @@ fn of_duration(value: i64, name: &str, arguments: &[Value]) -> Option<Value> {
         Some(Value::Duration(multiple)) => Some(*multiple),
         _ => None,
     };
-    // Whole units and the rest apart, as the reference divides.
+    // Divides whole units and the rest separately, as the reference does.
     let float = |unit: i64| Value::Float((value / unit) as f64 + (value % unit) as f64 / unit as f64);
     Some(match name {
         "Abs" => Value::Duration(value.checked_abs().unwrap_or(i64::MAX)),

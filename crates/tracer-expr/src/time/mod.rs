@@ -1,4 +1,4 @@
-//! Instants, durations and time zones. Nothing here reads a clock.
+//! Instants, durations and time zones. This module reads no clock.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -41,11 +41,12 @@ impl Zone {
             return Ok(Self::local());
         }
         let is_no_name = |part: &str| matches!(part, "" | ".");
-        // For the reference a name is the path of a file below the database. It cannot be an absolute path or a folder.
+        // For the reference, a name is the path of a file below the database. It cannot be an absolute path or a
+        // folder.
         let is_file = !name.starts_with('/') && !name.rsplit('/').next().is_some_and(is_no_name);
         let parts: Vec<_> = name.split('/').filter(|part| is_file && !is_no_name(part)).collect();
         let path = parts.join("/");
-        // The database of jiff ignores the case of a name, the reference does not.
+        // The database of jiff ignores the case of a name, but the reference does not.
         match jiff::tz::db().get(&path) {
             Ok(zone) if zone.iana_name() == Some(path.as_str()) => Ok(Self::Named(name.into(), zone)),
             _ => Err(Fault::evaluation("the time zone is unknown")),
@@ -75,7 +76,7 @@ impl Zone {
         }
     }
 
-    /// The last transition at or before a Unix time. `None`: there is none.
+    /// The last transition at or before a Unix time. `None`: there is no transition.
     pub(crate) fn period_start(&self, seconds: i64) -> Option<i64> {
         let Self::Named(_, zone) = self else { return None };
         let after = Timestamp::from_second(seconds.checked_add(1)?).ok()?;
@@ -205,10 +206,10 @@ impl Time {
         }
     }
 
-    /// The instant at which clocks of a zone show this.
+    /// The instant at which clocks of a zone show this date and time.
     pub(crate) fn from_civil(civil: Civil, nanoseconds: u32, zone: Zone) -> Self {
         let local = civil.seconds();
-        // The offset at the local time taken as UTC is right, except near a transition.
+        // First take the local time as UTC. The offset at that time is right, except near a transition.
         let (_, first, _) = zone.lookup(local);
         let offset = if first == 0 { 0 } else { zone.lookup(local.saturating_sub(first)).1 };
         Self { seconds: local.saturating_sub(offset), nanoseconds, zone }

@@ -1,11 +1,11 @@
-//! Text to time, by a layout.
+//! Parses a text to a time, by a layout.
 
 use super::{
     Civil, Time, Zone, days_in_month,
     layout::{Field, Offset, names, next_field},
 };
 
-/// What the fields of a text gave.
+/// The values of the fields of a text.
 #[derive(Default)]
 struct Parts {
     civil: Civil,
@@ -19,7 +19,7 @@ struct Parts {
     zone_name: Option<String>,
 }
 
-/// Parses a text. A text without a zone is in the given one, or in UTC.
+/// Parses a text. A text without a zone is in the given zone, or in UTC.
 pub(crate) fn parse(layout: &str, text: &str, zone: Option<&Zone>) -> Option<Time> {
     let mut parts = Parts::default();
     let (mut layout, mut text) = (layout, text);
@@ -178,7 +178,7 @@ impl Parts {
                 let half = text.get(..2)?;
                 self.afternoon = match half {
                     _ if half == afternoon => Some(true),
-                    // The reference forgets nothing: an afternoon once seen stays.
+                    // The reference keeps each field: if it has read "PM" once, the time stays in the afternoon.
                     _ if half == morning => self.afternoon.or(Some(false)),
                     _ => return None,
                 };
@@ -195,7 +195,7 @@ impl Parts {
         Some(rest)
     }
 
-    /// A fraction after the seconds, though the layout has none.
+    /// A fraction after the seconds, although the layout has no fraction.
     fn implied_fraction<'a>(&mut self, layout: &str, text: &'a str) -> Option<&'a str> {
         match next_field(layout).1 {
             Some((Field::Fraction(..) | Field::ShortFraction(..), _)) => Some(text),
@@ -292,7 +292,8 @@ impl Parts {
     }
 }
 
-/// A time whose zone is an abbreviation. It means something only if the given zone uses it, or with `GMT+3`.
+/// A time whose zone is an abbreviation. The abbreviation has a meaning only if the given zone uses it, or in the form
+/// `GMT+3`.
 fn in_named_zone(civil: Civil, nanoseconds: u32, name: String, zone: &Zone) -> Time {
     let local = civil.seconds();
     // Summer and winter are half a year apart at most.
@@ -305,7 +306,7 @@ fn in_named_zone(civil: Civil, nanoseconds: u32, name: String, zone: &Zone) -> T
         return Time { seconds: local - offset, nanoseconds, zone: zone.clone() };
     }
     let hours: i64 = name.strip_prefix("GMT").and_then(|hours| hours.parse().ok()).unwrap_or(0);
-    // The reference takes the clock time as UTC and only shows the offset.
+    // The reference takes the clock time as UTC, and uses the offset only for the text.
     Time { seconds: local, nanoseconds, zone: Zone::Fixed(name.into(), hours * 3600) }
 }
 

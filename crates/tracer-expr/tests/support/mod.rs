@@ -49,7 +49,7 @@ pub(crate) fn encode(value: &Value) -> String {
     let quote = |text: &str| format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""));
     match value {
         Value::Nil => "nil".to_owned(),
-        // A deliberate difference, with tests of its own.
+        // A deliberate difference with its own tests.
         Value::Absent => "\"\"".to_owned(),
         Value::Bool(value) => value.to_string(),
         Value::Int(value) => value.to_string(),

@@ -1,8 +1,8 @@
-//! System calls that are spans of their own. Each one is a moment. It becomes a span at once.
+//! System calls that have their own spans. A call has no duration. It becomes a span at once.
 //!
-//! This is the only list of their kinds. A kind is a row of the table and a file beside this one. Its event, its count on the
-//! root span and its name among the kinds that a source does not observe follow from the row. The rest of the model, the
-//! sources and the sinks do not name single kinds.
+//! This is the only list of their kinds. A kind is a row of the table and a file beside this one. Three things follow
+//! from the row: its event, its count on the root span, and its name in lists of unobserved kinds. The rest of the
+//! model, the sources and the sinks do not name single kinds.
 
 mod unix_connects;
 
@@ -49,7 +49,7 @@ pub struct CallCount {
 
 macro_rules! calls {
     ($($(#[doc = $doc:literal])* $kind:ident($span:ty), $counts:ident, $noun:literal;)*) => {
-        /// A call that is a span of its own.
+        /// A call that has its own span.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Call {
             $($(#[doc = $doc])* $kind(Box<$span>),)*

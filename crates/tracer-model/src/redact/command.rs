@@ -11,13 +11,13 @@ use super::{
 };
 use crate::event::base_name;
 
-/// Depth of scripts within scripts. Deeper ones are searched as text.
+/// Depth of scripts within scripts. Deeper scripts are searched as text.
 const DEPTH: u32 = 8;
 
 /// Number of programs in one command whose operands are searched. Each search reads all following words.
 const PROGRAMS: u32 = 64;
 
-/// Options whose value is a name, which may be that of a program: `docker run --name mysql`.
+/// Options whose value is a name. The name can be that of a program: `docker run --name mysql`.
 const NAMING: [&str; 8] =
     ["--name", "--hostname", "--network", "--network-alias", "--service", "--package", "--image", "--container-name"];
 
@@ -95,7 +95,7 @@ struct Walk<'a> {
     names: &'a Names,
     depth: u32,
     found: Found,
-    /// Words that the command was searched for, and whether it has them.
+    /// Words that were searched for in the command, and whether the command has them.
     asked: Vec<(&'static str, bool)>,
 }
 
@@ -111,7 +111,7 @@ impl Walk<'_> {
                     self.script(index, 0);
                     continue;
                 }
-                // An option follows instead of the value: there is no value.
+                // An option follows instead of the value. So there is no value.
                 Some(Expected::ByName(_)) if is_option(word) => {}
                 Some(Expected::ByName(kind)) if kind.hides(word) => {
                     self.found.push((index, Cut::new(0..word.len())));

@@ -9,7 +9,7 @@ pub const REDACTED: &str = "***";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
     pub(super) range: Range<usize>,
-    /// Another cut has the beginning of the same secret. Nothing replaces this one.
+    /// Another cut has the beginning of the same secret. This cut is removed without a replacement.
     pub(super) is_rest: bool,
 }
 
@@ -41,7 +41,7 @@ pub(super) fn apply(text: &str, mut cuts: Vec<Cut>) -> Option<String> {
     }
     let (mut changed, mut from) = (String::with_capacity(text.len()), 0);
     for cut in merged {
-        // Ranges lie between characters. If one did not, no part of the text would be safe to show.
+        // Ranges begin and end between characters. If a range does not, no part of the text is safe to show.
         let Some(before) = text.get(from..cut.range.start) else { return Some(REDACTED.to_owned()) };
         changed.push_str(before);
         changed.push_str(if cut.is_rest { "" } else { REDACTED });

@@ -35,7 +35,7 @@ impl Kind {
     }
 }
 
-/// Values that name a way to authenticate, or mean yes or no.
+/// Values that name a way to authenticate, or that mean yes or no.
 const METHODS: [&str; 16] = [
     "none",
     "basic",
@@ -157,7 +157,7 @@ pub(super) const PAIRS: [(&str, &str); 19] = [
     ("sonar", "login"),
 ];
 
-/// Words before `key` that make it another key than that of a lock.
+/// Words before `key` that give it another meaning than the key of a lock.
 const OTHER_KEYS: [&str; 45] = [
     "public",
     "pub",
@@ -301,7 +301,7 @@ fn kind(words: &[String]) -> Kind {
         return Kind::Secret;
     }
     let kind = match (last, before) {
-        // `key` alone may be anything, and so may the key of a map.
+        // `key` alone can mean anything. The same is true for the key of a map.
         ("key", None) => Kind::Harmless,
         ("key", Some(before)) if OTHER_KEYS.contains(&before) => Kind::Harmless,
         ("keys", before) if before.is_none_or(|before| !SECRET_KEYS.contains(&before)) => Kind::Harmless,

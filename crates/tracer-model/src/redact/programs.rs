@@ -7,7 +7,7 @@ use std::ops::Range;
 pub(super) enum Value {
     /// All of it, in the same argument or the next.
     All,
-    /// All of it, only in the same argument. Alone, the option asks for the secret.
+    /// All of it, only in the same argument. Without a value, the option asks for the secret.
     Attached,
     /// All of it, if the command has that word too, such as `login`.
     AllWith(&'static str),
@@ -19,11 +19,12 @@ pub(super) enum Value {
     Header,
     /// `pass:PASSWORD`: openssl(1), "Pass Phrase Options".
     Source,
-    /// Nothing, whatever the name of the option is.
+    /// Nothing, even if the name of the option looks like a secret's.
     Nothing,
 }
 
-/// The secrets in the operands of a command. It gets the words from the program on, and returns words and their secret parts.
+/// Finds the secrets in the operands of a command. It gets the words from the program on. It returns words and their
+/// secret parts.
 type Operands = fn(&[&str]) -> Vec<(usize, Range<usize>)>;
 
 /// A program, or several similar ones.
@@ -215,7 +216,7 @@ const PROGRAMS: &[Program] = &[
     Program { operands: Some(vault), ..program(&["vault", "bao"], &[]) },
     Program { operands: Some(minio), ..program(&["mc"], &[]) },
     Program { operands: Some(wifi), ..program(&["wpa_passphrase"], &[]) },
-    // `--pass 1` is a pass over the video, and a token is a piece of text.
+    // `--pass 1` is a pass over the video. A token is a piece of text.
     Program {
         is_apart: true,
         ..program(&["ffmpeg", "x264", "x265", "vpxenc", "aomenc"], &[("-pass", Nothing), ("--pass", Nothing)])

@@ -58,7 +58,7 @@ impl Redactor {
         may_have_secrets.then(|| self.redact_without_first_look(arguments))?
     }
 
-    /// The same with the rules only, for tests. The first look must only save time.
+    /// The same with the rules only, for tests. The first look may only save time. It must not change the result.
     #[doc(hidden)]
     #[must_use]
     pub fn redact_without_first_look(&self, arguments: &Strings) -> Option<Strings> {

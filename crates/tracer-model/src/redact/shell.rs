@@ -1,7 +1,8 @@
 //! A script, split as a shell splits it: commands, their words without quotes, and the place of each byte of a word.
 //!
-//! Crates that split command lines return words without their places. A secret can only be replaced within the script if its
-//! place is known. Nothing is expanded. No script is refused: an open quote ends with the script.
+//! Crates that split command lines return words without their places. A secret can only be replaced within the script
+//! if its place is known. Variables and patterns are not expanded. No script is refused: an open quote ends with the
+//! script.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -37,7 +38,7 @@ struct Origin {
 }
 
 impl Word {
-    /// The cuts in the script that make a cut in this word. They keep the quotes, so that the result is still a script.
+    /// The cuts in the script for a cut in this word. They keep the quotes, so that the result is still a script.
     pub(super) fn in_script(&self, cut: &Cut) -> Vec<Cut> {
         let origins = self.origins.get(cut.range.clone()).unwrap_or_default();
         if origins.iter().all(|origin| origin.is_expansion) {
@@ -152,7 +153,7 @@ impl Parser<'_> {
         word.origins.extend(range.map(|start| Origin { start, end: start + 1, is_expansion }));
     }
 
-    /// The next character is literal. A newline is removed.
+    /// The next character is literal. If it is a newline, it is removed.
     fn escaped(&mut self) {
         let start = self.at - 1;
         let Some(c) = self.rest().chars().next() else { return self.push(start..self.at, false) };

@@ -280,7 +280,7 @@ fn begins_entry(before: &str) -> bool {
     before.is_empty() || before.ends_with(|c: char| "\n\r\\{[(,='\"".contains(c))
 }
 
-/// Whether an entry of YAML ends before this text. A sentence goes on.
+/// Whether an entry of YAML ends before this text. A sentence does not end there.
 fn ends_entry(after: &str) -> bool {
     let after = after.trim_start_matches([' ', '\t']);
     after.is_empty() || after.starts_with(|c: char| "\n\r\\}]),'\"#".contains(c))

@@ -1,8 +1,8 @@
-//! Secrets that look like one by themselves: the tokens of well-known issuers, and private keys.
+//! Secrets that can be recognised without a name: the tokens of well-known issuers, and private keys.
 
 use super::cut::Cut;
 
-/// Finds them, whatever is around them.
+/// Finds them in any text.
 pub(super) fn search(text: &str, cuts: &mut Vec<Cut>) {
     tokens(text, cuts);
     private_key(text, cuts);

@@ -18,7 +18,7 @@ pub fn user_info(rest: &str, is_http: bool) -> Option<&str> {
     let rest = &rest[..rest.find(|c: char| c.is_whitespace() || "'\"<>`".contains(c)).unwrap_or(rest.len())];
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     if let Some(at) = rest[..end].rfind('@') {
-        // `p@s/s@host.org`: the password continues if no host follows the first `@`, and a host follows a later one.
+        // `p@s/s@host.org`: the password continues if no host follows the first `@`, and a host follows a later `@`.
         let mut later = rest.match_indices('@').map(|(later, _)| later).filter(|later| *later > end);
         let later = if is_host(&rest[at + 1..]) { None } else { later.rfind(|later| is_host(&rest[later + 1..])) };
         return Some(&rest[..later.unwrap_or(at)]);
@@ -57,12 +57,13 @@ pub(super) fn search(text: &str, cuts: &mut Vec<Cut>) {
     }
 }
 
-/// Services with a secret in the path of their URLs: the beginning of the URL, and the secret comes after that many of these
-/// characters.
+/// Services with a secret in the path of their URLs. Each row has the beginning of the URL, a number, and a character.
+/// The secret comes after this number of these characters.
 const PATHS: [(&str, usize, char); 3] =
     [("hooks.slack.com/services/", 2, '/'), ("discord.com/api/webhooks/", 1, '/'), ("api.telegram.org/bot", 1, ':')];
 
-/// Their hosts, for the first look at all arguments. Only the host is used, since a script may have quotes after a slash.
+/// Their hosts, for the first look at all arguments. Only the host is used, because a script can have quotes after a
+/// slash.
 pub(super) fn hosts_with_secrets() -> impl Iterator<Item = &'static str> {
     PATHS.iter().filter_map(|(start, ..)| start.split('/').next())
 }

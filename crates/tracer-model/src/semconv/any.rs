@@ -1,4 +1,4 @@
-//! The attributes that any span may have, and those of events only.
+//! The attributes that any span can have, and the attributes that only events have.
 
 use super::{
     event::{failed_exec, gap},

@@ -55,7 +55,7 @@ const fn of_loss(loss: &Loss) -> Attribute {
 /// The attributes of a span. The user's own attributes come last. They replace ours that describe the process and have the
 /// same key. On other spans, they do not replace the keys that say what kind of span it is.
 ///
-/// Each attribute borrows from the span, so that an encoder can write it where it belongs in one pass.
+/// Each attribute borrows from the span, so that an encoder can write it to its place in one pass.
 ///
 /// ```
 /// use std::time::SystemTime;

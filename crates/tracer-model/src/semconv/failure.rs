@@ -72,7 +72,7 @@ fn failed_connection(errno: i32) -> Error<'static> {
 
 fn failed_lookup(reply: &Reply) -> Option<Error<'_>> {
     match reply {
-        // NXDOMAIN is an answer: programs that search several domains get it all the time.
+        // NXDOMAIN is an answer. Programs that search several domains often get it.
         Reply::Answer(answer) if !["NOERROR", "NXDOMAIN"].contains(&answer.code.as_str()) => Some(Error {
             kind: Cow::Borrowed(&answer.code),
             message: Cow::Owned(format!("the name server answers {}", answer.code)),

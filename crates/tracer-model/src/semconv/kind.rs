@@ -5,7 +5,7 @@ use crate::{
     span::{Span, Subject},
 };
 
-/// OpenTelemetry's span kinds, as far as they occur.
+/// The span kinds of OpenTelemetry that occur here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A process.

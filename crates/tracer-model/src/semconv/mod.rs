@@ -1,4 +1,4 @@
-//! How a span looks in OpenTelemetry: all attributes of a trace, one row each.
+//! The form of a span in OpenTelemetry: all attributes of a trace, one row each.
 //!
 //! A row has the documentation of an attribute and reads its value from the span. The names are those of the semantic
 //! conventions. Attributes that the conventions do not have begin with `process_tracer.`.

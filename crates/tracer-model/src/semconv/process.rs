@@ -235,7 +235,7 @@ fn cgroup(span: &Span) -> Option<&str> {
     cgroups(image).find(|line| *line != "0::/" || image.cgroup_v1.is_none())
 }
 
-/// The image, unless its exec was lost. Then its ids are not known.
+/// The image, unless its exec was lost. If it was lost, its ids are not known.
 fn reported(span: &Span) -> Option<&Image> {
     image(span).filter(|image| image.vpid > 0 || image.directory.is_some())
 }

@@ -121,14 +121,14 @@ fn tree(span: &Span) -> Option<&Usage> {
     certificate(span)?.tree.as_deref()
 }
 
-/// What is missing, by kind: of each kind that is not zero its row and number.
+/// The losses by kind: the row and the number of each kind that is not zero.
 pub(super) fn losses(span: &Span) -> impl Iterator<Item = (&'static Loss, u64)> {
     let losses = certificate(span).map(|certificate| &certificate.losses);
     let counts = losses.into_iter().flat_map(|losses| LOSSES.iter().map(|loss| (loss, (loss.count)(losses))));
     counts.filter(|(_, count)| *count > 0)
 }
 
-/// The numbers of calls: of each kind that has any, its row and number.
+/// The numbers of calls: the row and the number of each kind that has calls.
 pub(super) fn calls(span: &Span) -> impl Iterator<Item = (&'static CallCount, u64)> {
     let calls = certificate(span).map(|certificate| &certificate.calls);
     let counts = calls.into_iter().flat_map(|calls| CALL_COUNTS.iter().map(|row| (row, (row.count)(calls))));

@@ -1,4 +1,4 @@
-//! What a row of an attribute consists of.
+//! The parts of an attribute's row.
 
 use super::{event::EventRef, value::ValueRef};
 use crate::span::Span;

@@ -53,7 +53,7 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
 /// A list of strings, in the form in which the span has it.
 #[derive(Clone, Copy, Debug)]
 pub enum Texts<'a> {
-    /// Strings that end with NUL, as argv lies in memory.
+    /// Strings that end with NUL, as argv is in memory.
     Captured(&'a Strings),
     /// Strings.
     List(&'a [String]),

@@ -139,7 +139,7 @@ impl Story {
         self
     }
 
-    /// From now on, `pid` has another parent, as after the death of its own.
+    /// From now on, `pid` has another parent, as after the death of its parent.
     pub fn reparented(mut self, pid: u32, parent: u32) -> Self {
         let parent = self.identity(parent);
         self.parents.insert(pid, parent);

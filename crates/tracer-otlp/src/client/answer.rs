@@ -1,7 +1,7 @@
 //! The meaning of a collector's answer.
 //!
-//! The status decides. Accepted spans are never sent again, even if the rest of the answer cannot be read. No answer takes
-//! more memory than [`LIMIT`] allows.
+//! The status decides the result. Accepted spans are never sent again, even if the rest of the answer cannot be read.
+//! No answer takes more memory than [`LIMIT`] allows.
 
 use std::{
     error::Error,
@@ -39,7 +39,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// The collector accepted requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
-    /// The number of their items that it rejected all the same.
+    /// The number of their items that it rejected nevertheless.
     pub rejected: u64,
     /// Why it rejected the first of them.
     pub reason: String,
@@ -62,15 +62,15 @@ impl Add for Accepted {
 /// Why the collector did not accept a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The request got no status: there is no collector, or no way to it.
+    /// The request got no status. There is no collector, or it cannot be reached.
     #[error("{0}")]
     Unreachable(String),
     /// The collector asks to try again.
     #[error("{reason}")]
     Busy {
-        /// Its words.
+        /// The text of the collector.
         reason: String,
-        /// Not before this time is over.
+        /// The time to wait before the next request.
         after: Option<Duration>,
     },
     /// The request is too large.
@@ -143,7 +143,7 @@ pub(super) struct Time<'a> {
 impl Time<'_> {
     /// The result of the work; `None` if the time is over first.
     pub(super) async fn bound<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        // The time is first, so that work that is always ready cannot outlive it.
+        // The time is checked first, so that work that is always ready cannot exceed it.
         match select(pin!(self.is_over()), pin!(work)).await {
             Either::Left(_) => None,
             Either::Right((done, _)) => Some(done),
@@ -193,7 +193,7 @@ impl Content {
         }
     }
 
-    /// Undoes its encoding. Some servers use an encoding that the request does not accept.
+    /// Decodes it. Some servers use an encoding that the request does not accept.
     fn unpacked(mut self, headers: &HeaderMap) -> Self {
         let encoding = text_of(headers, header::CONTENT_ENCODING);
         if !["gzip", "x-gzip"].contains(&encoding.as_str()) {
@@ -264,12 +264,12 @@ fn message_in_json(bytes: &[u8]) -> Option<String> {
     Some(status.get("message")?.as_str()?.to_owned())
 }
 
-/// By the OTLP specification, "OTLP/HTTP Response".
+/// See the OTLP specification, "OTLP/HTTP Response".
 fn failure_of_http(status: StatusCode, message: &str, after: Option<Duration>) -> Failure {
     let reason = refusal(&status, message);
     match status {
         StatusCode::PAYLOAD_TOO_LARGE => Failure::TooLarge(reason),
-        // The OpenTelemetry Collector passes on the words of Go's http.MaxBytesReader.
+        // The OpenTelemetry Collector passes on the text of Go's http.MaxBytesReader.
         StatusCode::BAD_REQUEST if message.contains("request body too large") => Failure::TooLarge(reason),
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
@@ -295,7 +295,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(after.min(LONGEST_PAUSE))
 }
 
-/// By the OTLP specification, "OTLP/gRPC Response".
+/// See the OTLP specification, "OTLP/gRPC Response".
 pub(super) fn failure_of_grpc(status: &Status) -> Failure {
     let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
     let message = status.message();
@@ -327,7 +327,7 @@ fn text_of(headers: &HeaderMap, name: header::HeaderName) -> String {
 
 /// The beginning of a text, in one line.
 fn brief(text: &str) -> String {
-    // The rest of a long text must not cost time.
+    // The rest of a long text must not take time.
     let start: String = text.chars().take(4 * SHOWN).collect();
     let words = start.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut shown: String = words.chars().take(SHOWN).collect();
@@ -337,7 +337,7 @@ fn brief(text: &str) -> String {
     shown
 }
 
-/// The innermost cause of an error. The outer errors say where it happened, and that is known.
+/// The innermost cause of an error. The outer errors only say where it happened. This is known.
 pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
@@ -351,7 +351,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_classified_by_what_can_be_done() {
+    fn failures_are_classified_by_their_remedies() {
         let http = |status, message| {
             failure_of_http(StatusCode::from_u16(status).unwrap(), message, Some(Duration::from_secs(3)))
         };
@@ -403,7 +403,7 @@ mod tests {
             let partial_success = Some(PartialSuccess { rejected: i64::MAX, error_message: "why".to_owned() });
             Accepted::new(ExportResponse { partial_success })
         };
-        // A sum that wraps around would be no rejected span at all.
+        // If the sum wrapped around, the number of rejected spans would be zero.
         let sum = (0..2).fold(Accepted { rejected: 2, ..answer() }, |sum, _| sum + answer());
         assert_eq!(sum, Accepted { rejected: u64::MAX, reason: "why".to_owned(), warning: None });
         assert_eq!(answer().of(3).rejected, 3);

@@ -1,7 +1,8 @@
 //! A client for a collector, over OTLP/HTTP or OTLP/gRPC. One client serves all signals.
 //!
-//! The exporter of `opentelemetry-otlp` does not fit. It accepts only spans of the SDK, so a file could not be sent. It does
-//! not report the facts that delivery needs: rejected spans over gRPC, status codes, and when to try again.
+//! The exporter of `opentelemetry-otlp` cannot be used here. It accepts only spans of the SDK, so it could not send a
+//! file. It does not report the facts that delivery needs: rejected spans over gRPC, status codes, and the time to try
+//! again.
 
 pub(crate) mod answer;
 mod proxy;
@@ -66,7 +67,7 @@ enum SetupError {
     Grpc(#[from] tonic::transport::Error),
 }
 
-/// A way to a collector.
+/// A client for one collector.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -182,7 +183,7 @@ impl Client {
         })
     }
 
-    /// Closes the connections, and does not wait. A resolver that hangs would hold up the exit.
+    /// Closes the connections, and does not wait. Otherwise a resolver that hangs would delay the exit.
     pub fn close(self) {
         drop(self.transport);
         self.runtime.shutdown_background();
@@ -201,7 +202,7 @@ fn http(collector: &Collector, format: Format, warn: &mut dyn FnMut(String)) -> 
         read.inspect_err(|error| warn(format!("the client certificate is ignored: {error}"))).ok()
     });
     let client = http_client(identity.clone(), |client| match &trusted {
-        // Plain HTTP needs no authorities, and a slim container has none.
+        // Plain HTTP needs no authorities. A small container can have none.
         _ if !collector.endpoint.is_secure() => client.tls_certs_only([]),
         Some(trusted) => client.tls_certs_merge(trusted.iter().cloned()),
         None => client,
@@ -295,7 +296,8 @@ async fn call(
     request: Bytes,
     time: &Time<'_>,
 ) -> Result<Accepted, Failure> {
-    // tonic stops at a message that it cannot read. It does not look at the status behind it. So the answer is read first.
+    // tonic stops at a message that it cannot read. It does not read the status behind the message. So the answer is
+    // read first.
     let is_accepted = Cell::new(false);
     let over_http = Cell::new(None);
     let exchange = service_fn(|request| async {
@@ -393,7 +395,7 @@ fn is_media_grpc(head: &http::response::Parts) -> bool {
 /// Removes details of a status that are not base64: tonic panics at them.
 fn drop_broken_details(headers: &mut HeaderMap) {
     const DETAILS: &str = "grpc-status-details-bin";
-    // As tonic decodes them.
+    // Decodes them as tonic does.
     let padding = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let base64 = GeneralPurpose::new(&alphabet::STANDARD, padding);
     let is_broken = |value: &HeaderValue| base64.decode(value.as_bytes()).is_err();

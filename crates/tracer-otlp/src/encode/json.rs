@@ -7,7 +7,7 @@ use super::writer::{Field, Writer};
 pub(super) struct Json(Vec<u8>);
 
 impl Json {
-    /// Begins a line after those.
+    /// Begins a line after the given lines.
     pub(super) fn begin(mut lines: Vec<u8>) -> Self {
         lines.push(b'{');
         Self(lines)

@@ -1,7 +1,7 @@
 //! The wire format of protobuf.
 //!
 //! The length of a message comes before the message. The writer reserves one byte for it. A longer length moves the message.
-//! Almost all messages of a span are shorter than 128 bytes, so that this is rare.
+//! Almost all messages of a span are shorter than 128 bytes, so this is rare.
 
 use super::writer::{Field, Writer};
 
@@ -50,7 +50,7 @@ impl Writer for Protobuf {
         if length < 0x80 {
             self.0[start] = length as u8;
         } else {
-            // The length goes behind the message, and then before it.
+            // The length is first written behind the message, and then moved before it.
             self.varint(length as u64);
             let size = self.0.len() - end;
             let mut varint = [0; 10];

@@ -109,7 +109,7 @@ fn write_span<W: Writer>(writer: &mut W, span: &Span, encoder: &Encoder) {
     });
 }
 
-/// Only the root has a parent that is not in this trace's own part.
+/// Only the root can have a parent outside of this run.
 fn has_remote_parent(span: &Span) -> bool {
     let is_root = matches!(&span.subject, Subject::Process(process) if process.certificate.is_some());
     is_root && span.parent_id.is_some()

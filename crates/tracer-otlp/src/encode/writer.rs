@@ -1,4 +1,4 @@
-//! What a format must be able to write.
+//! The fields that a format must be able to write.
 
 /// A field of a message. [`field!`] makes one.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! 64-bit ARM. These lines compile, but nobody has run them.
+//! 64-bit ARM. These lines compile, but they were never run.
 
 use libc::user_regs_struct;
 use nix::{
@@ -29,7 +29,7 @@ impl Registers {
         ptrace::setregset::<NT_PRSTATUS>(pid, self.0)
     }
 
-    /// 32-bit programs are refused: the kernel gives their registers in another form.
+    /// 32-bit programs are refused, because the kernel gives their registers in another form.
     pub(crate) fn abi(&self) -> Option<&'static Abi> {
         (self.0.pstate & MODE32 == 0).then_some(&AARCH64)
     }
@@ -56,7 +56,8 @@ impl Registers {
     pub(crate) fn repeat_call(&mut self) {}
 }
 
-/// A call that is made again. There is none: the registers do not show the first argument of an interrupted call.
+/// A call that is made again. This never happens here, because the registers do not show the first argument of an
+/// interrupted call.
 #[derive(Debug)]
 pub(crate) enum Repeated {}
 

@@ -47,7 +47,7 @@ impl Registers {
     pub(crate) fn call(&mut self, address: u64, number: u64, arguments: [u64; 4]) {
         self.0.rip = address;
         self.0.rax = number;
-        // The kernel takes -1 for "not in a system call", so that it restarts nothing.
+        // For the kernel, -1 means "not in a system call". So it restarts no call.
         self.0.orig_rax = u64::MAX;
         let [first, second, third, fourth] = arguments;
         if self.0.cs == USER32_CS {
@@ -79,16 +79,16 @@ const INSTRUCTION: u64 = 2;
 pub(crate) struct Repeated {
     /// After the call that was interrupted.
     registers: user_regs_struct,
-    /// When the call has to end, on the boot clock, nanoseconds. `None`: never.
+    /// Time at which the call must end, on the boot clock, nanoseconds. `None`: never.
     deadline_ns: Option<u64>,
-    /// The time out that the program gave, if the call has a shorter one now.
+    /// The time limit that the program gave, if the call has a shorter one now.
     original: Option<u64>,
     /// The thread is in the call.
     has_entered: bool,
 }
 
 impl Repeated {
-    /// A call with a deadline stops at its exit: the next call of the same kind has a deadline of its own.
+    /// A call with a deadline stops at its exit, because the next call of the same kind has another deadline.
     fn how(&self) -> Continue {
         if self.deadline_ns.is_some() { Continue::ToSystemCall } else { Continue::Run }
     }
@@ -131,7 +131,7 @@ pub(crate) fn at_signal(tid: Tid, repeated: &mut Option<Box<Repeated>>, is_ignor
     if milliseconds >= 0 {
         let time_ns = milliseconds.unsigned_abs() * 1_000_000;
         match former.and_then(|former| former.deadline_ns) {
-            // The kernel does not say when the call began. So it ends too late rather than too early.
+            // The kernel does not report when the call began. So the call may end too late, but not too early.
             None => next.deadline_ns = Some(now.saturating_add(time_ns)),
             Some(deadline) => {
                 next.deadline_ns = Some(deadline);

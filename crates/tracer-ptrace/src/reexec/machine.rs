@@ -13,7 +13,7 @@ use nix::{
 use super::Refusal;
 use crate::arch::{Abi, Registers};
 
-/// How we read the memory of a process.
+/// The way to read the memory of a process.
 #[derive(Clone, Copy)]
 pub(super) enum Memory<'a> {
     /// With PTRACE_PEEKDATA.
@@ -68,11 +68,11 @@ pub(super) fn poke(pid: Pid, address: u64, bytes: &[u8]) -> Result<(), Errno> {
 /// The memory of a program whose file its user may not read.
 ///
 /// The kernel then refuses PTRACE_PEEKDATA (`ptrace_access_vm` in kernel/ptrace.c), but it lets us set registers and the
-/// signal mask. So the process itself reads for us: rt_sigprocmask(2) loads eight bytes of its memory into its signal
-/// mask, and PTRACE_GETSIGMASK shows them.
+/// signal mask. So the process itself reads for us. rt_sigprocmask(2) loads eight bytes of its memory into its signal
+/// mask. Then PTRACE_GETSIGMASK shows them.
 ///
-/// This starts at the program's first system call, because that shows the address of a system call instruction. Before
-/// that, a program cannot have had any effect.
+/// This starts at the program's first system call, because this call shows the address of a system call instruction.
+/// Before its first system call, a program has had no effect.
 pub(super) struct Borrowed {
     pid: Pid,
     abi: &'static Abi,
@@ -113,7 +113,7 @@ impl Borrowed {
         }
     }
 
-    /// Lets the process go on as if nothing had happened.
+    /// Lets the process continue in the state that it had before.
     pub(super) fn give_back(&self) -> Result<(), Refusal> {
         let mut registers = self.registers;
         registers.repeat_call();
@@ -121,14 +121,15 @@ impl Borrowed {
         Ok(set_signal_mask(self.pid, self.mask)?)
     }
 
-    /// The mask of before. Returns the address of an instruction that makes a system call.
+    /// The former mask. Returns the address of an instruction that makes a system call.
     pub(super) fn end(&self) -> Result<u64, Refusal> {
         set_signal_mask(self.pid, self.mask)?;
         Ok(self.instruction)
     }
 
     fn word(&self, address: u64) -> Result<u64, Refusal> {
-        // The kernel never blocks SIGKILL (9) and SIGSTOP (19). So the bits 8 and 18 come from a look one byte further.
+        // The kernel never blocks SIGKILL (9) and SIGSTOP (19). So the bits 8 and 18 come from a second read, one byte
+        // further.
         const NEVER: u64 = 1 << 8 | 1 << 18;
         Ok(self.look(address)? | self.look(address + 1)? << 8 & NEVER)
     }

@@ -1,7 +1,7 @@
 //! Decides whether an exec would give privileges that the kernel withholds because a tracer follows the program.
 //!
 //! The kernel's rules are in `bprm_fill_uid` (fs/exec.c) and `cap_bprm_creds_from_file` (security/commoncap.c).
-//! This file only compares: the file as it is, and the process as it is after the exec.
+//! This module only compares the file with the process after the exec.
 
 use std::{
     ffi::CStr,
@@ -50,9 +50,9 @@ pub struct ProgramFile {
 /// The sets of the extended attribute `security.capability`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileCapabilities {
-    /// These the process gets, within its bounding set.
+    /// The process gets these capabilities, within its bounding set.
     pub permitted: u64,
-    /// These the process gets if they are in its own inheritable set.
+    /// The process gets these capabilities if they are in its own inheritable set.
     pub inheritable: u64,
 }
 
@@ -103,18 +103,18 @@ impl ProgramFile {
         Self::with_metadata(path, &path.metadata()?)?.on_mount(path)
     }
 
-    /// As [`Self::read`], with the metadata that the caller already has, and without a look at the mount.
+    /// Does the same as [`Self::read`], with the metadata that the caller already has. It does not check the mount.
     pub(super) fn with_metadata(path: &Path, metadata: &Metadata) -> io::Result<Self> {
         let capabilities = FileCapabilities::read(path)?;
         Ok(Self { mode: metadata.mode(), uid: metadata.uid(), gid: metadata.gid(), capabilities, nosuid: false })
     }
 
-    /// Also looks at the mount of `path`. A file can be on several.
+    /// Also checks the mount of `path`. A file can be on several mounts.
     pub(super) fn on_mount(self, path: &Path) -> io::Result<Self> {
         Ok(Self { nosuid: statvfs(path)?.flags().contains(FsFlags::ST_NOSUID), ..self })
     }
 
-    /// The file gives nothing, in any process and on any mount.
+    /// The file gives no privilege, in any process and on any mount.
     pub(super) fn is_plain(&self) -> bool {
         !(self.is_setuid() || self.is_setgid() || self.capabilities.is_some())
     }
@@ -147,8 +147,8 @@ impl FileCapabilities {
 
     /// Reads `struct vfs_ns_cap_data` of linux/capability.h.
     ///
-    /// The kernel gives the capabilities of our own user namespace as version 2. Version 3 belongs to another namespace,
-    /// so these count as none.
+    /// The kernel gives the capabilities of our own user namespace as version 2. Version 3 belongs to another
+    /// namespace, so these capabilities do not count.
     fn parse(value: &[u8]) -> Option<Self> {
         let word = |index: usize| {
             let bytes = value.get(index * 4..index * 4 + 4)?;
@@ -181,8 +181,9 @@ impl Credentials {
         Self::from_status_file("/proc/thread-self/status")
     }
 
-    /// A tracer with these credentials changes no exec: the kernel asks it for CAP_SYS_PTRACE in the user namespace of
-    /// the process. That namespace is our own or one below it, and a capability counts in all namespaces below.
+    /// Whether a tracer with these credentials changes no exec. The kernel requires CAP_SYS_PTRACE in the user
+    /// namespace of the process. That namespace is our own or one below it. A capability also counts in all namespaces
+    /// below.
     #[must_use]
     pub fn may_trace_privileged(&self) -> bool {
         self.effective & 1 << CAP_SYS_PTRACE != 0
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exec_that_gives_something_is_known() {
+    fn an_exec_that_gives_a_privilege_is_recognised() {
         let setuid = ProgramFile { mode: 0o104755, ..PLAIN };
         let setgid = ProgramFile { mode: 0o102755, gid: 42, ..PLAIN };
         let inheritable =

@@ -1,4 +1,4 @@
-//! Finds the program file that an exec ends in, through the interpreters of scripts.
+//! Finds the program file that an exec finally runs, through the interpreters of scripts.
 
 use std::{
     ffi::OsStr,
@@ -15,7 +15,7 @@ pub(super) struct Program {
     /// The path under which this process finds the file.
     pub(super) path: PathBuf,
     pub(super) metadata: Metadata,
-    /// How many arguments the kernel put before the path of the script. 0: the path is the program itself.
+    /// The number of arguments that the kernel put before the path of the script. 0: the path is the program itself.
     pub(super) inserted: usize,
 }
 
@@ -28,7 +28,7 @@ impl Program {
     pub(super) fn find(pid: Pid, name: &[u8]) -> io::Result<Self> {
         // The kernel follows five interpreters (`exec_binprm` in fs/exec.c).
         const DEEPEST: usize = 5;
-        // Here this is a descriptor of the process, which an exec may have closed.
+        // Here, this is a descriptor of the process. An exec may have closed it.
         if name.starts_with(b"/dev/fd/") {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -53,7 +53,7 @@ fn look_up(pid: Pid, name: &[u8]) -> io::Result<(PathBuf, Metadata)> {
     let path = Path::new("/proc").join(pid.to_string()).join(base).join(name.strip_prefix("/").unwrap_or(name));
     match path.metadata() {
         Ok(metadata) => Ok((path, metadata)),
-        // Another user's process: its root is most probably ours.
+        // This is another user's process. Its root is probably ours.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && name.is_absolute() => {
             Ok((name.to_owned(), name.metadata()?))
         }
@@ -69,7 +69,8 @@ struct Interpreter {
 }
 
 impl Interpreter {
-    /// `None`: the file is not a script. So is a file that we may not read, because its interpreter could not read it.
+    /// `None`: the file is not a script. A file that we may not read is not a script, because its interpreter could not
+    /// read it.
     fn of(path: &Path) -> Option<Self> {
         // BINPRM_BUF_SIZE of linux/binfmts.h.
         let mut head = Vec::with_capacity(256);
@@ -77,7 +78,7 @@ impl Interpreter {
         Self::parse(&head)
     }
 
-    /// As `load_script` in the kernel's fs/binfmt_script.c.
+    /// Does the same as `load_script` in the kernel's fs/binfmt_script.c.
     fn parse(head: &[u8]) -> Option<Self> {
         let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
         let line = head.strip_prefix(b"#!")?.split(|byte| matches!(byte, b'\n' | 0)).next()?.trim_ascii();

@@ -22,7 +22,7 @@ use crate::{
 /// Decides which programs to leave.
 #[derive(Default)]
 pub(super) struct Departures {
-    /// `None`: `/proc` is not there.
+    /// `None`: `/proc` is not mounted.
     reexec: Option<Reexec>,
     aside: Aside,
 }
@@ -35,7 +35,7 @@ impl Departures {
 }
 
 impl Tracer {
-    /// Looks at a process at its exec stop. Returns whether it runs without the tracer now.
+    /// Checks a process at its exec stop. Returns whether it runs without the tracer now.
     pub(super) fn departs(&mut self, tgid: Tid, image: &RawImage, reader: &mut Reader) -> bool {
         let (pid, arguments) = (Pid::from_raw(tgid), image.arguments());
         let exe = Exe::of(pid);
@@ -59,7 +59,8 @@ impl Tracer {
         true
     }
 
-    /// Leaves a process, so that another can trace it. The other stands at its exec stop in the meantime.
+    /// Leaves a process, so that another process can trace it. This other process stays at its exec stop in the
+    /// meantime.
     fn release(&mut self, target: Tid, reader: &mut Reader) {
         if !self.tree.processes.contains_key(&target) {
             return;
@@ -81,7 +82,7 @@ impl Tracer {
             if !self.tree.threads.values().any(|thread| thread.tgid == target) {
                 break;
             }
-            // A thread in vfork(2) stops when its child executes, so all others go on.
+            // A thread in vfork(2) stops only when its child executes, so all other threads continue.
             match kernel::wait() {
                 Ok(change) => match leaving(&change).filter(|_| interrupted.contains(&change.tid)) {
                     Some(signal) => {
@@ -118,7 +119,7 @@ impl Tracer {
     }
 }
 
-/// The signal with which a thread goes on after its detachment. `None`: this is not the stop for it.
+/// The signal with which a thread continues after its detachment. `None`: this is not the stop for the detachment.
 fn leaving(change: &Change) -> Option<c_int> {
     if !libc::WIFSTOPPED(change.status) {
         return None;

@@ -27,7 +27,7 @@ fn in_directory(directory: &Path) -> Setting<'_> {
     Setting { directory, prepare: &|| (), become_user: &|| () }
 }
 
-/// A line of the output is `wanted`, with and without the tracer, and the status is the same.
+/// Checks that the output has the line `wanted`, with and without the tracer, and that the status is the same.
 #[track_caller]
 fn assert_same(directory: &Path, command: &[&str], wanted: &str, notes: &str) {
     let setting = in_directory(directory);
@@ -67,7 +67,7 @@ fn preloaded_leak_sanitizer_is_recognised() {
 }
 
 #[test]
-fn sanitizers_that_look_for_no_leaks_stay_traced() {
+fn sanitizers_that_do_not_search_leaks_stay_traced() {
     let programs = Programs::new();
     for name in ["thread", "undefined"] {
         programs.compile("leak.c", name, &[&format!("-fsanitize={name}")]);

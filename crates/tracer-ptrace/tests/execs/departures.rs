@@ -86,7 +86,7 @@ impl Child for Running {
     }
 }
 
-/// Runs the command under the source. Returns its output and status, and what the source says.
+/// Runs the command under the source. Returns its output and status, and the report of the source.
 fn run(directory: &Path, command: &[&str]) -> (String, i32, String) {
     let setting = Setting { directory, prepare: &|| (), become_user: &become_nobody };
     let (run, notes) = observed(&setting, &|output, notes| {
@@ -97,8 +97,8 @@ fn run(directory: &Path, command: &[&str]) -> (String, i32, String) {
     (run.output, run.status, notes)
 }
 
-/// Of a shell that runs 300 programs, while nobody reads the events: forks, execs and exits that were read at the end, those that
-/// were lost, and the status.
+/// Runs a shell that executes 300 programs. The events are not read in the meantime. Returns the forks, execs and exits
+/// that were read at the end, the lost ones, and the status.
 fn unread(output: OwnedFd) -> ([u64; 3], [u64; 3], i32) {
     let (source, mut stream) = tracer_ptrace::observe(false, 8 << 10).unwrap();
     let script = "i=0; while [ $i -lt 300 ]; do /bin/true || exit 9; i=$((i+1)); done; exit 3";
@@ -118,7 +118,7 @@ fn unread(output: OwnedFd) -> ([u64; 3], [u64; 3], i32) {
 }
 
 #[test]
-fn events_that_nobody_reads_are_counted_and_the_command_runs_on() {
+fn unread_events_are_counted_and_the_command_continues() {
     let programs = Programs::new();
     let setting = Setting { directory: programs.path(), prepare: &|| (), become_user: &become_nobody };
     let (run, notes) = observed(&setting, &|output, notes| {
@@ -140,7 +140,7 @@ fn setuid_program_is_left_and_counted_and_the_shell_is_followed() {
     give(&show, 0, 0, 0o4755);
     let (output, status, notes) = run(programs.path(), &["sh", "-c", "./show; /bin/true; exit 3"]);
     assert!(output.contains("uid 65534 0 0") && output.contains("TracerPid:\t0"), "{output}");
-    // The end is seen at a look, so it can be that of the next exec.
+    // The end is seen at the next check, so it can come after the next exec.
     let (ends, others): (Vec<_>, Vec<_>) = notes.lines().partition(|line| line.starts_with("end"));
     assert_eq!(ends.len(), 1, "{notes}");
     assert_eq!((status, &*others), (3, &["exec sh", "exec show", "exec true", "[1, 0, 0, 0]"][..]));
@@ -211,7 +211,7 @@ print('ready', flush=True); time.sleep(600)";
     let (output, status, notes) = run(programs.path(), &["sh", "-c", script]);
     let lines: Vec<_> = output.lines().collect();
     assert!(lines[0].parse::<u32>().is_ok_and(|threads| threads >= 21), "{output}");
-    // The shell may say "Killed" before the status.
+    // The shell can print "Killed" before the status.
     assert!(lines[1] == "1" && lines.last() == Some(&"137"), "{output}");
     assert_eq!(status, 6);
     assert!(notes.ends_with("[0, 2, 2, 0]\n"), "{notes}");

@@ -28,7 +28,8 @@ fn nobody_in(directory: &Path) -> Setting<'_> {
     Setting { directory, prepare: &|| (), become_user: &become_nobody }
 }
 
-/// The command prints and returns the same with and without the tracer, and the tracer notes `notes`.
+/// Checks that the command has the same output and status with and without the tracer, and that the tracer notes
+/// `notes`.
 #[track_caller]
 fn assert_same(setting: &Setting<'_>, command: &[&str], wanted: &str, notes: &str) {
     let expected = bare(setting, command);
@@ -132,7 +133,7 @@ fn script_that_changes_after_its_exec_still_has_its_interpreter() {
     let script = programs.script("script", &format!("#!{} -x\n", show.display()));
     let setting = nobody_in(programs.path());
     let expected = bare(&setting, &["./script", "one"]);
-    // The tracer finds another first line than the kernel did.
+    // The tracer finds another first line than the kernel found.
     let change = || -> Look {
         let look = look();
         let script = script.clone();
@@ -213,7 +214,7 @@ fn unreadable_static_setuid_program_keeps_its_privileges() {
 }
 
 #[test]
-fn unreadable_program_that_gains_nothing_stays_traced_and_unharmed() {
+fn unreadable_program_that_gains_no_privilege_stays_traced_and_unharmed() {
     let programs = Programs::new();
     let show = show(&programs, 0o111);
     let setting = nobody_in(programs.path());
@@ -261,7 +262,7 @@ fn setuid_program_of_32_bits_keeps_its_privileges() {
 }
 
 #[test]
-fn exec_that_gains_nothing_stays_traced() {
+fn exec_that_gains_no_privilege_stays_traced() {
     let programs = Programs::new();
     let show = show(&programs, 0o4755);
     let directory = programs.path();
@@ -326,7 +327,7 @@ fn program_of_another_user_keeps_its_privileges_under_root_without_cap_sys_ptrac
     let show = show(&programs, 0o4755);
     let setting = Setting { become_user: &become_container_root, ..nobody_in(programs.path()) };
     let show = show.to_str().unwrap();
-    // setpriv itself keeps its capabilities up to the next exec. With CAP_SETUID the kernel withholds nothing.
+    // setpriv itself keeps its capabilities up to the next exec. With CAP_SETUID, the kernel withholds no privilege.
     let script = format!("exec {show} one");
     let command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", &script];
     assert_same(&setting, &command, "uid 65534 0 0", "Setuid\n");

@@ -1,4 +1,4 @@
-//! A minimal tracer, and a command without a tracer beside it.
+//! Runs a command with a minimal tracer, and without a tracer.
 
 use std::{
     ffi::CString,
@@ -27,17 +27,17 @@ use nix::{
 /// The ordinary user of these tests.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// What a command printed, how it ended, and the notes of the tracer.
+/// The output and the end of a command, and the notes of the tracer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) output: String,
     pub(crate) status: i32,
 }
 
-/// How to run a command.
+/// The setting in which a command runs.
 pub(crate) struct Setting<'a> {
     pub(crate) directory: &'a Path,
-    /// Runs as root, in a mount namespace of its own, before the user changes.
+    /// Runs as root, in a separate mount namespace, before the user changes.
     pub(crate) prepare: &'a dyn Fn(),
     /// Becomes the user of tracer and command.
     pub(crate) become_user: &'a dyn Fn(),
@@ -64,15 +64,15 @@ pub(crate) fn traced(setting: &Setting<'_>, command: &[&str], make: Make<'_>) ->
     run(setting, command, Some(make))
 }
 
-/// Runs in the tracer, once it is the user that it stays.
+/// Runs in the tracer after it has its final user.
 type Make<'a> = &'a dyn Fn() -> AtExec;
 
 fn run(setting: &Setting<'_>, command: &[&str], make: Option<Make<'_>>) -> (Run, String) {
     observed(setting, &|output, notes| supervise(command, make, output, notes))
 }
 
-/// Runs `work` in a new process with the setting. It gets the ends of two pipes, for the output of a command and for notes, and
-/// returns the status of the command.
+/// Runs `work` in a new process with the setting. `work` gets the ends of two pipes, for the output of a command and
+/// for notes. It returns the status of the command.
 pub(crate) fn observed(setting: &Setting<'_>, work: &dyn Fn(OwnedFd, OwnedFd) -> i32) -> (Run, String) {
     let (output, output_end) = pipe().unwrap();
     let (notes, notes_end) = pipe().unwrap();
@@ -80,7 +80,7 @@ pub(crate) fn observed(setting: &Setting<'_>, work: &dyn Fn(OwnedFd, OwnedFd) ->
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             drop((output, notes));
-            // The test runner would keep the message in a memory that this process does not share.
+            // The test runner would keep the message in memory that this process does not share.
             std::panic::set_hook(Box::new(|panic| drop(std::io::stderr().write_all(format!("{panic}\n").as_bytes()))));
             let work = std::panic::AssertUnwindSafe(|| {
                 enter(setting);
@@ -114,7 +114,8 @@ fn enter(setting: &Setting<'_>) {
     .unwrap();
     (setting.prepare)();
     (setting.become_user)();
-    // As after an exec by that user. Otherwise the kernel protects this memory, and the command's before its exec.
+    // The process is then as after an exec by that user. Otherwise the kernel protects its memory, and the command's
+    // memory before the exec.
     nix::sys::prctl::set_dumpable(true).unwrap();
     chdir(setting.directory).unwrap();
 }
@@ -130,7 +131,7 @@ fn supervise(command: &[&str], make: Option<Make<'_>>, output: OwnedFd, mut note
             drop(start_end);
             File::from(start).read_exact(&mut [0]).unwrap();
             for descriptor in 3..100 {
-                // SAFETY: this process executes another program now, so it needs none of these.
+                // SAFETY: this process executes another program now, so it does not need these.
                 unsafe { libc::close(descriptor) };
             }
             let arguments: Vec<_> = command.iter().map(|text| CString::new(*text).unwrap()).collect();

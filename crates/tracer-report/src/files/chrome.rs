@@ -59,7 +59,8 @@ impl Events {
         time.saturating_sub(zero) as f64 / 1e3
     }
 
-    /// Connections of a process may overlap, and slices of a thread may not. So each connection and lookup has its own line.
+    /// Connections of a process can overlap, but slices of a thread must not overlap. So each connection and lookup has
+    /// its own line.
     fn add_line(&mut self, span: &Span<'_>) -> io::Result<()> {
         let id = span.id.to_string();
         let event = json!({"name": span.name, "cat": "connection", "id2": {"local": id}, "pid": PID, "tid": 0});
@@ -96,7 +97,8 @@ impl Events {
         self.write(&line.end)
     }
 
-    /// Draws an arrow from a fork to the new process. An arrow starts at the thread's latest slice, so a fork has its own.
+    /// Draws an arrow from a fork to the new process. An arrow starts at the thread's latest slice, so each fork has
+    /// its own slice.
     fn add_fork(&mut self, id: SpanId, parent: u32, child: u32, ts: f64) -> io::Result<()> {
         let fork = json!({"name": "fork", "cat": "event", "ph": "i", "s": "t", "pid": PID, "tid": parent, "ts": ts});
         self.write(&fork)?;

@@ -21,7 +21,7 @@ const DEPTH: u32 = 256;
 /// The weight of a stack, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weight {
-    /// The time in which none of the processes that it started was alive.
+    /// The time during which no process that it started was alive.
     Wall,
     /// Its own CPU time.
     Cpu,

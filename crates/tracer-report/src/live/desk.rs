@@ -25,7 +25,7 @@ const PULSE: Duration = Duration::from_secs(1);
 /// Messages about ended spans are kept up to this size, for a page that is opened later.
 const KEPT: usize = 256 << 20;
 
-/// Where spans come in and messages go out.
+/// The place where spans come in and messages go out.
 pub(super) struct Desk {
     state: Mutex<Messages>,
     /// Changes with each message. It is true after the last one.
@@ -69,7 +69,7 @@ pub(super) enum News {
     None,
 }
 
-/// The way in for running processes.
+/// Accepts reports of running processes.
 #[derive(Clone)]
 pub struct Watch(Arc<Desk>);
 
@@ -84,7 +84,7 @@ impl Watch {
         Self(Arc::clone(desk))
     }
 
-    /// Nobody has the page open, so there is nothing to do.
+    /// No page is open, so there is nothing to do.
     pub fn is_idle(&self) -> bool {
         self.0.is_idle()
     }

@@ -21,8 +21,8 @@ const STRANGERS: usize = 32;
 /// The most connections that have shown the token.
 const GUESTS: usize = 32;
 
-/// The open connections. If there are too many, the oldest is closed. So idle connections lock nobody out, and they cannot use
-/// up the file descriptors of process-tracer.
+/// The open connections. If there are too many, the oldest is closed. So idle connections do not block new ones, and
+/// they cannot use up the file descriptors of process-tracer.
 #[derive(Debug, Default)]
 struct Room {
     strangers: VecDeque<AbortHandle>,
@@ -34,7 +34,7 @@ impl Room {
         seat(&mut self.strangers, connection, STRANGERS);
     }
 
-    /// Moves a connection that has shown the token, so that strangers cannot displace it.
+    /// Moves a connection that has shown the token, so that connections without the token cannot displace it.
     fn welcome(&mut self, connection: task::Id) {
         if let Some(at) = self.strangers.iter().position(|stranger| stranger.id() == connection)
             && let Some(guest) = self.strangers.remove(at)

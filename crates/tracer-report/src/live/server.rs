@@ -52,8 +52,8 @@ pub struct Live {
 }
 
 impl Live {
-    /// Begins to listen. `token` is a secret that each request must show. String values longer than `value_limit` characters
-    /// are cut in what the page shows of attributes.
+    /// Begins to listen. `token` is a secret that each request must show. On the page, string values of attributes are
+    /// cut to `value_limit` characters.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl Live {
         Ok(())
     }
 
-    /// The way in for running processes.
+    /// Accepts reports of running processes.
     pub fn watch(&self) -> Watch {
         Watch::new(&self.desk)
     }

@@ -1,5 +1,5 @@
-// The whole trace at once: spans packed into few lanes, each below its parent's lane. Spans that are too narrow to tell apart
-// are drawn as one.
+// The whole trace at once: spans packed into few lanes, each below its parent's lane. Spans that are too narrow are
+// drawn as one.
 
 const LANE = { least: 3, most: 20, text: 12 }; // heights in pixels; lanes of at least `text` have names
 const CELL = 2.5; // pixels; narrower spans are drawn together with their neighbours

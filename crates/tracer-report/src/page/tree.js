@@ -275,7 +275,7 @@ class TreeView {
     }
   }
 
-  // In deep trees, the indent grows in smaller steps, so that names keep at least half of the width.
+  // In deep trees, the indent grows in smaller steps. So names keep at least half of the width.
   indent(depth) {
     const steps = 8;
     const wide = 14;

@@ -24,7 +24,7 @@ pub struct Side {
     by_place: HashMap<u64, Part>,
 }
 
-/// The processes of one name or at one place. Of a place, only the last names are kept.
+/// The processes of one name or at one place. Only the last names of a place are kept.
 #[derive(Clone, Debug, Default)]
 struct Part {
     names: Vec<Untrusted>,

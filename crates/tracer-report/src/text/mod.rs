@@ -30,7 +30,7 @@ impl TextReport {
         self.rows.add(span);
     }
 
-    /// The text, empty without any span. Markdown has a style of its own.
+    /// The text, empty without any span. Markdown has its own style.
     pub fn render(&self, style: &Style) -> String {
         let mut text = String::new();
         match self.text {

@@ -149,7 +149,7 @@ pub(crate) fn left_out(rows: &Rows, text: &mut String) {
 }
 
 fn critical(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut String) {
-    // Figures far away from their names are hard to read.
+    // Numbers that are far from their names are hard to read.
     let room = style.width.saturating_sub(23).min(100);
     let title = pad("critical path: sets the total time", room + 2);
     let _ = writeln!(text, "\n{}", style.dim(&format!("{title} {:>9} {:>8}", "time", "share")));
@@ -258,7 +258,7 @@ fn to_paste(call: &Call) -> Option<Untrusted> {
     Some(format!("(cd {} && {})", directory.exact(), line.exact()).into())
 }
 
-/// How many entries to show. A single hidden entry would need a line as well, so it is shown.
+/// How many entries to show. If only one entry would be hidden, it is shown, because the note needs a line too.
 fn fitting(count: usize, limit: usize) -> usize {
     if count <= limit + 1 { count } else { limit }
 }
@@ -454,7 +454,7 @@ where it failed
                     other => panic!("{other:?} in {text}"),
                 }
             }
-            // The heading has one, the verdict one, the failure three, and each of three tables one in a row.
+            // The heading has one code span, the verdict one, the failure three, and each row of the three tables one.
             assert!(codes >= 8 && cells > 0, "{codes} {cells}: {text}");
         }
     }
