@@ -16,6 +16,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "parent",
             "root_name",
             "service_name",
+            "peer_name",
             "attribute",
             "attributes_on",
             "skip_empty_values",
