@@ -12,6 +12,7 @@ mod connections;
 mod containers;
 mod delivery;
 mod documentation;
+mod errors;
 mod expressions;
 mod files;
 mod flows;

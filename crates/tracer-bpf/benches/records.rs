@@ -8,7 +8,9 @@ use std::{collections::VecDeque, hint::black_box, time::SystemTime};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tracer_bpf::Decoder;
-use tracer_model::{Accounts, Anchor, Event, Hosts, Ktime, Settings, Span, SpanId, TraceId, Tracer, redact::Policy};
+use tracer_model::{
+    Accounts, Anchor, Errors, Event, Hosts, Ktime, Settings, Span, SpanId, TraceId, Tracer, redact::Policy,
+};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::wire::{RecordKind, TextPart};
@@ -90,6 +92,7 @@ fn tracer() -> Tracer {
         cpus: 2,
         hosts: Hosts::new(String::new()),
         version: "1".to_owned(),
+        errors: Errors::All,
     })
 }
 

@@ -63,6 +63,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         cpus: thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
         hosts: hosts(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        errors: config.errors.into(),
     });
     privileges::drop_before_launch();
     inheritance.environment().restore(&single);

@@ -7,8 +7,8 @@ use std::{
 };
 
 use tracer_model::{
-    Accounts, Anchor, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer,
-    event::Image, expression::Attributes, redact::Policy, semconv,
+    Accounts, Anchor, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId,
+    Tracer, event::Image, expression::Attributes, redact::Policy, semconv,
 };
 
 fn main() -> io::Result<()> {
@@ -66,5 +66,6 @@ fn settings() -> Settings {
         cpus: 2,
         hosts: Hosts::default(),
         version: "0.0.0".to_owned(),
+        errors: Errors::All,
     }
 }

@@ -31,6 +31,8 @@ pub struct Span {
     pub is_unfinished: bool,
     /// Some of its events were lost. The facts come from later ones.
     pub is_repaired: bool,
+    /// It failed, and the process above it handled that. So it is no error: see [`crate::Errors`].
+    pub is_handled: bool,
     /// The user's attributes of its process.
     pub attributes: UserAttributes,
     /// Its subject.

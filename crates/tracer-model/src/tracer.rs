@@ -21,6 +21,7 @@ use crate::{
     source::Description,
     span::{Certificate, Span, UserAttributes},
     time::{Anchor, Ktime},
+    verdict::Errors,
 };
 
 /// The settings of a trace.
@@ -54,6 +55,8 @@ pub struct Settings {
     pub hosts: Hosts,
     /// The tracer's version, for the root span.
     pub version: String,
+    /// Which failed spans are errors.
+    pub errors: Errors,
 }
 
 /// Turns the events of a source into spans.
@@ -79,7 +82,7 @@ impl Tracer {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            emitter: Emitter::new(settings.trace_id, settings.anchor, settings.seed),
+            emitter: Emitter::new(settings.trace_id, settings.anchor, settings.seed, settings.errors),
             processes: Processes::new(
                 settings.root_span_id,
                 settings.root_parent_id,
@@ -154,6 +157,17 @@ impl Tracer {
         self.images.prepare();
     }
 
+    /// Lets go of failed spans that have waited too long for the end of the process above them.
+    pub fn settle(&mut self, now: Ktime) {
+        self.emitter.settle(now);
+    }
+
+    /// Whether failed spans wait for the end of the process above them. If so, call [`settle`](Self::settle) from time to time.
+    #[must_use]
+    pub fn has_waiting_spans(&self) -> bool {
+        self.emitter.has_waiting_spans()
+    }
+
     /// The next finished span. The root span is the last one.
     pub fn poll_span(&mut self) -> Option<Span> {
         self.emitter.poll()
@@ -207,6 +221,7 @@ impl Tracer {
         let unanswered = self.lookups.finish();
         self.end_lookups(unanswered);
         let root = self.processes.finish(&mut self.emitter, at, losses.exits > 0);
+        self.emitter.settle_all();
         let failed_expressions = self.failures().map(|failure| failure.count).sum();
         let certificate = self.audit.certify(self.emitter.counts(), losses, failed_expressions, root.is_some());
         let origin = root.as_ref().and_then(|(identity, root)| {

@@ -24,6 +24,7 @@ pub(crate) fn line() -> Vec<u8> {
         end: UNIX_EPOCH + Duration::from_secs(2),
         is_unfinished: false,
         is_repaired: false,
+        is_handled: false,
         attributes: [].into(),
         subject: Subject::Call(UnixConnectSpan { path: "/run/bus".to_owned(), error: None }.into()),
     };

@@ -298,6 +298,7 @@ pub(super) mod tests {
             end: SystemTime::UNIX_EPOCH,
             is_unfinished: false,
             is_repaired: false,
+            is_handled: false,
             attributes: [].into(),
             subject: Subject::Process(Box::new(process)),
         }

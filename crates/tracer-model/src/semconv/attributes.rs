@@ -74,6 +74,7 @@ const fn of_loss(loss: &Loss) -> Attribute {
 ///     end: SystemTime::UNIX_EPOCH,
 ///     is_unfinished: false,
 ///     is_repaired: false,
+///     is_handled: false,
 ///     attributes: [].into(),
 ///     subject: Subject::Call(UnixConnectSpan { path: "/run/bus".to_owned(), error: None }.into()),
 /// };
