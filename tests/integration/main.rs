@@ -13,6 +13,7 @@ mod connections;
 mod containers;
 mod delivery;
 mod documentation;
+mod errors;
 mod expressions;
 mod files;
 mod first_contact;

@@ -9,7 +9,9 @@ use std::{collections::VecDeque, hint::black_box, time::SystemTime};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tracer_bpf::Decoder;
-use tracer_model::{Accounts, Anchor, Event, Hosts, Ktime, Settings, Span, SpanId, TraceId, Tracer, redact::Policy};
+use tracer_model::{
+    Accounts, Anchor, Errors, Event, Hosts, Ktime, Settings, Span, SpanId, TraceId, Tracer, redact::Policy,
+};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::wire::{RecordKind, TextPart};
@@ -92,6 +94,7 @@ fn tracer() -> Tracer {
         hosts: Hosts::new(String::new()),
         peer_names: tracer_model::PeerNames::default(),
         version: "1".to_owned(),
+        errors: Errors::All,
     })
 }
 

@@ -147,7 +147,7 @@ impl Reader {
         let (mut shown, mut quiet) = (Instant::now(), 0);
         loop {
             let Input { stream, intake, .. } = &self.input;
-            let is_idle = quiet > PATIENCE && !intake.may_be_watched();
+            let is_idle = quiet > PATIENCE && !intake.may_be_watched() && !self.tracer.has_waiting_spans();
             let wakers = [stop.as_fd(), stream.as_fd().unwrap_or(stop.as_fd())];
             let mut ready = wakers.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             // Check after every wake-up and after every timeout.
@@ -161,6 +161,8 @@ impl Reader {
                 // It is readable all the time.
                 Err(_) => thread::sleep(Duration::from_millis(INTERVAL_MS.into())),
             }
+            self.tracer.settle(now());
+            hand_on(&mut self.tracer, &self.input.intake);
             // One more read comes before we rely on the wake-up.
             self.input.source.wake_for_any(quiet >= PATIENCE);
             self.count_losses();

@@ -91,6 +91,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         hosts: hosts(),
         peer_names: std::mem::take(&mut config.peer_names),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        errors: config.errors.into(),
     });
     restore_environment(&config, inheritance, &single);
     let root = SpanContext { trace_id, span_id: root_span_id };

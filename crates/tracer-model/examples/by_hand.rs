@@ -7,8 +7,8 @@ use std::{
 };
 
 use tracer_model::{
-    Accounts, Anchor, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer,
-    event::Image, expression::Attributes, redact::Policy, semconv,
+    Accounts, Anchor, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId,
+    Tracer, event::Image, expression::Attributes, redact::Policy, semconv,
 };
 
 fn main() -> io::Result<()> {
@@ -67,5 +67,6 @@ fn settings() -> Settings {
         hosts: Hosts::default(),
         peer_names: tracer_model::PeerNames::default(),
         version: "0.0.0".to_owned(),
+        errors: Errors::All,
     }
 }

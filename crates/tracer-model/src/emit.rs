@@ -1,7 +1,7 @@
-//! The output of the model: ids for new spans, wall time for their ends, counts of spans, and the queue of finished
-//! spans.
+//! The output of the model: ids for new spans, wall time for their ends, counts of spans, failed spans that wait, and the
+//! queue of finished spans.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, iter, time::Duration};
 
 use crate::{
     calls::{Call, CallCounts},
@@ -9,8 +9,10 @@ use crate::{
     id::{IdGenerator, SpanId, TraceId},
     owner::Owner,
     peer_names::PeerNames,
+    semconv,
     span::{OwnerProcess, Span, Subject, UserAttributes},
     time::{Anchor, Ktime},
+    verdict::{Errors, Verdict, Waiting},
 };
 
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(crate) struct Emitter {
     pub(crate) anchor: Anchor,
     ids: IdGenerator,
     spans: VecDeque<Span>,
+    /// `None`: failed spans do not wait.
+    waiting: Option<Waiting>,
     counts: Counts,
     peer_names: PeerNames,
 }
@@ -51,9 +55,22 @@ pub(crate) struct Draft {
 }
 
 impl Emitter {
-    pub(crate) fn new(trace_id: TraceId, anchor: Anchor, seed: [u8; 32], peer_names: PeerNames) -> Self {
-        let (ids, spans) = (IdGenerator::new(seed), VecDeque::new());
-        Self { trace_id, anchor, ids, spans, counts: Counts::default(), peer_names }
+    pub(crate) fn new(
+        trace_id: TraceId,
+        anchor: Anchor,
+        seed: [u8; 32],
+        errors: Errors,
+        peer_names: PeerNames,
+    ) -> Self {
+        Self {
+            trace_id,
+            anchor,
+            ids: IdGenerator::new(seed),
+            spans: VecDeque::new(),
+            waiting: (errors == Errors::Unhandled).then(Waiting::default),
+            counts: Counts::default(),
+            peer_names,
+        }
     }
 
     pub(crate) fn new_id(&mut self) -> SpanId {
@@ -78,6 +95,7 @@ impl Emitter {
             is_unfinished: draft.is_unfinished,
             is_repaired: draft.is_repaired,
             owner: draft.owner,
+            is_handled: false,
             attributes: draft.attributes,
             subject: draft.subject,
         }
@@ -92,9 +110,47 @@ impl Emitter {
             Subject::Lookup(_) => self.counts.lookups += 1,
             Subject::Call(call) => self.counts.calls.add(call),
         }
+        let end = draft.end;
         let mut span = self.span(draft);
         self.peer_names.complete(&mut span);
-        self.spans.push_back(span);
+        let above = self.waiting.as_ref().and_then(|_| waits_for(&span));
+        let span = match (&mut self.waiting, above) {
+            (Some(waiting), Some(above)) => waiting.take(end, above, span),
+            _ => Some(span),
+        };
+        self.spans.extend(span);
+    }
+
+    /// A process begins.
+    pub(crate) fn begin(&mut self, process: SpanId) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.begin(process);
+        }
+    }
+
+    /// A process ends. The failed spans below it have waited for that. `above`: the process that may wait for it.
+    pub(crate) fn end(&mut self, process: SpanId, verdict: Verdict, above: Option<SpanId>) {
+        if let Some(waiting) = &mut self.waiting {
+            self.spans.extend(waiting.end(process, verdict, above));
+        }
+    }
+
+    /// Lets go of the failed spans that have waited too long.
+    pub(crate) fn settle(&mut self, now: Ktime) {
+        if let Some(waiting) = &mut self.waiting {
+            self.spans.extend(iter::from_fn(|| waiting.overdue(now)));
+        }
+    }
+
+    /// Lets go of all failed spans that wait, since the trace ends.
+    pub(crate) fn settle_all(&mut self) {
+        if let Some(waiting) = &mut self.waiting {
+            self.spans.extend(iter::from_fn(|| waiting.oldest()));
+        }
+    }
+
+    pub(crate) fn has_waiting_spans(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| !waiting.is_empty())
     }
 
     /// Adds the span of a call, which is a moment.
@@ -122,5 +178,19 @@ impl Emitter {
     /// The number of finished spans so far.
     pub(crate) fn counts(&self) -> Counts {
         self.counts
+    }
+}
+
+/// The span of the process whose end a span waits for, if it failed. A repaired span does not wait, because its place may be
+/// wrong. The root has no process above it.
+fn waits_for(span: &Span) -> Option<SpanId> {
+    if span.is_repaired || semconv::error(span).is_none() {
+        return None;
+    }
+    match span.process() {
+        Some(process) if process.certificate.is_some() => None,
+        // The parent may be a span that the environment names.
+        Some(process) => process.forked_by,
+        None => span.parent_id,
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //! use std::time::SystemTime;
 //! use tracer_model::{
-//!     Accounts, Anchor, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer,
+//!     Accounts, Anchor, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer,
 //!     expression::Attributes, redact::Policy,
 //! };
 //!
@@ -30,6 +30,7 @@
 //!     hosts: Hosts::default(),
 //!     peer_names: tracer_model::PeerNames::default(),
 //!     version: "0.0.0".to_owned(),
+//!     errors: Errors::All,
 //! });
 //! let child = Identity { tgid: 2, start: Ktime(10) };
 //! let shell = Identity { tgid: 1, start: Ktime(5) };
@@ -76,6 +77,7 @@ mod strings;
 mod table;
 mod time;
 mod tracer;
+mod verdict;
 
 pub use event::{Event, ExitStatus, Identity};
 pub use hosts::Hosts;
@@ -87,3 +89,4 @@ pub use resource::Resource;
 pub use span::{Span, Value};
 pub use time::{Anchor, Ktime};
 pub use tracer::{Settings, Tracer};
+pub use verdict::Errors;

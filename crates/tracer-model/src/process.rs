@@ -15,6 +15,7 @@ use crate::{
     span::{Certificate, Execution, FailedExec, ProcessSpan, Subject, UserAttributes},
     table::Live,
     time::{Anchor, Ktime},
+    verdict::Verdict,
 };
 
 /// Exec events on one span: OpenTelemetry's default limit of events.
@@ -172,6 +173,18 @@ impl Process {
     pub(crate) fn failed(&self, status: ExitStatus) -> Option<FailedParent> {
         let is_shell = || self.image.as_deref().is_some_and(blame::runs_shell);
         status.has_failed().then(|| FailedParent { status, is_shell: is_shell() })
+    }
+
+    /// What its end says about the failed spans below it.
+    pub(crate) fn verdict(&self, status: ExitStatus) -> Verdict {
+        match self.failed(status) {
+            Some(parent) => {
+                let reason = self.failed_children.reason(parent).map(|child| child.span_id);
+                Verdict::Failed { parent, reason }
+            }
+            None if status == ExitStatus::Withheld => Verdict::Unknown,
+            None => Verdict::Handled,
+        }
     }
 
     /// Where its failure began: below the child that explains it best, or in the process itself.

@@ -15,6 +15,7 @@ use crate::{
     span::{Certificate, Span},
     table::Table,
     time::Ktime,
+    verdict::Verdict,
 };
 
 #[derive(Debug)]
@@ -138,9 +139,13 @@ impl Processes {
         if self.is_root(identity) {
             // Its span has the certificate of the whole trace, so it comes last.
             if let Some(root) = self.table.get_mut(identity) {
+                emitter.end(root.span_id, root.verdict(death.status), None);
                 root.ended = Some((at, death));
             }
         } else if let Some(process) = self.remove(identity) {
+            // The place of a repaired process may be wrong.
+            let above = process.parent_id.filter(|_| !process.is_repaired);
+            emitter.end(process.span_id, process.verdict(death.status), above);
             self.add_failure(at, identity, &process, death.status);
             emitter.emit(process.draft(identity.tgid, at, Some(death), emitter.trace_id));
         }
@@ -188,10 +193,12 @@ impl Processes {
                 && let Some(mut dead) = self.table.end(former)
             {
                 dead.is_repaired = true;
+                emitter.end(dead.span_id, Verdict::Unknown, None);
                 let draft = dead.draft(former.tgid, identity.start, None, emitter.trace_id);
                 emitter.emit(Draft { is_unfinished: false, ..draft });
             }
         }
+        emitter.begin(process.span_id);
         self.table.insert(identity, process);
     }
 

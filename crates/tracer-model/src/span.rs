@@ -33,6 +33,8 @@ pub struct Span {
     pub is_repaired: bool,
     /// The process that it belongs to. `None`: it is the span of a process.
     pub owner: Option<OwnerProcess>,
+    /// It failed, and the process above it handled that. So it is no error: see [`crate::Errors`].
+    pub is_handled: bool,
     /// The user's attributes of its process.
     pub attributes: UserAttributes,
     /// Its subject.

@@ -22,6 +22,7 @@ use crate::{
     source::Description,
     span::{Certificate, OwnerProcess, Span},
     time::{Anchor, Ktime},
+    verdict::Errors,
 };
 
 /// The settings of a trace.
@@ -57,6 +58,8 @@ pub struct Settings {
     pub peer_names: PeerNames,
     /// The tracer's version, for the root span.
     pub version: String,
+    /// Which failed spans are errors.
+    pub errors: Errors,
 }
 
 /// Turns the events of a source into spans.
@@ -82,7 +85,13 @@ impl Tracer {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            emitter: Emitter::new(settings.trace_id, settings.anchor, settings.seed, settings.peer_names),
+            emitter: Emitter::new(
+                settings.trace_id,
+                settings.anchor,
+                settings.seed,
+                settings.errors,
+                settings.peer_names,
+            ),
             processes: Processes::new(
                 settings.root_span_id,
                 settings.root_parent_id,
@@ -155,6 +164,17 @@ impl Tracer {
         }
     }
 
+    /// Lets go of failed spans that have waited too long for the end of the process above them.
+    pub fn settle(&mut self, now: Ktime) {
+        self.emitter.settle(now);
+    }
+
+    /// Whether failed spans wait for the end of the process above them. If so, call [`settle`](Self::settle) from time to time.
+    #[must_use]
+    pub fn has_waiting_spans(&self) -> bool {
+        self.emitter.has_waiting_spans()
+    }
+
     /// The next finished span. The root span is the last one.
     pub fn poll_span(&mut self) -> Option<Span> {
         self.emitter.poll()
@@ -214,6 +234,7 @@ impl Tracer {
         let unanswered = self.lookups.finish();
         self.end_lookups(unanswered);
         let root = self.processes.finish(&mut self.emitter, at, losses.exits > 0);
+        self.emitter.settle_all();
         let failed_expressions = self.failures().map(|failure| failure.count).sum();
         let certificate = self.audit.certify(self.emitter.counts(), losses, failed_expressions, root.is_some());
         let origin = root.as_ref().and_then(|(identity, root)| {

@@ -3,8 +3,12 @@
 
 mod story;
 
-use story::{ROOT_SPAN, Story, Trace, string};
-use tracer_model::{Value, event::Image};
+use story::{ROOT_SPAN, Story, Trace, connect, string};
+use tracer_model::{
+    Value,
+    event::{Change, Connection, Image},
+    semconv,
+};
 
 impl Trace {
     /// The span that the root links to.
@@ -14,6 +18,13 @@ impl Trace {
         assert_eq!((root.links.len(), link.trace_id), (1, root.trace_id));
         let linked = self.spans.iter().find(|span| span.span_id == link.span_id).expect("a span of the trace");
         Some(linked.process().unwrap().name.as_str())
+    }
+
+    /// The names of the spans with the status ERROR, in the order of their starts.
+    fn errors(&self) -> Vec<String> {
+        let mut failed: Vec<_> = self.spans.iter().filter(|span| semconv::error(span).is_some()).collect();
+        failed.sort_by_key(|span| span.start);
+        failed.iter().map(|span| span.name().into_owned()).collect()
     }
 
     fn failure(&self, key: &str) -> Option<Value> {
@@ -105,4 +116,176 @@ fn a_failure_is_forgotten_when_its_parent_succeeds() {
         .exit(2, 2)
         .finish();
     assert_eq!(trace.linked_by_root(), Some("make"));
+}
+
+/// A process starts, executes this file, and exits.
+trait Runs {
+    fn runs(self, parent: u32, pid: u32, file: &str, code: u8) -> Self;
+}
+
+impl Runs for Story {
+    fn runs(self, parent: u32, pid: u32, file: &str, code: u8) -> Self {
+        self.fork(parent, pid).exec(pid, file).exit(pid, code)
+    }
+}
+
+#[test]
+fn each_failure_is_an_error_by_default() {
+    let trace = Story::new().runs(2, 3, "/bin/grep", 1).exit(2, 0).finish();
+    assert_eq!(trace.errors(), ["grep"]);
+}
+
+#[test]
+fn a_failure_is_handled_if_its_parent_succeeds() {
+    let trace = Story::of_unhandled_errors()
+        .runs(2, 3, "/bin/grep", 1)
+        .fork(2, 4)
+        .exec(4, "/bin/yes")
+        .killed(4, 13)
+        .exit(2, 0)
+        .finish();
+    assert!(trace.errors().is_empty(), "{:?}", trace.errors());
+    let grep = trace.describe("grep");
+    assert!(grep.attributes.iter().all(|(key, _)| key != "error.type"), "{grep:?}");
+    assert_eq!(trace.attribute("grep", "process.exit.code"), Some(Value::Int(1)));
+}
+
+#[test]
+fn a_failure_that_reaches_the_root_is_an_error_at_each_step() {
+    let trace = Story::of_unhandled_errors()
+        .runs(2, 3, "/bin/grep", 1)
+        .fork(2, 4)
+        .exec(4, "/usr/bin/make")
+        .fork(4, 5)
+        .exec(5, "/usr/bin/gcc")
+        .runs(5, 6, "/usr/lib/cc1", 1)
+        .exit(5, 1)
+        .exit(4, 2)
+        .exit(2, 2)
+        .finish();
+    assert_eq!(trace.errors(), ["sh", "make", "gcc", "cc1"]);
+    assert_eq!(trace.linked_by_root(), Some("cc1"));
+}
+
+#[test]
+fn a_failure_that_its_parent_handled_is_no_error_although_the_root_failed() {
+    let trace = Story::of_unhandled_errors()
+        .fork(2, 3)
+        .exec(3, "/src/configure")
+        .runs(3, 4, "/bin/grep", 1)
+        .fork(3, 5)
+        .exec(5, "/bin/cc")
+        .runs(5, 6, "/lib/cc1", 1)
+        .exit(5, 1)
+        .exit(3, 0)
+        .runs(2, 7, "/bin/false", 1)
+        .exit(2, 1)
+        .finish();
+    assert_eq!(trace.errors(), ["sh", "false"], "cc1 reached only cc");
+}
+
+#[test]
+fn the_exit_code_of_a_shell_is_that_of_the_last_child_with_this_code() {
+    let script = || Story::of_unhandled_errors().runs(2, 3, "/bin/grep", 1).runs(2, 4, "/bin/cc", 1);
+    assert_eq!(script().runs(2, 5, "/bin/rm", 2).exit(2, 1).finish().errors(), ["sh", "cc"]);
+    // A script with an exit code of its own, for example `exit 77`.
+    assert_eq!(script().exit(2, 77).finish().errors(), ["sh", "cc"]);
+}
+
+#[test]
+fn each_failed_child_of_make_is_an_error_if_make_fails() {
+    // make -k goes on after a failure. A make below it exits with 2, as make itself does.
+    let trace = Story::of_unhandled_errors()
+        .exec(2, "/usr/bin/make")
+        .runs(2, 3, "/bin/cc", 1)
+        .runs(2, 4, "/bin/true", 0)
+        .runs(2, 5, "/usr/bin/gmake", 2)
+        .exit(2, 2)
+        .finish();
+    assert_eq!(trace.errors(), ["sh", "cc", "gmake"]);
+}
+
+#[test]
+fn a_failure_does_not_reach_a_parent_that_was_killed() {
+    let killed = |signal| Story::of_unhandled_errors().runs(2, 3, "/bin/grep", 1).killed(2, signal).finish();
+    assert_eq!(killed(15).errors(), ["sh"]);
+    assert_eq!(killed(6).errors(), ["sh", "grep"], "the parent may abort because of the child");
+}
+
+#[test]
+fn a_failure_after_the_end_of_its_parent_is_no_error() {
+    let trace = Story::of_unhandled_errors()
+        .fork(2, 3)
+        .exec(3, "/bin/daemonize")
+        .fork(3, 4)
+        .exec(4, "/bin/daemon")
+        .exit(3, 1)
+        .exit(4, 1)
+        .exit(2, 1)
+        .finish();
+    assert_eq!(trace.errors(), ["sh", "daemonize"]);
+}
+
+#[test]
+fn a_failure_is_an_error_if_the_end_of_its_parent_is_not_known() {
+    let alive = Story::of_unhandled_errors().runs(2, 3, "/bin/grep", 1).finish();
+    assert_eq!(alive.errors(), ["grep"]);
+    let withheld = Story::of_unhandled_errors()
+        .fork(2, 3)
+        .exec(3, "/bin/sudo")
+        .runs(3, 4, "/bin/grep", 1)
+        .exit_withheld(3)
+        .exit(2, 0)
+        .finish();
+    assert_eq!(withheld.errors(), ["grep"]);
+    // The pid is in use again. So the exit of the parent was lost.
+    let lost = Story::of_unhandled_errors()
+        .fork(2, 3)
+        .exec(3, "/bin/make")
+        .runs(3, 4, "/bin/cc", 1)
+        .runs(2, 3, "/bin/other", 0)
+        .exit(2, 0)
+        .finish();
+    assert_eq!(lost.errors(), ["cc"]);
+    let orphan = Story::of_unhandled_errors().lost_fork(99, 4).exec(4, "/bin/cc").exit(4, 1).exit(2, 0).finish();
+    assert_eq!(orphan.errors(), ["cc"], "its parent is not known");
+}
+
+#[test]
+fn a_failed_span_waits_at_most_30_seconds() {
+    let story = Story::of_unhandled_errors().runs(2, 3, "/bin/grep", 1);
+    let (story, early) = story.wait(29);
+    assert!(early.is_empty(), "{early:?}");
+    let (story, late) = story.runs(2, 4, "/bin/sed", 1).wait(1);
+    assert_eq!(late, ["grep"]);
+    assert_eq!(story.exit(2, 0).finish().errors(), ["grep"]);
+}
+
+#[test]
+fn at_most_10_000_failed_spans_wait() {
+    let mut story = Story::of_unhandled_errors();
+    for pid in 3..10_004 {
+        story = story.runs(2, pid, "/bin/grep", 1);
+    }
+    let (story, early) = story.wait(0);
+    assert_eq!(early.len(), 1);
+    let trace = story.exit(2, 0).finish();
+    assert_eq!((trace.spans.len(), trace.errors().len()), (10_002, 1));
+}
+
+#[test]
+fn a_failed_connection_is_an_error_if_its_process_fails() {
+    let refused = Connection { error: Some(111), ..connect("10.0.0.9:80") };
+    let tried = |code| {
+        Story::of_unhandled_errors()
+            .fork(2, 3)
+            .exec(3, "/bin/curl")
+            .connection(3, 7, Change::Opened, refused.clone())
+            .connection(3, 7, Change::Closed, refused.clone())
+            .exit(3, code)
+            .exit(2, code)
+            .finish()
+    };
+    assert!(tried(0).errors().is_empty());
+    assert_eq!(tried(7).errors(), ["connect 10.0.0.9:80", "sh", "curl"]);
 }

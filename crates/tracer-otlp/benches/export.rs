@@ -20,7 +20,7 @@ use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
 use prost::Message;
 use tracer_model::{
-    Accounts, Anchor, Event, ExitStatus, Hosts, Identity, Ktime, Settings, Span, SpanId, TraceId, Tracer,
+    Accounts, Anchor, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Settings, Span, SpanId, TraceId, Tracer,
     event::{Image, Strings, Usage},
     redact::Policy,
     semconv::describe,
@@ -48,6 +48,7 @@ fn spans() -> Vec<Span> {
         hosts: Hosts::new(String::new()),
         peer_names: tracer_model::PeerNames::default(),
         version: "1".to_owned(),
+        errors: Errors::All,
     });
     let root = Identity { tgid: 2, start: Ktime(1) };
     let outside = Identity { tgid: 1, start: Ktime(0) };

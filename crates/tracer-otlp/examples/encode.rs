@@ -25,6 +25,7 @@ pub(crate) fn line() -> Vec<u8> {
         is_unfinished: false,
         is_repaired: false,
         owner: None,
+        is_handled: false,
         attributes: [].into(),
         subject: Subject::Call(UnixConnectSpan { path: "/run/bus".to_owned(), error: None }.into()),
     };

@@ -78,6 +78,7 @@ fn span(subject: Subject) -> Span {
         is_unfinished: false,
         is_repaired: false,
         owner: None,
+        is_handled: false,
         attributes: [].into(),
         subject,
     }
@@ -230,6 +231,7 @@ fn all() -> Vec<Span> {
         of_process(|process| process.exit = Some(ExitStatus::Signal { number: 9, core_dumped: true })),
         of_process(|process| process.exit = Some(ExitStatus::Withheld)),
         of_process(|process| (process.image, process.is_fork) = (None, true)),
+        Span { is_handled: true, ..of_process(|_| ()) },
         Span { is_unfinished: true, ..of_process(|process| process.exit = None) },
         Span { is_repaired: true, links: vec![context, context], ..of_process(|_| ()) },
         Span { start: UNIX_EPOCH, end: UNIX_EPOCH, ..of_process(|process| process.name = String::new()) },

@@ -306,7 +306,7 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
         let (subject, failure) = match &span.subject {
             ModelSubject::Process(process) => {
                 let usage = process.usage.as_deref().copied().unwrap_or_default();
-                let exit = failed_exit(process);
+                let exit = failed_exit(process).filter(|_| !span.is_handled);
                 let subject = Process {
                     pid: process.pid,
                     parent_pid: process.parent_pid,
@@ -367,7 +367,7 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
             end: nanoseconds(span.end).max(start),
             is_unfinished: span.is_unfinished,
             is_repaired: span.is_repaired,
-            failure,
+            failure: failure.filter(|_| !span.is_handled),
             subject,
             added: Vec::new(),
             value_limit: None,
@@ -585,6 +585,7 @@ mod tests {
             is_unfinished: false,
             is_repaired: true,
             owner: None,
+            is_handled: false,
             attributes: [].into(),
             subject,
         }
@@ -672,6 +673,12 @@ mod tests {
             assert_eq!(subject.contains("exit: Some(Signal { number: 9,"), failure == Some("SIGKILL"), "{subject}");
             assert_eq!(found.as_deref(), failure);
         }
+        let handled = tracer_model::Span {
+            is_handled: true,
+            ..run_with(ModelSubject::Process(Box::new(process(ExitStatus::Code(3)))), &evil)
+        };
+        let (subject, failure) = facts(&handled);
+        assert!(subject.contains("exit: None") && failure.is_none(), "{subject} {failure:?}");
         let victim = ProcessSpan { is_oom_victim: true, ..process(killed) };
         let (_, failure) = facts(&run_with(ModelSubject::Process(Box::new(victim)), &evil));
         assert_eq!(failure.as_deref(), Some("SIGKILL, out of memory"));

@@ -19,7 +19,7 @@ use tracer_report::formats;
 
 use super::{
     help,
-    values::{self, AttributesOn, Given, Output, Parent, Shown, SourceChoice, Spool, Wait},
+    values::{self, AttributesOn, ErrorsChoice, Given, Output, Parent, Shown, SourceChoice, Spool, Wait},
 };
 
 /// The forms of the command line, one per line.
@@ -134,6 +134,11 @@ pub(crate) struct Args {
     /// When the trace ends: with the `command`, or with the whole `tree` of processes that it started
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     pub(crate) wait: Wait,
+
+    /// Which failed spans have the status ERROR: `all`, or only `unhandled` failures. A failure is handled if it cannot be the
+    /// reason for the failure of the process above it
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
+    pub(crate) errors: ErrorsChoice,
 
     /// Time limit for delivery after the command has ended
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = values::seconds)]

@@ -23,7 +23,7 @@ use super::{
     otel::{self, Limits},
     propagation::{Caller, Propagators},
     sampler::Sampler,
-    values::{AttributesOn, Parent, Shown, Spool},
+    values::{AttributesOn, ErrorsChoice, Parent, Shown, Spool},
     variables::variable,
 };
 pub(crate) use super::{
@@ -63,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) user: Option<User>,
     pub(crate) source: SourceChoice,
     pub(crate) wait: Wait,
+    /// Which failed spans have the status ERROR.
+    pub(crate) errors: ErrorsChoice,
     /// Time limit for delivery after the command has ended.
     pub(crate) flush_timeout: Duration,
     /// The folder for undelivered spans. `None`: they are not kept.
@@ -124,6 +126,7 @@ impl Config {
             user: user(&args, origins)?,
             source: args.source,
             wait: args.wait,
+            errors: args.errors,
             flush_timeout: args.flush_timeout,
             ring_bytes: args.buffer_size,
             max_processes: args.max_processes,

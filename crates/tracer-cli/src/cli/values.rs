@@ -16,7 +16,7 @@ use nix::unistd::geteuid;
 use sha2::{Digest, Sha256};
 use tracer_bpf::Limits;
 use tracer_model::{
-    ParseIdError, PeerName, SpanId, TraceId,
+    Errors, ParseIdError, PeerName, SpanId, TraceId,
     expression::{self, Attribute, CompileError},
     redact::Pattern,
 };
@@ -44,6 +44,25 @@ pub(crate) enum SourceChoice {
     Ptrace,
     /// Only the command itself is observed
     None,
+}
+
+/// Which failed spans have the status ERROR.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ErrorsChoice {
+    /// All of them
+    #[default]
+    All,
+    /// Those whose failure can be the reason for the failure of the process above them
+    Unhandled,
+}
+
+impl From<ErrorsChoice> for Errors {
+    fn from(choice: ErrorsChoice) -> Self {
+        match choice {
+            ErrorsChoice::All => Self::All,
+            ErrorsChoice::Unhandled => Self::Unhandled,
+        }
+    }
 }
 
 /// Which spans have the user's attributes.

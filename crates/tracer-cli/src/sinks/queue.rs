@@ -327,6 +327,7 @@ pub(super) mod tests {
             is_unfinished: false,
             is_repaired: false,
             owner: None,
+            is_handled: false,
             attributes: [].into(),
             subject: Subject::Process(Box::new(process)),
         }

@@ -76,6 +76,7 @@ const fn of_loss(loss: &Loss) -> Attribute {
 ///     is_unfinished: false,
 ///     is_repaired: false,
 ///     owner: None,
+///     is_handled: false,
 ///     attributes: [].into(),
 ///     subject: Subject::Call(UnixConnectSpan { path: "/run/bus".to_owned(), error: None }.into()),
 /// };

@@ -33,9 +33,12 @@ impl Error<'_> {
     }
 }
 
-/// The status of a span is ERROR if it failed, and unset otherwise.
+/// The status of a span is ERROR if it failed and this failure was not handled, and unset otherwise.
 #[must_use]
 pub fn error(span: &Span) -> Option<Error<'_>> {
+    if span.is_handled {
+        return None;
+    }
     match &span.subject {
         Subject::Process(process) => failed_process(process),
         Subject::Connection(subject) => subject.connection.error.map(failed_connection),

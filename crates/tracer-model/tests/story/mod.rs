@@ -10,8 +10,8 @@ use std::{
 };
 
 use tracer_model::{
-    Accounts, Anchor, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId, Tracer,
-    Value,
+    Accounts, Anchor, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId,
+    Tracer, Value,
     calls::UnixConnectSpan,
     context::SpanContext,
     dns::{Answer, Message},
@@ -54,6 +54,7 @@ pub fn settings(attributes: &[&str]) -> Settings {
         hosts: Hosts::new("10.0.0.7 db.test".to_owned()),
         peer_names: tracer_model::PeerNames::default(),
         version: "1.2.3".to_owned(),
+        errors: Errors::All,
     }
 }
 
@@ -65,6 +66,8 @@ pub struct Story {
     parents: BTreeMap<u32, Identity>,
     environment: Vec<String>,
     losses: Losses,
+    /// The spans that came out before the end.
+    early: Vec<Span>,
 }
 
 impl Story {
@@ -75,6 +78,12 @@ impl Story {
 
     pub fn with_attributes(attributes: &[&str]) -> Self {
         Self::without_root(attributes).root(2).exec(2, "/bin/sh")
+    }
+
+    /// Only failures that can be the reason for the failure of their parent are errors.
+    pub fn of_unhandled_errors() -> Self {
+        let tracer = Tracer::new(Settings { errors: Errors::Unhandled, ..settings(&[]) });
+        Self { tracer, ..Self::without_root(&[]) }.root(2).exec(2, "/bin/sh")
     }
 
     pub fn without_root(attributes: &[&str]) -> Self {
@@ -90,6 +99,7 @@ impl Story {
             parents: BTreeMap::new(),
             environment: Vec::new(),
             losses: Losses::default(),
+            early: Vec::new(),
         }
     }
 
@@ -240,6 +250,16 @@ impl Story {
         self.handle(Event::Dns { at, asker, transport, local, server, message: None })
     }
 
+    /// Time passes without an event. Returns the names of the spans that come out.
+    pub fn wait(mut self, seconds: u64) -> (Self, Vec<String>) {
+        self.now += seconds * 1_000_000_000;
+        self.tracer.settle(Ktime(self.now));
+        let spans: Vec<_> = std::iter::from_fn(|| self.tracer.poll_span()).collect();
+        let names = spans.iter().map(|span| span.name().into_owned()).collect();
+        self.early.extend(spans);
+        (self, names)
+    }
+
     pub fn losses(mut self, losses: Losses) -> Self {
         self.losses = losses;
         self
@@ -249,7 +269,8 @@ impl Story {
     pub fn finish(mut self) -> Trace {
         let at = self.tick();
         self.tracer.finish(at, self.losses);
-        let trace = Trace { spans: std::iter::from_fn(|| self.tracer.poll_span()).collect(), end: at.0 };
+        let late = std::iter::from_fn(|| self.tracer.poll_span());
+        let trace = Trace { spans: self.early.into_iter().chain(late).collect(), end: at.0 };
         trace.spans.iter().for_each(assert_documented);
         trace
     }
