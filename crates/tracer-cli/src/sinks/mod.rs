@@ -79,7 +79,7 @@ impl OpenSinks {
     pub(crate) fn open(wanted: &[Wanted], collector: &Collector, run: &RunFacts<'_>) -> Result<Self> {
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
-                Output::Otlp => Box::new(otlp::OtlpSink::open(collector, run.encoder.clone(), run.spool)?),
+                Output::Otlp => Box::new(otlp::OtlpSink::open(collector, run)?),
                 Output::Text(text) => Box::new(report::TextSink::new(*text)),
                 Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
                 Output::Live(address) => Box::new(live::LiveSink::open(*address, run)?),

@@ -17,7 +17,7 @@ use tracer_otlp::{
 };
 
 use super::{
-    file,
+    RunFacts, file,
     queue::{Queue, Undelivered},
     sink::{Closing, Sink},
 };
@@ -50,8 +50,8 @@ pub(crate) struct OtlpSink {
 }
 
 impl OtlpSink {
-    pub(crate) fn open(collector: &Collector, encoder: Encoder, spool_file: Option<&Path>) -> Result<Self> {
-        let spool_file = spool_file.map(Path::to_owned);
+    pub(crate) fn open(collector: &Collector, run: &RunFacts<'_>) -> Result<Self> {
+        let (encoder, spool_file) = (run.encoder.clone(), run.spool.map(Path::to_owned));
         Ok(Self {
             collector: collector.clone(),
             client: Client::open(collector, console::warn)?,
