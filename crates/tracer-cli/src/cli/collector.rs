@@ -120,7 +120,13 @@ fn client_identity() -> Option<(Vec<u8>, Vec<u8>)> {
             return None;
         }
     }
-    otel_value(certificate, read_certificates).zip(otel_value(key, |path| read_pem(path, pem::check_key)))
+    let read = |suffix, check: fn(&[u8]) -> Result<(), PemError>| {
+        let (name, path) = otel_variable(suffix)?;
+        Some(read_pem(&path, check).context(name))
+    };
+    let (certificate, key) = (read(certificate, pem::check_certificates)?, read(key, pem::check_key)?);
+    let identity = certificate.and_then(|certificate| Ok((certificate, key?)));
+    identity.inspect_err(|error| console::warn(format_args!("the client certificate is ignored: {error:#}"))).ok()
 }
 
 fn read_certificates(path: &str) -> Result<Vec<u8>> {
