@@ -242,6 +242,12 @@ fn a_run_that_does_not_start_leaves_the_old_trace_alone() {
     let output = command.output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "empty\n");
     assert!(Trace::read(&file).root().name == "sh");
+    // A file that the command writes too is emptied before the command starts.
+    let (shared, link) = (fs::File::create(&file).unwrap(), folder.path().join("stdout.jsonl"));
+    symlink("/dev/stdout", &link).unwrap();
+    let mut command = process_tracer();
+    command.arg("-qo").arg(link).args(["--", "sh", "-c", "echo early; sleep 0.5; test -s /dev/stdout"]);
+    assert!(command.stdout(shared).status().unwrap().success());
 }
 
 /// Starts a run that writes a report, and waits until its command runs. Returns it and the pid of its command.
