@@ -340,10 +340,14 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 
 #[test]
 fn counts_of_one_are_in_the_singular() {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("t.jsonl");
-    let (code, _) = run(&["-qo", file.to_str().unwrap(), "--", "true"]);
-    assert_eq!(code, Some(0));
+    for (flags, words) in [
+        (["-t", "a"], "'a': 1 character, expected 32 "),
+        (["-a", "x=count()"], "expected at least 1 argument\n"),
+        (["-a", "x=take([1])"], "take does not take 1 argument\n"),
+    ] {
+        let (code, stderr) = run(&[&flags[..], &["--", "true"]].concat());
+        assert!(code == Some(125) && stderr.contains(words), "{stderr}");
+    }
     let (_, stderr) = run(&["--spool=none", "--endpoint", "http://127.0.0.1:9", "--", "true"]);
     assert!(stderr.contains("warning: 1 of 1 span did not reach "), "{stderr}");
     let (_, stderr) = run(&["--spool=none", "--endpoint", "http://127.0.0.1:9", "--", "sh", "-c", "/bin/true; exit 0"]);
