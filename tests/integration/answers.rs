@@ -162,7 +162,11 @@ fn the_status_counts_if_the_rest_of_the_answer_does_not_arrive() {
         "its answer cannot be read: ",
     );
     let collector = Collector::start(cut("401 Unauthorized"));
-    assert_refused(&Delivery::run(&collector.endpoint(), &[], SHORT), "the collector answers 401 Unauthorized: half");
+    assert_refused(
+        &Delivery::run(&collector.endpoint(), &[], SHORT),
+        "the collector answers 401 Unauthorized: half; put the credentials into OTEL_EXPORTER_OTLP_HEADERS, such as \
+         authorization=Bearer%20TOKEN",
+    );
 
     let trickle = |status: &'static str| {
         move |_, _| {

@@ -242,6 +242,12 @@ fn a_run_that_does_not_start_leaves_the_old_trace_alone() {
     let output = command.output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "empty\n");
     assert!(Trace::read(&file).root().name == "sh");
+    // A file that the command writes too is emptied before the command starts.
+    let (shared, link) = (fs::File::create(&file).unwrap(), folder.path().join("stdout.jsonl"));
+    symlink("/dev/stdout", &link).unwrap();
+    let mut command = process_tracer();
+    command.arg("-qo").arg(link).args(["--", "sh", "-c", "echo early; sleep 0.5; test -s /dev/stdout"]);
+    assert!(command.stdout(shared).status().unwrap().success());
 }
 
 /// Starts a run that writes a report, and waits until its command runs. Returns it and the pid of its command.
@@ -334,10 +340,14 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 
 #[test]
 fn counts_of_one_are_in_the_singular() {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("t.jsonl");
-    let (code, _) = run(&["-qo", file.to_str().unwrap(), "--", "true"]);
-    assert_eq!(code, Some(0));
+    for (flags, words) in [
+        (["-t", "a"], "'a': 1 character, expected 32 "),
+        (["-a", "x=count()"], "expected at least 1 argument\n"),
+        (["-a", "x=take([1])"], "take does not take 1 argument\n"),
+    ] {
+        let (code, stderr) = run(&[&flags[..], &["--", "true"]].concat());
+        assert!(code == Some(125) && stderr.contains(words), "{stderr}");
+    }
     let (_, stderr) = run(&["--spool=none", "--endpoint", "http://127.0.0.1:9", "--", "true"]);
     assert!(stderr.contains("warning: 1 of 1 span did not reach "), "{stderr}");
     let (_, stderr) = run(&["--spool=none", "--endpoint", "http://127.0.0.1:9", "--", "sh", "-c", "/bin/true; exit 0"]);

@@ -39,6 +39,11 @@ pub struct Error {
     line_text: String,
 }
 
+/// A number of arguments, for a message.
+pub(crate) fn arguments(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "argument" } else { "arguments" })
+}
+
 impl Error {
     pub(crate) fn bind(fault: Fault, source: &str) -> Self {
         let mut error = Self {

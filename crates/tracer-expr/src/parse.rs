@@ -4,7 +4,7 @@ use crate::{
     ast::{BinaryOperator, Builtin, Child, Node, NodeKind, UnaryOperator},
     budget,
     builtins::{self, Shape},
-    error::Fault,
+    error::{self, Fault},
     lex::{self, Kind, Token},
 };
 
@@ -345,7 +345,8 @@ impl<'a> Parser<'a> {
                 if index >= shape.least() {
                     break;
                 }
-                let message = format!("{}, expected at least {} arguments", self.unexpected().message, shape.least());
+                let message =
+                    format!("{}, expected at least {}", self.unexpected().message, error::arguments(shape.least()));
                 return Err(Fault::syntax(self.current().offset, message));
             }
             if index > offset {

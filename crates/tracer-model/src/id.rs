@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseIdError {
     /// Too many or too few digits.
-    #[error("{found} characters, expected {expected} hexadecimal digits")]
+    #[error("{found} {}, expected {expected} hexadecimal digits", if *found == 1 { "character" } else { "characters" })]
     Length {
         /// Number of digits that such an id has.
         expected: usize,

@@ -309,6 +309,11 @@ mod tests {
         assert_eq!(error(&["--live=x"]), "--live: 'x' is neither a port nor ADDRESS:PORT");
         let parent = error(&["-p", "12"]);
         assert!(parent.starts_with("--parent-id: '12': 2 characters, expected 16 hexadecimal digits; "), "{parent}");
+        assert!(
+            error(&["-t", "a"]).starts_with("--trace-id: 'a': 1 character, expected 32 "),
+            "{}",
+            error(&["-t", "a"])
+        );
         assert_eq!(error(&["--args", "some"]), "--args: 'some' is not one of none, program and all");
         assert!(error(&["--wait"]).ends_with("but none was supplied; see process-tracer --help"));
     }

@@ -51,9 +51,17 @@ pub(crate) fn create(path: &Path) -> Result<File> {
 #[derive(Debug)]
 pub(crate) struct Claim {
     file: File,
-    /// The file is new. It is deleted if nothing begins.
-    new_at: Option<Place>,
+    former: Former,
     actor: Actor,
+}
+
+/// What was in the place of a claimed file.
+#[derive(Debug)]
+enum Former {
+    Nothing(Place),
+    File,
+    /// A pipe, a device, or a file that a process has open, such as `/dev/stdout`. The command may write it, too.
+    Open,
 }
 
 impl Claim {
@@ -66,11 +74,21 @@ impl Claim {
         let open = |actor: Actor| {
             let place = Place::find(actor, path)?;
             let (file, is_new) = place.open(actor, OFlag::O_WRONLY, |there| actor.may_replace(there))?;
+            let is_file = file.metadata()?.is_file();
             // Two writers would spoil each other's lines. Not all file systems have locks.
-            if file.metadata()?.is_file() && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            if is_file && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
                 return Err(io::Error::other("another run is writing it"));
             }
-            Ok(Self { file, new_at: is_new.then_some(place), actor })
+            let former = match place {
+                Place::Entry { .. } if is_new => Former::Nothing(place),
+                Place::Entry { .. } if is_file => Former::File,
+                _ => Former::Open,
+            };
+            let claim = Self { file, former, actor };
+            if is_file && matches!(claim.former, Former::Open) {
+                claim.empty()?;
+            }
+            Ok(claim)
         };
         Actor::act(open).with_context(|| format!("cannot write '{}'", path.display()))
     }
@@ -86,17 +104,22 @@ impl Claim {
     ///
     /// The error of the kernel.
     pub(crate) fn begin(mut self) -> io::Result<File> {
-        if self.new_at.take().is_none() && self.file.metadata()?.is_file() {
-            self.actor.restrict(&self.file);
-            self.file.set_len(0)?;
+        if let Former::File = self.former {
+            self.empty()?;
         }
+        self.former = Former::File;
         self.file.try_clone()
+    }
+
+    fn empty(&self) -> io::Result<()> {
+        self.actor.restrict(&self.file);
+        self.file.set_len(0)
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(Place::Entry { folder, name }) = &self.new_at {
+        if let Former::Nothing(Place::Entry { folder, name }) = &self.former {
             // If this fails, an empty file is left behind.
             let _ = self.actor.perform(|| Ok(unlinkat(folder, &**name, UnlinkatFlags::NoRemoveDir)?));
         }

@@ -4,7 +4,7 @@ use super::{
     ALL_VARIABLES, Checker,
     types::{Kind, Method, Type},
 };
-use crate::ast::Node;
+use crate::{ast::Node, error};
 
 /// The parameters and the result of one form of a function.
 type Form = (&'static [Type], Type);
@@ -140,7 +140,7 @@ impl Checker {
             ("fromPairs", [nature]) => list(nature).then_some(Type::AnyMap),
             ("reverse" | "uniq" | "flatten", [nature]) => list(nature).then_some(List(None)),
             _ => {
-                let message = format!("{name} does not take {} arguments", arguments.len());
+                let message = format!("{name} does not take {}", error::arguments(arguments.len()));
                 return self.error(offset, message);
             }
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Civil, NANOSECONDS, Time, Zone, duration, layout, month_name, weekday_name};
 use crate::{
     check::types::{Method, Type},
-    error::Fault,
+    error::{self, Fault},
     value::Value,
 };
 
@@ -112,7 +112,7 @@ pub(crate) fn of_value(value: &Value, name: &str) -> Option<&'static Method> {
 pub(crate) fn call(object: &Value, name: &'static str, arguments: &[Value]) -> Result<Value, Fault> {
     let method = of_value(object, name).ok_or_else(|| Fault::evaluation(format!("no method {name}")))?;
     if method.parameters.len() != arguments.len() {
-        return Err(Fault::evaluation(format!("{name} needs {} arguments", method.parameters.len())));
+        return Err(Fault::evaluation(format!("{name} needs {}", error::arguments(method.parameters.len()))));
     }
     let result = match object {
         Value::Time(time) => of_time(time, name, arguments),

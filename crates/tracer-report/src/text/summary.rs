@@ -94,7 +94,8 @@ impl<'a> Summary<'a> {
             return format!("CPU time {used}: {busy:.2} processors busy on average");
         }
         let idle = duration(wall.saturating_mul(cpus).saturating_sub(self.cpu), style);
-        format!("CPU time {used}: {busy:.2} of {cpus} processors busy on average, {idle} unused")
+        let cpus = counted(usize::try_from(cpus).unwrap_or(usize::MAX), "processor", "processors");
+        format!("CPU time {used}: {busy:.2} of {cpus} busy on average, {idle} unused")
     }
 
     /// The chain of failures, the reason of the last one, and its call.
