@@ -8,7 +8,9 @@ use std::{collections::VecDeque, hint::black_box, time::SystemTime};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tracer_bpf::Decoder;
-use tracer_model::{Accounts, Anchor, Event, Hosts, Ktime, Settings, Span, SpanId, TraceId, Tracer, redact::Policy};
+use tracer_model::{
+    Accounts, Anchor, Captured, Event, Hosts, Ktime, Settings, Span, SpanId, TraceId, Tracer, redact::Policy,
+};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::wire::{RecordKind, TextPart};
@@ -86,6 +88,7 @@ fn tracer() -> Tracer {
         seed: [3; 32],
         attributes: [].into_iter().collect(),
         arguments: Policy::default(),
+        captured: Captured::default(),
         accounts: Accounts::default(),
         cpus: 2,
         hosts: Hosts::new(String::new()),

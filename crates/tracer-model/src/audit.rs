@@ -1,6 +1,7 @@
 //! What a trace is known to lack, and the certificate that follows from it.
 
 use crate::{
+    captured::Captured,
     emit::Counts,
     event::Usage,
     losses::Losses,
@@ -24,18 +25,25 @@ pub(crate) struct Audit {
     cpus: u32,
     version: String,
     trace_id_source: String,
+    captured: Captured,
 }
 
 impl Audit {
-    pub(crate) fn new(cpus: u32, version: String, trace_id_source: String) -> Self {
-        Self { gaps: Vec::new(), truncated: 0, tree: None, source: None, cpus, version, trace_id_source }
+    pub(crate) fn new(cpus: u32, version: String, trace_id_source: String, captured: Captured) -> Self {
+        Self { gaps: Vec::new(), truncated: 0, tree: None, source: None, cpus, version, trace_id_source, captured }
     }
 
     pub(crate) fn set_tree_usage(&mut self, usage: Usage) {
         self.tree = Some(Box::new(usage));
     }
 
-    pub(crate) fn set_source(&mut self, source: Description) {
+    /// Adds the kinds that the user has left out to those that the source cannot see.
+    pub(crate) fn set_source(&mut self, mut source: Description) {
+        for kind in self.captured.left_out() {
+            if !source.unobserved_kinds.contains(&kind) {
+                source.unobserved_kinds.push(kind);
+            }
+        }
         self.source = Some(source);
     }
 

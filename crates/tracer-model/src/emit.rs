@@ -7,7 +7,7 @@ use crate::{
     context::SpanContext,
     id::{IdGenerator, SpanId, TraceId},
     owner::Owner,
-    span::{OwnerProcess, Span, Subject, UserAttributes},
+    span::{OwnerProcess, ProcessSpan, Span, Subject, UserAttributes},
     time::{Anchor, Ktime},
 };
 
@@ -18,6 +18,8 @@ pub(crate) struct Emitter {
     ids: IdGenerator,
     spans: VecDeque<Span>,
     counts: Counts,
+    /// `false`: of all processes only the root has a span.
+    has_processes: bool,
 }
 
 /// How many spans of each kind the trace has.
@@ -48,8 +50,9 @@ pub(crate) struct Draft {
 }
 
 impl Emitter {
-    pub(crate) fn new(trace_id: TraceId, anchor: Anchor, seed: [u8; 32]) -> Self {
-        Self { trace_id, anchor, ids: IdGenerator::new(seed), spans: VecDeque::new(), counts: Counts::default() }
+    pub(crate) fn new(trace_id: TraceId, anchor: Anchor, seed: [u8; 32], has_processes: bool) -> Self {
+        let (ids, spans, counts) = (IdGenerator::new(seed), VecDeque::new(), Counts::default());
+        Self { trace_id, anchor, ids, spans, counts, has_processes }
     }
 
     pub(crate) fn new_id(&mut self) -> SpanId {
@@ -80,6 +83,11 @@ impl Emitter {
 
     /// Adds a span to the finished ones.
     pub(crate) fn emit(&mut self, draft: Draft) {
+        // Only the root has a certificate.
+        let is_left_out = |process: &ProcessSpan| !self.has_processes && process.certificate.is_none();
+        if matches!(&draft.subject, Subject::Process(process) if is_left_out(process)) {
+            return;
+        }
         match &draft.subject {
             Subject::Process(_) => self.counts.processes += 1,
             Subject::Connection(_) => self.counts.connections += 1,

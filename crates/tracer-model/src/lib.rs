@@ -10,7 +10,7 @@
 //! ```
 //! use std::time::SystemTime;
 //! use tracer_model::{
-//!     Accounts, Anchor, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer,
+//!     Accounts, Anchor, Captured, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer,
 //!     expression::Attributes, redact::Policy,
 //! };
 //!
@@ -25,6 +25,7 @@
 //!     seed: [0; 32],
 //!     attributes: Attributes::default(),
 //!     arguments: Policy::default(),
+//!     captured: Captured::default(),
 //!     accounts: Accounts::default(),
 //!     cpus: 2,
 //!     hosts: Hosts::default(),
@@ -44,6 +45,7 @@
 
 mod audit;
 pub mod calls;
+mod captured;
 pub mod cgroup;
 mod connections;
 pub mod context;
@@ -73,6 +75,7 @@ mod table;
 mod time;
 mod tracer;
 
+pub use captured::{Captured, UnknownKind};
 pub use event::{Event, ExitStatus, Identity};
 pub use hosts::Hosts;
 pub use id::{IdGenerator, ParseIdError, SpanId, TraceId};

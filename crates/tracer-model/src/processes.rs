@@ -26,6 +26,8 @@ pub(crate) struct Processes {
     root_parent_id: Option<SpanId>,
     root_name: String,
     root_label: Option<String>,
+    /// `false`: only the root has a span, and all other spans belong to it.
+    have_spans: bool,
 }
 
 impl Processes {
@@ -34,6 +36,7 @@ impl Processes {
         root_parent_id: Option<SpanId>,
         root_name: String,
         root_label: Option<String>,
+        have_spans: bool,
     ) -> Self {
         Self {
             table: Table::new(),
@@ -43,6 +46,7 @@ impl Processes {
             root_parent_id,
             root_name,
             root_label,
+            have_spans,
         }
     }
 
@@ -61,6 +65,7 @@ impl Processes {
     /// The span of a process. If the process is not known, it is the root's span and `false`.
     pub(crate) fn span_of(&self, identity: Identity) -> (SpanId, bool) {
         match self.table.span_of(identity) {
+            Some(_) if !self.have_spans => (self.root_span_id, true),
             Some(span_id) => (span_id, true),
             None => (self.root_span_id, false),
         }
@@ -194,6 +199,7 @@ impl Processes {
     /// The processes that run now, as unfinished spans. The root's span lacks the certificate.
     pub(crate) fn running(&self, emitter: &Emitter, at: Ktime) -> impl Iterator<Item = Span> {
         let alive = self.table.iter().filter(|(_, process)| process.ended.is_none());
+        let alive = alive.filter(|(identity, _)| self.have_spans || self.is_root(*identity));
         alive.map(move |(identity, process)| {
             let process = process.clone();
             emitter.span(if self.is_root(identity) {

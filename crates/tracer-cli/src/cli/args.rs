@@ -11,7 +11,7 @@ use clap::{
 };
 use tracer_bpf::RecordKind;
 use tracer_model::{
-    SpanId, TraceId,
+    Captured, SpanId, TraceId,
     redact::{Extent, Pattern},
 };
 use tracer_otlp::{Protocol, Url};
@@ -155,6 +155,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", default_value = "16384", value_parser = values::max_processes)]
     pub(crate) max_processes: u32,
 
+    /// What to record: a list of `processes`, `connections`, `flows` and `lookups`. The eBPF programs for the rest are not
+    /// attached. Without `processes`, only the command has a process span
+    #[arg(long, value_name = "LIST", default_value_t, value_parser = values::captured)]
+    pub(crate) capture: Captured,
+
     /// Also record failed execs. A search through PATH counts as one. Each system call on the machine takes about 0.15
     /// microseconds longer
     #[arg(long)]
@@ -294,7 +299,7 @@ pub(crate) enum Action {
         ring_bytes: u32,
         /// How many live processes can be followed at once
         max_processes: u32,
-        /// The records of system calls that are reported, as a set of bits
+        /// The records besides those of processes, as a set of bits
         asked: u32,
     },
 }
