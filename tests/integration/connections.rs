@@ -381,3 +381,56 @@ except TimeoutError:
     let established = clients.iter().find(|span| !span.events.is_empty()).unwrap();
     assert_eq!(retransmits(established), ["0", "0"]);
 }
+
+/// The conversation of two processes over TCP, a datagram and a lookup over UDP.
+const EVERYTHING: &str = "\
+import os, socket
+def datagram(port, payload):
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(payload, ('127.0.0.2', port))
+listener = socket.create_server(('127.0.0.1', 0))
+if os.fork() == 0:
+    socket.create_connection(listener.getsockname()).close()
+    datagram(5555, b'x')
+    datagram(53, b'\\0\\7\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\5asked\\4test\\0\\0\\1\\0\\1')
+    os._exit(0)
+os.wait()
+listener.accept()[0].close()
+";
+
+#[test]
+fn only_the_kinds_that_the_user_lists_are_captured() {
+    for (list, counts, unobserved) in [
+        ("processes,connections,flows,lookups", [2, 2, 1, 1], None),
+        ("processes", [2, 0, 0, 0], Some("[connections, flows, lookups]")),
+        ("processes,connections", [2, 2, 0, 0], Some("[flows, lookups]")),
+        ("processes,flows", [2, 0, 1, 0], Some("[connections, lookups]")),
+        ("lookups,processes", [2, 0, 0, 1], Some("[connections, flows]")),
+        ("connections,flows,lookups", [1, 2, 1, 1], Some("[processes]")),
+    ] {
+        let run = crate::harness::trace_python(&["--capture", list], EVERYTHING, &[]);
+        assert_eq!(run.code(), Some(0), "{}", run.stderr);
+        run.trace.assert_complete();
+        let trace = &run.trace;
+        let told =
+            [trace.processes().count(), trace.connections().count(), trace.flows().count(), trace.lookups().count()];
+        assert_eq!(told, counts, "{list}");
+        let kinds = trace.root().attributes.get("process_tracer.unobserved.kinds").map(String::as_str);
+        assert_eq!(kinds, unobserved, "{list}");
+        // The owner is named, also if it has no span.
+        let client = trace.connections().find(|span| span.kind == KIND_CLIENT);
+        assert!(client.is_none_or(|client| client.attribute("process.pid") != trace.root().attribute("process.pid")));
+    }
+}
+
+#[test]
+fn the_other_sources_name_the_kinds_that_the_user_left_out() {
+    for source in ["ptrace", "none"] {
+        let run = crate::harness::trace_python(&["--source", source, "--capture", "flows"], EVERYTHING, &[]);
+        let root = run.trace.root();
+        assert_eq!(run.trace.processes().count(), 1, "{source}");
+        let kinds = root.attribute("process_tracer.unobserved.kinds");
+        for kind in ["processes", "connections", "flows", "lookups"] {
+            assert_eq!(kinds.matches(kind).count(), 1, "{source}: {kinds}");
+        }
+    }
+}

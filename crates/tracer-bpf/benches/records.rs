@@ -10,7 +10,7 @@ use std::{collections::VecDeque, hint::black_box, time::SystemTime};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tracer_bpf::Decoder;
 use tracer_model::{
-    Accounts, Anchor, Errors, Event, Hosts, Ktime, Settings, Span, SpanId, TraceId, Tracer, redact::Policy,
+    Accounts, Anchor, Captured, Errors, Event, Hosts, Ktime, Settings, Span, SpanId, TraceId, Tracer, redact::Policy,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -89,6 +89,7 @@ fn tracer() -> Tracer {
         seed: [3; 32],
         attributes: [].into_iter().collect(),
         arguments: Policy::default(),
+        captured: Captured::default(),
         accounts: Accounts::default(),
         cpus: 2,
         hosts: Hosts::new(String::new()),

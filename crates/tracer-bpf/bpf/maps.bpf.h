@@ -39,6 +39,12 @@ struct unshared unshared SEC(".bss.unshared");
 		return bpf_map_lookup_elem(&function##_map, &index);                                                   \
 	}
 
+/* Whether the user asks for these records. */
+static __always_inline bool is_asked(enum record_kind kind)
+{
+	return unshared.asked_records & (1u << kind);
+}
+
 /* The reader sees the counters without a system call. */
 #define ADD(field, number) __sync_fetch_and_add(&shared.field, number)
 #define COUNT(field)	   ADD(field, 1)

@@ -63,11 +63,6 @@ static __always_inline void emit_unix_connect(void *address, __u64 size, __u32 e
 	emit(&connect, sizeof(connect.record) + size, RECORD_UNIX);
 }
 
-static __always_inline bool is_asked(enum record_kind kind)
-{
-	return unshared.asked_records & (1u << kind);
-}
-
 SEC("raw_tp/sys_exit")
 int handle_syscall_exit(struct bpf_raw_tracepoint_args *ctx)
 {

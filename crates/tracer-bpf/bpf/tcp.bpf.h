@@ -156,7 +156,7 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 	struct sock_common *common;
 	struct sock_room room;
 
-	if (!connection || connection->is_hidden)
+	if (!connection || connection->is_hidden || !is_asked(RECORD_CONNECTION))
 		return 0;
 	common = read_common(&room, sk);
 	record.header.process = connection->owner;
@@ -206,18 +206,24 @@ static __always_inline bool is_hidden_from_viewer(__u64 socket, __u32 owner_tgid
 	       BPF_CORE_READ(net, user_ns, owner.val) != unshared.user_id;
 }
 
-/* A process, `owner_start` and `owner_tgid`, opens a connection. Returns 0 if there is no room for it. */
+/*
+ * A process, `owner_start` and `owner_tgid`, opens a connection. Returns 0 if there is no room for it, or if the user does
+ * not ask for it. Connections to name servers are also followed for their lookups.
+ */
 __noinline int open_connection(__u64 socket, __u64 owner_start, __u32 owner_tgid, __u32 direction)
 {
 	struct connection connection = {};
 
+	connection.is_dns = is_asked(RECORD_DNS) && direction == DIRECTION_CONNECT &&
+			    is_of_name_server((struct sock *)socket);
+	if (!is_asked(RECORD_CONNECTION) && !connection.is_dns)
+		return 0;
 	connection.owner.start_ns = owner_start;
 	connection.owner.tgid = owner_tgid;
 	connection.opened_ns = bpf_ktime_get_boot_ns();
 	connection.direction = direction;
 	connection.is_owned = direction == DIRECTION_CONNECT;
 	connection.is_hidden = is_hidden_from_viewer(socket, owner_tgid);
-	connection.is_dns = direction == DIRECTION_CONNECT && is_of_name_server((struct sock *)socket);
 	if (connection.is_dns) {
 		unshared.has_dns_streams = 1;
 		forget_dns_streams(socket);

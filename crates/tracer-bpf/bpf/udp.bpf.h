@@ -39,6 +39,7 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 	struct port_pair ports;
 	__u32 sender_tgid;
 	__u16 protocol;
+	bool is_dns;
 
 	/* A packet has no socket while it passes bridges and other namespaces. */
 	if (!sk)
@@ -54,14 +55,17 @@ int handle_udp_send(struct bpf_raw_tracepoint_args *ctx)
 	    !read_datagram((__u64)skb, 0, OUTGOING) ||
 	    bpf_core_read(&ports, sizeof(ports), &sk->__sk_common.skc_portpair))
 		return 0;
-	sender_tgid = sender && may_look_at_socket(sk) ? sender->identity.tgid : 0;
-	if (sender_tgid && !unshared.has_sent)
-		unshared.has_sent = 1;
 	/*
 	 * The destination can be translated, as for the resolver in a container. A connected socket still has the
 	 * original destination.
 	 */
-	if (datagram->destination_port == PORT_DNS || ports.peer == bpf_htons(PORT_DNS))
+	is_dns = datagram->destination_port == PORT_DNS || ports.peer == bpf_htons(PORT_DNS);
+	if (!is_asked(is_dns ? RECORD_DNS : RECORD_FLOW))
+		return 0;
+	sender_tgid = sender && may_look_at_socket(sk) ? sender->identity.tgid : 0;
+	if (sender_tgid && !unshared.has_sent)
+		unshared.has_sent = 1;
+	if (is_dns)
 		return sender_tgid ? emit_query((__u64)skb, (__u64)sk) : 0;
 	return count_sent((__u64)skb, (__u64)sk, ports.local, sender_tgid);
 }
@@ -78,7 +82,7 @@ int handle_udp_receive(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	dev = BPF_CORE_READ(skb, dev);
 	net = (__u64)BPF_CORE_READ(dev, nd_net.net);
-	if (!count_received((__u64)dev, net) && !emit_answer((__u64)skb, net))
+	if (!count_received((__u64)dev, net) && !emit_answer((__u64)skb, net) && is_asked(RECORD_FLOW))
 		note_arrival((__u64)dev, net);
 	return 0;
 }

@@ -7,18 +7,25 @@ use std::{ffi::CStr, os::fd::OwnedFd, time::Duration};
 pub(crate) type Attachment = (&'static str, &'static CStr);
 
 /// The programs of every run. The programs of one tracepoint are neighbours. The kernel calls them in this order.
-pub(crate) const PROGRAMS: [Attachment; 10] = [
+pub(crate) const PROCESSES: [Attachment; 4] = [
     ("handle_fork", c"sched_process_fork"),
     ("handle_exec", c"sched_process_exec"),
     ("handle_exit", c"sched_process_exit"),
     ("handle_signal", c"signal_generate"),
+];
+
+/// The programs for connections, and for lookups over TCP. The programs of one tracepoint are neighbours, in the order in
+/// which the kernel is to call them.
+pub(crate) const CONNECTIONS: [Attachment; 4] = [
     (TCP_STATE, c"inet_sock_set_state"),
     (NESTED, c"inet_sock_set_state"),
     (TCP_READ, c"tcp_rcv_space_adjust"),
     ("handle_tcp_destroy", c"tcp_destroy_sock"),
-    ("handle_udp_send", c"net_dev_queue"),
-    ("handle_udp_receive", c"netif_receive_skb"),
 ];
+
+/// The programs for flows and lookups.
+pub(crate) const DATAGRAMS: [Attachment; 2] =
+    [("handle_udp_send", c"net_dev_queue"), ("handle_udp_receive", c"netif_receive_skb")];
 
 /// The program for failed execs and unix sockets.
 pub(crate) const SYSTEM_CALLS: [Attachment; 1] = [("handle_syscall_exit", c"sys_exit")];
@@ -28,6 +35,10 @@ pub(crate) const QUEUES: [Attachment; 1] = [(IO_URING, c"io_uring_create")];
 
 /// A kernel without io_uring has no such tracepoint.
 pub(crate) const IO_URING: &str = "handle_io_uring";
+
+/// The number of all programs.
+pub(crate) const PROGRAMS: usize =
+    PROCESSES.len() + CONNECTIONS.len() + DATAGRAMS.len() + SYSTEM_CALLS.len() + QUEUES.len();
 
 /// The kernel does not start this program again while it runs on the same processor. It runs [`NESTED`] instead.
 pub(crate) const TCP_STATE: &str = "handle_tcp_state";
@@ -81,7 +92,7 @@ impl Programs {
 
 impl Attached {
     /// The largest number of descriptors.
-    pub const DESCRIPTORS: usize = Self::MAPS + PROGRAMS.len() + SYSTEM_CALLS.len() + QUEUES.len();
+    pub const DESCRIPTORS: usize = Self::MAPS + PROGRAMS;
 
     /// The number of maps among them.
     const MAPS: usize = 3;
@@ -104,7 +115,7 @@ impl Attached {
     /// The inverse of [`Attached::into_descriptors`]. `None` if their number is impossible.
     #[must_use]
     pub fn from_descriptors(mut descriptors: Vec<OwnedFd>) -> Option<Self> {
-        if !(Self::MAPS + PROGRAMS.len()..=Self::DESCRIPTORS).contains(&descriptors.len()) {
+        if !(Self::MAPS + PROCESSES.len()..=Self::DESCRIPTORS).contains(&descriptors.len()) {
             return None;
         }
         let links = descriptors.split_off(Self::MAPS);

@@ -86,6 +86,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         seed: seed()?,
         attributes,
         arguments: std::mem::take(&mut config.arguments),
+        captured: config.captured,
         accounts: accounts(),
         cpus: thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
         hosts: hosts(),

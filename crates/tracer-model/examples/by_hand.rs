@@ -7,8 +7,8 @@ use std::{
 };
 
 use tracer_model::{
-    Accounts, Anchor, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId,
-    Tracer, event::Image, expression::Attributes, redact::Policy, semconv,
+    Accounts, Anchor, Captured, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, Span, SpanId,
+    TraceId, Tracer, event::Image, expression::Attributes, redact::Policy, semconv,
 };
 
 fn main() -> io::Result<()> {
@@ -62,6 +62,7 @@ fn settings() -> Settings {
         seed: [0; 32],
         attributes: Attributes::default(),
         arguments: Policy::default(),
+        captured: Captured::default(),
         accounts: Accounts::default(),
         cpus: 2,
         hosts: Hosts::default(),

@@ -1,6 +1,7 @@
 //! The known losses of a trace, and the certificate that lists them.
 
 use crate::{
+    captured::Captured,
     emit::Counts,
     event::Usage,
     image::Cut,
@@ -26,10 +27,11 @@ pub(crate) struct Audit {
     cpus: u32,
     version: String,
     trace_id_source: String,
+    captured: Captured,
 }
 
 impl Audit {
-    pub(crate) fn new(cpus: u32, version: String, trace_id_source: String) -> Self {
+    pub(crate) fn new(cpus: u32, version: String, trace_id_source: String, captured: Captured) -> Self {
         Self {
             gaps: Vec::new(),
             cut_arguments: 0,
@@ -39,6 +41,7 @@ impl Audit {
             cpus,
             version,
             trace_id_source,
+            captured,
         }
     }
 
@@ -46,7 +49,13 @@ impl Audit {
         self.tree = Some(Box::new(usage));
     }
 
-    pub(crate) fn set_source(&mut self, source: Description) {
+    /// Adds the kinds that the user has left out to those that the source cannot see.
+    pub(crate) fn set_source(&mut self, mut source: Description) {
+        for kind in self.captured.left_out() {
+            if !source.unobserved_kinds.contains(&kind) {
+                source.unobserved_kinds.push(kind);
+            }
+        }
         self.source = Some(source);
     }
 

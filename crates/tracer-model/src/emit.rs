@@ -10,7 +10,7 @@ use crate::{
     owner::Owner,
     peer_names::PeerNames,
     semconv,
-    span::{OwnerProcess, Span, Subject, UserAttributes},
+    span::{OwnerProcess, ProcessSpan, Span, Subject, UserAttributes},
     time::{Anchor, Ktime},
     verdict::{Errors, Verdict, Waiting},
 };
@@ -25,6 +25,8 @@ pub(crate) struct Emitter {
     waiting: Option<Waiting>,
     counts: Counts,
     peer_names: PeerNames,
+    /// `false`: of all processes only the root has a span.
+    has_processes: bool,
 }
 
 /// How many spans of each kind the trace has.
@@ -61,6 +63,7 @@ impl Emitter {
         seed: [u8; 32],
         errors: Errors,
         peer_names: PeerNames,
+        has_processes: bool,
     ) -> Self {
         Self {
             trace_id,
@@ -70,6 +73,7 @@ impl Emitter {
             waiting: (errors == Errors::Unhandled).then(Waiting::default),
             counts: Counts::default(),
             peer_names,
+            has_processes,
         }
     }
 
@@ -103,6 +107,11 @@ impl Emitter {
 
     /// Adds a span to the finished ones.
     pub(crate) fn emit(&mut self, draft: Draft) {
+        // Only the root has a certificate.
+        let is_left_out = |process: &ProcessSpan| !self.has_processes && process.certificate.is_none();
+        if matches!(&draft.subject, Subject::Process(process) if is_left_out(process)) {
+            return;
+        }
         match &draft.subject {
             Subject::Process(_) => self.counts.processes += 1,
             Subject::Connection(_) => self.counts.connections += 1,

@@ -10,7 +10,7 @@
 //! ```
 //! use std::time::SystemTime;
 //! use tracer_model::{
-//!     Accounts, Anchor, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer,
+//!     Accounts, Anchor, Captured, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer,
 //!     expression::Attributes, redact::Policy,
 //! };
 //!
@@ -25,6 +25,7 @@
 //!     seed: [0; 32],
 //!     attributes: Attributes::default(),
 //!     arguments: Policy::default(),
+//!     captured: Captured::default(),
 //!     accounts: Accounts::default(),
 //!     cpus: 2,
 //!     hosts: Hosts::default(),
@@ -47,6 +48,7 @@
 mod audit;
 pub mod blame;
 pub mod calls;
+mod captured;
 pub mod cgroup;
 mod connections;
 pub mod context;
@@ -79,6 +81,7 @@ mod time;
 mod tracer;
 mod verdict;
 
+pub use captured::{Captured, UnknownKind};
 pub use event::{Event, ExitStatus, Identity};
 pub use hosts::Hosts;
 pub use id::{IdGenerator, ParseIdError, SpanId, TraceId};

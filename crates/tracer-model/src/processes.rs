@@ -28,6 +28,8 @@ pub(crate) struct Processes {
     root_parent_id: Option<SpanId>,
     root_name: String,
     root_label: Option<String>,
+    /// `false`: only the root has a span, and all other spans belong to it.
+    have_spans: bool,
 }
 
 impl Processes {
@@ -36,6 +38,7 @@ impl Processes {
         root_parent_id: Option<SpanId>,
         root_name: String,
         root_label: Option<String>,
+        have_spans: bool,
     ) -> Self {
         Self {
             table: Table::new(),
@@ -45,6 +48,7 @@ impl Processes {
             root_parent_id,
             root_name,
             root_label,
+            have_spans,
         }
     }
 
@@ -63,6 +67,7 @@ impl Processes {
     /// The span of a process. If the process is not known, it is the root's span and `false`.
     pub(crate) fn span_of(&self, identity: Identity) -> (SpanId, bool) {
         match self.table.span_of(identity) {
+            Some(_) if !self.have_spans => (self.root_span_id, true),
             Some(span_id) => (span_id, true),
             None => (self.root_span_id, false),
         }
@@ -212,6 +217,7 @@ impl Processes {
     /// The processes that run now, as unfinished spans. The root's span lacks the certificate.
     pub(crate) fn running(&self, emitter: &Emitter, at: Ktime) -> impl Iterator<Item = Span> {
         let alive = self.table.iter().filter(|(_, process)| process.ended.is_none());
+        let alive = alive.filter(|(identity, _)| self.have_spans || self.is_root(*identity));
         alive.map(move |(identity, process)| {
             let process = process.clone();
             emitter.span(if self.is_root(identity) {

@@ -70,7 +70,7 @@ pub trait Source: Send + Sync {
 pub struct Description {
     /// Its name, as `--source` has it.
     pub name: &'static str,
-    /// The kinds of things that it cannot see, for example `connections`.
+    /// The kinds of things that it cannot see, for example `connections`. In a certificate, also those that the user left out.
     pub unobserved_kinds: Vec<&'static str>,
 }
 

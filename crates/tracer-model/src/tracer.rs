@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     audit::Audit,
+    captured::Captured,
     connections::Connections,
     emit::Emitter,
     event::{Connection, Event, Identity, Usage},
@@ -48,6 +49,8 @@ pub struct Settings {
     pub attributes: Attributes,
     /// Which arguments are exported.
     pub arguments: Policy,
+    /// The kinds of spans that the trace has.
+    pub captured: Captured,
     /// Names of users and groups.
     pub accounts: Accounts,
     /// Processors that the command may use at once.
@@ -91,19 +94,21 @@ impl Tracer {
                 settings.seed,
                 settings.errors,
                 settings.peer_names,
+                settings.captured.processes,
             ),
             processes: Processes::new(
                 settings.root_span_id,
                 settings.root_parent_id,
                 settings.root_name,
                 settings.root_label,
+                settings.captured.processes,
             ),
             images: Images::new(settings.attributes, settings.arguments, settings.accounts),
             connections: Connections::new(),
             flows: Flows::new(),
             lookups: Lookups::new(),
             hosts: settings.hosts,
-            audit: Audit::new(settings.cpus, settings.version, settings.trace_id_source),
+            audit: Audit::new(settings.cpus, settings.version, settings.trace_id_source, settings.captured),
             certificate: None,
         }
     }

@@ -20,7 +20,8 @@ use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
 use prost::Message;
 use tracer_model::{
-    Accounts, Anchor, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Settings, Span, SpanId, TraceId, Tracer,
+    Accounts, Anchor, Captured, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Settings, Span, SpanId, TraceId,
+    Tracer,
     event::{Image, Strings, Usage},
     redact::Policy,
     semconv::describe,
@@ -43,6 +44,7 @@ fn spans() -> Vec<Span> {
         seed: [3; 32],
         attributes: [].into_iter().collect(),
         arguments: Policy::default(),
+        captured: Captured::default(),
         accounts: Accounts::default(),
         cpus: 2,
         hosts: Hosts::new(String::new()),

@@ -1,7 +1,7 @@
 //! The options of a capture: its extent, its user, its memory.
 
 use crate::{
-    programs::{Attachment, PROGRAMS, QUEUES, SYSTEM_CALLS},
+    programs::{Attachment, CONNECTIONS, DATAGRAMS, PROCESSES, QUEUES, SYSTEM_CALLS},
     wire::RecordKind,
 };
 
@@ -26,12 +26,12 @@ pub struct Options {
     /// `None`: root, who may see everything. Otherwise the programs read the environment of a process only if /proc
     /// would show it to this user. Only a process of this user can then launch the command.
     pub viewer: Option<Viewer>,
-    /// Records of system calls that are reported too. Any of them slows down every system call of every process.
+    /// The records that are reported besides those of processes.
     pub asked: Asked,
 }
 
-/// A set of records that are reported only on demand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A set of records that are reported only on demand. Records of system calls slow down every system call of every process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked(u32);
 
 impl Asked {
@@ -50,6 +50,13 @@ impl Asked {
     #[must_use]
     pub fn from_bits(bits: u32) -> Self {
         Self(bits)
+    }
+}
+
+impl Default for Asked {
+    /// Connections, flows and DNS.
+    fn default() -> Self {
+        Self::from_iter([RecordKind::Connection, RecordKind::Flow, RecordKind::Dns])
     }
 }
 
@@ -79,11 +86,17 @@ impl Limits {
 impl Options {
     /// The programs, grouped by tracepoint.
     pub(crate) fn programs(&self) -> impl Iterator<Item = &'static [Attachment]> {
-        let system_calls: &[_] = if self.asked == Asked::default() { &[] } else { &SYSTEM_CALLS };
-        let queues: &[_] = if self.asked.has(RecordKind::Unix) { &QUEUES } else { &[] };
-        [&PROGRAMS, system_calls, queues]
-            .into_iter()
-            .flat_map(|programs| programs.chunk_by(|left, right| left.1 == right.1))
+        use RecordKind::{Connection, Dns, FailedExec, Flow, Unix};
+        let asked = |kinds: &[RecordKind]| kinds.iter().any(|kind| self.asked.has(*kind));
+        let needed: [(bool, &[Attachment]); 5] = [
+            (true, &PROCESSES),
+            (asked(&[Connection, Dns]), &CONNECTIONS),
+            (asked(&[Flow, Dns]), &DATAGRAMS),
+            (asked(&[FailedExec, Unix]), &SYSTEM_CALLS),
+            (asked(&[Unix]), &QUEUES),
+        ];
+        let needed = needed.into_iter().filter(|(is_needed, _)| *is_needed);
+        needed.flat_map(|(_, programs)| programs.chunk_by(|left, right| left.1 == right.1))
     }
 
     /// Whether this user may have so much memory.

@@ -11,7 +11,7 @@ use clap::{
 };
 use tracer_bpf::RecordKind;
 use tracer_model::{
-    PeerName, SpanId, TraceId,
+    Captured, PeerName, SpanId, TraceId,
     redact::{Extent, Pattern},
 };
 use tracer_otlp::{Protocol, Url};
@@ -156,6 +156,11 @@ pub(crate) struct Args {
     /// How many live processes can be followed at once. Without root at most 65536
     #[arg(long, value_name = "NUMBER", default_value = "16384", value_parser = values::max_processes)]
     pub(crate) max_processes: u32,
+
+    /// What to record: a list of `processes`, `connections`, `flows` and `lookups`. The eBPF programs for the rest are not
+    /// attached. Without `processes`, only the command has a process span
+    #[arg(long, value_name = "LIST", default_value_t, value_parser = values::captured)]
+    pub(crate) capture: Captured,
 
     /// Also record failed execs. A search through PATH counts as one. Each system call on the machine takes about 0.15
     /// microseconds longer
@@ -313,7 +318,7 @@ pub(crate) enum Action {
         ring_bytes: u32,
         /// How many live processes can be followed at once
         max_processes: u32,
-        /// The records of system calls that are reported, as a set of bits
+        /// The records besides those of processes, as a set of bits
         asked: u32,
     },
 }

@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, bail};
 use tracer_bpf::RecordKind;
 use tracer_model::{
-    PeerNames, SpanId, TraceId,
+    Captured, PeerNames, SpanId, TraceId,
     context::TRACEPARENT,
     event::base_name,
     expression::{Attribute, Attributes},
@@ -74,6 +74,8 @@ pub(crate) struct Config {
     /// How many live processes can be followed at once.
     pub(crate) max_processes: u32,
     pub(crate) uses_sudo: bool,
+    /// The kinds of spans that are recorded.
+    pub(crate) captured: Captured,
     /// The flags that ask for records of system calls, each with its records.
     pub(crate) system_calls: Vec<(&'static str, RecordKind)>,
     /// Which arguments are exported.
@@ -131,6 +133,7 @@ impl Config {
             ring_bytes: args.buffer_size,
             max_processes: args.max_processes,
             uses_sudo: args.sudo,
+            captured: args.capture,
             system_calls: args.system_calls(),
             arguments: argument_policy(&args, origins)?,
             is_strict: args.strict,

@@ -283,6 +283,7 @@ mod tests {
                 "wait" => "tree",
                 "buffer_size" => "1M",
                 "args" => "program",
+                "capture" => "processes,lookups",
                 _ => "1",
             };
             let flags = as_flags(arg, value).unwrap();

@@ -16,7 +16,7 @@ use nix::unistd::geteuid;
 use sha2::{Digest, Sha256};
 use tracer_bpf::Limits;
 use tracer_model::{
-    Errors, ParseIdError, PeerName, SpanId, TraceId,
+    Captured, Errors, ParseIdError, PeerName, SpanId, TraceId,
     expression::{self, Attribute, CompileError},
     redact::Pattern,
 };
@@ -262,6 +262,10 @@ pub(super) fn max_processes(value: &str) -> Result<u32> {
         bail!("without root it can be at most {limit}, not {number}");
     }
     Ok(number)
+}
+
+pub(super) fn captured(value: &str) -> Result<Captured> {
+    Ok(value.parse()?)
 }
 
 fn limits() -> Limits {

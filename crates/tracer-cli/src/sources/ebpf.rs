@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use tracer_bpf::{
-    Attached, Capture, Options, Stream, Timing,
+    Attached, Capture, Options, RecordKind, Stream, Timing,
     probe::{self, Obstacle},
 };
+use tracer_model::Captured;
 
 use crate::{
     child::privileges,
@@ -61,12 +62,20 @@ fn attach(way: &Way, config: &Config, system_calls: &SystemCalls) -> Result<Atta
         ring_bytes: config.ring_bytes,
         max_processes: config.max_processes,
         viewer: privileges::viewer(),
-        asked: config.system_calls.iter().map(|(_, kind)| *kind).filter(|_| system_calls.is_observed()).collect(),
+        asked: asked(config, system_calls).collect(),
     };
     match way {
         Way::Own => load::load(options),
         Way::Sudo => sudo::attach(&options),
     }
+}
+
+/// The records that this run needs besides those of processes.
+fn asked(config: &Config, system_calls: &SystemCalls) -> impl Iterator<Item = RecordKind> {
+    let Captured { connections, flows, lookups, .. } = config.captured;
+    let kinds = [(connections, RecordKind::Connection), (flows, RecordKind::Flow), (lookups, RecordKind::Dns)];
+    let calls = config.system_calls.iter().map(|(_, kind)| (system_calls.is_observed(), *kind));
+    kinds.into_iter().chain(calls).filter(|(is_asked, _)| *is_asked).map(|(_, kind)| kind)
 }
 
 /// The program that runs at every system call. It observes failed execs and connections to unix sockets.

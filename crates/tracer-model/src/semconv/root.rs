@@ -47,7 +47,7 @@ rows! {
         "source of the events: `ebpf`, `ptrace`, or `none` for the command alone",
         span certificate |it| it.source.as_ref().map(|source| source.name);
     UNOBSERVED_KINDS = "process_tracer.unobserved.kinds", "root", "string[]", "", "process-tracer", "[\"connections\", \"flows\"]",
-        "kinds of events that this source cannot see",
+        "kinds of events that this source cannot see, or that `--capture` leaves out",
         span certificate |it| unobserved_kinds(it).map(Texts::Words);
     TREE_CPU_USER = "process_tracer.tree.cpu.user_time", "root", "double", "s", "wait4(2)", "61.5",
         "CPU time in user mode of the command and all descendants that were waited for",

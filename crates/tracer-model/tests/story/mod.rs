@@ -10,8 +10,8 @@ use std::{
 };
 
 use tracer_model::{
-    Accounts, Anchor, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, Span, SpanId, TraceId,
-    Tracer, Value,
+    Accounts, Anchor, Captured, Errors, Event, ExitStatus, Hosts, Identity, Ktime, Losses, Settings, Span, SpanId,
+    TraceId, Tracer, Value,
     calls::UnixConnectSpan,
     context::SpanContext,
     dns::{Answer, Message},
@@ -46,6 +46,7 @@ pub fn settings(attributes: &[&str]) -> Settings {
         seed: [7; 32],
         attributes,
         arguments: Policy::default(),
+        captured: Captured::default(),
         accounts: Accounts {
             users: BTreeMap::from([(0, "root".into()), (1000, "someone".into())]),
             groups: BTreeMap::from([(5, "staff".into())]),
