@@ -60,6 +60,7 @@ fn is_of_the_root(key: &str) -> bool {
         "source",
         "trace_id",
         "unobserved",
+        "failure",
     ];
     key.strip_prefix("process_tracer.").is_some_and(|key| names.iter().any(|name| key.starts_with(name)))
 }

@@ -183,7 +183,7 @@ impl Span {
 
     /// Whether it is the span of a process. Spans of network activity have a pid too, and a kind.
     pub fn is_process(&self) -> bool {
-        self.has("process.pid") && !self.has("network.transport")
+        self.has("process.creation.time")
     }
 
     /// Whether the span has an attribute.

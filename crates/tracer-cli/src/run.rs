@@ -73,8 +73,10 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     let attributes = std::mem::take(&mut config.attributes);
     let chosen = sources::choose(&config, attributes.need_environment())?;
     let is_sent = config.outputs.iter().any(|wanted| wanted.output == Output::Otlp);
-    let announcement =
-        (is_sent && chosen.source.description().is_whole_tree()).then(|| nesting::announce(trace_id)).flatten();
+    let is_all = config.captured.left_out().next().is_none();
+    let announcement = (is_sent && is_all && chosen.source.description().is_whole_tree())
+        .then(|| nesting::announce(trace_id))
+        .flatten();
     let tracer = Tracer::new(Settings {
         trace_id,
         trace_id_source: std::mem::take(&mut config.trace_id_source),

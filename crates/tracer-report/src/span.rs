@@ -182,8 +182,12 @@ impl Span<'_> {
         self.added.push((Cow::Borrowed(key), value));
     }
 
-    /// The spans that it is linked to.
+    /// The other end of a connection, or the process that forked a process whose parent is another span. The link of the root
+    /// is neither: it names the process where the failure began.
     pub(crate) fn links(&self) -> Vec<(TraceId, SpanId)> {
+        if self.certificate().is_some() {
+            return Vec::new();
+        }
         match self.origin {
             Origin::Run(span) => span.links.iter().map(|link| (link.trace_id, link.span_id)).collect(),
             Origin::Saved(span) => span.links.iter().map(|link| (link.trace_id, link.span_id)).collect(),

@@ -284,6 +284,7 @@ mod tests {
                 "buffer_size" => "1M",
                 "args" => "program",
                 "capture" => "processes,lookups",
+                "errors" => "unhandled",
                 _ => "1",
             };
             let flags = as_flags(arg, value).unwrap();
