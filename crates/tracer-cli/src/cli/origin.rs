@@ -233,6 +233,7 @@ mod tests {
                 "protocol" => "grpc",
                 "source" => "none",
                 "wait" => "tree",
+                "errors" => "unhandled",
                 "buffer_size" => "1M",
                 "args" => "program",
                 _ => "1",
