@@ -281,6 +281,7 @@ mod tests {
                 "protocol" => "grpc",
                 "source" => "none",
                 "wait" => "tree",
+                "errors" => "unhandled",
                 "buffer_size" => "1M",
                 "args" => "program",
                 "capture" => "processes,lookups",
