@@ -69,20 +69,25 @@ struct identity {
 	__u32 reserved;
 };
 
-/* Bytes read and written: rchar, wchar, read_bytes and write_bytes of proc_pid_io(5). */
-struct io {
+/*
+ * Counters that each thread has and no process. The bytes are rchar, wchar, read_bytes and write_bytes of
+ * proc_pid_io(5).
+ */
+struct thread_counters {
 	__u64 read_chars;
 	__u64 written_chars;
 	__u64 read_bytes;
 	__u64 written_bytes;
+	__u64 run_delay_ns;   /* runnable, but without a processor */
+	__u64 block_delay_ns; /* waiting for block devices; 0 if the kernel does not account it */
 };
 
 /* A live process of the tree. */
 struct tracked_process {
 	struct identity identity;
-	struct io dead_threads_io; /* without the first thread */
-	__u32 threads;		   /* that it has created */
-	__u32 is_withheld;	   /* 1: the restricted user must not look at it */
+	struct thread_counters dead_threads; /* without the first thread */
+	__u32 threads;			     /* that it has created */
+	__u32 is_withheld;		     /* 1: the restricted user must not look at it */
 };
 
 struct record_header {
@@ -146,7 +151,7 @@ struct usage {
 	__u64 major_faults;
 	__u64 voluntary_switches;
 	__u64 involuntary_switches;
-	struct io io;
+	struct thread_counters of_threads;
 };
 
 struct exit_record {
@@ -256,15 +261,15 @@ struct unshared {
 	__u32 is_restricted; /* 1: report only what this user may see */
 	__u32 user_id;
 	__u32 group_id;
-	__u32 launcher_tgid;	  /* set at the launch, in the initial pid namespace */
-	__u32 root_tgid;	  /* the launched process, set at the launch, in the initial pid namespace */
-	__u32 has_sent;		  /* 1: a process has sent a datagram */
-	__u32 asked_records;	  /* records on demand: bit 1 << record_kind if the user asks for them */
-	__u32 has_dns_streams;	  /* 1: a process has connected to a name server over TCP */
-	__u32 hides_processes;	  /* 1: /proc hides other users' processes from this user: proc(5), hidepid */
-	__u32 network_namespace;  /* inode number of this user's network namespace */
-	__u64 root_cgroup; /* address of the node of the root's control group, set at its first exec */
-	__u64 socket_key;  /* random, nonzero; hides the addresses of sockets */
+	__u32 launcher_tgid;	 /* set at the launch, in the initial pid namespace */
+	__u32 root_tgid;	 /* the launched process, set at the launch, in the initial pid namespace */
+	__u32 has_sent;		 /* 1: a process has sent a datagram */
+	__u32 asked_records;	 /* records on demand: bit 1 << record_kind if the user asks for them */
+	__u32 has_dns_streams;	 /* 1: a process has connected to a name server over TCP */
+	__u32 hides_processes;	 /* 1: /proc hides other users' processes from this user: proc(5), hidepid */
+	__u32 network_namespace; /* inode number of this user's network namespace */
+	__u64 root_cgroup;	 /* address of the node of the root's control group, set at its first exec */
+	__u64 socket_key;	 /* random, nonzero; hides the addresses of sockets */
 };
 
 /*
@@ -280,9 +285,9 @@ struct shared_page {
 	__u64 lost_records[RECORD_KINDS]; /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* did not fit into the table of processes; their descendants are missing too */
 	__u64 untracked_connections; /* did not fit into the tables of connections, or found no free slot for a flow */
-	__u64 text_faults; /* chunks of text that could not be read, and paths that are too deep or too long */
+	__u64 text_faults;     /* chunks of text that could not be read, and paths that are too deep or too long */
 	__u64 io_uring_queues; /* made by processes, if connect() to unix sockets is reported */
-	__u64 nested_runs; /* runs of programs in place of one that the kernel does not run within itself */
+	__u64 nested_runs;     /* runs of programs in place of one that the kernel does not run within itself */
 	__u32 paired_signals[SIGNALS]; /* by number: the same sender has sent it to the launcher and to the root */
 	__u32 reserved;
 };

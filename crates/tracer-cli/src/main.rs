@@ -13,6 +13,7 @@ mod drain;
 mod machine;
 mod resource;
 mod run;
+mod shortage;
 mod sinks;
 mod sources;
 mod state;

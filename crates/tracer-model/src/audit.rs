@@ -6,7 +6,7 @@ use crate::{
     event::Usage,
     losses::Losses,
     source::Description,
-    span::{Certificate, Gap},
+    span::{Certificate, Gap, Shortage},
     time::{Anchor, Ktime},
 };
 
@@ -23,6 +23,7 @@ pub(crate) struct Audit {
     /// The source of the events.
     source: Option<Description>,
     cpus: u32,
+    shortage: Box<Shortage>,
     version: String,
     trace_id_source: String,
     captured: Captured,
@@ -30,7 +31,17 @@ pub(crate) struct Audit {
 
 impl Audit {
     pub(crate) fn new(cpus: u32, version: String, trace_id_source: String, captured: Captured) -> Self {
-        Self { gaps: Vec::new(), truncated: 0, tree: None, source: None, cpus, version, trace_id_source, captured }
+        Self {
+            gaps: Vec::new(),
+            truncated: 0,
+            tree: None,
+            source: None,
+            cpus,
+            shortage: Box::default(),
+            version,
+            trace_id_source,
+            captured,
+        }
     }
 
     pub(crate) fn set_tree_usage(&mut self, usage: Usage) {
@@ -45,6 +56,10 @@ impl Audit {
             }
         }
         self.source = Some(source);
+    }
+
+    pub(crate) fn set_shortage(&mut self, shortage: Shortage) {
+        *self.shortage = shortage;
     }
 
     /// Counts an exec whose text was not captured as a whole.
@@ -82,6 +97,7 @@ impl Audit {
             gaps: std::mem::take(&mut self.gaps),
             tree: self.tree.take(),
             cpus: self.cpus,
+            shortage: std::mem::take(&mut self.shortage),
             version: self.version.clone(),
             trace_id_source: self.trace_id_source.clone(),
             source: self.source.take(),
