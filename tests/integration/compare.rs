@@ -61,6 +61,8 @@ fn is_of_the_root(key: &str) -> bool {
         "trace_id",
         "unobserved",
         "failure",
+        "cgroup.",
+        "host.",
     ];
     key.strip_prefix("process_tracer.").is_some_and(|key| names.iter().any(|name| key.starts_with(name)))
 }
@@ -106,7 +108,7 @@ pub fn assert_same_processes(by_ptrace: &Trace, by_ebpf: &Trace, pids: Pids) -> 
     let mut count = 0;
     while let Some(span) = left.pop() {
         count += 1;
-        left.extend(by_ebpf.children_of(span).filter(|child| child.attributes.contains_key("process.pid")));
+        left.extend(by_ebpf.children_of(span).filter(|child| child.is_process()));
     }
     assert_eq!(count, by_ptrace.processes().count(), "processes");
     count

@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::harness::{PROCESS_TRACER, Run, trace_script, trace_workload, workload};
+use crate::harness::{PROCESS_TRACER, Run, trace_python, trace_script, trace_workload, workload};
 use crate::trace::{STATUS_ERROR, Span, Trace};
 
 fn pid(word: &str) -> u32 {
@@ -254,7 +254,7 @@ m = os.memfd_create('parcel')
 os.write(m, open('/bin/true', 'rb').read())
 os.fork() or os.execve(m, ['x'], {})
 os.wait()";
-    let run = crate::harness::trace_python(&[], script, &[]);
+    let run = trace_python(&[], script, &[]);
     run.trace.assert_complete();
     let child = run.trace.children_of(run.trace.root()).next().unwrap();
     assert_eq!((child.name.as_str(), child.attribute("process.executable.path")), ("memfd:parcel", "/memfd:parcel"));
@@ -419,6 +419,80 @@ fn a_process_killed_by_the_out_of_memory_killer_is_marked() {
     let other =
         run.trace.processes().find(|span| span.name == "sh" && span.status_message == "killed by SIGKILL").unwrap();
     assert!(!other.has("process_tracer.exit.oom_killed"));
+}
+
+#[test]
+fn a_process_has_the_time_that_its_threads_waited_for_a_processor() {
+    // Two processes with two threads each share one processor.
+    let script = "\
+import os, threading, time
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+waited = []
+def spin():
+    while time.thread_time() < 0.1:
+        pass
+    waited.append(int(open('/proc/thread-self/schedstat').read().split()[1]))
+for child in range(2):
+    if os.fork() == 0:
+        thread = threading.Thread(target=spin)
+        thread.start()
+        thread.join()
+        spin()
+        print('waited', os.getpid(), sum(waited), flush=True)
+        os._exit(0)
+for child in range(2):
+    os.wait()
+";
+    let run = trace_python(&[], script, &[]);
+    run.trace.assert_complete();
+    let children: Vec<_> = run.told("waited").collect();
+    assert_eq!(children.len(), 2);
+    for words in children {
+        let child = run.trace.process(pid(words[1]));
+        let seconds: f64 = child.attribute("process_tracer.cpu.wait_time").parse().unwrap();
+        let waited: u64 = words[2].parse().unwrap();
+        assert!(waited > 0 && (seconds * 1e9).round() as u64 >= waited, "{words:?} {child:#?}");
+    }
+}
+
+#[test]
+fn throttling_by_the_cpu_limit_is_recorded_and_summarised() {
+    let is_of_cpu = |options: &str| options.split(',').any(|option| option == "cpu");
+    let (root, limits): (_, &[_]) =
+        match mounts().into_iter().find(|(kind, _, options)| kind == "cgroup" && is_of_cpu(options)) {
+            Some((_, folder, _)) => (folder, &[("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "20000")]),
+            None => {
+                std::fs::write(control_groups().join("cgroup.subtree_control"), "+cpu").unwrap();
+                (control_groups(), &[("cpu.max", "20000 100000")])
+            }
+        };
+    let group = root.join(format!("process-tracer-test-cpu-{}", std::process::id()));
+    std::fs::create_dir(&group).unwrap();
+    for (file, limit) in limits {
+        std::fs::write(group.join(file), limit).unwrap();
+    }
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let busy = "import time\nwhile time.process_time() < 0.3: pass";
+    let output = Command::new("sh")
+        .args(["-c", "echo $$ > \"$0/cgroup.procs\"; exec \"$@\""])
+        .arg(&group)
+        .args([PROCESS_TRACER, "-o", "summary", "-o"])
+        .arg(&file)
+        .args(["--", crate::harness::python(), "-c", busy])
+        .output()
+        .unwrap();
+    remove_group(&group);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let trace = Trace::read(&file);
+    let root = trace.root();
+    let number = |key: &str| root.attribute(&format!("process_tracer.cgroup.cpu.{key}")).parse::<f64>().unwrap();
+    assert_eq!((number("limit"), number("period")), (0.2, 0.1));
+    assert!(number("throttled_periods") > 0.0 && number("throttled_periods") <= number("periods"), "{root:#?}");
+    assert!(number("throttled_time") > 0.0, "{root:#?}");
+    assert!(stderr.contains("  throttled by the CPU limit for "), "{stderr}");
+    assert!(stderr.contains(": the limit is 0.2 processors\n"), "{stderr}");
 }
 
 #[test]

@@ -133,6 +133,16 @@ struct signal_struct {
 	unsigned long long sum_sched_runtime;
 };
 
+/* Only with CONFIG_SCHED_INFO. */
+struct sched_info {
+	unsigned long long run_delay;
+};
+
+/* Only with CONFIG_TASK_DELAY_ACCT. A task has none if the accounting is off, as it is by default since Linux 5.14. */
+struct task_delay_info {
+	__u64 blkio_delay;
+};
+
 struct sched_entity {
 	__u64 sum_exec_runtime;
 };
@@ -262,6 +272,8 @@ struct task_struct {
 	unsigned long min_flt;
 	unsigned long maj_flt;
 	struct task_io_accounting ioac;
+	struct sched_info sched_info;
+	struct task_delay_info *delays;
 };
 
 struct linux_binprm {

@@ -152,14 +152,19 @@ struct exit_scratch {
 /* Only the exit program uses it, and that program does not nest. */
 PER_PROCESSOR(exit_scratch, struct exit_scratch, 1)
 
-static __always_inline void add_io(struct io *io, struct task_struct *thread)
+/* Threads of a process die on several processors at once, so the additions are atomic. */
+static __always_inline void add_counters(struct thread_counters *counters, struct task_struct *thread)
 {
+	if (bpf_core_field_exists(thread->sched_info.run_delay))
+		__sync_fetch_and_add(&counters->run_delay_ns, BPF_CORE_READ(thread, sched_info.run_delay));
+	if (bpf_core_field_exists(thread->delays))
+		__sync_fetch_and_add(&counters->block_delay_ns, BPF_CORE_READ(thread, delays, blkio_delay));
 	if (!bpf_core_field_exists(thread->ioac))
 		return;
-	io->read_chars += BPF_CORE_READ(thread, ioac.rchar);
-	io->written_chars += BPF_CORE_READ(thread, ioac.wchar);
-	io->read_bytes += BPF_CORE_READ(thread, ioac.read_bytes);
-	io->written_bytes += BPF_CORE_READ(thread, ioac.write_bytes);
+	__sync_fetch_and_add(&counters->read_chars, BPF_CORE_READ(thread, ioac.rchar));
+	__sync_fetch_and_add(&counters->written_chars, BPF_CORE_READ(thread, ioac.wchar));
+	__sync_fetch_and_add(&counters->read_bytes, BPF_CORE_READ(thread, ioac.read_bytes));
+	__sync_fetch_and_add(&counters->written_bytes, BPF_CORE_READ(thread, ioac.write_bytes));
 }
 
 /* Adds the usage of a few more threads. Returns 1 when no thread is left. */
@@ -232,7 +237,7 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (BPF_CORE_READ(task, signal, live.counter) > 0) {
 		/* The signal structure also has a sum of this value, but that sum includes children. */
 		if (task != leader)
-			add_io(&process->dead_threads_io, task);
+			add_counters(&process->dead_threads, task);
 		return 0;
 	}
 	record = &scratch->record;
@@ -244,12 +249,12 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 		record->status = wait_status(task);
 		record->is_oom_victim = BPF_CORE_READ(task, signal, oom_mm) != NULL;
 	}
-	__builtin_memset(&record->usage.io, 0, sizeof(record->usage.io));
+	__builtin_memset(&record->usage.of_threads, 0, sizeof(record->usage.of_threads));
 	if (!process->is_withheld) {
-		record->usage.io = process->dead_threads_io;
-		add_io(&record->usage.io, leader);
+		record->usage.of_threads = process->dead_threads;
+		add_counters(&record->usage.of_threads, leader);
 		if (task != leader)
-			add_io(&record->usage.io, task);
+			add_counters(&record->usage.of_threads, task);
 	}
 	/* If two threads die at once, both can get here. One of them deletes the entry. */
 	if (bpf_map_delete_elem(&processes, &tgid))

@@ -16,8 +16,8 @@ struct connection {
 	__u8 closed_by; /* the side whose FIN or RST came first so far */
 	__u8 is_owned;	/* the owner has used it; before that the owner is the listener */
 	__u8 is_established;
-	__u8 is_dns;	/* connected to a name server */
-	__u8 is_hidden; /* the restricted user cannot see it in /proc/net/tcp */
+	__u8 is_dns;	       /* connected to a name server */
+	__u8 is_hidden;	       /* the restricted user cannot see it in /proc/net/tcp */
 	__u16 syn_retransmits; /* segments sent again before it was established */
 };
 
@@ -47,7 +47,8 @@ struct {
 	__type(value, struct listener);
 } listeners SEC(".maps");
 
-/* Counters of sockets that have reached CLOSE before their owners have closed them. All retransmits are in one count. */
+/* Counters of sockets that have reached CLOSE before their owners have closed them. All retransmits are in one count.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -207,15 +208,15 @@ static __always_inline bool is_hidden_from_viewer(__u64 socket, __u32 owner_tgid
 }
 
 /*
- * A process, `owner_start` and `owner_tgid`, opens a connection. Returns 0 if there is no room for it, or if the user does
- * not ask for it. Connections to name servers are also followed for their lookups.
+ * A process, `owner_start` and `owner_tgid`, opens a connection. Returns 0 if there is no room for it, or if the user
+ * does not ask for it. Connections to name servers are also followed for their lookups.
  */
 __noinline int open_connection(__u64 socket, __u64 owner_start, __u32 owner_tgid, __u32 direction)
 {
 	struct connection connection = {};
 
-	connection.is_dns = is_asked(RECORD_DNS) && direction == DIRECTION_CONNECT &&
-			    is_of_name_server((struct sock *)socket);
+	connection.is_dns =
+	    is_asked(RECORD_DNS) && direction == DIRECTION_CONNECT && is_of_name_server((struct sock *)socket);
 	if (!is_asked(RECORD_CONNECTION) && !connection.is_dns)
 		return 0;
 	connection.owner.start_ns = owner_start;

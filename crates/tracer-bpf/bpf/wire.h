@@ -70,20 +70,25 @@ struct identity {
 	__u32 reserved;
 };
 
-/* Bytes read and written: rchar, wchar, read_bytes and write_bytes of proc_pid_io(5). */
-struct io {
+/*
+ * Counters that each thread has and no process. The bytes are rchar, wchar, read_bytes and write_bytes of
+ * proc_pid_io(5).
+ */
+struct thread_counters {
 	__u64 read_chars;
 	__u64 written_chars;
 	__u64 read_bytes;
 	__u64 written_bytes;
+	__u64 run_delay_ns;   /* runnable, but without a processor */
+	__u64 block_delay_ns; /* waiting for block devices; 0 if the kernel does not account it */
 };
 
 /* A live process of the tree. */
 struct tracked_process {
 	struct identity identity;
-	struct io dead_threads_io; /* without the first thread */
-	__u32 threads;		   /* that it has created */
-	__u32 is_withheld;	   /* 1: the restricted user must not look at it */
+	struct thread_counters dead_threads; /* without the first thread */
+	__u32 threads;			     /* that it has created */
+	__u32 is_withheld;		     /* 1: the restricted user must not look at it */
 };
 
 struct record_header {
@@ -149,7 +154,7 @@ struct usage {
 	__u64 major_faults;
 	__u64 voluntary_switches;
 	__u64 involuntary_switches;
-	struct io io;
+	struct thread_counters of_threads;
 };
 
 struct exit_record {
@@ -287,7 +292,7 @@ struct shared_page {
 	__u64 untracked_connections; /* did not fit into the tables of connections, or found no free slot for a flow */
 	__u64 text_faults[TEXT_PARTS]; /* chunks of text that could not be read, and paths that are too deep or too long */
 	__u64 io_uring_queues; /* made by processes, if connect() to unix sockets is reported */
-	__u64 nested_runs; /* runs of programs in place of one that the kernel does not run within itself */
+	__u64 nested_runs;     /* runs of programs in place of one that the kernel does not run within itself */
 	__u32 paired_signals[SIGNALS]; /* by number: the same sender has sent it to the launcher and to the root */
 	__u32 reserved;
 };

@@ -17,6 +17,7 @@ use nix::{
 use tracer_model::{
     Losses, Tracer,
     source::{End, EventStream, Source},
+    span::Shortage,
 };
 use tracer_ptrace::clock::now;
 
@@ -61,6 +62,8 @@ pub(crate) struct Ending {
     pub(crate) end: End,
     /// Events that were asked for and not observed, with the reason.
     pub(crate) unobserved: Option<String>,
+    /// How the machine slowed the command down.
+    pub(crate) shortage: Shortage,
 }
 
 /// The source of the events, and the destination of the spans.
@@ -198,7 +201,7 @@ impl Reader {
         }
     }
 
-    fn finish(mut self, Ending { end, unobserved }: Ending) -> Tracer {
+    fn finish(mut self, Ending { end, unobserved, shortage }: Ending) -> Tracer {
         let Self { input: Input { stream, intake, .. }, tracer, .. } = &mut self;
         stream.finish(now(), &end, &mut |event| {
             tracer.handle(event);
@@ -214,6 +217,7 @@ impl Reader {
             ..losses
         };
         tracer.set_tree_usage(end.usage);
+        tracer.set_shortage(shortage);
         tracer.set_source(source.description());
         tracer.finish(now(), losses);
         hand_on(&mut tracer, &intake);

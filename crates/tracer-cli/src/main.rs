@@ -15,6 +15,7 @@ mod nesting;
 mod pod;
 mod resource;
 mod run;
+mod shortage;
 mod sinks;
 mod sources;
 mod state;

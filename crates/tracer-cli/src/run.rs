@@ -29,6 +29,7 @@ use crate::{
     machine::{accounts, hosts},
     nesting,
     resource::resource,
+    shortage,
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sources::{self, Chosen, Seat},
     threads::{SingleThread, Threads},
@@ -124,6 +125,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     };
     let source = &*observation.source;
 
+    let machine_before = shortage::Reading::take();
     let mut child = match source.launch(launch::spawn(config.command.clone(), inheritance, config.user.clone())) {
         Ok(child) => child,
         Err(error) => {
@@ -144,7 +146,8 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     signals.forget();
     let finishing = Instant::now();
     let Observation { source, drain, unobserved, seat } = observation;
-    match drain.finish(Ending { end, unobserved }) {
+    let shortage = shortage::Reading::take().since(&machine_before);
+    match drain.finish(Ending { end, unobserved, shortage }) {
         Ok(tracer) => {
             intake.close(config.flush_timeout);
             source.warnings().iter().for_each(console::warn);

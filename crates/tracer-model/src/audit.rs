@@ -7,7 +7,7 @@ use crate::{
     image::Cut,
     losses::Losses,
     source::Description,
-    span::{Certificate, Gap},
+    span::{Certificate, Gap, Shortage},
     time::{Anchor, Ktime},
 };
 
@@ -25,6 +25,7 @@ pub(crate) struct Audit {
     /// The source of the events.
     source: Option<Description>,
     cpus: u32,
+    shortage: Box<Shortage>,
     version: String,
     trace_id_source: String,
     captured: Captured,
@@ -39,6 +40,7 @@ impl Audit {
             tree: None,
             source: None,
             cpus,
+            shortage: Box::default(),
             version,
             trace_id_source,
             captured,
@@ -63,6 +65,10 @@ impl Audit {
     pub(crate) fn count_cut(&mut self, cut: Cut) {
         self.cut_arguments += u64::from(cut.arguments);
         self.cut_environments += u64::from(cut.environment);
+    }
+
+    pub(crate) fn set_shortage(&mut self, shortage: Shortage) {
+        *self.shortage = shortage;
     }
 
     /// Records that were lost since the last call.
@@ -96,6 +102,7 @@ impl Audit {
             gaps: std::mem::take(&mut self.gaps),
             tree: self.tree.take(),
             cpus: self.cpus,
+            shortage: std::mem::take(&mut self.shortage),
             version: self.version.clone(),
             trace_id_source: self.trace_id_source.clone(),
             source: self.source.take(),

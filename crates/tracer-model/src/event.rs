@@ -457,6 +457,10 @@ pub struct Usage {
     pub read_bytes: u64,
     /// Bytes written to storage, or waiting to be written: `write_bytes`.
     pub written_bytes: u64,
+    /// Time that its threads were runnable, but had no processor, in nanoseconds. It is 0 if it is not known.
+    pub run_delay_ns: u64,
+    /// Time that its threads waited for block devices, in nanoseconds. It is 0 if the kernel does not account it.
+    pub block_delay_ns: u64,
     /// Number of threads that it created, without the first one.
     pub threads: u64,
 }

@@ -148,6 +148,8 @@ pub struct Certificate {
     pub tree: Option<Box<Usage>>,
     /// Number of processors that the command could use at once when it began.
     pub cpus: u32,
+    /// How the machine slowed the command down.
+    pub shortage: Box<Shortage>,
     /// The version of process-tracer.
     pub version: String,
     /// Where the id of the trace came from, in words.
@@ -171,6 +173,35 @@ pub struct FailureOrigin {
     pub status: ExitStatus,
     /// The beginning of its arguments.
     pub arguments: Strings,
+}
+
+/// How the machine slowed the command down during the run. `None`: not known, or there is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shortage {
+    /// Thousandths of processors that the control group may use on average: the tightest limit of the group and its parents.
+    pub cpu_limit: Option<u64>,
+    /// Length of a period of that limit, in nanoseconds.
+    pub period_ns: Option<u64>,
+    /// Number of periods in which the group ran.
+    pub periods: Option<u64>,
+    /// Number of periods in which the group had used up its limit.
+    pub throttled_periods: Option<u64>,
+    /// Time that the group had to wait then, in nanoseconds. Each processor counts.
+    pub throttled_ns: Option<u64>,
+    /// Time that the hypervisor gave the machine's processors to others, in nanoseconds.
+    pub steal_ns: Option<u64>,
+    /// Time that some task of the machine waited for a processor, in nanoseconds: PSI.
+    pub cpu_pressure_ns: Option<u64>,
+    /// The same for memory.
+    pub memory_pressure_ns: Option<u64>,
+    /// The same for I/O.
+    pub io_pressure_ns: Option<u64>,
+    /// Bytes of memory that the control group may use: the tightest limit of the group and its parents.
+    pub memory_limit: Option<u64>,
+    /// The most bytes that this group has used since it exists. Without a limit, it is the group of the command.
+    pub memory_peak: Option<u64>,
+    /// Number of processes of the command's group that the out-of-memory killer killed.
+    pub oom_kills: Option<u64>,
 }
 
 /// Records that a full buffer lost since the gap before.

@@ -21,7 +21,7 @@ use crate::{
     processes::Processes,
     redact::Policy,
     source::Description,
-    span::{Certificate, OwnerProcess, Span},
+    span::{Certificate, OwnerProcess, Shortage, Span},
     time::{Anchor, Ktime},
     verdict::Errors,
 };
@@ -217,6 +217,11 @@ impl Tracer {
     /// Sets the usage of the command and its descendants together.
     pub fn set_tree_usage(&mut self, usage: Usage) {
         self.audit.set_tree_usage(usage);
+    }
+
+    /// Sets how the machine slowed the command down.
+    pub fn set_shortage(&mut self, shortage: Shortage) {
+        self.audit.set_shortage(shortage);
     }
 
     /// Sets the source of the events.

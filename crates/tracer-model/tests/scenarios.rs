@@ -710,6 +710,28 @@ fn a_connection_keeps_the_facts_about_its_dead_owner() {
 }
 
 #[test]
+fn without_process_spans_all_spans_belong_to_the_root() {
+    let mut settings = story::settings(&[]);
+    settings.captured.processes = false;
+    let trace = Story::of(settings)
+        .root(2)
+        .exec(2, "/bin/sh")
+        .fork(2, 3)
+        .exec(3, "/bin/curl")
+        .dns(3, 1, "a.test", None)
+        .dns(3, 1, "a.test", Some("10.0.0.9"))
+        .connection(3, 90, Change::Opened, connect("10.0.0.9:80"))
+        .exit(3, 0)
+        .connection(3, 90, Change::Closed, connect("10.0.0.9:80"))
+        .exit(2, 0)
+        .finish();
+    assert_eq!(trace.tree(), "sh exit=0\n├─ lookup a.test NOERROR\n└─ connect a.test:80");
+    assert_eq!(trace.attribute("connect a.test:80", "process.executable.name"), string("curl"));
+    assert_eq!(trace.attribute("sh", "process_tracer.processes"), Some(Value::Int(1)));
+    assert_eq!(trace.attribute("connect a.test:80", "process_tracer.repaired"), None);
+}
+
+#[test]
 fn a_connection_names_a_network_namespace_that_is_not_that_of_the_root() {
     let image = Image {
         visibility: Visibility::All,

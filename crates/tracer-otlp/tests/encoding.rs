@@ -195,6 +195,7 @@ fn all() -> Vec<Span> {
         gaps: vec![Gap { at: at(9), records: 34 }],
         tree: Some(Box::new(Usage { system_ns: 5, ..Usage::default() })),
         cpus: 2,
+        shortage: Box::default(),
         version: "0.1.0".to_owned(),
         trace_id_source: "SHA-256 of env.CI_PIPELINE_ID".to_owned(),
         source: Some(Description { name: "ptrace", unobserved_kinds: vec!["connections", "flows"] }),

@@ -90,7 +90,7 @@ impl Readings {
             written_chars: self.io.written_chars,
             read_bytes: self.io.read_bytes,
             written_bytes: self.io.written_bytes,
-            threads: 0,
+            ..Usage::default()
         };
         // For a process with threads, ticks are not precise, and the switches of threads that ended early are missing.
         // The difference between the two counts is exact if all children were waited for.

@@ -109,11 +109,44 @@ pub(crate) struct Certificate {
     pub(crate) is_complete: bool,
     /// Processors that the command could use; 0 if that is not known.
     pub(crate) cpus: u64,
+    pub(crate) shortage: Shortage,
     pub(crate) version: Option<Untrusted>,
     /// How much is missing, by attribute.
     pub(crate) losses: Vec<(String, i64)>,
     /// Which events were not observed, and why.
     pub(crate) unobserved: Option<Untrusted>,
+}
+
+/// How the machine slowed the command down. Times are nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shortage {
+    /// Processors; 0 if there is no limit.
+    pub(crate) cpu_limit: f64,
+    pub(crate) throttled_periods: u64,
+    pub(crate) period: u64,
+    /// Each processor counts.
+    pub(crate) throttled: u64,
+    /// Each processor counts.
+    pub(crate) steal: u64,
+    pub(crate) oom_kills: u64,
+}
+
+impl Shortage {
+    fn set(&mut self, key: &str, value: &Value) {
+        match (key, value) {
+            (semconv::CPU_LIMIT, Value::Float(limit)) => self.cpu_limit = *limit,
+            (semconv::CPU_THROTTLED_PERIODS, Value::Int(count)) => self.throttled_periods = whole(*count),
+            (semconv::CPU_PERIOD, Value::Float(seconds)) => self.period = (seconds * 1e9) as u64,
+            (semconv::CPU_THROTTLED, Value::Float(seconds)) => self.throttled = (seconds * 1e9) as u64,
+            (semconv::STEAL, Value::Float(seconds)) => self.steal = (seconds * 1e9) as u64,
+            (semconv::OOM_KILLS, Value::Int(count)) => self.oom_kills = whole(*count),
+            _ => {}
+        }
+    }
+}
+
+fn whole(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or_default()
 }
 
 /// The attributes and events of a span, for a reader who wants to see all of it.
@@ -262,7 +295,7 @@ impl Span<'_> {
                 (key, Value::Int(count)) if *count > 0 && semconv::is_loss(key) => {
                     certificate.losses.push((key.to_owned(), *count));
                 }
-                _ => {}
+                (key, value) => certificate.shortage.set(key, value),
             }
         }
         certificate.is_complete &= certificate.losses.is_empty() && certificate.unobserved.is_none();
@@ -735,6 +768,7 @@ mod tests {
             gaps: Vec::new(),
             tree: None,
             cpus: 2,
+            shortage: Box::default(),
             version: "0.1.0".to_owned(),
             trace_id_source: "SHA-256 of env.CI_PIPELINE_ID".to_owned(),
             source: None,

@@ -243,10 +243,12 @@ fn usage(exit: &wire::ExitRecord, page_bytes: u64) -> Usage {
         major_faults: usage.major_faults,
         voluntary_switches: usage.voluntary_switches,
         involuntary_switches: usage.involuntary_switches,
-        read_chars: usage.io.read_chars,
-        written_chars: usage.io.written_chars,
-        read_bytes: usage.io.read_bytes,
-        written_bytes: usage.io.written_bytes,
+        read_chars: usage.of_threads.read_chars,
+        written_chars: usage.of_threads.written_chars,
+        read_bytes: usage.of_threads.read_bytes,
+        written_bytes: usage.of_threads.written_bytes,
+        run_delay_ns: usage.of_threads.run_delay_ns,
+        block_delay_ns: usage.of_threads.block_delay_ns,
         threads: exit.threads.into(),
     }
 }
@@ -487,7 +489,7 @@ mod tests {
     }
 
     fn exit(status: u32) -> Bytes {
-        let counters = (1..=12).fold(Bytes::record(3), |bytes, counter| bytes.u64(counter * 1000));
+        let counters = (1..=14).fold(Bytes::record(3), |bytes, counter| bytes.u64(counter * 1000));
         counters.u32(status).u32(7).u32(1).u32(0)
     }
 
@@ -549,6 +551,8 @@ mod tests {
             written_chars: 10_000,
             read_bytes: 11_000,
             written_bytes: 12_000,
+            run_delay_ns: 13_000,
+            block_delay_ns: 14_000,
             threads: 7,
         };
         assert_eq!(usage.unwrap().as_ref(), &expected);

@@ -285,7 +285,6 @@ mod tests {
                 "buffer_size" => "1M",
                 "args" => "program",
                 "capture" => "processes,lookups",
-                "errors" => "unhandled",
                 _ => "1",
             };
             let flags = as_flags(arg, value).unwrap();

@@ -407,6 +407,7 @@ pub(super) mod tests {
             gaps: vec![Gap { at: SystemTime::now(), records: all }; 100],
             tree: Some(Box::new(usage)),
             cpus: u32::MAX,
+            shortage: Box::default(),
             version: "0.1.0".to_owned(),
             trace_id_source: "SHA-256 of env.CI_PIPELINE_ID".to_owned(),
             source: Some(Description { name: "ptrace", unobserved_kinds: vec!["a kind that is not observed"; 16] }),

@@ -177,6 +177,12 @@ rows! {
     WRITTEN_BYTES = "process_tracer.io.written_bytes", "process", "int", "By", "task_io_accounting.write_bytes", "40960",
         "bytes written to storage, or waiting to be written there",
         span usage |usage| positive(usage.written_bytes);
+    RUN_DELAY = "process_tracer.cpu.wait_time", "process", "double", "s", "task_struct.sched_info.run_delay", "0.75",
+        "time that its threads were runnable and waited for a processor",
+        span usage |usage| positive(usage.run_delay_ns).map(seconds);
+    BLOCK_DELAY = "process_tracer.io.wait_time", "process", "double", "s", "task_struct.delays.blkio_delay", "0.25",
+        "time that its threads waited for block devices, if the kernel accounts it: `sysctl kernel.task_delayacct`",
+        span usage |usage| positive(usage.block_delay_ns).map(seconds);
     THREADS = "process_tracer.threads", "process", "int", "", "tracepoint sched_process_fork", "4",
         "number of threads that it created, without the first one",
         span usage |usage| positive(usage.threads);

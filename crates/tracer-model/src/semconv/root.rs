@@ -9,7 +9,7 @@ use crate::{
     calls::{CALL_COUNTS, CallCount},
     event::Usage,
     losses::{LOSSES, Loss},
-    span::{Certificate, FailureOrigin, Span},
+    span::{Certificate, FailureOrigin, Shortage, Span},
 };
 
 // Key, place, type, unit, source, example, meaning, value.
@@ -76,6 +76,42 @@ rows! {
     TREE_WRITTEN_BYTES = "process_tracer.tree.io.written_bytes", "root", "int", "By", "wait4(2)", "81920000",
         "bytes that the command and its descendants wrote to storage",
         span tree |tree| tree.written_bytes;
+    CPU_LIMIT = "process_tracer.cgroup.cpu.limit", "root", "double", "", "cgroup cpu.max, cpu.cfs_quota_us", "2.0",
+        "number of processors that the control group may use on average: the tightest limit of the group and its parents",
+        span shortage |it| it.cpu_limit.map(|limit| limit as f64 / 1000.0);
+    CPU_PERIODS = "process_tracer.cgroup.cpu.periods", "root", "int", "", "cgroup cpu.stat", "1200",
+        "number of periods of this limit in which the group ran, during the trace",
+        span shortage |it| it.periods;
+    CPU_PERIOD = "process_tracer.cgroup.cpu.period", "root", "double", "s", "cgroup cpu.max, cpu.cfs_period_us", "0.1",
+        "length of such a period",
+        span shortage |it| it.period_ns.map(seconds);
+    CPU_THROTTLED_PERIODS = "process_tracer.cgroup.cpu.throttled_periods", "root", "int", "", "cgroup cpu.stat", "380",
+        "number of periods in which the group had used up its limit",
+        span shortage |it| it.throttled_periods;
+    CPU_THROTTLED = "process_tracer.cgroup.cpu.throttled_time", "root", "double", "s", "cgroup cpu.stat", "38.0",
+        "time that the group had to wait because of the limit; each processor counts",
+        span shortage |it| it.throttled_ns.map(seconds);
+    MEMORY_LIMIT = "process_tracer.cgroup.memory.limit", "root", "int", "By", "cgroup memory.max, memory.limit_in_bytes", "2147483648",
+        "memory that the control group may use: the tightest limit of the group and its parents",
+        span shortage |it| it.memory_limit;
+    CGROUP_MEMORY_PEAK = "process_tracer.cgroup.memory.peak", "root", "int", "By", "cgroup memory.peak, memory.max_usage_in_bytes", "2000000000",
+        "the most memory that this group has used, also before the trace; without a limit, the group of the command",
+        span shortage |it| it.memory_peak;
+    OOM_KILLS = "process_tracer.cgroup.memory.oom_kills", "root", "int", "", "cgroup memory.events, memory.oom_control", "1",
+        "number of processes that the out-of-memory killer killed in the control group during the trace",
+        span shortage |it| it.oom_kills;
+    STEAL = "process_tracer.host.cpu.steal_time", "root", "double", "s", "/proc/stat", "12.5",
+        "time that the hypervisor gave the processors of this machine to others during the trace; each processor counts",
+        span shortage |it| it.steal_ns.map(seconds);
+    PRESSURE_CPU = "process_tracer.host.pressure.cpu", "root", "double", "s", "/proc/pressure/cpu", "30.0",
+        "time during the trace in which some task of the machine waited for a processor",
+        span shortage |it| it.cpu_pressure_ns.map(seconds);
+    PRESSURE_MEMORY = "process_tracer.host.pressure.memory", "root", "double", "s", "/proc/pressure/memory", "2.5",
+        "time during the trace in which some task of the machine waited for memory",
+        span shortage |it| it.memory_pressure_ns.map(seconds);
+    PRESSURE_IO = "process_tracer.host.pressure.io", "root", "double", "s", "/proc/pressure/io", "4.0",
+        "time during the trace in which some task of the machine waited for I/O",
+        span shortage |it| it.io_pressure_ns.map(seconds);
     FAILED_EXPRESSIONS = "process_tracer.failed_expressions", "root", "int", "", "the model", "3",
         "number of attributes left out because their expression failed",
         span certificate |it| positive(it.failed_expressions);
@@ -119,6 +155,10 @@ fn unobserved_kinds(certificate: &Certificate) -> Option<&[&'static str]> {
 
 fn tree(span: &Span) -> Option<&Usage> {
     certificate(span)?.tree.as_deref()
+}
+
+fn shortage(span: &Span) -> Option<&Shortage> {
+    certificate(span).map(|certificate| &*certificate.shortage)
 }
 
 /// The losses by kind: the row and the number of each kind that is not zero.

@@ -17,6 +17,9 @@ use crate::{
 /// A trace of at most this many spans is shown as a tree.
 const SMALL: usize = 12;
 
+/// A shortage is shown if it took more than this part of the time.
+const NOTABLE: u64 = 20;
+
 /// The content of a summary.
 struct Summary<'a> {
     rows: &'a Rows,
@@ -98,6 +101,33 @@ impl<'a> Summary<'a> {
         format!("CPU time {used}: {busy:.2} of {cpus} busy on average, {idle} unused")
     }
 
+    /// How the machine slowed the command down, if that matters.
+    fn shortage(&self, style: &Style) -> Option<String> {
+        let certificate = &self.rows.about.certificate;
+        let shortage = &certificate.shortage;
+        let mut parts = Vec::new();
+        // A processor more that waits at the same time makes the run no longer.
+        let in_periods = shortage.throttled_periods.saturating_mul(shortage.period);
+        let throttled = shortage.throttled.min(in_periods).min(self.wall);
+        if throttled > self.wall / NOTABLE && shortage.cpu_limit > 0.0 {
+            parts.push(format!(
+                "throttled by the CPU limit for {} of {}: the limit is {:.1} processors",
+                duration(throttled, style),
+                duration(self.wall, style),
+                shortage.cpu_limit
+            ));
+        }
+        let available = self.wall.saturating_mul(certificate.cpus.max(1));
+        if shortage.steal > available / NOTABLE {
+            parts.push(format!("the hypervisor gave {} of CPU time to others", duration(shortage.steal, style)));
+        }
+        if shortage.oom_kills > 0 {
+            let processes = counted(usize::try_from(shortage.oom_kills).unwrap_or(usize::MAX), "process", "processes");
+            parts.push(format!("the out-of-memory killer killed {processes} of the control group"));
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
     /// The chain of failures, the reason of the last one, and its call.
     fn failure(&self) -> Option<(Vec<Label>, Label, Option<&Call>)> {
         let last = *self.cause.last()?;
@@ -119,6 +149,10 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     let room = style.width.saturating_sub(4);
     let _ = writeln!(text, "{}", style.bold(&style.cut_end(&style.show(&summary.command()), room)));
     let _ = writeln!(text, "  {verdict}");
+    let shortage = summary.shortage(style);
+    if let Some(shortage) = &shortage {
+        let _ = writeln!(text, "  {}", style.red(&style.cut_end(shortage, room)));
+    }
     if rows.rows.len() <= SMALL {
         tree::render(rows, &summary.tree, tree::LINES, style, text);
     } else {
@@ -126,7 +160,8 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
         let failure = failure(&summary, style);
         // Lines for the verdict, around each table, for our last line and for the prompt.
         let tables = if summary.peers.is_empty() { 2 } else { 3 };
-        let lines = style.height.saturating_sub(3 + 3 * tables + failure.lines().count() + 2);
+        let lines =
+            style.height.saturating_sub(3 + usize::from(shortage.is_some()) + 3 * tables + failure.lines().count() + 2);
         let peers = if summary.peers.is_empty() { 0 } else { (lines / 5).clamp(1, 5) };
         let stretches = (lines.saturating_sub(peers) * 2 / 5).clamp(1, 8);
         critical(&summary, style, stretches, text);
@@ -277,6 +312,9 @@ pub(crate) fn markdown(rows: &Rows, text: &mut String) {
     let outcome = summary.outcome().map(|outcome| code(&style.show(outcome)));
     let mark = if outcome.is_some() { "❌ " } else { "" };
     let _ = writeln!(text, "{mark}{}; {}\n", summary.verdict(outcome, &style), summary.parallelism(&style));
+    if let Some(shortage) = summary.shortage(&style) {
+        let _ = writeln!(text, "⚠️ {shortage}\n");
+    }
     if let Some((names, reason, call)) = summary.failure() {
         let chain = summary.chain(&names, &style);
         let _ = writeln!(text, "Where it failed: {} {}\n", code(&chain), code(&style.show(rows.text(reason))));
@@ -330,7 +368,10 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::style::PLAIN, *};
-    use crate::story::{Story, story};
+    use crate::{
+        span::Shortage,
+        story::{Story, story},
+    };
 
     fn build() -> Story {
         let mut make = story("make", 0, 10_000).cpu(20).arguments(&["make", "-j2", "CC=gcc 12"]).exits(2);
@@ -380,6 +421,36 @@ where it failed
   (cd /src && link)
 ";
         assert_eq!(rendered(&build(), &PLAIN), expected);
+    }
+
+    #[test]
+    fn a_shortage_is_a_line_of_the_summary_if_it_matters() {
+        let rendered = |shortage: Shortage| {
+            let mut rows = build().rows();
+            rows.about.certificate.shortage = shortage;
+            let (mut text, mut markdown) = (String::new(), String::new());
+            render(&rows, &Style { width: 120, height: 40, is_coloured: false, is_unicode: true }, &mut text);
+            super::markdown(&rows, &mut markdown);
+            let lines = |text: &str| text.lines().map(str::trim).map(str::to_owned).collect::<Vec<_>>();
+            (lines(&text), lines(&markdown))
+        };
+        // 40 periods of 100 ms in which several processors waited at once.
+        let throttled = Shortage {
+            cpu_limit: 2.0,
+            throttled_periods: 40,
+            period: 100_000_000,
+            throttled: 9_000_000_000,
+            ..Shortage::default()
+        };
+        let line = "throttled by the CPU limit for 4.00 s of 10.0 s: the limit is 2.0 processors";
+        let (text, markdown) = rendered(throttled);
+        assert_eq!(text[2], line);
+        assert!(markdown.contains(&format!("⚠️ {line}")), "{markdown:?}");
+        let (text, _) = rendered(Shortage { throttled_periods: 4, ..throttled });
+        assert!(text.iter().all(|line| !line.contains("throttled")), "{text:?}");
+        let (text, _) = rendered(Shortage { steal: 5_000_000_000, oom_kills: 1, ..Shortage::default() });
+        let line = "the hypervisor gave 5.00 s of CPU time to others; the out-of-memory killer killed 1 process of the control group";
+        assert_eq!(text[2], line);
     }
 
     #[test]
