@@ -6,13 +6,13 @@ mod story;
 use std::collections::{HashMap, HashSet};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
-use story::{CALLER_SPAN, ROOT_SPAN, accept, connect, dns, flow, tracer};
+use story::{CALLER_SPAN, ROOT_SPAN, accept, connect, dns, flow, settings};
 use tracer_model::{
-    Event, ExitStatus, Identity, Ktime, Losses, Span, SpanId,
+    Errors, Event, ExitStatus, Identity, Ktime, Losses, Settings, Span, SpanId, Tracer,
     calls::{Call, UnixConnectSpan},
     event::{Change, ConnectionId, FlowId, Image, Strings},
     expression::{Attribute, Attributes},
-    semconv::describe,
+    semconv::{describe, error},
     span::Subject,
 };
 
@@ -73,7 +73,11 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn spans_of(events: &[Event], end: Ktime, losses: Losses) -> Vec<Span> {
-    let mut tracer = tracer(&[]);
+    spans_with(Errors::All, events, end, losses)
+}
+
+fn spans_with(errors: Errors, events: &[Event], end: Ktime, losses: Losses) -> Vec<Span> {
+    let mut tracer = Tracer::new(Settings { errors, ..settings(&[]) });
     let mut spans = Vec::new();
     for event in events {
         tracer.handle(event.clone());
@@ -146,6 +150,26 @@ proptest! {
         let spans = spans_of(&events, end, Losses { exits: lost_exits, ..Losses::default() });
         assert_consistent(&spans);
         assert_each_process_once(&spans);
+    }
+
+    #[test]
+    fn spans_that_wait_come_out_once_and_otherwise_unchanged(
+        events in vec(event(), 0..60),
+        end in time(),
+        lost_exits in 0_u64..2,
+    ) {
+        let losses = Losses { exits: lost_exits, ..Losses::default() };
+        let mut all = spans_of(&events, end, losses.clone());
+        let mut unhandled = spans_with(Errors::Unhandled, &events, end, losses);
+        assert_consistent(&unhandled);
+        for span in &mut unhandled {
+            assert!(!span.is_handled || error(&Span { is_handled: false, ..span.clone() }).is_some(), "{span:?} did not fail");
+            span.is_handled = false;
+        }
+        for spans in [&mut all, &mut unhandled] {
+            spans.sort_by_key(|span| span.span_id);
+        }
+        assert_eq!(unhandled, all);
     }
 
     #[test]
