@@ -44,11 +44,16 @@ fn a_command_without_dashes_gets_the_right_command_line() {
         (&["--live", "make", "x"], "process-tracer --live -- make x"),
         (&["-q", "sh", "-c", "echo $PATH"], "process-tracer -q -- sh -c 'echo $PATH'"),
         (&["-q", "make", "--", "-j2"], "process-tracer -q -- make -- -j2"),
+        (&["sed", "s/send/sed/"], "process-tracer -- sed s/send/sed/"),
     ] {
         let (code, stderr) = run(arguments);
         assert_eq!(code, Some(125), "{stderr}");
         assert_eq!(stderr, format!("process-tracer: put the command after `--`: {right}\n"));
     }
+    // A typing error in the name of a subcommand.
+    let (code, stderr) = run(&["reprot", "a.jsonl"]);
+    let expected = "did you mean 'report'? Otherwise put the command after `--`: process-tracer -- reprot a.jsonl";
+    assert_eq!((code, stderr), (Some(125), format!("process-tracer: {expected}\n")));
     // This is not a command.
     for arguments in [&["doctor", "make"][..], &["-q", "--no-such-flag", "make"], &["--live=make"]] {
         let (code, stderr) = run(arguments);

@@ -154,10 +154,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
             _ => 0,
         };
     }
-    match dashes::with_dashes(error, arguments) {
-        Some(right) => console::say(format_args!("put the command after `--`: {right}")),
-        None => console::say(origin::report(error)),
-    }
+    console::say(dashes::missing(error, arguments).unwrap_or_else(|| origin::report(error)));
     console::lines(&origin::snippet(error));
     EXIT_FAILURE
 }

@@ -33,7 +33,7 @@ pub(crate) fn reason(command: &[OsString], error: &io::Error) -> String {
 }
 
 /// The executable file of that name in PATH.
-fn search(program: &OsStr) -> Option<PathBuf> {
+pub(crate) fn search(program: &OsStr) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| is_executable(file))
 }

@@ -1,22 +1,39 @@
 //! The `--` before the command. A user who has left it out gets the right command line.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::{
-    CommandFactory,
+    Command, CommandFactory,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use tracer_model::redact;
 
 use super::{args::Args, quoted};
+use crate::child::refusal;
 
-/// The command line with `--` before the command, for a user to paste. `None` if the `--` is not what is missing.
-pub(crate) fn with_dashes(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+/// What to say if the `--` before the command is missing: the command line with it, for a user to paste. `None` if something
+/// else is wrong.
+pub(crate) fn missing(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
     let place = place(error, arguments)?;
     let word = |word: &OsString| quoted(&word.to_string_lossy());
     let (flags, command) = (arguments[1..place].iter().map(word), arguments[place..].iter().map(word));
     let line = flags.chain(["--".to_owned()]).chain(command).collect::<Vec<_>>().join(" ");
-    Some(format!("process-tracer {}", redact::text(&line)))
+    let right = format!("process-tracer {}", redact::text(&line));
+    Some(match similar_subcommand(&arguments[place]) {
+        Some(name) => format!("did you mean '{name}'? Otherwise put the command after `--`: {right}"),
+        None => format!("put the command after `--`: {right}"),
+    })
+}
+
+/// The subcommand whose name differs in one letter, or in the order of two. Not for a program: `sed` is not `send`.
+fn similar_subcommand(word: &OsStr) -> Option<String> {
+    if refusal::search(word).is_some() {
+        return None;
+    }
+    let word = word.to_str()?;
+    let command = Args::command();
+    let mut names = command.get_subcommands().filter(|command| !command.is_hide_set()).map(Command::get_name);
+    names.find(|name| strsim::osa_distance(name, word) == 1).map(str::to_owned)
 }
 
 /// The place of the command.
