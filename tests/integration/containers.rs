@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     compare::{Pids, assert_same_processes},
-    harness::{PROCESS_TRACER, build, process_tracer},
+    harness::{PROCESS_TRACER, build, process_tracer, trace_script},
     trace::Trace,
 };
 
@@ -293,4 +293,16 @@ fn sudo_works_for_an_ordinary_user_in_a_container() {
     let mut names: Vec<_> = trace.children_of(trace.root()).map(|span| span.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["id", "sudo", "true"]);
+}
+
+#[test]
+fn a_process_below_another_root_folder_has_no_names_of_users() {
+    // It could have another /etc/passwd there. Debian's /usr has all that a program needs.
+    for source in ["ebpf", "ptrace"] {
+        let run = trace_script(&["--source", source], "chroot /usr /bin/ls >/dev/null; true");
+        run.trace.assert_complete();
+        let below = run.trace.named("ls");
+        assert!(below.attribute("process.user.id") == "0" && !below.has("process.user.name"), "{source}: {below:#?}");
+        assert_eq!(run.trace.root().attribute("process.user.name"), "root", "{source}");
+    }
 }

@@ -367,8 +367,7 @@ fn failed_execs_are_recorded_when_requested() {
 fn the_user_of_a_process_is_recorded() {
     let run = trace_script(
         &[],
-        "nice -n 3 setpriv --reuid=65534 --regid=65534 --clear-groups /bin/true; unshare --mount --net /bin/echo; \
-         chroot /usr /bin/ls",
+        "nice -n 3 setpriv --reuid=65534 --regid=65534 --clear-groups /bin/true; unshare --mount --net /bin/echo",
     );
     run.trace.assert_complete();
     let root = run.trace.root();
@@ -378,9 +377,6 @@ fn the_user_of_a_process_is_recorded() {
     let other = run.trace.named("true");
     assert_eq!((other.attribute("process.user.id"), other.attribute("process.user.name")), ("65534", "nobody"));
     assert_eq!((other.attribute("process_tracer.group.id"), other.attribute("process_tracer.nice")), ("65534", "3"));
-    // It could have another /etc/passwd there.
-    let below = run.trace.named("ls");
-    assert!(below.attribute("process.user.id") == "0" && !below.has("process.user.name"), "{below:#?}");
     let apart = run.trace.named("echo");
     assert!(apart.has("process_tracer.namespace.mount") && apart.has("process_tracer.namespace.network"));
     assert!(!apart.has("process_tracer.namespace.pid") && !apart.has("process.user.name"), "{apart:#?}");
