@@ -9,23 +9,31 @@ use tracer_model::span::Shortage;
 
 /// The numbers of one moment. Those of events count from the start of the machine or of the control group.
 #[derive(Debug)]
-pub(crate) struct Reading(Shortage);
+pub(crate) struct Reading {
+    numbers: Shortage,
+    /// The group with the tightest CPU limit. It has the counters of throttling.
+    throttling: Option<PathBuf>,
+}
 
 impl Reading {
     /// Reads a few small files of /proc and of the control groups.
     pub(crate) fn take() -> Self {
         let tree = Groups::of_this_process();
-        Self(Shortage { steal_ns: steal(), ..pressure(memory(&tree, cpu(&tree, Shortage::default()))) })
+        let (numbers, throttling) = cpu(&tree, Shortage::default());
+        Self { numbers: Shortage { steal_ns: steal(), ..pressure(memory(&tree, numbers)) }, throttling }
     }
 
     /// The events since an earlier reading, with the limits of now.
     pub(crate) fn since(&self, before: &Self) -> Shortage {
-        let (now, before) = (&self.0, &before.0);
+        // If a limit has changed during the run, another group can have the tightest one.
+        let is_same_group = self.throttling == before.throttling;
+        let (now, before) = (&self.numbers, &before.numbers);
         let difference = |of: fn(&Shortage) -> Option<u64>| Some(of(now)?.saturating_sub(of(before)?));
+        let of_group = |of| difference(of).filter(|_| is_same_group);
         Shortage {
-            periods: difference(|it| it.periods),
-            throttled_periods: difference(|it| it.throttled_periods),
-            throttled_ns: difference(|it| it.throttled_ns),
+            periods: of_group(|it| it.periods),
+            throttled_periods: of_group(|it| it.throttled_periods),
+            throttled_ns: of_group(|it| it.throttled_ns),
             steal_ns: difference(|it| it.steal_ns),
             cpu_pressure_ns: difference(|it| it.cpu_pressure_ns),
             memory_pressure_ns: difference(|it| it.memory_pressure_ns),
@@ -100,23 +108,25 @@ fn quota(version: u32, folder: &Path) -> Option<(u64, u64)> {
     Some((quota.parse().ok()?, period.parse().ok()?))
 }
 
-fn cpu(groups: &Groups, shortage: Shortage) -> Shortage {
+/// Also returns the folder of the group with the tightest limit.
+fn cpu(groups: &Groups, shortage: Shortage) -> (Shortage, Option<PathBuf>) {
     let (version, folders) = groups.with("cpu");
     let limits = folders.iter().filter_map(|folder| {
         let (quota, period) = quota(version, folder)?;
         Some(((quota * 1000).checked_div(period)?, period, folder))
     });
-    let Some((limit, period, folder)) = limits.min_by_key(|(limit, ..)| *limit) else { return shortage };
+    let Some((limit, period, folder)) = limits.min_by_key(|(limit, ..)| *limit) else { return (shortage, None) };
     let stat = read(folder, "cpu.stat").unwrap_or_default();
     let throttled = named(&stat, "throttled_usec").map(|time| time * 1000).or_else(|| named(&stat, "throttled_time"));
-    Shortage {
+    let shortage = Shortage {
         cpu_limit: Some(limit),
         period_ns: Some(period * 1000),
         periods: named(&stat, "nr_periods"),
         throttled_periods: named(&stat, "nr_throttled"),
         throttled_ns: throttled,
         ..shortage
-    }
+    };
+    (shortage, Some(folder.clone()))
 }
 
 fn memory(groups: &Groups, shortage: Shortage) -> Shortage {
@@ -206,7 +216,9 @@ mod tests {
         write(&pod, "memory.events", "oom 5\noom_kill 5\n");
         let mounts = format!("31 20 0:27 / {} rw - cgroup2 cgroup2 rw\n", root.path().display());
         let groups = groups("0::/pod/job\n", &mounts);
-        let shortage = memory(&groups, cpu(&groups, Shortage::default()));
+        let (numbers, throttling) = cpu(&groups, Shortage::default());
+        assert_eq!(throttling, Some(pod.clone()));
+        let shortage = memory(&groups, numbers);
         let expected = Shortage {
             cpu_limit: Some(2000),
             period_ns: Some(100_000_000),
@@ -220,9 +232,16 @@ mod tests {
         };
         assert_eq!(shortage, expected);
         let later = Shortage { periods: Some(20), throttled_periods: Some(4), ..expected };
-        let during = Reading(later).since(&Reading(expected));
+        let [now, before] = [later, expected].map(|numbers| Reading { numbers, throttling: throttling.clone() });
+        let during = now.since(&before);
         assert_eq!((during.periods, during.throttled_periods, during.cpu_limit), (Some(8), Some(1), Some(2000)));
         assert_eq!((during.memory_peak, during.oom_kills, during.steal_ns), (Some(900), Some(0), None));
+        let during = now.since(&Reading { throttling: Some(own), ..before });
+        assert_eq!(
+            (during.periods, during.throttled_ns, during.cpu_limit),
+            (None, None, Some(2000)),
+            "of another group"
+        );
     }
 
     #[test]
