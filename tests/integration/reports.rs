@@ -131,7 +131,9 @@ fn the_page_works_with_100_000_spans() {
 /// The span of the process that forked a process, or that owns a connection. The parent can be another program's span instead,
 /// if the environment names one.
 fn above(span: &Span) -> &str {
-    if span.has("process.pid") && !span.links.is_empty() { &span.links[0].1 } else { &span.parent_id }
+    // The root links to the process where its failure began.
+    let is_root = span.has("process_tracer.complete");
+    if span.has("process.pid") && !is_root && !span.links.is_empty() { &span.links[0].1 } else { &span.parent_id }
 }
 
 /// A file as Perfetto's own engine reads it.
