@@ -11,6 +11,7 @@ use std::{
 };
 
 use mock_collector::{MockServer, Protocol};
+use tracer_model::semconv::ATTRIBUTES;
 
 use crate::{
     harness::{Run, process_tracer, trace_with, workload},
@@ -69,7 +70,7 @@ fn as_rotel_prints(key: &str, value: &str) -> String {
         let items: Vec<_> = items.split(", ").map(|item| format!("{kind}({item})")).collect();
         return format!("Slice({})", items.join(", "));
     }
-    if key.ends_with("_time") || key.ends_with("_variance") {
+    if ATTRIBUTES.iter().any(|attribute| attribute.key == key && attribute.kind == "double") {
         return format!("Double({})", value.parse::<f64>().unwrap());
     }
     let is_number = !["error.type"].contains(&key) && value.parse::<i64>().is_ok();

@@ -59,6 +59,9 @@ fn the_table_of_attributes_follows_from_the_code() {
     expect_file![path].assert_eq(&[before, MARKS[0], &table(), MARKS[1], after].concat());
 }
 
+/// The beginning of our own keys.
+const OWN: &str = "process_tracer.";
+
 #[test]
 fn the_documents_name_only_attributes_that_exist() {
     let pages = fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path());
@@ -67,11 +70,14 @@ fn the_documents_name_only_attributes_that_exist() {
     assert!(documents.iter().any(|path| path.ends_with("docs/spans.md")), "{documents:?}");
     for path in documents {
         let document = read(&path);
-        let codes = document.split('`').skip(1).step_by(2).filter(|code| code.starts_with("process_tracer."));
-        // A query has an operator after the key.
-        let is_of_key = |letter: char| letter.is_ascii_alphanumeric() || "._".contains(letter);
-        let keys = codes.map(|code| code.split(|letter| !is_of_key(letter)).next().unwrap());
-        for key in keys.filter(|key| *key != "process_tracer.") {
+        // Also within queries and settings.
+        let codes =
+            document.split('`').skip(1).step_by(2).flat_map(|code| code.match_indices(OWN).map(|(at, _)| &code[at..]));
+        let keys = codes.map(|code| {
+            let end = code.find(|c: char| !(c.is_ascii_lowercase() || c == '_' || c == '.')).unwrap_or(code.len());
+            &code[..end]
+        });
+        for key in keys.filter(|key| *key != OWN) {
             let is_known = ATTRIBUTES.iter().any(|attribute| attribute.key == key);
             assert!(is_known, "{key} is in {} only", path.display());
         }

@@ -215,12 +215,9 @@ impl Span<'_> {
         self.added.push((Cow::Borrowed(key), value));
     }
 
-    /// The other end of a connection, or the process that forked a process whose parent is another span. The link of the root
-    /// is neither: it names the process where the failure began.
+    /// The other end of a connection; the process that forked a process whose parent is another span; or from the root the
+    /// process where its failure began.
     pub(crate) fn links(&self) -> Vec<(TraceId, SpanId)> {
-        if self.certificate().is_some() {
-            return Vec::new();
-        }
         match self.origin {
             Origin::Run(span) => span.links.iter().map(|link| (link.trace_id, link.span_id)).collect(),
             Origin::Saved(span) => span.links.iter().map(|link| (link.trace_id, link.span_id)).collect(),
