@@ -36,7 +36,7 @@ const SKIPPED: &str = "--skip checks_the_collector --skip through_stacked_device
 const MEMORY: u32 = 2048;
 
 /// Time limit for one virtual machine, seconds. A virtual machine needs much less.
-const LIMIT: u32 = 1500;
+const LIMIT: u32 = 2400;
 
 /// The last line that the virtual machine prints, followed by the exit status.
 const SENTINEL: &str = "exit status of the tests: ";

@@ -71,7 +71,7 @@ pub(crate) fn about_now(
     let resource: Map<_, _> = resource.iter().map(|(key, value)| (key.to_string(), json_value(value))).collect();
     json!({
         "trace_id": about.trace_id,
-        "command": command_line(&about.arguments).as_ref().map_or("", Untrusted::exact),
+        "command": command_line(None, &about.arguments, true).as_ref().map_or("", Untrusted::exact),
         "started": columns.origin() / 1_000_000,
         "elapsed": columns.since(now),
         "cores": about.certificate.cpus,

@@ -96,11 +96,22 @@ function visible(text) {
   return String(text).replace(UNSEEN, escaped);
 }
 
-// Quotes a word for bash. Invisible characters become escapes in $'…', so that the copied text equals the shown text.
+// Each byte of a text as printf(1) reads it.
+function octal(text) {
+  return Array.from(new TextEncoder().encode(text), (byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
+}
+
+// In a format of printf(1) between single quotes these are something else, or the history of a shell replaces them.
+const NOT_IN_FORMATS = new RegExp(`^-|[\\\\%'!]|${UNSEEN.source}`, "gu");
+
+// Quotes a word for a shell, as command_line.rs does. The copied text equals the shown text.
 function shellQuote(word) {
-  if (/^[\w@%+=:,./-]+$/.test(word)) return word;
+  if (/^[\w@%+:,./-][\w@%+=:,./-]*$/.test(word)) return word;
   if (word.search(UNSEEN) < 0) return `'${word.replaceAll("'", "'\\''")}'`;
-  return `$'${word.replace(/[\\']/g, "\\$&").replace(UNSEEN, escaped)}'`;
+  // $(…) drops newlines at the end. dash does not have this form.
+  if (word.endsWith("\n")) return `$'${word.replace(/[\\']/g, "\\$&").replace(UNSEEN, escaped)}'`;
+  const named = { "\\": "\\\\", "%": "%%", "\n": "\\n", "\t": "\\t" };
+  return `"$(printf '${word.replace(NOT_IN_FORMATS, (character) => named[character] ?? octal(character))}')"`;
 }
 
 // A number with its unit. If the column has no unit, the last part of the key shows it, by the semantic conventions.

@@ -67,8 +67,8 @@ impl<'a> Summary<'a> {
         })
     }
 
-    fn command(&self) -> Untrusted {
-        command_line(&self.rows.about.arguments)
+    fn command(&self, style: &Style) -> Untrusted {
+        command_line(None, &self.rows.about.arguments, style.is_unicode)
             .unwrap_or_else(|| self.rows.text(self.rows.rows[self.tree.root].name).clone())
     }
 
@@ -147,7 +147,7 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     let verdict = summary.verdict(summary.outcome().map(|outcome| style.show(outcome)), style);
     let verdict = if summary.outcome().is_some() { style.red(&verdict) } else { verdict };
     let room = style.width.saturating_sub(4);
-    let _ = writeln!(text, "{}", style.bold(&style.cut_end(&style.show(&summary.command()), room)));
+    let _ = writeln!(text, "{}", style.bold(&style.cut_end(&style.show(&summary.command(style)), room)));
     let _ = writeln!(text, "  {verdict}");
     let shortage = summary.shortage(style);
     if let Some(shortage) = &shortage {
@@ -270,9 +270,6 @@ fn connections(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut St
     }
 }
 
-/// A command line longer than this many lines is cut.
-const COMMAND_LINES: usize = 3;
-
 fn failure(summary: &Summary<'_>, style: &Style) -> String {
     let mut text = String::new();
     let Some((names, reason, call)) = summary.failure() else { return text };
@@ -280,18 +277,16 @@ fn failure(summary: &Summary<'_>, style: &Style) -> String {
     let chain = style.cut_start(&summary.chain(&names, style), style.width.saturating_sub(reason.len() + 4));
     let _ = writeln!(text, "\n{}", style.dim("where it failed"));
     let _ = writeln!(text, "  {chain}  {}", style.red(&reason));
-    if let Some(line) = call.and_then(to_paste) {
-        let _ = writeln!(text, "  {}", style.cut_end(&style.show(&line), style.width * COMMAND_LINES - 2));
+    // It is never cut, because a part of it cannot be pasted.
+    if let Some(line) = call.and_then(|call| to_paste(call, style)) {
+        let _ = writeln!(text, "  {}", style.show(&line));
     }
     text
 }
 
 /// The call as a command line that can be pasted into a shell.
-fn to_paste(call: &Call) -> Option<Untrusted> {
-    let line = command_line(&call.arguments)?;
-    let Some(directory) = &call.directory else { return Some(line) };
-    let directory = command_line(std::slice::from_ref(directory))?;
-    Some(format!("(cd {} && {})", directory.exact(), line.exact()).into())
+fn to_paste(call: &Call, style: &Style) -> Option<Untrusted> {
+    command_line(call.directory.as_ref(), &call.arguments, style.is_unicode)
 }
 
 /// How many entries to show. If only one entry would be hidden, it is shown, because the note needs a line too.
@@ -307,7 +302,7 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 pub(crate) fn markdown(rows: &Rows, text: &mut String) {
     let style = Style { width: 160, height: 50, is_coloured: false, is_unicode: true };
     let Some(summary) = Summary::new(rows) else { return };
-    let command = style.cut_end(&style.show(&summary.command()), 100);
+    let command = style.cut_end(&style.show(&summary.command(&style)), 100);
     let _ = writeln!(text, "### {}\n", code(&command));
     let outcome = summary.outcome().map(|outcome| code(&style.show(outcome)));
     let mark = if outcome.is_some() { "❌ " } else { "" };
@@ -318,9 +313,8 @@ pub(crate) fn markdown(rows: &Rows, text: &mut String) {
     if let Some((names, reason, call)) = summary.failure() {
         let chain = summary.chain(&names, &style);
         let _ = writeln!(text, "Where it failed: {} {}\n", code(&chain), code(&style.show(rows.text(reason))));
-        if let Some(line) = call.and_then(to_paste) {
-            let line = style.show(&line);
-            let _ = writeln!(text, "{}\n", code(&style.cut_end(&line, 1000)));
+        if let Some(line) = call.and_then(|call| to_paste(call, &style)) {
+            let _ = writeln!(text, "{}\n", code(&style.show(&line)));
         }
     }
     let _ = writeln!(text, "| critical path | time | share |\n| --- | ---: | ---: |");
