@@ -482,6 +482,8 @@ mod tests {
             .u32(63)
             .u32(64)
             .u32(0)
+            .u32(4)
+            .u32(1)
     }
 
     fn text(part: u32, offset: u32, text: &[u8], fault: u32) -> Bytes {
@@ -565,6 +567,7 @@ mod tests {
             text(1, 0, b"dash\0bin\0usr\0", 0),
             text(2, 0, b"src\0", 0),
             text(5, 0, b"a.scope\0system.slice\0", 0),
+            text(6, 0, b"0123\0docker\0", 0),
             text(3, 0, b"sh\0./conf", 0),
             text(3, 9, b"igure\0-x\0", 0),
             text(4, 0, b"A=1\0B=2\0", 0),
@@ -577,6 +580,8 @@ mod tests {
         assert!(!image.arguments.is_truncated());
         assert_eq!((image.argument_count, image.user_id, image.real_user_id), (3, 1000, 1001));
         assert_eq!(image.cgroup.as_deref(), Some("0::/system.slice/a.scope"));
+        assert_eq!(image.cgroup_v1.as_deref(), Some("4:memory:/docker/0123"));
+        assert!(image.has_other_root);
         assert_eq!(
             (image.vpid, image.group_leader_pid, image.session_leader_pid, image.is_interactive),
             (7, 40, 41, true)
@@ -592,7 +597,7 @@ mod tests {
     fn the_context_is_read_with_or_without_the_rest_of_the_environment() {
         let context = "00-11111111111111111111111111111111-2222222222222222-01";
         let variable = format!("TRACEPARENT={context}\0");
-        for (part, bytes) in [(6, variable.clone()), (4, format!("A=1\0{variable}B=2\0"))] {
+        for (part, bytes) in [(TextPart::Context as u32, variable.clone()), (4, format!("A=1\0{variable}B=2\0"))] {
             let mut decoder = Decoder::default();
             assert!(decode(&mut decoder, &text(part, 0, bytes.as_bytes(), 0).0).unwrap().is_none());
             let Some(Event::Exec { context: decoded, environment, .. }) = decode(&mut decoder, &exec(0).0).unwrap()
@@ -791,7 +796,7 @@ mod tests {
     fn impossible_values_are_errors() {
         let error = |bytes: &Bytes| decode(&mut Decoder::default(), &bytes.0).unwrap_err();
         assert_eq!(error(&Bytes::record(9)), DecodeError::Kind(9));
-        assert_eq!(error(&text(7, 0, b"", 0)), DecodeError::Field { field: "part", value: 7 });
+        assert_eq!(error(&text(8, 0, b"", 0)), DecodeError::Field { field: "part", value: 8 });
         assert_eq!(error(&connection(4, 0, 0)), DecodeError::Field { field: "event", value: 4 });
         assert_eq!(error(&connection(0, 2, 0)), DecodeError::Field { field: "direction", value: 2 });
         assert_eq!(error(&connection(0, 0, u32::MAX)), DecodeError::Field { field: "error", value: u32::MAX });
