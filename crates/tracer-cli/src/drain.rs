@@ -17,11 +17,10 @@ use nix::{
 use tracer_model::{
     Losses, Tracer,
     source::{End, EventStream, Source},
-    span::Shortage,
 };
 use tracer_ptrace::clock::now;
 
-use crate::{child::privileges, sinks::Intake, threads::Threads};
+use crate::{child::privileges, shortage::Reading, sinks::Intake, threads::Threads};
 
 /// How often the stream is read, milliseconds. The stream becomes readable earlier when there is much in it.
 const INTERVAL_MS: u16 = 200;
@@ -62,8 +61,6 @@ pub(crate) struct Ending {
     pub(crate) end: End,
     /// Events that were asked for and not observed, with the reason.
     pub(crate) unobserved: Option<String>,
-    /// How the machine slowed the command down.
-    pub(crate) shortage: Shortage,
 }
 
 /// The source of the events, and the destination of the spans.
@@ -138,11 +135,14 @@ pub(crate) struct Reader {
     lost: u64,
     /// When the sinks last got the root span that remains if process-tracer is killed.
     cut_off: Option<Instant>,
+    /// From the start of the run.
+    machine: Reading,
 }
 
 impl Reader {
     fn new(input: Input, tracer: Tracer) -> Self {
-        Self { input, tracer, lost: 0, cut_off: None }
+        // A thread reads these files while the command starts.
+        Self { input, tracer, lost: 0, cut_off: None, machine: Reading::take() }
     }
 
     /// Reads until `stop` is readable.
@@ -201,7 +201,8 @@ impl Reader {
         }
     }
 
-    fn finish(mut self, Ending { end, unobserved, shortage }: Ending) -> Tracer {
+    fn finish(mut self, Ending { end, unobserved }: Ending) -> Tracer {
+        let shortage = Reading::take().since(&self.machine);
         let Self { input: Input { stream, intake, .. }, tracer, .. } = &mut self;
         stream.finish(now(), &end, &mut |event| {
             tracer.handle(event);

@@ -29,7 +29,6 @@ use crate::{
     machine::{accounts, hosts},
     nesting,
     resource::resource,
-    shortage,
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sources::{self, Chosen, Seat},
     threads::{SingleThread, Threads},
@@ -75,7 +74,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     let chosen = sources::choose(&config, attributes.need_environment())?;
     let is_sent = config.outputs.iter().any(|wanted| wanted.output == Output::Otlp);
     let is_all = config.captured.left_out().next().is_none();
-    let announcement = (is_sent && is_all && chosen.source.description().is_whole_tree())
+    let announcement = (is_sent && is_all && chosen.source.description().sees_everything())
         .then(|| nesting::announce(trace_id))
         .flatten();
     let tracer = Tracer::new(Settings {
@@ -125,7 +124,6 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     };
     let source = &*observation.source;
 
-    let machine_before = shortage::Reading::take();
     let mut child = match source.launch(launch::spawn(config.command.clone(), inheritance, config.user.clone())) {
         Ok(child) => child,
         Err(error) => {
@@ -146,8 +144,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     signals.forget();
     let finishing = Instant::now();
     let Observation { source, drain, unobserved, seat } = observation;
-    let shortage = shortage::Reading::take().since(&machine_before);
-    match drain.finish(Ending { end, unobserved, shortage }) {
+    match drain.finish(Ending { end, unobserved }) {
         Ok(tracer) => {
             intake.close(config.flush_timeout);
             source.warnings().iter().for_each(console::warn);

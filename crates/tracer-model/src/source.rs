@@ -75,10 +75,10 @@ pub struct Description {
 }
 
 impl Description {
-    /// Whether it sees every process, whatever that process does.
+    /// Whether it can see everything, whatever the processes do.
     #[must_use]
-    pub fn is_whole_tree(&self) -> bool {
-        self.name == "ebpf"
+    pub fn sees_everything(&self) -> bool {
+        self.unobserved_kinds.is_empty()
     }
 }
 

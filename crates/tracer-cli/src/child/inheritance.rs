@@ -140,7 +140,7 @@ fn keep_standard_descriptors() {
     }
 }
 
-/// eBPF alone needs about 50 descriptors at the start. Returns the former soft limit if it was lower and could be raised.
+/// eBPF needs about 60 descriptors at the start. Returns the former soft limit if it was lower and could be raised.
 fn raise_open_files() -> Option<u64> {
     const ENOUGH: u64 = 256;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;

@@ -1,12 +1,12 @@
 //! Every flag and every subcommand, each defined once: name, value, default, help.
 //!
 //! The variable of a flag follows from its name. The help, the man page, the completions and the table in `docs/options.md`
-//! follow from [`documented`]. `origin` reads a command line with these definitions, and `config` resolves the result.
+//! follow from [`super::help::documented`]. `origin` reads a command line with these definitions, and `config` resolves the result.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{
-    Arg, ArgAction, Command, CommandFactory, Parser, Subcommand,
+    Arg, ArgAction, Parser, Subcommand,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use tracer_bpf::RecordKind;
@@ -17,10 +17,7 @@ use tracer_model::{
 use tracer_otlp::{Protocol, Url};
 use tracer_report::formats;
 
-use super::{
-    help,
-    values::{self, AttributesOn, ErrorsChoice, Given, Output, Parent, Shown, SourceChoice, Spool, Wait},
-};
+use super::values::{self, AttributesOn, ErrorsChoice, Given, Output, Parent, Shown, SourceChoice, Spool, Wait};
 
 /// The forms of the command line, one per line.
 pub(crate) const USAGE: &str = "\
@@ -340,45 +337,16 @@ pub(crate) fn variable_of(arg: &Arg) -> Option<String> {
     Some(format!("{PREFIX}{}", arg.get_long()?.to_uppercase().replace('-', "_")))
 }
 
-/// The command line for readers: each option of a run names its variable.
-///
-/// It is not for parsing. clap would read the variables itself, and an invalid variable would be an error.
-pub(crate) fn documented() -> Command {
-    let command = Args::command().mut_args(|arg| {
-        // The help text already names the values.
-        let takes_value = arg.get_action().takes_values();
-        let arg = arg.hide_possible_values(takes_value);
-        match variable_of(&arg) {
-            Some(variable) => {
-                let heading = help::heading(&arg);
-                arg.env(variable).hide_env_values(true).help_heading(heading)
-            }
-            None => arg,
-        }
-    });
-    // The global options are about the collector.
-    let global = command.get_arguments().filter(|arg| arg.is_global_set());
-    let hidden: Vec<_> = global.map(|arg| arg.clone().global(false).hide(true)).collect();
-    command.mut_subcommands(|subcommand| match subcommand.get_name() {
-        "doctor" | "send" => subcommand,
-        _ => subcommand.args(hidden.clone()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use expect_test::expect_file;
+    use clap::CommandFactory;
     use tracer_bpf::Options;
 
     use super::*;
-    use crate::cli::otel;
 
     #[test]
     fn clap_accepts_the_definitions() {
         Args::command().debug_assert();
-        documented().debug_assert();
     }
 
     #[test]
@@ -386,55 +354,5 @@ mod tests {
         let args = Args::try_parse_from(["process-tracer"]).unwrap();
         let options = Options::default();
         assert_eq!((args.buffer_size, args.max_processes), (options.ring_bytes, options.max_processes));
-    }
-
-    fn row(arg: &Arg) -> String {
-        let value = arg.get_value_names().and_then(<[_]>::first).filter(|_| arg.get_action().takes_values());
-        let value = match value {
-            Some(value) if arg.get_num_args().is_some_and(|range| range.min_values() == 0) => {
-                let start = if arg.is_require_equals_set() { "[=" } else { " [" };
-                format!("{start}{value}]")
-            }
-            Some(value) => format!(" {value}"),
-            None => String::new(),
-        };
-        let short = arg.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
-        let variable = arg.get_env().map(|name| format!("`{}`", name.display())).unwrap_or_default();
-        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        let defaults = arg.get_default_values().iter().filter(|_| arg.get_action().takes_values());
-        let default: String = defaults.map(|value| format!(" [default: {}]", value.display())).collect();
-        format!("| {short}`--{}{value}` | {variable} | {help}{default} |\n", arg.get_long().unwrap())
-    }
-
-    /// The page with another text between these marks.
-    fn between(page: &str, marks: [&str; 2], text: &str) -> String {
-        let (before, rest) = page.split_once(marks[0]).unwrap();
-        let (_, after) = rest.split_once(marks[1]).unwrap();
-        [before, marks[0], text, marks[1], after].concat()
-    }
-
-    /// The tables of options and of OpenTelemetry's variables, between the marks of docs/options.md, and the forms of the
-    /// command line above them.
-    #[test]
-    fn the_options_page_follows_from_the_definitions() {
-        const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/options.md");
-        const OPTIONS: [&str; 2] =
-            ["<!-- options: generated, see CONTRIBUTING.md -->\n\n", "\n<!-- end of options -->\n"];
-        const VARIABLES: [&str; 2] =
-            ["<!-- variables: generated, see CONTRIBUTING.md -->\n\n", "\n<!-- end of variables -->\n"];
-        let mut command = help::with_help_explained(documented());
-        command.build();
-        let flags = command.get_arguments().filter(|arg| arg.get_long().is_some() && !arg.is_hide_set());
-        let rows: String = flags.map(row).collect();
-        assert!(rows.contains("| `-t`, `--trace-id ID` | `PROCESS_TRACER_TRACE_ID` | "), "{rows}");
-        let forms: Vec<_> = USAGE.lines().map(str::trim).collect();
-
-        let page = fs::read_to_string(PATH).unwrap();
-        let (start, rest) = page.split_once("```\n").unwrap();
-        let (_, rest) = rest.split_once("\n```\n").unwrap();
-        let table = format!("| option | variable | meaning |\n| --- | --- | --- |\n{rows}");
-        let page = [start, "```\n", &forms.join("\n"), "\n```\n", rest].concat();
-        let expected = between(&between(&page, OPTIONS, &table), VARIABLES, &otel::tables());
-        expect_file![PATH].assert_eq(&expected);
     }
 }

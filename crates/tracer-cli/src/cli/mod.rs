@@ -9,7 +9,7 @@ pub(crate) mod args;
 mod collector;
 pub(crate) mod config;
 pub(crate) mod dashes;
-mod help;
+pub(crate) mod help;
 pub(crate) mod origin;
 pub(crate) mod otel;
 mod propagation;

@@ -9,7 +9,10 @@ use clap_mangen::{
 };
 
 use crate::{
-    cli::args::{ENVIRONMENT, EXAMPLES, USAGE, documented},
+    cli::{
+        args::{ENVIRONMENT, EXAMPLES, USAGE},
+        help::documented,
+    },
     console,
 };
 
