@@ -203,6 +203,51 @@ def check_details(page, report, claim):
         )
 
 
+def check_runs(page, report, claim):
+    """The head of a trace of several runs."""
+    runs = report.about.get("runs")
+    if not runs:
+        return
+    chips = page.locator("#verdict .run")
+    texts = chips.all_inner_texts()
+    verdicts = [text.rsplit(": ", 1)[-1] for text in texts]
+    claim(
+        f"each of {len(runs)} runs has its verdict",
+        verdicts == [run["verdict"] or "complete" for run in runs],
+        texts,
+    )
+    chips.last.click()
+    settle(page)
+    claim("a click on a run selects its root", page.evaluate("processTracer.selected()") == runs[-1]["number"])
+    page.keyboard.press("Escape")
+
+
+def check_operators(page, report, names, claim):
+    """OR, AND, NOT, ! and parentheses, by the names of spans."""
+    plain = [name for name in names if visible(name) and not set(name) & set('"()') and name.lower() == name]
+    one, other = sorted(plain, key=lambda name: (-len(names[name]), name))[:2]
+    by = {key: set().union(*(names[name] for name in names if name.lower() == key)) for key in (one, other)}
+    whole = set(report.spans)
+    a, b = f'name="{one}"', f'name="{other}"'
+    expected = {
+        f"{a} OR {b}": by[one] | by[other],
+        f"{a} {b}": set(),
+        f"NOT {a}": whole - by[one],
+        f"!{a} AND NOT {b}": whole - by[one] - by[other],
+        f"NOT ({a} OR {b})": whole - by[one] - by[other],
+        f"({a} OR {b}) !{a}": by[other],
+        f"{a} OR {b} {a}": by[one],
+        f"!({a} {b}) ({b} OR {a})": by[one] | by[other],
+        f"{a} OR": by[one],
+    }
+    wrong = {}
+    for text, spans in expected.items():
+        found = page.evaluate("text => processTracer.search(text)", text)
+        if not found["close"] and set(found["spans"]) != spans:
+            wrong[text] = f"{found['count']} instead of {len(spans)}"
+    claim("OR, NOT and parentheses combine words", not wrong, wrong or f"with {one} and {other}")
+
+
 def check_search(page, report, claim):
     names = {}
     for number, span in report.spans.items():
@@ -215,6 +260,8 @@ def check_search(page, report, claim):
         == {number for same, numbers in names.items() if same.lower() == name.lower() for number in numbers},
         f"{found['count']} in {found['took']:.1f} ms",
     )
+
+    check_operators(page, report, names, claim)
 
     page.fill("#search", name)
     page.keyboard.press("Enter")
@@ -587,6 +634,7 @@ def main(chromium, path, folder=None):
         print(
             f"     {len(report.spans)} spans are read and laid out in {page.evaluate('processTracer.loadTime'):.0f} ms; {os.path.getsize(path) / 2**20:.1f} MiB"
         )
+        check_runs(page, report, claim)
         check_tree(page, report, claim)
         check_details(page, report, claim)
         check_search(page, report, claim)
