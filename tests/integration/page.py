@@ -222,8 +222,17 @@ def check_runs(page, report, claim):
     page.keyboard.press("Escape")
 
 
-def check_operators(page, report, names, claim):
+def names_of(report):
+    """The spans of each name."""
+    names = {}
+    for number, span in report.spans.items():
+        names.setdefault(span["name"], set()).add(number)
+    return names
+
+
+def check_operators(page, report, claim, where=""):
     """OR, AND, NOT, ! and parentheses, by the names of spans."""
+    names = names_of(report)
     plain = [name for name in names if visible(name) and not set(name) & set('"()') and name.lower() == name]
     one, other = sorted(plain, key=lambda name: (-len(names[name]), name))[:2]
     by = {key: set().union(*(names[name] for name in names if name.lower() == key)) for key in (one, other)}
@@ -245,13 +254,11 @@ def check_operators(page, report, names, claim):
         found = page.evaluate("text => processTracer.search(text)", text)
         if not found["close"] and set(found["spans"]) != spans:
             wrong[text] = f"{found['count']} instead of {len(spans)}"
-    claim("OR, NOT and parentheses combine words", not wrong, wrong or f"with {one} and {other}")
+    claim(f"{where}OR, NOT and parentheses combine words", not wrong, wrong or f"with {one} and {other}")
 
 
 def check_search(page, report, claim):
-    names = {}
-    for number, span in report.spans.items():
-        names.setdefault(span["name"], set()).add(number)
+    names = names_of(report)
     name = max((name for name in names if visible(name) and '"' not in name), key=lambda name: len(names[name]))
     found = page.evaluate("text => processTracer.search(text)", f'name="{name}"')
     claim(
@@ -261,7 +268,7 @@ def check_search(page, report, claim):
         f"{found['count']} in {found['took']:.1f} ms",
     )
 
-    check_operators(page, report, names, claim)
+    check_operators(page, report, claim)
 
     page.fill("#search", name)
     page.keyboard.press("Enter")
@@ -603,6 +610,7 @@ def check_live(browser, path, report, claim):
         and page.is_hidden("#follow"),
     )
     page.wait_for_timeout(300)
+    check_operators(page, report, claim, "live: ")
     claim(
         "live: the source is closed, without errors",
         live.connections == 2 and not complaints,
