@@ -16,7 +16,7 @@ use crate::{
 
 /// Runs of one trace, as steps of a CI job.
 const STEPS: [(&str, &str); 3] =
-    [("a.jsonl.gz", "true; true"), ("b.jsonl.zst", "true; exit 3"), ("c.jsonl", "true; :")];
+    [("a.jsonl.gz", "/bin/true; :"), ("b.jsonl.zst", "/bin/true; exit 3"), ("c.jsonl", "/bin/true; true")];
 
 /// Traces the steps into files of this folder.
 fn run_steps(folder: &Path) {
@@ -50,7 +50,8 @@ fn the_steps_of_a_job_are_one_report() {
 
     let summary = stdout(&report(folder, &all, Some("c.jsonl")));
     assert!(summary.starts_with("3 runs\n  1 of 3 runs failed after "), "{summary}");
-    for (command, verdict) in [("sh -c 'true; true'", ""), ("sh -c 'true; exit 3'", "exit 3"), ("sh -c 'true; :'", "")]
+    for (command, verdict) in
+        [("sh -c '/bin/true; :'", ""), ("sh -c '/bin/true; exit 3'", "exit 3"), ("sh -c '/bin/true; true'", "")]
     {
         let line = summary.lines().find(|line| line.trim().starts_with(command)).expect(&summary);
         assert!(verdict.is_empty() || line.ends_with(verdict), "{line}");
@@ -62,7 +63,7 @@ fn the_steps_of_a_job_are_one_report() {
     let processes = json["processes"].as_array().unwrap();
     assert_eq!(processes.iter().filter(|process| process["parent_span_id"].is_null()).count(), 3);
     let failed: Vec<_> = processes.iter().filter(|process| process["exit_code"] != 0).collect();
-    assert!(failed.len() == 1 && failed[0]["command"] == "sh -c 'true; exit 3'", "{failed:?}");
+    assert!(failed.len() == 1 && failed[0]["command"] == "sh -c '/bin/true; exit 3'", "{failed:?}");
 
     // Compressed output, read by another program; and a file beside stdout.
     let outputs = ["-o", "csv", "-o", "t.csv.gz", "-o", "t.html", "-o", "t.json.zst"];
