@@ -610,6 +610,7 @@ def check_live(browser, path, report, claim):
         and page.is_hidden("#follow"),
     )
     page.wait_for_timeout(300)
+    claim("live: all spans are laid out", until("processTracer.settled()"))
     check_operators(page, report, claim, "live: ")
     claim(
         "live: the source is closed, without errors",

@@ -32,6 +32,7 @@ use std::{
 use anyhow::Context;
 use clap::error::ErrorKind;
 use tracer_bpf::{Asked, Options};
+use tracer_report::Filter;
 
 use crate::{
     child::{
@@ -45,6 +46,7 @@ use crate::{
         dashes,
         origin::{self, Origin, Origins},
     },
+    commands::report::Request,
     threads::SingleThread,
 };
 
@@ -124,10 +126,15 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
         Some(Action::Send { ref files, keep }) => {
             return commands::send::send(files, keep, &config::collector(&args).0);
         }
-        Some(Action::Report { file, output, trace_id, attribute }) => {
-            let outputs = config::report_outputs(output);
-            let trace_id = trace_id.map(|given| given.id);
-            return commands::report::report(&file, trace_id, &attribute, &outputs).map(|()| 0);
+        Some(Action::Report { files, output, trace_id, attribute, min_duration, only_failed, depth }) => {
+            let filter = Filter { min_duration, only_failed, depth };
+            let request = Request {
+                outputs: config::report_outputs(output, &filter),
+                trace: trace_id.map(|given| given.id),
+                attributes: attribute,
+                filter,
+            };
+            return commands::report::report(&files, &request).map(|()| 0);
         }
         Some(Action::Diff { before, after }) => return commands::diff::diff(&before, &after).map(|()| 0),
         Some(Action::Completions { shell }) => return commands::packaging::completions(shell).map(|()| 0),
