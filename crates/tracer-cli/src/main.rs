@@ -24,7 +24,7 @@ mod threads;
 use std::{
     ffi::{CStr, OsStr, OsString},
     fs::File,
-    io,
+    io::{self, Write as _},
     os::unix::ffi::OsStrExt,
     panic,
 };
@@ -149,7 +149,14 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
 /// invalid expression.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match error.print() {
+        // clap would ignore `TERM=dumb` in a CI job.
+        let text = error.render();
+        let mut stdout = io::stdout();
+        let printed = match console::is_coloured(&stdout) {
+            true => write!(stdout, "{}", text.ansi()),
+            false => write!(stdout, "{text}"),
+        };
+        return match printed.and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => EXIT_FAILURE,
             _ => 0,
         };
