@@ -13,5 +13,5 @@ WHERE SpanKind = 'Client'
     AND SpanAttributes['network.transport'] = 'tcp'
     AND Timestamp > CAST(now() AS TIMESTAMP) - INTERVAL 30 DAY
 GROUP BY service, job, host, port
-ORDER BY total_s DESC, host
+ORDER BY sum(Duration) DESC, host, port
 LIMIT 20;

@@ -1,5 +1,5 @@
 -- What got slower since a commit? Put its hash in place of COMMIT.
--- The runs since the first run of this commit are compared with the runs before it, in the same job.
+-- The runs since the first run of this commit are compared with the runs before it, in the same job. A new step took 0 before.
 WITH
     since AS (
         SELECT service, job, min(started) AS first
@@ -16,7 +16,8 @@ WITH
             steps.started_by AS started_by,
             count(*) FILTER (WHERE runs.started < since.first) AS times_before,
             count(*) FILTER (WHERE runs.started >= since.first) AS times_after,
-            median(steps.own_seconds) FILTER (WHERE runs.started < since.first) AS before,
+            CASE WHEN count(*) FILTER (WHERE runs.started < since.first) = 0 THEN 0
+                ELSE median(steps.own_seconds) FILTER (WHERE runs.started < since.first) END AS before,
             median(steps.own_seconds) FILTER (WHERE runs.started >= since.first) AS after
         FROM steps
         JOIN runs ON steps.trace = runs.trace
@@ -35,6 +36,6 @@ SELECT
     round(after, 3) AS after_s,
     round(after - before, 3) AS change_s
 FROM compared
-WHERE times_before >= 3 AND times_after >= 3 AND after > before * 1.2 AND after - before > 0.01
+WHERE times_after >= 3 AND times_before NOT IN (1, 2) AND after > before * 1.2 AND after - before > 0.01
 ORDER BY after - before DESC
 LIMIT 20;
