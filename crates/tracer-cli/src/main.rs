@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code))]
 
+mod accounts;
 mod child;
 mod ci;
 mod cli;
@@ -137,6 +138,8 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
             return commands::report::report(&files, &request).map(|()| 0);
         }
         Some(Action::Diff { before, after }) => return commands::diff::diff(&before, &after).map(|()| 0),
+        Some(Action::Setup { undo: true, .. }) => return commands::setup::undo().map(|()| 0),
+        Some(Action::Setup { group, .. }) => return commands::setup::give(group.as_deref()).map(|()| 0),
         Some(Action::Completions { shell }) => return commands::packaging::completions(shell).map(|()| 0),
         Some(Action::Man) => return commands::packaging::man().map(|()| 0),
         Some(Action::Helper { ring_bytes, max_processes, asked }) => {

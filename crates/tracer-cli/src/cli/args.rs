@@ -26,6 +26,7 @@ process-tracer [OPTIONS] -- COMMAND [ARGS]...
        process-tracer send [--keep] [OPTIONS] FILE...
        process-tracer report [-o DEST]... [-a NAME=EXPR]... [-t ID] FILE...
        process-tracer diff BEFORE AFTER
+       process-tracer setup [--group GROUP | --undo]
        process-tracer completions SHELL
        process-tracer man
        process-tracer help [all | SUBCOMMAND]";
@@ -307,6 +308,19 @@ pub(crate) enum Action {
         /// The trace to explain
         #[arg(value_name = "AFTER")]
         after: PathBuf,
+    },
+    /// Let ordinary users trace without sudo: give this program its file capabilities
+    ///
+    /// It needs root, once after each installation. The command of a run gets no capabilities. `doctor` shows who can trace.
+    ///
+    /// Example: sudo process-tracer setup --group tracers
+    Setup {
+        /// Let only root and the members of this group run this program
+        #[arg(long, value_name = "GROUP")]
+        group: Option<String>,
+        /// Take the capabilities back, and let every user run this program again
+        #[arg(long, conflicts_with = "group")]
+        undo: bool,
     },
     /// Print the completions for a shell
     ///
