@@ -182,6 +182,21 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_of_runs_fits_the_terminal() {
+        let runs = steps().map(|step| {
+            (0..20).fold(step, |step, i| step.starts(&format!("a-tool-with-a-long-name-{i}"), i, 3 + i, |tool| tool))
+        });
+        let spans = joined(&runs);
+        for (width, height) in [(80, 24), (100, 50)] {
+            let mut report = TextReport::new(crate::formats::Text::Summary, usize::MAX);
+            spans.iter().for_each(|span| report.add(&span.into()));
+            let text = report.render(&Style { width, height, is_coloured: false, is_unicode: true });
+            assert!(text.lines().count() < height, "{width}x{height}:\n{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}x{height}:\n{text}");
+        }
+    }
+
+    #[test]
     fn the_first_failure_is_found_in_its_run() {
         let spans = joined(&steps());
         let mut rows = Rows::default();

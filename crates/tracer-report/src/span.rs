@@ -186,6 +186,11 @@ pub(crate) struct Event {
 const CALL_BYTES: usize = 4096;
 
 impl Span<'_> {
+    /// The trace that it belongs to.
+    pub fn trace_id(&self) -> TraceId {
+        self.trace
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.name

@@ -1,5 +1,6 @@
 //! The commands besides a run.
 
+mod copy;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod packaging;

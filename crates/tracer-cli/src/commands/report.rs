@@ -16,7 +16,10 @@ use tracer_report::{
     text::TextReport,
 };
 
-use super::saved::{self, Input};
+use super::{
+    copy::Copy,
+    saved::{self, Input},
+};
 use crate::{
     cli::config::Output,
     console::{self, Data},
@@ -54,12 +57,13 @@ pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
         console::warn("--min-duration, --only-failed and --depth change only the tree and the page; use -o tree");
     }
     let mut inputs: Vec<_> = paths.iter().map(|path| Input::new(path)).collect();
-    let mut rows = Rows::default();
-    if !filtered.is_empty() {
+    let (mut rows, mut trace) = (Rows::default(), request.trace);
+    if !filtered.is_empty() || !whole.copies.is_empty() {
         inputs.iter_mut().try_for_each(Input::keep)?;
     }
     let resource = saved::read_all(&mut inputs, request.trace, |span| {
         span.add_attributes(&mut computed);
+        trace.get_or_insert(span.trace_id());
         if !filtered.is_empty() {
             rows.add(span);
         }
@@ -75,6 +79,11 @@ pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
     }
     for failure in computed.failures() {
         console::warn(format_args!("{failure}"));
+    }
+    if let Some(trace) = trace {
+        for copy in std::mem::take(&mut whole.copies) {
+            copy.write(&inputs, trace)?;
+        }
     }
     whole.finish(&resource)?;
     filtered.finish(&resource)
@@ -93,6 +102,8 @@ struct Reports<'a> {
     texts: Vec<TextReport>,
     streams: Vec<Box<dyn Report>>,
     files: Vec<(&'a PathBuf, ReportFile)>,
+    /// They are written after the trace was read.
+    copies: Vec<Copy>,
 }
 
 impl<'a> Reports<'a> {
@@ -106,10 +117,9 @@ impl<'a> Reports<'a> {
                     reports.streams.push(files::begin(*format, to).context(STDOUT)?);
                 }
                 Output::Report(format, path) => reports.files.push((path, ReportFile::create(*format, path)?)),
-                Output::Otlp | Output::JsonLines(_) | Output::JobSummary(_) | Output::Live(_) => {
-                    bail!(
-                        "report cannot write this output; use process-tracer send for a collector, and cp for a copy of the file"
-                    )
+                Output::JsonLines(path) => reports.copies.push(Copy::create(path)?),
+                Output::Otlp | Output::JobSummary(_) | Output::Live(_) => {
+                    bail!("report cannot write this output; use process-tracer send for a collector")
                 }
             }
         }

@@ -1,14 +1,17 @@
 //! Opens a saved trace, shows the progress, and explains errors in the file.
 
 use std::{
-    io::{self, BufReader, Read, stdin},
+    io::{self, BufRead, BufReader, Read, stdin},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use tracer_model::{Resource, TraceId};
 use tracer_otlp::LineError;
-use tracer_report::{ReadError, Runs, SavedTrace, Span, compression};
+use tracer_report::{
+    ReadError, Runs, SavedTrace, Span,
+    compression::{self, CutOff},
+};
 
 use crate::{
     console::{self, Progress},
@@ -52,6 +55,12 @@ impl Input {
             self.kept = Some(content);
         }
         Ok(())
+    }
+
+    /// Reads it, compressed or not.
+    pub(super) fn open<'a>(&'a self, progress: &'a mut Progress) -> Result<(Box<dyn BufRead + 'a>, CutOff)> {
+        let reader = Watched::open(self, progress).and_then(|from| compression::reader(BufReader::new(from)));
+        reader.map_err(|error| explain(LineError::from(error).into(), self, None))
     }
 
     fn is_stdin(&self) -> bool {
@@ -108,10 +117,8 @@ fn read_file(
     take: &mut impl FnMut(&mut Span<'_>) -> Result<()>,
 ) -> Result<Result<Resource, ReadError>> {
     let explain = |error| explain(error, input, trace);
-    let io_error = |error: io::Error| explain(LineError::from(error).into());
     let mut progress = Progress::default();
-    let from = Watched::open(input, &mut progress).map_err(io_error)?;
-    let (from, compressed) = compression::reader(BufReader::new(from)).map_err(io_error)?;
+    let (from, compressed) = input.open(&mut progress)?;
     let mut saved = SavedTrace::new(from, trace);
     let mut pass = |span: Result<_, ReadError>| {
         let span: tracer_report::SavedSpan = span.map_err(explain)?;
@@ -162,7 +169,7 @@ fn list(traces: &[TraceId]) -> String {
 }
 
 /// Explains the error and the remedy.
-fn explain(error: ReadError, input: &Input, trace: Option<TraceId>) -> Error {
+pub(super) fn explain(error: ReadError, input: &Input, trace: Option<TraceId>) -> Error {
     let shown = input.shown();
     match error {
         ReadError::Line(LineError::Io(error)) => Error::new(error).context(format!("cannot read {shown}")),

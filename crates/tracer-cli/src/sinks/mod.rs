@@ -86,7 +86,7 @@ impl OpenSinks {
                 Output::Live(address) => Box::new(live::LiveSink::open(*address, run)?),
                 Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, run)?),
                 Output::Stdout(format) => bail!(
-                    "stdout belongs to the command; give a file instead, -o {}, or use the word with report",
+                    "stdout belongs to the command, so only report can write this output; use -o {}",
                     format.file_name()
                 ),
                 Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, run.encoder.clone())?),

@@ -155,7 +155,7 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     if let Some(shortage) = &shortage {
         let _ = writeln!(text, "  {}", style.red(&style.cut_end(shortage, room)));
     }
-    let runs = runs::render(rows, &summary.tree, (style.height / 6).clamp(2, 12), style);
+    let runs = runs::render(rows, &summary.tree, (style.height / 8).clamp(2, 12), style);
     text.push_str(&runs);
     if rows.rows.len() <= SMALL {
         tree::render(rows, &summary.tree, tree::LINES, style, text);
