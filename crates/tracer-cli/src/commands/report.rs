@@ -29,6 +29,11 @@ pub(crate) fn report(file: &Path, trace: Option<TraceId>, attributes: &[String],
         match output {
             Output::Text(text) => texts.push(TextReport::new(*text, usize::MAX)),
             Output::Report(format, path) => files.push((path, ReportFile::create(*format, path)?)),
+            Output::CompileCommands(path) => bail!(
+                "'{}': only a run can write a compilation database, because a saved trace hides secrets in arguments; \
+                 use process-tracer -o {0} -- COMMAND",
+                path.display()
+            ),
             Output::Otlp | Output::JsonLines(_) | Output::JobSummary(_) | Output::Live(_) => {
                 bail!(
                     "report cannot write this output; use process-tracer send for a collector, and cp for a copy of the file"

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     path::Path,
 };
 
@@ -32,7 +32,12 @@ pub(super) fn read(
     let total = file.metadata().map_or(0, |metadata| metadata.len());
     let mut progress = Progress::default();
     let file = Watched { file, path, done: 0, total, progress: &mut progress };
-    let mut saved = SavedTrace::new(BufReader::new(file), trace);
+    let mut file = BufReader::new(file);
+    let mut saved = if file.fill_buf().is_ok_and(|begin| begin.starts_with(b"PAR1")) {
+        SavedTrace::of_parquet(file.into_inner().file, trace).map_err(explain)?
+    } else {
+        SavedTrace::new(file, trace)
+    };
     let taken = saved.by_ref().try_for_each(|span| take(&mut Span::from(&span.map_err(explain)?)));
     let (cut_off, skipped, resource) = (saved.cut_off(), saved.skipped(), saved.finish());
     progress.end();
@@ -75,6 +80,7 @@ fn explain(error: ReadError, path: &Path, trace: Option<TraceId>) -> Error {
             let trace = trace.map_or(String::new(), |trace| format!(" {trace}"));
             anyhow!("'{shown}' has no spans of trace{trace}, only of {}", list(&traces))
         }
+        ReadError::Parquet(error) => anyhow!("'{shown}' cannot be read as Parquet: {error}"),
         ReadError::Empty => anyhow!("'{shown}' has no spans"),
     }
 }

@@ -1,12 +1,14 @@
 //! The destinations of finished spans. Each sink has its own queue and its own thread. So a slow collector, disk or
 //! terminal delays neither the command nor the reading of its events.
 
+mod compile_commands;
 pub(crate) mod cut_off;
 pub(crate) mod file;
 mod json_lines;
 mod live;
 mod otlp;
 mod queue;
+mod recorder;
 mod report;
 pub(crate) mod report_file;
 mod sink;
@@ -23,7 +25,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tracer_model::{Resource, Span, SpanId};
+use tracer_model::{Event, Resource, Span, SpanId};
 use tracer_otlp::{Collector, Encoder};
 use tracer_report::live::Watch;
 
@@ -37,6 +39,7 @@ use crate::{
 pub(crate) use self::queue::Undelivered;
 use self::{
     queue::Queue,
+    recorder::Recorder,
     sink::{Closing, Sink},
 };
 
@@ -85,6 +88,7 @@ impl OpenSinks {
                 Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
                 Output::Live(address) => Box::new(live::LiveSink::open(*address, run)?),
                 Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, run)?),
+                Output::CompileCommands(path) => Box::new(compile_commands::CompileCommandsSink::open(path)?),
                 Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, run.encoder.clone())?),
             })
         };
@@ -101,12 +105,12 @@ impl OpenSinks {
 
     /// Starts their threads. If a sink cannot be started, it loses its spans, but the command runs.
     pub(crate) fn start(self, threads: Threads) -> Sinks {
-        let mut watches = Vec::new();
+        let (mut watches, mut recorders) = (Vec::new(), Vec::new());
         let mut start = |mut sink: Box<dyn Sink>| {
             let destination = sink.destination();
             let (sender, closing) = mpsc::channel();
             let queue = Arc::new(Queue::default());
-            let started = sink.start().and_then(|watch| {
+            let started = sink.start(threads).and_then(|extras| {
                 let thread = threads.start_quiet("sink", {
                     let (queue, sender) = (Arc::clone(&queue), sender.clone());
                     move || {
@@ -115,11 +119,12 @@ impl OpenSinks {
                         let _ = sender.send(serve(sink, &queue, obstacle));
                     }
                 });
-                thread.context("cannot start a thread").map(|_| watch)
+                thread.context("cannot start a thread").map(|_| extras)
             });
             match started {
-                Ok(watch) => {
-                    watches.extend(watch);
+                Ok(extras) => {
+                    watches.extend(extras.watch);
+                    recorders.extend(extras.recorder);
                     Running { destination, queue, closing }
                 }
                 Err(error) => {
@@ -130,7 +135,7 @@ impl OpenSinks {
             }
         };
         let running = self.0.into_iter().map(&mut start).collect();
-        Sinks { running, watches }
+        Sinks { running, watches, recorders }
     }
 }
 
@@ -169,6 +174,7 @@ fn said(payload: &(dyn Any + Send)) -> String {
 pub(crate) struct Intake {
     queues: Vec<Arc<Queue>>,
     watches: Vec<Watch>,
+    recorders: Vec<Recorder>,
 }
 
 impl Intake {
@@ -176,6 +182,13 @@ impl Intake {
     pub(crate) fn begin(&self) {
         for queue in &self.queues {
             queue.begin();
+        }
+    }
+
+    /// Shows an event to the sinks that need more than spans, before the model gets it.
+    pub(crate) fn record(&self, event: &Event) {
+        for recorder in &self.recorders {
+            recorder.record(event);
         }
     }
 
@@ -274,6 +287,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Sinks {
     running: Vec<Running>,
     watches: Vec<Watch>,
+    recorders: Vec<Recorder>,
 }
 
 impl Sinks {
@@ -281,6 +295,7 @@ impl Sinks {
         Intake {
             queues: self.running.iter().map(|running| Arc::clone(&running.queue)).collect(),
             watches: self.watches.clone(),
+            recorders: self.recorders.clone(),
         }
     }
 
