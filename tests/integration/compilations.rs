@@ -27,7 +27,7 @@ gcc -c s.S -o s.o
 gcc -MMD -MF m.d -MT m.o -c m.c -o m.o
 gcc -c m.c -o m.o
 gcc a.o b.o m.o -o linked
-(cd "in a folder" && cc -c d.c && gcc -c ../a.c)
+(cd "in a folder" && cc -c d.c -o e.o && gcc -c ../a.c)
 gcc --version > /dev/null
 echo 'int main(void) { return 0; }' > conftest.c && gcc -c conftest.c && rm conftest.c
 "#;
@@ -93,6 +93,7 @@ fn expected() -> BTreeSet<Entry> {
         entry("c.c", "script.o", &[GCC, "-DOF_SCRIPT", "-c", "c.c", "-o", "script.o"]),
         entry("s.S", "s.o", &[GCC, "-c", "s.S", "-o", "s.o"]),
         entry("m.c", "m.o", &[GCC, "-MMD", "-MF", "m.d", "-MT", "m.o", "-c", "m.c", "-o", "m.o"]),
+        entry(D, "in a folder/e.o", &["/usr/bin/cc", "-c", "d.c", "-o", "e.o"]),
         entry("a.c", "in a folder/a.o", &[GCC, "-c", "../a.c"]),
     ]
     .into()
@@ -110,7 +111,7 @@ fn the_compilation_database_has_each_source_of_a_build() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{stderr}");
         assert_eq!(entries(&file, &folder), expected(), "{source}: {stderr}");
-        let said = format!("11 entries in {}; left out: 1 source that no longer exists", file.display());
+        let said = format!("12 entries in {}; left out: 1 source that no longer exists", file.display());
         assert!(stderr.contains(&said), "{stderr}");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         // No other output has unmasked arguments.

@@ -20,6 +20,7 @@ mod files;
 mod first_contact;
 mod flows;
 mod harness;
+mod inputs;
 mod limits;
 mod live;
 mod losses;

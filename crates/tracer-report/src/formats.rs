@@ -3,6 +3,8 @@
 
 use tracer_model::event::base_name;
 
+use crate::compression::Compression;
+
 /// The meaning of a value of `-o`. A run can write all of them. `process-tracer report` can write texts and files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -16,6 +18,8 @@ pub enum Target {
     File(Format),
     /// The compilation database of the build. It comes from the events of a run. See [`compilations`](crate::compilations).
     CompileCommands,
+    /// The content of such a file, on stdout. Only `process-tracer report` can write it.
+    Stdout(Format),
 }
 
 /// A report that is text.
@@ -44,6 +48,10 @@ pub enum Format {
     FoldedWall,
     /// Stacks for flame graphs, by CPU time.
     FoldedCpu,
+    /// All processes as JSON, for scripts.
+    Json,
+    /// All processes as CSV, for scripts.
+    Csv,
 }
 
 /// A row of the table: one value of `-o`.
@@ -58,10 +66,12 @@ pub struct Entry {
 }
 
 /// The table, in the order in which people read it.
-pub const FORMATS: [Entry; 11] = [
+pub const FORMATS: [Entry; 15] = [
     row("otlp", "", Target::Otlp),
     row("summary", "", Target::Text(Text::Summary)),
     row("tree", "", Target::Text(Text::Tree)),
+    row("json", "", Target::Stdout(Format::Json)),
+    row("csv", "", Target::Stdout(Format::Csv)),
     row("FILE.jsonl", "of OTLP/JSON lines", Target::JsonLines),
     row("FILE.html", "for a browser", Target::File(Format::Html)),
     row("FILE.pftrace", "for Perfetto", Target::File(Format::Perfetto)),
@@ -69,6 +79,8 @@ pub const FORMATS: [Entry; 11] = [
     row("FILE.parquet", "of columns for databases", Target::File(Format::Parquet)),
     row("FILE.folded", "for flame graphs of wall time", Target::File(Format::FoldedWall)),
     row("FILE.cpu.folded", "for flame graphs of CPU time", Target::File(Format::FoldedCpu)),
+    row("FILE.processes.json", "of all processes as JSON", Target::File(Format::Json)),
+    row("FILE.csv", "of all processes as CSV", Target::File(Format::Csv)),
     row("compile_commands.json", "of the calls of compilers", Target::CompileCommands),
 ];
 
@@ -88,13 +100,38 @@ impl Entry {
 }
 
 impl Target {
-    /// The meaning of a value of `-o`. If several suffixes fit, the longest counts.
+    /// The meaning of a value of `-o`. If several suffixes fit, the longest counts. The name of a file can also end with the
+    /// suffix of a [`Compression`].
     pub fn of(value: &str) -> Option<Self> {
+        match Compression::split(value) {
+            (_, None) => Self::of_plain(value),
+            (name, Some(_)) => Self::of_plain(name).filter(|target| target.is_compressible()),
+        }
+    }
+
+    fn of_plain(value: &str) -> Option<Self> {
         let is_name = |row: &&Entry| row.name == if row.is_file() { base_name(value) } else { value };
         let word = FORMATS.iter().find(|row| row.suffix().is_none() && is_name(row));
         let fits = |row: &&Entry| row.suffix().is_some_and(|suffix| value.ends_with(suffix));
         let file = || FORMATS.iter().filter(fits).max_by_key(|row| row.name.len());
         word.or_else(file).map(|row| row.target)
+    }
+
+    /// Whether it can be a compressed file. No browser opens a compressed page.
+    fn is_compressible(self) -> bool {
+        match self {
+            Self::JsonLines => true,
+            // Its columns are compressed already.
+            Self::File(format) => ![Format::Html, Format::Parquet].contains(&format),
+            Self::Otlp | Self::Text(_) | Self::Stdout(_) | Self::CompileCommands => false,
+        }
+    }
+}
+
+impl Format {
+    /// The name of a file with this format, for a message.
+    pub fn file_name(self) -> &'static str {
+        FORMATS.iter().find(|row| row.target == Target::File(self)).map_or("FILE", |row| row.name)
     }
 }
 
@@ -122,7 +159,22 @@ mod tests {
         assert_eq!(Target::of("t.cpu.folded"), Some(Target::File(Format::FoldedCpu)));
         assert_eq!(Target::of("build/compile_commands.json"), Some(Target::CompileCommands));
         assert_eq!(Target::of("my_compile_commands.json"), Some(Target::File(Format::Chrome)));
-        for none in ["", "t.txt", "summary ", "Summary", "html", "t.html.gz"] {
+        assert_eq!(Target::of("t.processes.json"), Some(Target::File(Format::Json)));
+        assert_eq!(Target::of("t.json"), Some(Target::File(Format::Chrome)));
+        assert_eq!(Target::of("t.jsonl.zst"), Some(Target::JsonLines));
+        assert_eq!(Target::of("t.cpu.folded.gz"), Some(Target::File(Format::FoldedCpu)));
+        for none in [
+            "",
+            "t.gz",
+            "summary.gz",
+            "t.jsonl.gz.gz",
+            "t.txt",
+            "summary ",
+            "Summary",
+            "html",
+            "t.html.gz",
+            "t.parquet.zst",
+        ] {
             assert_eq!(Target::of(none), None, "{none}");
         }
     }

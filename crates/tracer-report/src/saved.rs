@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use tracer_model::{SpanId, TraceId, Value};
+use tracer_model::{ExitStatus, SpanId, TraceId, Value};
 use tracer_otlp::message::{self, AnyValue, KeyValue};
 
 pub(crate) type Attributes = Vec<(String, Value)>;
@@ -29,6 +29,8 @@ pub struct Span {
     pub(crate) message: String,
     /// The attributes of its producer.
     pub(crate) resource: Arc<Attributes>,
+    /// It is the root span of one of several runs: see [`Runs`](crate::Runs).
+    pub(crate) is_run: bool,
 }
 
 /// OpenTelemetry's span kinds.
@@ -39,6 +41,8 @@ pub(crate) enum Kind {
     Server,
     Client,
     Other,
+    /// The whole trace of several runs, and how the first run that failed ended. No file has it.
+    Runs(ExitStatus),
 }
 
 impl Kind {
@@ -52,7 +56,8 @@ impl Kind {
 
     /// Its name in tables of spans.
     pub(crate) fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+        // The whole trace of several runs is like a process.
+        Self::NAMES.iter().find(|(kind, _)| *kind == self).map_or("Internal", |(_, name)| name)
     }
 
     /// The kind with this name. Older tables have names such as `SPAN_KIND_CLIENT`.
@@ -145,6 +150,7 @@ impl From<message::Span> for Span {
             has_failed: status.code == ERROR,
             message: status.message,
             resource: Arc::default(),
+            is_run: false,
         }
     }
 }

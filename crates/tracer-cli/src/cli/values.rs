@@ -94,6 +94,8 @@ pub(crate) enum Output {
     Report(Format, PathBuf),
     /// The compilation database.
     CompileCommands(PathBuf),
+    /// A report for scripts, on stdout.
+    Stdout(Format),
     /// The page while the command runs.
     Live(SocketAddr),
 }
@@ -207,6 +209,7 @@ pub(super) fn output(value: &str) -> Result<Output> {
         Some(Target::JsonLines) => Ok(Output::JsonLines(value.into())),
         Some(Target::File(format)) => Ok(Output::Report(format, value.into())),
         Some(Target::CompileCommands) => Ok(Output::CompileCommands(value.into())),
+        Some(Target::Stdout(format)) => Ok(Output::Stdout(format)),
         None => bail!("'{value}' is not one of {}", formats::names()),
     }
 }

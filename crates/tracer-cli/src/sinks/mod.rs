@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tracer_model::{Event, Resource, Span, SpanId};
 use tracer_otlp::{Collector, Encoder};
 use tracer_report::live::Watch;
@@ -89,6 +89,10 @@ impl OpenSinks {
                 Output::Live(address) => Box::new(live::LiveSink::open(*address, run)?),
                 Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, run)?),
                 Output::CompileCommands(path) => Box::new(compile_commands::CompileCommandsSink::open(path)?),
+                Output::Stdout(format) => bail!(
+                    "stdout belongs to the command; give a file instead, -o {}, or use the word with report",
+                    format.file_name()
+                ),
                 Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, run.encoder.clone())?),
             })
         };

@@ -57,6 +57,7 @@ impl Reader {
             has_failed: false,
             message: String::new(),
             resource: Arc::default(),
+            is_run: false,
         };
         let mut duration = 0;
         for (name, field) in row.into_columns() {

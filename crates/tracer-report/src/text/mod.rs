@@ -1,6 +1,8 @@
 //! Reports that are text, for a terminal or for the page of a CI job.
 
 mod diff;
+mod network;
+pub(crate) mod runs;
 mod style;
 mod summary;
 mod tree;
