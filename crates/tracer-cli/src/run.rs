@@ -264,6 +264,9 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
             console::say(format_args!("{} kept; to deliver: {command}", counted(delivery.missing.saved, "span")));
         }
     }
+    for note in deliveries.iter().filter_map(|delivery| delivery.closing.note.as_ref()).filter(|_| !is_quiet) {
+        console::say(note);
+    }
     let Some(certificate) = tracer.certificate().filter(|_| !is_quiet) else { return };
     let destinations: Vec<_> = deliveries
         .iter()

@@ -33,6 +33,7 @@
 mod analysis;
 mod columns;
 mod command_line;
+pub mod compilations;
 pub mod compression;
 pub mod files;
 mod filter;
@@ -41,6 +42,7 @@ mod json;
 pub mod live;
 mod network;
 mod page;
+mod parquet;
 mod read;
 mod report;
 mod row;

@@ -3,7 +3,10 @@
 //! Each run has its own root span, and no span is above them. So a report would show one run as the command of the others.
 //! [`Runs`] puts a span above them, which stands for the whole trace. All reports then show the runs as siblings.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use tracer_model::{ExitStatus, SpanId, TraceId, Value, semconv};
 
@@ -105,6 +108,7 @@ fn above(id: SpanId, runs: &[&Span]) -> Option<Span> {
         links: Vec::new(),
         has_failed: !failed.is_empty(),
         message: format!("{} of {} runs failed", failed.len(), runs.len()),
+        resource: Arc::clone(&runs.first()?.resource),
         is_run: false,
     })
 }

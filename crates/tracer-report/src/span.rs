@@ -21,7 +21,7 @@ use std::{
 };
 
 use tracer_model::{
-    ExitStatus, SpanId, TraceId, Value, blame,
+    ExitStatus, Resource, SpanId, TraceId, Value, blame,
     event::Direction,
     expression::Attributes,
     semconv::{self, KeyValues},
@@ -52,6 +52,8 @@ pub struct Span<'a> {
     added: KeyValues,
     /// The longest string value to show, in characters.
     value_limit: Option<usize>,
+    /// The attributes of its producer, if it is a span of a run.
+    resource: Option<&'a Resource>,
     origin: Origin<'a>,
 }
 
@@ -185,6 +187,14 @@ pub(crate) struct Event {
 /// The number of bytes that are kept of the arguments of a call.
 const CALL_BYTES: usize = 4096;
 
+impl<'a> Span<'a> {
+    /// Adds the attributes of the producer to a span of a run. A saved span has its own.
+    #[must_use]
+    pub fn with_resource(self, resource: &'a Resource) -> Self {
+        Self { resource: Some(resource), ..self }
+    }
+}
+
 impl Span<'_> {
     /// The trace that it belongs to.
     pub fn trace_id(&self) -> TraceId {
@@ -200,6 +210,39 @@ impl Span<'_> {
     #[must_use]
     pub fn with_value_limit(self, limit: Option<usize>) -> Self {
         Self { value_limit: limit, ..self }
+    }
+
+    /// The attributes of its producer.
+    pub(crate) fn resource(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let saved = match self.origin {
+            Origin::Run(_) => &[],
+            Origin::Saved(span) => span.resource.as_slice(),
+        };
+        let run = self.resource.into_iter().flat_map(Resource::iter);
+        run.chain(saved.iter().map(|(key, value)| (key.as_str(), value)))
+    }
+
+    /// Its kind in OpenTelemetry.
+    pub(crate) fn kind(&self) -> saved::Kind {
+        match self.origin {
+            Origin::Run(span) => match semconv::kind(span) {
+                semconv::Kind::Internal => saved::Kind::Internal,
+                semconv::Kind::Server => saved::Kind::Server,
+                semconv::Kind::Client => saved::Kind::Client,
+            },
+            Origin::Saved(span) => span.kind,
+        }
+    }
+
+    /// The message of its status, if the status is ERROR.
+    pub(crate) fn status_message(&self) -> Option<Cow<'_, str>> {
+        match self.origin {
+            Origin::Run(span) => {
+                let error = semconv::error(span)?;
+                Some(Cow::Owned(error.status_message(self.value_limit).to_owned()))
+            }
+            Origin::Saved(span) => span.has_failed.then_some(Cow::Borrowed(span.message.as_str())),
+        }
     }
 
     pub(crate) fn is_root(&self) -> bool {
@@ -434,6 +477,7 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
             subject,
             added: Vec::new(),
             value_limit: None,
+            resource: None,
             origin: Origin::Run(span),
         }
     }
@@ -527,6 +571,7 @@ impl<'a> From<&'a saved::Span> for Span<'a> {
             subject,
             added: Vec::new(),
             value_limit: None,
+            resource: None,
             origin: Origin::Saved(span),
         }
     }
@@ -721,6 +766,7 @@ mod tests {
             is_run: false,
             has_failed: description.error.is_some(),
             message: description.error.map(|error| error.message.into_owned()).unwrap_or_default(),
+            resource: Arc::default(),
         }
     }
 

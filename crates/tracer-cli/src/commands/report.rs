@@ -117,6 +117,11 @@ impl<'a> Reports<'a> {
                     reports.streams.push(files::begin(*format, to).context(STDOUT)?);
                 }
                 Output::Report(format, path) => reports.files.push((path, ReportFile::create(*format, path)?)),
+                Output::CompileCommands(path) => bail!(
+                    "'{}': only a run can write a compilation database, because a saved trace hides secrets in arguments; \
+                     use process-tracer -o {0} -- COMMAND",
+                    path.display()
+                ),
                 Output::JsonLines(path) => reports.copies.push(Copy::create(path)?),
                 Output::Otlp | Output::JobSummary(_) | Output::Live(_) => {
                     bail!("report cannot write this output; use process-tracer send for a collector")

@@ -101,7 +101,7 @@ impl Sink for ReportSink {
 
     fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
         for (index, span) in spans.iter().enumerate() {
-            let span = ReportSpan::from(&**span).with_value_limit(self.value_limit);
+            let span = ReportSpan::from(&**span).with_value_limit(self.value_limit).with_resource(&self.resource);
             let Ok(writer) = &mut self.writer else {
                 return Undelivered { lost: (spans.len() - index) as u64, ..Undelivered::default() };
             };
