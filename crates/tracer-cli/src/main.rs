@@ -14,6 +14,7 @@ mod machine;
 mod nesting;
 mod pod;
 mod resource;
+mod rules;
 mod run;
 mod shortage;
 mod sinks;
@@ -40,7 +41,7 @@ use crate::{
         signals,
     },
     cli::{
-        args::{Action, Args},
+        args::{Action, Args, RulesAction},
         config::{self, Config},
         dashes,
         origin::{self, Origin, Origins},
@@ -124,12 +125,36 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
         Some(Action::Send { ref files, keep }) => {
             return commands::send::send(files, keep, &config::collector(&args).0);
         }
-        Some(Action::Report { file, output, trace_id, attribute }) => {
+        Some(Action::Report { file, output, trace_id, attribute, by }) => {
             let outputs = config::report_outputs(output);
             let trace_id = trace_id.map(|given| given.id);
-            return commands::report::report(&file, trace_id, &attribute, &outputs).map(|()| 0);
+            return commands::report::report(&file, trace_id, &attribute, &outputs, by.as_ref()).map(|()| 0);
         }
-        Some(Action::Diff { before, after }) => return commands::diff::diff(&before, &after).map(|()| 0),
+        Some(Action::Diff { before, after, by }) => {
+            return commands::diff::diff(&before, &after, by.as_ref()).map(|()| 0);
+        }
+        Some(Action::Rules { action: RulesAction::Builtin { names } }) => {
+            return commands::rules::builtin(names.into()).map(|()| 0);
+        }
+        Some(Action::Rules { action: RulesAction::Check { ref file, ref trace, ref command } }) => {
+            let file = match commands::rules::RulesFile::read(file) {
+                Ok(file) => file,
+                Err(error) => {
+                    console::say(format_args!("{error:#}"));
+                    return Ok(1);
+                }
+            };
+            return match (trace, command.as_slice()) {
+                (Some(trace), _) => file.check_trace(trace),
+                (None, []) => file.say_size(),
+                (None, command) => {
+                    let command = command.to_vec();
+                    let args = Args { action: None, command, ..args };
+                    file.check_run(Config::resolve(args, origins)?, inheritance, single)
+                }
+            }
+            .map(|()| 0);
+        }
         Some(Action::Completions { shell }) => return commands::packaging::completions(shell).map(|()| 0),
         Some(Action::Man) => return commands::packaging::man().map(|()| 0),
         Some(Action::Helper { ring_bytes, max_processes, asked }) => {

@@ -31,11 +31,13 @@
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod by;
 mod columns;
 mod command_line;
 pub mod files;
 pub mod formats;
 mod json;
+mod judged;
 pub mod live;
 mod page;
 mod read;
@@ -48,6 +50,8 @@ mod story;
 pub mod text;
 pub mod untrusted;
 
+pub use by::{By, Total, Totals};
+pub use judged::Judged;
 pub use read::{ReadError, SavedTrace};
 pub use report::Report;
 pub use row::{Rows, SPAN_LIMIT};

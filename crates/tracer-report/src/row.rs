@@ -91,6 +91,8 @@ pub struct Rows {
     limit: usize,
     /// How many spans were beyond the limit.
     pub(crate) left_out: u64,
+    /// The number of processes that have no span, and their CPU time in nanoseconds.
+    pub(crate) folded: (u64, u64),
     strings: Vec<Untrusted>,
     known: HashMap<Arc<str>, Label>,
     /// The calls of failed processes, by their index in `rows`.
@@ -115,6 +117,7 @@ impl Rows {
             longest_root: None,
             limit,
             left_out: 0,
+            folded: (0, 0),
             strings: Vec::new(),
             known: HashMap::new(),
             calls: HashMap::new(),
@@ -179,6 +182,10 @@ impl Rows {
         if row.is_root && self.longest_root.is_none_or(|longest| row.duration() > longest) {
             self.longest_root = Some(row.duration());
             self.about = About::of(span);
+        }
+        if let Some(process) = span.process() {
+            self.folded.0 = self.folded.0.saturating_add(process.folded);
+            self.folded.1 = self.folded.1.saturating_add(process.folded_cpu);
         }
         if row.failure.is_some() && row.kind == Kind::Process && self.calls.len() < CALLS {
             self.calls.insert(self.rows.len(), span.call());

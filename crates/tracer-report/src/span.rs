@@ -78,6 +78,10 @@ pub(crate) struct Process {
     pub(crate) exit: Option<ExitStatus>,
     /// Nanoseconds.
     pub(crate) cpu: u64,
+    /// The number of processes below it that have no span.
+    pub(crate) folded: u64,
+    /// Their CPU time, nanoseconds.
+    pub(crate) folded_cpu: u64,
 }
 
 /// A TCP connection, a UDP flow, or a connection to a unix socket.
@@ -349,6 +353,8 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
                     is_shell: process.image.as_deref().is_some_and(blame::runs_shell),
                     exit,
                     cpu: usage.user_ns.saturating_add(usage.system_ns),
+                    folded: process.folded.processes,
+                    folded_cpu: process.folded.cpu_ns,
                 };
                 (Subject::Process(subject), exit.map(|exit| how(exit, process.is_oom_victim)))
             }
@@ -519,6 +525,8 @@ fn saved_subject(span: &saved::Span) -> Subject {
             is_shell: blame::is_shell(executable, command, has(semconv::SCRIPT)),
             exit: span.has_failed.then(|| saved_exit(span)),
             cpu: span.seconds(semconv::CPU_USER).saturating_add(span.seconds(semconv::CPU_SYSTEM)),
+            folded: span.whole(semconv::FOLDED_PROCESSES),
+            folded_cpu: span.seconds(semconv::FOLDED_CPU_TIME),
         });
     }
     if span.kind == Kind::Internal {
@@ -645,6 +653,8 @@ mod tests {
             exit: Some(exit),
             is_oom_victim: false,
             usage: None,
+            group: None,
+            folded: tracer_model::span::Folded::default(),
             certificate: None,
         }
     }

@@ -4,5 +4,6 @@ pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod packaging;
 pub(crate) mod report;
+pub(crate) mod rules;
 mod saved;
 pub(crate) mod send;

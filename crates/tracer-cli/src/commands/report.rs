@@ -10,7 +10,7 @@ use tracer_model::{
     TraceId,
     expression::{Attribute, Attributes},
 };
-use tracer_report::text::TextReport;
+use tracer_report::{By, text::TextReport};
 
 use super::saved;
 use crate::{cli::config::Output, console, sinks::report_file::ReportFile};
@@ -20,14 +20,20 @@ use crate::{cli::config::Output, console, sinks::report_file::ReportFile};
 /// # Errors
 ///
 /// A file cannot be read or written, or only a run can have that output.
-pub(crate) fn report(file: &Path, trace: Option<TraceId>, attributes: &[String], outputs: &[Output]) -> Result<()> {
+pub(crate) fn report(
+    file: &Path,
+    trace: Option<TraceId>,
+    attributes: &[String],
+    outputs: &[Output],
+    by: Option<&By>,
+) -> Result<()> {
     let compiled = attributes.iter().map(|text| Attribute::compile(text));
     let mut computed = compiled.collect::<Result<Attributes, _>>()?;
     let mut texts: Vec<TextReport> = Vec::new();
     let mut files: Vec<(&PathBuf, ReportFile)> = Vec::new();
     for output in outputs {
         match output {
-            Output::Text(text) => texts.push(TextReport::new(*text, usize::MAX)),
+            Output::Text(text) => texts.push(TextReport::new(*text, usize::MAX).by(by.cloned(), usize::MAX)),
             Output::Report(format, path) => files.push((path, ReportFile::create(*format, path)?)),
             Output::Otlp | Output::JsonLines(_) | Output::JobSummary(_) | Output::Live(_) => {
                 bail!(

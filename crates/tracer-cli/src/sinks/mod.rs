@@ -25,7 +25,7 @@ use std::{
 use anyhow::{Context, Result};
 use tracer_model::{Resource, Span, SpanId};
 use tracer_otlp::{Collector, Encoder};
-use tracer_report::live::Watch;
+use tracer_report::{By, live::Watch};
 
 use crate::{
     child::privileges,
@@ -66,6 +66,8 @@ pub(crate) struct RunFacts<'a> {
     pub(crate) root: SpanId,
     /// A secret of this run.
     pub(crate) token: &'a str,
+    /// The property for totals in texts.
+    pub(crate) by: Option<&'a By>,
 }
 
 /// Sinks that are ready, but not yet running.
@@ -81,8 +83,8 @@ impl OpenSinks {
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
                 Output::Otlp => Box::new(otlp::OtlpSink::open(collector, run)?),
-                Output::Text(text) => Box::new(report::TextSink::new(*text)),
-                Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
+                Output::Text(text) => Box::new(report::TextSink::new(*text, run.by.cloned())),
+                Output::JobSummary(file) => Box::new(report::TextSink::append_to(file, run.by.cloned())),
                 Output::Live(address) => Box::new(live::LiveSink::open(*address, run)?),
                 Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, run)?),
                 Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, run.encoder.clone())?),

@@ -54,7 +54,7 @@ impl<'a> Summary<'a> {
         Some(Self {
             rows,
             wall: rows.rows[tree.root].duration(),
-            cpu: of_kind(Kind::Process).fold(0, |sum, row| sum.saturating_add(row.cpu)),
+            cpu: of_kind(Kind::Process).fold(rows.folded.1, |sum, row| sum.saturating_add(row.cpu)),
             processes: of_kind(Kind::Process).count(),
             connections: of_kind(Kind::Connection).count(),
             failed: of_kind(Kind::Process).filter(|row| row.failure.is_some()).count(),
@@ -86,7 +86,11 @@ impl<'a> Summary<'a> {
         };
         let failed = if self.failed > 0 { format!(" ({} failed)", self.failed) } else { String::new() };
         let processes = counted(self.processes, "process", "processes");
-        format!("{outcome}{}: {processes}{failed}{connections}", duration(self.wall, style))
+        let folded = match self.rows.folded.0 {
+            0 => String::new(),
+            folded => format!(", {folded} more without a span"),
+        };
+        format!("{outcome}{}: {processes}{failed}{folded}{connections}", duration(self.wall, style))
     }
 
     /// The use of the processors.
