@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code))]
 
+mod accounts;
 mod child;
 mod ci;
 mod cli;
@@ -25,7 +26,7 @@ mod threads;
 use std::{
     ffi::{CStr, OsStr, OsString},
     fs::File,
-    io,
+    io::{self, Write as _},
     os::unix::ffi::OsStrExt,
     panic,
 };
@@ -33,6 +34,7 @@ use std::{
 use anyhow::Context;
 use clap::error::ErrorKind;
 use tracer_bpf::{Asked, Options};
+use tracer_report::Filter;
 
 use crate::{
     child::{
@@ -46,6 +48,7 @@ use crate::{
         dashes,
         origin::{self, Origin, Origins},
     },
+    commands::report::Request,
     threads::SingleThread,
 };
 
@@ -125,14 +128,22 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
         Some(Action::Send { ref files, keep }) => {
             return commands::send::send(files, keep, &config::collector(&args).0);
         }
-        Some(Action::Report { file, output, trace_id, attribute, by }) => {
-            let outputs = config::report_outputs(output);
-            let trace_id = trace_id.map(|given| given.id);
-            return commands::report::report(&file, trace_id, &attribute, &outputs, by.as_ref()).map(|()| 0);
+        Some(Action::Report { files, output, trace_id, attribute, min_duration, only_failed, depth, by }) => {
+            let filter = Filter { min_duration, only_failed, depth };
+            let request = Request {
+                outputs: config::report_outputs(output, &filter),
+                trace: trace_id.map(|given| given.id),
+                attributes: attribute,
+                filter,
+                by,
+            };
+            return commands::report::report(&files, &request).map(|()| 0);
         }
         Some(Action::Diff { before, after, by }) => {
             return commands::diff::diff(&before, &after, by.as_ref()).map(|()| 0);
         }
+        Some(Action::Setup { undo: true, .. }) => return commands::setup::undo().map(|()| 0),
+        Some(Action::Setup { group, .. }) => return commands::setup::give(group.as_deref()).map(|()| 0),
         Some(Action::Rules { action: RulesAction::Builtin { names } }) => {
             return commands::rules::builtin(names.into()).map(|()| 0);
         }
@@ -174,7 +185,14 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
 /// invalid expression.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match error.print() {
+        // clap would ignore `TERM=dumb` in a CI job.
+        let text = error.render();
+        let mut stdout = io::stdout();
+        let printed = match console::is_coloured(&stdout) {
+            true => write!(stdout, "{}", text.ansi()),
+            false => write!(stdout, "{text}"),
+        };
+        return match printed.and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => EXIT_FAILURE,
             _ => 0,
         };

@@ -7,3 +7,4 @@ pub(crate) mod report;
 pub(crate) mod rules;
 mod saved;
 pub(crate) mod send;
+pub(crate) mod setup;

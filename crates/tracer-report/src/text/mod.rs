@@ -2,6 +2,8 @@
 
 mod by;
 mod diff;
+mod network;
+pub(crate) mod runs;
 mod style;
 mod summary;
 mod tree;
