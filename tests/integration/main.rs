@@ -35,6 +35,7 @@ mod processes;
 mod ptrace;
 mod reports;
 mod rotel;
+mod rules;
 mod secrets;
 mod snapshots;
 mod trace;

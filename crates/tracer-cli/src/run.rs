@@ -14,6 +14,7 @@ use rand::{TryRng, rngs::SysRng};
 use tracer_model::{
     Anchor, IdGenerator, Settings, TraceId, Tracer,
     context::SpanContext,
+    judge::Rules,
     losses::{Cause, Losses},
     source::Source,
     span::Certificate,
@@ -68,10 +69,11 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         spool: spool.as_deref(),
         root: root_span_id,
         token: &token,
+        by: config.by.as_ref(),
     };
     let sinks = OpenSinks::open(&config.outputs, &config.collector, &facts)?;
     let attributes = std::mem::take(&mut config.attributes);
-    let chosen = sources::choose(&config, attributes.need_environment())?;
+    let chosen = sources::choose(&config, attributes.need_environment() || needs_environment(&config.rules))?;
     let is_sent = config.outputs.iter().any(|wanted| wanted.output == Output::Otlp);
     let is_all = config.captured.left_out().next().is_none();
     let announcement = (is_sent && is_all && chosen.source.description().sees_everything())
@@ -95,6 +97,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         peer_names: std::mem::take(&mut config.peer_names),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         errors: config.errors.into(),
+        rules: std::mem::take(&mut config.rules),
     });
     restore_environment(&config, inheritance, &single);
     let root = SpanContext { trace_id, span_id: root_span_id };
@@ -221,6 +224,11 @@ struct Observation {
     drain: Drain,
     unobserved: Option<String>,
     seat: Option<Seat>,
+}
+
+/// Whether rules look at environments.
+fn needs_environment(rules: &Rules) -> bool {
+    rules.judge.as_ref().is_some_and(|judge| judge.needs_environment())
 }
 
 impl Observation {

@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod by;
 mod columns;
 mod command_line;
 pub mod compilations;
@@ -39,6 +40,7 @@ pub mod files;
 mod filter;
 pub mod formats;
 mod json;
+mod judged;
 pub mod live;
 mod network;
 mod page;
@@ -54,7 +56,9 @@ mod story;
 pub mod text;
 pub mod untrusted;
 
+pub use by::{By, Total, Totals};
 pub use filter::{Filter, Selection};
+pub use judged::Judged;
 pub use read::{ReadError, SavedTrace};
 pub use report::Report;
 pub use row::{Rows, SPAN_LIMIT};

@@ -96,8 +96,8 @@ pub(crate) struct Folded {
 }
 
 /// The attributes of [`Folded`].
-pub(crate) const FOLDED_PROCESSES: &str = "process_tracer.folded.processes";
-pub(crate) const FOLDED_CPU_TIME: &str = "process_tracer.folded.cpu_time";
+pub(crate) const FOLDED_PROCESSES: &str = semconv::FOLDED_PROCESSES;
+pub(crate) const FOLDED_CPU_TIME: &str = semconv::FOLDED_CPU_TIME;
 
 /// A TCP connection, a UDP flow, or a connection to a unix socket.
 #[derive(Clone, Debug, Default)]
@@ -420,7 +420,7 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
                     is_shell: process.image.as_deref().is_some_and(blame::runs_shell),
                     exit,
                     cpu: usage.user_ns.saturating_add(usage.system_ns),
-                    folded: Folded::default(),
+                    folded: Folded { processes: process.folded.processes, cpu: process.folded.cpu_ns },
                 };
                 (Subject::Process(subject), exit.map(|exit| how(exit, process.is_oom_victim)))
             }
@@ -737,6 +737,8 @@ mod tests {
             exit: Some(exit),
             is_oom_victim: false,
             usage: None,
+            group: None,
+            folded: tracer_model::span::Folded::default(),
             certificate: None,
         }
     }

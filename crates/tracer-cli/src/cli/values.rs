@@ -21,6 +21,7 @@ use tracer_model::{
     redact::Pattern,
 };
 use tracer_report::formats::{self, Format, Target, Text};
+use tracer_rules::Names;
 
 /// When a trace ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -61,6 +62,28 @@ impl From<ErrorsChoice> for Errors {
         match choice {
             ErrorsChoice::All => Self::All,
             ErrorsChoice::Unhandled => Self::Unhandled,
+        }
+    }
+}
+
+/// How processes are named that the rules do not name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NamesChoice {
+    /// Interpreters and launchers after what they run
+    #[default]
+    Smart,
+    /// The program alone
+    Plain,
+    /// Compilers after what they compile, too
+    Detailed,
+}
+
+impl From<NamesChoice> for Names {
+    fn from(choice: NamesChoice) -> Self {
+        match choice {
+            NamesChoice::Smart => Self::Smart,
+            NamesChoice::Plain => Self::Plain,
+            NamesChoice::Detailed => Self::Detailed,
         }
     }
 }
@@ -196,6 +219,10 @@ pub(super) fn attribute_of_saved(value: &str) -> Result<String> {
         );
     }
     Ok(value.to_owned())
+}
+
+pub(super) fn duration(value: &str) -> Result<Duration> {
+    tracer_rules::schema::duration(value).map_err(|reason| anyhow!(reason))
 }
 
 pub(super) fn peer_name(value: &str) -> Result<PeerName> {

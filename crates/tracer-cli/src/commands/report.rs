@@ -11,7 +11,7 @@ use tracer_model::{
     expression::{Attribute, Attributes},
 };
 use tracer_report::{
-    Filter, Report, Rows, Selection, Span, files,
+    By, Filter, Report, Rows, Selection, Span, files,
     formats::{Format, Text},
     text::TextReport,
 };
@@ -37,6 +37,8 @@ pub(crate) struct Request {
     pub(crate) attributes: Vec<String>,
     /// For the tree and the page.
     pub(crate) filter: Filter,
+    /// The property for totals in texts.
+    pub(crate) by: Option<By>,
 }
 
 /// Writes the trace in these files.
@@ -48,8 +50,8 @@ pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
     let compiled = request.attributes.iter().map(|text| Attribute::compile(text));
     let mut computed = compiled.collect::<Result<Attributes, _>>()?;
     let is_filtered = |output: &&Output| !request.filter.shows_all() && can_be_filtered(output);
-    let mut whole = Reports::open(request.outputs.iter().filter(|output| !is_filtered(output)))?;
-    let mut filtered = Reports::open(request.outputs.iter().filter(is_filtered))?;
+    let mut whole = Reports::open(request.outputs.iter().filter(|output| !is_filtered(output)), request.by.as_ref())?;
+    let mut filtered = Reports::open(request.outputs.iter().filter(is_filtered), request.by.as_ref())?;
     if !request.attributes.is_empty() && !whole.shows_attributes() && !filtered.shows_attributes() {
         console::warn("-a has no effect: the summary and the tree show no attributes; use -o FILE.html");
     }
@@ -107,11 +109,11 @@ struct Reports<'a> {
 }
 
 impl<'a> Reports<'a> {
-    fn open(outputs: impl Iterator<Item = &'a Output>) -> Result<Self> {
+    fn open(outputs: impl Iterator<Item = &'a Output>, by: Option<&By>) -> Result<Self> {
         let mut reports = Self::default();
         for output in outputs {
             match output {
-                Output::Text(text) => reports.texts.push(TextReport::new(*text, usize::MAX)),
+                Output::Text(text) => reports.texts.push(TextReport::new(*text, usize::MAX).by(by.cloned(), usize::MAX)),
                 Output::Stdout(format) => {
                     let to = Box::new(BufWriter::new(Data::new()));
                     reports.streams.push(files::begin(*format, to).context(STDOUT)?);

@@ -27,7 +27,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tracer_model::{Event, Resource, Span, SpanId};
 use tracer_otlp::{Collector, Encoder};
-use tracer_report::live::Watch;
+use tracer_report::{By, live::Watch};
 
 use crate::{
     child::privileges,
@@ -69,6 +69,8 @@ pub(crate) struct RunFacts<'a> {
     pub(crate) root: SpanId,
     /// A secret of this run.
     pub(crate) token: &'a str,
+    /// The property for totals in texts.
+    pub(crate) by: Option<&'a By>,
 }
 
 /// Sinks that are ready, but not yet running.
@@ -84,8 +86,8 @@ impl OpenSinks {
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
                 Output::Otlp => Box::new(otlp::OtlpSink::open(collector, run)?),
-                Output::Text(text) => Box::new(report::TextSink::new(*text)),
-                Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
+                Output::Text(text) => Box::new(report::TextSink::new(*text, run.by.cloned())),
+                Output::JobSummary(file) => Box::new(report::TextSink::append_to(file, run.by.cloned())),
                 Output::Live(address) => Box::new(live::LiveSink::open(*address, run)?),
                 Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, run)?),
                 Output::CompileCommands(path) => Box::new(compile_commands::CompileCommandsSink::open(path)?),

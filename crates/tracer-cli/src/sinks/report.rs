@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use tracer_model::{Resource, Span};
 use tracer_report::{
-    SPAN_LIMIT, Span as ReportSpan,
+    By, SPAN_LIMIT, Span as ReportSpan,
     formats::{Format, Text},
     text::TextReport,
 };
@@ -30,13 +30,13 @@ pub(super) struct TextSink {
 }
 
 impl TextSink {
-    pub(super) fn new(text: Text) -> Self {
-        Self { report: TextReport::new(text, SPAN_LIMIT), file: None }
+    pub(super) fn new(text: Text, by: Option<By>) -> Self {
+        Self { report: TextReport::new(text, SPAN_LIMIT).by(by, SPAN_LIMIT), file: None }
     }
 
     /// A text for the page of a CI job.
-    pub(super) fn append_to(file: &Path) -> Self {
-        Self { file: Some(file.to_owned()), ..Self::new(Text::Markdown) }
+    pub(super) fn append_to(file: &Path, by: Option<By>) -> Self {
+        Self { file: Some(file.to_owned()), ..Self::new(Text::Markdown, by) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reports that are text, for a terminal or for the page of a CI job.
 
+mod by;
 mod diff;
 mod network;
 pub(crate) mod runs;
@@ -7,9 +8,18 @@ mod style;
 mod summary;
 mod tree;
 
-use crate::{analysis::Tree, formats::Text, row::Rows, span::Span};
+use std::fmt::Write;
+
+use crate::{
+    analysis::Tree,
+    by::{By, Totals},
+    formats::Text,
+    row::Rows,
+    span::Span,
+};
 
 pub use self::{
+    by::{compare_totals, totals},
     diff::{Side, compare},
     style::Style,
 };
@@ -19,17 +29,28 @@ pub use self::{
 pub struct TextReport {
     text: Text,
     rows: Rows,
+    /// The table at the end.
+    totals: Option<Totals>,
 }
 
 impl TextReport {
     /// Begins a text. It keeps at most `limit` spans that are not processes, twice as many processes, and the root.
     pub fn new(text: Text, limit: usize) -> Self {
-        Self { text, rows: Rows::with_limit(limit) }
+        Self { text, rows: Rows::with_limit(limit), totals: None }
+    }
+
+    /// Adds a table of totals by a property of the processes. It keeps at most `limit` spans for that.
+    #[must_use]
+    pub fn by(self, by: Option<By>, limit: usize) -> Self {
+        Self { totals: by.map(|by| Totals::new(by, limit)), ..self }
     }
 
     /// Adds a span. The order of the spans does not matter.
     pub fn add(&mut self, span: &Span<'_>) {
         self.rows.add(span);
+        if let Some(totals) = &mut self.totals {
+            totals.add(span);
+        }
     }
 
     /// The text, empty without any span. Markdown has its own style.
@@ -44,6 +65,14 @@ impl TextReport {
                     summary::left_out(&self.rows, &mut text);
                 }
             }
+        }
+        match (&self.totals, self.text) {
+            (Some(totals), Text::Markdown) => {
+                let table = by::totals(totals, &style::PLAIN);
+                let _ = write!(text, "\n```\n{table}```\n");
+            }
+            (Some(totals), Text::Summary | Text::Tree) => text.push_str(&by::totals(totals, style)),
+            (None, _) => {}
         }
         text
     }
