@@ -31,6 +31,8 @@
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod argument;
+mod causes;
 mod columns;
 mod command_line;
 pub mod files;

@@ -55,9 +55,13 @@ pub(crate) fn report(file: &Path, trace: Option<TraceId>, attributes: &[String],
     for (path, file) in files {
         file.finish(&resource).with_context(|| format!("cannot write '{}'", path.display()))?;
     }
-    for text in &texts {
+    for text in &mut texts {
         let text = text.render(&console::style(&stdout()));
         console::print(text)?;
+    }
+    if let Some(text) = texts.first() {
+        // A run prints this as its last line.
+        console::print(text.certificate(&console::style(&stdout())))?;
     }
     Ok(())
 }
