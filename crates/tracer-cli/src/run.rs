@@ -275,7 +275,15 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     for note in deliveries.iter().filter_map(|delivery| delivery.closing.note.as_ref()).filter(|_| !is_quiet) {
         console::say(note);
     }
-    let Some(certificate) = tracer.certificate().filter(|_| !is_quiet) else { return };
+    let Some(certificate) = tracer.certificate() else { return };
+    if is_quiet {
+        // Undelivered spans and what was not observed have their own warnings.
+        let losses = losses(certificate);
+        if !losses.is_empty() {
+            console::warn(format_args!("the trace is incomplete: {}", losses.join(", ")));
+        }
+        return;
+    }
     let destinations: Vec<_> = deliveries
         .iter()
         .filter(|delivery| !delivery.destination.is_empty())
@@ -306,10 +314,7 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
         return Cow::Borrowed("complete");
     }
     let losses = &certificate.losses;
-    // Undelivered spans have a separate reason below.
-    let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered);
-    let reasons = causes.filter_map(|cause| Some(losses.in_words(*cause)? + &programs(losses, *cause)));
-    let mut reasons: Vec<_> = reasons.collect();
+    let mut reasons = self::losses(certificate);
     if let Some(reason) = &losses.unobserved {
         reasons.push(format!("not observed: {reason}"));
     }
@@ -317,6 +322,13 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
         reasons.push("not all delivered".to_owned());
     }
     Cow::Owned(format!("incomplete: {}", reasons.join(", ")))
+}
+
+/// What the source lost, in words. Undelivered spans are not among them.
+fn losses(certificate: &Certificate) -> Vec<String> {
+    let losses = &certificate.losses;
+    let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered);
+    causes.filter_map(|cause| Some(losses.in_words(*cause)? + &programs(losses, *cause))).collect()
 }
 
 /// The names of the programs that are missing for this cause, if they are known.

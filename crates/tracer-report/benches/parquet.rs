@@ -13,7 +13,7 @@ use std::{
 use tracer_model::{
     ExitStatus, Resource, Span, SpanId, TraceId, Value,
     event::{Connection, Direction, End, Image, Names, Usage},
-    span::{ConnectionSpan, Execution, OwnerProcess, ProcessSpan, Subject},
+    span::{ConnectionSpan, Execution, Folded, OwnerProcess, ProcessSpan, Subject},
 };
 use tracer_report::{files, formats::Format};
 
@@ -174,6 +174,8 @@ fn process(number: u64, start: SystemTime, image: Arc<Image>, chance: &mut Chanc
             run_delay_ns: chance.below(4_000_000),
             ..Usage::default()
         })),
+        folded: Folded::default(),
+        group: None,
         certificate: None,
     }))
 }

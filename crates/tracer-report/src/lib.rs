@@ -31,7 +31,9 @@
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod argument;
 mod by;
+mod causes;
 mod columns;
 mod command_line;
 pub mod compilations;

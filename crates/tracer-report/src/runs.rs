@@ -118,6 +118,7 @@ mod tests {
     use super::*;
     use crate::{
         analysis::Tree,
+        causes::Causes,
         row::Rows,
         story::{Story, story},
         text::{Style, TextReport},
@@ -206,8 +207,8 @@ mod tests {
         let mut rows = Rows::default();
         spans.iter().for_each(|span| rows.add(&span.into()));
         let tree = Tree::grow(&rows.rows).unwrap();
-        let names: Vec<_> =
-            tree.cause(&rows.rows).iter().map(|row| rows.text(rows.rows[*row].name).exact().to_owned()).collect();
+        let [cause] = &Causes::new(&rows, &tree).causes[..] else { panic!("one cause") };
+        let names: Vec<_> = cause.chain.iter().map(|row| rows.text(rows.rows[*row].name).exact().to_owned()).collect();
         assert_eq!(names, ["3 runs", "test", "sh"]);
         assert!(rows.about.certificate.is_complete && rows.about.runs.len() == 3);
     }

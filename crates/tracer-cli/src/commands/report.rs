@@ -59,13 +59,14 @@ pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
         console::warn("--min-duration, --only-failed and --depth change only the tree and the page; use -o tree");
     }
     let mut inputs: Vec<_> = paths.iter().map(|path| Input::new(path)).collect();
-    let (mut rows, mut trace) = (Rows::default(), request.trace);
+    let (mut rows, mut trace, mut spans) = (Rows::default(), request.trace, 0);
     if !filtered.is_empty() || !whole.copies.is_empty() {
         inputs.iter_mut().try_for_each(Input::keep)?;
     }
     let resource = saved::read_all(&mut inputs, request.trace, |span| {
         span.add_attributes(&mut computed);
         trace.get_or_insert(span.trace_id());
+        spans += 1;
         if !filtered.is_empty() {
             rows.add(span);
         }
@@ -87,8 +88,8 @@ pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
             copy.write(&inputs, trace)?;
         }
     }
-    whole.finish(&resource)?;
-    filtered.finish(&resource)
+    whole.finish(&resource, spans)?;
+    filtered.finish(&resource, spans)
 }
 
 /// Whether a filter of spans changes this output.
@@ -113,7 +114,9 @@ impl<'a> Reports<'a> {
         let mut reports = Self::default();
         for output in outputs {
             match output {
-                Output::Text(text) => reports.texts.push(TextReport::new(*text, usize::MAX).by(by.cloned(), usize::MAX)),
+                Output::Text(text) => {
+                    reports.texts.push(TextReport::new(*text, usize::MAX).by(by.cloned(), usize::MAX))
+                }
                 Output::Stdout(format) => {
                     let to = Box::new(BufWriter::new(Data::new()));
                     reports.streams.push(files::begin(*format, to).context(STDOUT)?);
@@ -154,15 +157,21 @@ impl<'a> Reports<'a> {
         Ok(())
     }
 
-    fn finish(self, resource: &Resource) -> Result<()> {
+    /// Writes the reports about a trace of that many spans.
+    fn finish(mut self, resource: &Resource, spans: usize) -> Result<()> {
         for stream in self.streams {
             stream.finish(resource).context(STDOUT)?;
         }
         for (path, file) in self.files {
             file.finish(resource).with_context(|| format!("cannot write '{}'", path.display()))?;
         }
-        for text in &self.texts {
-            console::print(text.render(&console::style(&stdout())))?;
+        let style = console::style(&stdout());
+        for text in &mut self.texts {
+            console::print(text.render(&style))?;
+        }
+        if let Some(text) = self.texts.first() {
+            // A run prints this as its last line.
+            console::print(text.certificate(spans, &style))?;
         }
         Ok(())
     }

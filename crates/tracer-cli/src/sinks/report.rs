@@ -52,7 +52,7 @@ impl Sink for TextSink {
         Undelivered::default()
     }
 
-    fn close(self: Box<Self>) -> Closing {
+    fn close(mut self: Box<Self>) -> Closing {
         let text = self.report.render(&console::own_style());
         let Some(file) = self.file else { return Closing { text: Some(text), ..Closing::default() } };
         if let Err(error) = append(&file, &text) {

@@ -1,15 +1,21 @@
 //! Reports that are text, for a terminal or for the page of a CI job.
 
 mod by;
+mod critical;
 mod diff;
+mod failures;
+mod markdown;
+mod names;
 mod network;
 pub(crate) mod runs;
+mod slowest;
 mod style;
 mod summary;
 mod tree;
 
 use std::fmt::Write;
 
+use self::names::Names;
 use crate::{
     analysis::Tree,
     by::{By, Totals},
@@ -54,14 +60,15 @@ impl TextReport {
     }
 
     /// The text, empty without any span. Markdown has its own style.
-    pub fn render(&self, style: &Style) -> String {
+    pub fn render(&mut self, style: &Style) -> String {
+        self.rows.complete();
         let mut text = String::new();
         match self.text {
             Text::Summary => summary::render(&self.rows, style, &mut text),
-            Text::Markdown => summary::markdown(&self.rows, &mut text),
+            Text::Markdown => markdown::markdown(&self.rows, &mut text),
             Text::Tree => {
                 if let Some(tree) = Tree::grow(&self.rows.rows) {
-                    tree::render(&self.rows, &tree, tree::LINES, style, &mut text);
+                    tree::render(&Names::new(&self.rows), &tree, tree::LINES, style, &mut text);
                     summary::left_out(&self.rows, &mut text);
                 }
             }
@@ -75,5 +82,19 @@ impl TextReport {
             (None, _) => {}
         }
         text
+    }
+
+    /// The certificate of a trace of that many spans, as one line: whether it is complete, or what is missing. Call it after
+    /// [`Self::render`].
+    pub fn certificate(&self, spans: usize, style: &Style) -> String {
+        let Self { rows, .. } = self;
+        let id = &rows.about.trace_id;
+        let id = if id.is_empty() { String::new() } else { format!("trace {id}, ") };
+        let verdict = match failures::incomplete(rows, style) {
+            Some(incomplete) => incomplete,
+            None if rows.about.certificate.is_complete => "complete".to_owned(),
+            None => "without a statement whether it is complete".to_owned(),
+        };
+        format!("{id}{}, {verdict}\n", summary::counted(spans, "span", "spans"))
     }
 }
