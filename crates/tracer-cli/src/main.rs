@@ -129,7 +129,7 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
             let trace_id = trace_id.map(|given| given.id);
             return commands::report::report(&file, trace_id, &attribute, &outputs).map(|()| 0);
         }
-        Some(Action::Diff { before, after }) => return commands::diff::diff(&before, &after).map(|()| 0),
+        Some(Action::Diff(diff)) => return commands::diff::diff(diff),
         Some(Action::Completions { shell }) => return commands::packaging::completions(shell).map(|()| 0),
         Some(Action::Man) => return commands::packaging::man().map(|()| 0),
         Some(Action::Helper { ring_bytes, max_processes, asked }) => {

@@ -33,6 +33,7 @@
 mod analysis;
 mod columns;
 mod command_line;
+pub mod diff;
 pub mod files;
 pub mod formats;
 mod json;

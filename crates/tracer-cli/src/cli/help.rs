@@ -64,7 +64,7 @@ const HELP: &str = "Print the common options; `all` prints all";
 const SUBCOMMANDS: [(&str, &str); 4] = [
     ("doctor", "Check whether this machine can trace"),
     ("report", "Convert a saved trace, FILE.jsonl, to another format"),
-    ("diff", "Compare two saved traces"),
+    ("diff", "Compare saved traces"),
     ("send", "Send saved traces to a collector"),
 ];
 

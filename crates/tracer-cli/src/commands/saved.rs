@@ -69,7 +69,7 @@ fn explain(error: ReadError, path: &Path, trace: Option<TraceId>) -> Error {
             anyhow!("'{shown}': {error}; a saved trace has shorter lines")
         }
         ReadError::SeveralTraces(traces) => {
-            anyhow!("'{shown}' has {} traces; choose one with report --trace-id ID: {}", traces.len(), list(&traces))
+            anyhow!("'{shown}' has {} traces; choose one with --trace-id ID: {}", traces.len(), list(&traces))
         }
         ReadError::OtherTraces(traces) => {
             let trace = trace.map_or(String::new(), |trace| format!(" {trace}"));

@@ -1,16 +1,13 @@
 //! Reports that are text, for a terminal or for the page of a CI job.
 
-mod diff;
-mod style;
+pub(crate) mod style;
 mod summary;
 mod tree;
 
 use crate::{analysis::Tree, formats::Text, row::Rows, span::Span};
 
-pub use self::{
-    diff::{Side, compare},
-    style::Style,
-};
+pub use self::style::Style;
+pub(crate) use self::summary::{cell, code};
 
 /// Collects spans for a text.
 #[derive(Debug)]

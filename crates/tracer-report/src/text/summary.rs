@@ -346,7 +346,7 @@ pub(crate) fn markdown(rows: &Rows, text: &mut String) {
 }
 
 /// The text as a code span. Markdown finds no links, tags or mentions in it.
-fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
     let fence = "`".repeat(longest + 1);
     let is_bare = |c: Option<char>| c.is_some_and(|c| c != '`' && c != ' ');
@@ -355,7 +355,7 @@ fn code(text: &str) -> String {
 }
 
 /// The text as a code span in a table. A bar ends the cell even within code, so it is escaped.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     code(text).replace('|', "\\|")
 }
 
