@@ -48,6 +48,7 @@ mod span;
 mod story;
 pub mod text;
 pub mod untrusted;
+mod whatif;
 
 pub use read::{ReadError, SavedTrace};
 pub use report::Report;

@@ -7,6 +7,7 @@ use tracer_model::{ExitStatus, SpanId};
 use crate::{
     span::{Call, Certificate, Span, Subject},
     untrusted::Untrusted,
+    whatif::Words,
 };
 
 /// The place of a string in [`Rows::strings`]. It is counted from 1, so that an `Option` of it needs no extra memory.
@@ -49,6 +50,8 @@ pub(crate) struct Row {
     pub(crate) end: u64,
     /// CPU time of a process, nanoseconds.
     pub(crate) cpu: u64,
+    /// Time in which a process waited for a processor, nanoseconds. 0 if the kernel does not account it.
+    pub(crate) run_delay: u64,
     /// Payload of a connection in both directions.
     pub(crate) bytes: u64,
 }
@@ -95,6 +98,8 @@ pub struct Rows {
     known: HashMap<Arc<str>, Label>,
     /// The calls of failed processes, by their index in `rows`.
     calls: HashMap<usize, Call>,
+    /// The files that processes name. `None`: they are not needed.
+    words: Option<Words>,
 }
 
 /// The most failed processes whose calls are kept.
@@ -118,7 +123,17 @@ impl Rows {
             strings: Vec::new(),
             known: HashMap::new(),
             calls: HashMap::new(),
+            words: None,
         }
+    }
+
+    /// Also keeps the files that processes name, for [`WhatIf`](crate::whatif::WhatIf).
+    pub(crate) fn with_words(self) -> Self {
+        Self { words: Some(Words::default()), ..self }
+    }
+
+    pub(crate) fn words(&self) -> Option<&Words> {
+        self.words.as_ref()
     }
 
     /// Adds a span. The order of the spans does not matter.
@@ -163,6 +178,7 @@ impl Rows {
             start: span.start,
             end: span.end,
             cpu: process.cpu,
+            run_delay: process.run_delay,
             bytes,
         }
     }
@@ -182,6 +198,9 @@ impl Rows {
         }
         if row.failure.is_some() && row.kind == Kind::Process && self.calls.len() < CALLS {
             self.calls.insert(self.rows.len(), span.call());
+        }
+        if let Some(words) = self.words.as_mut().filter(|_| row.kind == Kind::Process) {
+            words.add(self.rows.len(), &span.call().arguments);
         }
         self.rows.push(row);
         Some(self.rows.len() - 1)

@@ -78,6 +78,8 @@ pub(crate) struct Process {
     pub(crate) exit: Option<ExitStatus>,
     /// Nanoseconds.
     pub(crate) cpu: u64,
+    /// Time in which it waited for a processor, nanoseconds.
+    pub(crate) run_delay: u64,
 }
 
 /// A TCP connection, a UDP flow, or a connection to a unix socket.
@@ -349,6 +351,7 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
                     is_shell: process.image.as_deref().is_some_and(blame::runs_shell),
                     exit,
                     cpu: usage.user_ns.saturating_add(usage.system_ns),
+                    run_delay: usage.run_delay_ns,
                 };
                 (Subject::Process(subject), exit.map(|exit| how(exit, process.is_oom_victim)))
             }
@@ -519,6 +522,7 @@ fn saved_subject(span: &saved::Span) -> Subject {
             is_shell: blame::is_shell(executable, command, has(semconv::SCRIPT)),
             exit: span.has_failed.then(|| saved_exit(span)),
             cpu: span.seconds(semconv::CPU_USER).saturating_add(span.seconds(semconv::CPU_SYSTEM)),
+            run_delay: span.seconds(semconv::RUN_DELAY),
         });
     }
     if span.kind == Kind::Internal {

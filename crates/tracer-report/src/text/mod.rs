@@ -19,7 +19,8 @@ pub struct TextReport {
 impl TextReport {
     /// Begins a text. It keeps at most `limit` spans that are not processes, twice as many processes, and the root.
     pub fn new(text: Text, limit: usize) -> Self {
-        Self { text, rows: Rows::with_limit(limit) }
+        let rows = Rows::with_limit(limit);
+        Self { text, rows: if text == Text::Tree { rows } else { rows.with_words() } }
     }
 
     /// Adds a span. The order of the spans does not matter.

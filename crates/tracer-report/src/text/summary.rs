@@ -12,6 +12,7 @@ use crate::{
     row::{Kind, Label, Rows},
     span::Call,
     untrusted::Untrusted,
+    whatif::WhatIf,
 };
 
 /// A trace of at most this many spans is shown as a tree.
@@ -157,11 +158,14 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
         tree::render(rows, &summary.tree, tree::LINES, style, text);
     } else {
         let _ = writeln!(text, "  {}", summary.parallelism(style));
+        let what_if = WhatIf::of(rows, &summary.tree).map_or(Vec::new(), |what_if| what_if.lines(room, style));
+        what_if.iter().for_each(|line| text.push_str(&format!("  {}\n", style.cut_end(line, room))));
         let failure = failure(&summary, style);
         // Lines for the verdict, around each table, for our last line and for the prompt.
         let tables = if summary.peers.is_empty() { 2 } else { 3 };
-        let lines =
-            style.height.saturating_sub(3 + usize::from(shortage.is_some()) + 3 * tables + failure.lines().count() + 2);
+        let lines = style.height.saturating_sub(
+            3 + usize::from(shortage.is_some()) + what_if.len() + 3 * tables + failure.lines().count() + 2,
+        );
         let peers = if summary.peers.is_empty() { 0 } else { (lines / 5).clamp(1, 5) };
         let stretches = (lines.saturating_sub(peers) * 2 / 5).clamp(1, 8);
         critical(&summary, style, stretches, text);
@@ -309,6 +313,9 @@ pub(crate) fn markdown(rows: &Rows, text: &mut String) {
     let _ = writeln!(text, "{mark}{}; {}\n", summary.verdict(outcome, &style), summary.parallelism(&style));
     if let Some(shortage) = summary.shortage(&style) {
         let _ = writeln!(text, "⚠️ {shortage}\n");
+    }
+    if let Some(what_if) = WhatIf::of(rows, &summary.tree) {
+        let _ = writeln!(text, "What if: {}\n", what_if.text(&style));
     }
     if let Some((names, reason, call)) = summary.failure() {
         let chain = summary.chain(&names, &style);
