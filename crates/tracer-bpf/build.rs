@@ -18,6 +18,9 @@ const INSTALL: [&str; 4] = [
     "Another clang can be named in CLANG, further compiler flags in BPF_CFLAGS.",
 ];
 
+/// The architecture that runs this script.
+const HOST: &str = env::consts::ARCH;
+
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     println!("cargo::rerun-if-changed=bpf");
@@ -36,7 +39,8 @@ fn main() {
 fn generate_records(out: &Path) -> Result<(), String> {
     let header = fs::read_to_string("bpf/wire.h").map_err(|error| format!("bpf/wire.h: {error}"))?;
     let rust = wire::generate(&header).map_err(|error| format!("bpf/wire.h: {error}"))?;
-    let types = fs::read_to_string("bpf/kernel.bpf.h").map_err(|error| format!("bpf/kernel.bpf.h: {error}"))?;
+    let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
+    let types = read("bpf/kernel.bpf.h")? + &read("bpf/architecture.bpf.h")?;
     let names = wire::type_names(&types);
     let names = format!("pub(crate) const KERNEL_TYPE_NAMES: &[&str] = &{names:?};\n");
     fs::write(out.join("records.rs"), rust + &names).map_err(|error| error.to_string())
@@ -48,11 +52,14 @@ fn compile(out: &Path) -> Result<(), String> {
         Ok("big") => "bpfeb",
         _ => "bpfel",
     };
-    // The kernel's headers are in a folder of the architecture. For a BPF target clang does not search it.
+    // The kernel's headers are in a folder of the architecture. For a BPF target clang does not search it. The headers of
+    // another architecture serve as well: we use only the types that are the same everywhere.
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let output = Command::new(&clang)
         .args(["-target", target, "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-Wall", "-Werror"])
-        .arg(format!("-I/usr/include/{arch}-linux-gnu"))
+        // The object must not depend on the folder of the sources.
+        .arg("-fdebug-compilation-dir=.")
+        .args([&arch, HOST].map(|arch| format!("-I/usr/include/{arch}-linux-gnu")))
         .args(env::var("BPF_CFLAGS").unwrap_or_default().split_whitespace())
         .args(["-c", "bpf/tracer.bpf.c", "-o"])
         .arg(out.join("tracer.bpf.o"))

@@ -170,6 +170,25 @@ fn build_in_a_default_container_is_traced_as_by_ebpf_outside() {
 }
 
 #[test]
+fn the_example_for_docker_traces_a_build_in_a_container() {
+    let container = Container::new();
+    build(&container.work());
+    let words = container.command(&[], &[]);
+    let [podman, _, _, options @ .., root] = words.as_slice() else { panic!("{words:?}") };
+    let mut example =
+        std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/ci/docker-run.sh"));
+    example.args([root, "make", "-s", "-j2"]).current_dir(container.work());
+    example.envs([("DOCKER", podman.as_str()), ("OPTIONS", &options.join(" ")), ("PROCESS_TRACER", PROCESS_TRACER)]);
+    let output = example.env_remove("OTLP_ENDPOINT").output().unwrap();
+    let stderr = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("trace.html, trace.jsonl, complete, connections not observed"), "{stderr}");
+    let trace = Trace::read(&container.work().join("trace.jsonl"));
+    assert_eq!(trace.root().attribute("process_tracer.source"), "ptrace");
+    assert!(container.work().join("trace.html").is_file());
+}
+
+#[test]
 fn remedies_of_doctor_work_in_a_container() {
     let container = Container::new();
     let (status, table) = container.doctor(&[]);

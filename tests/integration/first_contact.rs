@@ -308,7 +308,12 @@ fn a_dumb_terminal_gets_no_colours() {
     let show = |term: &str, arguments: &[&str]| {
         let spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
         let mut command = Command::new(python());
-        command.args(["-c", spawn, PROCESS_TRACER]).args(arguments).env("TERM", term).env_remove("NO_COLOR");
+        command
+            .args(["-c", spawn, PROCESS_TRACER])
+            .args(arguments)
+            .env("TERM", term)
+            .env_remove("NO_COLOR")
+            .env("CI", "true");
         let output = command.stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()

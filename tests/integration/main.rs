@@ -6,6 +6,8 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, unreachable_pub)]
 
 mod answers;
+mod backends;
+mod ci_examples;
 mod collector;
 mod command_line;
 mod compare;
@@ -19,6 +21,7 @@ mod files;
 mod first_contact;
 mod flows;
 mod harness;
+mod inputs;
 mod limits;
 mod live;
 mod losses;

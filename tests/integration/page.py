@@ -203,10 +203,62 @@ def check_details(page, report, claim):
         )
 
 
-def check_search(page, report, claim):
+def check_runs(page, report, claim):
+    """The head of a trace of several runs."""
+    runs = report.about.get("runs")
+    if not runs:
+        return
+    chips = page.locator("#verdict .run")
+    texts = chips.all_inner_texts()
+    verdicts = [text.rsplit(": ", 1)[-1] for text in texts]
+    claim(
+        f"each of {len(runs)} runs has its verdict",
+        verdicts == [run["verdict"] or "complete" for run in runs],
+        texts,
+    )
+    chips.last.click()
+    settle(page)
+    claim("a click on a run selects its root", page.evaluate("processTracer.selected()") == runs[-1]["number"])
+    page.keyboard.press("Escape")
+
+
+def names_of(report):
+    """The spans of each name."""
     names = {}
     for number, span in report.spans.items():
         names.setdefault(span["name"], set()).add(number)
+    return names
+
+
+def check_operators(page, report, claim, where=""):
+    """OR, AND, NOT, ! and parentheses, by the names of spans."""
+    names = names_of(report)
+    plain = [name for name in names if visible(name) and not set(name) & set('"()') and name.lower() == name]
+    one, other = sorted(plain, key=lambda name: (-len(names[name]), name))[:2]
+    by = {key: set().union(*(names[name] for name in names if name.lower() == key)) for key in (one, other)}
+    whole = set(report.spans)
+    a, b = f'name="{one}"', f'name="{other}"'
+    expected = {
+        f"{a} OR {b}": by[one] | by[other],
+        f"{a} {b}": set(),
+        f"NOT {a}": whole - by[one],
+        f"!{a} AND NOT {b}": whole - by[one] - by[other],
+        f"NOT ({a} OR {b})": whole - by[one] - by[other],
+        f"({a} OR {b}) !{a}": by[other],
+        f"{a} OR {b} {a}": by[one],
+        f"!({a} {b}) ({b} OR {a})": by[one] | by[other],
+        f"{a} OR": by[one],
+    }
+    wrong = {}
+    for text, spans in expected.items():
+        found = page.evaluate("text => processTracer.search(text)", text)
+        if not found["close"] and set(found["spans"]) != spans:
+            wrong[text] = f"{found['count']} instead of {len(spans)}"
+    claim(f"{where}OR, NOT and parentheses combine words", not wrong, wrong or f"with {one} and {other}")
+
+
+def check_search(page, report, claim):
+    names = names_of(report)
     name = max((name for name in names if visible(name) and '"' not in name), key=lambda name: len(names[name]))
     found = page.evaluate("text => processTracer.search(text)", f'name="{name}"')
     claim(
@@ -215,6 +267,8 @@ def check_search(page, report, claim):
         == {number for same, numbers in names.items() if same.lower() == name.lower() for number in numbers},
         f"{found['count']} in {found['took']:.1f} ms",
     )
+
+    check_operators(page, report, claim)
 
     page.fill("#search", name)
     page.keyboard.press("Enter")
@@ -556,6 +610,8 @@ def check_live(browser, path, report, claim):
         and page.is_hidden("#follow"),
     )
     page.wait_for_timeout(300)
+    claim("live: all spans are laid out", until("processTracer.settled()"))
+    check_operators(page, report, claim, "live: ")
     claim(
         "live: the source is closed, without errors",
         live.connections == 2 and not complaints,
@@ -587,6 +643,7 @@ def main(chromium, path, folder=None):
         print(
             f"     {len(report.spans)} spans are read and laid out in {page.evaluate('processTracer.loadTime'):.0f} ms; {os.path.getsize(path) / 2**20:.1f} MiB"
         )
+        check_runs(page, report, claim)
         check_tree(page, report, claim)
         check_details(page, report, claim)
         check_search(page, report, claim)

@@ -715,18 +715,84 @@ fn the_doctor_reports_whether_tracing_works_and_the_remedies() {
     }
     assert!(stdout.ends_with("\ntracing works here\n") && !stdout.contains("FAIL"), "{stdout}");
 
-    let output = Ordinary::new(None).command("./process-tracer").arg("doctor").output().unwrap();
+    let ordinary = Ordinary::new(None);
+    let output = ordinary.command("./process-tracer").arg("doctor").output().unwrap();
     let stdout = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{stdout}");
     for what in ["CAP_BPF", "CAP_PERFMON", "eBPF programs"] {
         assert!(stdout.lines().any(|line| line.starts_with(&format!("FAIL  {what} "))), "{what}: {stdout}");
     }
     assert_eq!(stdout.matches("remedy: ").count(), 3, "{stdout}");
-    assert!(stdout.contains("sudo setcap cap_bpf,cap_perfmon=ep /var/tmp/"), "{stdout}");
+    let once = ordinary.path("process-tracer");
+    assert!(stdout.contains(&format!("once: sudo {} setup\n", once.display())), "{stdout}");
 
     let ordinary = Ordinary::new(Some(CAPABILITIES));
     let output = ordinary.command("./process-tracer").arg("doctor").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
+#[test]
+fn setup_lets_all_users_or_one_group_trace_and_undo_takes_it_back() {
+    let ordinary = Ordinary::new(None);
+    let program = ordinary.path("process-tracer");
+    let setup = |arguments: &[&str]| {
+        let output = Command::new(&program).arg("setup").args(arguments).output().unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let mode = || (fs::metadata(&program).unwrap().mode() & 0o777, fs::metadata(&program).unwrap().gid());
+    // The doctor of an ordinary user, and of a member of the group 'tty'.
+    let doctor = |groups: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", groups]).arg(&program).arg("doctor");
+        command.output().map(|output| (output.status.code(), text(&output.stdout))).unwrap()
+    };
+    let tty = fs::read_to_string("/etc/group").unwrap();
+    let tty: u32 = tty.lines().find_map(|line| line.strip_prefix("tty:x:")?.split(':').next()?.parse().ok()).unwrap();
+
+    let (status, stdout, stderr) = setup(&[]);
+    let granted = format!("{}: cap_bpf,cap_perfmon: every user can trace\n", program.display());
+    assert_eq!((status, stdout, stderr.as_str()), (Some(0), granted, ""));
+    let (status, table) = doctor("--clear-groups");
+    assert!(
+        status == Some(0) && table.contains("file capabilities          cap_bpf,cap_perfmon: every user"),
+        "{table}"
+    );
+
+    let (status, stdout, stderr) = setup(&["--group", "tty"]);
+    assert!(status == Some(0) && stdout.ends_with(": the group 'tty' can trace\n"), "{stdout}{stderr}");
+    assert_eq!(mode(), (0o750, tty));
+    // 126: setpriv cannot execute it.
+    assert_ne!(doctor("--clear-groups").0, Some(0));
+    let (status, table) = doctor("--groups=tty");
+    assert!(
+        status == Some(0) && table.contains("file capabilities          cap_bpf,cap_perfmon: the group 'tty'"),
+        "{table}"
+    );
+
+    let (status, stdout, stderr) = setup(&["--undo"]);
+    assert!(status == Some(0) && stdout.contains(": none: sudo "), "{stdout}{stderr}");
+    assert_eq!(mode(), (0o755, 0));
+    let (status, table) = doctor("--clear-groups");
+    assert!(status == Some(1) && table.contains("ok    file capabilities          none: sudo "), "{table}");
+    // There is nothing to take back.
+    assert_eq!(setup(&["--undo"]).0, Some(0));
+
+    let (status, _, stderr) = setup(&["--group", "no-such-group"]);
+    assert!(
+        status == Some(125) && stderr.contains("there is no group 'no-such-group'; add it with: sudo groupadd"),
+        "{stderr}"
+    );
+    let output = ordinary.command(&program).arg("setup").output().unwrap();
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.contains(&format!("only root can change capabilities; use: sudo {} setup", program.display())),
+        "{stderr}"
+    );
+    // The owner of a file can change its mode.
+    std::os::unix::fs::chown(&program, Some(NOBODY), None).unwrap();
+    let (status, _, stderr) = setup(&["--group", "tty"]);
+    assert!(status == Some(125) && stderr.contains("does not belong to root"), "{stderr}");
+    assert_eq!(doctor("--clear-groups").0, Some(1));
 }
 
 #[test]

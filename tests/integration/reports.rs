@@ -52,7 +52,7 @@ END
 exit 4
 "#;
 
-const FILES: [&str; 5] = ["t.html", "t.pftrace", "t.json", "t.folded", "t.cpu.folded"];
+const FILES: [&str; 7] = ["t.html", "t.pftrace", "t.json", "t.folded", "t.cpu.folded", "t.processes.json", "t.csv"];
 
 /// Runs the script with every file format, as `t.*` in this folder.
 fn run_with_all(folder: &Path) -> Trace {
@@ -102,7 +102,7 @@ fn files_of_a_run_and_of_its_saved_trace_are_the_same() {
 }
 
 /// Checks the page in a browser, and returns the output of the check.
-fn look_at(page: &Path) -> String {
+pub fn look_at(page: &Path) -> String {
     let chromium = env::var_os("CHROMIUM").expect("CHROMIUM names the browser; `cargo xtask test` sets it");
     let output = Command::new(python()).arg(script("page.py")).arg(chromium).arg(page).output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout).into_owned();

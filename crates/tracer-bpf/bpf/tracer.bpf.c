@@ -11,6 +11,7 @@
 
 #include "wire.h"
 #include "kernel.bpf.h"
+#include "architecture.bpf.h"
 #include "verifier.bpf.h"
 #include "maps.bpf.h"
 #include "viewer.bpf.h"

@@ -4,7 +4,7 @@ use std::{
     env,
     fmt::Display,
     fs::File,
-    io::{ErrorKind, IsTerminal, Write, stderr, stdout},
+    io::{self, ErrorKind, IsTerminal, Write, stderr, stdout},
     os::fd::AsFd,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -68,6 +68,56 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
     match printed {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         printed => printed.context("cannot write to stdout"),
+    }
+}
+
+/// stdout for files that programs read. On a terminal, invisible characters are shown as escapes. A reader that has seen
+/// enough, such as `head`, is no error.
+#[derive(Debug)]
+pub(crate) struct Data {
+    is_terminal: bool,
+    is_closed: bool,
+    /// The start of a line, for a terminal.
+    line: Vec<u8>,
+}
+
+impl Data {
+    pub(crate) fn new() -> Self {
+        Self { is_terminal: stdout().is_terminal(), is_closed: false, line: Vec::new() }
+    }
+
+    fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match stdout().write_all(bytes) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.is_closed = true;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+}
+
+impl Write for Data {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.is_closed && !self.is_terminal {
+            self.pass(bytes)?;
+        } else if !self.is_closed {
+            self.line.extend_from_slice(bytes);
+            while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.line.drain(..=end).collect();
+                let text = String::from_utf8_lossy(&line);
+                let shown = format!("{}\n", visible(text.trim_end_matches(['\r', '\n'])));
+                self.pass(shown.as_bytes())?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match stdout().flush() {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
     }
 }
 

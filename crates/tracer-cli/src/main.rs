@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code))]
 
+mod accounts;
 mod child;
 mod ci;
 mod cli;
@@ -24,7 +25,7 @@ mod threads;
 use std::{
     ffi::{CStr, OsStr, OsString},
     fs::File,
-    io,
+    io::{self, Write as _},
     os::unix::ffi::OsStrExt,
     panic,
 };
@@ -32,6 +33,7 @@ use std::{
 use anyhow::Context;
 use clap::error::ErrorKind;
 use tracer_bpf::{Asked, Options};
+use tracer_report::Filter;
 
 use crate::{
     child::{
@@ -45,6 +47,7 @@ use crate::{
         dashes,
         origin::{self, Origin, Origins},
     },
+    commands::report::Request,
     threads::SingleThread,
 };
 
@@ -124,12 +127,19 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
         Some(Action::Send { ref files, keep }) => {
             return commands::send::send(files, keep, &config::collector(&args).0);
         }
-        Some(Action::Report { file, output, trace_id, attribute }) => {
-            let outputs = config::report_outputs(output);
-            let trace_id = trace_id.map(|given| given.id);
-            return commands::report::report(&file, trace_id, &attribute, &outputs).map(|()| 0);
+        Some(Action::Report { files, output, trace_id, attribute, min_duration, only_failed, depth }) => {
+            let filter = Filter { min_duration, only_failed, depth };
+            let request = Request {
+                outputs: config::report_outputs(output, &filter),
+                trace: trace_id.map(|given| given.id),
+                attributes: attribute,
+                filter,
+            };
+            return commands::report::report(&files, &request).map(|()| 0);
         }
         Some(Action::Diff(diff)) => return commands::diff::diff(diff),
+        Some(Action::Setup { undo: true, .. }) => return commands::setup::undo().map(|()| 0),
+        Some(Action::Setup { group, .. }) => return commands::setup::give(group.as_deref()).map(|()| 0),
         Some(Action::Completions { shell }) => return commands::packaging::completions(shell).map(|()| 0),
         Some(Action::Man) => return commands::packaging::man().map(|()| 0),
         Some(Action::Helper { ring_bytes, max_processes, asked }) => {
@@ -149,7 +159,14 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
 /// invalid expression.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match error.print() {
+        // clap would ignore `TERM=dumb` in a CI job.
+        let text = error.render();
+        let mut stdout = io::stdout();
+        let printed = match console::is_coloured(&stdout) {
+            true => write!(stdout, "{}", text.ansi()),
+            false => write!(stdout, "{text}"),
+        };
+        return match printed.and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => EXIT_FAILURE,
             _ => 0,
         };

@@ -2,9 +2,9 @@
 
 use std::{env, fs, os::unix::fs::MetadataExt, path::PathBuf};
 
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 
-use crate::child::user::Invoker;
+use crate::{accounts::Account, child::user::Invoker};
 
 /// `$XDG_STATE_HOME/process-tracer`, else `~/.local/state/process-tracer`. Under sudo, `~` is the home of the user who
 /// called sudo. `HOME` counts only if it belongs to the user.
@@ -14,7 +14,7 @@ pub(crate) fn folder() -> Option<PathBuf> {
     let owner = Invoker::of_root().map_or_else(geteuid, |invoker| invoker.uid);
     let home = || {
         let is_ours = |path: &PathBuf| fs::metadata(path).is_ok_and(|metadata| metadata.uid() == owner.as_raw());
-        named("HOME").filter(is_ours).or_else(|| Some(User::from_uid(owner).ok()??.dir))
+        named("HOME").filter(is_ours).or_else(|| Some(Account::of_number(owner).ok()??.home))
     };
     let state = named("XDG_STATE_HOME").or_else(|| Some(home()?.join(".local/state")))?;
     Some(state.join("process-tracer"))

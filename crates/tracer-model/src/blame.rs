@@ -41,6 +41,14 @@ impl FailedParent {
         is_possible.then_some(Rank { has_same_code, failed_by_itself: !child.is_kill() })
     }
 
+    /// Whether the failure of this child can explain the exit code of the parent. A shell ends with the code of a command, or with
+    /// one of its own. So a child of another code does not explain it.
+    #[must_use]
+    pub fn is_explained_by(self, child: ExitStatus) -> bool {
+        let has_same_code = || child.shell_code() == self.status.shell_code();
+        self.rank(child).is_some() && (!self.is_shell || has_same_code())
+    }
+
     /// Whether each failed child can be a reason. Otherwise only the child of the greatest rank can.
     ///
     /// A shell script runs many commands that may fail, such as grep or test. Its exit code is that of one command. Other
@@ -49,6 +57,19 @@ impl FailedParent {
     pub fn may_have_several_reasons(self) -> bool {
         !self.is_shell
     }
+}
+
+/// Whether a program starts no more children after one has failed, as make does without `-k`. `arguments` begin with the
+/// program.
+#[must_use]
+pub fn stops_at_failure(arguments: &[&str]) -> bool {
+    let Some((program, options)) = arguments.split_first() else { return false };
+    // `-j2k` is `-j2 -k`. The rest of these options is a value: `-fMakefile.k`.
+    let keeps_going = |option: &&str| {
+        let letters = option.strip_prefix('-').filter(|rest| !rest.starts_with(['-', 'f', 'C', 'I', 'o', 'W', 'E']));
+        option.starts_with("--keep-going") || letters.is_some_and(|letters| letters.contains('k'))
+    };
+    matches!(base_name(program), "make" | "gmake" | "ninja" | "samu") && !options.iter().any(keeps_going)
 }
 
 /// The base names of shells.
@@ -113,6 +134,23 @@ mod tests {
         assert!(make.rank(killed(15)).is_some());
         let crashed = FailedParent { status: killed(6), is_shell: false };
         assert!(crashed.rank(Code(1)).is_some(), "a program may abort because a child failed");
+    }
+
+    #[test]
+    fn only_the_same_code_explains_that_of_a_shell() {
+        let sh = FailedParent { status: Code(3), is_shell: true };
+        assert!(sh.is_explained_by(Code(3)) && !sh.is_explained_by(Code(2)));
+        assert!(FailedParent { is_shell: false, ..sh }.is_explained_by(Code(2)));
+        assert!(!FailedParent { is_shell: false, ..sh }.is_explained_by(Code(0)));
+    }
+
+    #[test]
+    fn make_stops_at_a_failure_unless_it_keeps_going() {
+        assert!(stops_at_failure(&["/usr/bin/make", "-j2", "-fMakefile.k", "-C", "k", "all"]));
+        for option in ["-k", "-j2k", "--keep-going", "-ik", "-k0"] {
+            assert!(!stops_at_failure(&["make", "all", option]), "{option}");
+        }
+        assert!(!stops_at_failure(&["pytest"]) && !stops_at_failure(&[]));
     }
 
     #[test]

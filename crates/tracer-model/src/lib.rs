@@ -79,6 +79,7 @@ mod strings;
 mod table;
 mod time;
 mod tracer;
+pub mod traps;
 mod verdict;
 
 pub use captured::{Captured, UnknownKind};

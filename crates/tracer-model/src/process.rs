@@ -15,6 +15,7 @@ use crate::{
     span::{Certificate, Execution, FailedExec, ProcessSpan, Subject, UserAttributes},
     table::Live,
     time::{Anchor, Ktime},
+    traps::runs_in_trap,
     verdict::Verdict,
 };
 
@@ -185,6 +186,17 @@ impl Process {
             None if status == ExitStatus::Withheld => Verdict::Unknown,
             None => Verdict::Handled,
         }
+    }
+
+    /// Whether it is a shell that runs this child in a trap. Such a failure does not become its own.
+    pub(crate) fn runs_in_trap(&self, child: &Self) -> bool {
+        let (Some(image), Some(child)) = (self.image.as_deref(), child.image.as_deref()) else { return false };
+        if !blame::runs_shell(image) {
+            return false;
+        }
+        let (shell, child): (Vec<_>, Vec<_>) = (image.arguments.iter().collect(), child.arguments.iter().collect());
+        let child: Vec<_> = child.iter().map(|text| &**text).collect();
+        runs_in_trap(shell.iter().map(|text| &**text), &child)
     }
 
     /// Where its failure began: below the child that explains it best, or in the process itself.

@@ -160,6 +160,9 @@ impl Processes {
     fn add_failure(&mut self, at: Ktime, identity: Identity, process: &Process, status: ExitStatus) {
         let Some(failed) = process.failed(status) else { return };
         if let Some(parent) = self.table.get_mut(process.parent).filter(|parent| parent.ended.is_none()) {
+            if parent.runs_in_trap(process) {
+                return;
+            }
             let origin = process.origin(identity.tgid, failed);
             parent.failed_children.add(FailedChild { span_id: process.span_id, status, end: at, origin });
         }

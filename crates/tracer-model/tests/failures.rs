@@ -59,6 +59,21 @@ fn the_root_names_the_process_where_the_failure_began() {
 }
 
 #[test]
+fn a_command_of_a_trap_is_not_where_the_failure_began() {
+    let trace = Story::new()
+        .exec_with(2, "/bin/dash", &["sh", "-c", "trap 'grep x log' EXIT; gcc"])
+        .fork(2, 3)
+        .exec_with(3, "/usr/bin/gcc", &["gcc"])
+        .exit(3, 1)
+        .fork(2, 4)
+        .exec_with(4, "/bin/grep", &["grep", "x", "log"])
+        .exit(4, 1)
+        .exit(2, 1)
+        .finish();
+    assert_eq!(trace.linked_by_root(), Some("gcc"));
+}
+
+#[test]
 fn a_root_that_failed_by_itself_names_itself() {
     let trace = Story::new().fork(2, 3).exec(3, "/bin/true").exit(3, 0).killed(2, 11).finish();
     assert_eq!(trace.linked_by_root(), None);

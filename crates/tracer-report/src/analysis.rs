@@ -35,12 +35,12 @@ impl Tree {
         for incarnations in by_pid.values_mut() {
             incarnations.sort_by_key(|row| rows[*row].start);
         }
-        // If the trace has several runs, the longest is the root. In a trace of another program, it is the first span without a
-        // parent.
+        // The span above several runs is the root. Otherwise the longest run is: another one can be within it. In a trace of
+        // another program, it is the first span without a parent.
         let root = (0..rows.len())
             .filter(|row| rows[*row].is_root)
             .rev()
-            .max_by_key(|row| rows[*row].duration())
+            .max_by_key(|row| (rows[*row].kind == Kind::Runs, rows[*row].duration()))
             .or_else(|| (0..rows.len()).filter(|row| !has_parent(&rows[*row])).min_by_key(|row| rows[*row].start))
             .or_else(|| (0..rows.len()).min_by_key(|row| rows[*row].start))?;
         // If the environment named another parent, the pid leads to the process that forked it.
@@ -77,6 +77,11 @@ impl Tree {
     /// The children of a row, in order of their start.
     pub(crate) fn children(&self, row: usize) -> &[u32] {
         &self.children[self.begins[row] as usize..self.begins[row + 1] as usize]
+    }
+
+    /// All rows. Parents come before children.
+    pub(crate) fn top_down(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        self.order.iter().map(|row| *row as usize)
     }
 
     fn children_of<'a>(&'a self, rows: &'a [Row], row: usize) -> impl DoubleEndedIterator<Item = (usize, &'a Row)> {

@@ -114,7 +114,7 @@ impl Columns {
             Kind::Process => 0,
             Kind::Connection => 1,
             Kind::Lookup => 2,
-            Kind::Other => 3,
+            Kind::Runs | Kind::Other => 3,
         });
         let name = self.strings.number(&span.name);
         self.name.push(name);
@@ -122,7 +122,8 @@ impl Columns {
         self.start.push(self.since(row.start));
         self.duration.push(row.duration());
         let flags = [
-            (row.failure.is_some(), FAILED),
+            // The failed run counts, but not the span above all runs.
+            (row.failure.is_some() && row.kind != Kind::Runs, FAILED),
             (row.is_unfinished, UNFINISHED),
             (row.is_fork, FORK),
             (row.is_repaired, REPAIRED),

@@ -1,6 +1,8 @@
 //! The table of formats: the values of `-o`. The command line, its help and its messages use this table. A new format gets a
 //! row here and a file in `text/` or `files/`.
 
+use crate::compression::Compression;
+
 /// The meaning of a value of `-o`. A run can write all of them. `process-tracer report` can write texts and files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -12,6 +14,8 @@ pub enum Target {
     JsonLines,
     /// A file for a browser or for another program.
     File(Format),
+    /// The content of such a file, on stdout. Only `process-tracer report` can write it.
+    Stdout(Format),
 }
 
 /// A report that is text.
@@ -38,6 +42,10 @@ pub enum Format {
     FoldedWall,
     /// Stacks for flame graphs, by CPU time.
     FoldedCpu,
+    /// All processes as JSON, for scripts.
+    Json,
+    /// All processes as CSV, for scripts.
+    Csv,
 }
 
 /// A row of the table: one value of `-o`.
@@ -52,16 +60,20 @@ pub struct Entry {
 }
 
 /// The table, in the order in which people read it.
-pub const FORMATS: [Entry; 9] = [
+pub const FORMATS: [Entry; 13] = [
     row("otlp", "", Target::Otlp),
     row("summary", "", Target::Text(Text::Summary)),
     row("tree", "", Target::Text(Text::Tree)),
+    row("json", "", Target::Stdout(Format::Json)),
+    row("csv", "", Target::Stdout(Format::Csv)),
     row("FILE.jsonl", "of OTLP/JSON lines", Target::JsonLines),
     row("FILE.html", "for a browser", Target::File(Format::Html)),
     row("FILE.pftrace", "for Perfetto", Target::File(Format::Perfetto)),
     row("FILE.json", "of Chrome's trace events", Target::File(Format::Chrome)),
     row("FILE.folded", "for flame graphs of wall time", Target::File(Format::FoldedWall)),
     row("FILE.cpu.folded", "for flame graphs of CPU time", Target::File(Format::FoldedCpu)),
+    row("FILE.processes.json", "of all processes as JSON", Target::File(Format::Json)),
+    row("FILE.csv", "of all processes as CSV", Target::File(Format::Csv)),
 ];
 
 const fn row(name: &'static str, holds: &'static str, target: Target) -> Entry {
@@ -76,12 +88,36 @@ impl Entry {
 }
 
 impl Target {
-    /// The meaning of a value of `-o`. If several suffixes fit, the longest counts.
+    /// The meaning of a value of `-o`. If several suffixes fit, the longest counts. The name of a file can also end with the
+    /// suffix of a [`Compression`].
     pub fn of(value: &str) -> Option<Self> {
+        match Compression::split(value) {
+            (_, None) => Self::of_plain(value),
+            (name, Some(_)) => Self::of_plain(name).filter(|target| target.is_compressible()),
+        }
+    }
+
+    fn of_plain(value: &str) -> Option<Self> {
         let word = FORMATS.iter().find(|row| row.suffix().is_none() && row.name == value);
         let fits = |row: &&Entry| row.suffix().is_some_and(|suffix| value.ends_with(suffix));
         let file = || FORMATS.iter().filter(fits).max_by_key(|row| row.name.len());
         word.or_else(file).map(|row| row.target)
+    }
+
+    /// Whether it can be a compressed file. No browser opens a compressed page.
+    fn is_compressible(self) -> bool {
+        match self {
+            Self::JsonLines => true,
+            Self::File(format) => format != Format::Html,
+            Self::Otlp | Self::Text(_) | Self::Stdout(_) => false,
+        }
+    }
+}
+
+impl Format {
+    /// The name of a file with this format, for a message.
+    pub fn file_name(self) -> &'static str {
+        FORMATS.iter().find(|row| row.target == Target::File(self)).map_or("FILE", |row| row.name)
     }
 }
 
@@ -107,7 +143,11 @@ mod tests {
             assert_eq!(Target::of(&row.name.replace("FILE", "a/t")), Some(row.target), "{}", row.name);
         }
         assert_eq!(Target::of("t.cpu.folded"), Some(Target::File(Format::FoldedCpu)));
-        for none in ["", "t.txt", "summary ", "Summary", "html", "t.html.gz"] {
+        assert_eq!(Target::of("t.processes.json"), Some(Target::File(Format::Json)));
+        assert_eq!(Target::of("t.json"), Some(Target::File(Format::Chrome)));
+        assert_eq!(Target::of("t.jsonl.zst"), Some(Target::JsonLines));
+        assert_eq!(Target::of("t.cpu.folded.gz"), Some(Target::File(Format::FoldedCpu)));
+        for none in ["", "t.gz", "summary.gz", "t.jsonl.gz.gz", "t.txt", "summary ", "Summary", "html", "t.html.gz"] {
             assert_eq!(Target::of(none), None, "{none}");
         }
     }

@@ -33,15 +33,19 @@
 mod analysis;
 mod columns;
 mod command_line;
+pub mod compression;
 pub mod diff;
 pub mod files;
+mod filter;
 pub mod formats;
 mod json;
 pub mod live;
+mod network;
 mod page;
 mod read;
 mod report;
 mod row;
+mod runs;
 mod saved;
 mod span;
 #[cfg(test)]
@@ -50,8 +54,10 @@ pub mod text;
 pub mod untrusted;
 mod whatif;
 
+pub use filter::{Filter, Selection};
 pub use read::{ReadError, SavedTrace};
 pub use report::Report;
 pub use row::{Rows, SPAN_LIMIT};
+pub use runs::Runs;
 pub use saved::Span as SavedSpan;
 pub use span::Span;

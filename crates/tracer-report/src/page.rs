@@ -4,11 +4,12 @@ use serde_json::{Map, Value, json};
 use tracer_model::{Resource, losses::in_words};
 
 use crate::{
-    analysis::Tree,
+    analysis::{Tree, sum},
     columns::Columns,
     command_line::command_line,
     json::json_value,
-    row::{About, Kind, Rows},
+    row::{About, Kind, Rows, Run},
+    text::runs::missing,
     untrusted::Untrusted,
 };
 
@@ -43,7 +44,8 @@ const SCRIPTS: &[&str] = &[
 /// The facts about a finished trace.
 pub(crate) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Value {
     let tree = Tree::grow(&rows.rows);
-    let end = tree.as_ref().map_or(0, |tree| rows.rows[tree.root].end);
+    let tree = tree.as_ref();
+    let end = tree.map_or(0, |tree| rows.rows[tree.root].end);
     let critical = tree.iter().flat_map(|tree| tree.critical_path(&rows.rows));
     let mut critical: Vec<_> = critical
         .filter_map(|stretch| Some((columns.known(rows.rows[stretch.row].id)?, stretch.start, stretch.end)))
@@ -51,12 +53,36 @@ pub(crate) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Valu
         .collect();
     critical.reverse();
     let count = |kind| rows.rows.iter().filter(|row| row.kind == kind).count();
-    let counts = (count(Kind::Process), count(Kind::Connection));
+    let hidden = sum(rows.rows.iter().map(|row| row.folded.processes));
+    let processes = count(Kind::Process).saturating_add(usize::try_from(hidden).unwrap_or(usize::MAX));
+    let counts = (processes, count(Kind::Connection));
     let mut about = about_now(&rows.about, columns, counts, end, resource);
     about["critical"] = critical.into();
     about["complete"] = rows.about.certificate.is_complete.into();
     about["problems"] = problems(rows).into();
+    about["hidden"] = hidden.into();
+    if !rows.about.runs.is_empty() {
+        about["command"] = tree.map_or("", |tree| rows.text(rows.rows[tree.root].name).exact()).into();
+        about["runs"] = runs(rows, columns);
+    }
     about
+}
+
+/// The runs, if there are several, in order of their start: the number, the command and the verdict of each. An empty verdict
+/// is good.
+fn runs(rows: &Rows, columns: &Columns) -> Value {
+    let mut runs: Vec<_> = rows.about.runs.iter().collect();
+    runs.sort_by_key(|run| rows.rows[run.row].start);
+    let run = |run: &Run| {
+        let row = &rows.rows[run.row];
+        let command = command_line(None, &run.arguments, true);
+        let command = command.as_ref().unwrap_or(rows.text(row.name)).exact();
+        let failure = row.failure.map(|failure| rows.text(failure).exact().to_owned());
+        let missing = missing(run).map(|missing| missing.exact().to_owned());
+        let verdict: Vec<_> = failure.into_iter().chain(missing).collect();
+        json!({"number": columns.known(row.id), "command": command, "verdict": verdict.join(", ")})
+    };
+    runs.into_iter().map(run).collect()
 }
 
 /// The facts about a trace that is still running, at the time `now`. They include its numbers of processes and

@@ -5,7 +5,8 @@ use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 use tracer_model::{ExitStatus, SpanId};
 
 use crate::{
-    span::{Call, Certificate, Span, Subject},
+    network::LinkedEnd,
+    span::{Call, Certificate, Connection, Folded, Span, Subject},
     untrusted::Untrusted,
     whatif::Words,
 };
@@ -20,6 +21,8 @@ pub(crate) enum Kind {
     Process,
     Connection,
     Lookup,
+    /// The whole trace of several runs.
+    Runs,
     /// A span of another program.
     Other,
 }
@@ -52,6 +55,8 @@ pub(crate) struct Row {
     pub(crate) cpu: u64,
     /// Time in which a process waited for a processor, nanoseconds. 0 if the kernel does not account it.
     pub(crate) run_delay: u64,
+    /// Processes below it without a span.
+    pub(crate) folded: Folded,
     /// Payload of a connection in both directions.
     pub(crate) bytes: u64,
 }
@@ -69,17 +74,39 @@ pub(crate) struct About {
     /// The command as it was typed, with its arguments.
     pub(crate) arguments: Vec<Untrusted>,
     pub(crate) certificate: Certificate,
+    /// The runs, if there are several.
+    pub(crate) runs: Vec<Run>,
+}
+
+/// One of several runs of a trace.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    /// The index of its root in the rows.
+    pub(crate) row: usize,
+    /// The command as it was typed, with its arguments.
+    pub(crate) arguments: Vec<Untrusted>,
+    pub(crate) certificate: Certificate,
 }
 
 impl About {
     /// Reads the root span. A root that is still running has no certificate yet.
     pub(crate) fn of(root: &Span<'_>) -> Self {
-        let mut arguments = root.first_call().unwrap_or_else(|| root.call().arguments);
-        if arguments.is_empty() {
-            arguments.push(root.name.as_ref().into());
+        Self {
+            trace_id: root.trace.to_string(),
+            arguments: typed(root),
+            certificate: root.certificate().unwrap_or_default(),
+            runs: Vec::new(),
         }
-        Self { trace_id: root.trace.to_string(), arguments, certificate: root.certificate().unwrap_or_default() }
     }
+}
+
+/// The command of a run as it was typed. The trace of several runs has none.
+fn typed(root: &Span<'_>) -> Vec<Untrusted> {
+    let mut arguments = root.first_call().unwrap_or_else(|| root.call().arguments);
+    if arguments.is_empty() && root.process().is_some() {
+        arguments.push(root.name.as_ref().into());
+    }
+    arguments
 }
 
 /// The most spans that the text or the live page of a run keeps. The memory of a run must have a limit.
@@ -96,6 +123,8 @@ pub struct Rows {
     pub(crate) left_out: u64,
     strings: Vec<Untrusted>,
     known: HashMap<Arc<str>, Label>,
+    /// The ends of connections whose other end has a span, too.
+    pub(crate) linked: Vec<LinkedEnd>,
     /// The calls of failed processes, by their index in `rows`.
     calls: HashMap<usize, Call>,
     /// The files that processes name. `None`: they are not needed.
@@ -122,6 +151,7 @@ impl Rows {
             left_out: 0,
             strings: Vec::new(),
             known: HashMap::new(),
+            linked: Vec::new(),
             calls: HashMap::new(),
             words: None,
         }
@@ -158,17 +188,21 @@ impl Rows {
                 (Kind::Connection, peer.or(connection.is_accepted.then_some(name)), connection.bytes)
             }
             Subject::Lookup => (Kind::Lookup, None, 0),
+            Subject::Runs(_) => (Kind::Runs, None, 0),
             Subject::Other => (Kind::Other, None, 0),
         };
         Row {
             id: span.id,
             parent: span.parent,
             kind,
-            is_root: process.is_root,
+            is_root: span.is_root(),
             is_unfinished: span.is_unfinished,
             is_fork: process.is_fork,
             is_shell: process.is_shell,
-            exit: process.exit,
+            exit: match span.subject {
+                Subject::Runs(exit) => exit,
+                _ => process.exit,
+            },
             is_repaired: span.is_repaired,
             name,
             failure: span.failure.as_deref().map(|failure| self.intern(failure)),
@@ -179,6 +213,7 @@ impl Rows {
             end: span.end,
             cpu: process.cpu,
             run_delay: process.run_delay,
+            folded: process.folded,
             bytes,
         }
     }
@@ -192,15 +227,25 @@ impl Rows {
             return None;
         }
         // If there are several roots, the longest counts. The tree uses the same rule.
-        if row.is_root && self.longest_root.is_none_or(|longest| row.duration() > longest) {
+        let is_longest = || self.longest_root.is_none_or(|longest| row.duration() > longest);
+        if row.is_root && (row.kind == Kind::Runs || is_longest()) {
             self.longest_root = Some(row.duration());
-            self.about = About::of(span);
+            self.about = About { runs: std::mem::take(&mut self.about.runs), ..About::of(span) };
+        }
+        if span.is_run() {
+            let certificate = span.certificate().unwrap_or_default();
+            self.about.runs.push(Run { row: self.rows.len(), arguments: typed(span), certificate });
         }
         if row.failure.is_some() && row.kind == Kind::Process && self.calls.len() < CALLS {
             self.calls.insert(self.rows.len(), span.call());
         }
         if let Some(words) = self.words.as_mut().filter(|_| row.kind == Kind::Process) {
             words.add(self.rows.len(), &span.call().arguments);
+        }
+        if let Subject::Connection(Connection { is_accepted, .. }) = span.subject
+            && let Some((_, other)) = span.links().first().copied()
+        {
+            self.linked.push(LinkedEnd { row: self.rows.len(), other, is_accepted });
         }
         self.rows.push(row);
         Some(self.rows.len() - 1)

@@ -1,7 +1,7 @@
 //! A span of a saved trace, from its OTLP message.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use tracer_model::{SpanId, TraceId, Value};
+use tracer_model::{ExitStatus, SpanId, TraceId, Value};
 use tracer_otlp::message::{self, AnyValue, KeyValue};
 
 pub(crate) type Attributes = Vec<(String, Value)>;
@@ -25,6 +25,8 @@ pub struct Span {
     pub(crate) has_failed: bool,
     /// The message of its status.
     pub(crate) message: String,
+    /// It is the root span of one of several runs: see [`Runs`](crate::Runs).
+    pub(crate) is_run: bool,
 }
 
 /// OpenTelemetry's span kinds.
@@ -35,6 +37,8 @@ pub(crate) enum Kind {
     Server,
     Client,
     Other,
+    /// The whole trace of several runs, and how the first run that failed ended. No file has it.
+    Runs(ExitStatus),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -119,6 +123,7 @@ impl From<message::Span> for Span {
             links: span.links.into_iter().map(link).collect(),
             has_failed: status.code == ERROR,
             message: status.message,
+            is_run: false,
         }
     }
 }

@@ -61,6 +61,8 @@ pub(crate) enum Subject {
     Process(Process),
     Connection(Connection),
     Lookup,
+    /// The whole trace of several runs, and how the first run that failed ended.
+    Runs(Option<ExitStatus>),
     /// A span of another program, or a call without another end.
     Other,
 }
@@ -71,6 +73,8 @@ pub(crate) struct Process {
     pub(crate) parent_pid: u32,
     /// It carries the certificate of the trace.
     pub(crate) is_root: bool,
+    /// It is the root of one of several runs.
+    pub(crate) is_run: bool,
     pub(crate) is_fork: bool,
     /// Its last program is a shell.
     pub(crate) is_shell: bool,
@@ -80,7 +84,20 @@ pub(crate) struct Process {
     pub(crate) cpu: u64,
     /// Time in which it waited for a processor, nanoseconds.
     pub(crate) run_delay: u64,
+    pub(crate) folded: Folded,
 }
+
+/// Processes below a process that have no span of their own. The span of the process counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Folded {
+    pub(crate) processes: u64,
+    /// Nanoseconds.
+    pub(crate) cpu: u64,
+}
+
+/// The attributes of [`Folded`].
+pub(crate) const FOLDED_PROCESSES: &str = "process_tracer.folded.processes";
+pub(crate) const FOLDED_CPU_TIME: &str = "process_tracer.folded.cpu_time";
 
 /// A TCP connection, a UDP flow, or a connection to a unix socket.
 #[derive(Clone, Debug, Default)]
@@ -183,7 +200,12 @@ impl Span<'_> {
     }
 
     pub(crate) fn is_root(&self) -> bool {
-        matches!(self.subject, Subject::Process(Process { is_root: true, .. }))
+        matches!(self.subject, Subject::Process(Process { is_root: true, .. }) | Subject::Runs(_))
+    }
+
+    /// Whether it is the root of one of several runs.
+    pub(crate) fn is_run(&self) -> bool {
+        matches!(self.subject, Subject::Process(Process { is_run: true, .. }))
     }
 
     pub(crate) fn process(&self) -> Option<&Process> {
@@ -268,9 +290,9 @@ impl Span<'_> {
         }
     }
 
-    /// The certificate of the trace, if it is the root.
+    /// The certificate of the trace if it is the root, or of its run.
     pub(crate) fn certificate(&self) -> Option<Certificate> {
-        if !self.is_root() {
+        if !self.is_root() && !self.is_run() {
             return None;
         }
         let described;
@@ -347,11 +369,13 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
                     pid: process.pid,
                     parent_pid: process.parent_pid,
                     is_root: process.certificate.is_some(),
+                    is_run: false,
                     is_fork: process.is_fork,
                     is_shell: process.image.as_deref().is_some_and(blame::runs_shell),
                     exit,
                     cpu: usage.user_ns.saturating_add(usage.system_ns),
                     run_delay: usage.run_delay_ns,
+                    folded: Folded::default(),
                 };
                 (Subject::Process(subject), exit.map(|exit| how(exit, process.is_oom_victim)))
             }
@@ -507,22 +531,37 @@ impl<'a> From<&'a saved::Span> for Span<'a> {
 }
 
 /// See the module's documentation. A span without a kind comes from another program. Its attributes are trusted.
+fn is_process(span: &saved::Span) -> bool {
+    use saved::Kind;
+    matches!(span.kind, Kind::Unspecified | Kind::Internal) && span.value(semconv::PROCESS_PID).is_some()
+}
+
+/// Whether it is the root of a run.
+pub(crate) fn is_root(span: &saved::Span) -> bool {
+    let has = |key| span.value(key).is_some();
+    is_process(span) && has(semconv::COMPLETE) && (span.parent_id.is_none() || has(semconv::VERSION))
+}
+
 fn saved_subject(span: &saved::Span) -> Subject {
     use saved::Kind;
     let has = |key| span.value(key).is_some();
-    if matches!(span.kind, Kind::Unspecified | Kind::Internal) && has(semconv::PROCESS_PID) {
-        let is_root = has(semconv::COMPLETE) && (span.parent_id.is_none() || has(semconv::VERSION));
+    if let Kind::Runs(exit) = span.kind {
+        return Subject::Runs(span.has_failed.then_some(exit));
+    }
+    if is_process(span) {
         let executable = span.text(semconv::PROCESS_EXECUTABLE_NAME).unwrap_or(&span.name);
         let command = span.text(semconv::PROCESS_COMMAND).unwrap_or_default();
         return Subject::Process(Process {
             pid: span.whole(semconv::PROCESS_PID),
             parent_pid: span.whole(semconv::PROCESS_PARENT_PID),
-            is_root,
+            is_root: is_root(span) && !span.is_run,
+            is_run: span.is_run,
             is_fork: has(semconv::FORK),
             is_shell: blame::is_shell(executable, command, has(semconv::SCRIPT)),
             exit: span.has_failed.then(|| saved_exit(span)),
             cpu: span.seconds(semconv::CPU_USER).saturating_add(span.seconds(semconv::CPU_SYSTEM)),
             run_delay: span.seconds(semconv::RUN_DELAY),
+            folded: Folded { processes: span.whole(FOLDED_PROCESSES), cpu: span.seconds(FOLDED_CPU_TIME) },
         });
     }
     if span.kind == Kind::Internal {
@@ -552,7 +591,7 @@ const KILLED_BY: &str = "killed by ";
 const EXIT_CODE: &str = "exit code ";
 
 /// How a failed process of a saved trace ended.
-fn saved_exit(span: &saved::Span) -> ExitStatus {
+pub(crate) fn saved_exit(span: &saved::Span) -> ExitStatus {
     let killed_by = span.message.strip_prefix(KILLED_BY).and_then(|rest| rest.split(',').next());
     let code = span.message.strip_prefix(EXIT_CODE).and_then(|code| code.parse().ok());
     let by_name = |name: &str| signal(semconv::signal_number(name).unwrap_or_default());
@@ -574,6 +613,9 @@ fn saved_failure<'a>(span: &'a saved::Span, subject: &Subject) -> Cow<'a, str> {
             Some(signal) => Cow::Borrowed(signal),
             None => how(saved_exit(span), span.value(semconv::EXIT_OOM).is_some()),
         };
+    }
+    if let Subject::Runs(_) = subject {
+        return Cow::Borrowed(&span.message);
     }
     let Some(error) = span.text(semconv::ERROR_TYPE) else { return Cow::Borrowed("failed") };
     let error = error.replace('_', " ");
@@ -675,6 +717,7 @@ mod tests {
             attributes,
             events: Vec::new(),
             links: Vec::new(),
+            is_run: false,
             has_failed: description.error.is_some(),
             message: description.error.map(|error| error.message.into_owned()).unwrap_or_default(),
         }

@@ -173,6 +173,7 @@ fn span(number: u64, parent: Option<u64>, name: String, start: u64, length: u64)
         links: Vec::new(),
         has_failed: false,
         message: String::new(),
+        is_run: false,
     }
 }
 
@@ -184,11 +185,18 @@ pub(crate) fn written(spans: &[Span], begin: impl FnOnce(Box<dyn Write + Send>) 
         report.add(&span::Span::from(span)).unwrap();
     }
     report.finish(&Resource::default()).unwrap();
-    std::mem::take(&mut text.0.lock().unwrap())
+    text.take()
 }
 
+/// Bytes that were written.
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Shared {
+    pub(crate) fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
 
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

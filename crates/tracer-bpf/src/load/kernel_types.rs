@@ -285,10 +285,11 @@ fn set_u32(bytes: &mut [u8], at: usize, value: u32) {
 
 #[cfg(test)]
 mod tests {
-    use aya_obj::btf::BtfKind;
+    use aya_obj::{Object, btf::BtfKind, generated::bpf_insn};
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
+    use crate::wire;
 
     /// int; typedef u32 of it; struct other { int a; }; struct wanted { u32 x; struct other o; struct far *p; }; struct far
     fn sample() -> Vec<u8> {
@@ -336,6 +337,36 @@ mod tests {
                 .id_by_type_name_kind("task_struct", BtfKind::Struct)
                 .is_ok()
         );
+    }
+
+    /// The types that our programs use, of Debian's kernel 6.1 for 64-bit ARM.
+    const ARM64: &[u8] = include_bytes!("../../tests/arm64.btf");
+
+    #[test]
+    #[ignore = "writes tests/arm64.btf from the types of a kernel, in the file that VMLINUX names"]
+    fn write_the_types_of_arm64() {
+        let vmlinux = std::fs::read(std::env::var_os("VMLINUX").unwrap()).unwrap();
+        let source = Source::parse(&vmlinux, &Wanted::new(wire::KERNEL_TYPE_NAMES)).unwrap();
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/arm64.btf"), source.reduce().unwrap()).unwrap();
+    }
+
+    /// The object is the same for all processors. Only functions that read registers have accesses for other processors. The
+    /// others are for other versions of the kernel.
+    #[test]
+    fn on_arm64_the_programs_miss_only_what_other_processors_and_kernels_have() {
+        let mut object = Object::parse(wire::OBJECT).unwrap();
+        let types = reduced(ARM64, wire::KERNEL_TYPE_NAMES).unwrap();
+        object.relocate_btf(&types).unwrap();
+        // aya_obj replaces an access to a missing field by a call of this number. The verifier must not reach it.
+        let is_missing = |instruction: &&bpf_insn| instruction.code == 0x85 && instruction.imm == 0x0bad_2310;
+        let missing = object.functions.values().filter_map(|function| {
+            let number = function.instructions.iter().filter(is_missing).count();
+            (number > 0).then_some((function.name.as_str(), number))
+        });
+        let of_processors = [("begin_transfer", 2), ("current_transfer_kind", 2), ("handle_syscall_exit", 8)];
+        let of_kernels = [("climb_cgroup", 1), ("find_pieces", 3), ("handle_exec", 1), ("handle_fork", 1)];
+        let expected: HashMap<_, _> = of_processors.into_iter().chain(of_kernels).collect();
+        assert_eq!(missing.collect::<HashMap<_, _>>(), expected);
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Facts {
                  mounted nosuid"
             )
         } else {
-            format!("run with sudo or --sudo, or once: sudo setcap cap_bpf,cap_perfmon=ep {executable}")
+            format!("run with sudo or --sudo, or once: sudo {executable} setup")
         }
     }
 }
@@ -209,7 +209,9 @@ fn maps_all_users(uid_map: &str) -> bool {
     uid_map.is_empty() || uid_map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
-fn is_nosuid(executable: &Path) -> bool {
+/// Whether file capabilities have no effect on this file, because its file system is mounted nosuid.
+#[must_use]
+pub fn is_nosuid(executable: &Path) -> bool {
     statvfs(executable).is_ok_and(|file_system| file_system.flags().contains(FsFlags::ST_NOSUID))
 }
 
@@ -282,7 +284,7 @@ mod tests {
         let obstacles = facts.obstacles();
         assert_eq!(obstacles[0], Obstacle::OldKernel("5.4.0-1-amd64".to_owned()));
         assert_eq!(obstacles[1..4], [Obstacle::NoTypes, Obstacle::Lockdown, Obstacle::UserNamespace]);
-        assert!(obstacles[4].remedy().ends_with("sudo setcap cap_bpf,cap_perfmon=ep /opt/process-tracer"));
+        assert!(obstacles[4].remedy().ends_with("once: sudo /opt/process-tracer setup"));
         let facts = Facts {
             release: "6.1.0".to_owned(),
             types: Some(1),

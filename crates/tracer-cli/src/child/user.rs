@@ -1,9 +1,7 @@
 //! The user of the command, with `--user`, and the invoker of sudo.
 
 use std::{
-    env,
-    ffi::CString,
-    io,
+    env, io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -12,8 +10,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::{
     libc,
-    unistd::{Gid, Uid, geteuid, getgrouplist, getuid, setgid, setgroups, setuid},
+    unistd::{Gid, Uid, geteuid, getuid, setgid, setgroups, setuid},
 };
+
+use crate::accounts::Account;
 
 /// The name that means the invoker of sudo.
 const INVOKER: &str = "invoker";
@@ -39,10 +39,7 @@ impl Invoker {
         static INVOKER: OnceLock<Option<Invoker>> = OnceLock::new();
         let find = || {
             let (uid, gid) = invoker().filter(|(uid, _)| geteuid().is_root() && !uid.is_root())?;
-            let groups = || {
-                let name = CString::new(nix::unistd::User::from_uid(uid).ok()??.name).ok()?;
-                getgrouplist(&name, gid).ok()
-            };
+            let groups = || Account { gid, ..Account::of_number(uid).ok()?? }.groups().ok();
             let mut groups = groups().unwrap_or_default();
             groups.sort_unstable_by_key(|group| group.as_raw());
             Some(Self { uid, gid, groups })
@@ -73,8 +70,8 @@ impl User {
         let user = if name == INVOKER {
             let (uid, gid) = invoker().context("'invoker' is who calls sudo, but SUDO_UID and SUDO_GID are not set")?;
             Self::of_number(uid, gid)?
-        } else if let Some(entry) = nix::unistd::User::from_name(name)? {
-            Self::of_entry(entry)?
+        } else if let Some(account) = Account::of_name(name)? {
+            Self::of_account(account)?
         } else {
             // The kernel uses the largest number for "no user".
             let number = name.parse().ok().filter(|number| *number != u32::MAX);
@@ -87,16 +84,16 @@ impl User {
         Ok(user)
     }
 
-    fn of_entry(entry: nix::unistd::User) -> Result<Self> {
-        let groups = getgrouplist(&CString::new(entry.name.as_str())?, entry.gid)
-            .with_context(|| format!("cannot look up the groups of '{}'", entry.name))?;
-        Ok(Self { name: entry.name, uid: entry.uid, gid: entry.gid, groups, home: entry.dir, shell: entry.shell })
+    fn of_account(account: Account) -> Result<Self> {
+        let groups = account.groups().with_context(|| format!("cannot look up the groups of '{}'", account.name))?;
+        let Account { name, uid, gid, home, shell } = account;
+        Ok(Self { name, uid, gid, groups, home, shell })
     }
 
     /// `gid` counts if the user database does not have the user. A container often runs with such a user.
     fn of_number(uid: Uid, gid: Gid) -> Result<Self> {
-        match nix::unistd::User::from_uid(uid)? {
-            Some(entry) => Self::of_entry(entry),
+        match Account::of_number(uid)? {
+            Some(account) => Self::of_account(account),
             None => {
                 let (home, shell) = ("/".into(), "/bin/sh".into());
                 Ok(Self { name: uid.to_string(), uid, gid, groups: vec![gid], home, shell })

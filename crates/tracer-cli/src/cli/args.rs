@@ -25,8 +25,9 @@ pub(crate) const USAGE: &str = "\
 process-tracer [OPTIONS] -- COMMAND [ARGS]...
        process-tracer doctor [OPTIONS]
        process-tracer send [--keep] [OPTIONS] FILE...
-       process-tracer report [-o DEST]... [-a NAME=EXPR]... [-t ID] FILE
+       process-tracer report [-o DEST]... [-a NAME=EXPR]... [-t ID] FILE...
        process-tracer diff BEFORE AFTER | BEFORE... --to AFTER...
+       process-tracer setup [--group GROUP | --undo]
        process-tracer completions SHELL
        process-tracer man
        process-tracer help [all | SUBCOMMAND]";
@@ -228,8 +229,9 @@ pub(crate) struct Args {
 
 fn output_help() -> String {
     format!(
-        "Where the trace goes: `otlp`; `summary` or `tree`, on stderr after the command has ended; or a file: {}. Repeatable; \
-         in the variable separated by commas [default: otlp if an OTLP endpoint is configured, else summary]",
+        "Where the trace goes: `otlp`; `summary` or `tree`, on stderr after the command has ended; or a file: {}. If .gz or \
+         .zst follows, the file is compressed, but HTML cannot be. Repeatable; in the variable separated by commas \
+         [default: otlp if an OTLP endpoint is configured, else summary]",
         formats::files()
     )
 }
@@ -275,18 +277,29 @@ pub(crate) enum Action {
     },
     /// Convert a saved trace, FILE.jsonl, to another format
     Report {
-        /// The saved trace
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// `summary` or `tree`, on stdout; or a file, as for a run. Repeatable [default: summary]
+        /// The saved trace, or several runs of one trace. `-` is stdin. Files can be compressed with gzip or zstd
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// `summary`, `tree`, `json` or `csv`, on stdout; or a file, as for a run. Repeatable [default: summary; with a filter
+        /// tree]
         #[arg(short, long, value_name = "DEST", value_parser = values::output)]
         output: Vec<Output>,
-        /// Which trace to convert, if the file has several
+        /// Which trace to convert, if the files have several
         #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
         trace_id: Option<Given<TraceId>>,
         /// Add an attribute to every process, from an expr expression over `args` and `cmdline`. Repeatable
         #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute_of_saved)]
         attribute: Vec<String>,
+        /// In the tree and the page, hide spans that succeeded and were shorter, for example 100ms or 2s. A span counts the
+        /// hidden processes below it
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        min_duration: Option<Duration>,
+        /// In the tree and the page, show only spans that failed, and the spans above them
+        #[arg(long)]
+        only_failed: bool,
+        /// In the tree and the page, show only so many levels below the command
+        #[arg(long, value_name = "NUMBER")]
+        depth: Option<u32>,
     },
     /// Compare saved traces, and print what became slower and what became faster
     ///
@@ -298,6 +311,19 @@ pub(crate) enum Action {
     #[command(override_usage = "process-tracer diff [OPTIONS] BEFORE AFTER
        process-tracer diff [OPTIONS] BEFORE... --to AFTER...")]
     Diff(Diff),
+    /// Let ordinary users trace without sudo: give this program its file capabilities
+    ///
+    /// It needs root, once after each installation. The command of a run gets no capabilities. `doctor` shows who can trace.
+    ///
+    /// Example: sudo process-tracer setup --group tracers
+    Setup {
+        /// Let only root and the members of this group run this program
+        #[arg(long, value_name = "GROUP")]
+        group: Option<String>,
+        /// Take the capabilities back, and let every user run this program again
+        #[arg(long, conflicts_with = "group")]
+        undo: bool,
+    },
     /// Print the completions for a shell
     ///
     /// Example: process-tracer completions bash > /usr/share/bash-completion/completions/process-tracer

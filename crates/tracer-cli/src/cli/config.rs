@@ -14,7 +14,7 @@ use tracer_model::{
     redact::{Pattern, Policy, Redactor},
 };
 use tracer_otlp::Collector;
-use tracer_report::formats::Text;
+use tracer_report::{Filter, formats::Text};
 
 use super::{
     args::Args,
@@ -188,10 +188,11 @@ pub(crate) fn collector(args: &Args) -> (Collector, bool) {
     (collector, is_wanted)
 }
 
-/// The outputs of `process-tracer report`. The default is the summary.
-pub(crate) fn report_outputs(mut outputs: Vec<Output>) -> Vec<Output> {
+/// The outputs of `process-tracer report`. The default is the summary. A filter changes only the tree and the page, so with it
+/// the default is the tree.
+pub(crate) fn report_outputs(mut outputs: Vec<Output>, filter: &Filter) -> Vec<Output> {
     if outputs.is_empty() {
-        outputs.push(Output::Text(Text::Summary));
+        outputs.push(Output::Text(if filter.shows_all() { Text::Summary } else { Text::Tree }));
     }
     outputs
 }

@@ -61,8 +61,9 @@ const COMMON: [(&str, &str); 9] = [
 const HELP: &str = "Print the common options; `all` prints all";
 
 /// The subcommands on the screen, each in one line.
-const SUBCOMMANDS: [(&str, &str); 4] = [
+const SUBCOMMANDS: [(&str, &str); 5] = [
     ("doctor", "Check whether this machine can trace"),
+    ("setup", "Let ordinary users trace without sudo"),
     ("report", "Convert a saved trace, FILE.jsonl, to another format"),
     ("diff", "Compare saved traces"),
     ("send", "Send saved traces to a collector"),

@@ -104,6 +104,8 @@ pub(crate) enum Output {
     JobSummary(PathBuf),
     JsonLines(PathBuf),
     Report(Format, PathBuf),
+    /// A report for scripts, on stdout.
+    Stdout(Format),
     /// The page while the command runs.
     Live(SocketAddr),
 }
@@ -216,6 +218,7 @@ pub(super) fn output(value: &str) -> Result<Output> {
         Some(Target::Text(text)) => Ok(Output::Text(text)),
         Some(Target::JsonLines) => Ok(Output::JsonLines(value.into())),
         Some(Target::File(format)) => Ok(Output::Report(format, value.into())),
+        Some(Target::Stdout(format)) => Ok(Output::Stdout(format)),
         None => bail!("'{value}' is not one of {}", formats::names()),
     }
 }

@@ -20,6 +20,7 @@ use tracer_report::untrusted::visible;
 
 use crate::{
     child::privileges,
+    commands::setup,
     console::{self, is_coloured},
 };
 
@@ -43,6 +44,8 @@ struct Machine {
     perf_event_paranoid: Option<String>,
     /// The limit for locked memory.
     memlock: String,
+    /// Who can trace with the file of process-tracer.
+    file_capabilities: String,
 }
 
 /// The facts that decide whether ptrace can be the source.
@@ -71,6 +74,7 @@ impl Machine {
                 Ok((soft, _)) => format!("{} KiB", soft / 1024),
                 Err(error) => error.desc().to_owned(),
             },
+            file_capabilities: setup::state(),
         }
     }
 }
@@ -170,6 +174,7 @@ fn privilege_rows(machine: &Machine, obstacles: &[Obstacle]) -> Vec<Row> {
     vec![
         capability("CAP_BPF", CAP_BPF),
         capability("CAP_PERFMON", CAP_PERFMON),
+        Row { what: "file capabilities", found: machine.file_capabilities.clone(), remedy: None },
         setting(
             "unprivileged_bpf_disabled",
             &machine.unprivileged_bpf_disabled,
@@ -313,6 +318,7 @@ mod tests {
             unprivileged_bpf_disabled: Some("2".to_owned()),
             perf_event_paranoid: None,
             memlock: "8192 KiB".to_owned(),
+            file_capabilities: "none: sudo /usr/bin/process-tracer setup lets ordinary users trace".to_owned(),
         }
     }
 
@@ -333,6 +339,7 @@ mod tests {
                 ok    user namespace             the initial one
                 ok    CAP_BPF                    held
                 ok    CAP_PERFMON                held
+                ok    file capabilities          none: sudo /usr/bin/process-tracer setup lets ordinary users trace
                 ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (does not count since Linux 5.11)
@@ -360,9 +367,10 @@ mod tests {
                 ok    lockdown                   none
                 ok    user namespace             the initial one
                 FAIL  CAP_BPF                    not held
-                                                 remedy: run with sudo or --sudo, or once: sudo setcap cap_bpf,cap_perfmon=ep /opt/no-such-folder/process-tracer
+                                                 remedy: run with sudo or --sudo, or once: sudo /opt/no-such-folder/process-tracer setup
                 FAIL  CAP_PERFMON                not held
-                                                 remedy: run with sudo or --sudo, or once: sudo setcap cap_bpf,cap_perfmon=ep /opt/no-such-folder/process-tracer
+                                                 remedy: run with sudo or --sudo, or once: sudo /opt/no-such-folder/process-tracer setup
+                ok    file capabilities          none: sudo /usr/bin/process-tracer setup lets ordinary users trace
                 ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (does not count since Linux 5.11)
@@ -393,6 +401,7 @@ mod tests {
                                                  remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
                 FAIL  CAP_PERFMON                not held
                                                  remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
+                ok    file capabilities          none: sudo /usr/bin/process-tracer setup lets ordinary users trace
                 ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (does not count since Linux 5.11)
@@ -417,6 +426,7 @@ mod tests {
                 ok    user namespace             the initial one
                 ok    CAP_BPF                    held
                 ok    CAP_PERFMON                held
+                ok    file capabilities          none: sudo /usr/bin/process-tracer setup lets ordinary users trace
                 ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (does not count since Linux 5.11)
@@ -453,6 +463,7 @@ mod tests {
                                                  remedy: run process-tracer outside of it, around what makes the namespace
                 ok    CAP_BPF                    held
                 ok    CAP_PERFMON                held
+                ok    file capabilities          none: sudo /usr/bin/process-tracer setup lets ordinary users trace
                 ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (process-tracer lifts the limit if it can)

@@ -6,3 +6,4 @@ pub(crate) mod packaging;
 pub(crate) mod report;
 mod saved;
 pub(crate) mod send;
+pub(crate) mod setup;

@@ -1,63 +1,152 @@
 //! `process-tracer report`: converts a saved trace to other formats.
 
 use std::{
-    io::stdout,
-    path::{Path, PathBuf},
+    io::{BufWriter, stdout},
+    path::PathBuf,
 };
 
 use anyhow::{Context, Result, bail};
 use tracer_model::{
-    TraceId,
+    Resource, TraceId,
     expression::{Attribute, Attributes},
 };
-use tracer_report::text::TextReport;
+use tracer_report::{
+    Filter, Report, Rows, Selection, Span, files,
+    formats::{Format, Text},
+    text::TextReport,
+};
 
-use super::saved;
-use crate::{cli::config::Output, console, sinks::report_file::ReportFile};
+use super::saved::{self, Input};
+use crate::{
+    cli::config::Output,
+    console::{self, Data},
+    sinks::report_file::ReportFile,
+};
 
-/// Writes the trace in a file to each of these outputs, with these attributes (`NAME=EXPR`). Texts go to stdout.
+/// What to write of a saved trace.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// Texts, JSON and CSV go to stdout.
+    pub(crate) outputs: Vec<Output>,
+    /// `None`: the only trace in the files.
+    pub(crate) trace: Option<TraceId>,
+    /// `NAME=EXPR`, for every process.
+    pub(crate) attributes: Vec<String>,
+    /// For the tree and the page.
+    pub(crate) filter: Filter,
+}
+
+/// Writes the trace in these files.
 ///
 /// # Errors
 ///
 /// A file cannot be read or written, or only a run can have that output.
-pub(crate) fn report(file: &Path, trace: Option<TraceId>, attributes: &[String], outputs: &[Output]) -> Result<()> {
-    let compiled = attributes.iter().map(|text| Attribute::compile(text));
+pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
+    let compiled = request.attributes.iter().map(|text| Attribute::compile(text));
     let mut computed = compiled.collect::<Result<Attributes, _>>()?;
-    let mut texts: Vec<TextReport> = Vec::new();
-    let mut files: Vec<(&PathBuf, ReportFile)> = Vec::new();
-    for output in outputs {
-        match output {
-            Output::Text(text) => texts.push(TextReport::new(*text, usize::MAX)),
-            Output::Report(format, path) => files.push((path, ReportFile::create(*format, path)?)),
-            Output::Otlp | Output::JsonLines(_) | Output::JobSummary(_) | Output::Live(_) => {
-                bail!(
-                    "report cannot write this output; use process-tracer send for a collector, and cp for a copy of the file"
-                )
-            }
-        }
-    }
-    if !attributes.is_empty() && files.is_empty() {
+    let is_filtered = |output: &&Output| !request.filter.shows_all() && can_be_filtered(output);
+    let mut whole = Reports::open(request.outputs.iter().filter(|output| !is_filtered(output)))?;
+    let mut filtered = Reports::open(request.outputs.iter().filter(is_filtered))?;
+    if !request.attributes.is_empty() && !whole.shows_attributes() && !filtered.shows_attributes() {
         console::warn("-a has no effect: the summary and the tree show no attributes; use -o FILE.html");
     }
-    let resource = saved::read(file, trace, |span| {
+    if !request.filter.shows_all() && filtered.is_empty() {
+        console::warn("--min-duration, --only-failed and --depth change only the tree and the page; use -o tree");
+    }
+    let mut inputs: Vec<_> = paths.iter().map(|path| Input::new(path)).collect();
+    let mut rows = Rows::default();
+    if !filtered.is_empty() {
+        inputs.iter_mut().try_for_each(Input::keep)?;
+    }
+    let resource = saved::read_all(&mut inputs, request.trace, |span| {
         span.add_attributes(&mut computed);
-        for text in &mut texts {
-            text.add(span);
+        if !filtered.is_empty() {
+            rows.add(span);
         }
-        for (path, file) in &mut files {
-            file.report.add(span).with_context(|| format!("cannot write '{}'", path.display()))?;
-        }
-        Ok(())
+        whole.add(span)
     })?;
+    if !filtered.is_empty() {
+        let selection = Selection::new(&rows, &request.filter);
+        drop(rows);
+        saved::read_all(&mut inputs, request.trace, |span| {
+            span.add_attributes(&mut computed);
+            if selection.select(span) { filtered.add(span) } else { Ok(()) }
+        })?;
+    }
     for failure in computed.failures() {
         console::warn(format_args!("{failure}"));
     }
-    for (path, file) in files {
-        file.finish(&resource).with_context(|| format!("cannot write '{}'", path.display()))?;
+    whole.finish(&resource)?;
+    filtered.finish(&resource)
+}
+
+/// Whether a filter of spans changes this output.
+fn can_be_filtered(output: &Output) -> bool {
+    matches!(output, Output::Text(Text::Tree) | Output::Report(Format::Html, _))
+}
+
+const STDOUT: &str = "cannot write to stdout";
+
+/// The reports that get the same spans.
+#[derive(Default)]
+struct Reports<'a> {
+    texts: Vec<TextReport>,
+    streams: Vec<Box<dyn Report>>,
+    files: Vec<(&'a PathBuf, ReportFile)>,
+}
+
+impl<'a> Reports<'a> {
+    fn open(outputs: impl Iterator<Item = &'a Output>) -> Result<Self> {
+        let mut reports = Self::default();
+        for output in outputs {
+            match output {
+                Output::Text(text) => reports.texts.push(TextReport::new(*text, usize::MAX)),
+                Output::Stdout(format) => {
+                    let to = Box::new(BufWriter::new(Data::new()));
+                    reports.streams.push(files::begin(*format, to).context(STDOUT)?);
+                }
+                Output::Report(format, path) => reports.files.push((path, ReportFile::create(*format, path)?)),
+                Output::Otlp | Output::JsonLines(_) | Output::JobSummary(_) | Output::Live(_) => {
+                    bail!(
+                        "report cannot write this output; use process-tracer send for a collector, and cp for a copy of the file"
+                    )
+                }
+            }
+        }
+        Ok(reports)
     }
-    for text in &texts {
-        let text = text.render(&console::style(&stdout()));
-        console::print(text)?;
+
+    fn is_empty(&self) -> bool {
+        self.texts.is_empty() && !self.shows_attributes()
     }
-    Ok(())
+
+    fn shows_attributes(&self) -> bool {
+        !self.files.is_empty() || !self.streams.is_empty()
+    }
+
+    fn add(&mut self, span: &Span<'_>) -> Result<()> {
+        for text in &mut self.texts {
+            text.add(span);
+        }
+        for stream in &mut self.streams {
+            stream.add(span).context(STDOUT)?;
+        }
+        for (path, file) in &mut self.files {
+            file.report.add(span).with_context(|| format!("cannot write '{}'", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, resource: &Resource) -> Result<()> {
+        for stream in self.streams {
+            stream.finish(resource).context(STDOUT)?;
+        }
+        for (path, file) in self.files {
+            file.finish(resource).with_context(|| format!("cannot write '{}'", path.display()))?;
+        }
+        for text in &self.texts {
+            console::print(text.render(&console::style(&stdout())))?;
+        }
+        Ok(())
+    }
 }

@@ -1,15 +1,14 @@
 //! Opens a saved trace, shows the progress, and explains errors in the file.
 
 use std::{
-    fs::File,
-    io::{self, BufReader, Read},
-    path::Path,
+    io::{self, BufReader, Read, stdin},
+    path::{Path, PathBuf},
 };
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use tracer_model::{Resource, TraceId};
 use tracer_otlp::LineError;
-use tracer_report::{ReadError, SavedTrace, Span};
+use tracer_report::{ReadError, Runs, SavedTrace, Span, compression};
 
 use crate::{
     console::{self, Progress},
@@ -25,26 +24,128 @@ use crate::{
 pub(super) fn read(
     path: &Path,
     trace: Option<TraceId>,
+    take: impl FnMut(&mut Span<'_>) -> Result<()>,
+) -> Result<Resource> {
+    read_all(&mut [Input::new(path)], trace, take)
+}
+
+/// A file to read. `-` is stdin.
+#[derive(Debug)]
+pub(super) struct Input {
+    path: PathBuf,
+    /// The content of stdin, if it is read twice.
+    kept: Option<Vec<u8>>,
+    /// It was read before, and its warnings were printed.
+    is_known: bool,
+}
+
+impl Input {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), kept: None, is_known: false }
+    }
+
+    /// Makes it possible to read it twice. stdin has to be kept in memory, as compressed as it comes.
+    pub(super) fn keep(&mut self) -> Result<()> {
+        if self.is_stdin() {
+            let mut content = Vec::new();
+            stdin().lock().read_to_end(&mut content).context("cannot read stdin")?;
+            self.kept = Some(content);
+        }
+        Ok(())
+    }
+
+    fn is_stdin(&self) -> bool {
+        self.path == Path::new(STDIN)
+    }
+
+    /// Its name, for a message.
+    fn shown(&self) -> String {
+        if self.is_stdin() { STDIN_NAME.to_owned() } else { format!("'{}'", self.path.display()) }
+    }
+}
+
+/// The same for several files, which have parts of one trace.
+///
+/// # Errors
+///
+/// As [`read`]. If only some of the files have no spans, this is a warning.
+pub(super) fn read_all(
+    inputs: &mut [Input],
+    trace: Option<TraceId>,
     mut take: impl FnMut(&mut Span<'_>) -> Result<()>,
 ) -> Result<Resource> {
-    let explain = |error| explain(error, path, trace);
-    let file = file::read(path).map_err(|error| explain(LineError::from(error).into()))?;
-    let total = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut runs = Runs::default();
+    let (mut resource, mut empty) = (None, Vec::new());
+    for input in inputs.iter() {
+        match read_file(input, trace, &mut runs, &mut take)? {
+            Ok(found) => resource = resource.or(Some(found)),
+            Err(error) => empty.push((input, error)),
+        }
+    }
+    if let traces @ [_, _, ..] = runs.traces().as_slice() {
+        bail!("the files have {} traces; choose one with --trace-id ID: {}", traces.len(), list(traces));
+    }
+    for root in runs.finish() {
+        take(&mut Span::from(&root))?;
+    }
+    for (input, error) in empty {
+        match &resource {
+            None => return Err(explain(error, input, trace)),
+            // The chosen trace is in another file.
+            Some(_) if input.is_known || matches!(error, ReadError::OtherTraces(_)) => {}
+            Some(_) => console::warn(format_args!("{:#}", explain(error, input, trace))),
+        }
+    }
+    inputs.iter_mut().for_each(|input| input.is_known = true);
+    resource.context("no file to read")
+}
+
+/// Passes the spans of one file. The inner error says that it has no spans.
+fn read_file(
+    input: &Input,
+    trace: Option<TraceId>,
+    runs: &mut Runs,
+    take: &mut impl FnMut(&mut Span<'_>) -> Result<()>,
+) -> Result<Result<Resource, ReadError>> {
+    let explain = |error| explain(error, input, trace);
+    let io_error = |error: io::Error| explain(LineError::from(error).into());
     let mut progress = Progress::default();
-    let file = Watched { file, path, done: 0, total, progress: &mut progress };
-    let mut saved = SavedTrace::new(BufReader::new(file), trace);
-    let taken = saved.by_ref().try_for_each(|span| take(&mut Span::from(&span.map_err(explain)?)));
+    let from = Watched::open(input, &mut progress).map_err(io_error)?;
+    let (from, compressed) = compression::reader(BufReader::new(from)).map_err(io_error)?;
+    let mut saved = SavedTrace::new(from, trace);
+    let mut pass = |span: Result<_, ReadError>| {
+        let span: tracer_report::SavedSpan = span.map_err(explain)?;
+        match runs.take(span) {
+            Some(span) => take(&mut Span::from(&span)),
+            None => Ok(()),
+        }
+    };
+    let taken = saved.by_ref().try_for_each(&mut pass);
     let (cut_off, skipped, resource) = (saved.cut_off(), saved.skipped(), saved.finish());
     progress.end();
     taken?;
+    let warn = |message: String| {
+        if !input.is_known {
+            console::warn(message);
+        }
+    };
     if skipped > 0 {
-        console::warn(format_args!("'{}': {}", path.display(), lines_of_other_signals(skipped)));
+        warn(format!("{}: {}", input.shown(), lines_of_other_signals(skipped)));
     }
     if let Some(line) = cut_off {
-        console::warn(format_args!("'{}' ends in the middle of line {line}; this line is ignored", path.display()));
+        warn(format!("{} ends in the middle of line {line}; this line is ignored", input.shown()));
+    } else if compressed.is_cut_off() {
+        warn(format!("{} has no end; the last spans may be missing", input.shown()));
     }
-    resource.map_err(explain)
+    match resource {
+        Err(error @ (ReadError::Empty | ReadError::OtherTraces(_))) => Ok(Err(error)),
+        resource => Ok(Ok(resource.map_err(explain)?)),
+    }
 }
+
+/// The name of the file that is stdin, and how messages name it.
+const STDIN: &str = "-";
+const STDIN_NAME: &str = "stdin";
 
 /// Reports lines that were skipped.
 pub(super) fn lines_of_other_signals(count: u64) -> String {
@@ -56,43 +157,67 @@ pub(super) fn lines_of_other_signals(count: u64) -> String {
     lines + " skipped"
 }
 
+fn list(traces: &[TraceId]) -> String {
+    traces.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Explains the error and the remedy.
-fn explain(error: ReadError, path: &Path, trace: Option<TraceId>) -> Error {
-    let shown = path.display();
-    let list = |traces: &[TraceId]| traces.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+fn explain(error: ReadError, input: &Input, trace: Option<TraceId>) -> Error {
+    let shown = input.shown();
     match error {
-        ReadError::Line(LineError::Io(error)) => Error::new(error).context(format!("cannot read '{shown}'")),
+        ReadError::Line(LineError::Io(error)) => Error::new(error).context(format!("cannot read {shown}")),
         ReadError::Line(LineError::Malformed { line, source, .. }) => {
-            Error::new(source).context(format!("'{shown}', line {line}: not OTLP/JSON, as -o FILE.jsonl writes it"))
+            Error::new(source).context(format!("{shown}, line {line}: not OTLP/JSON, as -o FILE.jsonl writes it"))
         }
         ReadError::Line(error @ LineError::TooLong { .. }) => {
-            anyhow!("'{shown}': {error}; a saved trace has shorter lines")
+            anyhow!("{shown}: {error}; a saved trace has shorter lines")
         }
         ReadError::SeveralTraces(traces) => {
-            anyhow!("'{shown}' has {} traces; choose one with --trace-id ID: {}", traces.len(), list(&traces))
+            anyhow!("{shown} has {} traces; choose one with --trace-id ID: {}", traces.len(), list(&traces))
         }
         ReadError::OtherTraces(traces) => {
             let trace = trace.map_or(String::new(), |trace| format!(" {trace}"));
-            anyhow!("'{shown}' has no spans of trace{trace}, only of {}", list(&traces))
+            anyhow!("{shown} has no spans of trace{trace}, only of {}", list(&traces))
         }
-        ReadError::Empty => anyhow!("'{shown}' has no spans"),
+        ReadError::Empty => anyhow!("{shown} has no spans"),
     }
 }
 
 /// A file that shows the progress of reading.
 struct Watched<'a> {
-    file: File,
-    path: &'a Path,
+    from: Box<dyn Read + 'a>,
+    name: String,
     done: u64,
-    total: u64,
+    /// `None`: it is not known.
+    total: Option<u64>,
     progress: &'a mut Progress,
+}
+
+impl<'a> Watched<'a> {
+    fn open(input: &'a Input, progress: &'a mut Progress) -> io::Result<Self> {
+        let (from, total): (Box<dyn Read + 'a>, _) = match &input.kept {
+            Some(content) => (Box::new(content.as_slice()), Some(content.len() as u64)),
+            None if input.is_stdin() => (Box::new(stdin().lock()), None),
+            None => {
+                let file = file::read(&input.path)?;
+                let total = file.metadata().ok().map(|metadata| metadata.len());
+                (Box::new(file), total)
+            }
+        };
+        let name = if input.is_stdin() { STDIN_NAME.to_owned() } else { input.path.display().to_string() };
+        Ok(Self { from, name, done: 0, total, progress })
+    }
 }
 
 impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let size = self.file.read(buffer)?;
+        let size = self.from.read(buffer)?;
         self.done += size as u64;
-        self.progress.show(format_args!("{}: {} of {} bytes read", self.path.display(), self.done, self.total));
+        let (name, done) = (&self.name, self.done);
+        match self.total {
+            Some(total) => self.progress.show(format_args!("{name}: {done} of {total} bytes read")),
+            None => self.progress.show(format_args!("{name}: {done} bytes read")),
+        }
         Ok(size)
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::TryLockError,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,6 +13,8 @@ use tracer_otlp::{
     Accepted, Client, Collector, Signal,
     spool::{Delivered, DeliveryError, deliver},
 };
+
+use tracer_report::compression::Compression;
 
 use super::saved;
 use crate::{
@@ -59,6 +62,10 @@ fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) ->
     let file = Saved::open(path, !keep)?;
     if matches!(file.file.try_lock(), Err(TryLockError::WouldBlock)) {
         bail!("a run is still writing it, or another send is on its way; nothing has been sent");
+    }
+    let mut first = [0; 4];
+    if file.file.read_at(&mut first, 0).is_ok_and(|size| Compression::of_bytes(&first[..size]).is_some()) {
+        bail!("the file is compressed; decompress it first, with gunzip or unzstd; nothing has been sent");
     }
     let mut progress = Progress::default();
     let sent = deliver(&file.file, keep, client, PATIENCE, |sent, total| {

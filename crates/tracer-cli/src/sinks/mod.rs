@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tracer_model::{Resource, Span, SpanId};
 use tracer_otlp::{Collector, Encoder};
 use tracer_report::live::Watch;
@@ -85,6 +85,10 @@ impl OpenSinks {
                 Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
                 Output::Live(address) => Box::new(live::LiveSink::open(*address, run)?),
                 Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, run)?),
+                Output::Stdout(format) => bail!(
+                    "stdout belongs to the command; give a file instead, -o {}, or use the word with report",
+                    format.file_name()
+                ),
                 Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, run.encoder.clone())?),
             })
         };

@@ -1,33 +1,51 @@
 //! A report that goes to a file: of a run, or of a saved trace.
 
 use std::{
-    io::{self, BufWriter},
+    io::{self, BufWriter, Write},
     path::Path,
 };
 
 use anyhow::{Context, Result};
 use tracer_model::Resource;
-use tracer_report::{Report, files, formats::Format};
+use tracer_report::{
+    Report,
+    compression::{Compression, Compressor},
+    files,
+    formats::Format,
+};
 
 use super::file::Draft;
 
 /// A report, and the file that it becomes.
 pub(crate) struct ReportFile {
     pub(crate) report: Box<dyn Report>,
+    /// The name of the file asks for it.
+    compressor: Option<Compressor>,
     draft: Draft,
 }
 
 impl ReportFile {
     pub(crate) fn create(format: Format, path: &Path) -> Result<Self> {
         let draft = Draft::create(path)?;
-        let begin = || files::begin(format, Box::new(BufWriter::new(draft.writer()?)));
-        let report = begin().with_context(|| format!("cannot write '{}'", path.display()))?;
-        Ok(Self { report, draft })
+        let begin = || {
+            let file = Box::new(draft.writer()?);
+            let (to, compressor): (Box<dyn Write + Send>, _) = match Compression::of_name(path) {
+                None => (file, None),
+                Some(kind) => {
+                    let compressor = Compressor::new(kind, file)?;
+                    (Box::new(compressor.clone()), Some(compressor))
+                }
+            };
+            io::Result::Ok((files::begin(format, Box::new(BufWriter::new(to)))?, compressor))
+        };
+        let (report, compressor) = begin().with_context(|| format!("cannot write '{}'", path.display()))?;
+        Ok(Self { report, compressor, draft })
     }
 
     /// The file gets its name only when it is complete.
     pub(crate) fn finish(self, resource: &Resource) -> io::Result<()> {
         self.report.finish(resource)?;
+        self.compressor.as_ref().map_or(Ok(()), Compressor::finish)?;
         self.draft.finish()
     }
 }

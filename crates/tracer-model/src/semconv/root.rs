@@ -37,7 +37,7 @@ rows! {
     CPUS = "process_tracer.cpus", "root", "int", "", "sched_getaffinity(2), cgroup cpu.max", "2",
         "number of processors that the command could use at once when it began",
         span certificate |it| it.cpus;
-    VERSION = "process_tracer.version", "root", "string", "", "process-tracer", "0.1.0",
+    VERSION = "process_tracer.version", "root", "string", "", "process-tracer", "0.2.0",
         "version of process-tracer",
         span certificate |it| it.version.as_str();
     TRACE_ID_SOURCE = "process_tracer.trace_id.source", "root", "string", "", "process-tracer", "TRACEPARENT",

@@ -7,6 +7,7 @@
 pub(crate) mod answer;
 mod proxy;
 mod remedy;
+mod resolve;
 
 use std::{
     cell::Cell,
@@ -220,7 +221,8 @@ fn http_client(
     trust: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> reqwest::Result<reqwest::Client> {
     // After a redirect, a POST becomes a GET. Any page that answers the GET would count as delivery.
-    let client = trust(reqwest::Client::builder().user_agent(USER_AGENT).redirect(Policy::none()));
+    let client = resolve::of_http(reqwest::Client::builder());
+    let client = trust(client.user_agent(USER_AGENT).redirect(Policy::none()));
     match identity {
         Some(identity) => client.identity(identity),
         None => client,
@@ -251,7 +253,7 @@ fn grpc(collector: &Collector, warn: &mut dyn FnMut(String)) -> Result<Service, 
     }
     let channel = match proxy::connector(endpoint.uri()) {
         Some(connector) => endpoint.connect_with_connector_lazy(connector),
-        None => endpoint.connect_lazy(),
+        None => endpoint.connect_with_connector_lazy(resolve::connector()),
     };
     Ok(Service { channel, url })
 }

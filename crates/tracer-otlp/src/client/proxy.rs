@@ -4,16 +4,13 @@ use std::error::Error;
 
 use http::Uri;
 use hyper_util::{
-    client::{
-        legacy::connect::{HttpConnector, proxy::Tunnel},
-        proxy::matcher::Matcher,
-    },
+    client::{legacy::connect::proxy::Tunnel, proxy::matcher::Matcher},
     rt::TokioIo,
 };
 use tokio::net::TcpStream;
 use tower::{Service, ServiceExt};
 
-use super::answer::innermost;
+use super::{answer::innermost, resolve};
 
 /// Connects to a collector through the proxy that the variables name for it: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
 /// `NO_PROXY`. gRPC needs a tunnel, also without TLS, because a proxy forwards no HTTP/2. `None`: there is no proxy for it.
@@ -22,7 +19,10 @@ pub(super) fn connector(
 ) -> Option<impl Service<Uri, Response = TokioIo<TcpStream>, Error = String, Future: Send> + Send + use<>> {
     let proxy = Matcher::from_env().intercept(collector)?;
     let shown = proxy.uri().authority().map(ToString::to_string).unwrap_or_default();
-    let tunnel = Tunnel::new(proxy.uri().clone(), HttpConnector::new());
+    let mut connector = resolve::connector();
+    // It would send the password of a proxy with TLS without TLS.
+    connector.enforce_http(true);
+    let tunnel = Tunnel::new(proxy.uri().clone(), connector);
     let tunnel = match proxy.basic_auth() {
         Some(password) => tunnel.with_auth(password.clone()),
         None => tunnel,

@@ -25,7 +25,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::answer::{Failure, Time, innermost};
+use super::{
+    answer::{Failure, Time, innermost},
+    resolve,
+};
 use crate::collector::{Collector, Protocol, Url};
 
 const GRPC_PORT: &str = "the collector speaks gRPC at this port, and not HTTP; set the protocol to grpc, or use its port for \
@@ -156,7 +159,7 @@ impl Way {
         };
         for beginning in beginnings {
             let talk = async {
-                let stream = TcpStream::connect((host, port)).await.ok()?;
+                let stream = resolve::connect(host, port).await.ok()?;
                 match beginning {
                     Beginning::Plain(bytes) => opening(stream, bytes).await,
                     Beginning::Tls => handshake(stream, host).await,

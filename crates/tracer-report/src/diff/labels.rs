@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(best("cc\0-v\0-o\0b.o"), Some("b.o"));
         assert_eq!(best("cc\0a"), None);
         // A rule that names all sources does not hide the name of each.
-        let counts = HashMap::from([("-O0", 1), ("b.c", 2)]);
+        let counts = HashMap::from([("-O0", 1), ("-c", 9), ("b.c", 2)]);
         assert_eq!(distinguishing("cc\0-O0\0-c\0b.c", &counts, 9), Some("b.c"));
     }
 }

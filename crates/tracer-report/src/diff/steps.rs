@@ -86,7 +86,9 @@ impl Recording {
     pub fn reduce(mut self) -> Option<Run> {
         let tree = Tree::grow(&self.rows.rows)?;
         let own = tree.own_time(&self.rows.rows);
-        let directory = self.directories.remove(&tree.root);
+        // Several runs have no directory in common. The first one is the best guess.
+        let root = self.directories.keys().copied().min();
+        let directory = self.directories.remove(&tree.root).or_else(|| self.directories.remove(&root?));
         let directory = directory.as_ref().map_or("", Untrusted::exact);
         if self.rows.rows[tree.root].is_root {
             self.commands[tree.root] = joined(&self.rows.about.arguments).into();
@@ -109,7 +111,7 @@ impl Recording {
             let is_process = row.kind == Kind::Process;
             // A fork with its parent's name does the parent's work.
             let is_same = above.is_some_and(|above: usize| row.is_fork && run.steps[above].name == *name);
-            let step = if !is_process || is_same {
+            let step = if !is_process && row.kind != Kind::Runs || is_same {
                 above
             } else {
                 let command: Arc<str> = normal(&self.commands[index], directory).into();

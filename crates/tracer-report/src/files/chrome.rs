@@ -10,7 +10,11 @@ use std::{
 use serde_json::{Value, json};
 use tracer_model::{Resource, SpanId, semconv::KeyValues};
 
-use crate::{json::json_object, report::Report, span::Span};
+use crate::{
+    json::json_object,
+    report::Report,
+    span::{Span, Subject},
+};
 
 pub(crate) struct Events {
     to: Box<dyn Write + Send>,
@@ -113,6 +117,9 @@ impl Events {
 
 impl Report for Events {
     fn add(&mut self, span: &Span<'_>) -> io::Result<()> {
+        if let Subject::Runs(_) = span.subject {
+            return self.write(&json!({"name": "process_name", "ph": "M", "pid": PID, "args": {"name": span.name}}));
+        }
         let Some(process) = span.process() else { return self.add_line(span) };
         let (tid, details) = (process.pid, span.details());
         let name = format!("{} {tid}", span.name);
@@ -122,7 +129,7 @@ impl Report for Events {
         if process.is_root {
             let name = json!({"name": "process_name", "ph": "M", "pid": PID, "args": {"name": span.name}});
             self.write(&name)?;
-        } else if process.parent_pid > 0 {
+        } else if process.parent_pid > 0 && !process.is_run {
             self.add_fork(span.id, process.parent_pid, tid, ts)?;
         }
         self.write(&json!({

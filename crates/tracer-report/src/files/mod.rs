@@ -4,6 +4,7 @@ mod chrome;
 mod folded;
 mod html;
 mod perfetto;
+mod processes;
 
 use std::io::{self, Write};
 
@@ -21,5 +22,7 @@ pub fn begin(format: Format, to: Box<dyn Write + Send>) -> io::Result<Box<dyn Re
         Format::Chrome => Box::new(chrome::Events::begin(to)?),
         Format::FoldedWall => Box::new(folded::Stacks::new(to, folded::Weight::Wall)),
         Format::FoldedCpu => Box::new(folded::Stacks::new(to, folded::Weight::Cpu)),
+        Format::Json => Box::new(processes::Processes::begin(to, processes::Syntax::Json)?),
+        Format::Csv => Box::new(processes::Processes::begin(to, processes::Syntax::Csv)?),
     })
 }

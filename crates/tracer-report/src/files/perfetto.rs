@@ -124,7 +124,7 @@ impl Report for Tracks {
         let links = span.links();
         // A process whose parent is another program's span is linked to the process that forked it.
         // The root links to the process where its failure began.
-        let is_forked = process.is_some_and(|process| !process.is_root);
+        let is_forked = process.is_some_and(|process| !process.is_root && !process.is_run);
         let forked_by = links.iter().find(|(trace, _)| is_forked && *trace == span.trace);
         let parent = forked_by.map(|(_, parent)| *parent).or(span.parent);
         let parent = parent.filter(|_| !span.is_parent_remote).map(number);

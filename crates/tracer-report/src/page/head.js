@@ -31,6 +31,8 @@ class Head {
           formatCount(Math.max(about.processes ?? 0, trace.processes)),
           trace.processes === 1 ? "process" : "processes",
         ),
+        about.hidden > 0 &&
+          fact(formatCount(about.hidden), "hidden", "Processes without a row. The attributes of a span count those below it."),
         trace.failures > 0
           ? html.button(
               {
@@ -55,6 +57,7 @@ class Head {
             cores ? `of ${plural(cores, "core")} in use` : "cores in use",
             "CPU time of all processes, divided by the wall-clock time",
           ),
+        (about.runs ?? []).map((run) => this.run(run)),
         incomplete
           ? html.button(
               { type: "button", class: "chip warn", onclick: () => page.panel.show("trace") },
@@ -67,7 +70,9 @@ class Head {
           : about.complete &&
             !trace.live &&
             html.span({ class: "chip good", title: "Nothing is known to be missing" }, "complete"),
-      ].filter(Boolean),
+      ]
+        .flat()
+        .filter(Boolean),
     );
     page
       .element("origin")
@@ -78,5 +83,20 @@ class Head {
           about.trace_id && html.span("trace ", html.code(about.trace_id), " ", copyButton(about.trace_id, "trace id")),
         ].filter(Boolean),
       );
+  }
+
+  // One of several runs of the trace, with its verdict.
+  run({ number, command, verdict }) {
+    const most = 40;
+    const shown = command.length > most ? `${command.slice(0, most)}…` : command;
+    return html.button(
+      {
+        type: "button",
+        class: `chip run ${verdict ? "bad" : "good"}`,
+        title: command,
+        onclick: () => this.page.select(number, { reveal: true }),
+      },
+      `${shown}: ${verdict || "complete"}`,
+    );
   }
 }

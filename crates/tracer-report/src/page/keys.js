@@ -172,7 +172,9 @@ class Keys {
       ),
       html.h2("Search"),
       html.p(
-        'A span matches if its texts contain all words. Use "quotes" for words in sequence, and !word to exclude. To search one field, use ',
+        'A span matches if its texts contain all words. Use "quotes" for words in sequence, and !word or NOT word to exclude. ',
+        html.code("(cc OR ld) NOT test"),
+        " finds spans with one of two words and without a third. To search one field, use ",
         Object.keys(FIELDS).map((field, at) => [at ? ", " : "", html.code(`${field}:`)]),
         ", or the key of any attribute. ",
         html.code("name=cc1"),

@@ -54,10 +54,9 @@ class Page {
   }
 
   watch(problem) {
-    let due = 0;
     let cost = 0;
     const renew = () => {
-      due = 0;
+      this.renewal = 0;
       const began = performance.now();
       this.renew();
       cost = performance.now() - began;
@@ -70,7 +69,7 @@ class Page {
       problem,
       // A large trace takes longer to lay out, so it is laid out less often.
       changed: () => {
-        due ||= setTimeout(renew, Math.max(200, cost * 5));
+        this.renewal ||= setTimeout(renew, Math.max(200, cost * 5));
       },
       state: (state) => {
         this.connection = state;
@@ -387,6 +386,7 @@ document.addEventListener("DOMContentLoaded", () => {
 //   view(from, to)   sets and returns the range of time shown, in ns
 //   frame()          redraws at once, returns milliseconds
 //   frames()         milliseconds of the last redraws
+//   settled()        whether a live trace is laid out as far as its spans have come
 //   visible(text)    the text with invisible characters escaped
 function testAccess(page) {
   return {
@@ -426,5 +426,6 @@ function testAccess(page) {
     frame: () => page.draw(),
     frames: () => [...page.frames],
     state: () => page.connection ?? "saved",
+    settled: () => !page.renewal,
   };
 }

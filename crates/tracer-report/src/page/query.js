@@ -48,15 +48,15 @@ class Query {
     const began = performance.now();
     if (!this.active) return { matched: null, kept: null, count: 0, close: false, list: [], took: 0 };
     const filtered = this.filter(trace);
-    const terms = parseTerms(this.text, trace);
-    let matched = search(trace, terms, filtered, contains);
+    const query = parseQuery(this.text, trace);
+    let matched = search(trace, query, filtered, contains);
     let close = false;
-    if (terms.length && !matched.includes(1)) {
-      matched = search(trace, terms, filtered, nearly);
+    if (query && !matched.includes(1)) {
+      matched = search(trace, query, filtered, nearly);
       close = matched.includes(1);
     }
     const list = trace.order.filter((number) => matched[number]);
-    const hiding = this.only && terms.length ? matched : this.filters ? filtered : null;
+    const hiding = this.only && query ? matched : this.filters ? filtered : null;
     return {
       matched,
       list,
@@ -78,7 +78,7 @@ class Query {
         passed[number] = 0;
     }
     if (this.user !== "") {
-      const byUser = search(trace, [{ word: this.user, keys: USER_KEYS, whole: true }], passed, contains);
+      const byUser = search(trace, { word: this.user, keys: USER_KEYS, whole: true }, passed, contains);
       passed.set(byUser);
     }
     return passed;
@@ -101,23 +101,124 @@ function valuesOf(trace, keys) {
   return [...counts].sort((a, b) => b[1] - a[1]);
 }
 
-function parseTerms(text, trace) {
+// A query is a tree: { all: [...] }, { any: [...] }, { not: ... }, or a term. Terms beside each other must all match.
+// `null`: there is nothing to look for.
+//
+// OR, AND, NOT and parentheses are operators where a word would begin. NOT binds most, then AND, then OR. `"OR"` in quotes is a
+// word. A parenthesis without its partner is part of a word, so that `main()` and `:)` need no quotes. A missing operand is
+// ignored, because people look at the matches while they type.
+function parseQuery(text, trace) {
   const keys = new Set();
   for (const batch of trace.batches) for (const column of batch?.columns ?? []) keys.add(column.key);
-  const terms = [];
-  for (const [, not, field, how, rest, plain] of text.matchAll(
-    /(!?)(?:([\w.-]+)([:=])("[^"]*"?|\S+)|("[^"]*"?|\S+))/g,
-  )) {
-    const unquoted = (word) => (word.startsWith('"') ? word.slice(1).replace(/"$/, "") : word).toLowerCase();
-    // `-DX=1` and `http://…` are plain words. Only the name of a field makes a field term.
-    const known =
-      field !== undefined && (Object.hasOwn(FIELDS, field) ? FIELDS[field] : keys.has(field) ? [field] : null);
-    const term = known
-      ? { word: unquoted(rest), keys: known, whole: how === "=", name: field === "name" }
-      : { word: unquoted(plain ?? `${field}${how}${rest}`), keys: null, whole: false, name: true };
-    if (term.word) terms.push({ ...term, not: not !== "" });
+  const tokens = tokensOf(text);
+  let at = 0;
+  const list = (items, how) => (items.length > 1 ? { [how]: items } : (items[0] ?? null));
+  const anyOf = () => {
+    const items = [];
+    for (;;) {
+      const item = allOf();
+      if (item) items.push(item);
+      if (tokens[at]?.operator !== "OR") return list(items, "any");
+      at += 1;
+    }
+  };
+  const allOf = () => {
+    const items = [];
+    while (at < tokens.length && tokens[at].operator !== "OR" && tokens[at].operator !== ")") {
+      if (tokens[at].operator === "AND") {
+        at += 1;
+        continue;
+      }
+      const item = one();
+      if (item) items.push(item);
+    }
+    return list(items, "all");
+  };
+  const one = () => {
+    const token = tokens[at];
+    if (token === undefined || ["OR", "AND", ")"].includes(token.operator)) return null;
+    at += 1;
+    if (token.operator === "NOT") {
+      const item = one();
+      return item && { not: item };
+    }
+    if (token.operator === "(") {
+      const item = anyOf();
+      at += 1; // the partner
+      return item;
+    }
+    const term = termOf(token.word, keys);
+    return term && token.not ? { not: term } : term;
+  };
+  return anyOf();
+}
+
+// Words, and operators in the order in which they stand. `!(` is NOT and a parenthesis.
+function tokensOf(text) {
+  const tokens = [];
+  let open = 0; // parentheses
+  let rest = text.trimStart();
+  while (rest !== "") {
+    const [operator] = /^(?:OR|AND|NOT)(?=[\s()]|$)/.exec(rest) ?? [""];
+    const [start, not] = /^(!?)\(/.exec(rest) ?? [""];
+    if (operator) {
+      tokens.push({ operator });
+      rest = rest.slice(operator.length);
+    } else if (start && partnerOf(rest, start.length) >= 0) {
+      if (not) tokens.push({ operator: "NOT" });
+      tokens.push({ operator: "(" });
+      open += 1;
+      rest = rest.slice(start.length);
+    } else if (rest[0] === ")" && open > 0) {
+      open -= 1;
+      tokens.push({ operator: ")" });
+      rest = rest.slice(1);
+    } else {
+      const [whole, mark, word] = /^(!?)((?:[\w.-]+[:=])?"[^"]*"?|\S+)/.exec(rest);
+      const end = open > 0 && !word.includes('"') ? endOf(word) : word.length;
+      const taken = word.slice(0, end);
+      // In `(a !)` nothing is left of the word.
+      if (taken) tokens.push({ word: taken, not: mark !== "" });
+      rest = rest.slice(Math.max(1, whole.length - word.length + taken.length));
+    }
+    rest = rest.trimStart();
   }
-  return terms;
+  return tokens;
+}
+
+// Where a word within parentheses ends: before the first `)` that has no partner in the word.
+function endOf(word) {
+  let depth = 0;
+  for (let at = 0; at < word.length; at++) {
+    if (word[at] === "(") depth += 1;
+    else if (word[at] === ")" && --depth < 0) return at;
+  }
+  return word.length;
+}
+
+// The place of the `)` for the `(` before `from`, or -1. Those in quotes do not count.
+function partnerOf(text, from) {
+  let depth = 1;
+  let quoted = false;
+  for (let at = from; at < text.length; at++) {
+    if (text[at] === '"') quoted = !quoted;
+    else if (quoted) continue;
+    else if (text[at] === "(") depth += 1;
+    else if (text[at] === ")" && --depth === 0) return at;
+  }
+  return -1;
+}
+
+function termOf(text, keys) {
+  const unquoted = (word) => (word.startsWith('"') ? word.slice(1).replace(/"$/, "") : word).toLowerCase();
+  const [, field, how, rest] = /^([\w.-]+)([:=])(.+)$/s.exec(text) ?? [];
+  // `-DX=1` and `http://…` are plain words. Only the name of a field makes a field term.
+  const known =
+    field !== undefined && (Object.hasOwn(FIELDS, field) ? FIELDS[field] : keys.has(field) ? [field] : null);
+  const term = known
+    ? { word: unquoted(rest), keys: known, whole: how === "=", name: field === "name" }
+    : { word: unquoted(text), keys: null, whole: false, name: true };
+  return term.word ? term : null;
 }
 
 const contains = (text, word) => text.includes(word);
@@ -143,43 +244,62 @@ function holdsInOrder(text, word) {
   return false;
 }
 
-function search(trace, terms, among, holds) {
+// The spans among these that match the query.
+function search(trace, query, among, holds) {
+  const matched = Uint8Array.from(among);
+  if (!query) return matched;
   const { strings, lower } = trace;
   while (lower.length < strings.length) lower.push(strings[lower.length].toLowerCase());
-  const matched = Uint8Array.from(among);
-  for (const term of terms) {
-    const { word, whole, keys } = term;
-    const hits = Uint8Array.from(lower, (text) => ((whole ? text === word : holds(text, word)) ? 1 : 0));
-    const marked = new Uint8Array(trace.capacity);
-    if (term.name) for (const number of trace.order) if (hits[trace.name[number]]) marked[number] = 1;
-    if (!keys) {
-      for (const number of trace.order) if (trace.error[number] >= 0 && hits[trace.error[number]]) marked[number] = 1;
-      if (/^[0-9a-f]{16}$/.test(word))
-        for (const number of trace.order) if (trace.ids[number] === word) marked[number] = 1;
-    }
-    const wanted = keys ? (column) => keys.includes(column.key) && column.type !== "number" : isSearched;
-    eachColumn(trace, wanted, (value, number, column) => {
-      if (marked[number]) return;
-      if (column.type === "string") marked[number] = hits[value];
-      else if (column.type === "strings") marked[number] = value.some((index) => hits[index]) ? 1 : 0;
-      else if (value.toLowerCase().includes(word)) marked[number] = 1;
-    });
-    // A number must match as a whole: 80 does not find 8080.
-    if (word !== "" && !Number.isNaN(Number(word))) {
-      const number = Number(word);
-      const numbers = keys ? (column) => keys.includes(column.key) : (column) => /\.(pid|port)$/.test(column.key);
-      eachColumn(
-        trace,
-        (column) => column.type === "number" && numbers(column),
-        (value, span) => {
-          if (value === number) marked[span] = 1;
-        },
-      );
-    }
-    const wantedMark = term.not ? 0 : 1;
-    for (let number = 0; number < matched.length; number++) if (marked[number] !== wantedMark) matched[number] = 0;
-  }
+  const marked = evaluate(trace, query, holds);
+  for (let number = 0; number < matched.length; number++) if (!marked[number]) matched[number] = 0;
   return matched;
+}
+
+function evaluate(trace, query, holds) {
+  if (query.not) return evaluate(trace, query.not, holds).map((mark) => 1 - mark);
+  const parts = query.all ?? query.any;
+  if (!parts) return spansWith(trace, query, holds);
+  const marked = evaluate(trace, parts[0], holds);
+  for (const part of parts.slice(1)) {
+    const other = evaluate(trace, part, holds);
+    for (let number = 0; number < marked.length; number++)
+      marked[number] = query.all ? marked[number] & other[number] : marked[number] | other[number];
+  }
+  return marked;
+}
+
+// The spans that have this term.
+function spansWith(trace, term, holds) {
+  const { lower } = trace;
+  const { word, whole, keys } = term;
+  const hits = Uint8Array.from(lower, (text) => ((whole ? text === word : holds(text, word)) ? 1 : 0));
+  const marked = new Uint8Array(trace.capacity);
+  if (term.name) for (const number of trace.order) if (hits[trace.name[number]]) marked[number] = 1;
+  if (!keys) {
+    for (const number of trace.order) if (trace.error[number] >= 0 && hits[trace.error[number]]) marked[number] = 1;
+    if (/^[0-9a-f]{16}$/.test(word))
+      for (const number of trace.order) if (trace.ids[number] === word) marked[number] = 1;
+  }
+  const wanted = keys ? (column) => keys.includes(column.key) && column.type !== "number" : isSearched;
+  eachColumn(trace, wanted, (value, number, column) => {
+    if (marked[number]) return;
+    if (column.type === "string") marked[number] = hits[value];
+    else if (column.type === "strings") marked[number] = value.some((index) => hits[index]) ? 1 : 0;
+    else if (value.toLowerCase().includes(word)) marked[number] = 1;
+  });
+  // A number must match as a whole: 80 does not find 8080.
+  if (word !== "" && !Number.isNaN(Number(word))) {
+    const number = Number(word);
+    const numbers = keys ? (column) => keys.includes(column.key) : (column) => /\.(pid|port)$/.test(column.key);
+    eachColumn(
+      trace,
+      (column) => column.type === "number" && numbers(column),
+      (value, span) => {
+        if (value === number) marked[span] = 1;
+      },
+    );
+  }
+  return marked;
 }
 
 function eachColumn(trace, wanted, take) {

@@ -1,5 +1,7 @@
 //! Reports that are text, for a terminal or for the page of a CI job.
 
+mod network;
+pub(crate) mod runs;
 pub(crate) mod style;
 mod summary;
 mod tree;

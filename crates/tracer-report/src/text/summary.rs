@@ -3,6 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap, fmt::Write};
 
 use super::{
+    network, runs,
     style::{Style, align, bytes, duration, pad, share},
     tree,
 };
@@ -55,8 +56,9 @@ impl<'a> Summary<'a> {
         Some(Self {
             rows,
             wall: rows.rows[tree.root].duration(),
-            cpu: of_kind(Kind::Process).fold(0, |sum, row| sum.saturating_add(row.cpu)),
-            processes: of_kind(Kind::Process).count(),
+            cpu: sum(of_kind(Kind::Process).flat_map(|row| [row.cpu, row.folded.cpu])),
+            processes: usize::try_from(sum(of_kind(Kind::Process).map(|row| row.folded.processes.saturating_add(1))))
+                .unwrap_or(usize::MAX),
             connections: of_kind(Kind::Connection).count(),
             failed: of_kind(Kind::Process).filter(|row| row.failure.is_some()).count(),
             critical,
@@ -154,6 +156,8 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     if let Some(shortage) = &shortage {
         let _ = writeln!(text, "  {}", style.red(&style.cut_end(shortage, room)));
     }
+    let runs = runs::render(rows, &summary.tree, (style.height / 6).clamp(2, 12), style);
+    text.push_str(&runs);
     if rows.rows.len() <= SMALL {
         tree::render(rows, &summary.tree, tree::LINES, style, text);
     } else {
@@ -163,14 +167,15 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
         let failure = failure(&summary, style);
         // Lines for the verdict, around each table, for our last line and for the prompt.
         let tables = if summary.peers.is_empty() { 2 } else { 3 };
-        let lines = style.height.saturating_sub(
-            3 + usize::from(shortage.is_some()) + what_if.len() + 3 * tables + failure.lines().count() + 2,
-        );
+        let network = network::render(rows, (style.height / 16).clamp(1, 4), style);
+        let others = what_if.len() + network.lines().count() + runs.lines().count() + failure.lines().count();
+        let lines = style.height.saturating_sub(3 + usize::from(shortage.is_some()) + 3 * tables + others + 2);
         let peers = if summary.peers.is_empty() { 0 } else { (lines / 5).clamp(1, 5) };
         let stretches = (lines.saturating_sub(peers) * 2 / 5).clamp(1, 8);
         critical(&summary, style, stretches, text);
         costs(&summary, style, lines.saturating_sub(peers + stretches).clamp(1, 10), text);
         connections(&summary, style, peers, text);
+        text.push_str(&network);
         text.push_str(&failure);
     }
     left_out(rows, text);
@@ -348,6 +353,7 @@ pub(crate) fn markdown(rows: &Rows, text: &mut String) {
                 writeln!(text, "| {peer} | {} | {time} | {} | {} |", group.count(), bytes(group.bytes), group.failed);
         }
     }
+    network::markdown(rows, &style, cell, text);
     text.push('\n');
     left_out(rows, text);
 }

@@ -29,6 +29,8 @@ struct Line {
     /// The reason of the first failure.
     failure: Option<Label>,
     is_unfinished: bool,
+    /// Processes below it without a span.
+    hidden: u64,
 }
 
 impl Line {
@@ -42,6 +44,7 @@ impl Line {
             failed: u64::from(row.failure.is_some()),
             failure: row.failure,
             is_unfinished: row.is_unfinished,
+            hidden: row.folded.processes,
         }
     }
 
@@ -51,6 +54,7 @@ impl Line {
         self.longest = self.longest.max(other.longest);
         self.failed += other.failed;
         self.is_unfinished |= other.is_unfinished;
+        self.hidden = self.hidden.saturating_add(other.hidden);
         self.failure = self.failure.or(other.failure);
     }
 }
@@ -159,6 +163,9 @@ fn draw(rows: &Rows, line: &Line, lasts: &[bool], style: &Style, text: &mut Stri
     }
     if line.is_unfinished {
         text.push_str("  still running at the end");
+    }
+    if line.hidden > 0 {
+        let _ = write!(text, "  ({} {} hidden)", line.hidden, if line.hidden == 1 { "process" } else { "processes" });
     }
     text.push('\n');
 }

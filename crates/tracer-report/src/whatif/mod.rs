@@ -12,7 +12,7 @@ use self::recorded::{Caution, Recorded};
 pub(crate) use self::words::Words;
 use crate::{
     analysis::Tree,
-    row::Rows,
+    row::{Kind, Rows},
     text::style::{Style, duration},
 };
 
@@ -86,7 +86,7 @@ impl WhatIf {
         let (certificate, words) = (&about.certificate, rows.words()?);
         let cpus = usize::try_from(certificate.cpus).ok().filter(|cpus| *cpus > 0)?;
         let wall = seconds(root.duration());
-        let is_whole = root.is_root && certificate.is_complete && rows.left_out == 0;
+        let is_whole = root.is_root && root.kind == Kind::Process && certificate.is_complete && rows.left_out == 0;
         // A limit of CPU time or the hypervisor made the processes wait.
         let shortage = &certificate.shortage;
         let taken = seconds(shortage.throttled.saturating_add(shortage.steal));
@@ -222,13 +222,15 @@ fn seconds(nanoseconds: u64) -> f64 {
 
 /// Whether the record shows what the processes needed.
 fn is_clear(recorded: &Recorded<'_>, wall: f64, cpus: usize) -> bool {
-    let (mut cpu, mut threaded, mut delay) = (0.0, 0.0, 0.0);
+    let (mut cpu, mut threaded, mut delay, mut folded) = (0.0, 0.0, 0.0, 0.0);
     for (row, own) in recorded.processes() {
         if row.is_unfinished || row.is_repaired {
             return false;
         }
         cpu += seconds(row.cpu);
         delay += seconds(row.run_delay);
+        // Processes without a span are not in the graph.
+        folded += seconds(row.folded.cpu);
         // A process with several threads can use another number of processors in another way. The CPU time of a process that
         // also works while its children run is more than its own time, too.
         if row.cpu > own.saturating_add(own / 10).saturating_add(20_000_000) {
@@ -237,7 +239,7 @@ fn is_clear(recorded: &Recorded<'_>, wall: f64, cpus: usize) -> bool {
     }
     // On a busy machine, processes wait for a processor. Without that time, their waiting is not understood.
     let is_understood = delay > 0.0 || cpu < wall * cpus as f64 * 0.8;
-    cpu > 0.0 && threaded < cpu * 0.1 && is_understood && recorded.unknown_order() < 0.2
+    cpu > 0.0 && threaded + folded < cpu * 0.1 && is_understood && recorded.unknown_order() < 0.2
 }
 
 /// The time on the critical path in which processes waited for a processor although the command itself left one free.
