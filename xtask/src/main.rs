@@ -29,7 +29,7 @@ usage: cargo xtask TASK
   bench storm                60 seconds of processes as fast as they come: what is lost
   bench million              a million of them
   deny                       check the dependencies: licences, sources, known vulnerabilities
-  dist                       all files of a release, in target/dist; the same commit gives the same bytes
+  dist                       all files of a release, in target/dist: packages, tarballs, licences
   dist --arm64               the same for 64-bit ARM; dist --check arm64 runs it in an emulated machine
   dist --check               install these files in new systems, trace, and remove them
   dist --check reproducible  build them again in another folder, and compare the bytes
