@@ -31,16 +31,22 @@
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod argument;
+mod by;
+mod causes;
 mod columns;
 mod command_line;
+pub mod compilations;
 pub mod compression;
 pub mod files;
 mod filter;
 pub mod formats;
 mod json;
+mod judged;
 pub mod live;
 mod network;
 mod page;
+mod parquet;
 mod read;
 mod report;
 mod row;
@@ -52,7 +58,9 @@ mod story;
 pub mod text;
 pub mod untrusted;
 
+pub use by::{By, Total, Totals};
 pub use filter::{Filter, Selection};
+pub use judged::Judged;
 pub use read::{ReadError, SavedTrace};
 pub use report::Report;
 pub use row::{Rows, SPAN_LIMIT};

@@ -4,8 +4,8 @@ use std::{io::stdout, path::Path};
 
 use anyhow::{Context, Result};
 use tracer_report::{
-    Rows,
-    text::{Side, compare},
+    By, Rows, Totals,
+    text::{Side, compare, compare_totals},
 };
 
 use super::saved;
@@ -16,15 +16,25 @@ use crate::console;
 /// # Errors
 ///
 /// A file cannot be read.
-pub(crate) fn diff(before: &Path, after: &Path) -> Result<()> {
+pub(crate) fn diff(before: &Path, after: &Path, by: Option<&By>) -> Result<()> {
     let [before, after] = [before, after].map(|path| {
         let mut rows = Rows::default();
+        let mut totals = by.map(|by| Totals::new(by.clone(), usize::MAX));
         saved::read(path, None, |span| {
             rows.add(span);
+            if let Some(totals) = &mut totals {
+                totals.add(span);
+            }
             Ok(())
         })?;
-        Side::new(&rows).with_context(|| format!("'{}' has no spans", path.display()))
+        let side = Side::new(&rows).with_context(|| format!("'{}' has no spans", path.display()))?;
+        anyhow::Ok((side, totals))
     });
-    let text = compare(&before?, &after?, &console::style(&stdout()));
+    let ((before, totals_before), (after, totals_after)) = (before?, after?);
+    let style = console::style(&stdout());
+    let mut text = compare(&before, &after, &style);
+    if let (Some(before), Some(after)) = (totals_before, totals_after) {
+        text.push_str(&compare_totals(&before, &after, &style));
+    }
     console::print(text)
 }

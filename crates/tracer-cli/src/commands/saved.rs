@@ -1,7 +1,9 @@
 //! Opens a saved trace, shows the progress, and explains errors in the file.
 
 use std::{
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read, stdin},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -118,8 +120,13 @@ fn read_file(
 ) -> Result<Result<Resource, ReadError>> {
     let explain = |error| explain(error, input, trace);
     let mut progress = Progress::default();
-    let (from, compressed) = input.open(&mut progress)?;
-    let mut saved = SavedTrace::new(from, trace);
+    let (mut saved, compressed): (SavedTrace<Box<dyn BufRead + '_>>, _) = match parquet(input) {
+        Some(file) => (SavedTrace::of_parquet(file, trace).map_err(explain)?, CutOff::default()),
+        None => {
+            let (from, compressed) = input.open(&mut progress)?;
+            (SavedTrace::new(from, trace), compressed)
+        }
+    };
     let mut pass = |span: Result<_, ReadError>| {
         let span: tracer_report::SavedSpan = span.map_err(explain)?;
         match runs.take(span) {
@@ -149,6 +156,21 @@ fn read_file(
         resource => Ok(Ok(resource.map_err(explain)?)),
     }
 }
+
+/// The file, if it is Parquet. Such a file cannot be read from stdin, because its end is read first.
+fn parquet(input: &Input) -> Option<File> {
+    // A pipe must not be opened twice.
+    if input.is_stdin() || !fs::metadata(&input.path).is_ok_and(|metadata| metadata.is_file()) {
+        return None;
+    }
+    let file = file::read(&input.path).ok()?;
+    let mut begin = [0; PARQUET.len()];
+    file.read_exact_at(&mut begin, 0).ok()?;
+    (begin == *PARQUET).then_some(file)
+}
+
+/// The first bytes of a Parquet file.
+const PARQUET: &[u8; 4] = b"PAR1";
 
 /// The name of the file that is stdin, and how messages name it.
 const STDIN: &str = "-";
@@ -186,6 +208,7 @@ pub(super) fn explain(error: ReadError, input: &Input, trace: Option<TraceId>) -
             let trace = trace.map_or(String::new(), |trace| format!(" {trace}"));
             anyhow!("{shown} has no spans of trace{trace}, only of {}", list(&traces))
         }
+        ReadError::Parquet(error) => anyhow!("{shown} cannot be read as Parquet: {error}"),
         ReadError::Empty => anyhow!("{shown} has no spans"),
     }
 }
