@@ -54,7 +54,3 @@ SELECT
     [each.traceId for each in span.links] AS "Links.TraceId",
     [each.spanId for each in span.links] AS "Links.SpanId"
 FROM spans;
-
--- Functions that ClickHouse has under these names.
-CREATE OR REPLACE MACRO toFloat64OrZero(text) AS coalesce(TRY_CAST(text AS DOUBLE), 0);
-CREATE OR REPLACE MACRO replaceRegexpAll(text, pattern, replacement) AS regexp_replace(text, pattern, replacement, 'g');

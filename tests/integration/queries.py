@@ -14,7 +14,7 @@ BACKENDS = pathlib.Path(__file__).parent.parent.parent / "examples/backends"
 
 def main():
     connection = duckdb.connect()
-    for preparation in ("load.sql", "views.sql"):
+    for preparation in ("load.sql", "functions.sql", "views.sql"):
         connection.execute((BACKENDS / preparation).read_text())
     answers = {}
     for query in sorted((BACKENDS / "queries").glob("*.sql")):
