@@ -277,7 +277,7 @@ fn without_a_collector_a_summary_is_printed() {
     assert_eq!(lines.len(), 5, "{stderr}");
     assert_eq!(lines[0], "sh -c 'echo out; /bin/true; exit 3'");
     assert!(lines[1].starts_with("  exit 3 after ") && lines[1].ends_with("s: 2 processes (1 failed)"), "{stderr}");
-    assert!(lines[2].ends_with("  sh  exit 3"), "{stderr}");
+    assert!(lines[2].ends_with("  sh echo out; /bin/true; exit 3  exit 3"), "{stderr}");
     assert!(lines[3].ends_with("  └─ true"), "{stderr}");
     assert!(lines[4].starts_with("process-tracer: trace ") && lines[4].ends_with(", 2 spans, complete"), "{stderr}");
     assert!(!stderr.contains('\x1b'));
@@ -488,7 +488,7 @@ fn the_log_gets_all_messages_and_stderr_only_those_of_the_command() {
     assert_eq!(stderr_with(&["--log", path, "-o", "tree"], &[invalid]), (Some(0), "of the command\n".to_owned()));
     let first = fs::read_to_string(&log).unwrap();
     assert!(first.starts_with("process-tracer: warning: PROCESS_TRACER_WAIT is ignored: "), "{first}");
-    assert!(first.contains(" sh\n") && first.ends_with(", 1 span, complete\n"), "{first}");
+    assert!(first.contains(" sh echo of the command >&2\n") && first.ends_with(", 1 span, complete\n"), "{first}");
     let metadata = fs::metadata(&log).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
 

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     harness::{PROCESS_TRACER, process_tracer},
+    snapshots,
     trace::{KIND_CLIENT, Span, Trace},
 };
 
@@ -442,6 +443,61 @@ fn two_traces_are_compared() {
     assert!(output.status.success(), "{output:?}");
     let slower = told.lines().skip_while(|line| !line.starts_with("by name")).nth(1).unwrap();
     assert!(slower.starts_with("sleep ") && slower.contains("(+"), "{told}");
+}
+
+/// Compares saved traces: the status, stdout and stderr.
+fn diff(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(PROCESS_TRACER).arg("diff").args(arguments).current_dir(folder).output().unwrap();
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    (output.status.code(), stdout, stderr)
+}
+
+#[test]
+fn the_exit_status_of_a_comparison_shows_whether_something_became_slower() {
+    let folder = snapshots::path("");
+    let (status, text, _) = diff(&folder, &["before.jsonl", "after.jsonl", "--threshold", "10%"]);
+    assert!(status == Some(1) && text.contains("\nslower by more than 10 %\nthe whole  +"), "{text}");
+    let same = ["before.jsonl", "before.jsonl", "--threshold", "10%", "-o", "markdown"];
+    let (status, text, _) = diff(&folder, &same);
+    assert!(status == Some(0) && text.contains("Nothing is slower by more than 10 %"), "{text}");
+    let several =
+        ["before.jsonl", "before.jsonl", "--to", "after.jsonl", "after.jsonl", "-o", "json", "--threshold=10%"];
+    let (status, text, _) = diff(&folder, &several);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &json["whole_is_regression"]), (Some(1), &json!(true)), "{text}");
+    assert_eq!(json["wall_seconds"]["before"]["runs"].as_array().map(Vec::len), Some(2), "{text}");
+    let (status, _, stderr) = diff(&folder, &["before.jsonl", "after.jsonl", "after.jsonl"]);
+    assert!(status == Some(125) && stderr.contains("more than two files without --to"), "{stderr}");
+}
+
+#[test]
+fn traces_of_one_file_are_compared() {
+    let folder = TempDir::new().unwrap();
+    let [before, after] = ["before", "after"].map(|name| {
+        let text = fs::read_to_string(snapshots::path(&format!("{name}.jsonl"))).unwrap();
+        fs::write(folder.path().join(name), &text).unwrap();
+        let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let span = &first["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
+        (text, span["traceId"].as_str().unwrap().to_owned())
+    });
+    fs::write(folder.path().join("both"), before.0 + &after.0).unwrap();
+    let diff = |arguments: &[&str]| diff(folder.path(), arguments);
+    let expected = diff(&["before", "after"]).1;
+    let (status, _, stderr) = diff(&["both", "both"]);
+    assert!(status == Some(125) && stderr.contains("has 2 traces; choose one with --trace-id"), "{stderr}");
+    for chosen in [
+        &["both", "both", "--trace-id", &before.1, "-t", &after.1][..],
+        &["before", "both", "-t", &after.1],
+        &["both", "after", "-t", &before.1],
+        &["both", "both", "-t", &after.1, "-t", &before.1],
+    ] {
+        let (status, text, stderr) = diff(chosen);
+        let is_turned = chosen[3] == after.1 && chosen.len() == 6;
+        assert!(status == Some(0) && (text == expected) != is_turned, "{chosen:?}: {text}{stderr}");
+    }
+    let unknown = "0af7651916cd43dd8448eb211c80319c";
+    let (status, _, stderr) = diff(&["before", "after", "-t", unknown]);
+    assert!(status == Some(125) && stderr.contains(unknown), "{stderr}");
 }
 
 #[test]

@@ -48,4 +48,6 @@ fn the_texts_of_a_saved_trace_are_as_reviewed() {
         expect_file![path(&format!("{text}.txt"))].assert_eq(&stdout(&arguments));
     }
     expect_file![path("diff.txt")].assert_eq(&stdout(&["diff", "before.jsonl", "after.jsonl"]));
+    let markdown = ["diff", "before.jsonl", "before.jsonl", "--to", "after.jsonl", "-o", "markdown"];
+    expect_file![path("diff.md")].assert_eq(&stdout(&markdown));
 }

@@ -32,7 +32,7 @@ usage: cargo xtask TASK
   pictures -- COMMAND        the pictures of the README, from a trace of COMMAND
   pictures FILE.jsonl        the same from a saved trace; `--with BINARY` before it uses another build than the release
   deny                       check the dependencies: licences, sources, known vulnerabilities
-  dist                       all files of a release, in target/dist; the same commit gives the same bytes
+  dist                       all files of a release, in target/dist: packages, tarballs, licences
   dist --arm64               the same for 64-bit ARM; dist --check arm64 runs it in an emulated machine
   dist --check               install these files in new systems, trace, and remove them
   dist --check reproducible  build them again in another folder, and compare the bytes

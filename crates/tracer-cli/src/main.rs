@@ -139,9 +139,7 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
             };
             return commands::report::report(&files, &request).map(|()| 0);
         }
-        Some(Action::Diff { before, after, by }) => {
-            return commands::diff::diff(&before, &after, by.as_ref()).map(|()| 0);
-        }
+        Some(Action::Diff(diff)) => return commands::diff::diff(diff),
         Some(Action::Setup { undo: true, .. }) => return commands::setup::undo().map(|()| 0),
         Some(Action::Setup { group, .. }) => return commands::setup::give(group.as_deref()).map(|()| 0),
         Some(Action::Rules { action: RulesAction::Builtin { names } }) => {

@@ -167,8 +167,9 @@ mod tests {
 
     fn totals(by: &str) -> Vec<(String, Total)> {
         let process = |id: u32, parent: u32, start: u64, end: u64, attributes: &str| {
+            let status = if attributes.contains(semconv::PROCESS_EXIT_CODE) { 2 } else { 0 };
             format!(
-                r#"{{"traceId":"0102030405060708090a0b0c0d0e0f10","spanId":"{id:016x}","parentSpanId":"{parent:016x}","name":"p","kind":1,"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}","attributes":[{{"key":"process.pid","value":{{"intValue":"{id}"}}}}{attributes}]}}"#
+                r#"{{"traceId":"0102030405060708090a0b0c0d0e0f10","spanId":"{id:016x}","parentSpanId":"{parent:016x}","name":"p","kind":1,"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}","attributes":[{{"key":"process.pid","value":{{"intValue":"{id}"}}}}{attributes}],"status":{{"code":{status}}}}}"#
             )
         };
         let text = |key: &str, value: &str| format!(r#",{{"key":"{key}","value":{{"stringValue":"{value}"}}}}"#);

@@ -38,6 +38,7 @@ mod columns;
 mod command_line;
 pub mod compilations;
 pub mod compression;
+pub mod diff;
 pub mod files;
 mod filter;
 pub mod formats;
@@ -57,6 +58,7 @@ mod span;
 mod story;
 pub mod text;
 pub mod untrusted;
+mod whatif;
 
 pub use by::{By, Total, Totals};
 pub use filter::{Filter, Selection};

@@ -73,6 +73,7 @@ pub(crate) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Valu
         let crashed: Vec<_> = (0..rows.rows.len()).filter(|row| rows.rows[*row].crash.is_some()).collect();
         about["crashed"] = numbers(&crashed);
     }
+    about["no_root"] = rows.root_is_missing.into();
     about["complete"] = rows.about.certificate.is_complete.into();
     about["problems"] = problems(rows).into();
     about["hidden"] = hidden.into();

@@ -13,6 +13,7 @@ use crate::{
     network::LinkedEnd,
     span::{Call, Certificate, Connection, Crash, Folded, Span, Subject},
     untrusted::Untrusted,
+    whatif::Words,
 };
 
 /// The place of a string in [`Rows::strings`]. It is counted from 1, so that an `Option` of it needs no extra memory.
@@ -59,6 +60,8 @@ pub(crate) struct Row {
     pub(crate) end: u64,
     /// CPU time of a process, nanoseconds.
     pub(crate) cpu: u64,
+    /// Time in which a process waited for a processor, nanoseconds. 0 if the kernel does not account it.
+    pub(crate) run_delay: u64,
     /// Processes below it without a span.
     pub(crate) folded: Folded,
     /// Payload of a connection in both directions.
@@ -139,6 +142,8 @@ pub struct Rows {
     bytes: usize,
     /// See [`Self::complete`].
     pub(crate) root_is_missing: bool,
+    /// The files that processes name. `None`: they are not needed.
+    files: Option<Words>,
 }
 
 /// The name of a missing root.
@@ -174,7 +179,17 @@ impl Rows {
             first_words: Vec::new(),
             bytes: 0,
             root_is_missing: false,
+            files: None,
         }
+    }
+
+    /// Also keeps the files that processes name, for [`WhatIf`](crate::whatif::WhatIf).
+    pub(crate) fn with_files(self) -> Self {
+        Self { files: Some(Words::default()), ..self }
+    }
+
+    pub(crate) fn files(&self) -> Option<&Words> {
+        self.files.as_ref()
     }
 
     /// Adds a span. The order of the spans does not matter.
@@ -224,6 +239,7 @@ impl Rows {
             start: span.start,
             end: span.end,
             cpu: process.cpu,
+            run_delay: process.run_delay,
             folded: process.folded,
             bytes,
         }
@@ -250,6 +266,9 @@ impl Rows {
         let is_failed = row.failure.is_some() && row.kind == Kind::Process;
         if is_failed && (row.is_root || self.calls.len() < CALLS) {
             self.calls.insert(self.rows.len(), span.call());
+        }
+        if let Some(files) = self.files.as_mut().filter(|_| row.kind == Kind::Process) {
+            files.add(self.rows.len(), &span.call().arguments);
         }
         if let Subject::Connection(Connection { is_accepted, .. }) = span.subject
             && let Some((_, other)) = span.links().first().copied()
@@ -321,6 +340,7 @@ impl Rows {
             is_repaired: false,
             peer: None,
             cpu: 0,
+            run_delay: 0,
             folded: Folded::default(),
             bytes: 0,
             name: first.name,

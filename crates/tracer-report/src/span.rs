@@ -87,6 +87,8 @@ pub(crate) struct Process {
     pub(crate) crash: Option<Crash>,
     /// Nanoseconds.
     pub(crate) cpu: u64,
+    /// Time in which it waited for a processor, nanoseconds.
+    pub(crate) run_delay: u64,
     pub(crate) folded: Folded,
 }
 
@@ -465,6 +467,7 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
                         _ => None,
                     },
                     cpu: usage.user_ns.saturating_add(usage.system_ns),
+                    run_delay: usage.run_delay_ns,
                     folded: Folded { processes: process.folded.processes, cpu: process.folded.cpu_ns },
                 };
                 (Subject::Process(subject), exit.map(|exit| how(exit, process.is_oom_victim)))
@@ -672,6 +675,7 @@ fn saved_subject(span: &saved::Span) -> Subject {
                 _ => None,
             },
             cpu: span.seconds(semconv::CPU_USER).saturating_add(span.seconds(semconv::CPU_SYSTEM)),
+            run_delay: span.seconds(semconv::RUN_DELAY),
             folded: Folded { processes: span.whole(FOLDED_PROCESSES), cpu: span.seconds(FOLDED_CPU_TIME) },
         });
     }

@@ -23,6 +23,7 @@ pub(crate) struct Story {
     exit: i64,
     signal: Option<String>,
     cpu: u64,
+    run_delay: u64,
     is_fork: bool,
     arguments: Vec<String>,
     connections: Vec<(String, i64, u64, u64, i64)>,
@@ -37,6 +38,7 @@ pub(crate) fn story(name: &str, start: u64, length: u64) -> Story {
         exit: 0,
         signal: None,
         cpu: 0,
+        run_delay: 0,
         is_fork: false,
         arguments: vec![name.to_owned()],
         connections: Vec::new(),
@@ -70,6 +72,11 @@ impl Story {
 
     pub(crate) fn cpu(self, milliseconds: u64) -> Self {
         Self { cpu: milliseconds, ..self }
+    }
+
+    /// Milliseconds in which it waited for a processor.
+    pub(crate) fn run_delay(self, milliseconds: u64) -> Self {
+        Self { run_delay: milliseconds, ..self }
     }
 
     pub(crate) fn forks(self) -> Self {
@@ -127,6 +134,7 @@ impl Story {
             (semconv::PROCESS_WORKING_DIRECTORY, Value::String("/src".to_owned())),
             (semconv::PROCESS_EXIT_CODE, Value::Int(self.exit)),
             (semconv::CPU_USER, Value::Float(self.cpu as f64 / 1e3)),
+            (semconv::RUN_DELAY, Value::Float(self.run_delay as f64 / 1e3)),
         ];
         if let Some(signal) = &self.signal {
             attributes.push((semconv::EXIT_SIGNAL, Value::String(signal.clone())));

@@ -144,12 +144,15 @@ test -s /usr/share/bash-completion/completions/process-tracer
 dpkg --purge process-tracer > /dev/null
 "#;
 
-/// `rpm` of Debian knows no packages of Debian, so the C library is not found.
+/// `rpm` of Debian knows no packages of Debian, so the C library is not found. Its database and some folders are those of
+/// other packages in a system with RPM.
 const RPM: &str = r#"
 rpm --install --nodeps /release/*.rpm > /tmp/installed
 grep -q 'sudo process-tracer setup' /tmp/installed || fail "the package does not print how to get the capabilities"
 trace as_ann sudo process-tracer -u invoker -- make -j2
 rpm --erase process-tracer
+rmdir -p /usr/share/fish/vendor_completions.d /usr/share/zsh/site-functions /usr/share/licenses 2>/dev/null || true
+rm -rf /root/.rpmdb
 "#;
 
 const TARBALL: &str = r#"

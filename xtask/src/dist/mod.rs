@@ -1,4 +1,5 @@
-//! `cargo xtask dist`: all files of a release, in `target/dist`. The same commit gives the same bytes, in any folder.
+//! `cargo xtask dist`: all files of a release, in `target/dist`. The same commit must give the same bytes, in any folder:
+//! `--check reproducible` compares them.
 
 mod arm64;
 mod binaries;

@@ -17,6 +17,7 @@ use tracer_model::{
 use tracer_otlp::{Protocol, Url};
 use tracer_report::{By, formats};
 
+pub(crate) use super::values::DiffOutput;
 use super::values::{
     self, AttributesOn, ErrorsChoice, Given, NamesChoice, Output, Parent, Shown, SourceChoice, Spool, Wait,
 };
@@ -27,7 +28,7 @@ process-tracer [OPTIONS] -- COMMAND [ARGS]...
        process-tracer doctor [OPTIONS]
        process-tracer send [--keep] [OPTIONS] FILE...
        process-tracer report [-o DEST]... [-a NAME=EXPR]... [-t ID] FILE...
-       process-tracer diff BEFORE AFTER
+       process-tracer diff BEFORE AFTER | BEFORE... --to AFTER...
        process-tracer rules check FILE [--trace FILE.jsonl | -- COMMAND [ARGS]...]
        process-tracer rules builtin [NAMES]
        process-tracer setup [--group GROUP | --undo]
@@ -325,18 +326,16 @@ pub(crate) enum Action {
         #[arg(long, value_name = "NUMBER")]
         depth: Option<u32>,
     },
-    /// Compare two saved traces, and print what became slower and what became faster
-    Diff {
-        /// The trace to compare with
-        #[arg(value_name = "BEFORE")]
-        before: PathBuf,
-        /// The trace to explain
-        #[arg(value_name = "AFTER")]
-        after: PathBuf,
-        /// Also print totals of the processes by `group`, `user`, `container` or any attribute
-        #[arg(long, value_name = "KEY")]
-        by: Option<By>,
-    },
+    /// Compare saved traces, and print what became slower and what became faster
+    ///
+    /// `diff BEFORE AFTER` compares two traces. `diff BEFORE... --to AFTER...` compares several runs of each side. It then
+    /// shows medians, and how much the runs of one side differ.
+    ///
+    /// With --threshold, the exit status is 1 if the whole or a step became slower by more than that and by more than the
+    /// noise.
+    #[command(override_usage = "process-tracer diff [OPTIONS] BEFORE AFTER
+       process-tracer diff [OPTIONS] BEFORE... --to AFTER...")]
+    Diff(Diff),
     /// Check rules for names, groups and silence, or print the built-in ones
     Rules {
         #[command(subcommand)]
@@ -403,6 +402,30 @@ pub(crate) enum RulesAction {
         #[arg(value_enum, default_value_t)]
         names: NamesChoice,
     },
+}
+
+/// The options of `diff`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Diff {
+    /// The traces to compare with. Without --to, the second file is the trace to explain
+    #[arg(required = true, value_name = "BEFORE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The traces to explain
+    #[arg(long, value_name = "AFTER", num_args = 1..)]
+    pub(crate) to: Vec<PathBuf>,
+    /// Which trace to read from a file that has several. Repeatable: each file uses the id that it has. If a file is given
+    /// several times, it uses the ids in their order
+    #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
+    pub(crate) trace_id: Vec<Given<TraceId>>,
+    /// Exit with 1 if the whole or a step became slower by more than this, for example 10%
+    #[arg(long, value_name = "PERCENT", value_parser = values::percent)]
+    pub(crate) threshold: Option<f64>,
+    /// Format of the comparison on stdout: `text`, `markdown` or `json`
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) output: DiffOutput,
+    /// Also print totals of the processes by `group`, `user`, `container` or any attribute. It needs one trace on each side
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["to", "output"])]
+    pub(crate) by: Option<By>,
 }
 
 impl Args {

@@ -67,7 +67,7 @@ const SUBCOMMANDS: [(&str, &str); 5] = [
     ("doctor", "Check whether this machine can trace"),
     ("setup", "Let ordinary users trace without sudo"),
     ("report", "Convert a saved trace, FILE.jsonl, to another format"),
-    ("diff", "Compare two saved traces"),
+    ("diff", "Compare saved traces"),
     ("send", "Send saved traces to a collector"),
 ];
 

@@ -98,6 +98,18 @@ pub(crate) enum AttributesOn {
     All,
 }
 
+/// The format of a comparison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiffOutput {
+    /// For a terminal
+    #[default]
+    Text,
+    /// For the page of a CI job
+    Markdown,
+    /// For scripts
+    Json,
+}
+
 /// The owner of a span that can be the parent of the root span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Parent {
@@ -262,6 +274,13 @@ pub(super) fn seconds(value: &str) -> Result<Duration> {
     seconds.with_context(|| format!("'{value}' is not a number of seconds, up to a day"))
 }
 
+/// Reads `10%` or `10` as 0.1.
+pub(super) fn percent(value: &str) -> Result<f64> {
+    let number = value.strip_suffix('%').unwrap_or(value).trim_end();
+    let percent = number.parse().ok().filter(|percent: &f64| percent.is_finite() && *percent >= 0.0);
+    percent.map(|percent| percent / 100.0).with_context(|| format!("'{value}' is not a percentage such as 10%"))
+}
+
 pub(super) fn spool(value: &str) -> Result<Spool> {
     Ok(if value == "none" { Spool::Nowhere } else { Spool::Folder(value.into()) })
 }
@@ -338,6 +357,8 @@ mod tests {
         assert_eq!(max_processes("1").unwrap(), 1);
         assert!(max_processes("0").is_err() && max_processes("5000000").is_err());
         assert_eq!(seconds("0.5").unwrap(), Duration::from_millis(500));
+        assert_eq!(["10%", "2.5 %", "0"].map(|value| percent(value).unwrap()), [0.1, 0.025, 0.0]);
+        assert!(["", "%", "-1%", "x", "inf", "10%%"].iter().all(|value| percent(value).is_err()));
         assert!(seconds("-1").is_err() && seconds("x").is_err() && seconds("1e300").is_err());
     }
 

@@ -94,7 +94,7 @@ pub(super) fn read_all(
         }
     }
     if let traces @ [_, _, ..] = runs.traces().as_slice() {
-        bail!("the files have {} traces; choose one with report --trace-id ID: {}", traces.len(), list(traces));
+        bail!("the files have {} traces; choose one with --trace-id ID: {}", traces.len(), list(traces));
     }
     for root in runs.finish() {
         take(&mut Span::from(&root))?;
@@ -202,7 +202,7 @@ pub(super) fn explain(error: ReadError, input: &Input, trace: Option<TraceId>) -
             anyhow!("{shown}: {error}; a saved trace has shorter lines")
         }
         ReadError::SeveralTraces(traces) => {
-            anyhow!("{shown} has {} traces; choose one with report --trace-id ID: {}", traces.len(), list(&traces))
+            anyhow!("{shown} has {} traces; choose one with --trace-id ID: {}", traces.len(), list(&traces))
         }
         ReadError::OtherTraces(traces) => {
             let trace = trace.map_or(String::new(), |trace| format!(" {trace}"));

@@ -209,10 +209,9 @@ class Trace {
     this.sum();
   }
 
-  // A span of a file whose parent is not in the file is not the command.
+  // A span whose parent is not in the file is not the command. Only a finished file says so.
   isRootMissing(root) {
-    const above = root < 0 ? -1 : this.parent[root];
-    return !this.live && above >= 0 && !(this.flags[root] & ROOT) && !this.known[above];
+    return this.about.no_root === true && root >= 0 && this.parent[root] >= 0 && !this.known[this.parent[root]];
   }
 
   // Adds a span in place of the missing root. It lasts as long as all others together.

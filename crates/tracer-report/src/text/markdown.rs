@@ -23,6 +23,9 @@ pub(crate) fn markdown(rows: &Rows, text: &mut String) {
     if let Some(shortage) = summary.shortage(&style) {
         let _ = writeln!(text, "⚠️ {shortage}\n");
     }
+    if let Some(what_if) = summary.what_if_text(&style) {
+        let _ = writeln!(text, "What if: {what_if}\n");
+    }
     let incomplete = failures::incomplete(rows, &style).map(|line| (true, line));
     for (is_bad, line) in incomplete.into_iter().chain(summary.notices(&style)) {
         let _ = writeln!(text, "{}{}\n", if is_bad { "⚠️ " } else { "" }, code(&line));
@@ -84,7 +87,7 @@ fn failures(summary: &Summary<'_>, style: &Style, text: &mut String) {
 }
 
 /// The text as a code span. Markdown finds no links, tags or mentions in it.
-fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
     let fence = "`".repeat(longest + 1);
     let is_bare = |c: Option<char>| c.is_some_and(|c| c != '`' && c != ' ');
@@ -93,7 +96,7 @@ fn code(text: &str) -> String {
 }
 
 /// The text as a code span in a table. A bar ends the cell even within code, so it is escaped.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     code(text).replace('|', "\\|")
 }
 

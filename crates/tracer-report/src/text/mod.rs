@@ -2,14 +2,13 @@
 
 mod by;
 mod critical;
-mod diff;
 mod failures;
 mod markdown;
 mod names;
 mod network;
 pub(crate) mod runs;
 mod slowest;
-mod style;
+pub(crate) mod style;
 mod summary;
 mod tree;
 
@@ -24,9 +23,9 @@ use crate::{
     span::Span,
 };
 
+pub(crate) use self::markdown::{cell, code};
 pub use self::{
     by::{compare_totals, totals},
-    diff::{Side, compare},
     style::Style,
 };
 
@@ -42,7 +41,9 @@ pub struct TextReport {
 impl TextReport {
     /// Begins a text. It keeps at most `limit` spans that are not processes, twice as many processes, and the root.
     pub fn new(text: Text, limit: usize) -> Self {
-        Self { text, rows: Rows::with_limit(limit), totals: None }
+        let rows = Rows::with_limit(limit);
+        let rows = if text == Text::Tree { rows } else { rows.with_files() };
+        Self { text, rows, totals: None }
     }
 
     /// Adds a table of totals by a property of the processes. It keeps at most `limit` spans for that.

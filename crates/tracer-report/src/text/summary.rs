@@ -17,6 +17,7 @@ use crate::{
     row::{Kind, Label, Rows},
     span::Call,
     untrusted::Untrusted,
+    whatif::WhatIf,
 };
 
 /// A trace of at most this many spans is shown as a tree.
@@ -132,6 +133,16 @@ impl<'a> Summary<'a> {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
+    /// Lines about other numbers of processors, in a width. Empty if the trace does not allow an estimate.
+    fn what_if(&self, width: usize, style: &Style) -> Vec<String> {
+        WhatIf::of(self.rows, &self.tree).map_or(Vec::new(), |what_if| what_if.lines(width, style))
+    }
+
+    /// The same as one sentence.
+    pub(super) fn what_if_text(&self, style: &Style) -> Option<String> {
+        Some(WhatIf::of(self.rows, &self.tree)?.text(style))
+    }
+
     /// Lines about processes that crashed or still run, if there are any. `true`: it is bad.
     pub(super) fn notices(&self, style: &Style) -> Vec<(bool, String)> {
         failures::notices(&self.names, self.tree.root, &self.causes, style)
@@ -164,10 +175,12 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
         }
     } else {
         let _ = writeln!(text, "  {}", summary.parallelism(style));
+        let what_if = summary.what_if(room, style);
+        what_if.iter().for_each(|line| text.push_str(&format!("  {}\n", style.cut_end(line, room))));
         let network = network::render(rows, (style.height / 16).clamp(1, 4), style);
         // Lines for the command, the verdict, the processors, for our last line and for the prompt.
         let others = network.lines().count() + runs.lines().count();
-        let fixed = 5 + notices.len() + others + failures::height(&failure, style);
+        let fixed = 5 + notices.len() + what_if.len() + others + failures::height(&failure, style);
         // The most important table first.
         let [critical, slowest, costliest, peers] = shares(
             style.height.saturating_sub(fixed),

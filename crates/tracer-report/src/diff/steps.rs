@@ -1,0 +1,265 @@
+//! A run, reduced to its steps.
+//!
+//! A step is a command line at a place in the tree. Processes with the same command line under the same step are one
+//! step. So a run of 100,000 processes has few steps, and two runs can be aligned step by step.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use crate::{
+    analysis::Tree,
+    row::{Kind, Label, Rows},
+    span::Span,
+    untrusted::Untrusted,
+};
+
+/// Stands between the arguments of a command line.
+pub(super) const SEPARATOR: char = '\0';
+
+/// Collects the spans of a run.
+#[derive(Debug, Default)]
+pub struct Recording {
+    rows: Rows,
+    /// The command line of each row.
+    commands: Vec<Arc<str>>,
+    known: HashSet<Arc<str>>,
+    /// The working directories of roots, by row.
+    directories: HashMap<usize, Untrusted>,
+}
+
+/// A run, reduced to its steps. Parents come before their children.
+#[derive(Debug)]
+pub struct Run {
+    pub(super) trace_id: String,
+    pub(super) is_complete: bool,
+    /// The command as it was typed.
+    pub(super) arguments: Vec<Untrusted>,
+    /// Nanoseconds.
+    pub(super) wall: u64,
+    pub(super) cpu: u64,
+    pub(super) processes: u64,
+    pub(super) steps: Vec<Step>,
+}
+
+/// The processes with one command line at one place.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) parent: Option<usize>,
+    pub(super) name: Untrusted,
+    /// The arguments, without the parts that are different in each run.
+    pub(super) command: Arc<str>,
+    /// The arguments of the first process, unchanged.
+    pub(super) arguments: Arc<str>,
+    pub(super) processes: u64,
+    /// Nanoseconds.
+    pub(super) own: u64,
+    pub(super) cpu: u64,
+    pub(super) critical: u64,
+    /// The failed processes by their reason.
+    pub(super) failures: BTreeMap<Untrusted, u64>,
+}
+
+impl Recording {
+    /// Adds a span. The order of the spans does not matter.
+    pub fn add(&mut self, span: &Span<'_>) {
+        let Some(row) = self.rows.insert(span) else { return };
+        let call = span.call();
+        let command = self.intern(joined(&call.arguments));
+        self.commands.push(command);
+        if let Some(directory) = call.directory.filter(|_| span.is_root()) {
+            self.directories.insert(row, directory);
+        }
+    }
+
+    fn intern(&mut self, text: String) -> Arc<str> {
+        if let Some(known) = self.known.get(text.as_str()) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        self.known.insert(Arc::clone(&text));
+        text
+    }
+
+    /// Forgets the spans. `None` without any span.
+    pub fn reduce(mut self) -> Option<Run> {
+        let tree = Tree::grow(&self.rows.rows)?;
+        let own = tree.own_time(&self.rows.rows);
+        // Several runs have no directory in common. The first one is the best guess.
+        let root = self.directories.keys().copied().min();
+        let directory = self.directories.remove(&tree.root).or_else(|| self.directories.remove(&root?));
+        let directory = directory.as_ref().map_or("", Untrusted::exact);
+        if self.rows.rows[tree.root].is_root {
+            self.commands[tree.root] = joined(&self.rows.about.arguments).into();
+        }
+        let mut run = Run {
+            trace_id: self.rows.about.trace_id.clone(),
+            is_complete: self.rows.about.certificate.is_complete && self.rows.left_out == 0,
+            arguments: self.rows.about.arguments.clone(),
+            wall: self.rows.rows[tree.root].duration(),
+            cpu: 0,
+            processes: 0,
+            steps: Vec::new(),
+        };
+        let mut known: HashMap<(Option<usize>, Label, Arc<str>), usize> = HashMap::new();
+        let mut of_row: Vec<Option<usize>> = vec![None; self.rows.rows.len()];
+        let mut open = vec![(tree.root, None)];
+        while let Some((index, above)) = open.pop() {
+            let row = &self.rows.rows[index];
+            let name = self.rows.text(row.name);
+            let is_process = row.kind == Kind::Process;
+            // A fork with its parent's name does the parent's work.
+            let is_same = above.is_some_and(|above: usize| row.is_fork && run.steps[above].name == *name);
+            let step = if !is_process && row.kind != Kind::Runs || is_same {
+                above
+            } else {
+                let command: Arc<str> = normal(&self.commands[index], directory).into();
+                Some(*known.entry((above, row.name, Arc::clone(&command))).or_insert_with(|| {
+                    let arguments = Arc::clone(&self.commands[index]);
+                    run.steps.push(Step::new(above, name.clone(), command, arguments));
+                    run.steps.len() - 1
+                }))
+            };
+            of_row[index] = step;
+            if let Some(step) = step.filter(|_| is_process) {
+                let step = &mut run.steps[step];
+                step.processes += 1;
+                step.own = step.own.saturating_add(own[index]);
+                step.cpu = step.cpu.saturating_add(row.cpu);
+                if let Some(failure) = row.failure {
+                    *step.failures.entry(self.rows.text(failure).clone()).or_default() += 1;
+                }
+                run.processes += 1;
+                run.cpu = run.cpu.saturating_add(row.cpu);
+            }
+            open.extend(tree.children(index).iter().rev().map(|child| (*child as usize, step)));
+        }
+        for stretch in tree.critical_path(&self.rows.rows) {
+            if let Some(step) = of_row[stretch.row] {
+                run.steps[step].critical += stretch.end - stretch.start;
+            }
+        }
+        Some(run)
+    }
+}
+
+impl Step {
+    fn new(parent: Option<usize>, name: Untrusted, command: Arc<str>, arguments: Arc<str>) -> Self {
+        let failures = BTreeMap::new();
+        Self { parent, name, command, arguments, processes: 0, own: 0, cpu: 0, critical: 0, failures }
+    }
+}
+
+fn joined(arguments: &[Untrusted]) -> String {
+    let mut text = String::new();
+    for (index, argument) in arguments.iter().enumerate() {
+        if index > 0 {
+            text.push(SEPARATOR);
+        }
+        text.push_str(argument.exact());
+    }
+    text
+}
+
+/// Folders whose names are different in each run.
+const TEMPORARY: [&str; 3] = ["/tmp/", "/var/tmp/", "/dev/shm/"];
+
+/// The command line without the parts that are different in each run: the folder in which the run began, and the names
+/// directly below a folder for temporary files. Endings such as `.s` stay.
+fn normal(command: &str, directory: &str) -> String {
+    let mut text = if directory.len() > 1 { without(command, directory) } else { command.to_owned() };
+    for folder in TEMPORARY {
+        let mut from = 0;
+        while let Some(at) = text[from..].find(folder).map(|at| from + at) {
+            let name = at + folder.len();
+            from = name;
+            if ends_within_path(&text[..at]) {
+                continue;
+            }
+            let end = text[name..].find(|c: char| !is_of_path(c) || c == '/').map_or(text.len(), |end| name + end);
+            let ending = text[name..end].rfind('.').filter(|dot| *dot > 0).map_or(end, |dot| name + dot);
+            if end > name {
+                text.replace_range(name..ending, "*");
+            }
+        }
+    }
+    text
+}
+
+/// Replaces a folder with a dot.
+fn without(text: &str, folder: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(folder) {
+        let (before, after) = (&rest[..at], &rest[at + folder.len()..]);
+        let is_start = !ends_within_path(before);
+        let is_whole = after.chars().next().is_none_or(|c| c == '/' || !is_of_path(c));
+        kept.push_str(before);
+        kept.push_str(if is_start && is_whole { "." } else { folder });
+        rest = after;
+    }
+    kept + rest
+}
+
+/// Whether a path goes on after this text. An option such as `-I` can have a path behind it.
+fn ends_within_path(text: &str) -> bool {
+    let part = text.rsplit(|c| !is_of_path(c)).next().unwrap_or_default();
+    !part.is_empty() && (part.contains('/') || !part.starts_with('-'))
+}
+
+/// Whether a path in a command line usually goes on with this character.
+fn is_of_path(c: char) -> bool {
+    c.is_alphanumeric() || "/._-+~@%".contains(c)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::story::Story;
+
+    /// The steps of a small trace.
+    pub(in crate::diff) fn run(story: &Story) -> Run {
+        let mut recording = Recording::default();
+        for span in &story.spans() {
+            recording.add(&span.into());
+        }
+        recording.reduce().unwrap()
+    }
+
+    #[test]
+    fn parts_that_are_different_in_each_run_are_left_out() {
+        for (text, expected) in [
+            ("as\0/tmp/ccAbc1.s\0-o\0a.o", "as\0/tmp/*.s\0-o\0a.o"),
+            ("-fresolution=/tmp/ccX.res", "-fresolution=/tmp/*.res"),
+            ("-I/tmp/x/include", "-I/tmp/*/include"),
+            ("/tmp/build-1/src/a.c", "/tmp/*/src/a.c"),
+            ("/var/tmp/x /dev/shm/y", "/var/tmp/* /dev/shm/*"),
+            ("/home/tmp/a.c", "/home/tmp/a.c"),
+            ("/tmp/", "/tmp/"),
+            ("/tmp/.hidden", "/tmp/*"),
+        ] {
+            assert_eq!(normal(text, ""), expected, "{text:?}");
+        }
+        assert_eq!(normal("-I/home/a/v1/include\0/home/a/v12\0cd /home/a/v1", "/home/a/v1"), {
+            "-I./include\0/home/a/v12\0cd ."
+        });
+        assert_eq!(normal("/tmp/one/src/a.c", "/tmp/one"), "./src/a.c");
+        assert_eq!(normal("/a /", "/"), "/a /");
+    }
+
+    #[test]
+    fn processes_with_the_same_command_line_at_the_same_place_are_one_step() {
+        let cc = |story: Story, at, file: &str| {
+            story.starts("cc", at, 10, |cc| cc.cpu(5).arguments(&["cc", file]).exits(i64::from(file == "b.c")))
+        };
+        let story = crate::story::story("make", 0, 100).starts("make", 0, 5, Story::forks);
+        let run = run(&cc(cc(cc(story, 10, "a.c"), 20, "b.c"), 30, "b.c"));
+        let steps: Vec<_> =
+            run.steps.iter().map(|step| (step.name.exact(), step.processes, step.own / 1_000_000)).collect();
+        assert_eq!(steps, [("make", 2, 70), ("cc", 1, 10), ("cc", 2, 20)], "the fork is no step");
+        assert_eq!((run.processes, run.cpu), (5, 15_000_000));
+        assert_eq!(run.steps[2].failures.values().sum::<u64>(), 2);
+        assert_eq!(run.steps.iter().map(|step| step.critical).sum::<u64>(), run.wall);
+    }
+}
