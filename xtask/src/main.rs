@@ -10,6 +10,7 @@ mod instructions;
 mod pictures;
 mod setup;
 mod vm;
+mod workflows;
 
 use std::{
     env,
@@ -26,6 +27,7 @@ usage: cargo xtask TASK
   run [OPTIONS] -- COMMAND   build process-tracer and trace COMMAND with it
   test [ARGS]                all tests: unit, property, real kernel, real collector; ARGS go to cargo test
   vmtest [--kernel K]        the kernel part of the tests in Debian's kernels 6.1, 6.12 or all, in virtual machines
+  workflows                  check the workflows of GitHub with actionlint, which needs Go
   bench [--pairs N]          what tracing costs, as ratios against the bare command
   bench storm                60 seconds of processes as fast as they come: what is lost
   bench million              a million of them
@@ -53,6 +55,7 @@ fn main() -> Result<ExitCode> {
         "run" => run(&rest)?,
         "test" => test(&rest)?,
         "vmtest" => vm::test(&rest)?,
+        "workflows" => workflows::check()?,
         "bench" => match rest.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             [] => bench::bench(&build()?, bench::PAIRS)?,
             ["--pairs", pairs] => bench::bench(&build()?, pairs.parse().context("--pairs takes a number")?)?,
@@ -118,7 +121,6 @@ fn test(arguments: &[String]) -> Result<()> {
     let mut test = cargo();
     test.args(["test", "--workspace", "--locked"]).args(arguments);
     test.env("ROTEL_AGENT", tools.rotel).env("TEST_PYTHON", tools.python).env("CHROMIUM", tools.chromium);
-    test.env("ACTIONLINT", tools.actionlint);
     if !is_root() {
         // The user compiles the tests and root runs them, because they load eBPF programs.
         let runner = format!("CARGO_TARGET_{}_RUNNER", host_triple()?.to_uppercase().replace('-', "_"));

@@ -49,7 +49,6 @@ pub(crate) struct TestTools {
     pub(crate) rotel: PathBuf,
     pub(crate) python: PathBuf,
     pub(crate) chromium: PathBuf,
-    pub(crate) actionlint: PathBuf,
 }
 
 /// clang and libbpf's headers, which compile the eBPF programs.
@@ -87,7 +86,7 @@ pub(crate) fn for_testing() -> Result<TestTools> {
     if !rotel.is_file() {
         bail!("rotel is not installed in {}; delete that folder and try again", venv.display());
     }
-    Ok(TestTools { rotel, python, chromium: chromium()?, actionlint: actionlint()? })
+    Ok(TestTools { rotel, python, chromium: chromium()? })
 }
 
 /// The browser.
@@ -97,7 +96,7 @@ pub(crate) fn chromium() -> Result<PathBuf> {
 }
 
 /// actionlint, below `target`. Go compiles it once for each version.
-fn actionlint() -> Result<PathBuf> {
+pub(crate) fn actionlint() -> Result<PathBuf> {
     let version = ACTIONLINT.rsplit('@').next().unwrap_or(ACTIONLINT);
     let folder = root().join("target/actionlint").join(version);
     let binary = folder.join("actionlint");

@@ -53,7 +53,6 @@ const COMMON: [(&str, &str); 9] = [
     ("live", "Show the trace in a browser during the run"),
     ("endpoint", "Send the trace to this OTLP endpoint"),
     ("attribute", "Add an attribute to every process"),
-    ("wait", "End with the `command`, or with its `tree`"),
     ("user", "Run the command as this user"),
     ("sudo", "Get the privileges from sudo"),
     ("quiet", "Print only warnings and errors"),

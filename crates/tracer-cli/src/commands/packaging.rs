@@ -197,10 +197,10 @@ mod tests {
     #[test]
     fn nested_commands_have_sections_and_completions() {
         let inner = Command::new("check").about("Check it").arg(clap::Arg::new("deep").long("deep"));
-        let outer = Command::new("rules").subcommand_required(true).subcommand(inner);
+        let outer = Command::new("outer").subcommand_required(true).subcommand(inner);
         let command = built(documented().subcommand(outer));
         let page = String::from_utf8(page_of(&command).unwrap()).unwrap().replace("\\-", "-");
-        assert!(section(&page, "rules check").contains("--deep"), "{page}");
+        assert!(section(&page, "outer check").contains("--deep"), "{page}");
         for shell in Shell::value_variants() {
             let text = String::from_utf8(script_of(*shell, &command)).unwrap();
             assert!(text.contains("deep"), "{shell}: {text}");
