@@ -17,7 +17,7 @@ pub struct Place {
 impl Place {
     pub(crate) fn new(location: serde_saphyr::Location) -> Option<Self> {
         let (line, column) = (location.line(), location.column());
-        (line > 0).then_some(Self { line: line.into(), column: column.into() })
+        (line > 0).then_some(Self { line, column })
     }
 }
 

@@ -48,7 +48,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
 ];
 
 /// The options on the screen, each in one line.
-const COMMON: [(&str, &str); 9] = [
+const COMMON: [(&str, &str); 8] = [
     ("output", "summary, tree, otlp, FILE.jsonl, FILE.html, ..."),
     ("live", "Show the trace in a browser during the run"),
     ("endpoint", "Send the trace to this OTLP endpoint"),

@@ -67,7 +67,7 @@ impl Critical {
         }
         let sorted = |steps: Vec<Step>| {
             let mut steps = steps;
-            steps.sort_by(|a, b| (Reverse(a.time), a.longest.0).cmp(&(Reverse(b.time), b.longest.0)));
+            steps.sort_by_key(|step| (Reverse(step.time), step.longest.0));
             steps
         };
         Self {
