@@ -1,5 +1,6 @@
 //! The commands besides a run.
 
+pub(crate) mod convert;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod packaging;
