@@ -150,8 +150,8 @@ mod tests {
     use crate::Book;
 
     fn drops(rules: &str, traffic: &Traffic<'_>) -> bool {
-        let book = Book::read(&format!("connections:\n{rules}"), &|_| None).unwrap();
-        book.screen().unwrap().drops(UNIX_EPOCH, traffic)
+        let mut book = Book::read(&format!("connections:\n{rules}"), &|_| None).unwrap();
+        book.take_screen().unwrap().drops(UNIX_EPOCH, traffic)
     }
 
     fn traffic<'a>() -> Traffic<'a> {
