@@ -22,7 +22,7 @@ use crate::{
 /// The file of `--rules` cannot be used. If a variable names it, the file is ignored.
 pub(crate) fn of_run(args: &Args, origins: &Origins) -> Result<(Rules, Option<Tagging>)> {
     let option = origins.name_of("rules");
-    let read = |path: &Path| {
+    let read = |path: &Path| -> Result<(Book, Option<Tagging>)> {
         let mut book = read(path)?;
         let tagging = book.take_tags().map(Tagging::new).transpose();
         Ok((book, tagging.with_context(|| path.display().to_string())?))
