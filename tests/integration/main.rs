@@ -38,6 +38,7 @@ mod rotel;
 mod rules;
 mod secrets;
 mod snapshots;
+mod tags;
 mod trace;
 mod transparency;
 mod transport;

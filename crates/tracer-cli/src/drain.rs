@@ -20,7 +20,13 @@ use tracer_model::{
 };
 use tracer_ptrace::clock::now;
 
-use crate::{child::privileges, shortage::Reading, sinks::Intake, threads::Threads};
+use crate::{
+    child::privileges,
+    shortage::Reading,
+    sinks::Intake,
+    tags::{self, Latest},
+    threads::Threads,
+};
 
 /// How often the stream is read, milliseconds. The stream becomes readable earlier when there is much in it.
 const INTERVAL_MS: u16 = 200;
@@ -68,6 +74,8 @@ pub(crate) struct Input {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) stream: Box<dyn EventStream>,
     pub(crate) intake: Intake,
+    /// Tags that the user's command has printed.
+    pub(crate) tags: Latest,
 }
 
 impl Waiting {
@@ -158,6 +166,8 @@ impl Reader {
             if ready[0].any().unwrap_or(false) {
                 return;
             }
+            // They have come before the events that are read now.
+            self.take_tags();
             match self.read() {
                 Ok(0) => quiet = quiet.saturating_add(1),
                 Ok(_) => quiet = 0,
@@ -173,6 +183,12 @@ impl Reader {
                 self.input.intake.show(self.tracer.running(now()).take(SHOWN));
                 shown = Instant::now();
             }
+        }
+    }
+
+    fn take_tags(&mut self) {
+        if let Some(snapshot) = tags::take(&self.input.tags) {
+            self.tracer.tag(snapshot);
         }
     }
 
@@ -204,6 +220,7 @@ impl Reader {
 
     fn finish(mut self, Ending { end, unobserved }: Ending) -> Tracer {
         let shortage = Reading::take().since(&self.machine);
+        self.take_tags();
         let Self { input: Input { stream, intake, .. }, tracer, .. } = &mut self;
         stream.finish(now(), &end, &mut |event| {
             intake.record(&event);
@@ -211,7 +228,7 @@ impl Reader {
             hand_on(tracer, intake);
         });
         self.count_losses();
-        let Self { input: Input { source, stream, intake }, mut tracer, .. } = self;
+        let Self { input: Input { source, stream, intake, .. }, mut tracer, .. } = self;
         let losses = source.losses();
         let losses = Losses {
             undecodable: stream.undecodable(),

@@ -21,6 +21,7 @@ mod shortage;
 mod sinks;
 mod sources;
 mod state;
+mod tags;
 mod threads;
 
 use std::{
@@ -145,6 +146,7 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
         Some(Action::Rules { action: RulesAction::Builtin { names } }) => {
             return commands::rules::builtin(names.into()).map(|()| 0);
         }
+        Some(Action::Rules { action: RulesAction::Convert { ref file } }) => return commands::convert::convert(file),
         Some(Action::Rules { action: RulesAction::Check { ref file, ref trace, ref command } }) => {
             let file = match commands::rules::RulesFile::read(file) {
                 Ok(file) => file,

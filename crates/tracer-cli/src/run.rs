@@ -32,6 +32,7 @@ use crate::{
     resource::resource,
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sources::{self, Chosen, Seat},
+    tags::{Latest, TagRunner},
     threads::{SingleThread, Threads},
 };
 
@@ -126,6 +127,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         }
     };
     let source = &*observation.source;
+    let latest_tags = Arc::clone(&observation.tags);
 
     let mut child = match source.launch(launch::spawn(config.command.clone(), inheritance, config.user.clone())) {
         Ok(child) => child,
@@ -139,6 +141,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     };
     // From here on nothing may fail, because the command's exit status becomes ours.
     intake.begin();
+    let tagging = config.tagging.take().map(|tagging| TagRunner::start(tagging, child.id(), latest_tags, threads));
     privileges::drop_after_launch();
     let end = signals.wait_for(&mut *child, |signal, sender| source.paired_signals(signal, sender));
     if config.wait == Wait::Tree {
@@ -146,11 +149,18 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     }
     signals.forget();
     let finishing = Instant::now();
-    let Observation { source, drain, unobserved, seat } = observation;
+    let tag_warning = tagging.and_then(|tagging| match tagging {
+        Ok(tagging) => tagging.finish(),
+        Err(error) => Some(format!("tags: {error:#}")),
+    });
+    let Observation { source, drain, unobserved, seat, .. } = observation;
     match drain.finish(Ending { end, unobserved }) {
         Ok(tracer) => {
             intake.close(config.flush_timeout);
-            source.warnings().iter().for_each(console::warn);
+            source.warnings().iter().chain(&tag_warning).for_each(console::warn);
+            if tracer.has_foreign_tags() {
+                console::warn("tags are ignored: the pids of this pid namespace are not those of the machine");
+            }
             // This can take the kernel long. Meanwhile the sinks deliver what is left.
             drop((source, seat, announcement));
             listen_to_impatience(signals, intake, threads);
@@ -224,6 +234,7 @@ struct Observation {
     drain: Drain,
     unobserved: Option<String>,
     seat: Option<Seat>,
+    tags: Latest,
 }
 
 /// Whether rules look at environments.
@@ -234,13 +245,15 @@ fn needs_environment(rules: &Rules) -> bool {
 impl Observation {
     /// Starts to read the events. If that is impossible, it observes the command alone, or fails with `--strict`.
     fn start(chosen: Chosen, tracer: Tracer, intake: &Intake, config: &Config, threads: Threads) -> Result<Self> {
+        let tags = Latest::default();
         let wait = |Chosen { source, stream, unobserved, seat }| {
-            let input = Input { source: Arc::clone(&source), stream, intake: intake.clone() };
+            let (source_of_input, tags) = (Arc::clone(&source), Arc::clone(&tags));
+            let input = Input { source: source_of_input, stream, intake: intake.clone(), tags };
             Waiting::start(input, threads).map(|waiting| (source, waiting, unobserved, seat))
         };
         let started = wait(chosen).or_else(|error| wait(sources::alone(&error, config, true)?));
         let (source, waiting, unobserved, seat) = started?;
-        Ok(Self { source, drain: waiting.begin(tracer), unobserved, seat })
+        Ok(Self { source, drain: waiting.begin(tracer), unobserved, seat, tags })
     }
 }
 

@@ -2,10 +2,12 @@
 
 use crate::{
     emit::{Draft, Emitter},
-    event::{Change, Connection, ConnectionId, Direction},
+    event::{Change, Connection, ConnectionId, Direction, Transport},
     id::SpanId,
     owner::Owner,
     peers::{Ends, Pairs},
+    screen::Traffic,
+    screening::{self, Paired},
     span::{ConnectionSpan, Subject},
     table::{Live, Table},
     time::Ktime,
@@ -22,7 +24,9 @@ pub(crate) struct Connections {
 struct LiveConnection {
     span_id: SpanId,
     owner: Owner,
-    /// The span of the other end, if a process of the tree owns it.
+    /// The other end, if a process of the tree owns it.
+    other: Option<ConnectionId>,
+    /// The span of the other end, if it has one.
     other_end: Option<SpanId>,
     start: Ktime,
     established: Option<Ktime>,
@@ -69,8 +73,11 @@ impl Connections {
             }
             Change::Closed => {
                 self.pairs.leave(ends, id);
-                if let Some(connection) = self.table.end(id) {
-                    connection.end(emitter, at, false);
+                if let Some(mut connection) = self.table.end(id) {
+                    let other = connection.other;
+                    if !screening::drops(emitter, at, &mut connection, other, &mut self.table) {
+                        connection.end(emitter, at, false);
+                    }
                 }
             }
         }
@@ -81,9 +88,9 @@ impl Connections {
         let Some(other) = self.pairs.join(ends, id) else { return };
         let span_id = |id| self.table.get(id).map(Live::span_id);
         let (own_id, other_id) = (span_id(id), span_id(other));
-        for (id, other_end) in [(id, other_id), (other, own_id)] {
+        for (id, other, other_end) in [(id, other, other_id), (other, id, own_id)] {
             if let Some(connection) = self.table.get_mut(id) {
-                connection.other_end = other_end;
+                (connection.other, connection.other_end) = (Some(other), other_end);
             }
         }
     }
@@ -98,7 +105,9 @@ impl Connections {
     }
 
     pub(crate) fn finish(&mut self, emitter: &mut Emitter, at: Ktime, may_be_closed: bool) {
-        for (_, mut connection) in self.table.drain() {
+        let mut connections = self.table.drain();
+        screening::remove_dropped(emitter, at, &mut connections);
+        for (_, mut connection) in connections {
             connection.is_repaired |= may_be_closed;
             connection.end(emitter, at, true);
         }
@@ -112,6 +121,7 @@ impl LiveConnection {
         let is_first = matches!((latest.direction, change), (Connect, Change::Opened) | (Accept, Change::Established));
         Self {
             span_id,
+            other: None,
             other_end: None,
             // An accepted connection starts when it is established. The kernel knows it one round trip earlier.
             start: if change == Change::Established && latest.direction == Accept { at } else { id.opened },
@@ -149,6 +159,18 @@ impl LiveConnection {
             attributes: self.owner.attributes,
             subject: Subject::Connection(Box::new(span)),
         });
+    }
+}
+
+impl Paired for LiveConnection {
+    fn traffic(&self) -> Traffic<'_> {
+        let Connection { local, peer, direction, .. } = self.latest;
+        let (host, process) = (self.owner.host.as_deref(), self.owner.program());
+        Traffic { transport: Transport::Tcp, local, peer, host, direction, process }
+    }
+
+    fn other_end(&mut self) -> &mut Option<SpanId> {
+        &mut self.other_end
     }
 }
 

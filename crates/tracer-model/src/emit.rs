@@ -7,11 +7,13 @@ use crate::{
     calls::{Call, CallCounts},
     context::SpanContext,
     event::ExitStatus,
+    expression::Failure,
     folding::Folding,
     id::{IdGenerator, SpanId, TraceId},
     judge::Fate,
     owner::Owner,
     peer_names::PeerNames,
+    screen::{Screen, Traffic},
     semconv,
     span::{Folded, OwnerProcess, ProcessSpan, Span, Subject, UserAttributes},
     time::{Anchor, Ktime},
@@ -32,6 +34,8 @@ pub(crate) struct Emitter {
     has_processes: bool,
     /// `None`: each process has a span.
     folding: Option<Folding>,
+    /// `None`: each connection, flow and lookup has a span.
+    screen: Option<Box<dyn Screen>>,
 }
 
 /// How many spans of each kind the trace has.
@@ -70,6 +74,7 @@ impl Emitter {
         peer_names: PeerNames,
         has_processes: bool,
         folding: Option<Folding>,
+        screen: Option<Box<dyn Screen>>,
     ) -> Self {
         Self {
             trace_id,
@@ -81,6 +86,7 @@ impl Emitter {
             peer_names,
             has_processes,
             folding,
+            screen,
         }
     }
 
@@ -138,6 +144,22 @@ impl Emitter {
             _ => Some(span),
         };
         self.spans.extend(span);
+    }
+
+    /// Whether the user's rules can leave out connections, flows and lookups.
+    pub(crate) fn has_screen(&self) -> bool {
+        self.screen.is_some()
+    }
+
+    /// Whether the user's rules leave out a connection, a flow or a lookup that ends now.
+    pub(crate) fn drops(&mut self, at: Ktime, traffic: &Traffic<'_>) -> bool {
+        let at = self.anchor.wall_time(at);
+        self.screen.as_mut().is_some_and(|screen| screen.drops(at, traffic))
+    }
+
+    /// The expressions of rules for connections that failed.
+    pub(crate) fn failures(&self) -> Vec<Failure<'_>> {
+        self.screen.as_ref().map(|screen| screen.failures()).unwrap_or_default()
     }
 
     /// Adds the span of a process that has ended, unless it is left out. Then the result is the span above that counts it.

@@ -2,10 +2,12 @@
 
 use crate::{
     emit::{Draft, Emitter},
-    event::{Flow, FlowId},
+    event::{Direction, Flow, FlowId, Transport},
     id::SpanId,
     owner::Owner,
     peers::{Ends, Pairs},
+    screen::Traffic,
+    screening::{self, Paired},
     span::{FlowSpan, Subject},
     table::{Live, Table},
     time::Ktime,
@@ -21,7 +23,9 @@ pub(crate) struct Flows {
 struct LiveFlow {
     span_id: SpanId,
     owner: Owner,
-    /// The span of the other end, if a process of the tree owns it.
+    /// The other end, if a process of the tree owns it.
+    other: Option<FlowId>,
+    /// The span of the other end, if it has one.
     other_end: Option<SpanId>,
     /// When the last datagram passed.
     last: Ktime,
@@ -56,19 +60,24 @@ impl Flows {
         } else {
             self.begin(emitter.new_id(), at, id, owner, latest);
         }
-        if is_over && let Some(flow) = self.table.end(id) {
+        if is_over && let Some(mut flow) = self.table.end(id) {
             self.pairs.leave(flow.ends(), id);
-            flow.end(emitter, false);
+            let other = flow.other;
+            if !screening::drops(emitter, at, &mut flow, other, &mut self.table) {
+                flow.end(emitter, false);
+            }
         }
     }
 
     fn begin(&mut self, span_id: SpanId, last: Ktime, id: FlowId, owner: Owner, latest: Flow) {
         let is_repaired = !owner.is_known;
-        let mut flow = LiveFlow { span_id, owner, other_end: None, last, is_repaired, latest };
+        let mut flow = LiveFlow { span_id, owner, other: None, other_end: None, last, is_repaired, latest };
         // A flow between two processes of the tree has two spans. They link to each other.
-        if let Some(other) = self.pairs.join(flow.ends(), id).and_then(|other| self.table.get_mut(other)) {
-            other.other_end = Some(span_id);
-            flow.other_end = Some(other.span_id);
+        if let Some(other_id) = self.pairs.join(flow.ends(), id)
+            && let Some(other) = self.table.get_mut(other_id)
+        {
+            (other.other, other.other_end) = (Some(id), Some(span_id));
+            (flow.other, flow.other_end) = (Some(other_id), Some(other.span_id));
         }
         self.table.insert(id, flow);
     }
@@ -81,8 +90,10 @@ impl Flows {
         }
     }
 
-    pub(crate) fn finish(&mut self, emitter: &mut Emitter, may_be_over: bool) {
-        for (_, mut flow) in self.table.drain() {
+    pub(crate) fn finish(&mut self, emitter: &mut Emitter, at: Ktime, may_be_over: bool) {
+        let mut flows = self.table.drain();
+        screening::remove_dropped(emitter, at, &mut flows);
+        for (_, mut flow) in flows {
             flow.is_repaired |= may_be_over;
             flow.end(emitter, true);
         }
@@ -107,6 +118,18 @@ impl LiveFlow {
             attributes: self.owner.attributes,
             subject: Subject::Flow(Box::new(FlowSpan { flow: self.latest, host: self.owner.host })),
         });
+    }
+}
+
+impl Paired for LiveFlow {
+    fn traffic(&self) -> Traffic<'_> {
+        let Flow { local, peer, .. } = self.latest;
+        let (host, process) = (self.owner.host.as_deref(), self.owner.program());
+        Traffic { transport: Transport::Udp, local, peer, host, direction: Direction::Connect, process }
+    }
+
+    fn other_end(&mut self) -> &mut Option<SpanId> {
+        &mut self.other_end
     }
 }
 

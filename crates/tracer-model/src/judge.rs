@@ -9,6 +9,7 @@ use std::{
 use crate::{
     event::{Image, Strings},
     expression::Failure,
+    screen::Screen,
     span::Value,
 };
 
@@ -17,6 +18,8 @@ use crate::{
 pub struct Rules {
     /// The user's rules.
     pub judge: Option<Box<dyn Judge>>,
+    /// The user's rules for connections, flows and lookups.
+    pub screen: Option<Box<dyn Screen>>,
     /// The names of the processes above the root.
     pub above: Vec<String>,
     /// A successful process that lives shorter, and has no exported spans below it, has no span.
@@ -30,6 +33,11 @@ pub trait Judge: fmt::Debug + Send {
 
     /// Whether a process and its fork can get different rulings. If not, a fork has the ruling of its parent.
     fn judges_forks(&self) -> bool;
+
+    /// Whether tags can change a ruling. If so, a process is judged once more at its end.
+    fn judges_tags(&self) -> bool {
+        false
+    }
 
     /// Whether a ruling can leave a process out.
     fn may_drop(&self) -> bool;
@@ -69,6 +77,8 @@ pub struct Subject<'a> {
     pub environment: Option<&'a Strings>,
     /// The user's attributes.
     pub attributes: &'a [(String, Value)],
+    /// Its tags. `None`: it has not ended, so a tag can still come.
+    pub tags: Option<&'a [(String, Value)]>,
     /// The processes above it.
     pub lineage: &'a Lineage,
 }

@@ -10,9 +10,10 @@ use hashbrown::HashMap;
 use crate::{
     dns::{Answer, Message},
     emit::{Draft, Emitter},
-    event::{Identity, Transport},
+    event::{Direction, Identity, Transport},
     owner::Owner,
     recent::Recent,
+    screen::Traffic,
     span::{LookupSpan, Reply, Subject},
     time::Ktime,
 };
@@ -149,6 +150,18 @@ impl Lookups {
 impl Lookup {
     /// Emits the span. The owner is the process that asked.
     pub(crate) fn end(self, emitter: &mut Emitter, owner: Owner) {
+        let LookupSpan { name, transport, local, server, .. } = &self.span;
+        let traffic = Traffic {
+            transport: *transport,
+            local: *local,
+            peer: *server,
+            host: Some(name),
+            direction: Direction::Connect,
+            process: owner.program(),
+        };
+        if emitter.drops(self.end, &traffic) {
+            return;
+        }
         let span_id = emitter.new_id();
         emitter.emit(Draft {
             span_id,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    event::Image,
     id::SpanId,
     span::{OwnerProcess, UserAttributes},
 };
@@ -25,6 +26,11 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
+    /// The name of the program.
+    pub(crate) fn program(&self) -> &str {
+        self.process.image.as_deref().map_or("", Image::name)
+    }
+
     /// Takes the owner of a later event. The name of the peer stays.
     pub(crate) fn update(&mut self, latest: Self) {
         // A dead owner that is forgotten is still the owner.

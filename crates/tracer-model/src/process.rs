@@ -13,8 +13,9 @@ use crate::{
     image::Executed,
     judge::{self, Fate, Judge, Lineage, Ruling},
     script::Scripts,
-    span::{Certificate, Execution, FailedExec, Folded, ProcessSpan, Subject, UserAttributes},
+    span::{Certificate, Execution, FailedExec, Folded, ProcessSpan, Subject, UserAttributes, Value},
     table::Live,
+    tags::Tags,
     time::{Anchor, Ktime},
     traps::runs_in_trap,
     verdict::Verdict,
@@ -50,7 +51,9 @@ pub(crate) struct Process {
     pub(crate) attributes: UserAttributes,
     /// The user's attributes, without those of rules.
     own_attributes: UserAttributes,
-    /// Its environment, if forks of it are judged by it.
+    /// Its tags, and those of the processes above it.
+    pub(crate) tags: Tags,
+    /// Its environment, if it is judged again by it: its forks, or itself at its end.
     environment: Option<Arc<Strings>>,
     ruling: Arc<Ruling>,
     /// The group of its parent, if children of the parent belong to it.
@@ -76,6 +79,7 @@ pub(crate) struct Inheritance {
     named_hosts: Arc<NamedHosts>,
     attributes: UserAttributes,
     own_attributes: UserAttributes,
+    tags: UserAttributes,
     environment: Option<Arc<Strings>>,
     ruling: Arc<Ruling>,
     group: Option<Arc<str>>,
@@ -105,6 +109,7 @@ impl Process {
             named_hosts: Arc::default(),
             attributes: UserAttributes::default(),
             own_attributes: UserAttributes::default(),
+            tags: Tags::default(),
             environment: None,
             ruling: Arc::default(),
             inherited_group: None,
@@ -124,6 +129,7 @@ impl Process {
     pub(crate) fn inherit(&mut self, parent: Inheritance) {
         self.inherited_context = parent.context;
         self.inherited_group = parent.group;
+        self.tags.inherit(&parent.tags);
         if self.image.is_none() {
             (self.own_attributes, self.environment) = (parent.own_attributes, parent.environment);
             self.ruling = parent.ruling;
@@ -139,6 +145,7 @@ impl Process {
             named_hosts: Arc::clone(&self.named_hosts),
             attributes: Arc::clone(&self.attributes),
             own_attributes: Arc::clone(&self.own_attributes),
+            tags: Arc::clone(self.tags.attributes()),
             environment: self.environment.clone(),
             ruling: Arc::clone(&self.ruling),
             group: self.group().filter(|_| self.ruling.group.as_ref().is_none_or(|group| group.has_children)),
@@ -160,6 +167,24 @@ impl Process {
         anchor: &Anchor,
         environment: Option<&Strings>,
     ) {
+        self.judge_with(judge, identity, at, anchor, environment, None);
+    }
+
+    /// Judges it once more at its end, because its tags can change the ruling.
+    pub(crate) fn judge_at_end(&mut self, judge: &mut dyn Judge, identity: Identity, anchor: &Anchor) {
+        let tags = Arc::clone(self.tags.attributes());
+        self.judge_with(judge, identity, self.last_exec.unwrap_or(self.start), anchor, None, Some(&tags));
+    }
+
+    fn judge_with(
+        &mut self,
+        judge: &mut dyn Judge,
+        identity: Identity,
+        at: Ktime,
+        anchor: &Anchor,
+        environment: Option<&Strings>,
+        tags: Option<&[(String, Value)]>,
+    ) {
         let Some(image) = &self.image else { return };
         let ruling = judge.judge(&judge::Subject {
             pid: identity.tgid,
@@ -169,6 +194,7 @@ impl Process {
             image,
             environment: environment.or(self.environment.as_deref()),
             attributes: &self.own_attributes,
+            tags,
             lineage: &self.lineage,
         });
         self.attributes = match ruling.attributes.as_slice() {
@@ -179,7 +205,8 @@ impl Process {
                 own.chain(more).cloned().collect()
             }
         };
-        if let Some(environment) = environment.filter(|_| judge.judges_forks() && judge.needs_environment()) {
+        let is_judged_again = judge.judges_forks() || judge.judges_tags();
+        if let Some(environment) = environment.filter(|_| is_judged_again && judge.needs_environment()) {
             self.environment = Some(Arc::new(environment.clone()));
         }
         self.ruling = Arc::new(ruling);
@@ -239,6 +266,15 @@ impl Process {
             self.failed_execs.push(FailedExec { at, file, errno, attempts: 1 });
         } else {
             self.dropped_executions += 1;
+        }
+    }
+
+    /// The attributes of its span, with its tags.
+    fn all_attributes(&self) -> UserAttributes {
+        match (&self.attributes[..], &self.tags.attributes()[..]) {
+            (_, []) => Arc::clone(&self.attributes),
+            ([], _) => Arc::clone(self.tags.attributes()),
+            (attributes, tags) => attributes.iter().chain(tags).cloned().collect(),
         }
     }
 
@@ -346,7 +382,7 @@ impl Process {
             is_unfinished,
             is_repaired: self.is_repaired,
             owner: None,
-            attributes: Arc::clone(&self.attributes),
+            attributes: self.all_attributes(),
             subject: Subject::Process(Box::new(ProcessSpan {
                 pid: tgid,
                 parent_pid: self.parent.tgid,

@@ -16,6 +16,7 @@ use crate::{
     process::{Death, Process},
     span::{Certificate, Span, Subject},
     table::Table,
+    tags::Snapshot,
     time::Ktime,
     verdict::Verdict,
 };
@@ -35,6 +36,7 @@ pub(crate) struct Processes {
     judge: Option<Box<dyn Judge>>,
     /// The processes above the root.
     above: Lineage,
+    has_foreign_tags: bool,
 }
 
 impl Processes {
@@ -58,6 +60,7 @@ impl Processes {
             have_spans,
             judge: rules.judge,
             above,
+            has_foreign_tags: false,
         }
     }
 
@@ -72,6 +75,11 @@ impl Processes {
 
     pub(crate) fn is_root(&self, identity: Identity) -> bool {
         self.root == Some(identity)
+    }
+
+    /// Whether tags name processes by the pids of another namespace.
+    pub(crate) fn has_foreign_tags(&self) -> bool {
+        self.has_foreign_tags
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -187,6 +195,11 @@ impl Processes {
         identity: Identity,
         death: Death,
     ) -> Option<(SpanId, SpanId)> {
+        let judge = self.judge.as_deref_mut().filter(|judge| judge.judges_tags());
+        if let (Some(judge), Some(process)) = (judge, self.table.get_mut(identity)) {
+            process.judge_at_end(judge, identity, &emitter.anchor);
+            emitter.decide(process.span_id, process.fate());
+        }
         if self.is_root(identity) {
             // Its span has the certificate of the whole trace, so it comes last.
             if let Some(root) = self.table.get_mut(identity) {
@@ -222,6 +235,30 @@ impl Processes {
         }
     }
 
+    /// Gives processes the tags that a command of the user has printed. Tags of a process that has ended are ignored.
+    pub(crate) fn tag(&mut self, snapshot: Snapshot) {
+        if self.root.is_some_and(|root| root.tgid != snapshot.root_pid) {
+            self.has_foreign_tags = true;
+            return;
+        }
+        for tagged in snapshot.processes {
+            let identity = self.incarnations.get(&tagged.pid).filter(|known| known.start <= snapshot.at);
+            if let Some(process) = identity.and_then(|identity| self.table.get_mut(*identity)) {
+                process.tags.set(tagged.tags);
+            }
+        }
+        // A process is younger than its parent, so the parents come first.
+        let mut alive: Vec<_> = self.table.iter().map(|(identity, _)| identity).collect();
+        alive.sort_unstable_by_key(|identity| (identity.start, identity.tgid));
+        for identity in alive {
+            let parent = self.get(identity).and_then(|process| self.get(process.parent));
+            let Some(inherited) = parent.map(|parent| Arc::clone(parent.tags.attributes())) else { continue };
+            if let Some(process) = self.table.get_mut(identity) {
+                process.tags.inherit(&inherited);
+            }
+        }
+    }
+
     /// Makes sure that this process is known. If its fork was lost, the process gets the best place that its parent allows.
     ///
     /// `false`: the process has already ended. So the event is late, or it came twice.
@@ -241,6 +278,9 @@ impl Processes {
         };
         process.is_repaired = true;
         process.parent = parent;
+        if let Some(parent) = self.get(parent) {
+            process.tags.inherit(parent.tags.attributes());
+        }
         process.lineage = self.lineage_below(parent, false);
         emitter.put(process.span_id, process.start, process.parent_id);
         self.insert(emitter, identity, process);
@@ -299,7 +339,12 @@ impl Processes {
         let mut root = None;
         for (identity, mut process) in self.table.drain() {
             process.is_repaired |= may_be_dead && process.ended.is_none();
-            if self.is_root(identity) {
+            let judge = self.judge.as_deref_mut().filter(|judge| judge.judges_tags() && process.ended.is_none());
+            if let Some(judge) = judge {
+                process.judge_at_end(judge, identity, &emitter.anchor);
+                emitter.decide(process.span_id, process.fate());
+            }
+            if self.root == Some(identity) {
                 self.name_root(&mut process);
                 root = Some((identity, process));
             } else {

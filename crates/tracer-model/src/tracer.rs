@@ -24,6 +24,7 @@ use crate::{
     redact::Policy,
     source::Description,
     span::{Certificate, OwnerProcess, Shortage, Span},
+    tags::Snapshot,
     time::{Anchor, Ktime},
     verdict::Errors,
 };
@@ -90,7 +91,8 @@ pub struct Tracer {
 impl Tracer {
     /// A model that knows no process yet.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(mut settings: Settings) -> Self {
+        let screen = settings.rules.screen.take();
         let Rules { judge, min_duration, .. } = &settings.rules;
         let leaves_out = !min_duration.is_zero() || judge.as_ref().is_some_and(|judge| judge.may_drop());
         let folding =
@@ -104,6 +106,7 @@ impl Tracer {
                 settings.peer_names,
                 settings.captured.processes,
                 folding,
+                screen,
             ),
             processes: Processes::new(
                 settings.root_span_id,
@@ -218,7 +221,7 @@ impl Tracer {
 
     /// The user's attributes whose expressions failed.
     pub fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
-        self.images.failures().chain(self.processes.failures())
+        self.images.failures().chain(self.processes.failures()).chain(self.emitter.failures())
     }
 
     /// The certificate of the trace, once the trace is finished.
@@ -237,6 +240,17 @@ impl Tracer {
         self.audit.set_shortage(shortage);
     }
 
+    /// Gives processes the tags that a command of the user has printed.
+    pub fn tag(&mut self, snapshot: Snapshot) {
+        self.processes.tag(snapshot);
+    }
+
+    /// Whether tags were ignored, because they name processes by the pids of another namespace.
+    #[must_use]
+    pub fn has_foreign_tags(&self) -> bool {
+        self.processes.has_foreign_tags()
+    }
+
     /// Sets the source of the events.
     pub fn set_source(&mut self, source: Description) {
         self.audit.set_source(source);
@@ -253,7 +267,7 @@ impl Tracer {
             return;
         }
         self.connections.finish(&mut self.emitter, at, losses.connections + losses.missed > 0);
-        self.flows.finish(&mut self.emitter, losses.exits > 0);
+        self.flows.finish(&mut self.emitter, at, losses.exits > 0);
         let unanswered = self.lookups.finish();
         self.end_lookups(unanswered);
         let root = self.processes.finish(&mut self.emitter, at, losses.exits > 0);

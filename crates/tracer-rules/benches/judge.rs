@@ -51,6 +51,7 @@ fn benches(criterion: &mut Criterion) {
         image: &image,
         environment: None,
         attributes: &[],
+        tags: None,
         lineage: &lineage,
     };
     let mut group = criterion.benchmark_group("judge");

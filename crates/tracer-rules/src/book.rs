@@ -1,8 +1,11 @@
 //! The rules of a trace, and how they judge a process.
 
+use std::mem;
+
 use tracer_model::{
     expression::Failure,
     judge::{Fate, Lineage, Ruling, Subject},
+    screen::Screen,
 };
 
 use crate::{
@@ -13,6 +16,7 @@ use crate::{
     parse,
     pattern::Pattern,
     rule::{Rule, has_bit},
+    tags::TagCommand,
 };
 
 /// The compiled rules of one file.
@@ -43,19 +47,31 @@ impl Book {
         let facts = Facts::new(subject);
         let mut ruling = Ruling::default();
         let mut fate = None;
+        let waits_for_tags = self.0.has_tags && subject.tags.is_none();
+        let mut can_change = false;
         for (index, rule) in self.0.rules.iter_mut().enumerate() {
             if !rule.apply(&facts, &mut ruling) {
+                can_change = can_change || waits_for_tags && rule.selectors.could_match(&facts);
                 continue;
             }
             met(Met { rule: index, place: rule.place });
             fate = rule.actions.fate.or(fate);
+            if rule.actions.tagged_only {
+                can_change = true;
+                if subject.tags.is_some_and(<[_]>::is_empty) {
+                    fate = Some(Fate::Drop { always: false, shorter_than: None });
+                }
+            }
             if !rule.continues {
                 // A process that meets a rule is accepted, unless a rule decides.
                 fate.get_or_insert_default();
                 break;
             }
         }
-        Ruling { fate: fate.unwrap_or(self.0.default), ..ruling }
+        let fate = fate.unwrap_or(self.0.default);
+        // A tag can still come. Until then the process is kept.
+        let fate = if waits_for_tags && can_change { Fate::Keep } else { fate };
+        Ruling { fate, ..ruling }
     }
 
     /// Whether a process and its fork can differ.
@@ -67,7 +83,25 @@ impl Book {
     #[must_use]
     pub fn may_drop(&self) -> bool {
         let is_drop = |fate: Fate| fate != Fate::Keep;
-        is_drop(self.0.default) || self.0.rules.iter().any(|rule| rule.actions.fate.is_some_and(is_drop))
+        let drops = |rule: &Rule| rule.actions.tagged_only || rule.actions.fate.is_some_and(is_drop);
+        is_drop(self.0.default) || self.0.rules.iter().any(drops)
+    }
+
+    /// Whether a tag can change a ruling.
+    pub(crate) fn depends_on_tags(&self) -> bool {
+        let depends = |rule: &Rule| rule.actions.tagged_only || rule.selectors.attribute.is_some();
+        self.0.has_tags && self.0.rules.iter().any(depends)
+    }
+
+    /// The command that prints tags. The caller runs it.
+    pub fn take_tags(&mut self) -> Option<TagCommand> {
+        self.0.tags.take()
+    }
+
+    /// The rules for connections, flows and lookups, if there are any.
+    pub fn take_screen(&mut self) -> Option<Box<dyn Screen>> {
+        let screen = mem::take(&mut self.0.connections);
+        (!screen.0.is_empty()).then(|| Box::new(screen) as Box<dyn Screen>)
     }
 
     /// Whether the rules look at environments.

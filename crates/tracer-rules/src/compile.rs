@@ -1,6 +1,8 @@
 //! From the keys of a file to compiled rules. All mistakes are found here, before anything starts.
 
-use tracer_expr::Program;
+use std::time::Duration;
+
+use tracer_expr::{Program, Scope};
 use tracer_model::{
     Value,
     expression::{Attribute, CompileError, ExpressionError, is_reserved},
@@ -9,11 +11,13 @@ use tracer_model::{
 
 use crate::{
     Error, File, Located,
+    connections::{self, ConnectionRule, Connections},
     facts::{SCOPE, kernel_name},
     located::Place,
     pattern::Pattern,
     rule::{Actions, Given, Rule, Selectors, When},
     schema::{self, Drop, Scalar},
+    tags::TagCommand,
     template::Template,
 };
 
@@ -28,33 +32,56 @@ pub(crate) struct Compiled {
     pub(crate) parents: Vec<Pattern>,
     /// What happens without a match.
     pub(crate) default: Fate,
+    /// Whether a command prints tags.
+    pub(crate) has_tags: bool,
+    /// That command.
+    pub(crate) tags: Option<TagCommand>,
+    pub(crate) connections: Connections,
 }
 
 /// Compiles the rules of a file. `text` is the file, to find the column of a mistake within a value.
 pub(crate) fn compile(file: &File, text: &str, environment: Environment<'_>) -> Result<Compiled, Error> {
-    refuse_unsupported(file)?;
+    let tags = file.tags.as_ref().map(tag_command).transpose()?;
     let mut compiler = Compiler { text, environment, parents: Vec::new() };
-    let rules = file.rules.iter().map(|rule| compiler.rule(rule)).collect::<Result<_, _>>()?;
+    let rules: Vec<Rule> = file.rules.iter().map(|rule| compiler.rule(rule)).collect::<Result<_, _>>()?;
+    if let (Some(rule), None) = (rules.iter().find(|rule| rule.actions.tagged_only), &tags) {
+        return Err(Error::new(rule.place, "'tagged_only' needs 'tags', whose command prints tags"));
+    }
+    let connections = file.connections.iter().map(|rule| compiler.connection(rule)).collect::<Result<_, _>>()?;
     let default = match file.default {
         schema::Default::Accept => Fate::Keep,
         schema::Default::Drop => Fate::Drop { always: false, shorter_than: None },
     };
-    Ok(Compiled { rules, parents: compiler.parents.into_iter().map(|(_, pattern)| pattern).collect(), default })
+    Ok(Compiled {
+        rules,
+        parents: compiler.parents.into_iter().map(|(_, pattern)| pattern).collect(),
+        default,
+        has_tags: tags.is_some(),
+        tags,
+        connections: Connections(connections),
+    })
 }
 
-/// A key that does nothing would mislead.
-fn refuse_unsupported(file: &File) -> Result<(), Error> {
-    let refuse = |place, key: &str| Err(Error::new(place, format!("'{key}' is not supported yet")));
-    if let Some(rule) = file.connections.first() {
-        return refuse(rule.place, "connections");
+/// The time between two runs of the command for tags, if the file does not say.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// A shorter time would keep the machine busy.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+fn tag_command(tags: &Located<schema::Tags>) -> Result<TagCommand, Error> {
+    let schema::Tags { command, interval, user } = &tags.value;
+    let interval = match interval {
+        Some(interval) if interval.value.0 < MIN_INTERVAL => {
+            return Err(Error::new(interval.place, "'interval' is at least 100ms"));
+        }
+        Some(interval) => interval.value.0,
+        None => INTERVAL,
+    };
+    if command.first().is_none_or(|program| program.value.is_empty()) {
+        return Err(Error::new(tags.place, "'command' names no program"));
     }
-    if let Some(tags) = &file.tags {
-        return refuse(tags.place, "tags");
-    }
-    match file.rules.iter().find(|rule| rule.value.tagged_only.is_some()) {
-        Some(rule) => refuse(rule.place, "tagged_only"),
-        None => Ok(()),
-    }
+    let command = command.iter().map(|word| word.value.clone()).collect();
+    Ok(TagCommand { command, interval, user: user.clone() })
 }
 
 struct Compiler<'a> {
@@ -69,6 +96,20 @@ impl Compiler<'_> {
         let selectors = self.selectors(rule, place)?;
         let actions = self.actions(rule, place, &selectors)?;
         Ok(Rule { place, selectors, actions, continues: rule.continues.unwrap_or_default() })
+    }
+
+    fn connection(&self, located: &Located<schema::ConnectionRule>) -> Result<ConnectionRule, Error> {
+        let schema::ConnectionRule { when, drop, accept } = &located.value;
+        let drops = match (drop.unwrap_or_default(), accept.unwrap_or_default()) {
+            (true, true) => return Err(Error::new(located.place, "a rule has 'drop' or 'accept', not both")),
+            (false, false) => {
+                let reason = "a rule for connections needs 'drop: true' or 'accept: true'";
+                return Err(Error::new(located.place, reason));
+            }
+            (drops, _) => drops,
+        };
+        let when = when.as_ref().map(|when| self.when(&connections::SCOPE, when, located.place)).transpose()?;
+        Ok(ConnectionRule { when, drops })
     }
 
     fn selectors(&mut self, rule: &schema::Rule, place: Option<Place>) -> Result<Selectors, Error> {
@@ -88,7 +129,7 @@ impl Compiler<'_> {
             cgroup: rule.cgroup.as_ref().map(|text| self.pattern(text)).transpose()?,
             env: rule.env.iter().map(|text| self.variable(text)).collect::<Result<_, _>>()?,
             attribute: rule.attribute.as_ref().map(|text| self.pattern(text)).transpose()?,
-            when: rule.when.as_ref().map(|text| self.when(text, place)).transpose()?,
+            when: rule.when.as_ref().map(|text| self.when(&SCOPE, text, place)).transpose()?,
         })
     }
 
@@ -118,8 +159,8 @@ impl Compiler<'_> {
         Ok((name.to_owned(), glob))
     }
 
-    fn when(&self, text: &Located<String>, rule: Option<Place>) -> Result<When, Error> {
-        let program = Program::compile_in(&SCOPE, &text.value).map_err(|error| self.expression(text, &error))?;
+    fn when(&self, scope: &Scope, text: &Located<String>, rule: Option<Place>) -> Result<When, Error> {
+        let program = Program::compile_in(scope, &text.value).map_err(|error| self.expression(text, &error))?;
         if !program.can_be_bool() {
             return Err(Error::new(text.place, "the value of 'when' is not true or false"));
         }
@@ -165,6 +206,9 @@ impl Compiler<'_> {
         {
             return refuse(rewrite.place, "'rewrite' needs 'process' or 'cmdline', whose match it replaces");
         }
+        if let (Some(true), Some(drop)) = (rule.tagged_only, &rule.drop) {
+            return refuse(drop.place, "a rule has 'drop' or 'tagged_only', not both");
+        }
         if rule.children.is_some() && rule.group.is_none() {
             return refuse(place, "'children' needs 'group'");
         }
@@ -184,6 +228,7 @@ impl Compiler<'_> {
                 .map(|(name, value)| self.attribute(name, value))
                 .collect::<Result<_, _>>()?,
             fate: fate(rule, place)?,
+            tagged_only: rule.tagged_only.unwrap_or_default(),
         })
     }
 

@@ -169,7 +169,17 @@ pub(crate) mod tests {
 
     pub(crate) fn subject<'a>(image: &'a Image, lineage: &'a Lineage) -> Subject<'a> {
         let start = UNIX_EPOCH + Duration::from_secs(1);
-        Subject { pid: 7, parent_pid: 6, start, at: start, image, environment: None, attributes: &[], lineage }
+        Subject {
+            pid: 7,
+            parent_pid: 6,
+            start,
+            at: start,
+            image,
+            environment: None,
+            attributes: &[],
+            tags: None,
+            lineage,
+        }
     }
 
     #[test]

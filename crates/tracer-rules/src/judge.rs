@@ -45,6 +45,10 @@ impl Judge for RulesJudge {
         self.user.differs_in_forks()
     }
 
+    fn judges_tags(&self) -> bool {
+        self.user.depends_on_tags()
+    }
+
     fn may_drop(&self) -> bool {
         self.user.may_drop()
     }

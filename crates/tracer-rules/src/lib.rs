@@ -17,6 +17,8 @@
 mod book;
 mod builtin;
 mod compile;
+mod connections;
+pub mod convert;
 mod error;
 mod facts;
 mod judge;
@@ -24,6 +26,7 @@ mod located;
 mod pattern;
 mod rule;
 pub mod schema;
+pub mod tags;
 mod template;
 
 pub use book::{Book, Met};

@@ -8,6 +8,7 @@ use tracer_model::{
     Value as AttributeValue,
     expression::{Attribute, Failure},
     judge::{Fate, Group, Ruling},
+    tags::PREFIX,
 };
 
 use crate::{
@@ -65,6 +66,8 @@ pub(crate) struct Actions {
     pub(crate) attributes: Vec<Given>,
     /// `None`: the rule does not decide.
     pub(crate) fate: Option<Fate>,
+    /// A process without tags has no span.
+    pub(crate) tagged_only: bool,
 }
 
 /// An attribute of a rule.
@@ -200,6 +203,14 @@ impl Selectors {
             && self.attribute.as_ref().is_none_or(|attribute| has_attribute(attribute, facts, more))
     }
 
+    /// Whether a tag that is not known yet can make them match.
+    pub(crate) fn could_match(&mut self, facts: &Facts<'_>) -> bool {
+        let Some(attribute) = self.attribute.take() else { return false };
+        let could_match = self.match_all(facts, &[]);
+        self.attribute = Some(attribute);
+        could_match
+    }
+
     /// The captures of each pattern.
     fn captures<'a>(&self, facts: &'a Facts<'_>) -> Vec<Option<Captures<'a>>> {
         let patterns = self.patterns.iter().enumerate();
@@ -244,7 +255,11 @@ pub(crate) fn has_bit(bits: &[u64], index: usize) -> bool {
 
 fn has_attribute(pattern: &Pattern, facts: &Facts<'_>, more: &[(String, AttributeValue)]) -> bool {
     let mut attributes = facts.subject.attributes.iter().chain(more);
-    attributes.any(|(key, value)| pattern.matches(&format!("{key}:{}", text_of(value))))
+    let matches = |key: &str, value| pattern.matches(&format!("{key}:{}", text_of(value)));
+    // A tag also matches under the key that the command gave it.
+    let mut tags = facts.subject.tags.into_iter().flatten();
+    attributes.any(|(key, value)| matches(key, value))
+        || tags.any(|(key, value)| matches(key, value) || matches(key.strip_prefix(PREFIX).unwrap_or(key), value))
 }
 
 /// A value as a text.
@@ -265,7 +280,7 @@ fn text_of(value: &AttributeValue) -> String {
 }
 
 impl When {
-    fn is_true(&mut self, input: &Input<'_>) -> bool {
+    pub(crate) fn is_true(&mut self, input: &Input<'_>) -> bool {
         let reason = match self.program.evaluate(input) {
             Ok(Value::Bool(value)) => return value,
             Ok(_) => "the value is not true or false".to_owned(),
@@ -276,7 +291,7 @@ impl When {
         false
     }
 
-    fn failure(&self) -> Option<Failure<'_>> {
+    pub(crate) fn failure(&self) -> Option<Failure<'_>> {
         let first = self.first_failure.as_deref()?;
         Some(Failure { name: &self.name, is_selector: true, count: self.failures, first })
     }

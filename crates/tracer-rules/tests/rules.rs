@@ -44,6 +44,7 @@ fn ruling_of(file: &str, arguments: &[&str], variables: &[&str], above: &[&str])
         image: &image,
         environment: Some(&environment),
         attributes: &[("team".to_owned(), Value::String("core".to_owned()))],
+        tags: None,
         lineage: &lineage,
     })
 }
@@ -176,9 +177,7 @@ fn a_mistake_has_its_line_and_column() {
         ("rules:\n  - accept: false\n", "line 2, column 5: 'accept: false' has no meaning"),
         ("rules:\n  - comm: []\n", "line 2, column 11: "),
         ("rules:\n  - process:\n", "line 2, column "),
-        ("connections:\n  - drop: true\n", "line 2, column 5: 'connections' is not supported yet"),
-        ("tags:\n  command: [x]\n", "line 2, column 3: 'tags' is not supported yet"),
-        ("rules:\n  - tagged_only: true\n", "line 2, column 5: 'tagged_only' is not supported yet"),
+        ("rules:\n  - tagged_only: true\n", "line 2, column 5: 'tagged_only' needs 'tags'"),
     ] {
         let error = Book::read(file, &environment).unwrap_err();
         let place = error.place.map(|place| place.to_string()).unwrap_or_default();
@@ -209,6 +208,7 @@ fn a_failed_condition_is_counted_and_matches_nothing() {
         image: &image,
         environment: None,
         attributes: &[],
+        tags: None,
         lineage: &lineage,
     };
     assert_eq!([judge.judge(&subject), judge.judge(&subject)].map(|ruling| ruling.fate), [Fate::Keep; 2]);

@@ -37,6 +37,13 @@ pub(crate) fn drop_in_thread() {
     keep_or_warn(CapsHashSet::new());
 }
 
+/// Drops capabilities in the thread that runs the command for tags. Root keeps those that change the user of a process and
+/// end the processes of that user.
+pub(crate) fn drop_in_tags() {
+    let kept = [Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL];
+    keep_or_warn(kept.into_iter().filter(|_| geteuid().is_root()).collect());
+}
+
 /// Drops capabilities in a thread that writes spans. Under sudo, the thread becomes the invoker for all file accesses,
 /// without capabilities. Root without sudo keeps access to folders of others, because in a CI container, root works in
 /// the folder of a user outside. An ordinary user's thread drops all capabilities.

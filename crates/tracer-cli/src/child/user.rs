@@ -16,7 +16,7 @@ use nix::{
 use crate::accounts::Account;
 
 /// The name that means the invoker of sudo.
-const INVOKER: &str = "invoker";
+pub(crate) const INVOKER: &str = "invoker";
 
 /// The ids of the user who called sudo, if sudo was called.
 pub(crate) fn invoker() -> Option<(Uid, Gid)> {

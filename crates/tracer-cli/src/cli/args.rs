@@ -31,6 +31,7 @@ process-tracer [OPTIONS] -- COMMAND [ARGS]...
        process-tracer diff BEFORE AFTER | BEFORE... --to AFTER...
        process-tracer rules check FILE [--trace FILE.jsonl | -- COMMAND [ARGS]...]
        process-tracer rules builtin [NAMES]
+       process-tracer rules convert FILE
        process-tracer setup [--group GROUP | --undo]
        process-tracer completions SHELL
        process-tracer man
@@ -395,6 +396,15 @@ pub(crate) enum RulesAction {
         /// The command and its arguments
         #[arg(last = true, value_name = "COMMAND", id = "run")]
         command: Vec<OsString>,
+    },
+    /// Translate a configuration of process-exporter, DeepFlow or DataKit into a rules file
+    ///
+    /// The rules file goes to stdout, and a line for each part that cannot be translated to stderr. Then the exit status is
+    /// 1.
+    Convert {
+        /// The configuration
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
     /// Print the rules file behind a value of --names
     Builtin {

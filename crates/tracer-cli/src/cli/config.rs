@@ -31,7 +31,7 @@ pub(crate) use super::{
     collector::TRACES_ENDPOINT,
     values::{Output, SourceChoice, Wait},
 };
-use crate::{child::user::User, ci, console, rules, state};
+use crate::{child::user::User, ci, console, rules, state, tags::Tagging};
 
 /// The configuration of a run.
 #[derive(Debug)]
@@ -85,6 +85,8 @@ pub(crate) struct Config {
     pub(crate) arguments: Policy,
     /// How processes appear in the trace.
     pub(crate) rules: Rules,
+    /// The command that prints tags of processes.
+    pub(crate) tagging: Option<Tagging>,
     pub(crate) is_strict: bool,
     pub(crate) is_quiet: bool,
     pub(crate) is_verbose: bool,
@@ -114,6 +116,7 @@ impl Config {
         let attributes =
             args.attribute.iter().map(|text| Attribute::compile(text)).collect::<Result<Attributes, _>>()?;
         let (outputs, collector) = outputs(&args);
+        let (rules, tagging) = rules::of_run(&args, origins)?;
         let wanted = |output| Wanted { is_optional: !is_asked_for(&output, &args, origins), output };
         Ok(Self {
             trace_id: place.trace_id,
@@ -142,7 +145,8 @@ impl Config {
             captured: args.capture,
             system_calls: args.system_calls(),
             arguments: argument_policy(&args, origins)?,
-            rules: rules::of_run(&args, origins)?,
+            rules,
+            tagging,
             is_strict: args.strict,
             is_quiet: args.quiet,
             is_verbose: args.verbose,

@@ -1,5 +1,6 @@
 //! The commands besides a run.
 
+pub(crate) mod convert;
 mod copy;
 pub(crate) mod diff;
 pub(crate) mod doctor;

@@ -91,6 +91,7 @@ impl<'a> RulesFile<'a> {
                 image: &process.image,
                 environment: None,
                 attributes: &process.attributes,
+                tags: None,
                 lineage: &lineage,
             };
             let mut met = Vec::new();

@@ -20,6 +20,7 @@ use tracer_model::{
     redact::Policy,
     semconv::{ATTRIBUTES, Description, describe},
     span::{ProcessSpan, Reply, Subject},
+    tags::{Snapshot, Tagged},
 };
 
 pub const ROOT_SPAN: SpanId = SpanId([0xaa; 8]);
@@ -205,6 +206,21 @@ impl Story {
         let at = self.tick();
         let (process, parent) = (self.identity(pid), self.parent(pid));
         self.handle(Event::Exit { at, process, parent, status, is_oom_victim: false, usage: None })
+    }
+
+    /// The command that prints tags prints these: a pid, a key and a value.
+    pub fn tags(mut self, tags: &[(u32, &str, &str)]) -> Self {
+        let at = self.tick();
+        let mut processes: Vec<Tagged> = Vec::new();
+        for (pid, key, value) in tags {
+            let pair = ((*key).to_owned(), (*value).to_owned());
+            match processes.iter_mut().find(|process| process.pid == *pid) {
+                Some(process) => process.tags.push(pair),
+                None => processes.push(Tagged { pid: *pid, tags: vec![pair] }),
+            }
+        }
+        self.tracer.tag(Snapshot { at, root_pid: 2, processes });
+        self
     }
 
     pub fn connection(self, owner: u32, socket: u64, change: Change, connection: Connection) -> Self {

@@ -1,0 +1,357 @@
+//! The command of the user that prints tags of processes: `tags:` of a rules file.
+//!
+//! A thread runs it at the start and then at intervals. The thread that reads the events takes the latest tags. A run of
+//! the command that fails only causes a warning at the end.
+
+use std::{
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::process::CommandExt,
+    },
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        eventfd::{EfdFlags, EventFd},
+        signal::{Signal, killpg},
+    },
+    unistd::{Pid, geteuid, setsid},
+};
+use tracer_model::tags::Snapshot;
+use tracer_ptrace::clock::now;
+use tracer_rules::tags::{TagCommand, parse};
+
+use crate::{
+    child::{
+        privileges,
+        user::{INVOKER, Invoker, User},
+    },
+    threads::Threads,
+};
+
+/// The user for root, if the file names none and sudo was not called. Root runs the command only if the file says so.
+const NOBODY: &str = "nobody";
+
+/// A run of the command takes at most this long.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes that it prints at most.
+const MAX_OUTPUT: usize = 1 << 20;
+
+/// Bytes of its messages that a warning can quote.
+const MAX_MESSAGE: usize = 200;
+
+/// How often the end of a command that prints no more is checked.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// The command, its user and its rhythm.
+#[derive(Debug)]
+pub(crate) struct Tagging {
+    command: Vec<String>,
+    interval: Duration,
+    /// `None`: the user who runs process-tracer, who is not root.
+    user: Option<User>,
+}
+
+impl Tagging {
+    /// Looks up the user.
+    ///
+    /// # Errors
+    ///
+    /// There is no such user, or only root can become that user.
+    pub(crate) fn new(command: TagCommand) -> Result<Self> {
+        let TagCommand { command, interval, user } = command;
+        let user = match &user {
+            Some(name) => {
+                let place = name.place.map(|place| format!("{place}: ")).unwrap_or_default();
+                Some(User::look_up(&name.value).map_err(|error| anyhow!("{place}tags: {error:#}"))?)
+            }
+            None if Invoker::of_root().is_some() => Some(User::look_up(INVOKER)?),
+            None if geteuid().is_root() => Some(User::look_up(NOBODY)?),
+            None => None,
+        };
+        Ok(Self { command, interval, user })
+    }
+}
+
+/// The latest tags, for the thread that reads the events.
+pub(crate) type Latest = Arc<Mutex<Option<Snapshot>>>;
+
+/// Takes the latest tags, if there are new ones.
+pub(crate) fn take(latest: &Latest) -> Option<Snapshot> {
+    latest.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// The thread that runs the command.
+pub(crate) struct TagRunner {
+    thread: JoinHandle<Failures>,
+    stop: Arc<EventFd>,
+}
+
+/// Runs of the command that failed.
+#[derive(Debug, Default)]
+struct Failures {
+    count: u64,
+    first: Option<String>,
+}
+
+impl TagRunner {
+    /// Starts the thread. It must start after the launch of the traced command, because the first process that we fork
+    /// is the traced one. It must start before root drops its capabilities, because it changes the user.
+    ///
+    /// # Errors
+    ///
+    /// The kernel cannot start another thread.
+    pub(crate) fn start(tagging: Tagging, root_pid: u32, latest: Latest, threads: Threads) -> Result<Self> {
+        let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let thread = threads.start_quiet("tags", {
+            let stop = Arc::clone(&stop);
+            move || {
+                privileges::drop_in_tags();
+                repeat(&tagging, root_pid, &latest, &stop)
+            }
+        });
+        Ok(Self { thread: thread.context("cannot start a thread")?, stop })
+    }
+
+    /// Ends the thread and the running command. Returns a warning, if the command failed.
+    pub(crate) fn finish(self) -> Option<String> {
+        let _ = self.stop.write(1);
+        let Failures { count, first } = self.thread.join().ok()?;
+        let first = first?;
+        let times = if count > 1 { format!(" ({count} times)") } else { String::new() };
+        Some(format!("tags: {first}{times}"))
+    }
+}
+
+fn repeat(command: &Tagging, root_pid: u32, latest: &Latest, stop: &EventFd) -> Failures {
+    let mut failures = Failures::default();
+    loop {
+        let started = Instant::now();
+        let at = now();
+        match run(command, stop) {
+            Ok(Some(output)) => match parse(&output) {
+                Ok(processes) => {
+                    let snapshot = Snapshot { at, root_pid, processes };
+                    *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+                }
+                Err(error) => failures.add(command, &format!("it does not print tags: {error}")),
+            },
+            Ok(None) => return failures,
+            Err(error) => failures.add(command, &error.to_string()),
+        }
+        if wait(&[stop.as_fd()], command.interval.saturating_sub(started.elapsed())).first() == Some(&true) {
+            return failures;
+        }
+    }
+}
+
+impl Failures {
+    fn add(&mut self, command: &Tagging, reason: &str) {
+        self.count += 1;
+        let program = command.command.first().map(String::as_str).unwrap_or_default();
+        self.first.get_or_insert_with(|| format!("'{program}': {reason}"));
+    }
+}
+
+/// Runs the command once. Returns its output, or `None` if the trace has ended.
+fn run(command: &Tagging, stop: &EventFd) -> io::Result<Option<String>> {
+    let deadline = Instant::now() + TIMEOUT;
+    let mut running = Running(spawn(command)?);
+    let Child { stdout, stderr, .. } = &mut running.0;
+    let (mut stdout, mut stderr) = (Pipe::new(stdout.take()), Pipe::new(stderr.take()));
+    loop {
+        let is_over = stdout.is_over() && stderr.is_over();
+        if is_over && let Some(status) = running.status()? {
+            return finished(status, stdout.content, &stderr.content).map(Some);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::other(format!("it took more than {} s", TIMEOUT.as_secs())));
+        }
+        let ready = wait(
+            &[stop.as_fd(), stdout.as_fd().unwrap_or(stop.as_fd()), stderr.as_fd().unwrap_or(stop.as_fd())],
+            if is_over { left.min(GLANCE) } else { left },
+        );
+        let [stopped, printed, complained] = ready[..] else { return Ok(None) };
+        if stopped {
+            return Ok(None);
+        }
+        if printed {
+            stdout.read()?;
+        }
+        if complained {
+            stderr.read()?;
+            stderr.content.truncate(MAX_MESSAGE);
+        }
+        if stdout.content.len() > MAX_OUTPUT {
+            return Err(io::Error::other(format!("it printed more than {} MiB", MAX_OUTPUT >> 20)));
+        }
+    }
+}
+
+fn spawn(command: &Tagging) -> io::Result<Child> {
+    let (program, arguments) = command.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut spawned = Command::new(program);
+    spawned.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Its own spans are none of this trace.
+    spawned.env_remove("TRACEPARENT").env_remove("TRACESTATE");
+    spawned.envs(command.user.iter().flat_map(User::variables));
+    let user = command.user.clone();
+    // SAFETY: the closure only makes async-signal-safe system calls.
+    unsafe {
+        spawned.pre_exec(move || {
+            setsid()?;
+            user.as_ref().map_or(Ok(()), User::become_it)
+        })
+    };
+    spawned.spawn()
+}
+
+/// The output of a command that has ended.
+fn finished(status: Ended, output: Vec<u8>, message: &[u8]) -> io::Result<String> {
+    match status {
+        Ended::Known(status) if !status.success() => {
+            let message = String::from_utf8_lossy(message);
+            let line = message.lines().map(str::trim).find(|line| !line.is_empty());
+            let reason = line.map(|line| format!(": {line}")).unwrap_or_default();
+            Err(io::Error::other(format!("{status}{reason}")))
+        }
+        _ => String::from_utf8(output).map_err(|_| io::Error::other("it does not print tags: no UTF-8")),
+    }
+}
+
+/// The end of the command. As pid 1, another thread of ours reaps all children.
+enum Ended {
+    Known(ExitStatus),
+    Reaped,
+}
+
+/// A command that is killed with its session if it still runs.
+struct Running(Child);
+
+impl Running {
+    fn status(&mut self) -> io::Result<Option<Ended>> {
+        match self.0.try_wait() {
+            Ok(status) => Ok(status.map(Ended::Known)),
+            Err(error) if error.raw_os_error() == Some(Errno::ECHILD as i32) => Ok(Some(Ended::Reaped)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.status(), Ok(None)) {
+            // It leads a group of its own, with its children in it.
+            if let Ok(group) = i32::try_from(self.0.id()) {
+                let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+            }
+            let _ = self.0.wait();
+        }
+    }
+}
+
+/// A pipe from the command.
+struct Pipe<R> {
+    pipe: Option<R>,
+    content: Vec<u8>,
+}
+
+impl<R: Read + AsFd> Pipe<R> {
+    fn new(pipe: Option<R>) -> Self {
+        Self { pipe, content: Vec::new() }
+    }
+
+    fn is_over(&self) -> bool {
+        self.pipe.is_none()
+    }
+
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads what is there.
+    fn read(&mut self) -> io::Result<()> {
+        let Some(pipe) = &mut self.pipe else { return Ok(()) };
+        let mut buffer = [0; 8192];
+        match pipe.read(&mut buffer)? {
+            0 => self.pipe = None,
+            count => self.content.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+        }
+        Ok(())
+    }
+}
+
+/// Waits until one of these is readable or closed. Says which are.
+fn wait(descriptors: &[BorrowedFd<'_>], time: Duration) -> Vec<bool> {
+    let mut ready: Vec<_> = descriptors.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    // Part of a millisecond counts as one, so that the loop does not spin.
+    let time = time.saturating_add(Duration::from_micros(999));
+    let _ = poll(&mut ready, PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
+    ready.iter().map(|fd| fd.any().unwrap_or(false)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Tagging {
+        let command = ["sh", "-c", script].map(str::to_owned).to_vec();
+        Tagging { command, interval: Duration::from_secs(3600), user: None }
+    }
+
+    fn never() -> EventFd {
+        EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).unwrap()
+    }
+
+    #[test]
+    fn the_output_of_the_command_is_read() {
+        let script =
+            "[ $(ps -o sid= -p $$) -eq $$ ] && [ -z \"$(cat)\" ] && echo '- {pid: 7, tags: [{key: a, value: b}]}'";
+        let output = run(&shell(script), &never()).unwrap().unwrap();
+        assert_eq!(output, "- {pid: 7, tags: [{key: a, value: b}]}\n");
+    }
+
+    #[test]
+    fn a_command_that_fails_or_prints_too_much_is_an_error() {
+        let error = |script: &str| run(&shell(script), &never()).unwrap_err().to_string();
+        assert_eq!(error("echo oops >&2; echo more >&2; exit 3"), "exit status: 3: oops");
+        assert_eq!(error("head -c 2000000 /dev/zero; sleep 60"), "it printed more than 1 MiB");
+        assert!(error("kill -9 $$").contains("signal: 9"), "{}", error("kill -9 $$"));
+        let missing = Tagging { command: vec!["/no/such/command".to_owned()], ..shell("") };
+        assert_eq!(run(&missing, &never()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_end_of_the_trace_ends_the_command_and_its_children() {
+        let stop = never();
+        stop.write(1).unwrap();
+        let command = shell("sleep 1000 & echo $!; wait");
+        let mut running = Running(spawn(&command).unwrap());
+        let mut pid = String::new();
+        io::BufRead::read_line(&mut io::BufReader::new(running.0.stdout.take().unwrap()), &mut pid).unwrap();
+        drop(running);
+        // Its new parent may not have read its status yet.
+        let is_dead = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+            stat.is_err() || stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+        };
+        for _ in 0..1000 {
+            if is_dead() {
+                break;
+            }
+            std::thread::sleep(GLANCE);
+        }
+        assert!(is_dead());
+        assert!(run(&command, &stop).unwrap().is_none());
+    }
+}
