@@ -38,3 +38,20 @@ fn actionlint_accepts_the_workflows() {
     let (accepted, complaints) = check(&[wrong.path().to_str().unwrap()]);
     assert!(!accepted && complaints.contains("input \"runs\" is not defined in action"), "{complaints}");
 }
+
+#[test]
+fn the_tasks_of_mise_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let script = "import json, sys, tomllib; print(json.dumps(tomllib.load(open(sys.argv[1], 'rb'))['tasks']))";
+    let output = Command::new(python()).args(["-c", script]).arg(root.join(".mise.toml")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tasks: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let usage = std::fs::read_to_string(root.join("xtask/src/main.rs")).unwrap();
+    let of_xtask: Vec<_> =
+        tasks.values().filter_map(|task| task["run"].as_str()?.strip_prefix("cargo xtask ")).collect();
+    assert!(of_xtask.len() > 5, "{of_xtask:?}");
+    for task in of_xtask {
+        let name = task.split(' ').next().unwrap();
+        assert!(usage.contains(&format!("\n  {name} ")), "{name}");
+    }
+}

@@ -75,6 +75,10 @@ fn the_steps_of_a_job_are_one_report() {
     let told = look_at(&folder.join("t.html"));
     assert!(told.contains("each of 3 runs has its verdict"), "{told}");
 
+    // A copy joins the files, and gives the same report.
+    let copied = stdout(&report(folder, &with(&["-o", "all.jsonl.gz"]), Some("c.jsonl")));
+    assert_eq!((copied.as_str(), stdout(&report(folder, &["all.jsonl.gz", "-o", "csv"], None))), ("", csv));
+
     // Filters read stdin twice.
     let tree = stdout(&report(folder, &with(&["--only-failed"]), Some("c.jsonl")));
     assert!(tree.contains("sh  exit 3") && !tree.contains("─ true"), "{tree}");
@@ -115,7 +119,7 @@ fn compressed_files_are_as_safe_as_plain_ones() {
         let sent = send.arg("send").arg(folder.join(file)).args(["--endpoint", "http://127.0.0.1:1"]).output().unwrap();
         assert!(String::from_utf8_lossy(&sent.stderr).contains("the file is compressed"), "{sent:?}");
     }
-    for (output, said) in [("json", "give a file instead, -o FILE.processes.json"), ("t.html.gz", "is not one of")] {
+    for (output, said) in [("json", "use -o FILE.processes.json"), ("t.html.gz", "is not one of")] {
         let run = process_tracer().args(["-o", output, "--", "true"]).output().unwrap();
         let stderr = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.code() == Some(125) && stderr.contains(said), "{stderr}");

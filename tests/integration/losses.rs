@@ -21,13 +21,15 @@ fn count(trace: &Trace, key: &str) -> u64 {
     if root.has(key) { root.attribute(key).parse().unwrap() } else { 0 }
 }
 
-/// Traces a command with a small buffer. The buffer is not read while the command works. Returns the trace and the last
-/// line on stderr.
-fn trace_stopped(command: &str) -> (Trace, String) {
+/// Traces a command with a small buffer. The buffer is not read while the command works. Returns the trace and stderr.
+fn trace_stopped(flags: &[&str], command: &str) -> (Trace, String) {
     let folder = TempDir::new().unwrap();
-    let file = folder.path().join("t.jsonl");
+    let (file, summary) = (folder.path().join("t.jsonl"), folder.path().join("summary.md"));
+    std::fs::write(&summary, "").unwrap();
     let script = format!("echo ready; read go; {command}; echo done; read go");
     let mut child = process_tracer()
+        .env("GITHUB_STEP_SUMMARY", &summary)
+        .args(flags)
         .args(["--buffer-size", "64K", "-o"])
         .arg(&file)
         .args(["--", "sh", "-c", &script])
@@ -58,13 +60,20 @@ fn trace_stopped(command: &str) -> (Trace, String) {
     trace.assert_sound();
     assert_eq!(trace.root().attribute("process_tracer.complete"), "false");
     assert_eq!(count(&trace, "process_tracer.processes"), trace.processes().count() as u64);
+    // The reports repeat it.
+    let report = process_tracer().arg("report").arg(&file).output().unwrap();
+    let report = String::from_utf8(report.stdout).unwrap();
+    let last = report.lines().last().unwrap();
+    assert!(last.contains(" spans, incomplete: ") && last.contains(" lost to a full buffer"), "{report}");
+    let summary = std::fs::read_to_string(summary).unwrap();
+    assert!(summary.contains("incomplete: ") && summary.contains(" lost to a full buffer"), "{summary}");
     (trace, stderr)
 }
 
 #[test]
 fn a_buffer_overflow_is_reported_with_the_number_of_lost_records() {
     const FORKS: u64 = 2000;
-    let (trace, stderr) = trace_stopped(&format!("{} forks {FORKS}", workload().display()));
+    let (trace, stderr) = trace_stopped(&[], &format!("{} forks {FORKS}", workload().display()));
     let (forks, exits) = (count(&trace, "process_tracer.lost.forks"), count(&trace, "process_tracer.lost.exits"));
     assert!(forks > FORKS / 2 && exits > FORKS / 2, "{stderr}");
     // The workload itself is a child too. A child is in the trace if its fork or its exit was reported.
@@ -81,7 +90,9 @@ fn a_buffer_overflow_is_reported_with_the_number_of_lost_records() {
 #[test]
 fn lost_execs_are_reported() {
     const EXECS: u64 = 200;
-    let (trace, _) = trace_stopped(&format!("i=0; while [ $i -lt {EXECS} ]; do /bin/true; i=$((i+1)); done"));
+    let (trace, stderr) =
+        trace_stopped(&["-q"], &format!("i=0; while [ $i -lt {EXECS} ]; do /bin/true; i=$((i+1)); done"));
+    assert!(stderr.starts_with("process-tracer: warning: the trace is incomplete: "), "-q warns, too: {stderr}");
     let execs = count(&trace, "process_tracer.lost.execs");
     let seen = trace.processes().filter(|span| span.events.len() == 1 && span.name == "true").count() as u64;
     assert_eq!(seen + execs, EXECS, "{:#?}", trace.root());
@@ -90,11 +101,14 @@ fn lost_execs_are_reported() {
 
 #[test]
 fn lost_connections_are_reported() {
-    let (trace, _) = trace_stopped(&format!(
-        "{} forks 2000; for i in 1 2 3; do {} connect-refused 127.0.0.1 9; done",
-        workload().display(),
-        workload().display()
-    ));
+    let (trace, _) = trace_stopped(
+        &[],
+        &format!(
+            "{} forks 2000; for i in 1 2 3; do {} connect-refused 127.0.0.1 9; done",
+            workload().display(),
+            workload().display()
+        ),
+    );
     assert!(count(&trace, "process_tracer.lost.connections") > 0, "{:#?}", trace.root());
     assert_eq!(trace.connections().count(), 0);
 }
@@ -103,7 +117,7 @@ fn lost_connections_are_reported() {
 fn lost_flows_are_reported() {
     let send = "import socket\nown = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
                 for last in 1, 2, 3: own.sendto(b\"x\", (\"127.0.0.%d\" % last, 9999))";
-    let (trace, _) = trace_stopped(&format!("{} forks 2000; python3 -c '{send}'", workload().display()));
+    let (trace, _) = trace_stopped(&[], &format!("{} forks 2000; python3 -c '{send}'", workload().display()));
     assert!(count(&trace, "process_tracer.lost.flows") >= 3, "{:#?}", trace.root());
     assert_eq!(trace.flows().count(), 0);
 }

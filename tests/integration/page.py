@@ -324,8 +324,16 @@ def check_failures(page, report, claim):
     settle(page)
     claim("f goes to a failure", page.evaluate("processTracer.selected()") in failed)
     page.click("#tab-failures")
-    listed = page.locator("#sheet .list tr").count()
+    listed = page.locator("#all-failures tr").count()
     claim("the tab lists them", listed == min(500, len(failed)), listed)
+    causes = report.about.get("causes", [])
+    lines = sum(1 + bool(cause["before"]) for cause in causes)
+    claim("the tab shows each cause", page.locator("#sheet .cause").count() == lines, lines)
+    if causes:
+        page.locator("#sheet .cause .jump").last.click()
+        last = (causes[-1]["before"] or causes[-1]["chain"])[-1]
+        claim("a cause leads to its span", page.evaluate("processTracer.selected()") == last)
+        page.click("#tab-failures")
 
 
 def check_tables(page, report, claim):

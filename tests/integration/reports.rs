@@ -52,10 +52,11 @@ END
 exit 4
 "#;
 
-const FILES: [&str; 7] = ["t.html", "t.pftrace", "t.json", "t.folded", "t.cpu.folded", "t.processes.json", "t.csv"];
+const FILES: [&str; 8] =
+    ["t.html", "t.pftrace", "t.json", "t.parquet", "t.folded", "t.cpu.folded", "t.processes.json", "t.csv"];
 
 /// Runs the script with every file format, as `t.*` in this folder.
-fn run_with_all(folder: &Path) -> Trace {
+pub fn run_with_all(folder: &Path) -> Trace {
     let mut command = process_tracer();
     for file in ["t.jsonl"].iter().chain(&FILES) {
         command.arg("-o").arg(folder.join(file));

@@ -11,9 +11,11 @@ use serde_json::Value;
 use crate::{cargo, root, setup};
 
 /// The counted benches: package, name, the benchmark that runs the function, and the divisor.
-const COUNTED: [(&str, &str, &str, &str, u64, &str); 3] = [
+const COUNTED: [(&str, &str, &str, &str, u64, &str); 5] = [
     ("decoding", "tracer-bpf", "records", "decode", 30_000, "event"),
     ("the model", "tracer-bpf", "records", "model", 30_000, "event"),
+    ("the built-in names", "tracer-rules", "judge", "names", 1000, "exec"),
+    ("50 rules", "tracer-rules", "judge", "rules", 1000, "exec"),
     ("encoding in protobuf", "tracer-otlp", "export", "encode", 2000, "span"),
 ];
 

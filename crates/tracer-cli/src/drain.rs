@@ -180,6 +180,7 @@ impl Reader {
     fn read(&mut self) -> io::Result<usize> {
         let Self { input: Input { stream, intake, .. }, tracer, cut_off, .. } = self;
         let records = stream.drain(now(), &mut |event| {
+            intake.record(&event);
             tracer.handle(event);
             hand_on(tracer, intake);
         })?;
@@ -205,6 +206,7 @@ impl Reader {
         let shortage = Reading::take().since(&self.machine);
         let Self { input: Input { stream, intake, .. }, tracer, .. } = &mut self;
         stream.finish(now(), &end, &mut |event| {
+            intake.record(&event);
             tracer.handle(event);
             hand_on(tracer, intake);
         });

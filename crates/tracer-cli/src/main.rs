@@ -15,6 +15,7 @@ mod machine;
 mod nesting;
 mod pod;
 mod resource;
+mod rules;
 mod run;
 mod shortage;
 mod sinks;
@@ -42,7 +43,7 @@ use crate::{
         signals,
     },
     cli::{
-        args::{Action, Args},
+        args::{Action, Args, RulesAction},
         config::{self, Config},
         dashes,
         origin::{self, Origin, Origins},
@@ -127,19 +128,42 @@ fn act(args: Args, origins: &Origins, inheritance: Inheritance, single: SingleTh
         Some(Action::Send { ref files, keep }) => {
             return commands::send::send(files, keep, &config::collector(&args).0);
         }
-        Some(Action::Report { files, output, trace_id, attribute, min_duration, only_failed, depth }) => {
+        Some(Action::Report { files, output, trace_id, attribute, min_duration, only_failed, depth, by }) => {
             let filter = Filter { min_duration, only_failed, depth };
             let request = Request {
                 outputs: config::report_outputs(output, &filter),
                 trace: trace_id.map(|given| given.id),
                 attributes: attribute,
                 filter,
+                by,
             };
             return commands::report::report(&files, &request).map(|()| 0);
         }
         Some(Action::Diff(diff)) => return commands::diff::diff(diff),
         Some(Action::Setup { undo: true, .. }) => return commands::setup::undo().map(|()| 0),
         Some(Action::Setup { group, .. }) => return commands::setup::give(group.as_deref()).map(|()| 0),
+        Some(Action::Rules { action: RulesAction::Builtin { names } }) => {
+            return commands::rules::builtin(names.into()).map(|()| 0);
+        }
+        Some(Action::Rules { action: RulesAction::Check { ref file, ref trace, ref command } }) => {
+            let file = match commands::rules::RulesFile::read(file) {
+                Ok(file) => file,
+                Err(error) => {
+                    console::say(format_args!("{error:#}"));
+                    return Ok(1);
+                }
+            };
+            return match (trace, command.as_slice()) {
+                (Some(trace), _) => file.check_trace(trace),
+                (None, []) => file.say_size(),
+                (None, command) => {
+                    let command = command.to_vec();
+                    let args = Args { action: None, command, ..args };
+                    file.check_run(Config::resolve(args, origins)?, inheritance, single)
+                }
+            }
+            .map(|()| 0);
+        }
         Some(Action::Completions { shell }) => return commands::packaging::completions(shell).map(|()| 0),
         Some(Action::Man) => return commands::packaging::man().map(|()| 0),
         Some(Action::Helper { ring_bytes, max_processes, asked }) => {

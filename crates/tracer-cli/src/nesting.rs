@@ -33,11 +33,16 @@ pub(crate) fn announce(trace_id: TraceId) -> Option<Announcement> {
 pub(crate) fn outer_run(trace_id: TraceId) -> Option<u32> {
     let socket = UnixDatagram::unbound().ok()?;
     let is_announced = |pid: &u32| name(trace_id, *pid).and_then(|name| socket.connect_addr(&name)).is_ok();
-    iter::successors(parent_of(process::id()), |pid| parent_of(*pid)).find(is_announced)
+    ancestors().find(is_announced)
 }
 
 fn name(trace_id: TraceId, pid: u32) -> io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(format!("process-tracer/runs/{trace_id}/{pid}"))
+}
+
+/// The processes above this one, nearest first. Those of another pid namespace are not known.
+pub(crate) fn ancestors() -> impl Iterator<Item = u32> {
+    iter::successors(parent_of(process::id()), |pid| parent_of(*pid))
 }
 
 fn parent_of(pid: u32) -> Option<u32> {

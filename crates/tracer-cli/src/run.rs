@@ -14,6 +14,7 @@ use rand::{TryRng, rngs::SysRng};
 use tracer_model::{
     Anchor, IdGenerator, Settings, TraceId, Tracer,
     context::SpanContext,
+    judge::Rules,
     losses::{Cause, Losses},
     source::Source,
     span::Certificate,
@@ -68,10 +69,11 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         spool: spool.as_deref(),
         root: root_span_id,
         token: &token,
+        by: config.by.as_ref(),
     };
     let sinks = OpenSinks::open(&config.outputs, &config.collector, &facts)?;
     let attributes = std::mem::take(&mut config.attributes);
-    let chosen = sources::choose(&config, attributes.need_environment())?;
+    let chosen = sources::choose(&config, attributes.need_environment() || needs_environment(&config.rules))?;
     let is_sent = config.outputs.iter().any(|wanted| wanted.output == Output::Otlp);
     let is_all = config.captured.left_out().next().is_none();
     let announcement = (is_sent && is_all && chosen.source.description().sees_everything())
@@ -95,6 +97,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         peer_names: std::mem::take(&mut config.peer_names),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         errors: config.errors.into(),
+        rules: std::mem::take(&mut config.rules),
     });
     restore_environment(&config, inheritance, &single);
     let root = SpanContext { trace_id, span_id: root_span_id };
@@ -223,6 +226,11 @@ struct Observation {
     seat: Option<Seat>,
 }
 
+/// Whether rules look at environments.
+fn needs_environment(rules: &Rules) -> bool {
+    rules.judge.as_ref().is_some_and(|judge| judge.needs_environment())
+}
+
 impl Observation {
     /// Starts to read the events. If that is impossible, it observes the command alone, or fails with `--strict`.
     fn start(chosen: Chosen, tracer: Tracer, intake: &Intake, config: &Config, threads: Threads) -> Result<Self> {
@@ -264,7 +272,18 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
             console::say(format_args!("{} kept; to deliver: {command}", counted(delivery.missing.saved, "span")));
         }
     }
-    let Some(certificate) = tracer.certificate().filter(|_| !is_quiet) else { return };
+    for note in deliveries.iter().filter_map(|delivery| delivery.closing.note.as_ref()).filter(|_| !is_quiet) {
+        console::say(note);
+    }
+    let Some(certificate) = tracer.certificate() else { return };
+    if is_quiet {
+        // Undelivered spans and what was not observed have their own warnings.
+        let losses = losses(certificate);
+        if !losses.is_empty() {
+            console::warn(format_args!("the trace is incomplete: {}", losses.join(", ")));
+        }
+        return;
+    }
     let destinations: Vec<_> = deliveries
         .iter()
         .filter(|delivery| !delivery.destination.is_empty())
@@ -295,10 +314,7 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
         return Cow::Borrowed("complete");
     }
     let losses = &certificate.losses;
-    // Undelivered spans have a separate reason below.
-    let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered);
-    let reasons = causes.filter_map(|cause| Some(losses.in_words(*cause)? + &programs(losses, *cause)));
-    let mut reasons: Vec<_> = reasons.collect();
+    let mut reasons = self::losses(certificate);
     if let Some(reason) = &losses.unobserved {
         reasons.push(format!("not observed: {reason}"));
     }
@@ -306,6 +322,13 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
         reasons.push("not all delivered".to_owned());
     }
     Cow::Owned(format!("incomplete: {}", reasons.join(", ")))
+}
+
+/// What the source lost, in words. Undelivered spans are not among them.
+fn losses(certificate: &Certificate) -> Vec<String> {
+    let losses = &certificate.losses;
+    let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered);
+    causes.filter_map(|cause| Some(losses.in_words(*cause)? + &programs(losses, *cause))).collect()
 }
 
 /// The names of the programs that are missing for this cause, if they are known.

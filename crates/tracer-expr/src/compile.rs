@@ -13,6 +13,7 @@ use crate::{
         types::{Kind, Type},
     },
     error::Fault,
+    scope::{Function, Nature, Scope},
     value::{Key, List, ListKind, Value},
 };
 
@@ -49,7 +50,10 @@ pub(crate) enum Instruction {
     EnvironmentVariable(Arc<str>),
     /// One argument, without making the whole list.
     Argument(i64),
-    AllVariables,
+    /// A variable of the scope.
+    ScopeVariable(&'static str),
+    /// All variables: those of the command, if it has them, and those of the scope.
+    AllVariables(bool, &'static [(&'static str, Nature)]),
     Fetch,
     Not,
     Negate,
@@ -78,6 +82,8 @@ pub(crate) enum Instruction {
     Slice,
     Call(usize),
     Builtin(Call, usize),
+    /// A function of the scope.
+    ScopeFunction(&'static Function),
     Array(usize),
     Map(usize),
     Throw(&'static str),
@@ -127,14 +133,15 @@ pub(crate) struct Code {
 }
 
 /// Compiles a checked tree.
-pub(crate) fn compile(node: &Node) -> Result<Code, Fault> {
+pub(crate) fn compile(scope: &Scope, node: &Node) -> Result<Code, Fault> {
     let code = Code { instructions: Vec::new(), offsets: Vec::new(), slots: 0, uses_environment: false };
-    let mut compiler = Compiler { code, names: Vec::new(), chains: Vec::new(), offset: 0, patterns: 0 };
+    let mut compiler = Compiler { scope, code, names: Vec::new(), chains: Vec::new(), offset: 0, patterns: 0 };
     compiler.node(node)?;
     Ok(compiler.code)
 }
 
-struct Compiler {
+struct Compiler<'a> {
+    scope: &'a Scope,
     code: Code,
     names: Vec<(String, usize)>,
     /// The jumps to the end of each open chain.
@@ -149,7 +156,7 @@ type Done = Result<(), Fault>;
 /// The target of a jump that is not known yet.
 const LATER: usize = usize::MAX;
 
-impl Compiler {
+impl Compiler<'_> {
     fn emit(&mut self, instruction: Instruction) -> usize {
         self.code.instructions.push(instruction);
         self.code.offsets.push(self.offset);
@@ -244,8 +251,15 @@ impl Compiler {
                 for argument in arguments {
                     self.node(argument)?;
                 }
-                self.node(callee)?;
-                self.emit(Instruction::Call(arguments.len()));
+                match self.scope_function(callee) {
+                    Some(function) => {
+                        self.emit(Instruction::ScopeFunction(function));
+                    }
+                    None => {
+                        self.node(callee)?;
+                        self.emit(Instruction::Call(arguments.len()));
+                    }
+                }
             }
             NodeKind::Builtin(builtin) => self.builtin(builtin)?,
             NodeKind::Predicate(body) => self.node(body)?,
@@ -318,16 +332,25 @@ impl Compiler {
         }
     }
 
+    /// The function of the scope that a call names.
+    fn scope_function(&self, callee: &Node) -> Option<&'static Function> {
+        let NodeKind::Identifier(name) = &callee.kind else { return None };
+        let is_taken = self.names.iter().any(|(known, _)| known == name);
+        self.scope.function(name).filter(|_| !is_taken)
+    }
+
     fn identifier(&mut self, name: &str) {
         if let Some((_, slot)) = self.names.iter().rev().find(|(known, _)| known == name) {
             let slot = *slot;
             self.emit(Instruction::Load(slot));
         } else if name == check::ALL_VARIABLES {
-            self.code.uses_environment = true;
-            self.emit(Instruction::AllVariables);
-        } else if let Some(variable) = Variable::of(name) {
+            self.code.uses_environment |= self.scope.has_command;
+            self.emit(Instruction::AllVariables(self.scope.has_command, self.scope.variables));
+        } else if let Some(variable) = Variable::of(name).filter(|_| self.scope.has_command) {
             self.code.uses_environment |= variable == Variable::Environment;
             self.emit(Instruction::Variable(variable));
+        } else if let Some(name) = self.scope.more(name) {
+            self.emit(Instruction::ScopeVariable(name));
         } else {
             // The name of a function is not a value.
             self.push(Value::Nil);

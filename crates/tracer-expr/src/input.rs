@@ -22,6 +22,11 @@ pub trait Variables {
 
     /// The value of `now()`, in nanoseconds since 1970.
     fn now(&self) -> i64;
+
+    /// A variable of the scope.
+    fn variable(&self, _name: &'static str) -> Value {
+        Value::Nil
+    }
 }
 
 /// The variables of one evaluation. Each is made once, when an expression first asks for it.
@@ -50,6 +55,10 @@ impl<'a> Input<'a> {
             Value::List(List::strings(arguments.collect()))
         };
         self.arguments.get_or_init(arguments).clone()
+    }
+
+    pub(crate) fn variable(&self, name: &'static str) -> Value {
+        self.variables.variable(name)
     }
 
     pub(crate) fn argument(&self, index: i64) -> Result<Value, Fault> {

@@ -47,8 +47,9 @@ mod operate;
 mod optimize;
 mod parse;
 mod print;
-mod regex;
+pub mod regex;
 mod run;
+mod scope;
 mod sort;
 #[cfg(test)]
 mod tests;
@@ -57,6 +58,7 @@ mod value;
 
 pub use error::{Error, ErrorKind, Position};
 pub use input::{Input, Variables};
+pub use scope::{Function, Nature, Scope};
 pub use time::{Time, Zone};
 pub use value::{List, Map, Value};
 
@@ -67,6 +69,7 @@ use error::Fault;
 pub struct Program {
     source: String,
     code: compile::Code,
+    can_be_bool: bool,
 }
 
 /// Sources with more tokens are compiled on a thread with a large stack.
@@ -82,8 +85,23 @@ impl Program {
     ///
     /// The text is not an expression, a name is unknown, a type does not fit, or the expression is too large.
     pub fn compile(source: &str) -> Result<Self, Error> {
-        let code = compile_source(source).map_err(|fault| Error::bind(fault, source))?;
-        Ok(Self { source: source.to_owned(), code })
+        Self::compile_in(&Scope::COMMAND, source)
+    }
+
+    /// Compiles an expression that uses the names of a scope.
+    ///
+    /// # Errors
+    ///
+    /// The same as those of [`compile`](Self::compile).
+    pub fn compile_in(scope: &Scope, source: &str) -> Result<Self, Error> {
+        let (code, can_be_bool) = compile_source(scope, source).map_err(|fault| Error::bind(fault, source))?;
+        Ok(Self { source: source.to_owned(), code, can_be_bool })
+    }
+
+    /// Whether the value can be `true` or `false`.
+    #[must_use]
+    pub fn can_be_bool(&self) -> bool {
+        self.can_be_bool
     }
 
     /// Whether the expression looks at the environment.
@@ -102,26 +120,28 @@ impl Program {
     }
 }
 
-fn compile_source(source: &str) -> Result<compile::Code, Fault> {
+fn compile_source(scope: &Scope, source: &str) -> Result<(compile::Code, bool), Fault> {
     if source.len() > budget::MAX_SOURCE {
         return Err(Fault::budget(format!("the expression is longer than {} bytes", budget::MAX_SOURCE)));
     }
     let tokens = lex::tokens(source)?;
     if tokens.len() <= FEW_TOKENS {
-        return compile_tokens(&tokens);
+        return compile_tokens(scope, &tokens);
     }
     // The parser, the checker and the compiler are recursive.
-    std::thread::scope(|scope| {
-        let thread =
-            std::thread::Builder::new().stack_size(LARGE_STACK).spawn_scoped(scope, || compile_tokens(&tokens));
+    std::thread::scope(|threads| {
+        let thread = std::thread::Builder::new()
+            .stack_size(LARGE_STACK)
+            .spawn_scoped(threads, || compile_tokens(scope, &tokens));
         let thread = thread.map_err(|error| Fault::budget(format!("no thread to compile the expression: {error}")))?;
         thread.join().unwrap_or_else(|_| Err(Fault::evaluation("the compilation failed")))
     })
 }
 
-fn compile_tokens(tokens: &[lex::Token]) -> Result<compile::Code, Fault> {
+fn compile_tokens(scope: &Scope, tokens: &[lex::Token]) -> Result<(compile::Code, bool), Fault> {
     let mut node = parse::parse(tokens, budget::MAX_DEPTH)?;
-    check::check(&mut node)?;
+    let nature = check::check(scope, &mut node)?;
     optimize::optimize(&mut node)?;
-    compile::compile(&node)
+    let can_be_bool = nature == check::types::Type::Bool || nature.is_unknown();
+    Ok((compile::compile(scope, &node)?, can_be_bool))
 }

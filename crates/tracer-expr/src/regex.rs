@@ -13,7 +13,8 @@ const MAX_NESTING: u32 = 250;
 const SIZE_LIMIT: usize = 8 << 20;
 
 /// A pattern that is well-formed.
-pub(crate) struct Pattern {
+#[derive(Debug)]
+pub struct Pattern {
     /// In the dialect of the crate.
     translated: String,
     /// The cost of the compilation, in steps of an evaluation.
@@ -22,7 +23,11 @@ pub(crate) struct Pattern {
 
 impl Pattern {
     /// Reads a pattern.
-    pub(crate) fn new(pattern: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    ///
+    /// RE2 refuses the pattern. The text says why.
+    pub fn new(pattern: &str) -> Result<Self, String> {
         let pattern = Translator::new(pattern).translate()?;
         let parser = ParserBuilder::new().utf8(false).nest_limit(MAX_NESTING).build().parse(&pattern.translated);
         parser.map_err(|error| match error {
@@ -34,7 +39,11 @@ impl Pattern {
     }
 
     /// Compiles it.
-    pub(crate) fn compile(&self) -> Result<Regex, String> {
+    ///
+    /// # Errors
+    ///
+    /// The pattern needs too much memory.
+    pub fn compile(&self) -> Result<Regex, String> {
         let mut builder = RegexBuilder::new(&self.translated);
         builder
             .size_limit(SIZE_LIMIT)

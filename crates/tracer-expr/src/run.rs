@@ -9,6 +9,7 @@ use crate::{
     error::Fault,
     input::Input,
     operate,
+    scope::Nature,
     time::methods,
     value::{Key, List, ListKind, Map, MapKind, Value},
 };
@@ -128,7 +129,8 @@ impl Machine<'_> {
             I::Variable(Variable::CommandLine) => self.input.command_line(),
             I::EnvironmentVariable(name) => self.input.environment_variable(name),
             I::Argument(index) => self.input.argument(*index)?,
-            I::AllVariables => self.all_variables()?,
+            I::AllVariables(has_command, more) => self.all_variables(*has_command, more)?,
+            I::ScopeVariable(name) => self.input.variable(name),
             I::Fetch => {
                 let (object, property) = self.operands()?;
                 operate::fetch(&object, &property)?
@@ -240,6 +242,11 @@ impl Machine<'_> {
                 let arguments: Vec<Value> = self.take(*count)?.into_iter().map(Value::present).collect();
                 let now = self.input.now();
                 call(&arguments, &mut builtins::Context { budget: &mut self.budget, now })?
+            }
+            I::ScopeFunction(function) => {
+                let arguments: Vec<Value> =
+                    self.take(function.parameters.len())?.into_iter().map(Value::present).collect();
+                (function.call)(&arguments)
             }
             I::Array(count) => self.list(*count)?,
             I::Map(count) => self.map(*count)?,
@@ -404,14 +411,19 @@ impl Machine<'_> {
         Ok(Value::Map(Map::new(MapKind::Strings, entries)?))
     }
 
-    fn all_variables(&mut self) -> Result<Value, Fault> {
-        let entries = [
-            ("env", self.input.environment()),
-            ("args", self.input.arguments()),
-            ("cmdline", self.input.command_line()),
-        ];
-        let entries = entries.map(|(name, value)| (Key::String(name.into()), value));
-        Ok(Value::Map(Map::new(MapKind::Strings, entries.into_iter().collect())?))
+    fn all_variables(&mut self, has_command: bool, more: &[(&'static str, Nature)]) -> Result<Value, Fault> {
+        let input = self.input;
+        let command = ["env", "args", "cmdline"].into_iter().filter(|_| has_command).map(|name| {
+            let value = match name {
+                "env" => input.environment(),
+                "args" => input.arguments(),
+                _ => input.command_line(),
+            };
+            (name, value)
+        });
+        let more = more.iter().map(|(name, _)| (*name, input.variable(name)));
+        let entries = command.chain(more).map(|(name, value)| (Key::String(name.into()), value));
+        Ok(Value::Map(Map::new(MapKind::Strings, entries.collect())?))
     }
 
     /// A test of two texts. It is false if one is nil.

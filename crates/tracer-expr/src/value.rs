@@ -45,6 +45,16 @@ pub enum Value {
     Method(Arc<(Self, &'static str)>),
 }
 
+impl Value {
+    /// A map of texts. A key that is absent has the empty text, as in `env`.
+    #[must_use]
+    pub fn texts<K: Into<Arc<str>>, V: Into<Arc<str>>>(entries: impl IntoIterator<Item = (K, V)>) -> Self {
+        let entries = entries.into_iter().map(|(key, value)| (Key::String(key.into()), Self::String(value.into())));
+        // Texts do not nest.
+        Map::new(MapKind::Environment, entries.collect()).map_or(Self::Nil, Self::Map)
+    }
+}
+
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
         Self::String(text.into())
@@ -354,7 +364,9 @@ impl Value {
         }
     }
 
-    pub(crate) fn as_str(&self) -> Option<&str> {
+    /// The text, if it is one.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
             Self::Absent => Some(""),

@@ -69,5 +69,6 @@ fn settings() -> Settings {
         peer_names: tracer_model::PeerNames::default(),
         version: "0.0.0".to_owned(),
         errors: Errors::All,
+        rules: tracer_model::judge::Rules::default(),
     }
 }

@@ -90,6 +90,13 @@ impl Connections {
 
     /// Ends all connections, because the trace ends. `may_be_closed`: some of the missing events may have closed a
     /// connection.
+    /// A process ended without a span. What it owned belongs to the process above it.
+    pub(crate) fn rehome(&mut self, from: SpanId, to: SpanId) {
+        for connection in self.table.values_mut().filter(|connection| connection.owner.span_id == from) {
+            connection.owner.span_id = to;
+        }
+    }
+
     pub(crate) fn finish(&mut self, emitter: &mut Emitter, at: Ktime, may_be_closed: bool) {
         for (_, mut connection) in self.table.drain() {
             connection.is_repaired |= may_be_closed;

@@ -6,11 +6,14 @@ use std::{collections::VecDeque, iter, time::Duration};
 use crate::{
     calls::{Call, CallCounts},
     context::SpanContext,
+    event::ExitStatus,
+    folding::Folding,
     id::{IdGenerator, SpanId, TraceId},
+    judge::Fate,
     owner::Owner,
     peer_names::PeerNames,
     semconv,
-    span::{OwnerProcess, ProcessSpan, Span, Subject, UserAttributes},
+    span::{Folded, OwnerProcess, ProcessSpan, Span, Subject, UserAttributes},
     time::{Anchor, Ktime},
     verdict::{Errors, Verdict, Waiting},
 };
@@ -27,6 +30,8 @@ pub(crate) struct Emitter {
     peer_names: PeerNames,
     /// `false`: of all processes only the root has a span.
     has_processes: bool,
+    /// `None`: each process has a span.
+    folding: Option<Folding>,
 }
 
 /// How many spans of each kind the trace has.
@@ -64,6 +69,7 @@ impl Emitter {
         errors: Errors,
         peer_names: PeerNames,
         has_processes: bool,
+        folding: Option<Folding>,
     ) -> Self {
         Self {
             trace_id,
@@ -74,6 +80,7 @@ impl Emitter {
             counts: Counts::default(),
             peer_names,
             has_processes,
+            folding,
         }
     }
 
@@ -123,11 +130,68 @@ impl Emitter {
         let mut span = self.span(draft);
         self.peer_names.complete(&mut span);
         let above = self.waiting.as_ref().and_then(|_| waits_for(&span));
+        if let Some(folding) = &mut self.folding {
+            folding.place(&mut span);
+        }
         let span = match (&mut self.waiting, above) {
             (Some(waiting), Some(above)) => waiting.take(end, above, span),
             _ => Some(span),
         };
         self.spans.extend(span);
+    }
+
+    /// Adds the span of a process that has ended, unless it is left out. Then the result is the span above that counts it.
+    ///
+    /// `status`: the trace did not end first.
+    pub(crate) fn emit_process(&mut self, mut draft: Draft, status: Option<ExitStatus>) -> Option<SpanId> {
+        if let (Some(folding), Subject::Process(process)) = (&mut self.folding, &mut draft.subject) {
+            if folding.leaves_out(draft.span_id, draft.end, status) {
+                let cpu_ns = process.usage.as_deref().map_or(0, |usage| usage.user_ns.saturating_add(usage.system_ns));
+                return Some(folding.fold(draft.span_id, cpu_ns));
+            }
+            process.folded = folding.keep(draft.span_id);
+        }
+        self.emit(draft);
+        None
+    }
+
+    /// Whether a process that ends now has no span.
+    pub(crate) fn leaves_out(&self, process: SpanId, end: Ktime, status: ExitStatus) -> bool {
+        self.folding.as_ref().is_some_and(|folding| folding.leaves_out(process, end, Some(status)))
+    }
+
+    /// The span of a process that still runs, if people see it already.
+    pub(crate) fn running(&self, draft: Draft) -> Option<Span> {
+        let at = draft.end;
+        let span = self.span(draft);
+        match &self.folding {
+            Some(folding) => folding.running(span, at),
+            None => Some(span),
+        }
+    }
+
+    /// The processes that a process counts so far, because they have no span.
+    pub(crate) fn folded_of(&self, process: SpanId) -> Folded {
+        self.folding.as_ref().map(|folding| folding.folded_of(process)).unwrap_or_default()
+    }
+
+    /// The span that stands for a process.
+    pub(crate) fn home(&self, process: SpanId) -> SpanId {
+        self.folding.as_ref().map_or(process, |folding| folding.home(process))
+    }
+
+    /// The process above a process is known.
+    pub(crate) fn put(&mut self, process: SpanId, start: Ktime, above: Option<SpanId>) {
+        if let Some(folding) = &mut self.folding {
+            folding.begin(process, start, above);
+        }
+    }
+
+    /// The rules decide about a process.
+    pub(crate) fn decide(&mut self, process: SpanId, fate: Fate) {
+        if let Some(folding) = &mut self.folding {
+            folding.decide(process, fate);
+        }
     }
 
     /// A process begins.

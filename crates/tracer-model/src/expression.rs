@@ -10,7 +10,7 @@ use std::{
 };
 
 pub use tracer_expr::Error as ExpressionError;
-use tracer_expr::{ErrorKind, Input, List, Program, Variables};
+use tracer_expr::{ErrorKind, Input, List, Program, Scope, Variables};
 
 use crate::{event::Strings, span::Value};
 
@@ -120,15 +120,24 @@ impl Attribute {
     pub fn compile(definition: &str) -> Result<Self, CompileError> {
         let no_name = || CompileError::NoName(definition.to_owned());
         let (name, source) = definition.split_once('=').ok_or_else(no_name)?;
-        let name = name.trim().to_owned();
-        if name.is_empty() {
+        if name.trim().is_empty() {
             return Err(no_name());
         }
+        Self::compile_in(&Scope::COMMAND, name, source)
+    }
+
+    /// Compiles the expression of an attribute. It uses the names of a scope.
+    ///
+    /// # Errors
+    ///
+    /// The name is ours, or the expression does not compile.
+    pub fn compile_in(scope: &Scope, name: &str, source: &str) -> Result<Self, CompileError> {
+        let name = name.trim().to_owned();
         if is_reserved(&name) {
             return Err(CompileError::Reserved(name));
         }
         let source = without_prefix(source);
-        match Program::compile(source) {
+        match Program::compile_in(scope, source) {
             Ok(program) => Ok(Self { name, program, failures: 0, first_failure: None, exceeded: 0 }),
             Err(error) => {
                 let source_text = source.to_owned();
@@ -150,7 +159,7 @@ impl Attribute {
     }
 
     /// Evaluates the expression, and passes each attribute to `add`. If it fails, it adds no attribute.
-    fn evaluate(&mut self, input: &Input<'_>, mut add: impl FnMut(String, Value)) {
+    pub fn evaluate(&mut self, input: &Input<'_>, mut add: impl FnMut(String, Value)) {
         if self.exceeded >= MAX_EXCEEDED {
             self.failures += 1;
             return;
@@ -165,6 +174,15 @@ impl Attribute {
                 self.first_failure.get_or_insert(problem.text);
             }
         }
+    }
+}
+
+impl Attribute {
+    /// Its failures at run time, if there are any.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure<'_>> {
+        let first = self.first_failure.as_deref()?;
+        Some(Failure { name: &self.name, is_selector: false, count: self.failures, first })
     }
 }
 
@@ -227,8 +245,10 @@ pub fn text(
 /// An attribute whose expression failed at run time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure<'a> {
-    /// The attribute.
+    /// The attribute, or the place of the rule.
     pub name: &'a str,
+    /// It is the `when` of a rule.
+    pub is_selector: bool,
     /// How often.
     pub count: u64,
     /// The reason of the first failure.
@@ -237,8 +257,11 @@ pub struct Failure<'a> {
 
 impl fmt::Display for Failure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, count, first } = self;
+        let Self { name, is_selector, count, first } = self;
         let times = if *count == 1 { "once".to_owned() } else { format!("{count} times") };
+        if *is_selector {
+            return write!(f, "{name} did not match {times}, because its expression failed; the first time: {first}");
+        }
         write!(f, "attribute '{name}' was left out {times}, because its expression failed; the first time: {first}")
     }
 }
@@ -300,10 +323,7 @@ impl Attributes {
 
     /// The attributes that failed at run time.
     pub fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
-        self.list.iter().filter_map(|attribute| {
-            let first = attribute.first_failure.as_deref()?;
-            Some(Failure { name: &attribute.name, count: attribute.failures, first })
-        })
+        self.list.iter().filter_map(Attribute::failure)
     }
 }
 

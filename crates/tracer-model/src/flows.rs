@@ -74,6 +74,13 @@ impl Flows {
     }
 
     /// Ends all flows, because the trace ends. `may_be_over`: the exits of some owners may be missing.
+    /// A process ended without a span. What it owned belongs to the process above it.
+    pub(crate) fn rehome(&mut self, from: SpanId, to: SpanId) {
+        for flow in self.table.values_mut().filter(|flow| flow.owner.span_id == from) {
+            flow.owner.span_id = to;
+        }
+    }
+
     pub(crate) fn finish(&mut self, emitter: &mut Emitter, may_be_over: bool) {
         for (_, mut flow) in self.table.drain() {
             flow.is_repaired |= may_be_over;

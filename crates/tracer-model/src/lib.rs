@@ -32,6 +32,7 @@
 //!     peer_names: tracer_model::PeerNames::default(),
 //!     version: "0.0.0".to_owned(),
 //!     errors: Errors::All,
+//!     rules: tracer_model::judge::Rules::default(),
 //! });
 //! let child = Identity { tgid: 2, start: Ktime(10) };
 //! let shell = Identity { tgid: 1, start: Ktime(5) };
@@ -58,9 +59,11 @@ pub mod event;
 pub mod expression;
 mod failures;
 mod flows;
+mod folding;
 mod hosts;
 mod id;
 mod image;
+pub mod judge;
 mod lookups;
 pub mod losses;
 mod owner;

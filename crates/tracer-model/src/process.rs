@@ -6,13 +6,14 @@ use crate::{
     blame::{self, FailedParent},
     context::SpanContext,
     emit::Draft,
-    event::{ExitStatus, Identity, Image, Usage, base_name},
+    event::{ExitStatus, Identity, Image, Strings, Usage, base_name},
     failures::{FailedChildren, Origin},
     hosts::NamedHosts,
     id::{SpanId, TraceId},
     image::Executed,
+    judge::{self, Fate, Judge, Lineage, Ruling},
     script::Scripts,
-    span::{Certificate, Execution, FailedExec, ProcessSpan, Subject, UserAttributes},
+    span::{Certificate, Execution, FailedExec, Folded, ProcessSpan, Subject, UserAttributes},
     table::Live,
     time::{Anchor, Ktime},
     traps::runs_in_trap,
@@ -45,7 +46,17 @@ pub(crate) struct Process {
     pub(crate) label: Option<String>,
     /// Names of the hosts file in the arguments of that image.
     pub(crate) named_hosts: Arc<NamedHosts>,
+    /// The attributes of its span.
     pub(crate) attributes: UserAttributes,
+    /// The user's attributes, without those of rules.
+    own_attributes: UserAttributes,
+    /// Its environment, if forks of it are judged by it.
+    environment: Option<Arc<Strings>>,
+    ruling: Arc<Ruling>,
+    /// The group of its parent, if children of the parent belong to it.
+    inherited_group: Option<Arc<str>>,
+    /// The processes above it.
+    pub(crate) lineage: Lineage,
     /// The span that its environment names.
     context: Option<SpanContext>,
     /// The span that the environment of its parent named when it was forked.
@@ -64,6 +75,10 @@ pub(crate) struct Inheritance {
     image: Option<Arc<Image>>,
     named_hosts: Arc<NamedHosts>,
     attributes: UserAttributes,
+    own_attributes: UserAttributes,
+    environment: Option<Arc<Strings>>,
+    ruling: Arc<Ruling>,
+    group: Option<Arc<str>>,
     context: Option<SpanContext>,
 }
 
@@ -89,6 +104,11 @@ impl Process {
             label: None,
             named_hosts: Arc::default(),
             attributes: UserAttributes::default(),
+            own_attributes: UserAttributes::default(),
+            environment: None,
+            ruling: Arc::default(),
+            inherited_group: None,
+            lineage: Lineage::default(),
             context: None,
             inherited_context: None,
             executions: Vec::new(),
@@ -103,7 +123,10 @@ impl Process {
     /// A forked process runs its parent's image until its first exec.
     pub(crate) fn inherit(&mut self, parent: Inheritance) {
         self.inherited_context = parent.context;
+        self.inherited_group = parent.group;
         if self.image.is_none() {
+            (self.own_attributes, self.environment) = (parent.own_attributes, parent.environment);
+            self.ruling = parent.ruling;
             (self.image, self.attributes, self.context) = (parent.image, parent.attributes, parent.context);
             self.named_hosts = parent.named_hosts;
         }
@@ -115,8 +138,60 @@ impl Process {
             image: self.image.clone(),
             named_hosts: Arc::clone(&self.named_hosts),
             attributes: Arc::clone(&self.attributes),
+            own_attributes: Arc::clone(&self.own_attributes),
+            environment: self.environment.clone(),
+            ruling: Arc::clone(&self.ruling),
+            group: self.group().filter(|_| self.ruling.group.as_ref().is_none_or(|group| group.has_children)),
             context: self.context,
         }
+    }
+
+    /// The lineage of its children.
+    pub(crate) fn lineage_below(&self, judge: &dyn Judge) -> Lineage {
+        judge.extend(&self.lineage, self.image.as_ref().map_or("", |image| image.name()))
+    }
+
+    /// Judges it by its image, after an exec or its fork. `environment`: that of the exec.
+    pub(crate) fn judge(
+        &mut self,
+        judge: &mut dyn Judge,
+        identity: Identity,
+        at: Ktime,
+        anchor: &Anchor,
+        environment: Option<&Strings>,
+    ) {
+        let Some(image) = &self.image else { return };
+        let ruling = judge.judge(&judge::Subject {
+            pid: identity.tgid,
+            parent_pid: self.parent.tgid,
+            start: anchor.wall_time(self.start),
+            at: anchor.wall_time(at),
+            image,
+            environment: environment.or(self.environment.as_deref()),
+            attributes: &self.own_attributes,
+            lineage: &self.lineage,
+        });
+        self.attributes = match ruling.attributes.as_slice() {
+            [] => Arc::clone(&self.own_attributes),
+            more => {
+                let is_replaced = |name: &str| more.iter().any(|(known, _)| known == name);
+                let own = self.own_attributes.iter().filter(|(name, _)| !is_replaced(name));
+                own.chain(more).cloned().collect()
+            }
+        };
+        if let Some(environment) = environment.filter(|_| judge.judges_forks() && judge.needs_environment()) {
+            self.environment = Some(Arc::new(environment.clone()));
+        }
+        self.ruling = Arc::new(ruling);
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        self.ruling.fate
+    }
+
+    /// Its own group, or that of its parent.
+    fn group(&self) -> Option<Arc<str>> {
+        self.ruling.group.as_ref().map(|group| &group.name).or(self.inherited_group.as_ref()).cloned()
     }
 
     /// Takes a new image. `false`: it has a newer one already.
@@ -143,7 +218,9 @@ impl Process {
         }
         self.image = Some(image);
         self.named_hosts = Arc::default();
+        self.own_attributes = Arc::clone(&attributes);
         self.attributes = attributes;
+        self.ruling = Arc::default();
         self.context = context.or(self.context);
         true
     }
@@ -166,14 +243,28 @@ impl Process {
     }
 
     fn name(&self) -> &str {
-        let name = self.label.as_deref().or_else(|| self.image.as_ref().map(|image| image.name()));
-        name.filter(|name| !name.is_empty()).unwrap_or(UNKNOWN)
+        self.known_name().unwrap_or(UNKNOWN)
+    }
+
+    /// The name that replaces others, the name by the rules, or that of the program.
+    pub(crate) fn known_name(&self) -> Option<&str> {
+        let name = self.label.as_deref().or(self.ruling.name.as_deref());
+        name.or_else(|| self.image.as_ref().map(|image| image.name())).filter(|name| !name.is_empty())
+    }
+
+    pub(crate) fn has_executed(&self) -> bool {
+        self.last_exec.is_some()
     }
 
     /// Itself as a failed parent, if it failed.
     pub(crate) fn failed(&self, status: ExitStatus) -> Option<FailedParent> {
         let is_shell = || self.image.as_deref().is_some_and(blame::runs_shell);
         status.has_failed().then(|| FailedParent { status, is_shell: is_shell() })
+    }
+
+    /// Whether a failed child explains its failure.
+    pub(crate) fn has_reason(&self, status: ExitStatus) -> bool {
+        self.failed(status).is_some_and(|failed| self.failed_children.reason(failed).is_some())
     }
 
     /// What its end says about the failed spans below it.
@@ -244,6 +335,7 @@ impl Process {
     ) -> Draft {
         let is_unfinished = death.is_none();
         let is_oom_victim = death.as_ref().is_some_and(|death| death.is_oom_victim);
+        let group = self.group();
         let (exit, usage) = death.map_or((None, None), |death| (Some(death.status), death.usage));
         Draft {
             span_id: self.span_id,
@@ -268,6 +360,8 @@ impl Process {
                 exit,
                 is_oom_victim,
                 usage,
+                group,
+                folded: Folded::default(),
                 certificate,
             })),
         }

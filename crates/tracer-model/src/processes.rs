@@ -7,12 +7,14 @@ use hashbrown::HashMap;
 use crate::{
     context::SpanContext,
     emit::{Draft, Emitter},
-    event::{ExitStatus, Identity, Image},
+    event::{ExitStatus, Identity, Image, Strings},
+    expression::Failure,
     failures::FailedChild,
     id::SpanId,
     image::Executed,
+    judge::{Judge, Lineage, Rules},
     process::{Death, Process},
-    span::{Certificate, Span},
+    span::{Certificate, Span, Subject},
     table::Table,
     time::Ktime,
     verdict::Verdict,
@@ -30,6 +32,9 @@ pub(crate) struct Processes {
     root_label: Option<String>,
     /// `false`: only the root has a span, and all other spans belong to it.
     have_spans: bool,
+    judge: Option<Box<dyn Judge>>,
+    /// The processes above the root.
+    above: Lineage,
 }
 
 impl Processes {
@@ -39,7 +44,9 @@ impl Processes {
         root_name: String,
         root_label: Option<String>,
         have_spans: bool,
+        rules: Rules,
     ) -> Self {
+        let above = rules.judge.as_deref().map(|judge| judge.lineage_of(&rules.above)).unwrap_or_default();
         Self {
             table: Table::new(),
             incarnations: HashMap::new(),
@@ -49,11 +56,18 @@ impl Processes {
             root_name,
             root_label,
             have_spans,
+            judge: rules.judge,
+            above,
         }
     }
 
     pub(crate) fn get(&self, identity: Identity) -> Option<&Process> {
         self.table.get(identity)
+    }
+
+    /// The expressions of rules that failed.
+    pub(crate) fn failures(&self) -> Vec<Failure<'_>> {
+        self.judge.as_deref().map(Judge::failures).unwrap_or_default()
     }
 
     pub(crate) fn is_root(&self, identity: Identity) -> bool {
@@ -83,6 +97,7 @@ impl Processes {
             return;
         }
         let inherited = self.get(parent).map(Process::inheritance);
+        let lineage = self.lineage_below(parent, is_root);
         let (parent_id, is_known) = self.parent_span(identity, parent);
         if is_root && self.root.is_none() {
             self.root = Some(identity);
@@ -103,6 +118,22 @@ impl Processes {
             if let Some(inherited) = inherited {
                 process.inherit(inherited);
             }
+            emitter.put(process.span_id, process.start, Some(parent_id));
+        }
+        process.lineage = lineage;
+        if let Some(judge) = self.judge.as_deref_mut().filter(|judge| judge.judges_forks() && !is_the_root)
+            && !process.has_executed()
+        {
+            process.judge(judge, identity, identity.start, &emitter.anchor, None);
+        }
+        emitter.decide(process.span_id, process.fate());
+    }
+
+    /// The processes above a child of this process.
+    fn lineage_below(&self, parent: Identity, is_root: bool) -> Lineage {
+        match (&self.judge, self.get(parent)) {
+            (Some(judge), Some(parent)) if !is_root => parent.lineage_below(judge.as_ref()),
+            _ => self.above.clone(),
         }
     }
 
@@ -118,20 +149,28 @@ impl Processes {
     /// `false`: the process has a newer image already.
     pub(crate) fn exec(
         &mut self,
-        emitter: &Emitter,
+        emitter: &mut Emitter,
         at: Ktime,
         identity: Identity,
         executed: Executed,
+        environment: Option<&Strings>,
         context: Option<SpanContext>,
     ) -> bool {
         let is_root = self.is_root(identity);
         let Some(process) = self.table.get_mut(identity) else { return false };
+        if !process.exec(at, &emitter.anchor, executed, context) {
+            return false;
+        }
+        if let Some(judge) = self.judge.as_deref_mut() {
+            process.judge(judge, identity, at, &emitter.anchor, environment);
+            emitter.decide(process.span_id, process.fate());
+        }
         if is_root && process.label.is_none() {
             // The root is named after the program that the user typed, not after a later program.
-            let label = self.root_label.clone().unwrap_or_else(|| executed.image.name().to_owned());
-            process.label = Some(label).filter(|label| !label.is_empty());
+            let name = process.known_name().map(str::to_owned);
+            process.label = self.root_label.clone().or(name).filter(|label| !label.is_empty());
         }
-        process.exec(at, &emitter.anchor, executed, context)
+        true
     }
 
     pub(crate) fn fail_to_exec(&mut self, emitter: &Emitter, at: Ktime, identity: Identity, file: String, errno: i32) {
@@ -140,7 +179,14 @@ impl Processes {
         }
     }
 
-    pub(crate) fn exit(&mut self, emitter: &mut Emitter, at: Ktime, identity: Identity, death: Death) {
+    /// A process ends. If it has no span, the result is its own span id, and the span that stands for it.
+    pub(crate) fn exit(
+        &mut self,
+        emitter: &mut Emitter,
+        at: Ktime,
+        identity: Identity,
+        death: Death,
+    ) -> Option<(SpanId, SpanId)> {
         if self.is_root(identity) {
             // Its span has the certificate of the whole trace, so it comes last.
             if let Some(root) = self.table.get_mut(identity) {
@@ -150,10 +196,18 @@ impl Processes {
         } else if let Some(process) = self.remove(identity) {
             // The place of a repaired process may be wrong.
             let above = process.parent_id.filter(|_| !process.is_repaired);
-            emitter.end(process.span_id, process.verdict(death.status), above);
-            self.add_failure(at, identity, &process, death.status);
-            emitter.emit(process.draft(identity.tgid, at, Some(death), emitter.trace_id));
+            let status = death.status;
+            emitter.end(process.span_id, process.verdict(status), above);
+            // The origin of a failure is a span of the trace.
+            if !emitter.leaves_out(process.span_id, at, status) || process.has_reason(status) {
+                self.add_failure(at, identity, &process, status);
+            }
+            let span_id = process.span_id;
+            let draft = process.draft(identity.tgid, at, Some(death), emitter.trace_id);
+            let home = emitter.emit_process(draft, Some(status))?;
+            return Some((span_id, home));
         }
+        None
     }
 
     /// Records the failure of a process for its parent, which may fail because of it.
@@ -187,6 +241,8 @@ impl Processes {
         };
         process.is_repaired = true;
         process.parent = parent;
+        process.lineage = self.lineage_below(parent, false);
+        emitter.put(process.span_id, process.start, process.parent_id);
         self.insert(emitter, identity, process);
         true
     }
@@ -203,7 +259,7 @@ impl Processes {
                 dead.is_repaired = true;
                 emitter.end(dead.span_id, Verdict::Unknown, None);
                 let draft = dead.draft(former.tgid, identity.start, None, emitter.trace_id);
-                emitter.emit(Draft { is_unfinished: false, ..draft });
+                emitter.emit_process(Draft { is_unfinished: false, ..draft }, None);
             }
         }
         emitter.begin(process.span_id);
@@ -221,9 +277,9 @@ impl Processes {
     pub(crate) fn running(&self, emitter: &Emitter, at: Ktime) -> impl Iterator<Item = Span> {
         let alive = self.table.iter().filter(|(_, process)| process.ended.is_none());
         let alive = alive.filter(|(identity, _)| self.have_spans || self.is_root(*identity));
-        alive.map(move |(identity, process)| {
+        alive.filter_map(move |(identity, process)| {
             let process = process.clone();
-            emitter.span(if self.is_root(identity) {
+            emitter.running(if self.is_root(identity) {
                 process.root_draft(identity.tgid, at, None, None)
             } else {
                 process.draft(identity.tgid, at, None, emitter.trace_id)
@@ -247,7 +303,7 @@ impl Processes {
                 self.name_root(&mut process);
                 root = Some((identity, process));
             } else {
-                emitter.emit(process.draft(identity.tgid, at, None, emitter.trace_id));
+                emitter.emit_process(process.draft(identity.tgid, at, None, emitter.trace_id), None);
             }
         }
         root
@@ -292,13 +348,17 @@ impl Processes {
         };
         let origin = certificate.failure.as_ref().map(|failure| failure.span_id);
         let links = emitter.links_to(origin.filter(|origin| *origin != process.span_id));
-        Draft { links, ..process.root_draft(identity.tgid, end, death, Some(certificate)) }
+        let mut draft = Draft { links, ..process.root_draft(identity.tgid, end, death, Some(certificate)) };
+        if let Subject::Process(process) = &mut draft.subject {
+            process.folded = emitter.folded_of(self.root_span_id);
+        }
+        draft
     }
 
     /// Names the root if it has no name yet, because its execs or their texts are missing.
     fn name_root(&self, root: &mut Process) {
         if root.label.is_none() {
-            let has_name = root.image.as_ref().is_some_and(|image| !image.name().is_empty());
+            let has_name = root.known_name().is_some();
             root.label = self.root_label.clone().or_else(|| (!has_name).then(|| self.root_name.clone()));
         }
     }

@@ -92,8 +92,21 @@ pub struct ProcessSpan {
     pub is_oom_victim: bool,
     /// Its usage of the machine, if that is known.
     pub usage: Option<Box<Usage>>,
+    /// Its group, by the user's rules.
+    pub group: Option<Arc<str>>,
+    /// The processes below it that have no span.
+    pub folded: Folded,
     /// On the root span: the numbers of spans of the trace, and its known losses.
     pub certificate: Option<Certificate>,
+}
+
+/// Processes that have no span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// Their number.
+    pub processes: u64,
+    /// Their CPU time together, in nanoseconds.
+    pub cpu_ns: u64,
 }
 
 /// One successful exec.

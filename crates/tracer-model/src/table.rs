@@ -8,7 +8,7 @@ use crate::{id::SpanId, recent::Recent};
 
 /// The number of ended subjects that a table remembers. A late event does not start a new span for such a subject, and
 /// still finds its span. Events are late by microseconds, so this number is more than enough.
-const ENDED: usize = 4096;
+pub(crate) const ENDED: usize = 4096;
 
 /// A subject that becomes a span when it ends.
 pub(crate) trait Live {
@@ -64,6 +64,10 @@ impl<K: Copy + Eq + Hash + Ord, L: Live> Table<K, L> {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &L)> {
         self.live.iter().map(|(key, subject)| (*key, subject))
+    }
+
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut L> {
+        self.live.values_mut()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -10,9 +10,11 @@ use crate::{
     event::{Connection, Event, Identity, Usage},
     expression::{Attributes, Failure},
     flows::Flows,
+    folding::Folding,
     hosts::Hosts,
     id::{SpanId, TraceId},
     image::{Accounts, Images},
+    judge::Rules,
     lookups::{Lookup, Lookups},
     losses::Losses,
     owner::Owner,
@@ -63,6 +65,8 @@ pub struct Settings {
     pub version: String,
     /// Which failed spans are errors.
     pub errors: Errors,
+    /// The user's rules.
+    pub rules: Rules,
 }
 
 /// Turns the events of a source into spans.
@@ -87,6 +91,10 @@ impl Tracer {
     /// A model that knows no process yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        let Rules { judge, min_duration, .. } = &settings.rules;
+        let leaves_out = !min_duration.is_zero() || judge.as_ref().is_some_and(|judge| judge.may_drop());
+        let folding =
+            (leaves_out && settings.captured.processes).then(|| Folding::new(settings.root_span_id, *min_duration));
         Self {
             emitter: Emitter::new(
                 settings.trace_id,
@@ -95,6 +103,7 @@ impl Tracer {
                 settings.errors,
                 settings.peer_names,
                 settings.captured.processes,
+                folding,
             ),
             processes: Processes::new(
                 settings.root_span_id,
@@ -102,6 +111,7 @@ impl Tracer {
                 settings.root_name,
                 settings.root_label,
                 settings.captured.processes,
+                settings.rules,
             ),
             images: Images::new(settings.attributes, settings.arguments, settings.accounts),
             connections: Connections::new(),
@@ -128,7 +138,7 @@ impl Tracer {
                     let executed =
                         self.images.complete(emitter.anchor.wall_time(at), image, environment.as_ref(), is_root);
                     let cut = executed.cut;
-                    if self.processes.exec(emitter, at, process, executed, context) {
+                    if self.processes.exec(emitter, at, process, executed, environment.as_ref(), context) {
                         self.audit.count_cut(cut);
                     }
                 }
@@ -148,7 +158,10 @@ impl Tracer {
                     let unanswered = self.lookups.forget(process);
                     self.end_lookups(unanswered);
                     let death = Death { status, is_oom_victim, usage };
-                    self.processes.exit(&mut self.emitter, at, process, death);
+                    if let Some((process, home)) = self.processes.exit(&mut self.emitter, at, process, death) {
+                        self.connections.rehome(process, home);
+                        self.flows.rehome(process, home);
+                    }
                 }
             }
             Event::Dns { at, asker, transport, local, server, message } => {
@@ -205,7 +218,7 @@ impl Tracer {
 
     /// The user's attributes whose expressions failed.
     pub fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
-        self.images.failures()
+        self.images.failures().chain(self.processes.failures())
     }
 
     /// The certificate of the trace, once the trace is finished.
@@ -270,7 +283,8 @@ impl Tracer {
         let alive = self.processes.get(process);
         let attributes = alive.filter(|_| self.images.attributes_are_on_all_spans());
         Owner {
-            span_id,
+            // A process that ended without a span stands no longer for itself.
+            span_id: if alive.is_some() { span_id } else { self.emitter.home(span_id) },
             is_known,
             is_alive: alive.is_some(),
             process: OwnerProcess { pid: process.tgid, image: alive.and_then(|process| process.image.clone()) },

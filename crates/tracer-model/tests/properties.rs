@@ -3,7 +3,10 @@
 
 mod story;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use story::{CALLER_SPAN, ROOT_SPAN, accept, connect, dns, flow, settings};
@@ -11,7 +14,8 @@ use tracer_model::{
     Errors, Event, ExitStatus, Identity, Ktime, Losses, Settings, Span, SpanId, Tracer,
     calls::{Call, UnixConnectSpan},
     event::{Change, ConnectionId, FlowId, Image, Strings},
-    expression::{Attribute, Attributes},
+    expression::{Attribute, Attributes, Failure},
+    judge::{self, Fate, Judge, Lineage, Rules, Ruling},
     semconv::{describe, error},
     span::Subject,
 };
@@ -77,7 +81,11 @@ fn spans_of(events: &[Event], end: Ktime, losses: Losses) -> Vec<Span> {
 }
 
 fn spans_with(errors: Errors, events: &[Event], end: Ktime, losses: Losses) -> Vec<Span> {
-    let mut tracer = Tracer::new(Settings { errors, ..settings(&[]) });
+    spans_by(Settings { errors, ..settings(&[]) }, events, end, losses)
+}
+
+fn spans_by(settings: Settings, events: &[Event], end: Ktime, losses: Losses) -> Vec<Span> {
+    let mut tracer = Tracer::new(settings);
     let mut spans = Vec::new();
     for event in events {
         tracer.handle(event.clone());
@@ -140,7 +148,69 @@ fn assert_each_process_once(spans: &[Span]) {
     }
 }
 
+/// Drops processes by the first letter of their program.
+#[derive(Debug)]
+struct ByLetter;
+
+impl Judge for ByLetter {
+    fn judge(&mut self, subject: &judge::Subject<'_>) -> Ruling {
+        let fate = match subject.image.name().chars().next() {
+            Some('a') => Fate::Drop { always: true, shorter_than: None },
+            Some('b') => Fate::Drop { always: false, shorter_than: None },
+            _ => Fate::Drop { always: false, shorter_than: Some(Duration::from_nanos(300)) },
+        };
+        Ruling { fate, ..Ruling::default() }
+    }
+
+    fn judges_forks(&self) -> bool {
+        true
+    }
+
+    fn may_drop(&self) -> bool {
+        true
+    }
+
+    fn needs_environment(&self) -> bool {
+        false
+    }
+
+    fn lineage_of(&self, _: &[String]) -> Lineage {
+        Lineage::default()
+    }
+
+    fn extend(&self, _: &Lineage, _: &str) -> Lineage {
+        Lineage::default()
+    }
+
+    fn failures(&self) -> Vec<Failure<'_>> {
+        Vec::new()
+    }
+}
+
 proptest! {
+    #[test]
+    fn processes_without_a_span_are_counted_and_no_parent_is_missing(
+        events in vec(event(), 0..60),
+        end in time(),
+        min_duration in 0_u64..400,
+        is_judged in any::<bool>(),
+        waits in any::<bool>(),
+    ) {
+        let judge = is_judged.then(|| Box::new(ByLetter) as Box<dyn Judge>);
+        let rules = Rules { judge, min_duration: Duration::from_nanos(min_duration), ..Rules::default() };
+        let errors = if waits { Errors::Unhandled } else { Errors::All };
+        let kept = spans_by(Settings { rules, errors, ..settings(&[]) }, &events, end, Losses::default());
+        assert_consistent(&kept);
+        assert_each_process_once(&kept);
+        let all = spans_of(&events, end, Losses::default());
+        let count = |spans: &[Span]| -> u64 {
+            spans.iter().filter_map(Span::process).map(|process| 1 + process.folded.processes).sum()
+        };
+        assert_eq!(count(&kept), count(&all));
+        let others = |spans: &[Span]| spans.iter().filter(|span| span.process().is_none()).count();
+        assert_eq!(others(&kept), others(&all));
+    }
+
     #[test]
     fn any_sequence_of_events_gives_a_consistent_trace(
         events in vec(event(), 0..60),

@@ -51,6 +51,7 @@ fn spans() -> Vec<Span> {
         peer_names: tracer_model::PeerNames::default(),
         version: "1".to_owned(),
         errors: Errors::All,
+        rules: tracer_model::judge::Rules::default(),
     });
     let root = Identity { tgid: 2, start: Ktime(1) };
     let outside = Identity { tgid: 1, start: Ktime(0) };

@@ -111,6 +111,8 @@ fn process() -> ProcessSpan {
         exit: Some(ExitStatus::Code(2)),
         is_oom_victim: false,
         usage: Some(Box::new(Usage { user_ns: 1_250_000_000, read_chars: u64::MAX, ..Usage::default() })),
+        group: None,
+        folded: tracer_model::span::Folded::default(),
         certificate: None,
     }
 }

@@ -1,8 +1,8 @@
 //! Facts about the whole trace: the tree of processes, where the time went, what failed first.
 
-use std::{collections::HashMap, iter};
+use std::{collections::HashMap, hash::Hash, iter};
 
-use tracer_model::{SpanId, blame::FailedParent};
+use tracer_model::SpanId;
 
 use super::row::{Kind, Label, Row, Rows};
 
@@ -134,42 +134,31 @@ impl Tree {
 
     /// For each row, the names from the root to it. A fork with its parent's name is not named again.
     pub(crate) fn places(&self, rows: &[Row]) -> Places {
+        self.places_by(rows, |row| rows[row].name)
+    }
+
+    /// The same with other names.
+    pub(crate) fn places_by<N: Copy + Eq + Hash>(&self, rows: &[Row], name: impl Fn(usize) -> N) -> Places<N> {
         let mut places = Places { of_row: vec![0; rows.len()], steps: Vec::new() };
-        let mut known: HashMap<(Option<u32>, Label), u32> = HashMap::new();
-        let mut parents: Vec<Option<u32>> = vec![None; rows.len()];
+        let mut known: HashMap<(Option<u32>, N), u32> = HashMap::new();
+        // The place of the parent, and the parent.
+        let mut parents: Vec<Option<(u32, u32)>> = vec![None; rows.len()];
         for row in self.order.iter().map(|row| *row as usize) {
-            let (above, name) = (parents[row], rows[row].name);
-            let is_same = rows[row].is_fork && above.is_some_and(|place| places.steps[place as usize].1 == name);
-            let place = match above {
-                Some(place) if is_same => place,
-                _ => *known.entry((above, name)).or_insert_with(|| {
-                    places.steps.push((above, name));
+            let above = parents[row].map(|(place, _)| place);
+            let is_same = |(_, parent): (u32, u32)| rows[parent as usize].name == rows[row].name;
+            let place = match parents[row] {
+                Some((place, parent)) if rows[row].is_fork && is_same((place, parent)) => place,
+                _ => *known.entry((above, name(row))).or_insert_with(|| {
+                    places.steps.push((above, name(row)));
                     (places.steps.len() - 1) as u32
                 }),
             };
             places.of_row[row] = place;
             for child in self.children(row) {
-                parents[*child as usize] = Some(place);
+                parents[*child as usize] = Some((place, row as u32));
             }
         }
         places
-    }
-
-    /// The process that caused the failure, with its ancestors, from the root down. Empty if the root did not fail.
-    ///
-    /// Each step goes to the failed child that explains its parent's failure best: see [`blame`](tracer_model::blame).
-    pub(crate) fn cause(&self, rows: &[Row]) -> Vec<usize> {
-        let mut chain = Vec::new();
-        let mut next = Some(self.root).filter(|root| rows[*root].exit.is_some());
-        while let Some(row) = next {
-            chain.push(row);
-            let Some(status) = rows[row].exit else { break };
-            let (parent, end) = (FailedParent { status, is_shell: rows[row].is_shell }, rows[row].end);
-            let earlier = self.children_of(rows, row).filter(|(_, child)| child.end <= end);
-            let reasons = earlier.filter_map(|(row, child)| Some((parent.rank(child.exit?)?, child.end, row)));
-            next = reasons.max().map(|(.., row)| row);
-        }
-        chain
     }
 }
 
@@ -199,21 +188,21 @@ pub(crate) struct Stretch {
 
 /// Chains of names, as a tree. Keeping a place costs little memory. Reading its names takes time in proportion to their
 /// number.
-pub(crate) struct Places {
+pub(crate) struct Places<N = Label> {
     /// The place of each row.
     pub(crate) of_row: Vec<u32>,
     /// For each place, the place above it and its name. Places above come first.
-    pub(crate) steps: Vec<(Option<u32>, Label)>,
+    pub(crate) steps: Vec<(Option<u32>, N)>,
 }
 
-impl Places {
+impl<N: Copy> Places<N> {
     /// The names from the root to this place.
-    pub(crate) fn names(&self, place: u32) -> Vec<Label> {
+    pub(crate) fn names(&self, place: u32) -> Vec<N> {
         self.last_names(place, usize::MAX)
     }
 
     /// The last names of a place, at most `limit`.
-    pub(crate) fn last_names(&self, place: u32, limit: usize) -> Vec<Label> {
+    pub(crate) fn last_names(&self, place: u32, limit: usize) -> Vec<N> {
         let step = |place: &u32| self.steps[*place as usize].0;
         let mut names: Vec<_> =
             iter::successors(Some(place), step).take(limit).map(|place| self.steps[place as usize].1).collect();
@@ -262,7 +251,7 @@ impl Group {
 }
 
 /// Groups the rows that have a key, in no particular order.
-pub(crate) fn groups<K: std::hash::Hash + Eq>(
+pub(crate) fn groups<K: Hash + Eq>(
     rows: &[Row],
     own: &[u64],
     key: impl Fn(usize, &Row) -> Option<K>,
@@ -359,40 +348,6 @@ mod tests {
         let rows = story.rows();
         let tree = Tree::grow(&rows.rows).unwrap();
         assert_eq!(tree.own_time(&rows.rows)[tree.root], 60_000_000);
-    }
-
-    #[test]
-    fn the_cause_is_the_deepest_failed_process() {
-        let story = story("make", 0, 100)
-            .exits(2)
-            .starts("test", 5, 5, |test| test.exits(1))
-            .starts("sh", 10, 80, |sh| sh.exits(1).starts("cc", 20, 30, |cc| cc.exits(1)))
-            .starts("ok", 91, 1, |ok| ok);
-        let rows = story.rows();
-        let tree = Tree::grow(&rows.rows).unwrap();
-        let names: Vec<_> = tree.cause(&rows.rows).iter().map(|row| rows.text(rows.rows[*row].name).exact()).collect();
-        assert_eq!(names, ["make", "sh", "cc"]);
-    }
-
-    #[test]
-    fn a_killed_process_is_not_the_cause_if_another_failed() {
-        let story = story("sh", 0, 100)
-            .exits(3)
-            .starts("a", 5, 20, |a| a.exits(3))
-            .starts("b", 6, 50, |b| b.dies())
-            .starts("false", 60, 5, |last| last.exits(1));
-        let rows = story.rows();
-        let tree = Tree::grow(&rows.rows).unwrap();
-        let names: Vec<_> = tree.cause(&rows.rows).iter().map(|row| rows.text(rows.rows[*row].name).exact()).collect();
-        assert_eq!(names, ["sh", "a"]);
-    }
-
-    #[test]
-    fn an_earlier_failure_is_not_the_cause_of_a_kill() {
-        let story = story("sh", 0, 100).dies_by("SIGTERM").starts("grep", 5, 5, |grep| grep.exits(1));
-        let rows = story.rows();
-        let tree = Tree::grow(&rows.rows).unwrap();
-        assert_eq!(tree.cause(&rows.rows), [tree.root]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The table of formats: the values of `-o`. The command line, its help and its messages use this table. A new format gets a
 //! row here and a file in `text/` or `files/`.
 
+use tracer_model::event::base_name;
+
 use crate::compression::Compression;
 
 /// The meaning of a value of `-o`. A run can write all of them. `process-tracer report` can write texts and files.
@@ -14,6 +16,8 @@ pub enum Target {
     JsonLines,
     /// A file for a browser or for another program.
     File(Format),
+    /// The compilation database of the build. It comes from the events of a run. See [`compilations`](crate::compilations).
+    CompileCommands,
     /// The content of such a file, on stdout. Only `process-tracer report` can write it.
     Stdout(Format),
 }
@@ -38,6 +42,8 @@ pub enum Format {
     Perfetto,
     /// Chrome's trace events.
     Chrome,
+    /// All spans in columns, for databases. [`SavedTrace`](crate::SavedTrace) reads it, too.
+    Parquet,
     /// Stacks for flame graphs, by wall time.
     FoldedWall,
     /// Stacks for flame graphs, by CPU time.
@@ -51,7 +57,7 @@ pub enum Format {
 /// A row of the table: one value of `-o`.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// The value of `-o`: a word, or `FILE` and the suffix that the file's name must have.
+    /// The value of `-o`: a word; `FILE` and the suffix that the file's name must have; or the name of a file, in any folder.
     pub name: &'static str,
     /// The content of a file, as words that follow its name. Empty for a word.
     pub holds: &'static str,
@@ -60,7 +66,7 @@ pub struct Entry {
 }
 
 /// The table, in the order in which people read it.
-pub const FORMATS: [Entry; 13] = [
+pub const FORMATS: [Entry; 15] = [
     row("otlp", "", Target::Otlp),
     row("summary", "", Target::Text(Text::Summary)),
     row("tree", "", Target::Text(Text::Tree)),
@@ -70,10 +76,12 @@ pub const FORMATS: [Entry; 13] = [
     row("FILE.html", "for a browser", Target::File(Format::Html)),
     row("FILE.pftrace", "for Perfetto", Target::File(Format::Perfetto)),
     row("FILE.json", "of Chrome's trace events", Target::File(Format::Chrome)),
+    row("FILE.parquet", "of columns for databases", Target::File(Format::Parquet)),
     row("FILE.folded", "for flame graphs of wall time", Target::File(Format::FoldedWall)),
     row("FILE.cpu.folded", "for flame graphs of CPU time", Target::File(Format::FoldedCpu)),
     row("FILE.processes.json", "of all processes as JSON", Target::File(Format::Json)),
     row("FILE.csv", "of all processes as CSV", Target::File(Format::Csv)),
+    row("compile_commands.json", "of the calls of compilers", Target::CompileCommands),
 ];
 
 const fn row(name: &'static str, holds: &'static str, target: Target) -> Entry {
@@ -81,9 +89,13 @@ const fn row(name: &'static str, holds: &'static str, target: Target) -> Entry {
 }
 
 impl Entry {
-    /// The suffix of a file's name, with its dot. `None` for a word.
+    /// The suffix of a file's name, with its dot. `None` for a word and for the name of a file.
     pub fn suffix(&self) -> Option<&'static str> {
         self.name.strip_prefix("FILE")
+    }
+
+    fn is_file(&self) -> bool {
+        !self.holds.is_empty()
     }
 }
 
@@ -98,7 +110,8 @@ impl Target {
     }
 
     fn of_plain(value: &str) -> Option<Self> {
-        let word = FORMATS.iter().find(|row| row.suffix().is_none() && row.name == value);
+        let is_name = |row: &&Entry| row.name == if row.is_file() { base_name(value) } else { value };
+        let word = FORMATS.iter().find(|row| row.suffix().is_none() && is_name(row));
         let fits = |row: &&Entry| row.suffix().is_some_and(|suffix| value.ends_with(suffix));
         let file = || FORMATS.iter().filter(fits).max_by_key(|row| row.name.len());
         word.or_else(file).map(|row| row.target)
@@ -108,8 +121,9 @@ impl Target {
     fn is_compressible(self) -> bool {
         match self {
             Self::JsonLines => true,
-            Self::File(format) => format != Format::Html,
-            Self::Otlp | Self::Text(_) | Self::Stdout(_) => false,
+            // Its columns are compressed already.
+            Self::File(format) => ![Format::Html, Format::Parquet].contains(&format),
+            Self::Otlp | Self::Text(_) | Self::Stdout(_) | Self::CompileCommands => false,
         }
     }
 }
@@ -128,7 +142,7 @@ pub fn names() -> String {
 
 /// All files and their content, for the help.
 pub fn files() -> String {
-    let files = FORMATS.iter().filter(|row| row.suffix().is_some());
+    let files = FORMATS.iter().filter(|row| row.is_file());
     let files: Vec<_> = files.map(|row| format!("{} {}", row.name, row.holds)).collect();
     files.join(", ")
 }
@@ -143,11 +157,24 @@ mod tests {
             assert_eq!(Target::of(&row.name.replace("FILE", "a/t")), Some(row.target), "{}", row.name);
         }
         assert_eq!(Target::of("t.cpu.folded"), Some(Target::File(Format::FoldedCpu)));
+        assert_eq!(Target::of("build/compile_commands.json"), Some(Target::CompileCommands));
+        assert_eq!(Target::of("my_compile_commands.json"), Some(Target::File(Format::Chrome)));
         assert_eq!(Target::of("t.processes.json"), Some(Target::File(Format::Json)));
         assert_eq!(Target::of("t.json"), Some(Target::File(Format::Chrome)));
         assert_eq!(Target::of("t.jsonl.zst"), Some(Target::JsonLines));
         assert_eq!(Target::of("t.cpu.folded.gz"), Some(Target::File(Format::FoldedCpu)));
-        for none in ["", "t.gz", "summary.gz", "t.jsonl.gz.gz", "t.txt", "summary ", "Summary", "html", "t.html.gz"] {
+        for none in [
+            "",
+            "t.gz",
+            "summary.gz",
+            "t.jsonl.gz.gz",
+            "t.txt",
+            "summary ",
+            "Summary",
+            "html",
+            "t.html.gz",
+            "t.parquet.zst",
+        ] {
             assert_eq!(Target::of(none), None, "{none}");
         }
     }

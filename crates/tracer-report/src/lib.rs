@@ -31,17 +31,23 @@
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod argument;
+mod by;
+mod causes;
 mod columns;
 mod command_line;
+pub mod compilations;
 pub mod compression;
 pub mod diff;
 pub mod files;
 mod filter;
 pub mod formats;
 mod json;
+mod judged;
 pub mod live;
 mod network;
 mod page;
+mod parquet;
 mod read;
 mod report;
 mod row;
@@ -54,7 +60,9 @@ pub mod text;
 pub mod untrusted;
 mod whatif;
 
+pub use by::{By, Total, Totals};
 pub use filter::{Filter, Selection};
+pub use judged::Judged;
 pub use read::{ReadError, SavedTrace};
 pub use report::Report;
 pub use row::{Rows, SPAN_LIMIT};

@@ -1,10 +1,12 @@
 //! The page. Its text is made of the files in `page/`. Besides the spans, it shows facts about the trace.
 
 use serde_json::{Map, Value, json};
-use tracer_model::{Resource, losses::in_words};
+use tracer_model::Resource;
 
 use crate::{
     analysis::{Tree, sum},
+    argument::Arguments,
+    causes::Causes,
     columns::Columns,
     command_line::command_line,
     json::json_value,
@@ -58,6 +60,19 @@ pub(crate) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Valu
     let counts = (processes, count(Kind::Connection));
     let mut about = about_now(&rows.about, columns, counts, end, resource);
     about["critical"] = critical.into();
+    if let Some(tree) = &tree {
+        about["arguments"] = arguments(rows, columns);
+        let numbers = |chain: &[usize]| -> Value {
+            chain.iter().filter_map(|row| columns.known(rows.rows[*row].id)).collect::<Vec<_>>().into()
+        };
+        let Causes { causes, earlier } = Causes::new(rows, tree);
+        let causes =
+            causes.iter().map(|cause| json!({"chain": numbers(&cause.chain), "before": numbers(&cause.before)}));
+        about["causes"] = causes.collect();
+        about["earlier_causes"] = earlier.into();
+        let crashed: Vec<_> = (0..rows.rows.len()).filter(|row| rows.rows[*row].crash.is_some()).collect();
+        about["crashed"] = numbers(&crashed);
+    }
     about["complete"] = rows.about.certificate.is_complete.into();
     about["problems"] = problems(rows).into();
     about["hidden"] = hidden.into();
@@ -83,6 +98,20 @@ fn runs(rows: &Rows, columns: &Columns) -> Value {
         json!({"number": columns.known(row.id), "command": command, "verdict": verdict.join(", ")})
     };
     runs.into_iter().map(run).collect()
+}
+
+/// The arguments that distinguish processes: the numbers of the spans, and for each the place of its text.
+fn arguments(rows: &Rows, columns: &Columns) -> Value {
+    let arguments = Arguments::new(rows);
+    let (mut spans, mut places) = (Vec::new(), Vec::new());
+    for (index, row) in rows.rows.iter().enumerate() {
+        if let (Some(place), Some(number)) = (arguments.number(index), columns.known(row.id)) {
+            spans.push(number);
+            places.push(place.get() - 1);
+        }
+    }
+    let texts: Vec<_> = arguments.texts().map(Untrusted::exact).collect();
+    json!({"spans": spans, "places": places, "texts": texts})
 }
 
 /// The facts about a trace that is still running, at the time `now`. They include its numbers of processes and
@@ -112,21 +141,40 @@ pub(crate) fn about_now(
     })
 }
 
-/// The missing parts of the trace, in words.
+/// The missing parts of the trace and of the page, in words.
 fn problems(rows: &Rows) -> Vec<String> {
-    let certificate = &rows.about.certificate;
     let left_out = match rows.left_out {
         0 => None,
         1 => Some("1 span was too many for this page".to_owned()),
         count => Some(format!("{count} spans were too many for this page")),
     };
-    let losses = certificate.losses.iter().map(|(key, count)| in_words(key, (*count).try_into().unwrap_or_default()));
-    losses.chain(certificate.unobserved.as_ref().map(|reason| reason.exact().to_owned())).chain(left_out).collect()
+    rows.problems().into_iter().chain(left_out).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{span::Span, story::story};
+
+    #[test]
+    fn the_page_has_the_causes_the_crashes_and_the_arguments() {
+        let story = story("make", 0, 100)
+            .exits(2)
+            .starts("cc", 5, 50, |cc| cc.exits(1).arguments(&["cc", "-c", "a.c"]))
+            .starts("cc", 6, 30, |cc| cc.dies_by("SIGSEGV").arguments(&["cc", "-c", "b.c"]));
+        let (mut rows, mut columns) = (Rows::default(), Columns::default());
+        for span in &story.spans() {
+            let span = Span::from(span);
+            let index = rows.insert(&span).unwrap();
+            columns.add(&span, &rows.rows[index], None);
+        }
+        let about = about(&rows, &columns, &Resource::default());
+        // The numbers of the spans, by their names and arguments.
+        let [a, b, make] = [0, 1, 2].map(|row: usize| columns.known(rows.rows[row].id).unwrap());
+        assert_eq!(about["causes"], json!([{"chain": [make, b], "before": []}, {"chain": [make, a], "before": []}]));
+        assert_eq!(about["crashed"], json!([b]));
+        assert_eq!(about["arguments"], json!({"spans": [a, b], "places": [0, 1], "texts": ["a.c", "b.c"]}));
+    }
 
     #[test]
     fn the_page_contains_all_its_scripts_and_loads_no_other_file() {

@@ -2,12 +2,17 @@
 //!
 //! The caller opens the file and shows the progress.
 
-use std::{collections::BTreeSet, io::BufRead, sync::Arc};
+use std::{collections::BTreeSet, fs::File, io::BufRead, iter, sync::Arc};
+
+use parquet::errors::ParquetError;
 
 use tracer_model::{Resource, TraceId};
 use tracer_otlp::{JsonLines, LineError, message::TracesData};
 
-use crate::saved::{Attributes, Span, attributes};
+use crate::{
+    parquet as parquet_file,
+    saved::{Attributes, Span, attributes},
+};
 
 /// Why a saved trace cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +26,9 @@ pub enum ReadError {
     /// The chosen trace has no spans. These traces have some.
     #[error("no spans of the chosen trace")]
     OtherTraces(Vec<TraceId>),
+    /// The file cannot be read as Parquet.
+    #[error(transparent)]
+    Parquet(#[from] ParquetError),
     /// The file has no spans.
     #[error("no spans")]
     Empty,
@@ -28,7 +36,7 @@ pub enum ReadError {
 
 /// An iterator over the spans of one trace. It reads line by line and ends at the first error.
 pub struct SavedTrace<R> {
-    lines: JsonLines<R>,
+    source: Source<R>,
     /// `None`: the only trace in the file.
     trace: Option<TraceId>,
     /// Spans of the current line that are not returned yet, with the attributes of their resource.
@@ -44,11 +52,30 @@ pub struct SavedTrace<R> {
     is_over: bool,
 }
 
+/// Where the spans come from.
+enum Source<R> {
+    Lines(JsonLines<R>),
+    Parquet(Box<parquet_file::Reader>),
+}
+
 impl<R: BufRead> SavedTrace<R> {
     /// Begins to read `trace`, or the only trace in the file.
     pub fn new(from: R, trace: Option<TraceId>) -> Self {
+        Self::of(Source::Lines(JsonLines::new(from)), trace)
+    }
+
+    /// The same for a file of `-o FILE.parquet`.
+    ///
+    /// # Errors
+    ///
+    /// The file is not Parquet, or lacks columns.
+    pub fn of_parquet(file: File, trace: Option<TraceId>) -> Result<Self, ReadError> {
+        Ok(Self::of(Source::Parquet(Box::new(parquet_file::Reader::new(file)?)), trace))
+    }
+
+    fn of(source: Source<R>, trace: Option<TraceId>) -> Self {
         Self {
-            lines: JsonLines::new(from),
+            source,
             trace,
             pending: Box::new([].into_iter()),
             resource: None,
@@ -94,7 +121,17 @@ impl<R: BufRead> SavedTrace<R> {
                 self.resource.get_or_insert_with(|| attributes.iter().cloned().collect());
                 return Ok(Some(span));
             }
-            match self.lines.next().transpose() {
+            let lines = match &mut self.source {
+                Source::Lines(lines) => lines,
+                Source::Parquet(reader) => match reader.next().transpose()? {
+                    Some(span) => {
+                        self.pending = Box::new(iter::once((Arc::clone(&span.resource), span)));
+                        continue;
+                    }
+                    None => return Ok(None),
+                },
+            };
+            match lines.next().transpose() {
                 Ok(Some(line)) => {
                     self.skipped += u64::from(line.has_other_signals);
                     self.pending = Box::new(spans(line.data));
@@ -129,7 +166,7 @@ fn spans(line: TracesData) -> impl Iterator<Item = (Arc<Attributes>, Span)> {
     line.resource_spans.into_iter().flat_map(|group| {
         let attributes = Arc::new(attributes(group.resource.unwrap_or_default().attributes));
         let spans = group.scope_spans.into_iter().flat_map(|scope| scope.spans);
-        spans.map(move |span| (Arc::clone(&attributes), span.into()))
+        spans.map(move |span| (Arc::clone(&attributes), Span { resource: Arc::clone(&attributes), ..span.into() }))
     })
 }
 

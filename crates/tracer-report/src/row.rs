@@ -1,12 +1,17 @@
 //! A span as a small row, so that a report can keep very many spans.
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroU32,
+    sync::Arc,
+};
 
-use tracer_model::{ExitStatus, SpanId};
+use tracer_model::{ExitStatus, SpanId, losses::in_words};
 
 use crate::{
+    argument::{self, Word},
     network::LinkedEnd,
-    span::{Call, Certificate, Connection, Folded, Span, Subject},
+    span::{Call, Certificate, Connection, Crash, Folded, Span, Subject},
     untrusted::Untrusted,
     whatif::Words,
 };
@@ -40,6 +45,8 @@ pub(crate) struct Row {
     pub(crate) is_shell: bool,
     /// How it ended, if it is a process that failed.
     pub(crate) exit: Option<ExitStatus>,
+    /// How it was ended, if a crash or the out-of-memory killer ended it. Also if `exit` does not count.
+    pub(crate) crash: Option<Crash>,
     pub(crate) is_repaired: bool,
     pub(crate) name: Label,
     /// The reason, if it failed.
@@ -128,11 +135,26 @@ pub struct Rows {
     /// The calls of failed processes, by their index in `rows`.
     calls: HashMap<usize, Call>,
     /// The files that processes name. `None`: they are not needed.
-    words: Option<Words>,
+    files: Option<Words>,
+    /// The words of all command lines, one after the other.
+    words: Vec<Word>,
+    /// For each row, the place of its first word.
+    first_words: Vec<usize>,
+    /// Bytes of the strings so far.
+    bytes: usize,
+    /// See [`Self::complete`].
+    pub(crate) root_is_missing: bool,
 }
+
+/// The name of a missing root.
+pub(crate) const NO_ROOT: &str = "(the root span is missing)";
 
 /// The most failed processes whose calls are kept.
 const CALLS: usize = 1000;
+
+/// The most words and bytes of text, for each span of the limit. Processes beyond it have no argument in a report.
+const WORDS: usize = 16;
+const BYTES: usize = 256;
 
 impl Default for Rows {
     fn default() -> Self {
@@ -153,17 +175,21 @@ impl Rows {
             known: HashMap::new(),
             linked: Vec::new(),
             calls: HashMap::new(),
-            words: None,
+            files: None,
+            words: Vec::new(),
+            first_words: Vec::new(),
+            bytes: 0,
+            root_is_missing: false,
         }
     }
 
     /// Also keeps the files that processes name, for [`WhatIf`](crate::whatif::WhatIf).
-    pub(crate) fn with_words(self) -> Self {
-        Self { words: Some(Words::default()), ..self }
+    pub(crate) fn with_files(self) -> Self {
+        Self { files: Some(Words::default()), ..self }
     }
 
-    pub(crate) fn words(&self) -> Option<&Words> {
-        self.words.as_ref()
+    pub(crate) fn files(&self) -> Option<&Words> {
+        self.files.as_ref()
     }
 
     /// Adds a span. The order of the spans does not matter.
@@ -203,6 +229,7 @@ impl Rows {
                 Subject::Runs(exit) => exit,
                 _ => process.exit,
             },
+            crash: process.crash,
             is_repaired: span.is_repaired,
             name,
             failure: span.failure.as_deref().map(|failure| self.intern(failure)),
@@ -236,19 +263,44 @@ impl Rows {
             let certificate = span.certificate().unwrap_or_default();
             self.about.runs.push(Run { row: self.rows.len(), arguments: typed(span), certificate });
         }
-        if row.failure.is_some() && row.kind == Kind::Process && self.calls.len() < CALLS {
+        let is_failed = row.failure.is_some() && row.kind == Kind::Process;
+        if is_failed && (row.is_root || self.calls.len() < CALLS) {
             self.calls.insert(self.rows.len(), span.call());
         }
-        if let Some(words) = self.words.as_mut().filter(|_| row.kind == Kind::Process) {
-            words.add(self.rows.len(), &span.call().arguments);
+        if let Some(files) = self.files.as_mut().filter(|_| row.kind == Kind::Process) {
+            files.add(self.rows.len(), &span.call().arguments);
         }
         if let Subject::Connection(Connection { is_accepted, .. }) = span.subject
             && let Some((_, other)) = span.links().first().copied()
         {
             self.linked.push(LinkedEnd { row: self.rows.len(), other, is_accepted });
         }
+        self.first_words.push(self.words.len());
+        if row.kind == Kind::Process && !row.is_fork {
+            self.keep_words(span, row.is_shell);
+        }
         self.rows.push(row);
         Some(self.rows.len() - 1)
+    }
+
+    /// Keeps the words of a command line, if there is room.
+    fn keep_words(&mut self, span: &Span<'_>, is_shell: bool) {
+        let has_room =
+            self.words.len() < self.limit.saturating_mul(WORDS) && self.bytes < self.limit.saturating_mul(BYTES);
+        if !has_room {
+            return;
+        }
+        let arguments = span.arguments();
+        for (text, role) in argument::words(&span.name, is_shell, &arguments) {
+            let text = self.intern(&text);
+            self.words.push(Word { text, role });
+        }
+    }
+
+    /// The words of a process.
+    pub(crate) fn words(&self, row: usize) -> &[Word] {
+        let at = |row: usize| self.first_words.get(row).copied().unwrap_or(self.words.len());
+        &self.words[at(row)..at(row + 1)]
     }
 
     pub(crate) fn text(&self, text: Label) -> &Untrusted {
@@ -260,12 +312,64 @@ impl Rows {
         self.calls.get(&row)
     }
 
+    /// Adds a root in place of a missing one, if a span of the file has a parent that is missing. Call it after the last span.
+    ///
+    /// Otherwise a child of the root would look like the command.
+    pub(crate) fn complete(&mut self) {
+        if self.longest_root.is_some() || self.root_is_missing {
+            return;
+        }
+        let ids: HashSet<SpanId> = self.rows.iter().map(|row| row.id).collect();
+        let tops = || self.rows.iter().filter(|row| row.parent.is_none_or(|parent| !ids.contains(&parent)));
+        let Some(first) = tops().min_by_key(|row| row.start) else { return };
+        let Some(missing) = first.parent else { return };
+        let end = self.rows.iter().map(|row| row.end).max().unwrap_or(first.end);
+        let root = Row {
+            id: missing,
+            parent: None,
+            kind: Kind::Other,
+            is_root: true,
+            pid: 0,
+            parent_pid: 0,
+            exit: None,
+            crash: None,
+            failure: None,
+            is_shell: false,
+            is_fork: false,
+            is_unfinished: false,
+            is_repaired: false,
+            peer: None,
+            cpu: 0,
+            run_delay: 0,
+            folded: Folded::default(),
+            bytes: 0,
+            name: first.name,
+            start: first.start,
+            end,
+        };
+        self.first_words.push(self.words.len());
+        let name = self.intern(NO_ROOT);
+        self.rows.push(Row { name, ..root });
+        self.root_is_missing = true;
+    }
+
+    /// What is missing from the trace, in words. Empty if the trace is complete, or if nothing is known about that.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let certificate = &self.about.certificate;
+        let losses = certificate.losses.iter();
+        let losses = losses.map(|(key, count)| in_words(key, (*count).try_into().unwrap_or_default()));
+        let no_root = self.root_is_missing.then(|| "the root span is missing".to_owned());
+        let reason = certificate.unobserved.as_ref().map(|reason| reason.exact().to_owned());
+        no_root.into_iter().chain(losses).chain(reason).collect()
+    }
+
     fn intern(&mut self, text: &str) -> Label {
         if let Some(known) = self.known.get(text) {
             return *known;
         }
         let text: Arc<str> = text.into();
         self.strings.push(Arc::clone(&text).into());
+        self.bytes += text.len();
         let label = Label(NonZeroU32::MIN.saturating_add(self.known.len() as u32));
         self.known.insert(text, label);
         label
@@ -275,7 +379,30 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::read::SavedTrace;
+    use crate::{analysis::Tree, read::SavedTrace, story::story};
+
+    #[test]
+    fn a_missing_root_is_not_replaced_by_its_child() {
+        let story = story("make", 0, 100).starts("cc", 10, 20, |cc| cc.starts("cc1", 11, 5, |cc1| cc1)).starts(
+            "ld",
+            40,
+            50,
+            |it| it,
+        );
+        let mut rows = Rows::default();
+        for span in story.spans().iter().filter(|span| span.name != "make") {
+            rows.add(&span.into());
+        }
+        rows.complete();
+        rows.complete();
+        let tree = Tree::grow(&rows.rows).unwrap();
+        assert_eq!((rows.text(rows.rows[tree.root].name).exact(), rows.rows.len()), (NO_ROOT, 4));
+        assert_eq!((tree.children(tree.root).len(), rows.rows[tree.root].duration()), (2, 80_000_000));
+        assert_eq!(rows.problems(), ["the root span is missing"]);
+        let mut rows = story.rows();
+        rows.complete();
+        assert!(!rows.root_is_missing);
+    }
 
     #[test]
     fn an_attribute_does_not_overwrite_the_certificate() {

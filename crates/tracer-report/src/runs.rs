@@ -3,7 +3,10 @@
 //! Each run has its own root span, and no span is above them. So a report would show one run as the command of the others.
 //! [`Runs`] puts a span above them, which stands for the whole trace. All reports then show the runs as siblings.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use tracer_model::{ExitStatus, SpanId, TraceId, Value, semconv};
 
@@ -105,6 +108,7 @@ fn above(id: SpanId, runs: &[&Span]) -> Option<Span> {
         links: Vec::new(),
         has_failed: !failed.is_empty(),
         message: format!("{} of {} runs failed", failed.len(), runs.len()),
+        resource: Arc::clone(&runs.first()?.resource),
         is_run: false,
     })
 }
@@ -114,6 +118,7 @@ mod tests {
     use super::*;
     use crate::{
         analysis::Tree,
+        causes::Causes,
         row::Rows,
         story::{Story, story},
         text::{Style, TextReport},
@@ -182,13 +187,28 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_of_runs_fits_the_terminal() {
+        let runs = steps().map(|step| {
+            (0..20).fold(step, |step, i| step.starts(&format!("a-tool-with-a-long-name-{i}"), i, 3 + i, |tool| tool))
+        });
+        let spans = joined(&runs);
+        for (width, height) in [(80, 24), (100, 50)] {
+            let mut report = TextReport::new(crate::formats::Text::Summary, usize::MAX);
+            spans.iter().for_each(|span| report.add(&span.into()));
+            let text = report.render(&Style { width, height, is_coloured: false, is_unicode: true });
+            assert!(text.lines().count() < height, "{width}x{height}:\n{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}x{height}:\n{text}");
+        }
+    }
+
+    #[test]
     fn the_first_failure_is_found_in_its_run() {
         let spans = joined(&steps());
         let mut rows = Rows::default();
         spans.iter().for_each(|span| rows.add(&span.into()));
         let tree = Tree::grow(&rows.rows).unwrap();
-        let names: Vec<_> =
-            tree.cause(&rows.rows).iter().map(|row| rows.text(rows.rows[*row].name).exact().to_owned()).collect();
+        let [cause] = &Causes::new(&rows, &tree).causes[..] else { panic!("one cause") };
+        let names: Vec<_> = cause.chain.iter().map(|row| rows.text(rows.rows[*row].name).exact().to_owned()).collect();
         assert_eq!(names, ["3 runs", "test", "sh"]);
         assert!(rows.about.certificate.is_complete && rows.about.runs.len() == 3);
     }

@@ -1,5 +1,7 @@
 //! A span of a saved trace, from its OTLP message.
 
+use std::sync::Arc;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use tracer_model::{ExitStatus, SpanId, TraceId, Value};
 use tracer_otlp::message::{self, AnyValue, KeyValue};
@@ -25,6 +27,8 @@ pub struct Span {
     pub(crate) has_failed: bool,
     /// The message of its status.
     pub(crate) message: String,
+    /// The attributes of its producer.
+    pub(crate) resource: Arc<Attributes>,
     /// It is the root span of one of several runs: see [`Runs`](crate::Runs).
     pub(crate) is_run: bool,
 }
@@ -39,6 +43,28 @@ pub(crate) enum Kind {
     Other,
     /// The whole trace of several runs, and how the first run that failed ended. No file has it.
     Runs(ExitStatus),
+}
+
+impl Kind {
+    const NAMES: [(Self, &'static str); 5] = [
+        (Self::Unspecified, "Unspecified"),
+        (Self::Internal, "Internal"),
+        (Self::Server, "Server"),
+        (Self::Client, "Client"),
+        (Self::Other, "Other"),
+    ];
+
+    /// Its name in tables of spans.
+    pub(crate) fn name(self) -> &'static str {
+        // The whole trace of several runs is like a process.
+        Self::NAMES.iter().find(|(kind, _)| *kind == self).map_or("Internal", |(_, name)| name)
+    }
+
+    /// The kind with this name. Older tables have names such as `SPAN_KIND_CLIENT`.
+    pub(crate) fn of(name: &str) -> Self {
+        let name = name.strip_prefix("SPAN_KIND_").unwrap_or(name);
+        Self::NAMES.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map_or(Self::Other, |(kind, _)| *kind)
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -123,6 +149,7 @@ impl From<message::Span> for Span {
             links: span.links.into_iter().map(link).collect(),
             has_failed: status.code == ERROR,
             message: status.message,
+            resource: Arc::default(),
             is_run: false,
         }
     }

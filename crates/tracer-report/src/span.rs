@@ -17,11 +17,12 @@
 
 use std::{
     borrow::Cow,
+    iter,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tracer_model::{
-    ExitStatus, SpanId, TraceId, Value, blame,
+    ExitStatus, Resource, SpanId, TraceId, Value, blame,
     event::Direction,
     expression::Attributes,
     semconv::{self, KeyValues},
@@ -52,6 +53,8 @@ pub struct Span<'a> {
     added: KeyValues,
     /// The longest string value to show, in characters.
     value_limit: Option<usize>,
+    /// The attributes of its producer, if it is a span of a run.
+    resource: Option<&'a Resource>,
     origin: Origin<'a>,
 }
 
@@ -80,6 +83,8 @@ pub(crate) struct Process {
     pub(crate) is_shell: bool,
     /// How it ended, if it failed. A saved trace does not say whether it dumped core, so this never does.
     pub(crate) exit: Option<ExitStatus>,
+    /// If a crash or the out-of-memory killer ended it. `--errors unhandled` does not change it.
+    pub(crate) crash: Option<Crash>,
     /// Nanoseconds.
     pub(crate) cpu: u64,
     /// Time in which it waited for a processor, nanoseconds.
@@ -96,8 +101,29 @@ pub(crate) struct Folded {
 }
 
 /// The attributes of [`Folded`].
-pub(crate) const FOLDED_PROCESSES: &str = "process_tracer.folded.processes";
-pub(crate) const FOLDED_CPU_TIME: &str = "process_tracer.folded.cpu_time";
+pub(crate) const FOLDED_PROCESSES: &str = semconv::FOLDED_PROCESSES;
+pub(crate) const FOLDED_CPU_TIME: &str = semconv::FOLDED_CPU_TIME;
+
+/// An end that nobody wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crash {
+    OutOfMemory,
+    /// The number of a signal for an error of the program, such as SIGSEGV.
+    Signal(u8),
+}
+
+impl Crash {
+    fn new(signal: u8, is_oom_victim: bool) -> Option<Self> {
+        if is_oom_victim {
+            return Some(Self::OutOfMemory);
+        }
+        // The signals that dump core by default, except SIGQUIT, which people send: signal(7).
+        let name = semconv::signal_name(signal);
+        let is_crash = ["SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGSYS", "SIGXCPU", "SIGXFSZ"]
+            .contains(&&*name);
+        is_crash.then_some(Self::Signal(signal))
+    }
+}
 
 /// A TCP connection, a UDP flow, or a connection to a unix socket.
 #[derive(Clone, Debug, Default)]
@@ -187,7 +213,20 @@ pub(crate) struct Event {
 /// The number of bytes that are kept of the arguments of a call.
 const CALL_BYTES: usize = 4096;
 
+impl<'a> Span<'a> {
+    /// Adds the attributes of the producer to a span of a run. A saved span has its own.
+    #[must_use]
+    pub fn with_resource(self, resource: &'a Resource) -> Self {
+        Self { resource: Some(resource), ..self }
+    }
+}
+
 impl Span<'_> {
+    /// The trace that it belongs to.
+    pub fn trace_id(&self) -> TraceId {
+        self.trace
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.name
@@ -197,6 +236,39 @@ impl Span<'_> {
     #[must_use]
     pub fn with_value_limit(self, limit: Option<usize>) -> Self {
         Self { value_limit: limit, ..self }
+    }
+
+    /// The attributes of its producer.
+    pub(crate) fn resource(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let saved = match self.origin {
+            Origin::Run(_) => &[],
+            Origin::Saved(span) => span.resource.as_slice(),
+        };
+        let run = self.resource.into_iter().flat_map(Resource::iter);
+        run.chain(saved.iter().map(|(key, value)| (key.as_str(), value)))
+    }
+
+    /// Its kind in OpenTelemetry.
+    pub(crate) fn kind(&self) -> saved::Kind {
+        match self.origin {
+            Origin::Run(span) => match semconv::kind(span) {
+                semconv::Kind::Internal => saved::Kind::Internal,
+                semconv::Kind::Server => saved::Kind::Server,
+                semconv::Kind::Client => saved::Kind::Client,
+            },
+            Origin::Saved(span) => span.kind,
+        }
+    }
+
+    /// The message of its status, if the status is ERROR.
+    pub(crate) fn status_message(&self) -> Option<Cow<'_, str>> {
+        match self.origin {
+            Origin::Run(span) => {
+                let error = semconv::error(span)?;
+                Some(Cow::Owned(error.status_message(self.value_limit).to_owned()))
+            }
+            Origin::Saved(span) => span.has_failed.then_some(Cow::Borrowed(span.message.as_str())),
+        }
     }
 
     pub(crate) fn is_root(&self) -> bool {
@@ -280,13 +352,30 @@ impl Span<'_> {
                 _ => Call::default(),
             },
             Origin::Saved(span) => {
-                let texts = match span.value(semconv::PROCESS_COMMAND_ARGS) {
-                    Some(Value::Strings(texts)) => texts.as_slice(),
-                    _ => &[],
-                };
                 let directory = span.text(semconv::PROCESS_WORKING_DIRECTORY).map(Untrusted::from);
-                Call { directory, arguments: arguments(texts.iter().map(|text| Cow::Borrowed(text.as_str()))) }
+                Call { directory, arguments: arguments(arguments_of_saved(span)) }
             }
+        }
+    }
+
+    /// The first arguments of its last exec, if it is a process.
+    pub(crate) fn arguments(&self) -> Vec<Cow<'_, str>> {
+        if self.process().is_none() {
+            return Vec::new();
+        }
+        let mut room = CALL_BYTES;
+        let fits = |text: &Cow<'_, str>| {
+            room = room.saturating_sub(text.len() + 1);
+            room > 0
+        };
+        match self.origin {
+            Origin::Run(span) => match &span.subject {
+                ModelSubject::Process(process) => {
+                    arguments_of_run(process, &span.attributes).take_while(fits).collect()
+                }
+                _ => Vec::new(),
+            },
+            Origin::Saved(span) => arguments_of_saved(span).take_while(fits).collect(),
         }
     }
 
@@ -373,9 +462,13 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
                     is_fork: process.is_fork,
                     is_shell: process.image.as_deref().is_some_and(blame::runs_shell),
                     exit,
+                    crash: match process.exit {
+                        Some(ExitStatus::Signal { number, .. }) => Crash::new(number, process.is_oom_victim),
+                        _ => None,
+                    },
                     cpu: usage.user_ns.saturating_add(usage.system_ns),
                     run_delay: usage.run_delay_ns,
-                    folded: Folded::default(),
+                    folded: Folded { processes: process.folded.processes, cpu: process.folded.cpu_ns },
                 };
                 (Subject::Process(subject), exit.map(|exit| how(exit, process.is_oom_victim)))
             }
@@ -432,6 +525,7 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
             subject,
             added: Vec::new(),
             value_limit: None,
+            resource: None,
             origin: Origin::Run(span),
         }
     }
@@ -485,12 +579,28 @@ fn call_of_run(process: &ProcessSpan, attributes: &[(String, Value)]) -> Call {
         Some(_) => None,
         None => image.and_then(|image| image.directory.as_deref()),
     };
-    let arguments = match (own(semconv::PROCESS_COMMAND_ARGS), image) {
-        (Some(Value::Strings(texts)), _) => arguments(texts.iter().map(|text| Cow::Borrowed(text.as_str()))),
-        (None, Some(image)) => arguments(image.arguments.iter()),
-        _ => Vec::new(),
+    Call { directory: directory.map(Untrusted::from), arguments: arguments(arguments_of_run(process, attributes)) }
+}
+
+/// The arguments of a process of a run. The user's own attribute replaces them.
+fn arguments_of_run<'a>(
+    process: &'a ProcessSpan,
+    attributes: &'a [(String, Value)],
+) -> Box<dyn Iterator<Item = Cow<'a, str>> + 'a> {
+    let own = attributes.iter().find(|(name, _)| name == semconv::PROCESS_COMMAND_ARGS);
+    match (own, process.image.as_deref()) {
+        (Some((_, Value::Strings(texts))), _) => Box::new(texts.iter().map(|text| Cow::Borrowed(text.as_str()))),
+        (None, Some(image)) => Box::new(image.arguments.iter()),
+        _ => Box::new(iter::empty()),
+    }
+}
+
+fn arguments_of_saved(span: &saved::Span) -> impl Iterator<Item = Cow<'_, str>> {
+    let texts = match span.value(semconv::PROCESS_COMMAND_ARGS) {
+        Some(Value::Strings(texts)) => texts.as_slice(),
+        _ => &[],
     };
-    Call { directory: directory.map(Untrusted::from), arguments }
+    texts.iter().map(|text| Cow::Borrowed(text.as_str()))
 }
 
 /// The first arguments, and `...` for the rest.
@@ -525,6 +635,7 @@ impl<'a> From<&'a saved::Span> for Span<'a> {
             subject,
             added: Vec::new(),
             value_limit: None,
+            resource: None,
             origin: Origin::Saved(span),
         }
     }
@@ -559,6 +670,10 @@ fn saved_subject(span: &saved::Span) -> Subject {
             is_fork: has(semconv::FORK),
             is_shell: blame::is_shell(executable, command, has(semconv::SCRIPT)),
             exit: span.has_failed.then(|| saved_exit(span)),
+            crash: match saved_exit(span) {
+                ExitStatus::Signal { number, .. } => Crash::new(number, has(semconv::EXIT_OOM)),
+                _ => None,
+            },
             cpu: span.seconds(semconv::CPU_USER).saturating_add(span.seconds(semconv::CPU_SYSTEM)),
             run_delay: span.seconds(semconv::RUN_DELAY),
             folded: Folded { processes: span.whole(FOLDED_PROCESSES), cpu: span.seconds(FOLDED_CPU_TIME) },
@@ -691,6 +806,8 @@ mod tests {
             exit: Some(exit),
             is_oom_victim: false,
             usage: None,
+            group: None,
+            folded: tracer_model::span::Folded::default(),
             certificate: None,
         }
     }
@@ -720,6 +837,7 @@ mod tests {
             is_run: false,
             has_failed: description.error.is_some(),
             message: description.error.map(|error| error.message.into_owned()).unwrap_or_default(),
+            resource: Arc::default(),
         }
     }
 

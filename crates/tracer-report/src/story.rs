@@ -173,6 +173,7 @@ fn span(number: u64, parent: Option<u64>, name: String, start: u64, length: u64)
         links: Vec::new(),
         has_failed: false,
         message: String::new(),
+        resource: Arc::default(),
         is_run: false,
     }
 }

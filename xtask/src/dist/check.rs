@@ -193,7 +193,7 @@ groupadd tracers
 usermod --append --groups tracers ann
 as_ann sudo process-tracer setup --group tracers
 trace as_ann process-tracer -- make -j2
-if setpriv --reuid=nobody --regid=nogroup --clear-groups process-tracer --version 2>/dev/null; then fail "nobody can run it"; fi
+if setpriv --reuid=nobody --regid=nogroup --clear-groups env process-tracer --version 2>/dev/null; then fail "nobody can run it"; fi
 dpkg --install /release/*.deb > /tmp/installed
 as_ann process-tracer doctor | grep -q 'file capabilities *none'
 as_ann sudo process-tracer setup --group tracers

@@ -15,10 +15,12 @@ use tracer_model::{
     redact::{Extent, Pattern},
 };
 use tracer_otlp::{Protocol, Url};
-use tracer_report::formats;
+use tracer_report::{By, formats};
 
 pub(crate) use super::values::DiffOutput;
-use super::values::{self, AttributesOn, ErrorsChoice, Given, Output, Parent, Shown, SourceChoice, Spool, Wait};
+use super::values::{
+    self, AttributesOn, ErrorsChoice, Given, NamesChoice, Output, Parent, Shown, SourceChoice, Spool, Wait,
+};
 
 /// The forms of the command line, one per line.
 pub(crate) const USAGE: &str = "\
@@ -27,6 +29,8 @@ process-tracer [OPTIONS] -- COMMAND [ARGS]...
        process-tracer send [--keep] [OPTIONS] FILE...
        process-tracer report [-o DEST]... [-a NAME=EXPR]... [-t ID] FILE...
        process-tracer diff BEFORE AFTER | BEFORE... --to AFTER...
+       process-tracer rules check FILE [--trace FILE.jsonl | -- COMMAND [ARGS]...]
+       process-tracer rules builtin [NAMES]
        process-tracer setup [--group GROUP | --undo]
        process-tracer completions SHELL
        process-tracer man
@@ -96,6 +100,10 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "DEST", help = output_help(), value_parser = values::output)]
     pub(crate) output: Vec<Output>,
 
+    /// Add totals of the processes to the summary or the tree: by `group`, `user`, `container` or any attribute
+    #[arg(long, value_name = "KEY")]
+    pub(crate) by: Option<By>,
+
     /// Serve the page of the trace while the command runs. The first line on stderr shows its address. ADDR is a port or
     /// ADDRESS:PORT [default: any port of 127.0.0.1]
     #[arg(
@@ -138,6 +146,20 @@ pub(crate) struct Args {
     /// reason for the failure of the process above it
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub(crate) errors: ErrorsChoice,
+
+    /// Rules for names, groups, attributes and silence, a YAML file: see docs/rules.md
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: Option<PathBuf>,
+
+    /// Names of processes that the rules do not name: `smart` names interpreters after what they run, `detailed` also names
+    /// compilers after what they compile, `plain` is the program alone
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
+    pub(crate) names: NamesChoice,
+
+    /// Leave out a successful process that lived shorter, for example 20ms, and has no exported spans below it. The process
+    /// above counts it
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) min_duration: Option<Duration>,
 
     /// Time limit for delivery after the command has ended
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = values::seconds)]
@@ -290,6 +312,9 @@ pub(crate) enum Action {
         /// Add an attribute to every process, from an expr expression over `args` and `cmdline`. Repeatable
         #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute_of_saved)]
         attribute: Vec<String>,
+        /// Also print totals of the processes by `group`, `user`, `container` or any attribute
+        #[arg(long, value_name = "KEY")]
+        by: Option<By>,
         /// In the tree and the page, hide spans that succeeded and were shorter, for example 100ms or 2s. A span counts the
         /// hidden processes below it
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -311,6 +336,11 @@ pub(crate) enum Action {
     #[command(override_usage = "process-tracer diff [OPTIONS] BEFORE AFTER
        process-tracer diff [OPTIONS] BEFORE... --to AFTER...")]
     Diff(Diff),
+    /// Check rules for names, groups and silence, or print the built-in ones
+    Rules {
+        #[command(subcommand)]
+        action: RulesAction,
+    },
     /// Let ordinary users trace without sudo: give this program its file capabilities
     ///
     /// It needs root, once after each installation. The command of a run gets no capabilities. `doctor` shows who can trace.
@@ -367,6 +397,35 @@ pub(crate) struct Diff {
     /// Format of the comparison on stdout: `text`, `markdown` or `json`
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output: DiffOutput,
+    /// Also print totals of the processes by `group`, `user`, `container` or any attribute
+    #[arg(long, value_name = "KEY")]
+    pub(crate) by: Option<By>,
+}
+
+/// The commands about rules.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum RulesAction {
+    /// Check a rules file, and print which rules each process meets
+    ///
+    /// The processes are those of a saved trace, or those of a command, which runs. The exit status is 1 if the file has a
+    /// mistake.
+    Check {
+        /// The rules file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// A saved trace. It has no environments
+        #[arg(long, value_name = "FILE.jsonl", conflicts_with = "run")]
+        trace: Option<PathBuf>,
+        /// The command and its arguments
+        #[arg(last = true, value_name = "COMMAND", id = "run")]
+        command: Vec<OsString>,
+    },
+    /// Print the rules file behind a value of --names
+    Builtin {
+        /// The value of --names
+        #[arg(value_enum, default_value_t)]
+        names: NamesChoice,
+    },
 }
 
 impl Args {

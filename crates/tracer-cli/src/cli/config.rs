@@ -11,10 +11,11 @@ use tracer_model::{
     context::TRACEPARENT,
     event::base_name,
     expression::{Attribute, Attributes},
+    judge::Rules,
     redact::{Pattern, Policy, Redactor},
 };
 use tracer_otlp::Collector;
-use tracer_report::{Filter, formats::Text};
+use tracer_report::{By, Filter, formats::Text};
 
 use super::{
     args::Args,
@@ -30,7 +31,7 @@ pub(crate) use super::{
     collector::TRACES_ENDPOINT,
     values::{Output, SourceChoice, Wait},
 };
-use crate::{child::user::User, ci, console, state};
+use crate::{child::user::User, ci, console, rules, state};
 
 /// The configuration of a run.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) root_name: Option<String>,
     pub(crate) attributes: Attributes,
     pub(crate) outputs: Vec<Wanted>,
+    /// The property for totals in texts.
+    pub(crate) by: Option<By>,
     pub(crate) collector: Collector,
     /// `None`: OpenTelemetry's variables decide.
     pub(crate) service_name: Option<String>,
@@ -80,6 +83,8 @@ pub(crate) struct Config {
     pub(crate) system_calls: Vec<(&'static str, RecordKind)>,
     /// Which arguments are exported.
     pub(crate) arguments: Policy,
+    /// How processes appear in the trace.
+    pub(crate) rules: Rules,
     pub(crate) is_strict: bool,
     pub(crate) is_quiet: bool,
     pub(crate) is_verbose: bool,
@@ -125,6 +130,7 @@ impl Config {
                 .on_all_spans(args.attributes_on == AttributesOn::All),
             outputs: outputs.into_iter().map(wanted).collect(),
             collector,
+            by: args.by.clone(),
             user: user(&args, origins)?,
             source: args.source,
             wait: args.wait,
@@ -136,6 +142,7 @@ impl Config {
             captured: args.capture,
             system_calls: args.system_calls(),
             arguments: argument_policy(&args, origins)?,
+            rules: rules::of_run(&args, origins)?,
             is_strict: args.strict,
             is_quiet: args.quiet,
             is_verbose: args.verbose,

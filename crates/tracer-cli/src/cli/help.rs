@@ -22,11 +22,13 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "attributes_on",
             "skip_empty_values",
             "errors",
+            "rules",
+            "names",
             "wait",
         ],
     ),
-    ("Output", &["output", "live", "log", "quiet", "verbose"]),
-    ("Export", &["endpoint", "protocol", "flush_timeout", "spool"]),
+    ("Output", &["output", "by", "live", "log", "quiet", "verbose"]),
+    ("Export", &["endpoint", "protocol", "min_duration", "flush_timeout", "spool"]),
     (
         "Capture",
         &[

@@ -284,6 +284,8 @@ mod tests {
                 "errors" => "unhandled",
                 "buffer_size" => "1M",
                 "args" => "program",
+                "names" => "plain",
+                "min_duration" => "20ms",
                 "capture" => "processes,lookups",
                 _ => "1",
             };

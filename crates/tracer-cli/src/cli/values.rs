@@ -21,6 +21,7 @@ use tracer_model::{
     redact::Pattern,
 };
 use tracer_report::formats::{self, Format, Target, Text};
+use tracer_rules::Names;
 
 /// When a trace ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -65,6 +66,28 @@ impl From<ErrorsChoice> for Errors {
     }
 }
 
+/// How processes are named that the rules do not name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NamesChoice {
+    /// Interpreters and launchers after what they run
+    #[default]
+    Smart,
+    /// The program alone
+    Plain,
+    /// Compilers after what they compile, too
+    Detailed,
+}
+
+impl From<NamesChoice> for Names {
+    fn from(choice: NamesChoice) -> Self {
+        match choice {
+            NamesChoice::Smart => Self::Smart,
+            NamesChoice::Plain => Self::Plain,
+            NamesChoice::Detailed => Self::Detailed,
+        }
+    }
+}
+
 /// Which spans have the user's attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AttributesOn {
@@ -104,6 +127,8 @@ pub(crate) enum Output {
     JobSummary(PathBuf),
     JsonLines(PathBuf),
     Report(Format, PathBuf),
+    /// The compilation database.
+    CompileCommands(PathBuf),
     /// A report for scripts, on stdout.
     Stdout(Format),
     /// The page while the command runs.
@@ -208,6 +233,10 @@ pub(super) fn attribute_of_saved(value: &str) -> Result<String> {
     Ok(value.to_owned())
 }
 
+pub(super) fn duration(value: &str) -> Result<Duration> {
+    tracer_rules::schema::duration(value).map_err(|reason| anyhow!(reason))
+}
+
 pub(super) fn peer_name(value: &str) -> Result<PeerName> {
     value.parse().map_err(|error| anyhow!("'{value}' is {error}"))
 }
@@ -218,6 +247,7 @@ pub(super) fn output(value: &str) -> Result<Output> {
         Some(Target::Text(text)) => Ok(Output::Text(text)),
         Some(Target::JsonLines) => Ok(Output::JsonLines(value.into())),
         Some(Target::File(format)) => Ok(Output::Report(format, value.into())),
+        Some(Target::CompileCommands) => Ok(Output::CompileCommands(value.into())),
         Some(Target::Stdout(format)) => Ok(Output::Stdout(format)),
         None => bail!("'{value}' is not one of {}", formats::names()),
     }

@@ -28,20 +28,42 @@ pub(crate) fn completions(shell: Shell) -> Result<()> {
 }
 
 fn script(shell: Shell) -> Vec<u8> {
+    script_of(shell, &built(documented()))
+}
+
+fn script_of(shell: Shell, command: &Command) -> Vec<u8> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut visible(&documented()), NAME, &mut text);
+    clap_complete::generate(shell, &mut visible(command), NAME, &mut text);
     text
+}
+
+/// The command line with the global options in each subcommand that has them. clap adds them only when it builds the command.
+fn built(mut command: Command) -> Command {
+    command.build();
+    command
+}
+
+/// The subcommands that users see. clap's own `help` is in the synopsis.
+fn subcommands(command: &Command) -> impl Iterator<Item = &Command> {
+    command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set() && subcommand.get_name() != "help")
 }
 
 /// The command without hidden options and subcommands. Some shells' scripts would complete them.
 fn visible(command: &Command) -> Command {
-    let arguments = command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned();
-    let subcommands = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()).map(visible);
-    Command::new(command.get_name().to_owned())
+    // Each command has its global options already. It must not hand them to those that hide them.
+    let arguments = command.get_arguments().filter(|arg| !arg.is_hide_set()).map(|arg| arg.clone().global(false));
+    let shown = Command::new(command.get_name().to_owned())
         .about(command.get_about().cloned().unwrap_or_default())
+        // The options of help and version are among the arguments already.
         .disable_help_subcommand(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
         .args(arguments)
-        .subcommands(subcommands)
+        .subcommands(subcommands(command).map(visible));
+    match command.get_version() {
+        Some(version) => shown.version(version.to_owned()),
+        None => shown,
+    }
 }
 
 /// Prints the man page on stdout.
@@ -55,7 +77,10 @@ pub(crate) fn man() -> Result<()> {
 
 /// One page for all commands, so that a user finds all of them with `man process-tracer`.
 fn page() -> Result<Vec<u8>> {
-    let command = documented();
+    page_of(&built(documented()))
+}
+
+fn page_of(command: &Command) -> Result<Vec<u8>> {
     let man = Man::new(command.clone());
     let mut page = Vec::new();
     man.render_title(&mut page)?;
@@ -63,19 +88,27 @@ fn page() -> Result<Vec<u8>> {
     lines("SYNOPSIS", USAGE).to_writer(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
-    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
-        let man = Man::new(subcommand.clone());
-        let mut section = Vec::new();
-        man.render_description_section(&mut section)?;
-        man.render_options_section(&mut section)?;
-        Roff::new().control("SH", [format!("{NAME} {}", subcommand.get_name()).as_str()]).to_writer(&mut page)?;
-        // Its parts are one level deeper.
-        page.extend(String::from_utf8(section)?.replace(".SH ", ".SS ").into_bytes());
-    }
+    sections(command, NAME, &mut page)?;
     lines("EXAMPLES", EXAMPLES).to_writer(&mut page)?;
     Roff::new().control("SH", ["ENVIRONMENT"]).text([roman(ENVIRONMENT)]).to_writer(&mut page)?;
     man.render_version_section(&mut page)?;
     Ok(page)
+}
+
+/// A section for each subcommand, and for the subcommands below it.
+fn sections(command: &Command, name: &str, page: &mut Vec<u8>) -> Result<()> {
+    for subcommand in subcommands(command) {
+        let name = format!("{name} {}", subcommand.get_name());
+        let man = Man::new(subcommand.clone());
+        let mut section = Vec::new();
+        man.render_description_section(&mut section)?;
+        man.render_options_section(&mut section)?;
+        Roff::new().control("SH", [name.as_str()]).to_writer(page)?;
+        // Its parts are one level deeper.
+        page.extend(String::from_utf8(section)?.replace(".SH ", ".SS ").into_bytes());
+        sections(subcommand, &name, page)?;
+    }
+    Ok(())
 }
 
 /// A section that keeps its line breaks.
@@ -139,6 +172,38 @@ mod tests {
             for command in command.get_subcommands().filter(|command| command.is_hide_set()) {
                 assert!(!text.contains(command.get_name()), "{shell}: {command}");
             }
+        }
+    }
+
+    /// The part of the man page that describes a subcommand.
+    fn section(page: &str, name: &str) -> String {
+        let (_, after) = page.split_once(&format!(".SH \"process-tracer {name}\"\n")).unwrap();
+        after.split("\n.SH ").next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn each_command_has_its_own_options_only() {
+        let page = String::from_utf8(page().unwrap()).unwrap().replace("\\-", "-");
+        let fish = String::from_utf8(script(Shell::Fish)).unwrap();
+        for (command, has_endpoint) in
+            [("doctor", true), ("send", true), ("report", false), ("diff", false), ("man", false)]
+        {
+            assert_eq!(section(&page, command).contains("--endpoint"), has_endpoint, "{command}: {page}");
+            let condition = format!("using_subcommand {command}\" -l endpoint ");
+            assert_eq!(fish.contains(&condition), has_endpoint, "{command}: {fish}");
+        }
+    }
+
+    #[test]
+    fn nested_commands_have_sections_and_completions() {
+        let inner = Command::new("check").about("Check it").arg(clap::Arg::new("deep").long("deep"));
+        let outer = Command::new("rules").subcommand_required(true).subcommand(inner);
+        let command = built(documented().subcommand(outer));
+        let page = String::from_utf8(page_of(&command).unwrap()).unwrap().replace("\\-", "-");
+        assert!(section(&page, "rules check").contains("--deep"), "{page}");
+        for shell in Shell::value_variants() {
+            let text = String::from_utf8(script_of(*shell, &command)).unwrap();
+            assert!(text.contains("deep"), "{shell}: {text}");
         }
     }
 }

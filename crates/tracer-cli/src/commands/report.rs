@@ -11,12 +11,15 @@ use tracer_model::{
     expression::{Attribute, Attributes},
 };
 use tracer_report::{
-    Filter, Report, Rows, Selection, Span, files,
+    By, Filter, Report, Rows, Selection, Span, files,
     formats::{Format, Text},
     text::TextReport,
 };
 
-use super::saved::{self, Input};
+use super::{
+    copy::Copy,
+    saved::{self, Input},
+};
 use crate::{
     cli::config::Output,
     console::{self, Data},
@@ -34,6 +37,8 @@ pub(crate) struct Request {
     pub(crate) attributes: Vec<String>,
     /// For the tree and the page.
     pub(crate) filter: Filter,
+    /// The property for totals in texts.
+    pub(crate) by: Option<By>,
 }
 
 /// Writes the trace in these files.
@@ -45,8 +50,8 @@ pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
     let compiled = request.attributes.iter().map(|text| Attribute::compile(text));
     let mut computed = compiled.collect::<Result<Attributes, _>>()?;
     let is_filtered = |output: &&Output| !request.filter.shows_all() && can_be_filtered(output);
-    let mut whole = Reports::open(request.outputs.iter().filter(|output| !is_filtered(output)))?;
-    let mut filtered = Reports::open(request.outputs.iter().filter(is_filtered))?;
+    let mut whole = Reports::open(request.outputs.iter().filter(|output| !is_filtered(output)), request.by.as_ref())?;
+    let mut filtered = Reports::open(request.outputs.iter().filter(is_filtered), request.by.as_ref())?;
     if !request.attributes.is_empty() && !whole.shows_attributes() && !filtered.shows_attributes() {
         console::warn("-a has no effect: the summary and the tree show no attributes; use -o FILE.html");
     }
@@ -54,12 +59,14 @@ pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
         console::warn("--min-duration, --only-failed and --depth change only the tree and the page; use -o tree");
     }
     let mut inputs: Vec<_> = paths.iter().map(|path| Input::new(path)).collect();
-    let mut rows = Rows::default();
-    if !filtered.is_empty() {
+    let (mut rows, mut trace, mut spans) = (Rows::default(), request.trace, 0);
+    if !filtered.is_empty() || !whole.copies.is_empty() {
         inputs.iter_mut().try_for_each(Input::keep)?;
     }
     let resource = saved::read_all(&mut inputs, request.trace, |span| {
         span.add_attributes(&mut computed);
+        trace.get_or_insert(span.trace_id());
+        spans += 1;
         if !filtered.is_empty() {
             rows.add(span);
         }
@@ -76,8 +83,13 @@ pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
     for failure in computed.failures() {
         console::warn(format_args!("{failure}"));
     }
-    whole.finish(&resource)?;
-    filtered.finish(&resource)
+    if let Some(trace) = trace {
+        for copy in std::mem::take(&mut whole.copies) {
+            copy.write(&inputs, trace)?;
+        }
+    }
+    whole.finish(&resource, spans)?;
+    filtered.finish(&resource, spans)
 }
 
 /// Whether a filter of spans changes this output.
@@ -93,23 +105,31 @@ struct Reports<'a> {
     texts: Vec<TextReport>,
     streams: Vec<Box<dyn Report>>,
     files: Vec<(&'a PathBuf, ReportFile)>,
+    /// They are written after the trace was read.
+    copies: Vec<Copy>,
 }
 
 impl<'a> Reports<'a> {
-    fn open(outputs: impl Iterator<Item = &'a Output>) -> Result<Self> {
+    fn open(outputs: impl Iterator<Item = &'a Output>, by: Option<&By>) -> Result<Self> {
         let mut reports = Self::default();
         for output in outputs {
             match output {
-                Output::Text(text) => reports.texts.push(TextReport::new(*text, usize::MAX)),
+                Output::Text(text) => {
+                    reports.texts.push(TextReport::new(*text, usize::MAX).by(by.cloned(), usize::MAX))
+                }
                 Output::Stdout(format) => {
                     let to = Box::new(BufWriter::new(Data::new()));
                     reports.streams.push(files::begin(*format, to).context(STDOUT)?);
                 }
                 Output::Report(format, path) => reports.files.push((path, ReportFile::create(*format, path)?)),
-                Output::Otlp | Output::JsonLines(_) | Output::JobSummary(_) | Output::Live(_) => {
-                    bail!(
-                        "report cannot write this output; use process-tracer send for a collector, and cp for a copy of the file"
-                    )
+                Output::CompileCommands(path) => bail!(
+                    "'{}': only a run can write a compilation database, because a saved trace hides secrets in arguments; \
+                     use process-tracer -o {0} -- COMMAND",
+                    path.display()
+                ),
+                Output::JsonLines(path) => reports.copies.push(Copy::create(path)?),
+                Output::Otlp | Output::JobSummary(_) | Output::Live(_) => {
+                    bail!("report cannot write this output; use process-tracer send for a collector")
                 }
             }
         }
@@ -137,15 +157,21 @@ impl<'a> Reports<'a> {
         Ok(())
     }
 
-    fn finish(self, resource: &Resource) -> Result<()> {
+    /// Writes the reports about a trace of that many spans.
+    fn finish(mut self, resource: &Resource, spans: usize) -> Result<()> {
         for stream in self.streams {
             stream.finish(resource).context(STDOUT)?;
         }
         for (path, file) in self.files {
             file.finish(resource).with_context(|| format!("cannot write '{}'", path.display()))?;
         }
-        for text in &self.texts {
-            console::print(text.render(&console::style(&stdout())))?;
+        let style = console::style(&stdout());
+        for text in &mut self.texts {
+            console::print(text.render(&style))?;
+        }
+        if let Some(text) = self.texts.first() {
+            // A run prints this as its last line.
+            console::print(text.certificate(spans, &style))?;
         }
         Ok(())
     }

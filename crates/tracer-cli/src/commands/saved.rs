@@ -1,14 +1,19 @@
 //! Opens a saved trace, shows the progress, and explains errors in the file.
 
 use std::{
-    io::{self, BufReader, Read, stdin},
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read, stdin},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use tracer_model::{Resource, TraceId};
 use tracer_otlp::LineError;
-use tracer_report::{ReadError, Runs, SavedTrace, Span, compression};
+use tracer_report::{
+    ReadError, Runs, SavedTrace, Span,
+    compression::{self, CutOff},
+};
 
 use crate::{
     console::{self, Progress},
@@ -52,6 +57,12 @@ impl Input {
             self.kept = Some(content);
         }
         Ok(())
+    }
+
+    /// Reads it, compressed or not.
+    pub(super) fn open<'a>(&'a self, progress: &'a mut Progress) -> Result<(Box<dyn BufRead + 'a>, CutOff)> {
+        let reader = Watched::open(self, progress).and_then(|from| compression::reader(BufReader::new(from)));
+        reader.map_err(|error| explain(LineError::from(error).into(), self, None))
     }
 
     fn is_stdin(&self) -> bool {
@@ -108,11 +119,14 @@ fn read_file(
     take: &mut impl FnMut(&mut Span<'_>) -> Result<()>,
 ) -> Result<Result<Resource, ReadError>> {
     let explain = |error| explain(error, input, trace);
-    let io_error = |error: io::Error| explain(LineError::from(error).into());
     let mut progress = Progress::default();
-    let from = Watched::open(input, &mut progress).map_err(io_error)?;
-    let (from, compressed) = compression::reader(BufReader::new(from)).map_err(io_error)?;
-    let mut saved = SavedTrace::new(from, trace);
+    let (mut saved, compressed): (SavedTrace<Box<dyn BufRead + '_>>, _) = match parquet(input) {
+        Some(file) => (SavedTrace::of_parquet(file, trace).map_err(explain)?, CutOff::default()),
+        None => {
+            let (from, compressed) = input.open(&mut progress)?;
+            (SavedTrace::new(from, trace), compressed)
+        }
+    };
     let mut pass = |span: Result<_, ReadError>| {
         let span: tracer_report::SavedSpan = span.map_err(explain)?;
         match runs.take(span) {
@@ -143,6 +157,21 @@ fn read_file(
     }
 }
 
+/// The file, if it is Parquet. Such a file cannot be read from stdin, because its end is read first.
+fn parquet(input: &Input) -> Option<File> {
+    // A pipe must not be opened twice.
+    if input.is_stdin() || !fs::metadata(&input.path).is_ok_and(|metadata| metadata.is_file()) {
+        return None;
+    }
+    let file = file::read(&input.path).ok()?;
+    let mut begin = [0; PARQUET.len()];
+    file.read_exact_at(&mut begin, 0).ok()?;
+    (begin == *PARQUET).then_some(file)
+}
+
+/// The first bytes of a Parquet file.
+const PARQUET: &[u8; 4] = b"PAR1";
+
 /// The name of the file that is stdin, and how messages name it.
 const STDIN: &str = "-";
 const STDIN_NAME: &str = "stdin";
@@ -162,7 +191,7 @@ fn list(traces: &[TraceId]) -> String {
 }
 
 /// Explains the error and the remedy.
-fn explain(error: ReadError, input: &Input, trace: Option<TraceId>) -> Error {
+pub(super) fn explain(error: ReadError, input: &Input, trace: Option<TraceId>) -> Error {
     let shown = input.shown();
     match error {
         ReadError::Line(LineError::Io(error)) => Error::new(error).context(format!("cannot read {shown}")),
@@ -179,6 +208,7 @@ fn explain(error: ReadError, input: &Input, trace: Option<TraceId>) -> Error {
             let trace = trace.map_or(String::new(), |trace| format!(" {trace}"));
             anyhow!("{shown} has no spans of trace{trace}, only of {}", list(&traces))
         }
+        ReadError::Parquet(error) => anyhow!("{shown} cannot be read as Parquet: {error}"),
         ReadError::Empty => anyhow!("{shown} has no spans"),
     }
 }

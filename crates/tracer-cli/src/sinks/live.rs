@@ -4,14 +4,14 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
 use tracer_model::Span;
-use tracer_report::live::{Live, Watch};
+use tracer_report::live::Live;
 
 use super::{
     RunFacts,
     queue::{Queue, Undelivered},
-    sink::{Closing, Sink},
+    sink::{Closing, Extras, Sink},
 };
-use crate::{child::privileges, console};
+use crate::{child::privileges, console, threads::Threads};
 
 pub(super) struct LiveSink {
     live: Live,
@@ -32,9 +32,9 @@ impl Sink for LiveSink {
         String::new()
     }
 
-    fn start(&mut self) -> Result<Option<Watch>> {
+    fn start(&mut self, _: Threads) -> Result<Extras> {
         self.live.start(privileges::drop_in_thread).context("cannot start the live page")?;
-        Ok(Some(self.live.watch()))
+        Ok(Extras { watch: Some(self.live.watch()), ..Extras::default() })
     }
 
     fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {

@@ -1,12 +1,14 @@
 //! The destinations of finished spans. Each sink has its own queue and its own thread. So a slow collector, disk or
 //! terminal delays neither the command nor the reading of its events.
 
+mod compile_commands;
 pub(crate) mod cut_off;
 pub(crate) mod file;
 mod json_lines;
 mod live;
 mod otlp;
 mod queue;
+mod recorder;
 mod report;
 pub(crate) mod report_file;
 mod sink;
@@ -23,9 +25,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use tracer_model::{Resource, Span, SpanId};
+use tracer_model::{Event, Resource, Span, SpanId};
 use tracer_otlp::{Collector, Encoder};
-use tracer_report::live::Watch;
+use tracer_report::{By, live::Watch};
 
 use crate::{
     child::privileges,
@@ -37,6 +39,7 @@ use crate::{
 pub(crate) use self::queue::Undelivered;
 use self::{
     queue::Queue,
+    recorder::Recorder,
     sink::{Closing, Sink},
 };
 
@@ -66,6 +69,8 @@ pub(crate) struct RunFacts<'a> {
     pub(crate) root: SpanId,
     /// A secret of this run.
     pub(crate) token: &'a str,
+    /// The property for totals in texts.
+    pub(crate) by: Option<&'a By>,
 }
 
 /// Sinks that are ready, but not yet running.
@@ -81,12 +86,13 @@ impl OpenSinks {
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
                 Output::Otlp => Box::new(otlp::OtlpSink::open(collector, run)?),
-                Output::Text(text) => Box::new(report::TextSink::new(*text)),
-                Output::JobSummary(file) => Box::new(report::TextSink::append_to(file)),
+                Output::Text(text) => Box::new(report::TextSink::new(*text, run.by.cloned())),
+                Output::JobSummary(file) => Box::new(report::TextSink::append_to(file, run.by.cloned())),
                 Output::Live(address) => Box::new(live::LiveSink::open(*address, run)?),
                 Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, run)?),
+                Output::CompileCommands(path) => Box::new(compile_commands::CompileCommandsSink::open(path)?),
                 Output::Stdout(format) => bail!(
-                    "stdout belongs to the command; give a file instead, -o {}, or use the word with report",
+                    "stdout belongs to the command, so only report can write this output; use -o {}",
                     format.file_name()
                 ),
                 Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, run.encoder.clone())?),
@@ -105,12 +111,12 @@ impl OpenSinks {
 
     /// Starts their threads. If a sink cannot be started, it loses its spans, but the command runs.
     pub(crate) fn start(self, threads: Threads) -> Sinks {
-        let mut watches = Vec::new();
+        let (mut watches, mut recorders) = (Vec::new(), Vec::new());
         let mut start = |mut sink: Box<dyn Sink>| {
             let destination = sink.destination();
             let (sender, closing) = mpsc::channel();
             let queue = Arc::new(Queue::default());
-            let started = sink.start().and_then(|watch| {
+            let started = sink.start(threads).and_then(|extras| {
                 let thread = threads.start_quiet("sink", {
                     let (queue, sender) = (Arc::clone(&queue), sender.clone());
                     move || {
@@ -119,11 +125,12 @@ impl OpenSinks {
                         let _ = sender.send(serve(sink, &queue, obstacle));
                     }
                 });
-                thread.context("cannot start a thread").map(|_| watch)
+                thread.context("cannot start a thread").map(|_| extras)
             });
             match started {
-                Ok(watch) => {
-                    watches.extend(watch);
+                Ok(extras) => {
+                    watches.extend(extras.watch);
+                    recorders.extend(extras.recorder);
                     Running { destination, queue, closing }
                 }
                 Err(error) => {
@@ -134,7 +141,7 @@ impl OpenSinks {
             }
         };
         let running = self.0.into_iter().map(&mut start).collect();
-        Sinks { running, watches }
+        Sinks { running, watches, recorders }
     }
 }
 
@@ -173,6 +180,7 @@ fn said(payload: &(dyn Any + Send)) -> String {
 pub(crate) struct Intake {
     queues: Vec<Arc<Queue>>,
     watches: Vec<Watch>,
+    recorders: Vec<Recorder>,
 }
 
 impl Intake {
@@ -180,6 +188,13 @@ impl Intake {
     pub(crate) fn begin(&self) {
         for queue in &self.queues {
             queue.begin();
+        }
+    }
+
+    /// Shows an event to the sinks that need more than spans, before the model gets it.
+    pub(crate) fn record(&self, event: &Event) {
+        for recorder in &self.recorders {
+            recorder.record(event);
         }
     }
 
@@ -278,6 +293,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Sinks {
     running: Vec<Running>,
     watches: Vec<Watch>,
+    recorders: Vec<Recorder>,
 }
 
 impl Sinks {
@@ -285,6 +301,7 @@ impl Sinks {
         Intake {
             queues: self.running.iter().map(|running| Arc::clone(&running.queue)).collect(),
             watches: self.watches.clone(),
+            recorders: self.recorders.clone(),
         }
     }
 

@@ -258,7 +258,8 @@ fn encoded_size(span: &Span) -> usize {
             });
             let lists = events.sum::<usize>() + failed.sum::<usize>();
             let usage = process.usage.as_ref().map_or(0, |_| USAGE);
-            process.name.len() + usage + images.sum::<usize>() + lists + certificate
+            let group = process.group.as_ref().map_or(0, |group| group.len());
+            process.name.len() + group + usage + images.sum::<usize>() + lists + certificate
         }
     };
     let attributes = span.attributes.iter().map(|(name, value)| 16 + name.len() + value_size(value));
@@ -315,6 +316,8 @@ pub(super) mod tests {
             exit: None,
             is_oom_victim: false,
             usage: None,
+            group: None,
+            folded: tracer_model::span::Folded::default(),
             certificate: None,
         };
         Span {

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use tracer_model::{Resource, Span};
 use tracer_report::{
-    SPAN_LIMIT, Span as ReportSpan,
+    By, SPAN_LIMIT, Span as ReportSpan,
     formats::{Format, Text},
     text::TextReport,
 };
@@ -30,13 +30,13 @@ pub(super) struct TextSink {
 }
 
 impl TextSink {
-    pub(super) fn new(text: Text) -> Self {
-        Self { report: TextReport::new(text, SPAN_LIMIT), file: None }
+    pub(super) fn new(text: Text, by: Option<By>) -> Self {
+        Self { report: TextReport::new(text, SPAN_LIMIT).by(by, SPAN_LIMIT), file: None }
     }
 
     /// A text for the page of a CI job.
-    pub(super) fn append_to(file: &Path) -> Self {
-        Self { file: Some(file.to_owned()), ..Self::new(Text::Markdown) }
+    pub(super) fn append_to(file: &Path, by: Option<By>) -> Self {
+        Self { file: Some(file.to_owned()), ..Self::new(Text::Markdown, by) }
     }
 }
 
@@ -52,7 +52,7 @@ impl Sink for TextSink {
         Undelivered::default()
     }
 
-    fn close(self: Box<Self>) -> Closing {
+    fn close(mut self: Box<Self>) -> Closing {
         let text = self.report.render(&console::own_style());
         let Some(file) = self.file else { return Closing { text: Some(text), ..Closing::default() } };
         if let Err(error) = append(&file, &text) {
@@ -101,7 +101,7 @@ impl Sink for ReportSink {
 
     fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
         for (index, span) in spans.iter().enumerate() {
-            let span = ReportSpan::from(&**span).with_value_limit(self.value_limit);
+            let span = ReportSpan::from(&**span).with_value_limit(self.value_limit).with_resource(&self.resource);
             let Ok(writer) = &mut self.writer else {
                 return Undelivered { lost: (spans.len() - index) as u64, ..Undelivered::default() };
             };

@@ -19,13 +19,33 @@ use super::file::Draft;
 /// A report, and the file that it becomes.
 pub(crate) struct ReportFile {
     pub(crate) report: Box<dyn Report>,
+    file: WholeFile,
+}
+
+impl ReportFile {
+    pub(crate) fn create(format: Format, path: &Path) -> Result<Self> {
+        let (file, to) = WholeFile::create(path)?;
+        let report = files::begin(format, to).with_context(|| format!("cannot write '{}'", path.display()))?;
+        Ok(Self { report, file })
+    }
+
+    /// The file gets its name only when it is complete.
+    pub(crate) fn finish(self, resource: &Resource) -> io::Result<()> {
+        self.report.finish(resource)?;
+        self.file.finish()
+    }
+}
+
+/// A file that gets its name only when it is complete.
+pub(crate) struct WholeFile {
     /// The name of the file asks for it.
     compressor: Option<Compressor>,
     draft: Draft,
 }
 
-impl ReportFile {
-    pub(crate) fn create(format: Format, path: &Path) -> Result<Self> {
+impl WholeFile {
+    /// Begins the file. The writer must be flushed before [`WholeFile::finish`].
+    pub(crate) fn create(path: &Path) -> Result<(Self, Box<dyn Write + Send>)> {
         let draft = Draft::create(path)?;
         let begin = || {
             let file = Box::new(draft.writer()?);
@@ -36,15 +56,13 @@ impl ReportFile {
                     (Box::new(compressor.clone()), Some(compressor))
                 }
             };
-            io::Result::Ok((files::begin(format, Box::new(BufWriter::new(to)))?, compressor))
+            io::Result::Ok((Box::new(BufWriter::new(to)), compressor))
         };
-        let (report, compressor) = begin().with_context(|| format!("cannot write '{}'", path.display()))?;
-        Ok(Self { report, compressor, draft })
+        let (to, compressor) = begin().with_context(|| format!("cannot write '{}'", path.display()))?;
+        Ok((Self { compressor, draft }, to))
     }
 
-    /// The file gets its name only when it is complete.
-    pub(crate) fn finish(self, resource: &Resource) -> io::Result<()> {
-        self.report.finish(resource)?;
+    pub(crate) fn finish(self) -> io::Result<()> {
         self.compressor.as_ref().map_or(Ok(()), Compressor::finish)?;
         self.draft.finish()
     }

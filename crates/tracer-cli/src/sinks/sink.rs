@@ -6,16 +6,20 @@ use anyhow::Result;
 use tracer_model::Span;
 use tracer_report::live::Watch;
 
-use super::queue::{Queue, Undelivered};
+use super::{
+    queue::{Queue, Undelivered},
+    recorder::Recorder,
+};
+use crate::threads::Threads;
 
 /// A destination of spans.
 pub(crate) trait Sink: Send {
     /// Its name; empty if it has none.
     fn destination(&self) -> String;
 
-    /// Starts its other work. Returns a watch if it shows the running processes.
-    fn start(&mut self) -> Result<Option<Watch>> {
-        Ok(None)
+    /// Starts its other work.
+    fn start(&mut self, _: Threads) -> Result<Extras> {
+        Ok(Extras::default())
     }
 
     /// The command has started. Before, the sink changes no file that exists.
@@ -29,6 +33,15 @@ pub(crate) trait Sink: Send {
     fn close(self: Box<Self>) -> Closing;
 }
 
+/// What a sink gets besides finished spans.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// It shows the running processes.
+    pub(crate) watch: Option<Watch>,
+    /// It gets events before the model does.
+    pub(crate) recorder: Option<Recorder>,
+}
+
 /// The report of a sink at its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Closing {
@@ -36,6 +49,8 @@ pub(crate) struct Closing {
     pub(crate) problem: Option<String>,
     /// A warning, although all spans arrived.
     pub(crate) warning: Option<String>,
+    /// A line to print, unless the run is quiet.
+    pub(crate) note: Option<String>,
     /// The command that delivers the kept spans.
     pub(crate) to_send: Option<String>,
     /// Text to show.

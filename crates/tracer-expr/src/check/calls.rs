@@ -4,15 +4,29 @@ use super::{
     ALL_VARIABLES, Checker,
     types::{Kind, Method, Type},
 };
-use crate::{ast::Node, error};
+use crate::{
+    ast::{Node, NodeKind},
+    error,
+};
 
 /// The parameters and the result of one form of a function.
 type Form = (&'static [Type], Type);
 
-impl Checker {
+impl Checker<'_> {
     pub(super) fn call(&mut self, callee: &mut Node, arguments: &mut [Node], offset: usize) -> Type {
         if callee.is_identifier(ALL_VARIABLES) {
             return self.error(offset, format!("{ALL_VARIABLES} cannot be called"));
+        }
+        if let NodeKind::Identifier(name) = &callee.kind
+            && !self.names.iter().any(|(known, _)| known == name)
+            && let Some(function) = self.scope.function(name)
+        {
+            let natures = self.visit_all(arguments);
+            let parameters: Vec<_> = function.parameters.iter().map(|parameter| parameter.as_type()).collect();
+            return match fits(function.name, &parameters, &natures, arguments, offset) {
+                Ok(()) => function.result.as_type(),
+                Err((offset, message)) => self.error(offset, message),
+            };
         }
         match self.visit(callee) {
             nature if nature.is_unknown() => Type::Unknown,
@@ -170,7 +184,7 @@ impl Checker {
         };
         let (base, nature) = (self.visit(object), self.visit(key));
         if object.is_identifier(ALL_VARIABLES) {
-            return key.as_string().and_then(super::variable).unwrap_or(Type::Unknown);
+            return key.as_string().and_then(|name| self.scope.variable(name)).unwrap_or(Type::Unknown);
         }
         match base.kind() {
             _ if base.is_unknown() => Type::Unknown,

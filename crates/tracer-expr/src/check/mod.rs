@@ -4,6 +4,7 @@ use crate::{
     ast::{BinaryOperator, Builtin, Node, NodeKind, UnaryOperator},
     error::Fault,
     regex,
+    scope::Scope,
     time::methods,
 };
 
@@ -21,34 +22,32 @@ pub(crate) const VARIABLES: [(&str, Type); 3] =
 /// The name of the map of all variables.
 pub(crate) const ALL_VARIABLES: &str = "$env";
 
-pub(crate) fn variable(name: &str) -> Option<Type> {
-    VARIABLES.into_iter().find(|(variable, _)| *variable == name).map(|(_, nature)| nature)
-}
-
 /// Finds the types of all nodes. The first error refuses the expression.
-pub(crate) fn check(node: &mut Node) -> Result<Type, Fault> {
-    let mut checker = Checker { scopes: Vec::new(), names: Vec::new(), fault: None };
+pub(crate) fn check(scope: &Scope, node: &mut Node) -> Result<Type, Fault> {
+    let mut checker = Checker { scope, predicates: Vec::new(), names: Vec::new(), fault: None };
     let nature = checker.visit(node);
     checker.fault.map_or(Ok(nature), Err)
 }
 
-struct Checker {
+struct Checker<'a> {
+    /// The names besides those of the language.
+    scope: &'a Scope,
     /// The open predicates, innermost last.
-    scopes: Vec<Scope>,
+    predicates: Vec<Predicate>,
     /// The names of `let`, innermost last.
     names: Vec<(String, Type)>,
     /// The first error.
     fault: Option<Fault>,
 }
 
-struct Scope {
+struct Predicate {
     collection: Type,
     /// Whether `#index` exists, and `#acc`.
     index: bool,
     accumulator: bool,
 }
 
-impl Checker {
+impl Checker<'_> {
     /// Remembers the first error.
     fn error(&mut self, offset: usize, message: impl Into<String>) -> Type {
         self.fault.get_or_insert_with(|| Fault::types(offset, message));
@@ -133,7 +132,7 @@ impl Checker {
         if name == ALL_VARIABLES {
             return Type::Unknown;
         }
-        if let Some(nature) = variable(name) {
+        if let Some(nature) = self.scope.variable(name) {
             return nature;
         }
         if let Some(builtin) = crate::builtins::find(name) {
@@ -144,8 +143,9 @@ impl Checker {
 
     fn unknown_name(&mut self, name: &str, offset: usize) -> Type {
         if self.fault.is_none() {
-            let known = self.names.iter().map(|(name, _)| name.as_str());
-            let similar = suggest::similar(name, known);
+            let mut known: Vec<&str> = self.names.iter().map(|(name, _)| name.as_str()).collect();
+            known.extend(self.scope.names());
+            let similar = suggest::similar(name, known.into_iter());
             let mut fault = Fault::types(offset, format!("unknown name `{name}`"));
             fault.unknown_name = Some((name.to_owned(), similar));
             self.fault = Some(fault);
@@ -251,7 +251,7 @@ impl Checker {
         let NodeKind::Member { object, property, optional, method } = &mut node.kind else { return Type::Unknown };
         if object.is_identifier(ALL_VARIABLES) {
             let Some(name) = property.as_string() else { return Type::Unknown };
-            return match variable(name) {
+            return match self.scope.variable(name) {
                 Some(nature) => nature,
                 None if *optional => Type::Unknown,
                 None => {
@@ -318,7 +318,7 @@ impl Checker {
     }
 
     fn declaration(&mut self, name: String, value: &mut Node, body: &mut Node, offset: usize) -> Type {
-        let taken = variable(&name).is_some()
+        let taken = self.scope.variable(&name).is_some()
             || crate::builtins::find(&name).is_some()
             || self.names.iter().any(|(known, _)| *known == name);
         if taken {
@@ -343,7 +343,7 @@ impl Checker {
     }
 
     fn pointer(&mut self, name: &str, offset: usize) -> Type {
-        let Some(scope) = self.scopes.last() else {
+        let Some(scope) = self.predicates.last() else {
             return self.error(offset, "`#` only works in a predicate");
         };
         match name {

@@ -1,9 +1,9 @@
 //! The types of functions with predicates.
 
-use super::{Checker, Scope, types::Type};
+use super::{Checker, Predicate, types::Type};
 use crate::ast::{Builtin, Node};
 
-impl Checker {
+impl Checker<'_> {
     pub(super) fn predicate_builtin(&mut self, builtin: &mut Builtin) -> Type {
         let name = builtin.name;
         let Some((list, rest)) = builtin.arguments.split_first_mut() else { return Type::Unknown };
@@ -15,13 +15,13 @@ impl Checker {
         let Some((predicate, more)) = rest.split_first_mut() else {
             return if name == "count" { Type::Int } else { element };
         };
-        self.scopes.push(Scope {
+        self.predicates.push(Predicate {
             collection: collection.clone(),
             index: matches!(name, "map" | "reduce"),
             accumulator: name == "reduce",
         });
         let result = self.visit(predicate);
-        self.scopes.pop();
+        self.predicates.pop();
         if let Some(third) = more.first_mut() {
             let third_nature = self.visit(third);
             if name == "sortBy" && third_nature != Type::String && !third_nature.is_unknown() {

@@ -1,16 +1,12 @@
 //! Finds the known name that is similar to an unknown name.
 
-use super::VARIABLES;
 use crate::builtins;
 
-/// The most similar of the variables, the functions and some more names.
+/// The most similar of the functions of the language and more names.
 pub(super) fn similar<'a>(name: &str, more: impl Iterator<Item = &'a str>) -> Option<String> {
-    let variables = VARIABLES.iter().map(|(name, _)| *name);
     let functions = builtins::ALL.iter().map(|builtin| builtin.name);
     let most = (name.chars().count() / 3).clamp(1, 3);
-    variables
-        .chain(functions)
-        .chain(more)
+    more.chain(functions)
         .map(|known| (distance(name, known), known))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)

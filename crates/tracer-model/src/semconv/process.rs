@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cgroup::{container_id, pod_uid},
     event::{ExitStatus, Image, Strings, Usage, base_name},
-    span::{ProcessSpan, Span, Subject},
+    span::{Folded, ProcessSpan, Span, Subject},
 };
 
 // Key, place, type, unit, source, example, meaning, value.
@@ -186,6 +186,19 @@ rows! {
     THREADS = "process_tracer.threads", "process", "int", "", "tracepoint sched_process_fork", "4",
         "number of threads that it created, without the first one",
         span usage |usage| positive(usage.threads);
+    GROUP = "process_tracer.group", "process", "string", "", "`--rules`", "python3:setup",
+        "group of the process, by the user's rules",
+        span process |process| process.group.as_deref();
+    FOLDED_PROCESSES = "process_tracer.folded.processes", "process", "int", "", "the model", "12",
+        "number of processes below it that have no span; the rules or `--min-duration` left them out",
+        span folded |folded| folded.processes;
+    FOLDED_CPU_TIME = "process_tracer.folded.cpu_time", "process", "double", "s", "the model", "0.25",
+        "CPU time of these processes",
+        span folded |folded| seconds(folded.cpu_ns);
+}
+
+fn folded(span: &Span) -> Option<Folded> {
+    process(span).map(|process| process.folded).filter(|folded| folded.processes > 0)
 }
 
 fn process(span: &Span) -> Option<&ProcessSpan> {

@@ -56,6 +56,7 @@ pub fn settings(attributes: &[&str]) -> Settings {
         peer_names: tracer_model::PeerNames::default(),
         version: "1.2.3".to_owned(),
         errors: Errors::All,
+        rules: tracer_model::judge::Rules::default(),
     }
 }
 

@@ -8,7 +8,8 @@ use std::{
 use tracer_model::Resource;
 
 use crate::{
-    analysis::Tree,
+    analysis::{Tree, sum},
+    argument::Arguments,
     report::Report,
     row::{Kind, Rows},
     span::Span,
@@ -17,6 +18,10 @@ use crate::{
 /// The most names of a stack. A deeper process counts as its ancestor at this depth. Otherwise the file would grow with the
 /// square of the depth.
 const DEPTH: u32 = 256;
+
+/// A process with at least this part of the whole weight has its argument in its name. Others have only their name, so that
+/// equal stacks stay together.
+const NOTABLE: u64 = 200;
 
 /// The weight of a stack, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +51,18 @@ impl Report for Stacks {
     }
 
     fn finish(mut self: Box<Self>, _: &Resource) -> io::Result<()> {
+        self.rows.complete();
         let rows = &self.rows.rows;
         let Some(tree) = Tree::grow(rows) else { return Ok(()) };
-        let (own, places) = (tree.own_time(rows), tree.places(rows));
+        let own = tree.own_time(rows);
+        let weight = |row: usize| if self.weight == Weight::Wall { own[row] } else { rows[row].cpu };
+        let processes = || (0..rows.len()).filter(|row| rows[*row].kind == Kind::Process);
+        let total = sum(processes().map(weight));
+        let arguments = Arguments::new(&self.rows);
+        let places = tree.places_by(rows, |row| {
+            let is_notable = weight(row) > 0 && weight(row) >= total / NOTABLE;
+            (rows[row].name, arguments.number(row).filter(|_| is_notable))
+        });
         // For each place, the place that it counts as, and its depth.
         let mut shown: Vec<(u32, u32)> = Vec::with_capacity(places.steps.len());
         for (place, (above, _)) in (0..).zip(&places.steps) {
@@ -58,15 +72,18 @@ impl Report for Stacks {
             });
         }
         let mut stacks: BTreeMap<u32, u64> = BTreeMap::new();
-        for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.kind == Kind::Process) {
-            let weight = if self.weight == Weight::Wall { own[index] } else { row.cpu };
-            let stack = stacks.entry(shown[places.of_row[index] as usize].0).or_default();
-            *stack = stack.saturating_add(weight);
+        for row in processes() {
+            let stack = stacks.entry(shown[places.of_row[row] as usize].0).or_default();
+            *stack = stack.saturating_add(weight(row));
         }
         for (place, weight) in stacks {
             // The format uses these two characters itself.
-            let names =
-                places.names(place).into_iter().map(|name| self.rows.text(name).exact().replace([';', '\n'], "_"));
+            let names = places.names(place).into_iter().map(|(name, argument)| {
+                let name = self.rows.text(name).exact();
+                let argument = argument.and_then(|argument| arguments.text(argument));
+                let whole = argument.map_or(name.to_owned(), |argument| format!("{name} {}", argument.exact()));
+                whole.replace([';', '\n'], "_")
+            });
             writeln!(self.to, "{} {}", names.collect::<Vec<_>>().join(";"), weight / 1000)?;
         }
         self.to.flush()
@@ -76,7 +93,7 @@ impl Report for Stacks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::story::{story, written};
+    use crate::story::{Story, story, written};
 
     #[test]
     fn a_line_is_a_chain_of_names_and_its_own_time() {
@@ -88,6 +105,19 @@ mod tests {
         assert_eq!(String::from_utf8(wall).unwrap(), "make 50000\nmake;sh 20000\nmake;sh;c_c 30000\n");
         let cpu = written(&story.spans(), |to| Box::new(Stacks::new(to, Weight::Cpu)));
         assert_eq!(String::from_utf8(cpu).unwrap(), "make 8000\nmake;sh 0\nmake;sh;c_c 25000\n");
+    }
+
+    #[test]
+    fn the_slowest_processes_have_their_argument() {
+        let cc = |name: &'static str| move |cc: Story| cc.arguments(&["cc", "-c", name]);
+        let story = story("make", 0, 1000)
+            .starts("cc", 0, 600, cc("a.c"))
+            .starts("cc", 600, 396, cc("b.c"))
+            .starts("cc", 996, 1, cc("c.c"))
+            .starts("cc", 997, 1, cc("d.c"));
+        let wall = written(&story.spans(), |to| Box::new(Stacks::new(to, Weight::Wall)));
+        let lines = String::from_utf8(wall).unwrap();
+        assert_eq!(lines, "make 2000\nmake;cc a.c 600000\nmake;cc b.c 396000\nmake;cc 2000\n");
     }
 
     #[test]

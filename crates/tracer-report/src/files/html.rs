@@ -58,6 +58,7 @@ impl Report for Page {
 
     fn finish(mut self: Box<Self>, resource: &Resource) -> io::Result<()> {
         self.flush()?;
+        self.rows.complete();
         let trace = about(&self.rows, &self.columns, resource);
         self.element("id=\"trace\"", &trace)?;
         self.to.flush()

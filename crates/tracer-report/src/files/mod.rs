@@ -1,4 +1,4 @@
-//! Reports that are files. Each format has its own module.
+//! Reports that are files. Each format has its own module. Parquet's is outside, because it is also read.
 
 mod chrome;
 mod folded;
@@ -8,7 +8,7 @@ mod processes;
 
 use std::io::{self, Write};
 
-use crate::{formats::Format, report::Report};
+use crate::{formats::Format, parquet, report::Report};
 
 /// Begins a report in this format.
 ///
@@ -20,6 +20,7 @@ pub fn begin(format: Format, to: Box<dyn Write + Send>) -> io::Result<Box<dyn Re
         Format::Html => Box::new(html::Page::begin(to)?),
         Format::Perfetto => Box::new(perfetto::Tracks::begin(to)),
         Format::Chrome => Box::new(chrome::Events::begin(to)?),
+        Format::Parquet => Box::new(parquet::Writer::begin(to)?),
         Format::FoldedWall => Box::new(folded::Stacks::new(to, folded::Weight::Wall)),
         Format::FoldedCpu => Box::new(folded::Stacks::new(to, folded::Weight::Cpu)),
         Format::Json => Box::new(processes::Processes::begin(to, processes::Syntax::Json)?),

@@ -245,7 +245,7 @@ class LanesView {
     for (let at = 0; at < this.texts.length; at += 5) {
       const [number, begin, stop, y, lit] = this.texts.slice(at, at + 5);
       const letters = Math.floor((stop - begin - 6) / 6.2);
-      const text = visible(trace.nameOf(number).slice(0, 200));
+      const text = visible(trace.labelOf(number).slice(0, 200));
       context.globalAlpha = lit ? 1 : 0.5;
       context.fillStyle = lit ? palette.paper : palette.ink;
       context.fillText(

@@ -90,7 +90,10 @@ class Panel {
   }
 
   argsOf(number) {
-    const words = this.page.trace.attribute(number, "process.command_args");
+    const { trace } = this.page;
+    const argument = trace.argumentOf(number);
+    if (argument) return argument;
+    const words = trace.attribute(number, "process.command_args");
     return Array.isArray(words) ? words.slice(1).join(" ").slice(0, 140) : "";
   }
 

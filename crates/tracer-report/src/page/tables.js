@@ -26,8 +26,9 @@ class CriticalPath {
     const byName = new Map();
     for (const [number, start, end] of steps) {
       const name = trace.nameOf(number);
-      const sum = byName.get(name) ?? { first: number, time: 0, steps: 0 };
+      const sum = byName.get(name) ?? { first: number, time: 0, steps: 0, longest: number, most: 0 };
       sum.time += end - start;
+      if (end - start > sum.most) [sum.longest, sum.most] = [number, end - start];
       sum.steps += 1;
       byName.set(name, sum);
     }
@@ -55,14 +56,23 @@ class CriticalPath {
           html.tbody(
             names
               .slice(0, 12)
-              .map(([name, { first, time, steps }]) =>
+              .map(([name, { first, time, steps, longest, most }]) =>
                 html.tr(
                   html.td(
                     { class: "grow" },
                     html.div(
                       { class: "named" },
                       this.panel.swatch(first),
-                      html.span(name, steps > 1 && html.small(` × ${formatCount(steps)}`)),
+                      html.span(
+                        name,
+                        steps > 1 && html.small(` × ${formatCount(steps)}`),
+                        trace.argumentOf(longest) &&
+                          html.small(
+                            steps > 1
+                              ? ` longest: ${trace.argumentOf(longest)}, ${formatDuration(most)}`
+                              : ` ${trace.argumentOf(longest)}`,
+                          ),
+                      ),
                     ),
                   ),
                   html.td({ class: "number" }, formatDuration(time)),
@@ -225,10 +235,31 @@ class Failures {
 
   draw() {
     const { trace } = this.page;
-    if (!trace.failed.length) return [html.p({ class: "empty" }, "Nothing failed.")];
+    const { causes = [], earlier_causes: earlier = 0, crashed = [] } = trace.about;
+    const running = trace.live
+      ? []
+      : [...trace.order].filter(
+          (number) => trace.flags[number] & RUNNING && trace.kind[number] === PROCESS && number !== trace.root,
+        );
+    const sections = [
+      causes.length > 0 &&
+        html.section(
+          heading(`Where it failed ${causes.length + earlier > 1 ? formatCount(causes.length + earlier) : ""}`),
+          causes.flatMap(({ chain, before }) => [
+            this.chain("", chain),
+            before.length > 0 && this.chain("The last failure before it: ", before),
+          ]),
+          earlier > 0 && html.p({ class: "empty" }, `and ${formatCount(earlier)} earlier`),
+        ),
+      this.listed("Crashed, or killed for memory", crashed),
+      this.listed("Still running at the end", running),
+    ];
+    if (!trace.failed.length) return [...sections, html.p({ class: "empty" }, "Nothing failed.")];
     return [
+      ...sections,
+      causes.length > 0 && heading("All failures"),
       html.table(
-        { class: "list" },
+        { class: "list", id: "all-failures" },
         html.tbody(
           [...trace.failed.subarray(0, LONGEST_LIST)].map((number) =>
             this.panel.lineOf(number, html.td({ class: "bad" }, trace.errorOf(number) || "failed")),
@@ -238,6 +269,27 @@ class Failures {
       trace.failed.length > LONGEST_LIST &&
         html.p({ class: "empty" }, `and ${formatCount(trace.failed.length - LONGEST_LIST)} more`),
     ];
+  }
+
+  // The processes from the root down to the one where a failure began. Each is a button.
+  chain(lead, numbers) {
+    const { trace } = this.page;
+    const last = numbers.at(-1);
+    const steps = numbers.map((number, at) => [
+      at > 0 && " › ",
+      this.panel.jump(number, number === last ? trace.labelOf(number) : trace.nameOf(number)),
+    ]);
+    return html.p({ class: "cause" }, lead, steps, " ", html.span({ class: "bad" }, trace.errorOf(last) || "failed"));
+  }
+
+  listed(title, numbers) {
+    const { trace } = this.page;
+    if (!numbers.length) return null;
+    const line = (number) => this.panel.lineOf(number, html.td({ class: "bad" }, trace.errorOf(number)));
+    return html.section(
+      heading(`${title} ${formatCount(numbers.length)}`),
+      html.table({ class: "list" }, html.tbody(numbers.slice(0, LONGEST_LIST).map(line))),
+    );
   }
 }
 

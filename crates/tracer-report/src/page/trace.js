@@ -16,6 +16,7 @@ const ROOT = 16;
 class Trace {
   constructor() {
     this.about = {};
+    this.argument = new Map(); // number of a span → the argument that distinguishes it
     this.live = false; // a running span then ends now
     this.clear();
   }
@@ -115,6 +116,8 @@ class Trace {
 
   describe(about) {
     this.about = about;
+    const { spans = [], places = [], texts = [] } = about.arguments ?? {};
+    this.argument = new Map(spans.map((number, at) => [number, texts[places[at]]]));
     this.heardAt = performance.now();
   }
 
@@ -156,6 +159,14 @@ class Trace {
   nameOf(number) {
     return this.strings[this.name[number]] ?? "?";
   }
+  // The argument that distinguishes a process from others of its name. It is known at the end of the trace.
+  argumentOf(number) {
+    return this.argument?.get(number) ?? "";
+  }
+  // Its name and that argument: "cc1 t_hash.c".
+  labelOf(number) {
+    return `${this.nameOf(number)} ${this.argumentOf(number)}`.trimEnd();
+  }
   errorOf(number) {
     return this.error[number] < 0 ? "" : (this.strings[this.error[number]] ?? "");
   }
@@ -172,6 +183,7 @@ class Trace {
 
     let root = byStart.find((number) => this.flags[number] & ROOT);
     root ??= byStart.find((number) => parent[number] < 0 || !known[parent[number]]) ?? byStart[0] ?? -1;
+    if (this.isRootMissing(root)) return this.addRoot(byStart, parent[root]);
     this.root = root;
     // The data count from some moment near the start, because the writer learns the root's start only at its end.
     const late = root >= 0 && this.flags[root] & ROOT ? start[root] : 0;
@@ -195,6 +207,34 @@ class Trace {
       this.walk([root]);
     }
     this.sum();
+  }
+
+  // A span of a file whose parent is not in the file is not the command.
+  isRootMissing(root) {
+    const above = root < 0 ? -1 : this.parent[root];
+    return !this.live && above >= 0 && !(this.flags[root] & ROOT) && !this.known[above];
+  }
+
+  // Adds a span in place of the missing root. It lasts as long as all others together.
+  addRoot(spans, number) {
+    if (number >= this.capacity) this.grow(number + 1);
+    const ends = spans.reduce((last, span) => Math.max(last, this.start[span] + this.duration[span]), -Infinity);
+    const start = this.start[spans[0]];
+    const row = {
+      strings: ["(the root span is missing)"],
+      number: [number],
+      parent: [-1],
+      kind: [3],
+      name: [this.strings.length],
+      id: [""],
+      start: [start + this.origin],
+      duration: [ends - start],
+      flags: [ROOT],
+      error: [-1],
+      cpu: [0],
+    };
+    this.add(row);
+    this.index();
   }
 
   // children(n) = childList[childStart[n] .. childStart[n + 1]]

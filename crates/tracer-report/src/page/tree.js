@@ -344,11 +344,11 @@ class TreeView {
     fold.textContent = foldable ? (open ? "▾" : "▸") : "";
     name.textContent = visible(group ? group.name : trace.nameOf(row));
     const words = group ? null : trace.attribute(row, "process.command_args");
+    const argument = group ? "" : trace.argumentOf(row);
+    const rest = Array.isArray(words) ? words.slice(1).join(" ") : "";
     more.textContent = group
       ? `× ${formatCount(group.members.length)}`
-      : Array.isArray(words)
-        ? visible(words.slice(1).join(" ").slice(0, 300))
-        : "";
+      : visible((argument && argument !== rest ? `${argument} · ${rest}` : rest).slice(0, 300));
     more.classList.toggle("times", !!group);
     const duration = group
       ? group.members.reduce((sum, member) => sum + trace.durationOf(member), 0)
@@ -377,7 +377,7 @@ class TreeView {
     element.setAttribute(
       "aria-label",
       [
-        group ? `${name.textContent}, ${plural(group.members.length, "span")}` : name.textContent,
+        group ? `${name.textContent}, ${plural(group.members.length, "span")}` : visible(trace.labelOf(row)),
         time.textContent,
         `from ${formatDuration(trace.start[number])}`,
         !group && trace.isFailed(row) && `failed: ${visible(trace.errorOf(row))}`,

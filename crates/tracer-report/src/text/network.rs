@@ -8,20 +8,51 @@ use crate::{
     row::{Label, Rows},
 };
 
-/// Both tables, each with at most `limit` lines and a note about the rest. A table without lines is left out.
+/// A lower screen has no room for tables.
+const LOW: usize = 40;
+
+/// Both tables, each with at most `limit` lines and a note about the rest. On a low screen, a line for each. A table without
+/// lines is left out.
 pub(super) fn render(rows: &Rows, limit: usize, style: &Style) -> String {
     let mut text = String::new();
+    if style.height < LOW {
+        brief(rows, style, &mut text);
+        return text;
+    }
     lookups(rows, &notable_lookups(rows), limit, style, &mut text);
     talks(rows, &pairs(rows), limit, style, &mut text);
     text
 }
+
+/// A line for each table.
+fn brief(rows: &Rows, style: &Style, text: &mut String) {
+    let lookup = |lookups: &Lookups| {
+        let said = lookups.failure.map(|failure| style.show(rows.text(failure)));
+        format!("{} {}", name(rows, lookups.name, style), said.unwrap_or_else(|| duration(lookups.longest, style)))
+    };
+    let lookups: Vec<_> = notable_lookups(rows).iter().map(lookup).collect();
+    let talks: Vec<_> =
+        pairs(rows).iter().map(|pair| format!("{} {}", both(rows, pair, style), bytes(pair.bytes))).collect();
+    for (title, entries) in [(LOOKUPS, lookups), (TALKS, talks)] {
+        if !entries.is_empty() {
+            let start = if text.is_empty() { "\n" } else { "" };
+            let room = style.width.saturating_sub(title.len() + 3);
+            let entries = style.cut_end(&entries.join(", "), room);
+            let _ = writeln!(text, "{start}{} {entries}", style.dim(&format!("{title}:")));
+        }
+    }
+}
+
+/// The titles of the tables.
+const LOOKUPS: &str = "slow and failed lookups";
+const TALKS: &str = "who talks to whom";
 
 fn lookups(rows: &Rows, lookups: &[Lookups], limit: usize, style: &Style, text: &mut String) {
     if lookups.is_empty() {
         return;
     }
     let room = style.width.saturating_sub(46).clamp(10, 60);
-    let heading = format!("{} {:>6} {:>9}", pad("slow and failed lookups", room + 2), "count", "max");
+    let heading = format!("{} {:>6} {:>9}", pad(LOOKUPS, room + 2), "count", "max");
     let _ = writeln!(text, "\n{}", style.dim(&heading));
     let shown = fitting(lookups.len(), limit);
     for lookups in &lookups[..shown] {
@@ -42,7 +73,7 @@ fn talks(rows: &Rows, pairs: &[Pair], limit: usize, style: &Style, text: &mut St
         return;
     }
     let room = style.width.saturating_sub(46).clamp(10, 60);
-    let heading = format!("{} {:>6} {:>9} {:>9}", pad("who talks to whom", room + 2), "count", "time", "bytes");
+    let heading = format!("{} {:>6} {:>9} {:>9}", pad(TALKS, room + 2), "count", "time", "bytes");
     let _ = writeln!(text, "\n{}", style.dim(&heading));
     let shown = fitting(pairs.len(), limit);
     for pair in &pairs[..shown] {
@@ -62,7 +93,7 @@ pub(super) fn markdown(rows: &Rows, style: &Style, cell: impl Fn(&str) -> String
     const ROWS: usize = 5;
     let lookups = notable_lookups(rows);
     if !lookups.is_empty() {
-        let _ = writeln!(text, "\n| slow and failed lookups | count | max | failed |\n| --- | ---: | ---: | --- |");
+        let _ = writeln!(text, "\n| {LOOKUPS} | count | max | failed |\n| --- | ---: | ---: | --- |");
     }
     for lookups in lookups.iter().take(ROWS) {
         let failure = lookups.failure.map_or(String::new(), |failure| cell(&style.show(rows.text(failure))));
@@ -71,7 +102,7 @@ pub(super) fn markdown(rows: &Rows, style: &Style, cell: impl Fn(&str) -> String
     }
     let pairs = pairs(rows);
     if !pairs.is_empty() {
-        let _ = writeln!(text, "\n| who talks to whom | count | time | bytes |\n| --- | ---: | ---: | ---: |");
+        let _ = writeln!(text, "\n| {TALKS} | count | time | bytes |\n| --- | ---: | ---: | ---: |");
     }
     for pair in pairs.iter().take(ROWS) {
         let (names, time) = (cell(&both(rows, pair, style)), duration(pair.time, style));
@@ -185,6 +216,18 @@ who talks to whom                     count      time     bytes
 ";
         assert_eq!(render(&rows(), 5, &PLAIN), expected);
         assert_eq!(render(&story("sh", 0, 1).connects("a", 1, 0, 1, 1).rows(), 5, &PLAIN), "");
+    }
+
+    #[test]
+    fn a_low_screen_has_a_line_for_each_table() {
+        let low = Style { height: 24, ..PLAIN };
+        let expected = "
+slow and failed lookups: gone.example SERVFAIL, slow.example 1.50 s
+who talks to whom: client → server 2.00 KiB
+";
+        assert_eq!(render(&rows(), 5, &low), expected);
+        let narrow = render(&rows(), 5, &Style { width: 40, ..low });
+        assert!(narrow.lines().all(|line| line.chars().count() <= 40) && narrow.contains('…'), "{narrow}");
     }
 
     #[test]

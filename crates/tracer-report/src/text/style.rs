@@ -160,7 +160,7 @@ fn digits(value: f64) -> usize {
     }
 }
 
-#[cfg(test)]
+/// For texts that are not for a terminal.
 pub(crate) const PLAIN: Style = Style { width: 80, height: 40, is_coloured: false, is_unicode: true };
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
 //! The summary: where the time went and what failed, on at most one screen. The same as Markdown.
 
-use std::{cmp::Reverse, collections::HashMap, fmt::Write};
+use std::fmt::Write;
 
 use super::{
-    network, runs,
-    style::{Style, align, bytes, duration, pad, share},
+    critical::Critical,
+    failures,
+    names::Names,
+    network, runs, slowest,
+    style::{Style, align, bytes, duration, pad},
     tree,
 };
 use crate::{
-    analysis::{Group, Places, Tree, costliest, peers, sum},
+    analysis::{Group, Tree, costliest, peers, sum},
+    causes::Causes,
     command_line::command_line,
     row::{Kind, Label, Rows},
     span::Call,
@@ -23,8 +27,9 @@ const SMALL: usize = 12;
 const NOTABLE: u64 = 20;
 
 /// The content of a summary.
-struct Summary<'a> {
-    rows: &'a Rows,
+pub(super) struct Summary<'a> {
+    pub(super) rows: &'a Rows,
+    pub(super) names: Names<'a>,
     tree: Tree,
     /// Nanoseconds.
     wall: u64,
@@ -32,26 +37,21 @@ struct Summary<'a> {
     processes: usize,
     connections: usize,
     failed: usize,
-    /// The time of each chain of names on the critical path.
-    critical: Vec<(u32, u64)>,
-    places: Places,
-    costliest: Vec<(Label, Group)>,
-    peers: Vec<(Label, Group)>,
-    /// The processes from the root to the one that failed first.
-    cause: Vec<usize>,
+    pub(super) critical: Critical,
+    /// For each row, its own time.
+    pub(super) own: Vec<u64>,
+    pub(super) slowest: Vec<usize>,
+    pub(super) costliest: Vec<(Label, Group)>,
+    pub(super) peers: Vec<(Label, Group)>,
+    pub(super) causes: Causes,
 }
 
 impl<'a> Summary<'a> {
-    fn new(rows: &'a Rows) -> Option<Self> {
+    pub(super) fn new(rows: &'a Rows) -> Option<Self> {
         let tree = Tree::grow(&rows.rows)?;
         let own = tree.own_time(&rows.rows);
         let places = tree.places(&rows.rows);
-        let mut on_path: HashMap<u32, u64> = HashMap::new();
-        for stretch in tree.critical_path(&rows.rows) {
-            *on_path.entry(places.of_row[stretch.row]).or_default() += stretch.end - stretch.start;
-        }
-        let mut critical: Vec<_> = on_path.into_iter().collect();
-        critical.sort_by_key(|(place, time)| (Reverse(*time), *place));
+        let names = Names::new(rows);
         let of_kind = |kind| rows.rows.iter().filter(move |row| row.kind == kind);
         Some(Self {
             rows,
@@ -61,27 +61,29 @@ impl<'a> Summary<'a> {
                 .unwrap_or(usize::MAX),
             connections: of_kind(Kind::Connection).count(),
             failed: of_kind(Kind::Process).filter(|row| row.failure.is_some()).count(),
-            critical,
-            places,
+            critical: Critical::new(&names, &tree, &places),
+            slowest: slowest::slowest(&names, tree.root, &own),
             costliest: costliest(rows, &own),
             peers: peers(rows, &own),
-            cause: tree.cause(&rows.rows),
+            causes: Causes::new(rows, &tree),
+            own,
+            names,
             tree,
         })
     }
 
-    fn command(&self, style: &Style) -> Untrusted {
+    pub(super) fn command(&self, style: &Style) -> Untrusted {
         command_line(None, &self.rows.about.arguments, style.is_unicode)
             .unwrap_or_else(|| self.rows.text(self.rows.rows[self.tree.root].name).clone())
     }
 
     /// The reason, if the root failed.
-    fn outcome(&self) -> Option<&Untrusted> {
+    pub(super) fn outcome(&self) -> Option<&Untrusted> {
         self.rows.rows[self.tree.root].failure.map(|failure| self.rows.text(failure))
     }
 
     /// The outcome, the duration and the counts.
-    fn verdict(&self, outcome: Option<String>, style: &Style) -> String {
+    pub(super) fn verdict(&self, outcome: Option<String>, style: &Style) -> String {
         let outcome = outcome.map_or(String::new(), |outcome| format!("{outcome} after "));
         let connections = match self.connections {
             0 => String::new(),
@@ -93,7 +95,7 @@ impl<'a> Summary<'a> {
     }
 
     /// The use of the processors.
-    fn parallelism(&self, style: &Style) -> String {
+    pub(super) fn parallelism(&self, style: &Style) -> String {
         let (cpus, wall) = (self.rows.about.certificate.cpus, self.wall.max(1));
         let (used, busy) = (duration(self.cpu, style), self.cpu as f64 / wall as f64);
         if cpus == 0 {
@@ -105,7 +107,7 @@ impl<'a> Summary<'a> {
     }
 
     /// How the machine slowed the command down, if that matters.
-    fn shortage(&self, style: &Style) -> Option<String> {
+    pub(super) fn shortage(&self, style: &Style) -> Option<String> {
         let certificate = &self.rows.about.certificate;
         let shortage = &certificate.shortage;
         let mut parts = Vec::new();
@@ -131,16 +133,9 @@ impl<'a> Summary<'a> {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
-    /// The chain of failures, the reason of the last one, and its call.
-    fn failure(&self) -> Option<(Vec<Label>, Label, Option<&Call>)> {
-        let last = *self.cause.last()?;
-        let names = self.cause.iter().map(|row| self.rows.rows[*row].name).collect();
-        Some((names, self.rows.rows[last].failure?, self.rows.call(last)))
-    }
-
-    fn chain(&self, names: &[Label], style: &Style) -> String {
-        let names: Vec<_> = names.iter().map(|name| style.show(self.rows.text(*name))).collect();
-        names.join(style.step())
+    /// Lines about processes that crashed or still run, if there are any. `true`: it is bad.
+    pub(super) fn notices(&self, style: &Style) -> Vec<(bool, String)> {
+        failures::notices(&self.names, self.tree.root, &self.causes, style)
     }
 }
 
@@ -152,28 +147,44 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     let room = style.width.saturating_sub(4);
     let _ = writeln!(text, "{}", style.bold(&style.cut_end(&style.show(&summary.command(style)), room)));
     let _ = writeln!(text, "  {verdict}");
-    let shortage = summary.shortage(style);
-    if let Some(shortage) = &shortage {
-        let _ = writeln!(text, "  {}", style.red(&style.cut_end(shortage, room)));
+    // A small trace shows them in the tree.
+    let mut notices = if rows.rows.len() > SMALL { summary.notices(style) } else { Vec::new() };
+    notices.extend(summary.shortage(style).map(|line| (true, line)));
+    for (is_bad, line) in &notices {
+        let line = style.cut_end(line, room);
+        let _ = writeln!(text, "  {}", if *is_bad { style.red(&line) } else { line });
     }
-    let runs = runs::render(rows, &summary.tree, (style.height / 6).clamp(2, 12), style);
+    let runs = runs::render(rows, &summary.tree, (style.height / 8).clamp(2, 12), style);
     text.push_str(&runs);
+    let failure = failures::causes(&summary.names, &summary.causes, style, failures::shown_causes(style));
     if rows.rows.len() <= SMALL {
-        tree::render(rows, &summary.tree, tree::LINES, style, text);
+        tree::render(&summary.names, &summary.tree, tree::LINES, style, text);
+        // The root alone is in the first two lines.
+        if summary.causes.causes.iter().any(|cause| cause.chain.len() > 1) {
+            text.push_str(&failure);
+        }
     } else {
         let _ = writeln!(text, "  {}", summary.parallelism(style));
         let what_if = WhatIf::of(rows, &summary.tree).map_or(Vec::new(), |what_if| what_if.lines(room, style));
         what_if.iter().for_each(|line| text.push_str(&format!("  {}\n", style.cut_end(line, room))));
-        let failure = failure(&summary, style);
-        // Lines for the verdict, around each table, for our last line and for the prompt.
-        let tables = if summary.peers.is_empty() { 2 } else { 3 };
         let network = network::render(rows, (style.height / 16).clamp(1, 4), style);
-        let others = what_if.len() + network.lines().count() + runs.lines().count() + failure.lines().count();
-        let lines = style.height.saturating_sub(3 + usize::from(shortage.is_some()) + 3 * tables + others + 2);
-        let peers = if summary.peers.is_empty() { 0 } else { (lines / 5).clamp(1, 5) };
-        let stretches = (lines.saturating_sub(peers) * 2 / 5).clamp(1, 8);
-        critical(&summary, style, stretches, text);
-        costs(&summary, style, lines.saturating_sub(peers + stretches).clamp(1, 10), text);
+        // Lines for the command, the verdict, the processors, for our last line and for the prompt.
+        let others = network.lines().count() + runs.lines().count();
+        let fixed = 5 + notices.len() + what_if.len() + others + failures::height(&failure, style);
+        // The most important table first.
+        let [critical, slowest, costliest, peers] = shares(
+            style.height.saturating_sub(fixed),
+            [
+                Table { rows: summary.critical.len(), least: 4, most: 8 },
+                Table { rows: summary.slowest.len(), least: 3, most: 5 },
+                Table { rows: summary.costliest.len(), least: 2, most: 10 },
+                Table { rows: summary.peers.len(), least: 1, most: 5 },
+            ],
+        );
+        summary.critical.render(&summary.names, style, critical, text);
+        let slow = &summary.slowest[..if slowest == 0 { 0 } else { fitting(summary.slowest.len(), slowest) }];
+        slowest::render(&summary.names, slow, &summary.own, style, text);
+        costs(&summary, style, costliest, text);
         connections(&summary, style, peers, text);
         text.push_str(&network);
         text.push_str(&failure);
@@ -181,8 +192,42 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     left_out(rows, text);
 }
 
+/// A table of the summary, with a limit of its rows. A line for the rest comes on top.
+#[derive(Clone, Copy)]
+struct Table {
+    rows: usize,
+    least: usize,
+    most: usize,
+}
+
+/// Shares lines among tables. The result is the limit of each, 0 if there is no room. The first table always has room.
+fn shares<const N: usize>(mut lines: usize, tables: [Table; N]) -> [usize; N] {
+    let mut limits = [0; N];
+    for (index, Table { rows, least, .. }) in tables.into_iter().enumerate() {
+        // An empty line, the heading, the rows, and one for the rest.
+        let needed = 2 + rows.min(least + 1);
+        if rows > 0 && (lines >= needed || index == 0) {
+            limits[index] = least;
+            lines = lines.saturating_sub(needed);
+        }
+    }
+    while lines > 0 {
+        let before = lines;
+        for (limit, Table { rows, most, .. }) in limits.iter_mut().zip(tables) {
+            if lines > 0 && (1..most).contains(limit) && rows > *limit + 1 {
+                *limit += 1;
+                lines -= 1;
+            }
+        }
+        if lines == before {
+            break;
+        }
+    }
+    limits
+}
+
 /// Reports how many spans were beyond the limit.
-pub(crate) fn left_out(rows: &Rows, text: &mut String) {
+pub(super) fn left_out(rows: &Rows, text: &mut String) {
     if rows.left_out > 0 {
         let _ = writeln!(
             text,
@@ -193,26 +238,10 @@ pub(crate) fn left_out(rows: &Rows, text: &mut String) {
     }
 }
 
-fn critical(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut String) {
-    // Numbers that are far from their names are hard to read.
-    let room = style.width.saturating_sub(23).min(100);
-    let title = pad("critical path: sets the total time", room + 2);
-    let _ = writeln!(text, "\n{}", style.dim(&format!("{title} {:>9} {:>8}", "time", "share")));
-    let shown = fitting(summary.critical.len(), limit);
-    for (place, time) in &summary.critical[..shown] {
-        let names = summary.places.names(*place);
-        let chain = pad(&style.cut_start(&summary.chain(&names, style), room), room);
-        let _ = writeln!(text, "  {chain} {} {:>8}", align(&duration(*time, style), 9), share(*time, summary.wall));
-    }
-    let rest = &summary.critical[shown..];
-    if !rest.is_empty() {
-        let time = rest.iter().map(|(_, time)| time).sum();
-        let more = pad(&format!("{} {} more", style.dots(), rest.len()), room);
-        let _ = writeln!(text, "  {more} {} {:>8}", align(&duration(time, style), 9), share(time, summary.wall));
-    }
-}
-
 fn costs(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut String) {
+    if limit == 0 {
+        return;
+    }
     let room = style.width.saturating_sub(66).clamp(10, 40);
     let heading = format!(
         "{} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8}",
@@ -247,7 +276,7 @@ fn costs(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut String) 
 }
 
 fn connections(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut String) {
-    if summary.peers.is_empty() {
+    if limit == 0 {
         return;
     }
     let room = style.width.saturating_sub(46).clamp(10, 60);
@@ -279,108 +308,29 @@ fn connections(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut St
     }
 }
 
-fn failure(summary: &Summary<'_>, style: &Style) -> String {
-    let mut text = String::new();
-    let Some((names, reason, call)) = summary.failure() else { return text };
-    let reason = style.show(summary.rows.text(reason));
-    let chain = style.cut_start(&summary.chain(&names, style), style.width.saturating_sub(reason.len() + 4));
-    let _ = writeln!(text, "\n{}", style.dim("where it failed"));
-    let _ = writeln!(text, "  {chain}  {}", style.red(&reason));
-    // It is never cut, because a part of it cannot be pasted.
-    if let Some(line) = call.and_then(|call| to_paste(call, style)) {
-        let _ = writeln!(text, "  {}", style.show(&line));
-    }
-    text
-}
-
 /// The call as a command line that can be pasted into a shell.
-fn to_paste(call: &Call, style: &Style) -> Option<Untrusted> {
+pub(super) fn to_paste(call: &Call, style: &Style) -> Option<Untrusted> {
     command_line(call.directory.as_ref(), &call.arguments, style.is_unicode)
 }
 
 /// How many entries to show. If only one entry would be hidden, it is shown, because the note needs a line too.
-fn fitting(count: usize, limit: usize) -> usize {
+pub(super) fn fitting(count: usize, limit: usize) -> usize {
     if count <= limit + 1 { count } else { limit }
 }
 
-fn counted(count: usize, one: &str, many: &str) -> String {
+pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// Writes the summary as Markdown, for the page of a CI job.
-pub(crate) fn markdown(rows: &Rows, text: &mut String) {
-    let style = Style { width: 160, height: 50, is_coloured: false, is_unicode: true };
-    let Some(summary) = Summary::new(rows) else { return };
-    let command = style.cut_end(&style.show(&summary.command(&style)), 100);
-    let _ = writeln!(text, "### {}\n", code(&command));
-    let outcome = summary.outcome().map(|outcome| code(&style.show(outcome)));
-    let mark = if outcome.is_some() { "❌ " } else { "" };
-    let _ = writeln!(text, "{mark}{}; {}\n", summary.verdict(outcome, &style), summary.parallelism(&style));
-    if let Some(shortage) = summary.shortage(&style) {
-        let _ = writeln!(text, "⚠️ {shortage}\n");
-    }
-    if let Some(what_if) = WhatIf::of(rows, &summary.tree) {
-        let _ = writeln!(text, "What if: {}\n", what_if.text(&style));
-    }
-    if let Some((names, reason, call)) = summary.failure() {
-        let chain = summary.chain(&names, &style);
-        let _ = writeln!(text, "Where it failed: {} {}\n", code(&chain), code(&style.show(rows.text(reason))));
-        if let Some(line) = call.and_then(|call| to_paste(call, &style)) {
-            let _ = writeln!(text, "{}\n", code(&style.show(&line)));
-        }
-    }
-    let _ = writeln!(text, "| critical path | time | share |\n| --- | ---: | ---: |");
-    for (place, time) in summary.critical.iter().take(8) {
-        let names = summary.places.names(*place);
-        let chain = cell(&style.cut_start(&summary.chain(&names, &style), 120));
-        let _ = writeln!(text, "| {chain} | {} | {} |", duration(*time, &style), share(*time, summary.wall));
-    }
-    let _ = writeln!(text, "\n| costliest | count | own time | CPU | p50 | p95 | max | failed |");
-    let _ = writeln!(text, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-    for (name, group) in summary.costliest.iter().take(10) {
-        let _ = write!(text, "| {} | {} |", cell(&style.show(rows.text(*name))), group.count());
-        for time in [group.own, group.cpu, group.quantile(0.5), group.quantile(0.95), group.quantile(1.0)] {
-            let _ = write!(text, " {} |", duration(time, &style));
-        }
-        let _ = writeln!(text, " {} |", group.failed);
-    }
-    if !summary.peers.is_empty() {
-        let _ =
-            writeln!(text, "\n| connections | count | time | bytes | failed |\n| --- | ---: | ---: | ---: | ---: |");
-        for (peer, group) in summary.peers.iter().take(5) {
-            let (peer, time) = (cell(&style.show(rows.text(*peer))), duration(group.total, &style));
-            let _ =
-                writeln!(text, "| {peer} | {} | {time} | {} | {} |", group.count(), bytes(group.bytes), group.failed);
-        }
-    }
-    network::markdown(rows, &style, cell, text);
-    text.push('\n');
-    left_out(rows, text);
-}
-
-/// The text as a code span. Markdown finds no links, tags or mentions in it.
-pub(crate) fn code(text: &str) -> String {
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
-    let fence = "`".repeat(longest + 1);
-    let is_bare = |c: Option<char>| c.is_some_and(|c| c != '`' && c != ' ');
-    let space = if is_bare(text.chars().next()) && is_bare(text.chars().next_back()) { "" } else { " " };
-    format!("{fence}{space}{text}{space}{fence}")
-}
-
-/// The text as a code span in a table. A bar ends the cell even within code, so it is escaped.
-pub(crate) fn cell(text: &str) -> String {
-    code(text).replace('|', "\\|")
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{super::style::PLAIN, *};
     use crate::{
         span::Shortage,
         story::{Story, story},
     };
 
-    fn build() -> Story {
+    pub(in crate::text) fn build() -> Story {
         let mut make = story("make", 0, 10_000).cpu(20).arguments(&["make", "-j2", "CC=gcc 12"]).exits(2);
         for i in 0..30 {
             let start = 100 + i * 300;
@@ -409,10 +359,17 @@ make -j2 'CC=gcc 12'
   CPU time 7.52 s: 0.75 of 2 processors busy on average, 12.5 s unused
 
 critical path: sets the total time                               time    share
-  make › sh › cc                                               8.10 s     81 %
+  make › sh › cc ×30 (longest: a b.c, 270 ms)                  8.10 s     81 %
   make                                                         1.20 s     12 %
-  make › sh                                                    400 ms      4 %
+  make › sh ×31                                                400 ms      4 %
   make › sh › link                                             300 ms      3 %
+
+slowest processes                      own time      CPU     took
+  link                                   300 ms     0 µs   300 ms  exit 1
+  cc a b.c                               270 ms   250 ms   270 ms
+  cc a b.c                               270 ms   250 ms   270 ms
+  cc a b.c                               270 ms   250 ms   270 ms
+  cc a b.c                               270 ms   250 ms   270 ms
 
 costliest         count own time      CPU      p50      p95      max
   cc                 30   8.10 s   7.50 s   270 ms   270 ms   270 ms  1 failed
@@ -437,7 +394,7 @@ where it failed
             rows.about.certificate.shortage = shortage;
             let (mut text, mut markdown) = (String::new(), String::new());
             render(&rows, &Style { width: 120, height: 40, is_coloured: false, is_unicode: true }, &mut text);
-            super::markdown(&rows, &mut markdown);
+            super::super::markdown::markdown(&rows, &mut markdown);
             let lines = |text: &str| text.lines().map(str::trim).map(str::to_owned).collect::<Vec<_>>();
             (lines(&text), lines(&markdown))
         };
@@ -480,61 +437,32 @@ where it failed
     }
 
     #[test]
+    fn a_small_terminal_shows_most_of_the_critical_path() {
+        let mut make = story("make", 0, 20_000).exits(2);
+        for i in 0..40 {
+            let name = format!("src/file{i}.c");
+            make = make.starts(&format!("dir{}", i % 16), i * 490, 480, |sh| {
+                sh.starts("cc", i * 490 + 1, 470, |cc| {
+                    let cc = cc.arguments(&["cc", "-c", &name]).connects("cache.example", 443, i * 490, 10, 1);
+                    if i == 39 { cc.exits(1) } else { cc }
+                })
+            });
+        }
+        let text = rendered(&make, &Style { width: 80, height: 24, ..PLAIN });
+        let lines: Vec<_> = text.lines().skip_while(|line| !line.starts_with("critical path")).collect();
+        assert!(
+            lines[1].starts_with("  cc ×40 (longest: src/file0.c, 470 ms) ") && lines[1].ends_with(" 94 %"),
+            "{text}"
+        );
+        assert!(text.contains("\nslowest processes") && text.contains("\n  cc src/file0.c "), "{text}");
+        assert!(text.lines().count() < 24, "{text}");
+    }
+
+    #[test]
     fn terminals_without_unicode_get_ascii() {
         let text = rendered(&build(), &Style { is_unicode: false, ..PLAIN });
         assert!(text.is_ascii(), "{text}");
         let text = rendered(&build(), &Style { is_coloured: true, ..PLAIN });
         assert!(text.contains("\x1b[31m"), "{text}");
-    }
-
-    #[test]
-    fn markdown_is_a_verdict_and_tables() {
-        let story = build().starts("a|b`c<i>", 0, 9_999, |evil| evil);
-        let mut text = String::new();
-        markdown(&story.rows(), &mut text);
-        assert!(text.starts_with("### `make -j2 'CC=gcc 12'`\n\n❌ `exit 2` after 10.0 s"), "{text}");
-        assert!(text.contains("| ``a\\|b`c<i>`` | 1 |"), "{text}");
-        assert!(text.contains("Where it failed: `make › sh › link` `exit 1`"), "{text}");
-    }
-
-    #[test]
-    fn text_of_a_trace_is_never_markup() {
-        for evil in [
-            "evil<b>@evil [evil](http://evil) ![evil](x) *evil* https://evil",
-            "`evil` <b>``evil`",
-            "``<b>evil",
-            "<b>evil`",
-            "evil|<b>evil\\|`evil\\\\|evil\\",
-            " evil ",
-            "`",
-            "",
-            "|",
-            "evil\n\n# evil\u{202e}",
-        ] {
-            let story =
-                story(evil, 0, 1000)
-                    .exits(1)
-                    .arguments(&[evil, evil])
-                    .dies_by(evil)
-                    .starts(evil, 1, 900, |it| it.dies_by(evil).arguments(&[evil, evil]).connects(evil, 443, 1, 2, 3));
-            let mut text = String::new();
-            markdown(&story.rows(), &mut text);
-            let (mut cells, mut codes) = (0, 0);
-            for event in pulldown_cmark::Parser::new_ext(&text, pulldown_cmark::Options::ENABLE_TABLES) {
-                use pulldown_cmark::{Event, Tag};
-                match event {
-                    Event::Code(_) => codes += 1,
-                    Event::Text(text) => assert!(!text.contains("evil"), "{text}"),
-                    Event::Start(Tag::TableCell) => cells += 1,
-                    Event::Start(
-                        Tag::Heading { .. } | Tag::Paragraph | Tag::Table(_) | Tag::TableHead | Tag::TableRow,
-                    )
-                    | Event::End(_) => {}
-                    other => panic!("{other:?} in {text}"),
-                }
-            }
-            // The heading has one code span, the verdict one, the failure three, and each row of the three tables one.
-            assert!(codes >= 8 && cells > 0, "{codes} {cells}: {text}");
-        }
     }
 }

@@ -6,7 +6,12 @@ use std::{
     fmt::Write,
 };
 
-use super::style::{Style, duration};
+use unicode_width::UnicodeWidthStr;
+
+use super::{
+    names::Names,
+    style::{Style, duration},
+};
 use crate::{
     analysis::{Tree, sum},
     row::{Label, Rows},
@@ -25,6 +30,8 @@ struct Line {
     count: u64,
     total: u64,
     longest: u64,
+    /// The span that took longest.
+    row: usize,
     failed: u64,
     /// The reason of the first failure.
     failure: Option<Label>,
@@ -34,9 +41,10 @@ struct Line {
 }
 
 impl Line {
-    fn new(rows: &Rows, row: usize) -> Self {
-        let row = &rows.rows[row];
+    fn new(rows: &Rows, index: usize) -> Self {
+        let row = &rows.rows[index];
         Self {
+            row: index,
             name: row.name,
             count: 1,
             total: row.duration(),
@@ -51,7 +59,9 @@ impl Line {
     fn add(&mut self, other: &Self) {
         self.count += other.count;
         self.total = self.total.saturating_add(other.total);
-        self.longest = self.longest.max(other.longest);
+        if other.longest > self.longest {
+            (self.longest, self.row) = (other.longest, other.row);
+        }
         self.failed += other.failed;
         self.is_unfinished |= other.is_unfinished;
         self.hidden = self.hidden.saturating_add(other.hidden);
@@ -72,21 +82,22 @@ struct Node {
 }
 
 /// Draws the tree in at most `limit` lines, and one more line for each parent with hidden children.
-pub(crate) fn render(rows: &Rows, tree: &Tree, limit: usize, style: &Style, text: &mut String) {
-    let lines = Lines::fold(rows, tree);
+pub(super) fn render(names: &Names<'_>, tree: &Tree, limit: usize, style: &Style, text: &mut String) {
+    let lines = Lines::fold(names.rows, tree);
     let shown = lines.costliest(limit);
     // The lines still to draw. Each has, for its ancestors and itself, whether it is the last sibling.
     let mut open = vec![(0, Vec::new())];
     while let Some((node, lasts)) = open.pop() {
         let Node { line, children } = &lines.nodes[node];
-        draw(rows, line, &lasts, style, text);
+        draw(names, line, &lasts, style, text);
         let (mut visible, hidden): (Vec<usize>, Vec<usize>) = children.iter().partition(|child| shown.contains(child));
         let end = visible.pop();
         if !hidden.is_empty() {
             let total = sum(hidden.iter().map(|child| lines.nodes[*child].line.total));
             let count: u64 = hidden.iter().map(|child| lines.nodes[*child].line.count).sum();
             let branches = branches(style, &[lasts.as_slice(), &[end.is_none()]].concat());
-            let _ = writeln!(text, "{:>9}  {branches}{} {count} more (in total)", duration(total, style), style.dots());
+            let line = format!("{:>9}  {branches}{} {count} more (in total)", duration(total, style), style.dots());
+            let _ = writeln!(text, "{}", style.cut_end(&line, style.width));
         }
         let with = |is_last| {
             let lasts = lasts.clone();
@@ -150,31 +161,70 @@ fn by_name(spans: impl Iterator<Item = usize>, rows: &Rows) -> Vec<Vec<usize>> {
     groups
 }
 
-fn draw(rows: &Rows, line: &Line, lasts: &[bool], style: &Style, text: &mut String) {
-    let name = style.show(rows.text(line.name));
-    let _ = write!(text, "{:>9}  {}{name}", duration(line.total, style), branches(style, lasts));
-    if line.count > 1 {
-        let _ = write!(text, " {}{} (in total; longest {})", style.times(), line.count, duration(line.longest, style));
+/// Draws a line in the width of the terminal.
+fn draw(names: &Names<'_>, line: &Line, lasts: &[bool], style: &Style, text: &mut String) {
+    let start = format!("{:>9}  {}", duration(line.total, style), branches(style, lasts));
+    let failure = line
+        .failure
+        .map(|failure| style.show(names.rows.text(failure)))
+        .map(|failure| if line.count > 1 { format!("{} failed, first: {failure}", line.failed) } else { failure });
+    let running = if line.is_unfinished { "  still running at the end" } else { "" };
+    let hidden = match line.hidden {
+        0 => String::new(),
+        1 => "  (1 process hidden)".to_owned(),
+        hidden => format!("  ({hidden} processes hidden)"),
+    };
+    let mut room = style.width.saturating_sub(start.width() + running.width() + hidden.width());
+    if let Some(failure) = &failure {
+        room = room.saturating_sub(2 + failure.width());
     }
-    if let Some(failure) = line.failure {
-        let failure = style.show(rows.text(failure));
-        let said = if line.count > 1 { format!("{} failed, first: {failure}", line.failed) } else { failure };
-        let _ = write!(text, "  {}", style.red(&said));
-    }
-    if line.is_unfinished {
-        text.push_str("  still running at the end");
-    }
-    if line.hidden > 0 {
-        let _ = write!(text, "  ({} {} hidden)", line.hidden, if line.hidden == 1 { "process" } else { "processes" });
-    }
-    text.push('\n');
+    // The outcome matters more than the end of an argument.
+    let least = style.width.saturating_sub(start.width()).min(NAME);
+    let what = describe(names, line, style, room.max(least));
+    let mut left = style.width.saturating_sub(start.width() + what.width());
+    let mut part = |shown: &str| {
+        if left < PART {
+            return String::new();
+        }
+        let shown = style.cut_end(shown, left);
+        left = left.saturating_sub(shown.width());
+        shown
+    };
+    let failure = failure.map_or(String::new(), |failure| style.red(&part(&format!("  {failure}"))));
+    let (running, hidden) = (part(running), part(&hidden));
+    let _ = writeln!(text, "{start}{what}{failure}{running}{hidden}");
 }
 
+/// The columns that a name gets in any case.
+const NAME: usize = 12;
+
+/// A part with fewer columns would say nothing.
+const PART: usize = 6;
+
+/// A span, or several of one name.
+fn describe(names: &Names<'_>, line: &Line, style: &Style, room: usize) -> String {
+    if line.count == 1 {
+        return names.whole(line.row, style, room);
+    }
+    let name = style.show(names.rows.text(line.name));
+    let counted =
+        format!("{name} {}{} (in total; longest {}", style.times(), line.count, duration(line.longest, style));
+    // The argument needs `: ` and the bracket.
+    let left = room.saturating_sub(counted.width() + 3);
+    let argument = names.argument(line.row, style, left).filter(|_| left >= 4);
+    let argument = argument.map_or(String::new(), |argument| format!(": {argument}"));
+    style.cut_end(&format!("{counted}{argument})"), room)
+}
+
+/// The lines of the tree before a name. Only the last part of a deep branch is drawn.
 fn branches(style: &Style, lasts: &[bool]) -> String {
     let [pass, blank, fork, end] =
         if style.is_unicode { ["│  ", "   ", "├─ ", "└─ "] } else { ["|  ", "   ", "|- ", "`- "] };
     let Some((last, above)) = lasts.split_last() else { return String::new() };
-    let mut branches: String = above.iter().map(|is_last| if *is_last { blank } else { pass }).collect();
+    let most = style.width / 6;
+    let (hidden, above) = above.split_at(above.len().saturating_sub(most));
+    let mut branches = if hidden.is_empty() { String::new() } else { style.dots().to_owned() + " " };
+    branches.extend(above.iter().map(|is_last| if *is_last { blank } else { pass }));
     branches.push_str(if *last { end } else { fork });
     branches
 }
@@ -187,7 +237,7 @@ mod tests {
     fn rendered(story: &Story, style: &Style) -> String {
         let mut text = String::new();
         let rows = story.rows();
-        render(&rows, &Tree::grow(&rows.rows).unwrap(), LINES, style, &mut text);
+        render(&Names::new(&rows), &Tree::grow(&rows.rows).unwrap(), LINES, style, &mut text);
         text
     }
 
@@ -218,6 +268,39 @@ mod tests {
             "   5.40 s     └─ cc1 ×60 (in total; longest 90.0 ms)",
         ];
         assert_eq!(rendered(&story, &PLAIN).lines().collect::<Vec<_>>(), tree);
+    }
+
+    #[test]
+    fn a_line_says_which_process_it_is_or_took_longest() {
+        let cc = |name: &'static str| move |cc: Story| cc.arguments(&["cc", "-O2", "-c", name]);
+        let small = story("make", 0, 900).starts("cc", 0, 100, cc("a.c")).starts("cc", 1, 90, cc("b.c"));
+        assert_eq!(rendered(&small, &PLAIN).lines().last().unwrap(), "  90.0 ms  └─ cc b.c");
+        let large = (0..50).fold(story("make", 0, 900), |make, i| {
+            make.starts("cc", i, 10 + i, cc(if i == 49 { "slow.c" } else { "a.c" }))
+        });
+        let text = rendered(&large, &PLAIN);
+        assert_eq!(text.lines().last().unwrap(), "   1.73 s  └─ cc ×50 (in total; longest 59.0 ms: slow.c)");
+    }
+
+    #[test]
+    fn lines_keep_to_the_width_of_the_terminal() {
+        let long = "/a/very/long/path/to/some/source/file/that/has/a/name/that/never/seems/to/end/at/all.c";
+        let deep = (0..60).fold(story("last", 0, 1).exits(1), |inner, _| {
+            story("日本語-with-a-name", 0, 1).dies_by("SIGTERM").arguments(&["x", long]).above(inner)
+        });
+        let wide = (0..45).fold(story("sh", 0, 99), |sh, i| {
+            sh.starts("a-tool-with-a-rather-long-name-that-goes-on", i, 9, |it| {
+                it.exits(1).arguments(&["x", "-v", long])
+            })
+        });
+        for (story, width) in [(&deep, 80), (&deep, 40), (&wide, 80), (&wide, 40), (&wide, 200)] {
+            for is_unicode in [true, false] {
+                let text = rendered(story, &Style { width, is_unicode, ..PLAIN });
+                assert!(text.lines().all(|line| line.width() <= width), "{width}:\n{text}");
+            }
+        }
+        let text = rendered(&wide, &PLAIN);
+        assert!(text.contains("45 failed, first: exit 1"), "{text}");
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl WhatIf {
     /// `None`: the record allows no statement.
     pub(crate) fn of(rows: &Rows, tree: &Tree) -> Option<Self> {
         let (root, about) = (&rows.rows[tree.root], &rows.about);
-        let (certificate, words) = (&about.certificate, rows.words()?);
+        let (certificate, words) = (&about.certificate, rows.files()?);
         let cpus = usize::try_from(certificate.cpus).ok().filter(|cpus| *cpus > 0)?;
         let wall = seconds(root.duration());
         let is_whole = root.is_root && root.kind == Kind::Process && certificate.is_complete && rows.left_out == 0;
@@ -265,7 +265,7 @@ mod tests {
     };
 
     fn line(story: &Story) -> Option<String> {
-        let mut rows = Rows::default().with_words();
+        let mut rows = Rows::default().with_files();
         for span in &story.spans() {
             rows.add(&span.into());
         }
@@ -384,7 +384,7 @@ mod tests {
             pool = pool.starts("test", start, 2000, |it| it.cpu(1900));
         }
         assert_eq!(line(&pool), None, "unknown order");
-        let mut rows = Rows::default().with_words();
+        let mut rows = Rows::default().with_files();
         for span in &make(12).spans() {
             rows.add(&span.into());
         }

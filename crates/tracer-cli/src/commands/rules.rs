@@ -1,0 +1,205 @@
+//! `process-tracer rules`: checks a rules file over the processes of a saved trace or of a command, and prints the built-in
+//! rules.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Result;
+use tracer_model::{
+    SpanId,
+    expression::Failure,
+    judge::{Fate, Judge, Lineage, Ruling, Subject},
+};
+use tracer_report::{Judged, untrusted::visible};
+use tracer_rules::{Book, Met, Names, RulesJudge};
+
+use super::saved;
+use crate::{
+    child::{inheritance::Inheritance, outcome::Outcome},
+    cli::config::Config,
+    console::{self, counted},
+    rules, run,
+    threads::SingleThread,
+};
+
+/// Prints the built-in rules for names.
+///
+/// # Errors
+///
+/// stdout cannot be written.
+pub(crate) fn builtin(names: Names) -> Result<()> {
+    console::print(names.file().as_bytes())
+}
+
+/// A rules file without mistakes.
+pub(crate) struct RulesFile<'a> {
+    path: &'a Path,
+    book: Book,
+}
+
+impl<'a> RulesFile<'a> {
+    /// Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be used.
+    pub(crate) fn read(path: &'a Path) -> Result<Self> {
+        Ok(Self { path, book: rules::read(path)? })
+    }
+
+    /// Prints that the file has no mistakes.
+    ///
+    /// # Errors
+    ///
+    /// stdout cannot be written.
+    pub(crate) fn say_size(&self) -> Result<()> {
+        let rules = counted(self.book.len() as u64, "rule");
+        console::print(visible(&format!("{}: {rules}, no mistakes", self.path.display())).into_owned() + "\n")
+    }
+
+    /// Prints the rules that each process of a saved trace meets.
+    ///
+    /// # Errors
+    ///
+    /// The trace cannot be read, or stdout cannot be written.
+    pub(crate) fn check_trace(self, trace: &Path) -> Result<()> {
+        if self.book.needs_environment() {
+            console::warn("a saved trace has no environments, so rules over them match no process");
+        }
+        let mut processes = Vec::new();
+        saved::read(trace, None, |span| {
+            processes.extend(Judged::of(span));
+            Ok(())
+        })?;
+        processes.sort_by_key(|process| (process.start, process.pid));
+        let mut judge = RulesJudge::new(self.book, Names::Plain);
+        let mut lineages: BTreeMap<SpanId, Lineage> = BTreeMap::new();
+        let mut text = String::new();
+        // A process begins after the process above it.
+        for process in &processes {
+            let lineage = process.parent.and_then(|parent| lineages.get(&parent)).cloned().unwrap_or_default();
+            lineages.insert(process.id, judge.extend(&lineage, process.image.name()));
+            let subject = Subject {
+                pid: process.pid,
+                parent_pid: process.parent_pid,
+                start: process.start,
+                at: process.start,
+                image: &process.image,
+                environment: None,
+                attributes: &process.attributes,
+                lineage: &lineage,
+            };
+            let mut met = Vec::new();
+            let ruling = judge.judge_and_tell(&subject, |rule| met.push(rule));
+            write_line(&mut text, &subject, &met, &ruling);
+        }
+        for failure in judge.failures() {
+            console::warn(failure);
+        }
+        console::print(text)
+    }
+
+    /// Runs the command, and prints the rules that each process meets.
+    ///
+    /// # Errors
+    ///
+    /// The command cannot be started, or stdout cannot be written.
+    pub(crate) fn check_run(self, mut config: Config, inheritance: Inheritance, single: SingleThread) -> Result<()> {
+        let lines: Lines = Arc::default();
+        config.outputs.clear();
+        config.is_quiet = true;
+        config.rules.above = rules::names_above();
+        config.rules.judge =
+            Some(Box::new(Told { judge: RulesJudge::new(self.book, Names::Plain), lines: Arc::clone(&lines) }));
+        let outcome = run::run(config, inheritance, single)?;
+        if outcome != Outcome::Exited(0) {
+            console::warn(format_args!("the command ended with status {}", outcome.status()));
+        }
+        let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        console::print(lines.values().map(String::as_str).collect::<String>())
+    }
+}
+
+/// The lines of processes, in the order of their starts.
+type Lines = Arc<Mutex<BTreeMap<(std::time::SystemTime, u32), String>>>;
+
+/// Judges, and keeps a line about each process.
+#[derive(Debug)]
+struct Told {
+    judge: RulesJudge,
+    lines: Lines,
+}
+
+impl Judge for Told {
+    fn judge(&mut self, subject: &Subject<'_>) -> Ruling {
+        let mut met = Vec::new();
+        let ruling = self.judge.judge_and_tell(subject, |rule| met.push(rule));
+        let mut text = String::new();
+        write_line(&mut text, subject, &met, &ruling);
+        // The ruling after the last exec counts.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert((subject.start, subject.pid), text);
+        ruling
+    }
+
+    fn judges_forks(&self) -> bool {
+        // Each process gets a line.
+        true
+    }
+
+    fn may_drop(&self) -> bool {
+        self.judge.may_drop()
+    }
+
+    fn needs_environment(&self) -> bool {
+        self.judge.needs_environment()
+    }
+
+    fn lineage_of(&self, names: &[String]) -> Lineage {
+        self.judge.lineage_of(names)
+    }
+
+    fn extend(&self, above: &Lineage, name: &str) -> Lineage {
+        self.judge.extend(above, name)
+    }
+
+    fn failures(&self) -> Vec<Failure<'_>> {
+        self.judge.failures()
+    }
+}
+
+/// Writes one line: the process, its rules, and what they do.
+fn write_line(text: &mut String, subject: &Subject<'_>, met: &[Met], ruling: &Ruling) {
+    let mut line = format!("{} {}: ", subject.pid, subject.image.name());
+    let rules: Vec<_> = met.iter().map(describe).collect();
+    line += if rules.is_empty() { "no rule" } else { "" };
+    line += &rules.join(", ");
+    if let Some(name) = &ruling.name {
+        let _ = write!(line, "; name '{name}'");
+    }
+    if let Some(group) = &ruling.group {
+        let _ = write!(line, "; group '{}'", group.name);
+    }
+    for (key, _) in &ruling.attributes {
+        let _ = write!(line, "; attribute {key}");
+    }
+    match ruling.fate {
+        Fate::Keep => {}
+        Fate::Drop { always, shorter_than } => {
+            line += if always { "; always left out" } else { "; left out" };
+            if let Some(limit) = shorter_than {
+                let _ = write!(line, " if it lives shorter than {limit:?}");
+            }
+        }
+    }
+    text.push_str(&visible(&line));
+    text.push('\n');
+}
+
+fn describe(met: &Met) -> String {
+    let number = met.rule + 1;
+    met.place.map_or_else(|| format!("rule {number}"), |place| format!("rule {number} (line {})", place.line))
+}

@@ -1,0 +1,94 @@
+//! Writes row groups while the spans come in.
+
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
+
+use parquet::{
+    basic::{Compression, ZstdLevel},
+    errors::{ParquetError, Result},
+    file::{
+        metadata::KeyValue,
+        properties::{EnabledStatistics, WriterProperties},
+        writer::SerializedFileWriter,
+    },
+};
+use tracer_model::Resource;
+
+use super::{
+    columns::Columns,
+    schema::{TYPES, schema},
+    values::Types,
+};
+use crate::{report::Report, span::Span};
+
+pub(crate) struct Writer {
+    file: SerializedFileWriter<Box<dyn Write + Send>>,
+    columns: Columns,
+    types: Types,
+}
+
+impl Writer {
+    pub(crate) fn begin(to: Box<dyn Write + Send>) -> io::Result<Self> {
+        let begin = || -> Result<Self> {
+            let properties = WriterProperties::builder()
+                .set_created_by(format!("process-tracer version {}", env!("CARGO_PKG_VERSION")))
+                .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?))
+                // The footer must stay small, because it waits in memory until the end.
+                .set_statistics_enabled(EnabledStatistics::Chunk)
+                .set_offset_index_disabled(true)
+                .build();
+            let file = SerializedFileWriter::new(to, schema()?, Arc::new(properties))?;
+            Ok(Self { file, columns: Columns::default(), types: Types::default() })
+        };
+        begin().map_err(io_error)
+    }
+
+    fn write_group(&mut self) -> Result<()> {
+        let mut group = self.file.next_row_group()?;
+        self.columns.flush(|write| {
+            let mut column =
+                group.next_column()?.ok_or_else(|| ParquetError::General("a column too many".to_owned()))?;
+            write(&mut column)?;
+            column.close()
+        })?;
+        group.close()?;
+        Ok(())
+    }
+}
+
+/// zstd's own default.
+const LEVEL: i32 = 3;
+
+impl Report for Writer {
+    fn add(&mut self, span: &Span<'_>) -> io::Result<()> {
+        self.columns.add(span, &mut self.types);
+        if self.columns.is_full() { self.write_group().map_err(io_error) } else { Ok(()) }
+    }
+
+    /// Each span has its own resource.
+    fn finish(mut self: Box<Self>, _: &Resource) -> io::Result<()> {
+        let mut finish = || -> Result<()> {
+            if self.columns.len() > 0 {
+                self.write_group()?;
+            }
+            self.file.append_key_value_metadata(KeyValue::new(TYPES.to_owned(), self.types.to_json()));
+            self.file.finish()?;
+            self.file.inner_mut().flush()?;
+            Ok(())
+        };
+        finish().map_err(io_error)
+    }
+}
+
+/// The error of the file, such as "No space left on device", without the words of the library.
+fn io_error(error: ParquetError) -> io::Error {
+    match error {
+        ParquetError::External(error) => match error.downcast::<io::Error>() {
+            Ok(error) => *error,
+            Err(error) => io::Error::other(error),
+        },
+        error => io::Error::other(error),
+    }
+}

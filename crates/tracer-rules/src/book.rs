@@ -1,0 +1,111 @@
+//! The rules of a trace, and how they judge a process.
+
+use tracer_model::{
+    expression::Failure,
+    judge::{Fate, Lineage, Ruling, Subject},
+};
+
+use crate::{
+    Error,
+    compile::{Compiled, compile},
+    facts::Facts,
+    located::Place,
+    parse,
+    pattern::Pattern,
+    rule::{Rule, has_bit},
+};
+
+/// The compiled rules of one file.
+#[derive(Debug, Default)]
+pub struct Book(Compiled);
+
+/// A rule that a process met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// The number of the rule. The first one is 0.
+    pub rule: usize,
+    /// Its place in the file.
+    pub place: Option<Place>,
+}
+
+impl Book {
+    /// Reads and compiles a rules file. `environment` has the variables of our own environment.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be used.
+    pub fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        compile(&parse(text)?, text, environment).map(Self)
+    }
+
+    /// Judges a process, and passes the rules that it meets to `met`.
+    pub fn judge(&mut self, subject: &Subject<'_>, mut met: impl FnMut(Met)) -> Ruling {
+        let facts = Facts::new(subject);
+        let mut ruling = Ruling::default();
+        let mut fate = None;
+        for (index, rule) in self.0.rules.iter_mut().enumerate() {
+            if !rule.apply(&facts, &mut ruling) {
+                continue;
+            }
+            met(Met { rule: index, place: rule.place });
+            fate = rule.actions.fate.or(fate);
+            if !rule.continues {
+                // A process that meets a rule is accepted, unless a rule decides.
+                fate.get_or_insert_default();
+                break;
+            }
+        }
+        Ruling { fate: fate.unwrap_or(self.0.default), ..ruling }
+    }
+
+    /// Whether a process and its fork can differ.
+    pub(crate) fn differs_in_forks(&self) -> bool {
+        self.0.rules.iter().any(Rule::differs_in_forks)
+    }
+
+    /// Whether a process can be left out.
+    #[must_use]
+    pub fn may_drop(&self) -> bool {
+        let is_drop = |fate: Fate| fate != Fate::Keep;
+        is_drop(self.0.default) || self.0.rules.iter().any(|rule| rule.actions.fate.is_some_and(is_drop))
+    }
+
+    /// Whether the rules look at environments.
+    #[must_use]
+    pub fn needs_environment(&self) -> bool {
+        self.0.rules.iter().any(Rule::needs_environment)
+    }
+
+    /// The lineage of a child of a process with this name.
+    pub(crate) fn extend(&self, above: &Lineage, name: &str) -> Lineage {
+        let is_new = |(index, parent): &(usize, &Pattern)| !has_bit(&above.0, *index) && parent.matches(name);
+        let mut new = self.0.parents.iter().enumerate().filter(is_new).map(|(index, _)| index).peekable();
+        if new.peek().is_none() {
+            return above.clone();
+        }
+        let mut bits = above.0.to_vec();
+        bits.resize(self.0.parents.len().div_ceil(64), 0);
+        for index in new {
+            if let Some(word) = bits.get_mut(index / 64) {
+                *word |= 1 << (index % 64);
+            }
+        }
+        Lineage(bits.into())
+    }
+
+    pub(crate) fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
+        self.0.rules.iter().flat_map(Rule::failures)
+    }
+
+    /// The number of rules.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.rules.len()
+    }
+
+    /// Whether it has no rules.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.rules.is_empty()
+    }
+}

@@ -1,0 +1,114 @@
+//! The built-in names of processes. They are rules files that users can print and copy.
+
+use std::borrow::Cow;
+
+use crate::Book;
+
+const SMART: &str = include_str!("smart.yaml");
+const COMPILERS: &str = include_str!("compilers.yaml");
+
+/// How processes are named if no rule of the user names them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// Interpreters and launchers say what they run.
+    #[default]
+    Smart,
+    /// The name of the program alone.
+    Plain,
+    /// Compilers also say what they compile.
+    Detailed,
+}
+
+impl Names {
+    /// The rules file.
+    #[must_use]
+    pub fn file(self) -> Cow<'static, str> {
+        match self {
+            Self::Smart => Cow::Borrowed(SMART),
+            Self::Plain => Cow::Borrowed("rules: []\n"),
+            Self::Detailed => {
+                let (_, smart) = SMART.split_once("\nrules:\n").unwrap_or_default();
+                Cow::Owned(format!("{COMPILERS}{smart}"))
+            }
+        }
+    }
+
+    /// The compiled rules.
+    #[must_use]
+    pub fn book(self) -> Book {
+        // A test compiles them.
+        Book::read(&self.file(), &|_| None).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::{event::Image, judge::Lineage};
+
+    use super::*;
+    use crate::facts::tests::subject;
+
+    fn name(names: Names, arguments: &[&str]) -> String {
+        let image = Image {
+            file: format!("/usr/bin/{}", arguments[0].rsplit('/').next().unwrap()),
+            arguments: arguments.iter().collect(),
+            ..Image::default()
+        };
+        let lineage = Lineage::default();
+        let ruling = names.book().judge(&subject(&image, &lineage), |_| {});
+        ruling.name.map_or_else(|| image.name().to_owned(), |name| name.to_string())
+    }
+
+    #[test]
+    fn the_files_compile() {
+        for (names, least) in [(Names::Smart, 6), (Names::Plain, 0), (Names::Detailed, 12)] {
+            let book = Book::read(&names.file(), &|_| None).unwrap_or_else(|error| panic!("{names:?}: {error:?}"));
+            assert!(book.len() >= least, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_smart_name_says_what_an_interpreter_runs() {
+        for (arguments, expected) in [
+            (&["python3", "setup.py", "build"][..], "python3 setup.py"),
+            (&["python3.11", "-u", "-W", "error", "/src/tools/setup.py"], "python3.11 setup.py"),
+            (&["python3", "-m", "pytest", "-x"], "python3 pytest"),
+            (&["python3", "-c", "print(1)"], "python3"),
+            (&["python3", "/tmp/abcdef.py"], "python3"),
+            (&["python3", "/tmp/build/setup.py"], "python3 setup.py"),
+            (&["python3", "job_17.py"], "python3"),
+            (&["python3", "/home/a b/setup.py"], "python3"),
+            (&["python3"], "python3"),
+            (&["node", "--max-old-space-size=4096", "node_modules/.bin/tsc", "-p", "."], "node tsc"),
+            (&["java", "-Xmx1g", "-jar", "/opt/app-1.2.3.jar", "--port=1"], "java app.jar"),
+            (&["java", "-cp", "a:b", "-Dx=1", "com.example.Main", "x"], "java Main"),
+            (&["bash", "deploy.sh"], "bash deploy.sh"),
+            (&["sh", "-e", "./configure", "--prefix=/usr"], "sh configure"),
+            (&["sh", "-c", "echo deploy.sh"], "sh"),
+            (&["sh", "-ec", "make all"], "sh"),
+            (&["bash"], "bash"),
+            (&["perl", "-w", "/usr/bin/automake-1.16"], "perl automake"),
+            (&["perl", "-e", "print 1"], "perl"),
+            (&["ruby", "-Ilib", "/usr/bin/rake", "test"], "ruby rake"),
+            (&["cc", "-c", "t_hash.c"], "cc"),
+        ] {
+            assert_eq!(name(Names::Smart, arguments), expected, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_detailed_name_says_what_a_compiler_compiles() {
+        for (arguments, expected) in [
+            (&["rustc", "--crate-name", "serde_json", "--edition=2021"][..], "rustc serde_json"),
+            (&["/usr/lib/gcc/cc1", "-quiet", "t_hash.c", "-dumpbase", "t_hash.c"], "cc1 t_hash.c"),
+            (&["gcc", "-O2", "-c", "src/t_hash.c", "-o", "t_hash.o"], "gcc t_hash.c"),
+            (&["x86_64-linux-gnu-gcc", "a.c", "-O2", "-c"], "x86_64-linux-gnu-gcc a.c"),
+            (&["/usr/local/go/pkg/tool/linux_amd64/compile", "-o", "a", "-p", "net/http"], "go compile net/http"),
+            (&["ld", "-o", "out/redis-server", "a.o"], "ld redis-server"),
+            (&["python3", "setup.py"], "python3 setup.py"),
+        ] {
+            assert_eq!(name(Names::Detailed, arguments), expected, "{arguments:?}");
+        }
+        assert_eq!(name(Names::Plain, &["python3", "setup.py"]), "python3");
+    }
+}

@@ -1,0 +1,67 @@
+//! The rules of a trace, as the model uses them: those of the user, and the built-in names.
+
+use tracer_model::{
+    expression::Failure,
+    judge::{Judge, Lineage, Ruling, Subject},
+};
+
+use crate::{Book, Met, Names};
+
+/// Judges the processes of a trace.
+#[derive(Debug)]
+pub struct RulesJudge {
+    user: Book,
+    names: Book,
+}
+
+impl RulesJudge {
+    /// The rules of the user, and names for the processes that these rules do not name.
+    #[must_use]
+    pub fn new(user: Book, names: Names) -> Self {
+        Self { user, names: names.book() }
+    }
+
+    /// Judges a process, and passes the rules of the user that it meets to `met`.
+    pub fn judge_and_tell(&mut self, subject: &Subject<'_>, met: impl FnMut(Met)) -> Ruling {
+        let mut ruling = self.user.judge(subject, met);
+        if ruling.name.is_none() && !self.names.is_empty() {
+            ruling.name = self.names.judge(subject, |_| {}).name;
+        }
+        ruling
+    }
+
+    fn books(&self) -> [&Book; 2] {
+        [&self.user, &self.names]
+    }
+}
+
+impl Judge for RulesJudge {
+    fn judge(&mut self, subject: &Subject<'_>) -> Ruling {
+        self.judge_and_tell(subject, |_| {})
+    }
+
+    fn judges_forks(&self) -> bool {
+        // A fork has the same image, so the built-in names are the same.
+        self.user.differs_in_forks()
+    }
+
+    fn may_drop(&self) -> bool {
+        self.user.may_drop()
+    }
+
+    fn needs_environment(&self) -> bool {
+        self.books().into_iter().any(Book::needs_environment)
+    }
+
+    fn lineage_of(&self, names: &[String]) -> Lineage {
+        names.iter().fold(Lineage::default(), |above, name| self.extend(&above, name))
+    }
+
+    fn extend(&self, above: &Lineage, name: &str) -> Lineage {
+        self.user.extend(above, name)
+    }
+
+    fn failures(&self) -> Vec<Failure<'_>> {
+        self.books().into_iter().flat_map(Book::failures).collect()
+    }
+}
