@@ -434,7 +434,7 @@ pub(crate) struct Diff {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output: DiffOutput,
     /// Also print totals of the processes by `group`, `user`, `container` or any attribute. It needs one trace on each side
-    #[arg(long, value_name = "KEY", conflicts_with_all = ["to", "output"])]
+    #[arg(long, value_name = "KEY")]
     pub(crate) by: Option<By>,
 }
 

@@ -29,28 +29,35 @@ const EXIT_SLOWER: u8 = 1;
 /// A file cannot be read, or has several traces and none of them was chosen.
 pub(crate) fn diff(diff: Diff) -> Result<u8> {
     let (before, after) = sides(diff.files, diff.to)?;
-    let mut choice = Choice::new(diff.trace_id.iter().map(|given| given.id));
-    let mut totals = Vec::new();
-    let mut read = |paths: &[PathBuf]| {
-        let read = |path: &PathBuf| {
-            let (run, total) = choice.read(path, diff.by.as_ref())?;
-            totals.extend(total);
-            Ok(run)
-        };
-        paths.iter().map(read).collect::<Result<Vec<_>>>()
-    };
-    let (before, after) = (read(&before)?, read(&after)?);
+    if diff.by.is_some() && (before.len(), after.len()) != (1, 1) {
+        bail!("--by compares two traces, not several runs");
+    }
+    if diff.by.is_some() && diff.output != DiffOutput::Text {
+        bail!("--by is only for text: leave out -o");
+    }
+    let mut choice = Choice::new(diff.trace_id.iter().map(|given| given.id), diff.by);
+    let mut read = |paths: &[PathBuf]| paths.iter().map(|path| choice.read(path)).collect::<Result<Vec<_>>>();
+    let ((before, totals_before), (after, totals_after)) = (split(read(&before)?), split(read(&after)?));
     choice.check()?;
     let comparison = Comparison::new(before, after, diff.threshold);
+    let style = console::style(&stdout());
     console::print(match diff.output {
-        DiffOutput::Text => comparison.text(&console::style(&stdout())),
+        DiffOutput::Text => {
+            let totals =
+                totals_before.iter().zip(&totals_after).map(|(before, after)| compare_totals(before, after, &style));
+            comparison.text(&style) + &totals.collect::<String>()
+        }
         DiffOutput::Markdown => comparison.markdown(),
         DiffOutput::Json => comparison.json(),
     })?;
-    if let [before, after] = &totals[..] {
-        console::print(compare_totals(before, after, &console::style(&stdout())))?;
-    }
     Ok(if comparison.has_regressions() { EXIT_SLOWER } else { 0 })
+}
+
+type Reading = (Run, Option<Totals>);
+
+fn split(readings: Vec<Reading>) -> (Vec<Run>, Vec<Totals>) {
+    let (runs, totals): (Vec<_>, Vec<_>) = readings.into_iter().unzip();
+    (runs, totals.into_iter().flatten().collect())
 }
 
 /// The files of both sides.
@@ -70,22 +77,24 @@ fn sides(mut files: Vec<PathBuf>, to: Vec<PathBuf>) -> Result<(Vec<PathBuf>, Vec
 /// The ids that the user gave, and the files that used them.
 struct Choice {
     ids: Vec<(TraceId, Vec<PathBuf>)>,
+    by: Option<By>,
 }
 
 impl Choice {
-    fn new(ids: impl Iterator<Item = TraceId>) -> Self {
-        Self { ids: ids.map(|id| (id, Vec::new())).collect() }
+    fn new(ids: impl Iterator<Item = TraceId>, by: Option<By>) -> Self {
+        Self { ids: ids.map(|id| (id, Vec::new())).collect(), by }
     }
 
     /// Reads a trace that has one of the ids. An id that this file has not used yet comes first. A file with only one trace
     /// needs no id.
-    fn read(&mut self, path: &Path, by: Option<&By>) -> Result<(Run, Option<Totals>)> {
+    fn read(&mut self, path: &Path) -> Result<Reading> {
+        let by = self.by.as_ref();
         let is_used = |(_, files): &&mut (TraceId, Vec<PathBuf>)| files.iter().any(|file| file == path);
         let (used, unused): (Vec<_>, Vec<_>) = self.ids.iter_mut().partition(is_used);
         for (id, files) in unused.into_iter().chain(used) {
-            if let Ok(run) = read(path, Some(*id), by) {
+            if let Ok(reading) = read(path, Some(*id), by) {
                 files.push(path.to_owned());
-                return Ok(run);
+                return Ok(reading);
             }
         }
         read(path, None, by)
@@ -100,8 +109,7 @@ impl Choice {
     }
 }
 
-/// Reads a run, and its totals if they are wanted.
-fn read(path: &Path, trace: Option<TraceId>, by: Option<&By>) -> Result<(Run, Option<Totals>)> {
+fn read(path: &Path, trace: Option<TraceId>, by: Option<&By>) -> Result<Reading> {
     let mut recording = Recording::default();
     let mut totals = by.map(|by| Totals::new(by.clone(), usize::MAX));
     saved::read(path, trace, |span| {
