@@ -38,6 +38,19 @@ pub(crate) struct Emitter {
     screen: Option<Box<dyn Screen>>,
 }
 
+/// The user's choice of spans.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) errors: Errors,
+    pub(crate) peer_names: PeerNames,
+    /// `false`: of all processes only the root has a span.
+    pub(crate) has_processes: bool,
+    /// `None`: each process has a span.
+    pub(crate) folding: Option<Folding>,
+    /// `None`: each connection, flow and lookup has a span.
+    pub(crate) screen: Option<Box<dyn Screen>>,
+}
+
 /// How many spans of each kind the trace has.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
@@ -66,16 +79,8 @@ pub(crate) struct Draft {
 }
 
 impl Emitter {
-    pub(crate) fn new(
-        trace_id: TraceId,
-        anchor: Anchor,
-        seed: [u8; 32],
-        errors: Errors,
-        peer_names: PeerNames,
-        has_processes: bool,
-        folding: Option<Folding>,
-        screen: Option<Box<dyn Screen>>,
-    ) -> Self {
+    pub(crate) fn new(trace_id: TraceId, anchor: Anchor, seed: [u8; 32], choice: Choice) -> Self {
+        let Choice { errors, peer_names, has_processes, folding, screen } = choice;
         Self {
             trace_id,
             anchor,

@@ -118,7 +118,7 @@ fn span(number: u64, chance: &mut Chance) -> Span {
         end: start + Duration::from_nanos(1_000_000 + chance.below(50_000_000)),
         is_unfinished: false,
         is_repaired: false,
-        owner: is_connection.then(|| OwnerProcess { pid: number as u32 % 4_000_000, image: Some(image) }),
+        owner: is_connection.then_some(OwnerProcess { pid: number as u32 % 4_000_000, image: Some(image) }),
         is_handled: false,
         attributes,
         subject,

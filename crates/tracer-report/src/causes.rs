@@ -120,8 +120,7 @@ fn reasons(rows: &Rows, tree: &Tree, row: usize, stops_at_failure: bool) -> Vec<
     if stops_at_failure {
         // A failure after which it started more was ignored.
         let mut children = tree.children(row).iter().map(|child| &rows.rows[*child as usize]);
-        let last_start =
-            children.rfind(|child| child.kind == Kind::Process).map_or(0, |child| child.start);
+        let last_start = children.rfind(|child| child.kind == Kind::Process).map_or(0, |child| child.start);
         let stopped = |child: &usize| rows.rows[*child].end > last_start || rows.rows[*child].start == last_start;
         if reasons.iter().any(stopped) {
             reasons.retain(stopped);
