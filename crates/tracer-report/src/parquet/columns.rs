@@ -16,7 +16,7 @@ use super::{
 use crate::span::Span;
 
 /// The most spans of a row group. More rows compress better, and take more memory.
-pub(super) const ROWS: usize = 32_768;
+pub(super) const ROWS: usize = if cfg!(test) { 100 } else { 32_768 };
 
 /// The most bytes of texts of a row group, except if one span has more.
 const BYTES: usize = 16 << 20;
