@@ -102,7 +102,9 @@ impl<'a> Reports<'a> {
         let mut reports = Self::default();
         for output in outputs {
             match output {
-                Output::Text(text) => reports.texts.push(TextReport::new(*text, usize::MAX).by(by.cloned(), usize::MAX)),
+                Output::Text(text) => {
+                    reports.texts.push(TextReport::new(*text, usize::MAX).by(by.cloned(), usize::MAX))
+                }
                 Output::Stdout(format) => {
                     let to = Box::new(BufWriter::new(Data::new()));
                     reports.streams.push(files::begin(*format, to).context(STDOUT)?);
