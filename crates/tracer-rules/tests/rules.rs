@@ -1,5 +1,5 @@
 //! Rules over processes: each test is a file and the rulings that it gives.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::time::{Duration, UNIX_EPOCH};
 
