@@ -69,6 +69,8 @@ struct Translator {
     flags: Option<usize>,
     /// Whether there is a class of many characters.
     has_property: bool,
+    /// The names of groups so far.
+    names: Vec<String>,
 }
 
 impl Translator {
@@ -83,6 +85,7 @@ impl Translator {
             weight: 1,
             flags: None,
             has_property: false,
+            names: Vec::new(),
         }
     }
 
@@ -243,8 +246,14 @@ impl Translator {
                 return Err("invalid named capture".to_owned());
             }
             self.at = start + name.len() + 1;
-            // The names are not used, and RE2 allows some names that the crate does not allow.
-            self.open_group("(");
+            // RE2 allows some names that the crate does not allow. Such a group has only its number.
+            let is_known = name.starts_with(|first: char| !first.is_ascii_digit()) && !self.names.contains(&name);
+            if is_known {
+                self.open_group(&format!("(?P<{name}>"));
+                self.names.push(name);
+            } else {
+                self.open_group("(");
+            }
             return Ok(());
         }
         self.at += 1;

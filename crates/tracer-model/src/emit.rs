@@ -176,9 +176,13 @@ impl Emitter {
                 let cpu_ns = process.usage.as_deref().map_or(0, |usage| usage.user_ns.saturating_add(usage.system_ns));
                 return Some(folding.fold(draft.span_id, cpu_ns));
             }
-            process.folded = folding.keep(draft.span_id);
+            process.folded = folding.folded_of(draft.span_id);
         }
+        let process = draft.span_id;
         self.emit(draft);
+        if let Some(folding) = &mut self.folding {
+            folding.end(process);
+        }
         None
     }
 

@@ -170,17 +170,16 @@ impl Folding {
         above
     }
 
-    /// A process ends with a span. Returns the processes that it counts.
-    pub(crate) fn keep(&mut self, process: SpanId) -> Folded {
-        if process == self.root {
-            return self.folded_of(process);
+    /// A process has ended, and its span is placed.
+    pub(crate) fn end(&mut self, process: SpanId) {
+        if process != self.root
+            && let Some(place) = self.places.remove(&process)
+        {
+            self.release(place.above);
         }
-        let Some(place) = self.places.remove(&process) else { return Folded::default() };
-        self.release(place.above);
-        place.folded
     }
 
-    /// The processes that a live process counts so far.
+    /// The processes that a process counts so far.
     pub(crate) fn folded_of(&self, process: SpanId) -> Folded {
         self.places.get(&process).map(|place| place.folded).unwrap_or_default()
     }

@@ -99,7 +99,7 @@ fn children_of_a_dropped_process_hang_under_the_nearest_kept_one() {
         .exit(3, 0)
         .exit(2, 0)
         .finish();
-    assert_eq!(trace.tree(), "sh exit=0\n└─ make exit=0\n   ├─ cc exit=0\n   └─ connect 10.0.0.1:80");
+    assert_eq!(trace.tree(), "sh exit=0\n└─ make exit=0\n   ├─ connect 10.0.0.1:80\n   └─ cc exit=0");
     assert_eq!(folded(&trace), [(3, 2)]);
     assert_eq!(trace.root().certificate.as_ref().unwrap().processes, 3);
 }
@@ -118,7 +118,7 @@ fn a_dropped_process_that_fails_is_a_leaf_unless_it_is_always_dropped() {
         .exit(5, 1)
         .exit(2, 1)
         .finish();
-    assert_eq!(trace.tree(), "sh exit=1\n├─ cc exit=1\n└─ drop exit=1");
+    assert_eq!(trace.tree(), "sh exit=1\n├─ drop exit=1\n└─ cc exit=1");
     assert_eq!(folded(&trace), [(2, 1)]);
     let origin = trace.root().certificate.as_ref().unwrap().failure.as_ref().unwrap().span_id;
     assert!(trace.spans.iter().any(|span| span.span_id == origin));
@@ -160,7 +160,7 @@ fn a_child_that_outlives_its_parent_hangs_under_a_span_that_exists() {
         story = story.fork(2, pid).exec(pid, "/bin/true").exit(pid, 0);
     }
     let trace = story.connection(4, 1, Change::Opened, connect("10.0.0.1:80")).exit(4, 0).exit(2, 0).finish();
-    assert_eq!(trace.tree(), "sh exit=0\n└─ daemon exit=0\n   └─ connect 10.0.0.1:80");
+    assert_eq!(trace.tree(), "sh exit=0\n└─ daemon exit=0\n   └─ connect 10.0.0.1:80 unfinished");
     assert_eq!(folded(&trace), [(2, 10_001)]);
 }
 

@@ -73,9 +73,9 @@ fn no_span_links_to_one_that_is_left_out() {
         let server =
             tracer_model::event::Connection { peer: client.local, local: client.peer, ..accept("10.0.0.2:80") };
         story
-            .connection(2, 1, Change::Opened, client.clone())
-            .connection(2, 2, Change::Established, server.clone())
-            .connection(2, 1, Change::Established, client.clone())
+            .connection(2, 1, Change::Opened, client)
+            .connection(2, 2, Change::Established, server)
+            .connection(2, 1, Change::Established, client)
             .connection(2, 1, Change::Closed, client)
             .connection(2, 2, Change::Closed, server)
             .exit(2, 0)

@@ -108,8 +108,8 @@ tags:
                 ("text", text("7"))
             ]
         );
-        assert_eq!(rule.cmdline[1].place.unwrap().to_string(), "line 6, column 34");
-        assert_eq!(file.connections[0].value.when.as_ref().unwrap().place.unwrap().line, 30);
+        assert_eq!(rule.cmdline[1].place.unwrap().to_string(), "line 6, column 38");
+        assert_eq!(file.connections[0].value.when.as_ref().unwrap().place.unwrap().line, 26);
         assert_eq!(file.tags.unwrap().value.interval, Some(Duration::from_secs(10).into()));
     }
 
@@ -133,7 +133,7 @@ tags:
             ("rules:\n  - drop: maybe\n", "line 2, column 11: "),
             ("rules:\n  - drop: true\n    drop: true\n", "line 3, column 5: "),
             ("rules:\n  - shorter_than: soon\n", "line 2, column 19: "),
-            ("rules:\n  - attributes: {a: [1]}\n", "line 2, column 22: "),
+            ("rules:\n  - attributes: {a: [1]}\n", "line 2, column 18: "),
             ("rules: [\n", "line "),
         ] {
             let error = error(text);

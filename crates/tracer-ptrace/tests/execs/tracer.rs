@@ -10,6 +10,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nix::{
@@ -188,16 +189,23 @@ fn resume(pid: Pid, signal: Option<Signal>) {
 }
 
 /// A directory that everyone may read, with programs for these tests.
+///
+/// Only one test has one at a time. A test forks and runs code of its own in the child. Another thread could hold a lock then,
+/// or a program open for writing.
 pub(crate) struct Programs {
     directory: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
+
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Programs {
     pub(crate) fn new() -> Self {
         assert!(Uid::effective().is_root(), "these tests make setuid files: run them as root");
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { directory }
+        // A failed test must not stop the others.
+        Self { directory, _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
     pub(crate) fn path(&self) -> &Path {
