@@ -83,7 +83,7 @@ fn only_failures_that_reach_their_parent_are_errors_on_request() {
         let errors = errors(&run);
         // The root, make, and the processes of the second compile.
         let names = names(&errors);
-        assert_eq!(names[..2], ["sh", "make"], "{source}: {names:?}");
+        assert_eq!(names[..2], ["sh build.sh", "make"], "{source}: {names:?}");
         for pair in errors.windows(2) {
             assert_eq!(pair[1].parent_id, pair[0].span_id, "{source}: {names:?}");
         }

@@ -81,7 +81,7 @@ fn the_steps_of_a_job_are_one_report() {
 
     // Filters read stdin twice.
     let tree = stdout(&report(folder, &with(&["--only-failed"]), Some("c.jsonl")));
-    assert!(tree.contains("sh  exit 3") && !tree.contains("─ true"), "{tree}");
+    assert!(tree.contains("exit 3  exit 3") && !tree.contains("─ true"), "{tree}");
     let output = report(folder, &["c.jsonl", "--depth", "1", "-o", "summary"], None);
     assert!(String::from_utf8_lossy(&output.stderr).contains("change only the tree and the page"), "{output:?}");
 
@@ -90,7 +90,7 @@ fn the_steps_of_a_job_are_one_report() {
     let output = report(folder, &["c.jsonl", "d.jsonl"], None);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(other.success() && output.status.code() == Some(125), "{stderr}");
-    assert!(stderr.contains("the files have 2 traces; choose one with report --trace-id ID: "), "{stderr}");
+    assert!(stderr.contains("the files have 2 traces; choose one with --trace-id ID: "), "{stderr}");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = Command::new(PROCESS_TRACER);

@@ -230,9 +230,9 @@ fn a_script_keeps_its_name_behind_env_and_another_shell() {
             let root = run.trace.root();
             assert_eq!((root.name.as_str(), root.events.len()), (name, 2), "{source}");
             assert_eq!(root.attribute("process_tracer.script"), script.to_str().unwrap(), "{source}");
-            // If the shell is invoked by name, it keeps its name.
+            // If the shell is invoked by name, both are in the name.
             let run = crate::harness::trace_with(&["--source", source], &[Path::new("bash"), &script]);
-            assert_eq!(run.trace.root().name, "bash", "{source}");
+            assert_eq!(run.trace.root().name, format!("bash {name}"), "{source}");
         }
     }
 }

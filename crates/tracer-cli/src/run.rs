@@ -290,8 +290,8 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     }
     let Some(certificate) = tracer.certificate() else { return };
     if is_quiet {
-        // Undelivered spans and what was not observed have their own warnings.
-        let losses = losses(certificate);
+        // Undelivered spans and what was not observed have their own warnings. A long command line is no reason for one.
+        let losses = losses(certificate, |cause| cause != Cause::Cut);
         if !losses.is_empty() {
             console::warn(format_args!("the trace is incomplete: {}", losses.join(", ")));
         }
@@ -327,7 +327,7 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
         return Cow::Borrowed("complete");
     }
     let losses = &certificate.losses;
-    let mut reasons = self::losses(certificate);
+    let mut reasons = self::losses(certificate, |_| true);
     if let Some(reason) = &losses.unobserved {
         reasons.push(format!("not observed: {reason}"));
     }
@@ -337,10 +337,10 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
     Cow::Owned(format!("incomplete: {}", reasons.join(", ")))
 }
 
-/// What the source lost, in words. Undelivered spans are not among them.
-fn losses(certificate: &Certificate) -> Vec<String> {
+/// What the source lost for such causes, in words. Undelivered spans are not among them.
+fn losses(certificate: &Certificate, is_such: impl Fn(Cause) -> bool) -> Vec<String> {
     let losses = &certificate.losses;
-    let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered);
+    let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered && is_such(**cause));
     causes.filter_map(|cause| Some(losses.in_words(*cause)? + &programs(losses, *cause))).collect()
 }
 

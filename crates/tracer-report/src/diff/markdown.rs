@@ -32,7 +32,7 @@ impl Comparison {
         let (before, after) = (self.processes.before.median(), self.processes.after.median());
         let _ = writeln!(text, "| processes | {before} | {after} | {:+} |\n", self.processes.difference());
         for note in self.notes() {
-            let _ = writeln!(text, "⚠️ {note}\n");
+            let _ = writeln!(text, "⚠ {note}\n");
         }
         let (critical, noise) = self.changed(|step| &step.critical);
         markdown_steps("critical path", &critical, noise, |step| &step.critical, &mut text);

@@ -21,14 +21,14 @@ pub(crate) fn markdown(rows: &Rows, text: &mut String) {
     let (verdict, parallelism) = (summary.verdict(outcome, &style), summary.parallelism(&style));
     let _ = writeln!(text, "{mark}{verdict}; {parallelism}{complete}\n");
     if let Some(shortage) = summary.shortage(&style) {
-        let _ = writeln!(text, "⚠️ {shortage}\n");
+        let _ = writeln!(text, "⚠ {shortage}\n");
     }
     if let Some(what_if) = summary.what_if_text(&style) {
         let _ = writeln!(text, "What if: {what_if}\n");
     }
     let incomplete = failures::incomplete(rows, &style).map(|line| (true, line));
     for (is_bad, line) in incomplete.into_iter().chain(summary.notices(&style)) {
-        let _ = writeln!(text, "{}{}\n", if is_bad { "⚠️ " } else { "" }, code(&line));
+        let _ = writeln!(text, "{}{}\n", if is_bad { "⚠ " } else { "" }, code(&line));
     }
     failures(&summary, &style, text);
     let _ = writeln!(text, "| critical path | time | share |\n| --- | ---: | ---: |");

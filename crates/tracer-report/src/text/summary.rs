@@ -419,7 +419,7 @@ where it failed
         let line = "throttled by the CPU limit for 4.00 s of 10.0 s: the limit is 2.0 processors";
         let (text, markdown) = rendered(throttled);
         assert_eq!(text[2], line);
-        assert!(markdown.contains(&format!("⚠️ {line}")), "{markdown:?}");
+        assert!(markdown.contains(&format!("⚠ {line}")), "{markdown:?}");
         let (text, _) = rendered(Shortage { throttled_periods: 4, ..throttled });
         assert!(text.iter().all(|line| !line.contains("throttled")), "{text:?}");
         let (text, _) = rendered(Shortage { steal: 5_000_000_000, oom_kills: 1, ..Shortage::default() });
