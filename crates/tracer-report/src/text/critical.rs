@@ -24,6 +24,9 @@ pub(super) struct Critical {
     whole: u64,
 }
 
+/// The most names of a chain to keep. No line has room for more.
+const CHAIN: usize = 64;
+
 /// Processes on the path, added up.
 #[derive(Clone, Debug)]
 struct Step {
@@ -58,8 +61,8 @@ impl Critical {
         for (row, time) in &times {
             let (place, name) = (places.of_row[*row], rows[*row].name);
             let step = |names| Step { names, time: 0, processes: 0, longest: (*row, 0) };
-            by_place.entry(place).or_insert_with(|| step(places.names(place))).add(*row, *time);
-            let named = by_name.entry(name).or_insert_with(|| step(places.names(place)));
+            by_place.entry(place).or_insert_with(|| step(places.last_names(place, CHAIN))).add(*row, *time);
+            let named = by_name.entry(name).or_insert_with(|| step(places.last_names(place, CHAIN)));
             if named.processes > 0 && places.of_row[named.longest.0] != place {
                 named.names = vec![name];
             }
