@@ -2,10 +2,10 @@
 //!
 //! An expression for `-a` sees `env`, `args` and `cmdline`. An expression in a rules file sees other names, too.
 
-use crate::{
-    check::{VARIABLES, types::Type},
-    value::Value,
-};
+use crate::{check::types::Type, value::Value};
+
+/// The variables of a command.
+const VARIABLES: [(&str, Type); 3] = [("env", Type::Environment), ("args", Type::Strings), ("cmdline", Type::String)];
 
 /// The names of one kind of expressions.
 #[derive(Debug)]

@@ -59,6 +59,7 @@ mod story;
 pub mod text;
 pub mod untrusted;
 mod whatif;
+mod words;
 
 pub use by::{By, Total, Totals};
 pub use filter::{Filter, Selection};

@@ -41,15 +41,6 @@ pub(crate) fn notable_lookups(rows: &Rows) -> Vec<Lookups> {
     notable
 }
 
-/// An end of a connection whose other end is in the trace, too.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LinkedEnd {
-    /// The index of its row.
-    pub(crate) row: usize,
-    pub(crate) other: SpanId,
-    pub(crate) is_accepted: bool,
-}
-
 /// Connections from the processes of one name to those of another.
 #[derive(Clone, Debug)]
 pub(crate) struct Pair {

@@ -9,11 +9,10 @@ use std::{
 use tracer_model::{ExitStatus, SpanId, losses::in_words};
 
 use crate::{
-    argument::{self, Word},
-    network::LinkedEnd,
     span::{Call, Certificate, Connection, Crash, Folded, Span, Subject},
     untrusted::Untrusted,
-    whatif::Words,
+    whatif::words::Words,
+    words::{self, Role},
 };
 
 /// The place of a string in [`Rows::strings`]. It is counted from 1, so that an `Option` of it needs no extra memory.
@@ -72,6 +71,22 @@ impl Row {
     pub(crate) fn duration(&self) -> u64 {
         self.end - self.start
     }
+}
+
+/// An end of a connection whose other end is in the trace, too.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkedEnd {
+    /// The index of its row.
+    pub(crate) row: usize,
+    pub(crate) other: SpanId,
+    pub(crate) is_accepted: bool,
+}
+
+/// A word of a command line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Word {
+    pub(crate) text: Label,
+    pub(crate) role: Role,
 }
 
 /// The facts of the root span about the whole trace.
@@ -291,7 +306,7 @@ impl Rows {
             return;
         }
         let arguments = span.arguments();
-        for (text, role) in argument::words(&span.name, is_shell, &arguments) {
+        for (text, role) in words::words(&span.name, is_shell, &arguments) {
             let text = self.intern(&text);
             self.words.push(Word { text, role });
         }

@@ -5,8 +5,6 @@ use std::{borrow::Cow, cell::OnceCell, fmt::Write, time::UNIX_EPOCH};
 use tracer_expr::{Nature, Scope, Value, Variables};
 use tracer_model::{cgroup::container_id, event::base_name, judge::Subject};
 
-use crate::template::Field;
-
 /// The bytes that the kernel keeps of a name: `TASK_COMM_LEN` without its NUL.
 const COMM: usize = 15;
 
@@ -24,6 +22,19 @@ pub(crate) const SCOPE: Scope = Scope {
     ],
     functions: &[],
 };
+
+/// A fact about a process that a template can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    ExeBase,
+    ExeFull,
+    Comm,
+    Username,
+    Pid,
+    StartTime,
+    Cgroups,
+    Cwd,
+}
 
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {

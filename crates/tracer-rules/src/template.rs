@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use regex::bytes::Captures;
 
-use crate::{facts::Facts, pattern::Pattern};
+use crate::{
+    facts::{Facts, Field},
+    pattern::Pattern,
+};
 
 /// A compiled text.
 #[derive(Debug)]
@@ -16,19 +19,6 @@ enum Part {
     /// The first of these groups that takes part in the match: the number of the pattern, and that of the group.
     Capture(Vec<(usize, usize)>),
     Field(Field),
-}
-
-/// A fact about a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Field {
-    ExeBase,
-    ExeFull,
-    Comm,
-    Username,
-    Pid,
-    StartTime,
-    Cgroups,
-    Cwd,
 }
 
 const FIELDS: [(&str, Field); 8] = [

@@ -15,10 +15,6 @@ pub(crate) mod types;
 
 use types::{Kind, Type};
 
-/// The variables of an expression.
-pub(crate) const VARIABLES: [(&str, Type); 3] =
-    [("env", Type::Environment), ("args", Type::Strings), ("cmdline", Type::String)];
-
 /// The name of the map of all variables.
 pub(crate) const ALL_VARIABLES: &str = "$env";
 

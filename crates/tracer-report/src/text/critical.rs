@@ -6,8 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     names::Names,
-    style::{Style, align, duration, pad, share},
-    summary::fitting,
+    style::{Style, align, duration, fitting, pad, share},
 };
 use crate::{
     analysis::{Places, Tree},

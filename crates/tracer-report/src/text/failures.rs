@@ -6,13 +6,14 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     names::Names,
-    style::Style,
-    summary::{counted, to_paste},
+    style::{Style, counted},
 };
 use crate::{
     causes::{Cause, Causes},
+    command_line::command_line,
     row::{Kind, Row, Rows},
-    span::Crash,
+    span::{Call, Crash},
+    untrusted::Untrusted,
 };
 
 /// Draws the causes, at most `limit`. If there are more, the last are shown.
@@ -127,6 +128,11 @@ pub(super) fn shown_causes(style: &Style) -> usize {
 pub(super) fn hidden(causes: &Causes, shown: usize) -> Option<String> {
     let count = causes.earlier + causes.causes.len().saturating_sub(shown);
     (count > 0).then(|| counted(count, "earlier cause", "earlier causes"))
+}
+
+/// The call as a command line that can be pasted into a shell.
+fn to_paste(call: &Call, style: &Style) -> Option<Untrusted> {
+    command_line(call.directory.as_ref(), &call.arguments, style.is_unicode)
 }
 
 #[cfg(test)]

@@ -96,6 +96,6 @@ impl TextReport {
             None if rows.about.certificate.is_complete => "complete".to_owned(),
             None => "without a statement whether it is complete".to_owned(),
         };
-        format!("{id}{}, {verdict}\n", summary::counted(spans, "span", "spans"))
+        format!("{id}{}, {verdict}\n", style::counted(spans, "span", "spans"))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::style::{Style, align, bytes, duration, pad};
+use super::style::{Style, align, bytes, duration, fitting, pad};
 use crate::{
     network::{Lookups, Pair, notable_lookups, pairs},
     row::{Label, Rows},
@@ -120,11 +120,6 @@ fn name(rows: &Rows, label: Label, style: &Style) -> String {
 fn both(rows: &Rows, pair: &Pair, style: &Style) -> String {
     let [from, to] = [pair.from, pair.to].map(|label| style.show(rows.text(label)));
     format!("{from} {} {to}", if style.is_unicode { "→" } else { "->" })
-}
-
-/// How many entries to show. The note about one more would need a line, too.
-fn fitting(count: usize, limit: usize) -> usize {
-    if count <= limit + 1 { count } else { limit }
 }
 
 fn more(count: usize, style: &Style, text: &mut String) {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use tracer_model::losses::in_words;
 
-use super::style::{Style, align, duration, pad};
+use super::style::{Style, align, duration, fitting, pad};
 use crate::{
     analysis::Tree,
     command_line::command_line,
@@ -22,7 +22,7 @@ pub(super) fn render(rows: &Rows, tree: &Tree, limit: usize, style: &Style) -> S
     let room = style.width.saturating_sub(50).clamp(10, 60);
     let heading = format!("{} {:>9} {:>9} {:>8}", pad("runs", room + 2), "time", "processes", "failed");
     let mut text = format!("\n{}\n", style.dim(&heading));
-    let shown = if runs.len() <= limit + 1 { runs.len() } else { limit };
+    let shown = fitting(runs.len(), limit);
     for run in &runs[..shown] {
         let row = &rows.rows[run.row];
         let command = command_line(None, &run.arguments, style.is_unicode);

@@ -163,6 +163,15 @@ fn digits(value: f64) -> usize {
 /// For texts that are not for a terminal.
 pub(crate) const PLAIN: Style = Style { width: 80, height: 40, is_coloured: false, is_unicode: true };
 
+/// How many entries to show. If only one entry would be hidden, it is shown, because the note needs a line too.
+pub(crate) fn fitting(count: usize, limit: usize) -> usize {
+    if count <= limit + 1 { count } else { limit }
+}
+
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use super::{
     failures,
     names::Names,
     network, runs, slowest,
-    style::{Style, align, bytes, duration, pad},
+    style::{Style, align, bytes, counted, duration, fitting, pad},
     tree,
 };
 use crate::{
@@ -15,7 +15,6 @@ use crate::{
     causes::Causes,
     command_line::command_line,
     row::{Kind, Label, Rows},
-    span::Call,
     untrusted::Untrusted,
     whatif::WhatIf,
 };
@@ -316,20 +315,6 @@ fn connections(summary: &Summary<'_>, style: &Style, limit: usize, text: &mut St
         let more = pad(&format!("{} {} more", style.dots(), rest.len()), room);
         let _ = writeln!(text, "  {more} {count:>6} {:>9} {:>9} {}", "", "", align(&bytes(size), 9));
     }
-}
-
-/// The call as a command line that can be pasted into a shell.
-pub(super) fn to_paste(call: &Call, style: &Style) -> Option<Untrusted> {
-    command_line(call.directory.as_ref(), &call.arguments, style.is_unicode)
-}
-
-/// How many entries to show. If only one entry would be hidden, it is shown, because the note needs a line too.
-pub(super) fn fitting(count: usize, limit: usize) -> usize {
-    if count <= limit + 1 { count } else { limit }
-}
-
-pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 #[cfg(test)]

@@ -6,10 +6,9 @@
 
 mod recorded;
 mod replay;
-mod words;
+pub(crate) mod words;
 
 use self::recorded::{Caution, Recorded};
-pub(crate) use self::words::Words;
 use crate::{
     analysis::Tree,
     row::{Kind, Rows},

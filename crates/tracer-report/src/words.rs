@@ -1,0 +1,131 @@
+//! The words of a command line, and what each of them probably is.
+
+use std::borrow::Cow;
+
+use tracer_model::event::base_name;
+
+/// What a word probably is. The first role says most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// A file, or the script of a shell.
+    File,
+    /// Another word, for example a subcommand.
+    Word,
+    /// It follows an option, and is perhaps its value.
+    Value,
+    /// A file to write.
+    Output,
+    Option,
+    /// A file directly in /tmp. Its name says nothing.
+    Temporary,
+}
+
+impl Role {
+    /// A word of this role says as much as a [`Role::File`] that this many times more processes have.
+    pub(crate) fn weight(self) -> usize {
+        match self {
+            Self::File => 2,
+            Self::Word | Self::Value => 3,
+            Self::Output => 5,
+            Self::Option => 12,
+            Self::Temporary => 40,
+        }
+    }
+}
+
+/// The most words of a command line to look at.
+const WORDS: usize = 200;
+
+/// The longest word to keep, and the longest option, in bytes. A longer option is hardly ever readable.
+const LONGEST: usize = 120;
+const LONGEST_OPTION: usize = 24;
+
+/// The longest script to show, in characters.
+const SCRIPT: usize = 50;
+
+/// Reads the words of a command line, without the program itself. `name` is the name of the process.
+pub(crate) fn words<'a>(name: &str, is_shell: bool, arguments: &'a [Cow<'_, str>]) -> Vec<(Cow<'a, str>, Role)> {
+    let mut words: Vec<(Cow<'a, str>, Role)> = Vec::new();
+    let mut option = None;
+    for text in arguments.iter().skip(1).take(WORDS).map(|text| &**text) {
+        let before: Option<&str> = option.take();
+        if is_shell && before.is_some_and(runs_script) {
+            words.push((shortened(text), Role::File));
+            break;
+        }
+        if text.starts_with('-') && text.len() > 1 {
+            option = Some(text);
+            if text.len() <= LONGEST_OPTION {
+                words.push((text.into(), Role::Option));
+            }
+            continue;
+        }
+        // The name of a script is the name of its process.
+        if text.is_empty() || text.len() > LONGEST || base_name(text) == name || before.is_some_and(is_setting) {
+            continue;
+        }
+        let role = match before {
+            _ if base_name(text).len() + "/tmp/".len() == text.len() && text.starts_with("/tmp/") => Role::Temporary,
+            Some("-o" | "--output" | "-out") => Role::Output,
+            _ if text.contains('=') => Role::Option,
+            // Most options of one letter have no value, or a file: `rm -f a.o`.
+            option if is_file(text) && option.is_none_or(|option| !option.starts_with("--")) => Role::File,
+            Some(_) => Role::Value,
+            None => Role::Word,
+        };
+        words.push((text.into(), role));
+    }
+    words
+}
+
+/// `-c`, `-ec` and so on.
+fn runs_script(option: &str) -> bool {
+    !option.starts_with("--") && option.ends_with('c')
+}
+
+/// An option of a compiler whose value is a setting, or repeats the name of the source.
+fn is_setting(option: &str) -> bool {
+    const SETTINGS: [&str; 18] = [
+        "-D",
+        "-I",
+        "-L",
+        "-include",
+        "-isystem",
+        "-iquote",
+        "-idirafter",
+        "-imultiarch",
+        "-MD",
+        "-MMD",
+        "-MF",
+        "-MT",
+        "-MQ",
+        "-dumpbase",
+        "-dumpbase-ext",
+        "-dumpdir",
+        "-auxbase",
+        "-auxbase-strip",
+    ];
+    SETTINGS.contains(&option)
+}
+
+/// Whether the word looks like the name of a file.
+fn is_file(text: &str) -> bool {
+    text.contains(['.', '/']) && text.contains(|c: char| c.is_alphabetic())
+}
+
+/// The beginning of a script, on one line.
+fn shortened(script: &str) -> Cow<'_, str> {
+    let mut line = String::new();
+    for word in script.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if let Some((end, _)) = line.char_indices().nth(SCRIPT) {
+            line.truncate(end);
+            line.push_str("...");
+            break;
+        }
+    }
+    line.into()
+}
