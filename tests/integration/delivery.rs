@@ -665,7 +665,7 @@ fn in_a_long_outage_spans_beyond_the_memory_limit_go_to_the_spool() {
     // holds all records, even on a busy machine.
     let script = format!(
         "i=0; while [ $i -lt 650 ]; do /bin/true; i=$((i+1)); done
-         i=0; while [ $i -lt 600 ] && ! ls {0} > /dev/null 2>&1; do sleep 0.1; i=$((i+1)); done; ls {0} | wc -l",
+         i=0; while [ $i -lt 600 ] && ! ls {0}/* > /dev/null 2>&1; do sleep 0.1; i=$((i+1)); done; ls {0} | wc -l",
         spool.display()
     );
     let mut command = process_tracer();
