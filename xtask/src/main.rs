@@ -119,7 +119,7 @@ fn test(arguments: &[String]) -> Result<()> {
     setup::for_building()?;
     let tools = setup::for_testing()?;
     let mut test = cargo();
-    test.args(["test", "--workspace", "--locked"]).args(arguments);
+    test.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(arguments);
     test.env("ROTEL_AGENT", tools.rotel).env("TEST_PYTHON", tools.python).env("CHROMIUM", tools.chromium);
     if !is_root() {
         // The user compiles the tests and root runs them, because they load eBPF programs.
