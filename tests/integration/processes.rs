@@ -469,13 +469,25 @@ fn throttling_by_the_cpu_limit_is_recorded_and_summarised() {
     }
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
-    let busy = "import time\nwhile time.process_time() < 0.3: pass";
+    // On a busy machine, the command would not reach the limit. So the limit is lower until it is reached.
+    let busy = "import os, sys
+group, limit, low, high = sys.argv[1:]
+set_limit = lambda value: open(os.path.join(group, limit), 'w').write(value)
+throttled = lambda: [line for line in open(os.path.join(group, 'cpu.stat')) if line.startswith('nr_throttled')]
+before = throttled()
+set_limit(low)
+while throttled() == before: pass
+set_limit(high)";
+    let (limit, high) = limits[limits.len() - 1];
+    let low = high.replacen("20000", "1000", 1);
     let output = Command::new("sh")
         .args(["-c", "echo $$ > \"$0/cgroup.procs\"; exec \"$@\""])
         .arg(&group)
         .args([PROCESS_TRACER, "-o", "summary", "-o"])
         .arg(&file)
         .args(["--", crate::harness::python(), "-c", busy])
+        .arg(&group)
+        .args([limit, &low, high])
         .output()
         .unwrap();
     remove_group(&group);

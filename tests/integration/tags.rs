@@ -5,11 +5,11 @@ use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Command};
 use crate::harness::{PROCESS_TRACER, python, trace_script};
 
 /// Prints the tags that the traced command has written. Its third run after that lets the traced command end, because the
-/// tags of the first one have arrived then.
+/// tags of the first one have arrived then. A run can be killed at any time, so each file appears whole.
 const TAGS: &str = r#"
 cd "$1" || exit
-id -un >user
-readlink /proc/self/fd/0 >stdin
+id -un >new-user && mv new-user user
+readlink /proc/self/fd/0 >new-stdin && mv new-stdin stdin
 [ -e tags ] || exit 0
 cat tags
 echo >>runs

@@ -23,6 +23,9 @@ class Shell:
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
             os.environ.update(PS1="prompt> ", TERM="dumb")
+            # They are ignored if the tests run in the background of a script.
+            for number in (signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
             os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
         self.text = ""
         self.expect("prompt> ")
