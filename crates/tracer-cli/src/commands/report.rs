@@ -72,6 +72,10 @@ pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
         }
         whole.add(span)
     })?;
+    // The filtered reports read the spans a second time, and would count each failure twice.
+    for failure in computed.failures() {
+        console::warn(format_args!("{failure}"));
+    }
     if !filtered.is_empty() {
         let selection = Selection::new(&rows, &request.filter);
         drop(rows);
@@ -79,9 +83,6 @@ pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
             span.add_attributes(&mut computed);
             if selection.select(span) { filtered.add(span) } else { Ok(()) }
         })?;
-    }
-    for failure in computed.failures() {
-        console::warn(format_args!("{failure}"));
     }
     if let Some(trace) = trace {
         for copy in std::mem::take(&mut whole.copies) {

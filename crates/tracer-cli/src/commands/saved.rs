@@ -34,6 +34,11 @@ pub(super) fn read(
     read_all(&mut [Input::new(path)], trace, take)
 }
 
+/// A file has spans, but none of the wanted trace.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct OtherTraces(String);
+
 /// A file to read. `-` is stdin.
 #[derive(Debug)]
 pub(super) struct Input {
@@ -206,7 +211,7 @@ pub(super) fn explain(error: ReadError, input: &Input, trace: Option<TraceId>) -
         }
         ReadError::OtherTraces(traces) => {
             let trace = trace.map_or(String::new(), |trace| format!(" {trace}"));
-            anyhow!("{shown} has no spans of trace{trace}, only of {}", list(&traces))
+            Error::new(OtherTraces(format!("{shown} has no spans of trace{trace}, only of {}", list(&traces))))
         }
         ReadError::Parquet(error) => anyhow!("{shown} cannot be read as Parquet: {error}"),
         ReadError::Empty => anyhow!("{shown} has no spans"),

@@ -26,10 +26,12 @@ use super::{
 pub struct Database {
     /// Entries of processes that run. A process can execute another compiler: a wrapper script does.
     running: HashMap<Identity, Vec<Entry>>,
-    /// For each entry two lines: its source, and the entry.
+    /// For each compilation two lines: its source, and its entry.
     lines: DeflateEncoder<Vec<u8>>,
-    /// Hashes of the entries that `lines` has.
-    known: HashSet<u64>,
+    /// Number of the entries in `lines`.
+    written: usize,
+    /// The number of the last entry for a source and an output, by their hash.
+    latest: HashMap<u64, usize>,
     summary: Summary,
 }
 
@@ -71,7 +73,8 @@ impl Default for Database {
         Self {
             running: HashMap::new(),
             lines: DeflateEncoder::new(Vec::new(), Compression::fast()),
-            known: HashSet::new(),
+            written: 0,
+            latest: HashMap::new(),
             summary: Summary::default(),
         }
     }
@@ -106,18 +109,18 @@ impl Database {
         self.summary.unknown += calls;
     }
 
-    /// Keeps an entry, unless the same source was compiled to the same output before.
+    /// Keeps an entry. It replaces that of an earlier compilation of the same source to the same output.
     fn keep(&mut self, entry: &Entry) {
         let mut hasher = DefaultHasher::new();
         (&entry.file, &entry.output).hash(&mut hasher);
         if entry.output.is_none() {
             entry.directory.hash(&mut hasher);
         }
-        if self.known.insert(hasher.finish()) {
-            // Writing texts to memory cannot fail.
-            let _ = self.lines.write_all(line(&entry.file).as_bytes());
-            let _ = self.lines.write_all(line(entry).as_bytes());
-        }
+        // Writing texts to memory cannot fail.
+        let _ = self.lines.write_all(line(&entry.file).as_bytes());
+        let _ = self.lines.write_all(line(entry).as_bytes());
+        self.latest.insert(hasher.finish(), self.written);
+        self.written += 1;
     }
 
     /// Writes the file. It has the entries whose source `exists`.
@@ -126,13 +129,20 @@ impl Database {
     ///
     /// The file cannot be written.
     pub fn finish(mut self, mut exists: impl FnMut(&Path) -> bool, mut to: impl Write) -> io::Result<Summary> {
-        for (_, entries) in std::mem::take(&mut self.running) {
+        let mut running: Vec<_> = std::mem::take(&mut self.running).into_iter().collect();
+        running.sort_unstable_by_key(|(process, _)| *process);
+        for (_, entries) in running {
             entries.iter().for_each(|entry| self.keep(entry));
         }
+        let latest: HashSet<_> = self.latest.into_values().collect();
         let compressed = self.lines.finish()?;
         let mut lines = BufReader::new(DeflateDecoder::new(&compressed[..])).lines();
         let mut separator = "[\n";
-        while let (Some(source), Some(entry)) = (lines.next().transpose()?, lines.next().transpose()?) {
+        for number in 0..self.written {
+            let (Some(source), Some(entry)) = (lines.next().transpose()?, lines.next().transpose()?) else { break };
+            if !latest.contains(&number) {
+                continue;
+            }
             let source: PathBuf = serde_json::from_str(&source)?;
             if exists(&source) {
                 write!(to, "{separator}{entry}")?;
@@ -301,8 +311,11 @@ mod tests {
     #[test]
     fn a_source_has_one_entry_for_each_output() {
         let object = |output| call(&["gcc", "-c", "a.c", "-o", output]);
-        let (summary, _) = written([object("a.o"), object("a.o"), object("./a.o"), object("pic/a.o")]);
+        let again = call(&["gcc", "-O2", "-c", "a.c", "-o", "./a.o"]);
+        let (summary, entries) = written([object("a.o"), object("pic/a.o"), object("a.o"), again]);
         assert_eq!(summary.entries, 2);
+        let arguments: Vec<_> = entries.iter().map(|entry| entry["arguments"].as_array().unwrap().len()).collect();
+        assert_eq!(arguments, [5, 6], "the last compilation counts");
     }
 
     #[test]

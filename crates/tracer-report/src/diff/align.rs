@@ -133,7 +133,9 @@ impl<'a> Joining<'a> {
         if same(joint, step) || root.command.is_empty() {
             return (joint, step);
         }
-        let inner = (0..steps.len()).find(|inner| same(joint, *inner)).map(|inner| (joint, inner));
+        let inner = (0..steps.len())
+            .find(|inner| !steps[*inner].command.is_empty() && same(joint, *inner))
+            .map(|inner| (joint, inner));
         let outer = || (0..joints.len()).find(|outer| same(*outer, step)).map(|outer| (outer, step));
         inner.or_else(outer).unwrap_or((joint, step))
     }
