@@ -1,6 +1,7 @@
 //! Opens a saved trace, shows the progress, and explains errors in the file.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, BufRead, BufReader, Read, stdin},
     os::unix::fs::FileExt,
@@ -35,9 +36,14 @@ pub(super) fn read(
 }
 
 /// A file has spans, but none of the wanted trace.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
+#[derive(Debug)]
 pub(super) struct OtherTraces(String);
+
+impl fmt::Display for OtherTraces {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(to)
+    }
+}
 
 /// A file to read. `-` is stdin.
 #[derive(Debug)]
@@ -211,7 +217,7 @@ pub(super) fn explain(error: ReadError, input: &Input, trace: Option<TraceId>) -
         }
         ReadError::OtherTraces(traces) => {
             let trace = trace.map_or(String::new(), |trace| format!(" {trace}"));
-            Error::new(OtherTraces(format!("{shown} has no spans of trace{trace}, only of {}", list(&traces))))
+            Error::msg(OtherTraces(format!("{shown} has no spans of trace{trace}, only of {}", list(&traces))))
         }
         ReadError::Parquet(error) => anyhow!("{shown} cannot be read as Parquet: {error}"),
         ReadError::Empty => anyhow!("{shown} has no spans"),
