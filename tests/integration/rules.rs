@@ -123,6 +123,11 @@ fn check_prints_the_rules_that_each_process_meets() {
         String::from_utf8(output.stdout).unwrap()
     };
     assert!(check(&[]).ends_with("4 rules, no mistakes\n"));
+    let others = folder.path().join("connections.yaml");
+    fs::write(&others, "connections:\n  - drop: true\n").unwrap();
+    let output = process_tracer().args(["rules", "check"]).arg(&others).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.ends_with("0 rules for processes, 1 rule for connections, no mistakes\n"), "{stdout}");
     let expected = "env: rule 3 (line 8); name 'env-version'; group 'env:version'; attribute team; attribute level; attribute kind\n";
     let of_run = check(&["--", "sh", "-c", "env --version > /dev/null; sleep 0"]);
     assert!(of_run.contains(expected), "{of_run}");

@@ -1,8 +1,7 @@
-//! The one argument of a process that says which of several processes of the same name it is: `t_hash.c` of a compiler.
+//! The argument that distinguishes a process from others with the same name: `t_hash.c` of a compiler.
 //!
-//! All reports take it from here. Most words of a command line are the same for all processes of a name. So a word counts
-//! more if fewer of them have it. Among equally rare words, the input of a program says more than its output, and both say
-//! more than an option or a temporary file.
+//! Most words of a command line are the same for all processes of a name. So a rare word is better. Among equally rare
+//! words, an input is better than an output. Options and temporary files come last.
 
 use std::{cmp::Reverse, collections::HashMap, num::NonZeroU32};
 
@@ -48,6 +47,9 @@ impl Arguments {
             let users = |text| users.get(&(name, text)).copied().unwrap_or(1);
             let count = processes.get(&name).copied().unwrap_or(1);
             let Some((text, has_more)) = choose(rows.words(row), users, count) else { continue };
+            if is_in_name(rows.text(name).exact(), rows.text(text).exact()) {
+                continue;
+            }
             let texts = &mut arguments.texts;
             let place = *known.entry((text, has_more)).or_insert_with(|| {
                 let text = rows.text(text);
@@ -77,6 +79,11 @@ impl Arguments {
     pub(crate) fn text(&self, number: NonZeroU32) -> Option<&Untrusted> {
         self.texts.get(number.get() as usize - 1)
     }
+}
+
+/// Whether a name already has the word after the program: `python3 setup.py`.
+fn is_in_name(name: &str, word: &str) -> bool {
+    name.split(' ').skip(1).any(|part| part == word)
 }
 
 /// The word that says most, and whether it stands for several like it. `users` is the number of processes that have a word,
@@ -125,6 +132,18 @@ mod tests {
         let commands: Vec<_> = pairs.iter().map(|(command, _)| *command).collect();
         let expected: Vec<_> = pairs.iter().map(|(_, argument)| Some(argument.to_string())).collect();
         assert_eq!(arguments(&commands), expected);
+    }
+
+    #[test]
+    fn an_argument_does_not_repeat_a_word_of_the_name() {
+        let named = |name: &'static str, words: &[&str]| {
+            let rows = story("make", 0, 9).starts(name, 0, 1, |it| it.arguments(words)).rows();
+            let arguments = Arguments::new(&rows);
+            (0..rows.rows.len()).find_map(|row| arguments.of(row).map(|text| text.exact().to_owned()))
+        };
+        assert_eq!(named("python3 setup.py", &["python3", "setup.py"]), None);
+        assert_eq!(named("python3 setup.py", &["python3", "a/setup.py"]).as_deref(), Some("a/setup.py"));
+        assert_eq!(named("python3", &["python3", "setup.py"]).as_deref(), Some("setup.py"));
     }
 
     #[test]

@@ -262,7 +262,7 @@ impl Rows {
 
     /// Keeps the row of a span and returns its index, if there is room.
     pub(crate) fn keep(&mut self, row: Row, span: &Span<'_>) -> Option<usize> {
-        // Connections and lookups are left out first, because processes hold the tree together.
+        // Connections and lookups are left out first, because the tree needs the processes.
         let limit = if row.kind == Kind::Process { self.limit.saturating_mul(2) } else { self.limit };
         if self.rows.len() >= limit && !row.is_root {
             self.left_out += 1;

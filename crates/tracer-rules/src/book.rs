@@ -131,15 +131,21 @@ impl Book {
         self.0.rules.iter().flat_map(Rule::failures)
     }
 
-    /// The number of rules.
+    /// The number of rules for processes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.rules.len()
     }
 
-    /// Whether it has no rules.
+    /// Whether it has no rules for processes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.rules.is_empty()
+    }
+
+    /// The number of rules for connections, flows and lookups.
+    #[must_use]
+    pub fn connection_rules(&self) -> usize {
+        self.0.connections.0.len()
     }
 }

@@ -68,7 +68,8 @@ impl User {
     /// Looks up a user by name or number, or the invoker of sudo.
     pub(crate) fn look_up(name: &str) -> Result<Self> {
         let user = if name == INVOKER {
-            let (uid, gid) = invoker().context("'invoker' is who calls sudo, but SUDO_UID and SUDO_GID are not set")?;
+            let (uid, gid) =
+                invoker().context("'invoker' is the user who called sudo, but SUDO_UID and SUDO_GID are not set")?;
             Self::of_number(uid, gid)?
         } else if let Some(account) = Account::of_name(name)? {
             Self::of_account(account)?

@@ -249,7 +249,7 @@ fn trace_context(args: &Args, origins: &Origins, propagators: &Propagators) -> R
             console::warn("PROCESS_TRACER_PARENT_ID is ignored: there is no trace id for it");
             return Ok(Place { trace_id_source: RANDOM.to_owned(), caller: calling_trace, ..Place::default() });
         }
-        bail!("--parent-id: no trace for that parent; give its --trace-id too");
+        bail!("--parent-id: the trace of this parent is not known; set --trace-id, too");
     }
     let trace_id_source = match (&args.trace_id, &caller) {
         (Some(given), _) => given.derivation.clone().unwrap_or_else(|| origins.name_of("trace_id")),

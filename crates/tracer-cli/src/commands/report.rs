@@ -26,7 +26,7 @@ use crate::{
     sinks::report_file::ReportFile,
 };
 
-/// What to write of a saved trace.
+/// The options for a saved trace.
 #[derive(Debug)]
 pub(crate) struct Request {
     /// Texts, JSON and CSV go to stdout.

@@ -1,4 +1,4 @@
-//! `process-tracer rules`: checks a rules file over the processes of a saved trace or of a command, and prints the built-in
+//! `process-tracer rules`: checks a rules file with the processes of a saved trace or of a command, and prints the built-in
 //! rules.
 
 use std::{
@@ -57,7 +57,12 @@ impl<'a> RulesFile<'a> {
     ///
     /// stdout cannot be written.
     pub(crate) fn say_size(&self) -> Result<()> {
-        let rules = counted(self.book.len() as u64, "rule");
+        let mut rules = counted(self.book.len() as u64, "rule");
+        if self.book.connection_rules() > 0 {
+            rules += " for processes, ";
+            rules += &counted(self.book.connection_rules() as u64, "rule");
+            rules += " for connections";
+        }
         console::print(visible(&format!("{}: {rules}, no mistakes", self.path.display())).into_owned() + "\n")
     }
 
@@ -68,7 +73,7 @@ impl<'a> RulesFile<'a> {
     /// The trace cannot be read, or stdout cannot be written.
     pub(crate) fn check_trace(self, trace: &Path) -> Result<()> {
         if self.book.needs_environment() {
-            console::warn("a saved trace has no environments, so rules over them match no process");
+            console::warn("a saved trace has no environments, so rules with 'env' match no process");
         }
         let mut processes = Vec::new();
         saved::read(trace, None, |span| {
@@ -172,7 +177,7 @@ impl Judge for Told {
     }
 }
 
-/// Writes one line: the process, its rules, and what they do.
+/// Writes one line: the process, its rules, and their effects.
 fn write_line(text: &mut String, subject: &Subject<'_>, met: &[Met], ruling: &Ruling) {
     let mut line = format!("{} {}: ", subject.pid, subject.image.name());
     let rules: Vec<_> = met.iter().map(describe).collect();

@@ -60,7 +60,7 @@ impl Input {
         Self { path: path.to_owned(), kept: None, is_known: false }
     }
 
-    /// Makes it possible to read it twice. stdin has to be kept in memory, as compressed as it comes.
+    /// Makes it possible to read it twice. stdin is kept in memory, compressed if it is compressed.
     pub(super) fn keep(&mut self) -> Result<()> {
         if self.is_stdin() {
             let mut content = Vec::new();

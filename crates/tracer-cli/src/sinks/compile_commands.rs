@@ -134,9 +134,9 @@ fn note(path: &str, summary: &Summary) -> String {
 /// What the file should have, but has not.
 fn missing(summary: &Summary) -> Option<String> {
     let causes = [
-        (summary.cut, "whose arguments were too long to record"),
-        (summary.unread, "whose response file could not be read"),
-        (summary.unknown, "whose arguments or folder are not known exactly"),
+        (summary.cut, "with arguments that are too long to record"),
+        (summary.unread, "with a response file that could not be read"),
+        (summary.unknown, "with arguments or a folder that are not known exactly"),
     ];
     let causes: Vec<_> = causes
         .into_iter()
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(note("c.json", &summary), "1 entry in c.json; left out: 2 sources that no longer exist");
         assert_eq!(
             missing(&summary).unwrap(),
-            "1 call whose arguments were too long to record, 3 calls whose response file could not be read"
+            "1 call with arguments that are too long to record, 3 calls with a response file that could not be read"
         );
         assert_eq!(missing(&Summary { gone: 1, ..Summary::default() }), None);
     }

@@ -267,7 +267,7 @@ impl Running {
                 (pending, progress) = (self.queue.pending(), Instant::now());
             }
             if progress.elapsed() > GRACE {
-                break Closing { problem: Some("it takes nothing any more".to_owned()), ..Closing::default() };
+                break Closing { problem: Some("it accepts no more data".to_owned()), ..Closing::default() };
             }
         };
         let Undelivered { lost, saved } = self.queue.undelivered();
@@ -364,6 +364,6 @@ mod tests {
             }
         });
         assert_eq!((delivery.delivered, delivery.missing), (1, Undelivered { lost: 2, saved: 0 }));
-        assert_eq!(delivery.closing.problem.unwrap(), "it takes nothing any more");
+        assert_eq!(delivery.closing.problem.unwrap(), "it accepts no more data");
     }
 }

@@ -46,7 +46,7 @@ pub struct Summary {
     pub cut: u64,
     /// Number of calls that cannot be written: their arguments are not UTF-8, or their directory is not known.
     pub unknown: u64,
-    /// Number of calls whose response file could not be read.
+    /// Number of calls with a response file that could not be read.
     pub unread: u64,
 }
 

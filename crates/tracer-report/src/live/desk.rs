@@ -1,4 +1,4 @@
-//! The messages for the live page: spans come in, messages go out.
+//! Turns the spans of a run into messages for the live page.
 
 use std::{
     collections::HashSet,

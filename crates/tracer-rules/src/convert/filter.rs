@@ -343,7 +343,7 @@ fn call(name: &str, arguments: &[Expression]) -> Result<Printed, String> {
     Ok(Printed::atom(format!("{name}({}, {})", first.text, second.text), Type::Bool))
 }
 
-/// Whether a text can only be the address, the network or the prefix of one that this variable holds.
+/// Whether a text has the address family of a variable. The text is an address, a network or a prefix of an address.
 fn is_of_family(variable: &str, text: &str) -> bool {
     if variable.starts_with("ip6_") { text.contains(':') } else { text.contains('.') && !text.contains(':') }
 }
