@@ -567,7 +567,13 @@ class Live:
         message("reset", {})
         for batch in report.batches:
             message("spans", batch)
-        message("trace", report.about)
+        # A running process that ends without a span: the next list of running processes does not have it.
+        gone = {"number": [max(report.spans) + 1], "parent": [root], "kind": [0], "name": [0], "id": ["0123456789abcdef"]}
+        gone |= {"start": [0], "duration": [1], "flags": [RUNNING], "error": [-1], "cpu": [0], "strings": []}
+        empty = {"rows": [], "values": []}
+        message("spans", {**gone, "columns": [], "events": empty, "links": empty})
+        running = [number for number, span in report.spans.items() if span["flags"] & RUNNING]
+        message("trace", {**report.about, "running": running})
         self.end.wait(SLOWEST)
         message("end", {})
 

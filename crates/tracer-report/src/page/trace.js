@@ -118,7 +118,21 @@ class Trace {
     this.about = about;
     const { spans = [], places = [], texts = [] } = about.arguments ?? {};
     this.argument = new Map(spans.map((number, at) => [number, texts[places[at]]]));
+    if (about.running) this.forgetEnded(about.running);
     this.heardAt = performance.now();
+  }
+
+  // Forgets the running spans that are not among these. They have ended without a span, because a rule leaves them out.
+  forgetEnded(running) {
+    const still = new Set(running);
+    for (let number = 0; number < this.capacity; number++) {
+      if (!this.known[number] || !(this.flags[number] & RUNNING) || still.has(number)) continue;
+      const batch = this.batchOf[number];
+      if (--this.batches[batch].live === 0) this.batches[batch] = null;
+      this.known[number] = 0;
+      this.batchOf[number] = -1;
+      this.count -= 1;
+    }
   }
 
   get elapsed() {
