@@ -101,7 +101,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "DEST", help = output_help(), value_parser = values::output)]
     pub(crate) output: Vec<Output>,
 
-    /// Add totals of the processes to the summary or the tree: by `group`, `user`, `container` or any attribute
+    /// Add totals of the processes to the summary, the tree and the page: by `group`, `user`, `container` or any attribute
     #[arg(long, value_name = "KEY")]
     pub(crate) by: Option<By>,
 
@@ -313,7 +313,7 @@ pub(crate) enum Action {
         /// `cmdline`. Repeatable
         #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute_of_saved)]
         attribute: Vec<String>,
-        /// Also print totals of the processes by `group`, `user`, `container` or any attribute
+        /// Add totals of the processes to the texts and the page: by `group`, `user`, `container` or any attribute
         #[arg(long, value_name = "KEY")]
         by: Option<By>,
         /// In the tree and the page, hide shorter spans that did not fail, for example 100ms or 2s. A span counts the

@@ -120,9 +120,9 @@ impl<'a> Reports<'a> {
                 }
                 Output::Stdout(format) => {
                     let to = Box::new(BufWriter::new(Data::new()));
-                    reports.streams.push(files::begin(*format, to).context(STDOUT)?);
+                    reports.streams.push(files::begin(*format, to, by).context(STDOUT)?);
                 }
-                Output::Report(format, path) => reports.files.push((path, ReportFile::create(*format, path)?)),
+                Output::Report(format, path) => reports.files.push((path, ReportFile::create(*format, path, by)?)),
                 Output::CompileCommands(path) => bail!(
                     "'{}': only a run can write a compilation database, because a saved trace hides secrets in arguments; \
                      use process-tracer -o {0} -- COMMAND",

@@ -8,11 +8,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tracer_model::{
     SpanId,
     expression::Failure,
     judge::{Fate, Judge, Lineage, Ruling, Subject},
+    tags,
 };
 use tracer_report::{Judged, untrusted::visible};
 use tracer_rules::{Book, Met, Names, RulesJudge};
@@ -23,6 +24,7 @@ use crate::{
     cli::config::Config,
     console::{self, counted},
     rules, run,
+    tags::Tagging,
     threads::SingleThread,
 };
 
@@ -51,12 +53,15 @@ impl<'a> RulesFile<'a> {
         Ok(Self { path, book: rules::read(path)? })
     }
 
-    /// Prints that the file has no mistakes.
+    /// Prints that the file has no mistakes. Warns if this machine cannot run the command that prints tags.
     ///
     /// # Errors
     ///
     /// stdout cannot be written.
-    pub(crate) fn say_size(&self) -> Result<()> {
+    pub(crate) fn say_size(mut self) -> Result<()> {
+        if let Err(error) = self.take_tagging() {
+            console::warn(format_args!("{error:#}"));
+        }
         let mut rules = counted(self.book.len() as u64, "rule");
         if self.book.connection_rules() > 0 {
             rules += " for processes, ";
@@ -64,6 +69,10 @@ impl<'a> RulesFile<'a> {
             rules += " for connections";
         }
         console::print(visible(&format!("{}: {rules}, no mistakes", self.path.display())).into_owned() + "\n")
+    }
+
+    fn take_tagging(&mut self) -> Result<Option<Tagging>> {
+        self.book.take_tags().map(Tagging::new).transpose().with_context(|| self.path.display().to_string())
     }
 
     /// Prints the rules that each process of a saved trace meets.
@@ -85,7 +94,9 @@ impl<'a> RulesFile<'a> {
         let mut lineages: BTreeMap<SpanId, Lineage> = BTreeMap::new();
         let mut text = String::new();
         // A process begins after the process above it.
-        for process in &processes {
+        for process in processes {
+            let is_tag = |(key, _): &(String, _)| key.starts_with(tags::PREFIX);
+            let (tags, attributes): (Vec<_>, Vec<_>) = process.attributes.into_iter().partition(is_tag);
             let lineage = process.parent.and_then(|parent| lineages.get(&parent)).cloned().unwrap_or_default();
             lineages.insert(process.id, judge.extend(&lineage, process.image.name()));
             let subject = Subject {
@@ -95,8 +106,8 @@ impl<'a> RulesFile<'a> {
                 at: process.start,
                 image: &process.image,
                 environment: None,
-                attributes: &process.attributes,
-                tags: None,
+                attributes: &attributes,
+                tags: Some(&tags),
                 lineage: &lineage,
             };
             let mut met = Vec::new();
@@ -114,7 +125,13 @@ impl<'a> RulesFile<'a> {
     /// # Errors
     ///
     /// The command cannot be started, or stdout cannot be written.
-    pub(crate) fn check_run(self, mut config: Config, inheritance: Inheritance, single: SingleThread) -> Result<()> {
+    pub(crate) fn check_run(
+        mut self,
+        mut config: Config,
+        inheritance: Inheritance,
+        single: SingleThread,
+    ) -> Result<()> {
+        config.tagging = self.take_tagging()?;
         let lines: Lines = Arc::default();
         config.outputs.clear();
         config.is_quiet = true;
@@ -146,7 +163,7 @@ impl Judge for Told {
         let ruling = self.judge.judge_and_tell(subject, |rule| met.push(rule));
         let mut text = String::new();
         write_line(&mut text, subject, &met, &ruling);
-        // The ruling after the last exec counts.
+        // The ruling after the last exec counts, or the one at the end, which knows the tags.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert((subject.start, subject.pid), text);
         ruling
     }
@@ -154,6 +171,10 @@ impl Judge for Told {
     fn judges_forks(&self) -> bool {
         // Each process gets a line.
         true
+    }
+
+    fn judges_tags(&self) -> bool {
+        self.judge.judges_tags()
     }
 
     fn may_drop(&self) -> bool {

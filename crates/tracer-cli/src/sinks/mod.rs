@@ -69,7 +69,7 @@ pub(crate) struct RunFacts<'a> {
     pub(crate) root: SpanId,
     /// A secret of this run.
     pub(crate) token: &'a str,
-    /// The property for totals in texts.
+    /// The property for totals in texts and pages.
     pub(crate) by: Option<&'a By>,
 }
 

@@ -84,7 +84,7 @@ impl ReportSink {
             path: path.to_owned(),
             resource: run.resource.clone(),
             value_limit: run.value_limit,
-            writer: Ok(ReportFile::create(format, path)?),
+            writer: Ok(ReportFile::create(format, path, run.by)?),
             has_begun: false,
         })
     }
