@@ -318,7 +318,11 @@ fn repository_url(remote: &str) -> Option<String> {
             ("https", format!("{host}/{}", path.trim_start_matches('/')))
         }
     };
-    // These hosts only speak ssh: ssh.dev.azure.com, ssh.github.com, altssh.gitlab.com.
+    if let Some(path) = AZURE_SSH.iter().find_map(|host| place.strip_prefix(host)) {
+        let [organisation, project, repository] = path.split('/').collect::<Vec<_>>()[..] else { return None };
+        return Some(format!("https://dev.azure.com/{organisation}/{project}/_git/{repository}"));
+    }
+    // These hosts only speak ssh: ssh.github.com, altssh.gitlab.com.
     if ["ssh.", "altssh."].iter().any(|prefix| place.starts_with(prefix)) {
         return None;
     }
@@ -326,6 +330,9 @@ fn repository_url(remote: &str) -> Option<String> {
     let place = place.strip_suffix(".git").unwrap_or(place);
     Some(format!("{scheme}://{place}"))
 }
+
+/// The beginnings of the addresses at which Azure Repos speaks ssh. Its web server has other paths.
+const AZURE_SSH: [&str; 2] = ["ssh.dev.azure.com/v3/", "vs-ssh.visualstudio.com/v3/"];
 
 /// The name of the service if the user gives none: the repository, as the OpenTelemetry Collector's receiver for GitHub writes
 /// it. `attributes` are those of this job.
@@ -472,13 +479,21 @@ mod tests {
             ("host.org:a/b", "https://host.org/a/b"),
             ("https://host.org:8443/a/b@v1", "https://host.org:8443/a/b@v1"),
             ("https://host.org/a@b", "https://host.org/a@b"),
+            ("git@ssh.dev.azure.com:v3/a/b/c", "https://dev.azure.com/a/b/_git/c"),
+            ("ssh://git@ssh.dev.azure.com:22/v3/a/b%20x/c", "https://dev.azure.com/a/b%20x/_git/c"),
+            ("a@vs-ssh.visualstudio.com:v3/a/b/c", "https://dev.azure.com/a/b/_git/c"),
         ] {
             let job = found(&[("JENKINS_URL", "x"), ("GIT_URL", remote)]);
             assert_eq!(job["vcs.repository.url.full"], expected, "{remote}");
         }
-        for remote in
-            ["/srv/git/a.git", "file:///srv/git/a.git", "../a", "me:token@host:a/b", "git@ssh.dev.azure.com:v3/a/b/c"]
-        {
+        for remote in [
+            "/srv/git/a.git",
+            "file:///srv/git/a.git",
+            "../a",
+            "me:token@host:a/b",
+            "git@ssh.github.com:a/b",
+            "git@ssh.dev.azure.com:v3/a",
+        ] {
             let job = found(&[("JENKINS_URL", "x"), ("GIT_URL", remote)]);
             assert!(!job.contains_key("vcs.repository.url.full"), "{remote}");
         }

@@ -1019,16 +1019,16 @@ fn a_flow_lasts_from_first_to_last_datagram_and_names_its_peer() {
 fn a_unix_connect_is_a_span_of_one_nanosecond() {
     let story = Story::new().fork(2, 3).exec(3, "/bin/x").unix_connect(3, "/run/a.sock", None);
     let trace = story.unix_connect(3, "@b", Some(111)).exit(3, 0).exit(2, 0).finish();
-    assert_eq!(trace.tree(), "sh exit=0\n└─ x exit=0\n   ├─ connect /run/a.sock\n   └─ connect @b errno=111");
+    assert_eq!(trace.tree(), "sh exit=0\n└─ x exit=0\n   ├─ connect /run/a.sock\n   └─ connect unix errno=111");
     let span = trace.span("connect /run/a.sock");
     assert_eq!(span.end, span.start + Duration::from_nanos(1));
     assert_eq!(trace.describe("connect /run/a.sock").kind, Kind::Client);
-    assert_eq!(trace.attribute("connect @b", "network.transport"), string("unix"));
-    assert_eq!(trace.attribute("connect @b", "network.peer.address"), string("@b"));
-    assert_eq!(trace.attribute("connect @b", "server.address"), string("@b"));
-    let error = trace.describe("connect @b").error.unwrap();
+    assert_eq!(trace.attribute("connect unix", "network.transport"), string("unix"));
+    assert_eq!(trace.attribute("connect unix", "network.peer.address"), string("@b"));
+    assert_eq!(trace.attribute("connect unix", "server.address"), string("@b"));
+    let error = trace.describe("connect unix").error.unwrap();
     assert_eq!((error.status_message(None), error.status_message(Some(5))), ("", "connection refused"));
-    assert_eq!(trace.attribute("connect @b", "error.type"), string("connection_refused"));
+    assert_eq!(trace.attribute("connect unix", "error.type"), string("connection_refused"));
     assert_eq!(trace.attribute("sh", "process_tracer.unix_connects"), Some(Value::Int(2)));
 }
 
@@ -1096,7 +1096,7 @@ fn a_span_name_has_no_ephemeral_port() {
 }
 
 #[test]
-fn the_name_of_a_unix_connect_has_no_temporary_path() {
+fn the_name_of_a_unix_connect_has_no_temporary_path_and_no_abstract_name() {
     let mut story = Story::new();
     let paths =
         ["/run/a.sock", "app.sock", "@name", "/tmp/ssh-x1/agent.7", "/var/tmp/x", "/dev/shm/x", "@/tmp/dbus-x1"];
@@ -1107,10 +1107,10 @@ fn the_name_of_a_unix_connect_has_no_temporary_path() {
     let names: Vec<_> = trace.spans.iter().map(|span| span.name().into_owned()).collect();
     let temporary = "connect unix";
     let expected =
-        ["connect /run/a.sock", "connect app.sock", "connect @name", temporary, temporary, temporary, temporary, "sh"];
+        ["connect /run/a.sock", "connect app.sock", temporary, temporary, temporary, temporary, temporary, "sh"];
     assert_eq!(names, expected);
-    let attributes = describe(&trace.spans[3]).attributes;
-    assert!(attributes.contains(&("network.peer.address".into(), Value::String(paths[3].to_owned()))));
+    let attributes = describe(&trace.spans[2]).attributes;
+    assert!(attributes.contains(&("network.peer.address".into(), Value::String(paths[2].to_owned()))));
 }
 
 #[test]

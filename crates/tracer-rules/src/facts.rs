@@ -18,6 +18,7 @@ pub(crate) const SCOPE: Scope = Scope {
         ("user", Nature::Text),
         ("cwd", Nature::Text),
         ("container", Nature::Text),
+        ("script", Nature::Text),
         ("captures", Nature::Texts),
     ],
     functions: &[],
@@ -101,6 +102,12 @@ impl<'a> Facts<'a> {
         self.cgroups().find_map(container_id)
     }
 
+    /// The script that the mapped file interprets, as it was called. Empty if there is none.
+    pub(crate) fn script(&self) -> &'a str {
+        let image = self.subject.image;
+        if image.is_script { &image.file } else { "" }
+    }
+
     pub(crate) fn directory(&self) -> &'a str {
         self.subject.image.directory.as_deref().unwrap_or_default()
     }
@@ -164,6 +171,7 @@ impl Variables for InRule<'_, '_> {
             "user" => Value::from(&*facts.user()),
             "cwd" => facts.directory().into(),
             "container" => facts.container().unwrap_or_default().into(),
+            "script" => facts.script().into(),
             "captures" => Value::texts((self.captures)()),
             _ => Value::Nil,
         }

@@ -207,7 +207,11 @@ fn evaluate(source: &str) -> Result<String> {
 
 /// A name, or `expr:` and an expression whose value is the name.
 pub(super) fn root_name(value: &str) -> Result<String> {
-    value.strip_prefix(expression::PREFIX).map_or_else(|| Ok(value.to_owned()), evaluate)
+    let name = value.strip_prefix(expression::PREFIX).map_or_else(|| Ok(value.to_owned()), evaluate)?;
+    if name.trim().is_empty() {
+        bail!("the name is empty");
+    }
+    Ok(name)
 }
 
 /// A text for a string literal of the expression language.
@@ -379,6 +383,13 @@ mod tests {
         assert!(error("expr:nonsense").starts_with("'expr:nonsense': "), "{}", error("expr:nonsense"));
         assert!(error("expr:\"00000000000000000000000000000000\"").contains("all zeros"));
         assert!(error("build \"42\"").contains(r#"-t 'expr:"build \"42\""'"#), "{}", error("build \"42\""));
+    }
+
+    #[test]
+    fn a_root_name_is_not_blank() {
+        assert_eq!(root_name("build all").unwrap(), "build all");
+        assert_eq!(root_name("expr:\"a\" + \"b\"").unwrap(), "ab");
+        assert!(["", "  ", "expr:\" \"", "expr:\"\""].iter().all(|value| root_name(value).is_err()));
     }
 
     const HASH: &str = "9bf1b5433aade46f7da23e241669eca2";

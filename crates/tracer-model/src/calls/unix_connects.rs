@@ -13,7 +13,7 @@ pub struct UnixConnectSpan {
 
 impl CallSpan for UnixConnectSpan {
     fn name(&self) -> String {
-        if is_temporary(&self.path) { "connect unix".to_owned() } else { format!("connect {}", self.path) }
+        if can_differ(&self.path) { "connect unix".to_owned() } else { format!("connect {}", self.path) }
     }
 
     fn errno(&self) -> Option<i32> {
@@ -30,8 +30,8 @@ impl CallSpan for UnixConnectSpan {
     }
 }
 
-/// The path is different in each run, so it cannot be in the name of a span.
-fn is_temporary(path: &str) -> bool {
-    let path = path.strip_prefix('@').unwrap_or(path);
-    ["/tmp/", "/var/tmp/", "/dev/shm/"].iter().any(|folder| path.starts_with(folder))
+/// Whether the path can be different in each run, so that it cannot be in the name of a span. Programs often choose an abstract
+/// name at random, or the kernel chooses it: unix(7).
+fn can_differ(path: &str) -> bool {
+    ["@", "/tmp/", "/var/tmp/", "/dev/shm/"].iter().any(|beginning| path.starts_with(beginning))
 }

@@ -25,6 +25,9 @@ const SMALL: usize = 12;
 /// A shortage is shown if it took more than this part of the time.
 const NOTABLE: u64 = 20;
 
+/// The unit in which the kernel counts steal time, nanoseconds. A difference of two counts can be too large by one unit.
+const TICK: u64 = 10_000_000;
+
 /// The content of a summary.
 pub(super) struct Summary<'a> {
     pub(super) rows: &'a Rows,
@@ -122,7 +125,7 @@ impl<'a> Summary<'a> {
             ));
         }
         let available = self.wall.saturating_mul(certificate.cpus.max(1));
-        if shortage.steal > available / NOTABLE {
+        if shortage.steal.saturating_sub(TICK) > available / NOTABLE {
             parts.push(format!("the hypervisor gave {} of CPU time to others", duration(shortage.steal, style)));
         }
         if shortage.oom_kills > 0 {
@@ -410,6 +413,19 @@ where it failed
         let (text, _) = rendered(Shortage { steal: 5_000_000_000, oom_kills: 1, ..Shortage::default() });
         let line = "the hypervisor gave 5.00 s of CPU time to others; the out-of-memory killer killed 1 process of the control group";
         assert_eq!(text[2], line);
+    }
+
+    #[test]
+    fn one_clock_tick_is_no_shortage() {
+        let rendered = |steal| {
+            let mut rows = story("true", 0, 9).rows();
+            rows.about.certificate.shortage.steal = steal;
+            let mut text = String::new();
+            render(&rows, &PLAIN, &mut text);
+            text
+        };
+        assert!(!rendered(TICK).contains("hypervisor"));
+        assert!(rendered(2 * TICK).contains("the hypervisor gave 20.0 ms of CPU time to others"));
     }
 
     #[test]

@@ -97,6 +97,23 @@ mod tests {
     }
 
     #[test]
+    fn a_script_has_its_own_name_even_if_it_is_the_name_of_an_interpreter() {
+        let script = |file: &str, arguments: &[&str]| {
+            let arguments = arguments.iter().collect();
+            let image = Image { file: file.to_owned(), is_script: true, arguments, ..Image::default() };
+            let lineage = Lineage::default();
+            let names = [Names::Smart, Names::Detailed];
+            names.map(|names| names.book().judge(&subject(&image, &lineage), |_| {}).name.as_deref().map(str::to_owned))
+        };
+        let shim = "/shims/python3";
+        assert_eq!(script(shim, &["/usr/bin/env", "bash", shim, "setup.py"]), [None, None]);
+        assert_eq!(script(shim, &["bash", shim, "setup.py"]), [None, None]);
+        assert_eq!(script("/x/node", &["/bin/sh", "/x/node", "app.js"]), [None, None]);
+        assert_eq!(script("/x/java", &["/bin/sh", "/x/java", "-jar", "app.jar"]), [None, None]);
+        assert_eq!(script("/x/gcc", &["/bin/sh", "/x/gcc", "-c", "a.c"]), [None, Some("gcc a.c".to_owned())]);
+    }
+
+    #[test]
     fn a_detailed_name_says_what_a_compiler_compiles() {
         for (arguments, expected) in [
             (&["rustc", "--crate-name", "serde_json", "--edition=2021"][..], "rustc serde_json"),
