@@ -281,7 +281,7 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
             delivery.destination,
             delivery.closing.problem.as_deref().unwrap_or("no reason known")
         ));
-        if let Some(command) = &delivery.closing.to_send {
+        if let Some(command) = &delivery.to_send {
             console::say(format_args!("{} kept; to deliver: {command}", counted(delivery.missing.saved, "span")));
         }
     }
