@@ -15,7 +15,7 @@ use super::{
     call::Compiled,
     compiler::Program,
     observer::{Observation, wrapped},
-    response::expand,
+    response::{TooLarge, expand},
 };
 
 /// The compilations of a run, one entry for each source.
@@ -40,7 +40,7 @@ pub struct Summary {
     pub entries: u64,
     /// Number of sources that are not there at the end, such as those of `configure`.
     pub gone: u64,
-    /// Number of calls whose arguments were cut.
+    /// Number of calls whose arguments were cut, or are too many with those of their response files.
     pub cut: u64,
     /// Number of calls that cannot be written: their arguments are not UTF-8, or their directory is not known.
     pub unknown: u64,
@@ -56,6 +56,10 @@ struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<String>,
 }
+
+/// Memory that the entries of a call may take. Each source has an entry with all options. The traced command chooses
+/// their numbers.
+const CALL: usize = 64 << 20;
 
 /// Why a call has no entries.
 enum Missing {
@@ -182,13 +186,17 @@ fn entries(image: &Image, read: &mut dyn FnMut(&Path) -> Option<Vec<u8>>) -> Res
             absolute(directory, file.filter(is_exact).ok_or(Missing::Unknown)?)
         }
     };
-    let arguments = expand(arguments, Path::new(directory), read);
+    let arguments = expand(arguments, Path::new(directory), read).map_err(|TooLarge| Missing::Cut)?;
     let Some(compiled) = Compiled::of(&arguments) else {
         let is_unread = arguments.iter().any(|argument| argument.len() > 1 && argument.starts_with('@'));
         return Err(if is_unread { Missing::Unread } else { Missing::Nothing });
     };
+    let size: usize = arguments.iter().map(|argument| argument.len() + size_of::<String>()).sum();
+    if size.saturating_mul(compiled.sources.len()) > CALL {
+        return Err(Missing::Cut);
+    }
     let entry = |source: &usize| {
-        let is_of_entry = |place: &usize| place == source || !compiled.sources.contains(place);
+        let is_of_entry = |place: &usize| place == source || compiled.sources.binary_search(place).is_err();
         let own = arguments.iter().enumerate().filter(|(place, _)| is_of_entry(place)).map(|(_, word)| word.clone());
         let source = &arguments[*source];
         Entry {
@@ -228,7 +236,12 @@ mod tests {
     }
 
     fn response(path: &Path) -> Option<Vec<u8>> {
-        (path == Path::new("/w/a.rsp")).then(|| b"-DX='a b' -c r.c -o r.o".to_vec())
+        match path.to_str()? {
+            "/w/a.rsp" => Some(b"-DX='a b' -c r.c -o r.o".to_vec()),
+            "/w/options.rsp" => Some(b"-g ".repeat(10_000)),
+            "/w/sources.rsp" => Some(b"a.c ".repeat(10_000)),
+            _ => None,
+        }
     }
 
     /// The file that these calls of one process each give.
@@ -293,8 +306,9 @@ mod tests {
             call(&["gcc", "@none.rsp"]),
             call(&["gcc", "-c", "conftest.c"]),
             call(&["gcc", "a.o", "-o", "prog"]),
+            call(&["gcc", "-c", "@options.rsp", "@sources.rsp"]),
         ]);
-        assert_eq!(summary, Summary { entries: 0, gone: 1, cut: 1, unknown: 2, unread: 1 });
+        assert_eq!(summary, Summary { entries: 0, gone: 1, cut: 2, unknown: 2, unread: 1 });
         assert!(entries.is_empty());
     }
 
