@@ -46,6 +46,8 @@ pub struct Summary {
     pub unknown: u64,
     /// Number of calls whose response file could not be read.
     pub unread: u64,
+    /// Number of calls that there was no time to read.
+    pub late: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,13 +84,12 @@ impl Default for Database {
 }
 
 impl Database {
-    /// Adds an observation. `read` returns the content of a response file.
-    pub fn add(&mut self, observation: Observation, read: &mut dyn FnMut(&Path) -> Option<Vec<u8>>) {
+    /// Adds an observation. `read` returns the content of a response file. Its second argument is the id of the user who
+    /// runs the compiler.
+    pub fn add(&mut self, observation: Observation, read: &mut dyn FnMut(&Path, u32) -> Option<Vec<u8>>) {
         match observation {
             Observation::Compiler { process, image, has_our_files } => {
-                let mut nothing = |_: &Path| None;
-                let read = if has_our_files { read } else { &mut nothing };
-                match entries(&image, read) {
+                match entries(&image, &mut |path| has_our_files.then(|| read(path, image.user_id))?) {
                     Ok(entries) => {
                         self.running.insert(process, entries);
                     }
@@ -105,9 +106,9 @@ impl Database {
         }
     }
 
-    /// Counts a call that was dropped before it came here.
-    pub fn count_unknown(&mut self, calls: u64) {
-        self.summary.unknown += calls;
+    /// Counts calls that came too late, or too fast.
+    pub fn count_late(&mut self, calls: u64) {
+        self.summary.late += calls;
     }
 
     /// Keeps an entry, unless the same source was compiled to the same output before.
@@ -235,7 +236,7 @@ mod tests {
         Observation::Compiler { process, image: Arc::new(image), has_our_files: true }
     }
 
-    fn response(path: &Path) -> Option<Vec<u8>> {
+    fn response(path: &Path, _: u32) -> Option<Vec<u8>> {
         match path.to_str()? {
             "/w/a.rsp" => Some(b"-DX='a b' -c r.c -o r.o".to_vec()),
             "/w/options.rsp" => Some(b"-g ".repeat(10_000)),
@@ -308,7 +309,7 @@ mod tests {
             call(&["gcc", "a.o", "-o", "prog"]),
             call(&["gcc", "-c", "@options.rsp", "@sources.rsp"]),
         ]);
-        assert_eq!(summary, Summary { entries: 0, gone: 1, cut: 2, unknown: 2, unread: 1 });
+        assert_eq!(summary, Summary { entries: 0, gone: 1, cut: 2, unknown: 2, unread: 1, late: 0 });
         assert!(entries.is_empty());
     }
 
