@@ -4,6 +4,7 @@
 //! the command that fails only causes a warning at the end.
 
 use std::{
+    env,
     io::{self, Read},
     os::{
         fd::{AsFd, BorrowedFd},
@@ -55,6 +56,9 @@ const GLANCE: Duration = Duration::from_millis(10);
 
 /// A killed command ends within this time. A command that has become another user can refuse our signal: sudo does.
 const END: Duration = Duration::from_secs(1);
+
+/// The variables of our environment that a command of another user gets.
+const KEPT: [&str; 2] = ["PATH", "LANG"];
 
 /// The command, its user and its rhythm.
 #[derive(Debug)]
@@ -234,7 +238,13 @@ fn spawn(command: &Tagging) -> io::Result<Child> {
     spawned.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // Its own spans are none of this trace.
     spawned.env_remove("TRACEPARENT").env_remove("TRACESTATE");
-    spawned.envs(command.user.iter().flat_map(User::variables));
+    if let Some(user) = &command.user {
+        if user.is_other() {
+            // Our environment can have secrets, such as the headers for the collector.
+            spawned.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+        }
+        spawned.envs(user.variables());
+    }
     let user = command.user.clone();
     // SAFETY: the closure only makes async-signal-safe system calls.
     unsafe {
