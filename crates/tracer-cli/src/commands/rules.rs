@@ -6,13 +6,14 @@ use std::{
     fmt::Write,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use anyhow::Result;
 use tracer_model::{
     SpanId,
     expression::Failure,
-    judge::{Fate, Judge, Lineage, Ruling, Subject},
+    judge::{Fate, Judge, Lineage, Rules, Ruling, Subject},
 };
 use tracer_report::{Judged, untrusted::visible};
 use tracer_rules::{Book, Met, Names, RulesJudge};
@@ -96,7 +97,7 @@ impl<'a> RulesFile<'a> {
             };
             let mut met = Vec::new();
             let ruling = judge.judge_and_tell(&subject, |rule| met.push(rule));
-            write_line(&mut text, &subject, &met, &ruling);
+            write_line(&mut text, &subject, process.is_root, &met, &ruling);
         }
         for failure in judge.failures() {
             console::warn(failure);
@@ -109,14 +110,12 @@ impl<'a> RulesFile<'a> {
     /// # Errors
     ///
     /// The command cannot be started, or stdout cannot be written.
-    pub(crate) fn check_run(self, mut config: Config, inheritance: Inheritance, single: SingleThread) -> Result<()> {
+    pub(crate) fn check_run(self, config: Config, inheritance: Inheritance, single: SingleThread) -> Result<()> {
         let lines: Lines = Arc::default();
-        config.outputs.clear();
-        config.is_quiet = true;
-        config.rules.above = rules::names_above();
-        config.rules.judge =
-            Some(Box::new(Told { judge: RulesJudge::new(self.book, Names::Plain), lines: Arc::clone(&lines) }));
-        let outcome = run::run(config, inheritance, single)?;
+        let judge = RulesJudge::new(self.book, Names::Plain);
+        let judge = Box::new(Told { judge, root: None, lines: Arc::clone(&lines) });
+        let rules = Rules { judge: Some(judge), above: rules::names_above(), ..Rules::default() };
+        let outcome = run::run(config.restrict_to(rules), inheritance, single)?;
         if outcome != Outcome::Exited(0) {
             console::warn(format_args!("the command ended with status {}", outcome.status()));
         }
@@ -125,13 +124,18 @@ impl<'a> RulesFile<'a> {
     }
 }
 
+/// A process: the time of its start, and its pid.
+type Key = (SystemTime, u32);
+
 /// The lines of processes, in the order of their starts.
-type Lines = Arc<Mutex<BTreeMap<(std::time::SystemTime, u32), String>>>;
+type Lines = Arc<Mutex<BTreeMap<Key, String>>>;
 
 /// Judges, and keeps a line about each process.
 #[derive(Debug)]
 struct Told {
     judge: RulesJudge,
+    /// The first process that is judged.
+    root: Option<Key>,
     lines: Lines,
 }
 
@@ -140,9 +144,11 @@ impl Judge for Told {
         let mut met = Vec::new();
         let ruling = self.judge.judge_and_tell(subject, |rule| met.push(rule));
         let mut text = String::new();
-        write_line(&mut text, subject, &met, &ruling);
+        let key = (subject.start, subject.pid);
+        let is_root = *self.root.get_or_insert(key) == key;
+        write_line(&mut text, subject, is_root, &met, &ruling);
         // The ruling after the last exec counts.
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert((subject.start, subject.pid), text);
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, text);
         ruling
     }
 
@@ -173,7 +179,7 @@ impl Judge for Told {
 }
 
 /// Writes one line: the process, its rules, and what they do.
-fn write_line(text: &mut String, subject: &Subject<'_>, met: &[Met], ruling: &Ruling) {
+fn write_line(text: &mut String, subject: &Subject<'_>, is_root: bool, met: &[Met], ruling: &Ruling) {
     let mut line = format!("{} {}: ", subject.pid, subject.image.name());
     let rules: Vec<_> = met.iter().map(describe).collect();
     line += if rules.is_empty() { "no rule" } else { "" };
@@ -189,6 +195,7 @@ fn write_line(text: &mut String, subject: &Subject<'_>, met: &[Met], ruling: &Ru
     }
     match ruling.fate {
         Fate::Keep => {}
+        Fate::Drop { .. } if is_root => line += "; kept, because it is the root",
         Fate::Drop { always, shorter_than } => {
             line += if always { "; always left out" } else { "; left out" };
             if let Some(limit) = shorter_than {
