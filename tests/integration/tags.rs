@@ -140,6 +140,26 @@ fn a_command_for_tags_that_fails_only_causes_a_warning() {
 }
 
 #[test]
+fn a_command_for_tags_of_another_user_has_few_of_our_variables() {
+    for (user, has_all) in [("root", true), ("nobody", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let (path, rules) = (folder.path().display(), folder.path().join("rules.yaml"));
+        let command = format!("env | sort >{path}/new; mv {path}/new {path}/env; echo []");
+        fs::write(&rules, format!("tags: {{command: [sh, -c, '{command}'], user: {user}}}\n")).unwrap();
+        let mut run = process_tracer();
+        run.args(["-q", "-o"]).arg(folder.path().join("t.jsonl")).arg("--rules").arg(&rules);
+        run.args(["--", "sh", "-c", &format!("while [ ! -e {path}/env ]; do sleep 0.02; done")]);
+        let output = run.env("API_TOKEN", "s3cret").env("TRACESTATE", "a=b").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let variables = fs::read_to_string(folder.path().join("env")).unwrap();
+        assert_eq!(variables.contains("API_TOKEN=s3cret"), has_all, "{variables}");
+        assert!(variables.contains(&format!("USER={user}\n")) && variables.contains("PATH="), "{variables}");
+        assert!(!variables.contains("TRACEPARENT=") && !variables.contains("TRACESTATE="), "{variables}");
+    }
+}
+
+#[test]
 fn a_configuration_of_another_tool_is_converted() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("all.yaml");

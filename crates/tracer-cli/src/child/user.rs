@@ -113,12 +113,17 @@ impl User {
         ]
     }
 
+    /// Whether it is another user than that of process-tracer.
+    pub(crate) fn is_other(&self) -> bool {
+        self.uid != getuid()
+    }
+
     /// Becomes this user permanently, in the child before exec. It only makes async-signal-safe system calls.
     pub(crate) fn become_it(&self) -> io::Result<()> {
         if !geteuid().is_root() {
             return Ok(()); // we are this user already
         }
-        let is_other = self.uid != getuid();
+        let is_other = self.is_other();
         setgroups(&self.groups)?;
         setgid(self.gid)?;
         setuid(self.uid)?;

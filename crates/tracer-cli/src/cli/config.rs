@@ -162,6 +162,21 @@ impl Config {
         })
     }
 
+    /// Makes this a run for these rules and tags only. It belongs to no other trace, and nobody gets its spans. Its command has the
+    /// trace context of process-tracer.
+    pub(crate) fn restrict_to(self, rules: Rules, tagging: Option<Tagging>) -> Self {
+        Self {
+            rules,
+            tagging,
+            outputs: Vec::new(),
+            trace_id: None,
+            sampler: Sampler::ALWAYS,
+            propagators: Propagators::default(),
+            is_quiet: true,
+            ..self
+        }
+    }
+
     /// Decides whether this trace is sampled. If it is not, nothing goes out over OTLP.
     pub(crate) fn sample(&mut self, trace_id: TraceId) -> bool {
         let is_sampled = self.sampler.samples(self.is_parent_sampled, trace_id);

@@ -6,13 +6,14 @@ use std::{
     fmt::Write,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result};
 use tracer_model::{
     SpanId,
     expression::Failure,
-    judge::{Fate, Judge, Lineage, Ruling, Subject},
+    judge::{Fate, Judge, Lineage, Rules, Ruling, Subject},
     tags,
 };
 use tracer_report::{Judged, untrusted::visible};
@@ -112,7 +113,7 @@ impl<'a> RulesFile<'a> {
             };
             let mut met = Vec::new();
             let ruling = judge.judge_and_tell(&subject, |rule| met.push(rule));
-            write_line(&mut text, &subject, &met, &ruling);
+            write_line(&mut text, &subject, process.is_root, &met, &ruling);
         }
         for failure in judge.failures() {
             console::warn(failure);
@@ -127,18 +128,16 @@ impl<'a> RulesFile<'a> {
     /// The command cannot be started, or stdout cannot be written.
     pub(crate) fn check_run(
         mut self,
-        mut config: Config,
+        config: Config,
         inheritance: Inheritance,
         single: SingleThread,
     ) -> Result<()> {
-        config.tagging = self.take_tagging()?;
+        let tagging = self.take_tagging()?;
         let lines: Lines = Arc::default();
-        config.outputs.clear();
-        config.is_quiet = true;
-        config.rules.above = rules::names_above();
-        config.rules.judge =
-            Some(Box::new(Told { judge: RulesJudge::new(self.book, Names::Plain), lines: Arc::clone(&lines) }));
-        let outcome = run::run(config, inheritance, single)?;
+        let judge = RulesJudge::new(self.book, Names::Plain);
+        let judge = Box::new(Told { judge, root: None, lines: Arc::clone(&lines) });
+        let rules = Rules { judge: Some(judge), above: rules::names_above(), ..Rules::default() };
+        let outcome = run::run(config.restrict_to(rules, tagging), inheritance, single)?;
         if outcome != Outcome::Exited(0) {
             console::warn(format_args!("the command ended with status {}", outcome.status()));
         }
@@ -147,13 +146,18 @@ impl<'a> RulesFile<'a> {
     }
 }
 
+/// A process: the time of its start, and its pid.
+type Key = (SystemTime, u32);
+
 /// The lines of processes, in the order of their starts.
-type Lines = Arc<Mutex<BTreeMap<(std::time::SystemTime, u32), String>>>;
+type Lines = Arc<Mutex<BTreeMap<Key, String>>>;
 
 /// Judges, and keeps a line about each process.
 #[derive(Debug)]
 struct Told {
     judge: RulesJudge,
+    /// The first process that is judged.
+    root: Option<Key>,
     lines: Lines,
 }
 
@@ -162,9 +166,11 @@ impl Judge for Told {
         let mut met = Vec::new();
         let ruling = self.judge.judge_and_tell(subject, |rule| met.push(rule));
         let mut text = String::new();
-        write_line(&mut text, subject, &met, &ruling);
+        let key = (subject.start, subject.pid);
+        let is_root = *self.root.get_or_insert(key) == key;
+        write_line(&mut text, subject, is_root, &met, &ruling);
         // The ruling after the last exec counts, or the one at the end, which knows the tags.
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert((subject.start, subject.pid), text);
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, text);
         ruling
     }
 
@@ -199,7 +205,7 @@ impl Judge for Told {
 }
 
 /// Writes one line: the process, its rules, and their effects.
-fn write_line(text: &mut String, subject: &Subject<'_>, met: &[Met], ruling: &Ruling) {
+fn write_line(text: &mut String, subject: &Subject<'_>, is_root: bool, met: &[Met], ruling: &Ruling) {
     let mut line = format!("{} {}: ", subject.pid, subject.image.name());
     let rules: Vec<_> = met.iter().map(describe).collect();
     line += if rules.is_empty() { "no rule" } else { "" };
@@ -215,6 +221,7 @@ fn write_line(text: &mut String, subject: &Subject<'_>, met: &[Met], ruling: &Ru
     }
     match ruling.fate {
         Fate::Keep => {}
+        Fate::Drop { .. } if is_root => line += "; kept, because it is the root",
         Fate::Drop { always, shorter_than } => {
             line += if always { "; always left out" } else { "; left out" };
             if let Some(limit) = shorter_than {

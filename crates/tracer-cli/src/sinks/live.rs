@@ -42,7 +42,7 @@ impl Sink for LiveSink {
         Undelivered::default()
     }
 
-    fn close(self: Box<Self>) -> Closing {
+    fn close(self: Box<Self>, _: &Queue) -> Closing {
         self.live.finish();
         Closing::default()
     }

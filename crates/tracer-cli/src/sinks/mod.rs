@@ -173,7 +173,7 @@ fn serve(mut sink: Box<dyn Sink>, queue: &Queue, mut obstacle: Option<String>) -
         queue.count(spans, missing.unwrap_or(Undelivered { lost: spans, saved: 0 }));
     }
     let closing = match obstacle {
-        None => catch_unwind(AssertUnwindSafe(|| sink.close())).map_err(|payload| said(payload.as_ref())),
+        None => catch_unwind(AssertUnwindSafe(|| sink.close(queue))).map_err(|payload| said(payload.as_ref())),
         Some(obstacle) => Err(obstacle),
     };
     closing.unwrap_or_else(|problem| Closing { problem: Some(problem), ..Closing::default() })
@@ -356,7 +356,7 @@ mod tests {
             if spans.len() == 1 { KEPT } else { (self.0)() }
         }
 
-        fn close(self: Box<Self>) -> Closing {
+        fn close(self: Box<Self>, _: &Queue) -> Closing {
             Closing::default()
         }
     }

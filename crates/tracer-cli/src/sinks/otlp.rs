@@ -181,7 +181,7 @@ impl Sink for OtlpSink {
         missing
     }
 
-    fn close(mut self: Box<Self>) -> Closing {
+    fn close(mut self: Box<Self>, _: &Queue) -> Closing {
         if let Some(cut_off) = &mut self.cut_off {
             cut_off.remove();
         }

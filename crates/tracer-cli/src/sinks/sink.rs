@@ -35,8 +35,8 @@ pub(crate) trait Sink: Send {
     /// not arrive.
     fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered;
 
-    /// Ends the sink.
-    fn close(self: Box<Self>) -> Closing;
+    /// Ends the sink, soon after the queue's deadline.
+    fn close(self: Box<Self>, queue: &Queue) -> Closing;
 }
 
 /// What a sink gets besides finished spans.
