@@ -126,12 +126,7 @@ impl<'a> RulesFile<'a> {
     /// # Errors
     ///
     /// The command cannot be started, or stdout cannot be written.
-    pub(crate) fn check_run(
-        mut self,
-        config: Config,
-        inheritance: Inheritance,
-        single: SingleThread,
-    ) -> Result<()> {
+    pub(crate) fn check_run(mut self, config: Config, inheritance: Inheritance, single: SingleThread) -> Result<()> {
         let tagging = self.take_tagging()?;
         let lines: Lines = Arc::default();
         let judge = RulesJudge::new(self.book, Names::Plain);

@@ -80,7 +80,7 @@ pub(crate) fn undo() -> Result<()> {
         Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
         Err(error) => {
             let context = format!("cannot take the capabilities of {}", program.path.display());
-            return Err(anyhow::Error::new(error).context(context));
+            return Err(Error::new(error).context(context));
         }
     }
     if program.is_for_group() {
