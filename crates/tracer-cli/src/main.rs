@@ -11,6 +11,7 @@ mod cli;
 mod commands;
 mod console;
 mod drain;
+mod limits;
 mod machine;
 mod nesting;
 mod pod;
