@@ -79,6 +79,14 @@ fn a_low_limit_on_processes_does_not_stop_the_command() {
 }
 
 #[test]
+fn a_small_stack_does_not_stop_the_command() {
+    for size in [64, 128, 512] {
+        let (stdout, stderr) = run(env(), &format!("{PROCESS_TRACER} -q"), &format!("ulimit -s {size}"));
+        assert!(stdout.starts_with("ran\n"), "{size}: {stderr}");
+    }
+}
+
+#[test]
 fn with_strict_a_low_limit_stops_the_command() {
     let script = format!("ulimit -n 5; exec {PROCESS_TRACER} --strict -- sh -c 'echo ran'");
     let output = env().args(["bash", "-c", &script]).output().unwrap();

@@ -3,9 +3,21 @@
 use std::{borrow::Cow, io};
 
 use anyhow::Error;
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::resource::{Resource, getrlimit},
+};
 
 pub(crate) use tracer_ptrace::probe::is_limit;
+
+/// The usual size of a stack, in bytes.
+pub(crate) const STACK: usize = 8 << 20;
+
+/// Whether `ulimit -s` leaves the main thread too little room. The command keeps this limit, so that it cannot be raised.
+pub(crate) fn is_stack_small() -> bool {
+    const ENOUGH: u64 = 1 << 20;
+    getrlimit(Resource::RLIMIT_STACK).is_ok_and(|(soft, _)| soft < ENOUGH)
+}
 
 /// The error of the kernel behind an error, if a limit caused it.
 pub(crate) fn behind(error: &Error) -> Option<&io::Error> {
