@@ -143,6 +143,17 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
 }
 
 #[test]
+fn a_file_without_a_certificate_stops_only_an_export_over_tls_that_a_flag_asks_for() {
+    let certificate = ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/passwd");
+    let (output, stderr, has_run) = run(&["--endpoint", "https://127.0.0.1:9"], &[certificate]);
+    assert_eq!((output.status.code(), has_run), (Some(125), false), "{stderr}");
+    assert!(stderr.contains("OTEL_EXPORTER_OTLP_CERTIFICATE: '/etc/passwd'"), "{stderr}");
+    let (output, stderr, has_run) = run(&[], &[certificate, ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:9")]);
+    assert_eq!((output.status.code(), has_run), (Some(0), true), "{stderr}");
+    assert!(stderr.contains("an output is left out: OTEL_EXPORTER_OTLP_CERTIFICATE: "), "{stderr}");
+}
+
+#[test]
 fn a_variable_with_an_output_that_cannot_be_written_does_not_stop_the_command() {
     let (output, stderr, has_run) = run(&[], &[("PROCESS_TRACER_OUTPUT", "/no/such/folder/t.jsonl,summary")]);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
