@@ -262,7 +262,10 @@ fn trace_context(args: &Args, origins: &Origins, propagators: &Propagators) -> R
         trace_id_source,
         parent_id: parent_id.or(caller.as_ref().map(|caller| caller.span.span_id)),
         caller: calling_trace,
-        is_parent_sampled: caller.as_ref().and_then(|caller| caller.is_sampled),
+        is_parent_sampled: match &caller {
+            Some(caller) => caller.is_sampled,
+            None => propagators.decision(variable),
+        },
         trace_state: caller.map(|caller| caller.state).unwrap_or_default(),
     })
 }
