@@ -135,10 +135,22 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
         assert!(has_run);
         let warnings: Vec<_> = stderr.lines().filter(|line| line.starts_with("process-tracer: warning: ")).collect();
         assert_eq!(warnings.len(), 1, "{name}: {stderr}");
-        assert!(warnings[0].contains(&format!("warning: {name} is ignored: ")), "{name}: {stderr}");
+        let effect = if name == "OTEL_SDK_DISABLED" { "counts as false" } else { "is ignored" };
+        assert!(warnings[0].contains(&format!("warning: {name} {effect}: ")), "{name}: {stderr}");
         messages += &format!("$ {name}={value} process-tracer -- touch mark\n{}\n", warnings[0]);
     }
     expect_file![path("invalid-variables.txt")].assert_eq(&messages);
+}
+
+#[test]
+fn a_file_without_a_certificate_stops_only_an_export_over_tls_that_a_flag_asks_for() {
+    let certificate = ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/passwd");
+    let (output, stderr, has_run) = run(&["--endpoint", "https://127.0.0.1:9"], &[certificate]);
+    assert_eq!((output.status.code(), has_run), (Some(125), false), "{stderr}");
+    assert!(stderr.contains("OTEL_EXPORTER_OTLP_CERTIFICATE: '/etc/passwd'"), "{stderr}");
+    let (output, stderr, has_run) = run(&[], &[certificate, ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:9")]);
+    assert_eq!((output.status.code(), has_run), (Some(0), true), "{stderr}");
+    assert!(stderr.contains("an output is left out: OTEL_EXPORTER_OTLP_CERTIFICATE: "), "{stderr}");
 }
 
 #[test]

@@ -34,6 +34,24 @@ fn a_low_limit_on_open_files_does_not_stop_the_command() {
 }
 
 #[test]
+fn one_line_says_that_a_limit_leaves_no_room_for_a_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.jsonl");
+    let flags = ["".to_owned(), "--source ptrace".to_owned(), format!("-o {}", file.display())];
+    let mut untraced = 0;
+    for files in 4..=12 {
+        for flags in &flags {
+            let (_, stderr) = run(env(), &format!("{PROCESS_TRACER} {flags}"), &format!("ulimit -n {files}"));
+            if stderr.contains("the command runs without a trace") {
+                assert_eq!(stderr.lines().count(), 1, "{files} {flags}: {stderr}");
+                untraced += 1;
+            }
+        }
+    }
+    assert!(untraced > 0);
+}
+
+#[test]
 fn a_low_soft_limit_on_open_files_is_raised_for_process_tracer_alone() {
     let (stdout, stderr) = run(env(), PROCESS_TRACER, "ulimit -Sn 12");
     assert_eq!(stdout.lines().take(2).collect::<Vec<_>>(), ["ran", "12"]);
@@ -58,6 +76,14 @@ fn a_low_limit_on_processes_does_not_stop_the_command() {
     }
     assert!(told.contains("the command runs without a trace: the user has reached the limit of processes"), "{told}");
     assert!(told.contains("1 span"), "{told}");
+}
+
+#[test]
+fn a_small_stack_does_not_stop_the_command() {
+    for size in [64, 128, 512] {
+        let (stdout, stderr) = run(env(), &format!("{PROCESS_TRACER} -q"), &format!("ulimit -s {size}"));
+        assert!(stdout.starts_with("ran\n"), "{size}: {stderr}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod cli;
 mod commands;
 mod console;
 mod drain;
+mod limits;
 mod machine;
 mod nesting;
 mod pod;
@@ -68,7 +69,8 @@ extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) 
     let arguments: Vec<_> = (0..argc as isize).map(argument).collect();
     // SAFETY: the process has just begun, so this is its only thread. No other code calls this.
     let run = || main_with(&arguments, unsafe { SingleThread::assume() });
-    std::ffi::c_int::from(panic::catch_unwind(run).unwrap_or(EXIT_FAILURE))
+    let run = || panic::catch_unwind(run).unwrap_or(EXIT_FAILURE);
+    std::ffi::c_int::from(if limits::is_stack_small() { stacker::grow(limits::STACK, run) } else { run() })
 }
 
 /// Returns the exit status of a command line.

@@ -8,8 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
+use anyhow::{Context, Error, Result, bail};
 use rand::{TryRng, rngs::SysRng};
 use tracer_model::{
     Anchor, IdGenerator, Settings, TraceId, Tracer,
@@ -27,11 +26,12 @@ use crate::{
     cli::config::{Config, Output, Wait},
     console::{self, counted, ms},
     drain::{Drain, Ending, Input, Waiting},
+    limits,
     machine::{accounts, hosts},
     nesting,
     resource::resource,
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
-    sources::{self, Chosen, Seat},
+    sources::{self, Chosen, Notice, Seat},
     tags::{Latest, TagRunner},
     threads::{SingleThread, Threads},
 };
@@ -72,9 +72,20 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         token: &token,
         by: config.by.as_ref(),
     };
-    let sinks = OpenSinks::open(&config.outputs, &config.collector, &facts)?;
+    let sinks = match OpenSinks::open(&config.outputs, &config.collector, &facts) {
+        Ok(sinks) => sinks,
+        Err(error) => return without_room(error, &config, inheritance, &single),
+    };
     let attributes = std::mem::take(&mut config.attributes);
-    let chosen = sources::choose(&config, attributes.need_environment() || needs_environment(&config.rules))?;
+    let needs_environment = attributes.need_environment() || needs_environment(&config.rules);
+    let chosen = match sources::choose(&config, needs_environment) {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            // The files that they have begun must not stay.
+            drop(sinks);
+            return without_room(error, &config, inheritance, &single);
+        }
+    };
     let is_sent = config.outputs.iter().any(|wanted| wanted.output == Output::Otlp);
     let is_all = config.captured.left_out().next().is_none();
     let announcement = (is_sent && is_all && chosen.source.description().sees_everything())
@@ -108,7 +119,10 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
 
     let mut signals = match Signals::hold(&single).map_err(io::Error::from) {
         Ok(signals) => signals,
-        Err(error) if launch::is_of_limit(&error) => return run_untraced(&error, &config, inheritance),
+        Err(error) if limits::is_limit(&error) => {
+            drop(sinks);
+            return run_untraced(&error, &config, inheritance);
+        }
         Err(error) => return Err(error).context("cannot hold back signals"),
     };
     let threads = single.end();
@@ -128,12 +142,16 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     };
     let source = &*observation.source;
     let latest_tags = Arc::clone(&observation.tags);
-
+    let (early, late) = match observation.notice.clone() {
+        Some(notice) if notice.is_of_limit => (None, Some(notice)),
+        notice => (notice, None),
+    };
+    early.iter().for_each(Notice::print);
     let mut child = match source.launch(launch::spawn(config.command.clone(), inheritance, config.user.clone())) {
         Ok(child) => child,
         Err(error) => {
             give_up(sinks);
-            return match launch::is_of_limit(&error) {
+            return match limits::is_limit(&error) {
                 true => run_untraced(&error, &config, inheritance),
                 false => Ok(not_invoked(&error, &config)),
             };
@@ -154,6 +172,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         Err(error) => Some(format!("tags: {error:#}")),
     });
     let Observation { source, drain, unobserved, seat, .. } = observation;
+    late.iter().for_each(Notice::print);
     match drain.finish(Ending { end, unobserved }) {
         Ok(tracer) => {
             intake.close(config.flush_timeout);
@@ -180,16 +199,23 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
 ///
 /// With `--strict`.
 fn run_untraced(error: &io::Error, config: &Config, inheritance: Inheritance) -> Result<Outcome> {
-    let reason: Cow<'_, str> = match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EAGAIN) => "the user has reached the limit of processes, see 'ulimit -u'".into(),
-        Some(Errno::EMFILE) => "process-tracer has reached the limit of open files, see 'ulimit -n'".into(),
-        _ => error.to_string().into(),
-    };
+    let reason = limits::in_words(error);
     if config.is_strict {
         bail!("the command is not started, as --strict asks: {reason}");
     }
     console::warn(format_args!("the command runs without a trace: {reason}"));
     Ok(replace(config, inheritance))
+}
+
+/// Runs the command without a trace, if a limit caused the error.
+///
+/// # Errors
+///
+/// The error, if nothing can be done about it.
+fn without_room(error: Error, config: &Config, inheritance: Inheritance, single: &SingleThread) -> Result<Outcome> {
+    let Some(limit) = limits::behind(&error) else { return Err(error) };
+    restore_environment(config, inheritance, single);
+    run_untraced(limit, config, inheritance)
 }
 
 /// Executes the command in place of process-tracer. Returns only if that is impossible.
@@ -234,6 +260,7 @@ struct Observation {
     drain: Drain,
     unobserved: Option<String>,
     seat: Option<Seat>,
+    notice: Option<Notice>,
     tags: Latest,
 }
 
@@ -246,14 +273,14 @@ impl Observation {
     /// Starts to read the events. If that is impossible, it observes the command alone, or fails with `--strict`.
     fn start(chosen: Chosen, tracer: Tracer, intake: &Intake, config: &Config, threads: Threads) -> Result<Self> {
         let tags = Latest::default();
-        let wait = |Chosen { source, stream, unobserved, seat }| {
+        let wait = |Chosen { source, stream, unobserved, seat, notice }| {
             let (source_of_input, tags) = (Arc::clone(&source), Arc::clone(&tags));
             let input = Input { source: source_of_input, stream, intake: intake.clone(), tags };
-            Waiting::start(input, threads).map(|waiting| (source, waiting, unobserved, seat))
+            Waiting::start(input, threads).map(|waiting| (source, waiting, unobserved, seat, notice))
         };
         let started = wait(chosen).or_else(|error| wait(sources::alone(&error, config, true)?));
-        let (source, waiting, unobserved, seat) = started?;
-        Ok(Self { source, drain: waiting.begin(tracer), unobserved, seat, tags })
+        let (source, waiting, unobserved, seat, notice) = started?;
+        Ok(Self { source, drain: waiting.begin(tracer), unobserved, seat, notice, tags })
     }
 }
 

@@ -57,6 +57,9 @@ impl Facts {
         let error =
             error.raw_os_error().map_or_else(|| error.to_string(), |errno| Errno::from_raw(errno).desc().to_owned());
         Some(match self {
+            Self { error: Some(limit), .. } if is_limit(limit) => {
+                format!("ptrace(2) cannot be tried: {error}; see 'ulimit -n' and 'ulimit -u'")
+            }
             Self { outer_tracer: Some((pid, name)), .. } => {
                 format!(
                     "ptrace(2) failed: {error}; process {pid} ({name}) already traces process-tracer: run process-tracer without it"
@@ -72,6 +75,13 @@ impl Facts {
             _ => format!("ptrace(2) failed: {error}; a security module may forbid it"),
         })
     }
+}
+
+/// Whether a limit on processes, descriptors or memory caused the error.
+#[must_use]
+pub fn is_limit(error: &io::Error) -> bool {
+    const LIMITS: [Errno; 4] = [Errno::EAGAIN, Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
+    error.raw_os_error().is_some_and(|errno| LIMITS.contains(&Errno::from_raw(errno)))
 }
 
 /// A program that ptrace can break: it gains privileges, and an ordinary user can execute it but cannot read it. On
@@ -102,4 +112,19 @@ fn hazard_in(folder: &Path) -> Option<PathBuf> {
         let may = |what| access(&entry.path(), what).is_ok();
         (is_privileged && may(AccessFlags::X_OK) && !may(AccessFlags::R_OK)).then(|| entry.path())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_not_blamed_on_a_security_module() {
+        for errno in [Errno::EAGAIN, Errno::EMFILE] {
+            let error = Some(io::Error::from(errno));
+            let facts = Facts { yama_scope: Some(1), seccomp: Some(2), outer_tracer: None, error };
+            let obstacle = facts.obstacle().unwrap();
+            assert!(obstacle.contains("ulimit") && !obstacle.contains("may forbid it"), "{obstacle}");
+        }
+    }
 }

@@ -60,14 +60,14 @@ pub enum LoadError {
     TooMuch,
     #[error("cannot parse the eBPF object: {0}")]
     Parse(#[from] ParseError),
-    #[error("cannot read {KERNEL_TYPES}: {0}")]
-    ReadTypes(io::Error),
+    #[error("cannot read {KERNEL_TYPES}")]
+    ReadTypes(#[source] io::Error),
     #[error(transparent)]
     Types(#[from] TypesError),
     #[error("cannot use the eBPF object's type information: {0}")]
     ObjectTypes(#[from] BtfError),
-    #[error("cannot load the eBPF object's type information: {0}")]
-    LoadTypes(io::Error),
+    #[error("cannot load the eBPF object's type information")]
+    LoadTypes(#[source] io::Error),
     #[error("this kernel lacks something the eBPF programs read: {0}")]
     RelocateTypes(#[from] BtfRelocationError),
     #[error("cannot relocate the eBPF object: {0}")]
@@ -80,10 +80,10 @@ pub enum LoadError {
     Map { map: String, source: io::Error },
     #[error("the eBPF object lacks {0}")]
     Missing(&'static str),
-    #[error("cannot tell how many processors there may be: {0}")]
-    Processors(io::Error),
-    #[error("cannot duplicate a descriptor: {0}")]
-    Descriptor(io::Error),
+    #[error("cannot tell how many processors there may be")]
+    Processors(#[source] io::Error),
+    #[error("cannot duplicate a descriptor")]
+    Descriptor(#[source] io::Error),
 }
 
 impl LoadError {

@@ -2,7 +2,6 @@
 
 use std::{env, ffi::OsString, io, os::unix::process::CommandExt, process::Command};
 
-use nix::errno::Errno;
 use tracer_model::source::{AfterFork, Child, Spawn};
 
 use crate::{
@@ -36,12 +35,6 @@ pub(crate) fn replace(command: &[OsString], inheritance: Inheritance, user: Opti
         Ok(mut command) => command.exec(),
         Err(error) => error,
     }
-}
-
-/// Whether a limit on processes, descriptors or memory caused the error.
-pub(crate) fn is_of_limit(error: &io::Error) -> bool {
-    const LIMITS: [Errno; 4] = [Errno::EAGAIN, Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
-    error.raw_os_error().is_some_and(|errno| LIMITS.contains(&Errno::from_raw(errno)))
 }
 
 /// Returns the pid.

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use tracer_otlp::{
@@ -13,21 +13,28 @@ use tracer_otlp::{
 use super::{otel::is_true, values::is_not_one_of, variables::variable};
 use crate::{console, sinks::file};
 
-/// The collector, and whether the user configured an endpoint. `protocol` and `endpoint` are those of the flags.
-pub(super) fn resolve(protocol: Option<Protocol>, endpoint: Option<&Url>) -> (Collector, bool) {
+/// The collector, whether the user configured an endpoint, and a problem with its authorities. `protocol` and `endpoint` are those of the flags.
+pub(super) fn resolve(
+    protocol: Option<Protocol>,
+    endpoint: Option<&Url>,
+) -> (Collector, bool, Option<CertificateProblem>) {
     let protocol = protocol.unwrap_or_else(|| otel_value("PROTOCOL", protocol_of_variable).unwrap_or_default());
     let endpoint = endpoint.cloned().map(Endpoint::base).or_else(|| otel_endpoint(protocol));
     let is_configured = endpoint.is_some();
+    let (certificate, problem) = match certificates().transpose() {
+        Ok(certificate) => (certificate, None),
+        Err(problem) => (None, Some(problem)),
+    };
     let collector = Collector {
         protocol,
         endpoint: endpoint.unwrap_or_else(|| Endpoint::base(protocol.default_base())),
         headers: otel_value("HEADERS", headers).unwrap_or_default(),
         uses_gzip: otel_value("COMPRESSION", uses_gzip).unwrap_or_default(),
         timeout: otel_value("TIMEOUT", milliseconds).unwrap_or(Collector::DEFAULT_TIMEOUT),
-        certificate: otel_value("CERTIFICATE", read_certificates),
+        certificate,
         client_identity: client_identity(),
     };
-    (collector, is_configured)
+    (collector, is_configured, problem)
 }
 
 fn protocol_of_variable(value: &str) -> Result<Protocol> {
@@ -42,7 +49,7 @@ pub(crate) const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 fn otel_endpoint(protocol: Protocol) -> Option<Endpoint> {
     let read = |name, parse: fn(&str) -> Result<Url, UrlError>| {
         let value = with_scheme(variable(name)?, protocol);
-        let url = parse(&value).map_err(anyhow::Error::new);
+        let url = parse(&value).map_err(Error::new);
         url.inspect_err(|error| console::warn(format_args!("{name} is ignored: {error:#}"))).ok()
     };
     // Only HTTP uses it unchanged, and then it may have a query.
@@ -129,8 +136,29 @@ fn client_identity() -> Option<(Vec<u8>, Vec<u8>)> {
     identity.inspect_err(|error| console::warn(format_args!("the client certificate is ignored: {error:#}"))).ok()
 }
 
-fn read_certificates(path: &str) -> Result<Vec<u8>> {
-    read_pem(path, pem::check_certificates)
+/// The authorities that the user gave cannot be read.
+#[derive(Debug)]
+pub(super) struct CertificateProblem {
+    variable: String,
+    reason: Error,
+}
+
+impl CertificateProblem {
+    pub(super) fn ignore(&self) {
+        console::warn(format_args!("{} is ignored: {:#}", self.variable, self.reason));
+    }
+}
+
+impl From<CertificateProblem> for Error {
+    fn from(problem: CertificateProblem) -> Self {
+        problem.reason.context(problem.variable)
+    }
+}
+
+fn certificates() -> Option<Result<Vec<u8>, CertificateProblem>> {
+    let (variable, path) = otel_variable("CERTIFICATE")?;
+    let read = read_pem(&path, pem::check_certificates);
+    Some(read.map_err(|reason| CertificateProblem { variable, reason }))
 }
 
 fn read_pem(path: &str, check: fn(&[u8]) -> Result<(), PemError>) -> Result<Vec<u8>> {

@@ -4,7 +4,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use tracer_bpf::RecordKind;
 use tracer_model::{
     Captured, PeerNames, SpanId, TraceId,
@@ -14,12 +14,12 @@ use tracer_model::{
     judge::Rules,
     redact::{Pattern, Policy, Redactor},
 };
-use tracer_otlp::Collector;
+use tracer_otlp::{Collector, Signal};
 use tracer_report::{By, Filter, formats::Text};
 
 use super::{
     args::Args,
-    collector,
+    collector::{self, CertificateProblem},
     origin::{Origin, Origins},
     otel::{self, Limits},
     propagation::{Caller, Propagators},
@@ -115,7 +115,7 @@ impl Config {
         let place = trace_context(&args, origins, &propagators)?;
         let attributes =
             args.attribute.iter().map(|text| Attribute::compile(text)).collect::<Result<Attributes, _>>()?;
-        let (outputs, collector) = outputs(&args);
+        let (outputs, collector) = trusted_outputs(&args, origins)?;
         let (rules, tagging) = rules::of_run(&args, origins)?;
         let wanted = |output| Wanted { is_optional: !is_asked_for(&output, &args, origins), output };
         Ok(Self {
@@ -209,7 +209,8 @@ fn name_in_ci(command: &[OsString]) -> Option<String> {
 
 /// The collector of a run, and whether the run sends to it.
 pub(crate) fn collector(args: &Args) -> (Collector, bool) {
-    let (outputs, collector) = outputs(args);
+    let (outputs, collector, problem) = outputs(args);
+    problem.iter().for_each(CertificateProblem::ignore);
     let is_wanted = outputs.contains(&Output::Otlp);
     (collector, is_wanted)
 }
@@ -276,7 +277,10 @@ fn trace_context(args: &Args, origins: &Origins, propagators: &Propagators) -> R
         trace_id_source,
         parent_id: parent_id.or(caller.as_ref().map(|caller| caller.span.span_id)),
         caller: calling_trace,
-        is_parent_sampled: caller.as_ref().and_then(|caller| caller.is_sampled),
+        is_parent_sampled: match &caller {
+            Some(caller) => caller.is_sampled,
+            None => propagators.decision(variable),
+        },
         trace_state: caller.map(|caller| caller.state).unwrap_or_default(),
     })
 }
@@ -311,10 +315,31 @@ fn is_asked_for(output: &Output, args: &Args, origins: &Origins) -> bool {
     }
 }
 
+/// The outputs and the collector of a run. Without the authorities that the user gave, nothing is sent over TLS.
+///
+/// # Errors
+///
+/// A flag asks for such an export.
+fn trusted_outputs(args: &Args, origins: &Origins) -> Result<(Vec<Output>, Collector)> {
+    let (mut outputs, collector, problem) = outputs(args);
+    if let Some(problem) = problem {
+        let is_needed = outputs.contains(&Output::Otlp) && collector.url(Signal::Traces).is_secure();
+        if !is_needed {
+            problem.ignore();
+        } else if is_asked_for(&Output::Otlp, args, origins) {
+            return Err(problem.into());
+        } else {
+            console::warn(format_args!("an output is left out: {:#}", Error::from(problem)));
+            outputs.retain(|output| *output != Output::Otlp);
+        }
+    }
+    Ok((outputs, collector))
+}
+
 const SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
 
-fn outputs(args: &Args) -> (Vec<Output>, Collector) {
-    let (collector, is_configured) = collector::resolve(args.protocol, args.endpoint.as_ref());
+fn outputs(args: &Args) -> (Vec<Output>, Collector, Option<CertificateProblem>) {
+    let (collector, is_configured, problem) = collector::resolve(args.protocol, args.endpoint.as_ref());
     let mut outputs = Vec::new();
     for output in &args.output {
         if !outputs.contains(output) {
@@ -341,7 +366,7 @@ fn outputs(args: &Args) -> (Vec<Output>, Collector) {
     if let Some(file) = variable("GITHUB_STEP_SUMMARY").filter(|_| !args.quiet) {
         outputs.push(Output::JobSummary(file.into()));
     }
-    (outputs, collector)
+    (outputs, collector, problem)
 }
 
 /// The outputs of a run without `--output`.

@@ -134,7 +134,7 @@ fn names() -> Vec<String> {
 pub(super) fn is_true(name: &str, value: &str) -> bool {
     let is = |word: &str| value.trim().eq_ignore_ascii_case(word);
     if !is("true") && !is("false") {
-        console::warn(format_args!("{name} is ignored: {}", is_no_truth(value)));
+        console::warn(format_args!("{name} counts as false: {}", is_no_truth(value)));
     }
     is("true")
 }

@@ -101,6 +101,14 @@ impl Propagators {
         callers.last()
     }
 
+    /// The decision about sampling of a caller that names no span. Only B3 has this.
+    pub(super) fn decision(&self, variable: impl Fn(&str) -> Option<String>) -> Option<bool> {
+        let reads_b3 = self.0.iter().any(|format| matches!(format, Format::B3 | Format::B3Multi));
+        let single = || b3_decision(&variable(B3)?);
+        let multi = || if variable(B3_TRACE_ID).is_none() { b3_multi_decision(&variable) } else { None };
+        if reads_b3 { single().or_else(multi) } else { None }
+    }
+
     /// The variables that make `span` the parent of spans that the command's programs make. `caller` is the trace that called
     /// us, if it names one.
     pub(crate) fn inject(&self, span: SpanContext, is_sampled: bool, caller: Option<TraceId>) -> Changes {
@@ -148,7 +156,8 @@ fn of_trace_context(variable: &impl Fn(&str) -> Option<String>) -> Option<Caller
 }
 
 fn of_b3(variable: &impl Fn(&str) -> Option<String>) -> Option<Caller> {
-    let value = variable(B3)?;
+    // The decision alone is valid too, see `decision`.
+    let value = variable(B3).filter(|value| b3_decision(value).is_none())?;
     let mut fields = value.split('-');
     let (trace, span) = (fields.next(), fields.next());
     let (Some(span), is_sampled) = (b3_span(trace, span), fields.next().and_then(b3_decision)) else {
@@ -164,9 +173,13 @@ fn of_b3_multi(variable: &impl Fn(&str) -> Option<String>) -> Option<Caller> {
         console::warn(format_args!("{B3_TRACE_ID} is ignored: it and {B3_SPAN_ID} are not a B3 context"));
         return None;
     };
-    let is_debug = variable(B3_FLAGS).is_some_and(|flags| flags == "1");
-    let is_sampled = if is_debug { Some(true) } else { variable(B3_SAMPLED).as_deref().and_then(b3_decision) };
+    let is_sampled = b3_multi_decision(variable);
     Some(Caller { span, is_sampled, state: String::new(), from: B3_TRACE_ID })
+}
+
+fn b3_multi_decision(variable: &impl Fn(&str) -> Option<String>) -> Option<bool> {
+    let is_debug = variable(B3_FLAGS).is_some_and(|flags| flags == "1");
+    if is_debug { Some(true) } else { b3_decision(&variable(B3_SAMPLED)?) }
 }
 
 /// A span in B3. A trace id can have 16 digits.
@@ -252,6 +265,28 @@ mod tests {
             [Some(false), Some(true), Some(true)]
         );
         assert_eq!(extract("b3multi", &multi[..1]), None);
+    }
+
+    #[test]
+    fn b3_can_name_a_decision_without_a_span() {
+        let decide = |propagators: &str, variables: &[(&str, &str)]| {
+            let variable =
+                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            Propagators::read(Some(propagators)).0.decision(variable)
+        };
+        for (name, value, decision) in [
+            ("B3", "0", Some(false)),
+            ("B3", "d", Some(true)),
+            ("B3", "nonsense", None),
+            ("X_B3_SAMPLED", "0", Some(false)),
+            ("X_B3_FLAGS", "1", Some(true)),
+        ] {
+            assert_eq!(decide("b3", &[(name, value)]), decision, "{name}={value}");
+            assert_eq!(decide("b3multi", &[(name, value)]), decision, "{name}={value}");
+            assert_eq!(decide("tracecontext", &[(name, value)]), None, "{name}={value}");
+        }
+        // This decision belongs to a span.
+        assert_eq!(decide("b3multi", &[("X_B3_TRACEID", TRACE), ("X_B3_SAMPLED", "0")]), None);
     }
 
     #[test]

@@ -101,7 +101,10 @@ type Failure = (String, Option<Obstacle>);
 fn load() -> Result<Duration, Failure> {
     let started = Instant::now();
     let options = Options { viewer: privileges::viewer(), ..Options::default() };
-    let attached = Attached::load(&options).map_err(|error| (error.to_string(), error.obstacle()))?;
+    let attached = Attached::load(&options).map_err(|error| {
+        let obstacle = error.obstacle();
+        (format!("{:#}", Error::new(error)), obstacle)
+    })?;
     Capture::start(attached, false).map_err(|error| (error.to_string(), None))?;
     Ok(started.elapsed())
 }

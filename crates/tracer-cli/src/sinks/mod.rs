@@ -33,7 +33,7 @@ use tracer_report::{By, live::Watch};
 use crate::{
     child::privileges,
     cli::config::{Output, Wanted},
-    console,
+    console, limits,
     threads::{Threads, WorkClock},
 };
 
@@ -85,7 +85,7 @@ impl OpenSinks {
     ///
     /// # Errors
     ///
-    /// An output cannot be opened. If the output is optional, this is a warning.
+    /// An output cannot be opened. If the output is optional, this is a warning, unless a limit leaves no room for it.
     pub(crate) fn open(wanted: &[Wanted], collector: &Collector, run: &RunFacts<'_>) -> Result<Self> {
         let open = |output: &Output| -> Result<Box<dyn Sink>> {
             Ok(match output {
@@ -106,7 +106,9 @@ impl OpenSinks {
         for Wanted { output, is_optional } in wanted {
             match open(output) {
                 Ok(sink) => sinks.push(sink),
-                Err(error) if *is_optional => console::warn(format_args!("an output is left out: {error:#}")),
+                Err(error) if *is_optional && limits::behind(&error).is_none() => {
+                    console::warn(format_args!("an output is left out: {error:#}"));
+                }
                 Err(error) => return Err(error),
             }
         }

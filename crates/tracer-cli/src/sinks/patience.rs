@@ -9,6 +9,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// group with a tenth of a percent of a processor still gets twice this.
 const LEAST_WORK: Duration = Duration::from_millis(1);
 
+/// So many glances are needed in each [`GRACE`].
+const LEAST_GLANCES: u32 = 10;
+
 /// The state of a sink at a moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Glance {
@@ -30,11 +33,13 @@ pub(super) struct Patience {
     progress: Glance,
     /// The start of the current span of [`GRACE`].
     start: Glance,
+    /// Since then. If the whole process gets no processor time, time passes without glances.
+    glances: u32,
 }
 
 impl Patience {
     pub(super) fn new(first: Glance) -> Self {
-        Self { progress: first, start: first }
+        Self { progress: first, start: first, glances: 0 }
     }
 
     /// Whether the sink is given up.
@@ -42,11 +47,12 @@ impl Patience {
         if now.pending < self.progress.pending || !now.is_over {
             *self = Self::new(now);
         }
-        if now.at - self.start.at <= GRACE {
+        self.glances += 1;
+        if now.at - self.start.at <= GRACE || self.glances < LEAST_GLANCES {
             return false;
         }
         let is_idle = now.work.saturating_sub(self.start.work) < LEAST_WORK;
-        self.start = now;
+        (self.start, self.glances) = (now, 0);
         is_idle || now.work.saturating_sub(self.progress.work) > GRACE
     }
 }
@@ -106,6 +112,8 @@ mod tests {
         };
         let mut patience = Patience::new(glance(0, false));
         assert!(!patience.is_lost(glance(60, false)) && !patience.is_lost(glance(61, true)));
-        assert!(patience.is_lost(glance(63, true)));
+        // The process stood still.
+        assert!(!patience.is_lost(glance(70, true)));
+        assert!((71..90).any(|second| patience.is_lost(glance(second, true))));
     }
 }

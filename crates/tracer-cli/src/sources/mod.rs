@@ -15,7 +15,7 @@ use tracer_model::source::{EventStream, Source};
 pub(crate) use self::seats::Seat;
 use crate::{
     cli::config::{Config, SourceChoice},
-    console,
+    console, limits,
 };
 
 /// The source of this run.
@@ -26,6 +26,27 @@ pub(crate) struct Chosen {
     pub(crate) unobserved: Option<String>,
     /// Drop it after the source: the source slows down the system calls of this machine until then.
     pub(crate) seat: Option<Seat>,
+    /// What the user has to know about the choice.
+    pub(crate) notice: Option<Notice>,
+}
+
+/// A line about the choice of the source.
+#[derive(Clone, Debug)]
+pub(crate) struct Notice {
+    text: String,
+    is_warning: bool,
+    /// A limit of the system caused the choice. Then the command may not run beside process-tracer either, and another line
+    /// says so. So this line is printed only after the command.
+    pub(crate) is_of_limit: bool,
+}
+
+impl Notice {
+    pub(crate) fn print(&self) {
+        match self.is_warning {
+            true => console::warn(&self.text),
+            false => console::say(&self.text),
+        }
+    }
 }
 
 /// Chooses the source.
@@ -53,14 +74,20 @@ pub(crate) fn choose(config: &Config, needs_environment: bool) -> Result<Chosen>
             Err(error) => match ptrace::check().and_then(|()| ptrace::check_harmless()) {
                 Ok(()) => {
                     let chosen = ptrace::start(config, needs_environment)?;
-                    if !config.is_quiet {
-                        console::say(format_args!(
-                            "ptrace observes the processes, because eBPF is impossible: {error:#}"
-                        ));
+                    let notice = (!config.is_quiet).then(|| Notice {
+                        text: format!("ptrace observes the processes, because eBPF is impossible: {error:#}"),
+                        is_warning: false,
+                        is_of_limit: limits::behind(&error).is_some(),
+                    });
+                    Ok(Chosen { notice, ..chosen })
+                }
+                Err(obstacle) => {
+                    let mut chosen = alone(&anyhow!("{error:#}; {obstacle:#}"), config, true)?;
+                    if let Some(notice) = &mut chosen.notice {
+                        notice.is_of_limit = limits::behind(&error).or(limits::behind(&obstacle)).is_some();
                     }
                     Ok(chosen)
                 }
-                Err(obstacle) => alone(&anyhow!("{error:#}; {obstacle:#}"), config, true),
             },
         },
     }
@@ -79,6 +106,7 @@ fn ebpf(config: &Config, needs_environment: bool) -> Result<Result<Chosen>> {
         stream: Box::new(stream),
         unobserved: system_calls.unobserved,
         seat: system_calls.seat,
+        notice: None,
     }))
 }
 
@@ -91,14 +119,17 @@ pub(crate) fn alone(reason: &Error, config: &Config, is_surprise: bool) -> Resul
     if config.is_strict {
         bail!("the command is not started, as --strict asks: {reason:#}");
     }
-    if is_surprise {
-        console::warn(format_args!("only the command itself is traced, not its descendants: {reason:#}"));
-    }
+    let notice = is_surprise.then(|| Notice {
+        text: format!("only the command itself is traced, not its descendants: {reason:#}"),
+        is_warning: true,
+        is_of_limit: limits::behind(reason).is_some(),
+    });
     let (source, stream) = alone::observe(&config.command);
     Ok(Chosen {
         source: Arc::new(source),
         stream: Box::new(stream),
         unobserved: Some(format!("{reason:#}")),
         seat: None,
+        notice,
     })
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tracer_ptrace::probe::{Facts, hazard};
 
 use super::Chosen;
-use crate::{cli::config::Config, console};
+use crate::{cli::config::Config, console, limits};
 
 /// Checks whether ptrace is possible.
 ///
@@ -14,9 +14,11 @@ use crate::{cli::config::Config, console};
 ///
 /// ptrace is impossible. The error names the remedy.
 pub(super) fn check() -> Result<()> {
-    match Facts::gather().obstacle() {
-        Some(obstacle) => Err(anyhow!(obstacle)),
-        None => Ok(()),
+    let facts = Facts::gather();
+    match (facts.obstacle(), facts.error) {
+        (Some(_), Some(limit)) if limits::is_limit(&limit) => Err(limit).context("cannot try ptrace(2)"),
+        (Some(obstacle), _) => Err(anyhow!(obstacle)),
+        (None, _) => Ok(()),
     }
 }
 
@@ -50,5 +52,5 @@ pub(super) fn start(config: &Config, needs_environment: bool) -> Result<Chosen> 
         console::warn(unobserved);
     }
     let (source, stream) = tracer_ptrace::observe(needs_environment, config.ring_bytes as usize)?;
-    Ok(Chosen { source: Arc::new(source), stream: Box::new(stream), unobserved, seat: None })
+    Ok(Chosen { source: Arc::new(source), stream: Box::new(stream), unobserved, seat: None, notice: None })
 }

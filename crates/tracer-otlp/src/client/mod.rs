@@ -60,7 +60,7 @@ pub struct OpenError {
 
 #[derive(Debug, thiserror::Error)]
 enum SetupError {
-    #[error(transparent)]
+    #[error("cannot prepare the connection")]
     Runtime(#[from] io::Error),
     #[error("cannot set up HTTP")]
     Http(#[from] reqwest::Error),

@@ -1,0 +1,49 @@
+//! Limits of the system that leave no room for process-tracer. They must not stop the command.
+
+use std::{borrow::Cow, io};
+
+use anyhow::Error;
+use nix::{
+    errno::Errno,
+    sys::resource::{Resource, getrlimit},
+};
+
+pub(crate) use tracer_ptrace::probe::is_limit;
+
+/// The usual size of a stack, in bytes.
+pub(crate) const STACK: usize = 8 << 20;
+
+/// Whether `ulimit -s` leaves the main thread too little room. The command keeps this limit, so that it cannot be raised.
+pub(crate) fn is_stack_small() -> bool {
+    const ENOUGH: u64 = 1 << 20;
+    getrlimit(Resource::RLIMIT_STACK).is_ok_and(|(soft, _)| soft < ENOUGH)
+}
+
+/// The error of the kernel behind an error, if a limit caused it.
+pub(crate) fn behind(error: &Error) -> Option<&io::Error> {
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).find(|error| is_limit(error))
+}
+
+/// The reason of a limit, with the remedy.
+pub(crate) fn in_words(error: &io::Error) -> Cow<'static, str> {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EAGAIN) => "its user may start no more processes, see 'ulimit -u'".into(),
+        Some(Errno::EMFILE) => "process-tracer may open no more files, see 'ulimit -n'".into(),
+        _ => error.to_string().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_is_found_behind_any_error() {
+        let error = |errno: Errno| Err::<(), _>(io::Error::from(errno)).context("cannot write 'x'").context("-o x");
+        let limit = error(Errno::EMFILE).unwrap_err();
+        assert!(in_words(behind(&limit).unwrap()).contains("'ulimit -n'"));
+        assert!(behind(&error(Errno::EACCES).unwrap_err()).is_none());
+    }
+}
