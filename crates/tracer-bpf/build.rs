@@ -11,6 +11,8 @@ use std::{
     process::{Command, exit},
 };
 
+use object::{build::elf, elf::SHT_STRTAB};
+
 const INSTALL: [&str; 4] = [
     "  Debian, Ubuntu:  apt-get install clang libbpf-dev",
     "  Fedora, RHEL:    dnf install clang libbpf-devel",
@@ -55,10 +57,13 @@ fn compile(out: &Path) -> Result<(), String> {
     // The kernel's headers are in a folder of the architecture. For a BPF target clang does not search it. The headers of
     // another architecture serve as well: we use only the types that are the same everywhere.
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    // -g writes BTF, the types for the kernel.
     let output = Command::new(&clang)
         .args(["-target", target, "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-Wall", "-Werror"])
         // The object must not depend on the folder of the sources.
         .arg("-fdebug-compilation-dir=.")
+        // A table for linkers, which the library of `without_debug_information` does not know.
+        .arg("-fno-addrsig")
         .args([&arch, HOST].map(|arch| format!("-I/usr/include/{arch}-linux-gnu")))
         .args(env::var("BPF_CFLAGS").unwrap_or_default().split_whitespace())
         .args(["-c", "bpf/tracer.bpf.c", "-o"])
@@ -69,7 +74,7 @@ fn compile(out: &Path) -> Result<(), String> {
             format!("cannot run {clang}, which compiles the eBPF programs: {error}. To install it:\n{install}")
         })?;
     if output.status.success() {
-        return Ok(());
+        return without_debug_information(&out.join("tracer.bpf.o"));
     }
     let messages = String::from_utf8_lossy(&output.stderr);
     let remedy = if messages.contains("file not found") {
@@ -78,4 +83,24 @@ fn compile(out: &Path) -> Result<(), String> {
         String::new()
     };
     Err(format!("{clang} cannot compile bpf/tracer.bpf.c:\n{messages}{remedy}"))
+}
+
+/// Removes DWARF and the relocations of BTF, which are almost half of the object. Only BTF itself is needed.
+fn without_debug_information(path: &Path) -> Result<(), String> {
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let mut object = elf::Builder::read(&*bytes).map_err(|error| error.to_string())?;
+    for section in &mut object.sections {
+        let name = String::from_utf8_lossy(&section.name);
+        // Only linkers read the relocations of BTF.
+        section.delete = name.trim_start_matches(".rel").starts_with(".debug_") || name.starts_with(".rel.BTF");
+    }
+    object.delete_orphans();
+    // clang has the names of sections and of symbols in one table. The library needs two.
+    let names = object.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = SHT_STRTAB;
+    names.data = elf::SectionData::SectionString;
+    let mut smaller = Vec::new();
+    object.write(&mut smaller).map_err(|error| error.to_string())?;
+    fs::write(path, smaller).map_err(|error| error.to_string())
 }

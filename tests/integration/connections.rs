@@ -308,11 +308,11 @@ except ConnectionRefusedError: pass
     }
 }
 
-/// Checks the numbers of segments of a short conversation on a network without losses.
+/// Checks the numbers of segments of a short conversation on a network without losses. A slow machine acknowledges more often.
 fn assert_has_packets(span: &Span) {
     for key in ["packets_sent", "packets_received"] {
         let packets: u64 = span.attribute(&format!("process_tracer.tcp.{key}")).parse().unwrap();
-        assert!((2..20).contains(&packets), "{span:#?}");
+        assert!((2..100).contains(&packets), "{span:#?}");
     }
     assert_eq!(span.attribute("process_tracer.tcp.syn_retransmits"), "0");
 }

@@ -556,7 +556,7 @@ fn a_pipe_without_a_reader_does_not_delay_the_exit() {
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
-    assert!(stderr.contains("it takes nothing any more") && stderr.contains("not all delivered"), "{stderr}");
+    assert!(stderr.contains("it accepts no more data") && stderr.contains("not all delivered"), "{stderr}");
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
@@ -734,7 +734,10 @@ fn the_next_run_sends_the_root_of_a_run_that_was_killed() {
 
     let stderr = run(&collector.endpoint());
     assert!(collector.taken().contains(&root.span_id), "{stderr}");
-    assert!(stderr.contains(&format!("an earlier run was killed; its trace now has a root span: {}", root.trace_id)));
+    assert!(
+        stderr
+            .contains(&format!("an earlier run ended without its root span; its trace now has one: {}", root.trace_id))
+    );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     let asked = collector.asked();
     assert!(!run(&collector.endpoint()).contains("earlier run"));

@@ -56,7 +56,7 @@ fn a_low_limit_on_processes_does_not_stop_the_command() {
         assert!(stdout.starts_with("ran\n"), "{stdout}");
         told += &stderr;
     }
-    assert!(told.contains("the command runs without a trace: its user may start no more processes"), "{told}");
+    assert!(told.contains("the command runs without a trace: the user has reached the limit of processes"), "{told}");
     assert!(told.contains("1 span"), "{told}");
 }
 

@@ -357,6 +357,7 @@ def check_tables(page, report, claim):
         settle(page)
         claim("a step leads to its span", page.evaluate("processTracer.selected()") == listed[0])
     page.click("#tab-costs")
+    page.select_option("#costs-by", label="name")
     names = {(span["name"], span["kind"]) for span in report.spans.values()}
     rows = page.locator("#sheet .costs tbody tr")
     claim("the costs have a line for each name", rows.count() >= min(500, len(names)), rows.count())
@@ -368,6 +369,19 @@ def check_tables(page, report, claim):
         )
     ]
     claim("sorted by count, if asked", numbers == sorted(numbers, reverse=True))
+    if "user" in page.eval_on_selector_all("#costs-by option", "all => all.map(option => option.textContent)"):
+        page.select_option("#costs-by", label="user")
+        numbers = [
+            int(text.replace(",", ""))
+            for text in page.eval_on_selector_all(
+                "#sheet .costs tbody tr td:nth-child(2)", "cells => cells.map(cell => cell.textContent)"
+            )
+        ]
+        processes = sum(span["kind"] == 0 for span in report.spans.values())
+        claim("by user, each process counts once", sum(numbers) == processes, f"{numbers} of {processes}")
+        page.select_option("#costs-by", label="name")
+    else:
+        print("skip by user: this report has no users")
     page.click("#tab-trace")
     claim("the trace's tab shows its id", report.about["trace_id"] in page.inner_text("#sheet"))
     page.click("#tab-span")
@@ -567,7 +581,13 @@ class Live:
         message("reset", {})
         for batch in report.batches:
             message("spans", batch)
-        message("trace", report.about)
+        # A running process that ends without a span: the next list of running processes does not have it.
+        gone = {"number": [max(report.spans) + 1], "parent": [root], "kind": [0], "name": [0], "id": ["0123456789abcdef"]}
+        gone |= {"start": [0], "duration": [1], "flags": [RUNNING], "error": [-1], "cpu": [0], "strings": []}
+        empty = {"rows": [], "values": []}
+        message("spans", {**gone, "columns": [], "events": empty, "links": empty})
+        running = [number for number, span in report.spans.items() if span["flags"] & RUNNING]
+        message("trace", {**report.about, "running": running})
         self.end.wait(SLOWEST)
         message("end", {})
 

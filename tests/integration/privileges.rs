@@ -770,6 +770,22 @@ fn setup_lets_all_users_or_one_group_trace_and_undo_takes_it_back() {
         "{table}"
     );
 
+    // Without a group, it is for all users again.
+    let (status, stdout, stderr) = setup(&[]);
+    assert!(status == Some(0) && stdout.ends_with(": every user can trace\n"), "{stdout}{stderr}");
+    assert_eq!((mode(), doctor("--clear-groups").0), ((0o755, 0), Some(0)));
+
+    // Without CAP_SETFCAP, the mode and the owner stay.
+    let (status, _, _) = setup(&["--undo"]);
+    assert_eq!(status, Some(0));
+    let mut without = Command::new("setpriv");
+    let output =
+        without.arg("--bounding-set=-setfcap").arg(&program).args(["setup", "--group", "tty"]).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert!(output.status.code() == Some(125) && stderr.contains("CAP_SETFCAP is missing here"), "{stderr}");
+    assert_eq!(mode(), (0o755, 0));
+
+    assert_eq!(setup(&["--group", "tty"]).0, Some(0));
     let (status, stdout, stderr) = setup(&["--undo"]);
     assert!(status == Some(0) && stdout.contains(": none: sudo "), "{stdout}{stderr}");
     assert_eq!(mode(), (0o755, 0));

@@ -479,7 +479,7 @@ set_limit(low)
 while throttled() == before: pass
 set_limit(high)";
     let (limit, high) = limits[limits.len() - 1];
-    let low = high.replacen("20000", "1000", 1);
+    let low = high.replacen("20000", "5000", 1);
     let output = Command::new("sh")
         .args(["-c", "echo $$ > \"$0/cgroup.procs\"; exec \"$@\""])
         .arg(&group)

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    harness::{process_tracer, trace_script},
+    harness::{PROCESS_TRACER, process_tracer, trace_script},
     trace::Trace,
 };
 
@@ -123,6 +123,11 @@ fn check_prints_the_rules_that_each_process_meets() {
         String::from_utf8(output.stdout).unwrap()
     };
     assert!(check(&[]).ends_with("4 rules, no mistakes\n"));
+    let others = folder.path().join("connections.yaml");
+    fs::write(&others, "connections:\n  - drop: true\n").unwrap();
+    let output = process_tracer().args(["rules", "check"]).arg(&others).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.ends_with("0 rules for processes, 1 rule for connections, no mistakes\n"), "{stdout}");
     let expected = "env: rule 3 (line 8); name 'env-version'; group 'env:version'; attribute team; attribute level; attribute kind\n";
     let of_run = check(&["--", "sh", "-c", "env --version > /dev/null; sleep 0"]);
     assert!(of_run.contains(expected), "{of_run}");
@@ -131,6 +136,34 @@ fn check_prints_the_rules_that_each_process_meets() {
     let mut run = process_tracer();
     run.args(["-q", "-o"]).arg(&saved).args(["--", "sh", "-c", "env --version > /dev/null; sleep 0"]);
     assert!(run.output().unwrap().status.success());
+    // The root is never left out.
+    let of_run = check(&["--", "sleep", "0"]);
+    assert!(of_run.contains("sleep: rule 1 (line 3); kept, because it is the root\n"), "{of_run}");
+    // Neither an outer run of the same trace nor its sampling nor another rules file matters.
+    let mut outer = process_tracer();
+    outer.args([
+        "-q",
+        "--endpoint",
+        "http://127.0.0.1:9",
+        "--flush-timeout",
+        "0",
+        "--spool",
+        "none",
+        "--",
+        PROCESS_TRACER,
+    ]);
+    outer.args(["rules", "check", &rules, "--", "sleep", "0"]);
+    for (name, value) in [("OTEL_TRACES_SAMPLER", "always_on"), ("OTEL_TRACES_SAMPLER", "always_off")] {
+        let output = outer.env(name, value).output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && stdout.contains("sleep: rule 1"), "{stdout}");
+    }
+    let tags = folder.path().join("tags.yaml");
+    let mark = folder.path().join("mark");
+    fs::write(&tags, format!("tags: {{command: [touch, {}], user: root}}\n", mark.display())).unwrap();
+    let mut check_with = process_tracer();
+    check_with.arg("--rules").arg(&tags).args(["rules", "check", &rules, "--", "sleep", "0.5"]);
+    assert!(check_with.output().unwrap().status.success() && !mark.exists());
     let of_trace = check(&["--trace", &saved.display().to_string()]);
     assert!(of_trace.contains(expected), "{of_trace}");
     let by = process_tracer().args(["report", "--by", "user"]).arg(&saved).output().unwrap();

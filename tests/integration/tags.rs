@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Command};
 
-use crate::harness::{PROCESS_TRACER, python, trace_script};
+use crate::harness::{PROCESS_TRACER, process_tracer, python, trace_script};
 
 /// Prints the tags that the traced command has written. Its third run after that lets the traced command end, because the
 /// tags of the first one have arrived then. A run can be killed at any time, so each file appears whole.
@@ -71,8 +71,49 @@ fn tags_and_rules_for_connections_shape_the_trace() {
     let read = |file: &str| fs::read_to_string(folder.path().join(file)).unwrap();
     assert_eq!((read("user").trim(), read("stdin").trim()), ("nobody", "/dev/null"));
 
+    // The rules for tags are decided at the end, also by the check.
+    for file in ["tags", "runs", "done"] {
+        fs::remove_file(folder.path().join(file)).unwrap();
+    }
+    let check =
+        process_tracer().args(["rules", "check"]).arg(&rules).args(["--", "sh", "-c", &traced]).output().unwrap();
+    let check = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.lines().any(|line| line.ends_with(" sh: rule 2 (line 3); name 'shop sh'")), "{check}");
+
     let peers: Vec<_> = run.trace.connections().map(|span| span.attribute("network.peer.port")).collect();
     assert_eq!(peers, [&ports[1]]);
+}
+
+#[test]
+fn check_sees_the_tags_of_a_saved_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let [rules, trace] = ["rules.yaml", "t.jsonl"].map(|file| folder.path().join(file).display().to_string());
+    let tags = "tags: {command: [cat, tags.yaml], user: no-such-user}";
+    fs::write(&rules, format!("rules:\n- {{attribute: '^app:shop$', name: shop}}\n- {{tagged_only: true}}\n{tags}\n"))
+        .unwrap();
+    let process = |id: u32, parent: u32, tag: &str| {
+        format!(
+            r#"{{"traceId":"0102030405060708090a0b0c0d0e0f10","spanId":"{id:016x}","parentSpanId":"{parent:016x}","name":"p","kind":1,"startTimeUnixNano":"{id}","endTimeUnixNano":"9","attributes":[{{"key":"process.pid","value":{{"intValue":"{id}"}}}}{tag}]}}"#
+        )
+    };
+    let shop = process(2, 1, r#",{"key":"process_tracer.tag.app","value":{"stringValue":"shop"}}"#);
+    let spans = [shop, process(3, 1, ""), process(1, 9, "")].join(",");
+    fs::write(&trace, format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#)).unwrap();
+    let check = |more: &[&str]| {
+        let output = process_tracer().args(["rules", "check", &rules]).args(more).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap())
+    };
+    let [shown, _] = check(&["--trace", &trace]);
+    let lines: Vec<_> = shown.lines().collect();
+    assert!(lines[1].starts_with("2 ") && lines[1].ends_with(": rule 1 (line 2); name 'shop'"), "{shown}");
+    assert!(lines[2].starts_with("3 ") && lines[2].ends_with(": rule 2 (line 3); left out"), "{shown}");
+    // The file is correct, but a run on this machine would refuse it.
+    let [shown, told] = check(&[]);
+    assert!(
+        shown.ends_with("2 rules, no mistakes\n") && told.contains("there is no user 'no-such-user'"),
+        "{shown}{told}"
+    );
 }
 
 #[test]
@@ -96,6 +137,26 @@ fn a_command_for_tags_that_fails_only_causes_a_warning() {
     assert_eq!(run.code(), Some(0), "{}", run.stderr);
     assert!(run.stderr.contains("warning: tags: 'sh': exit status: 3: oops"), "{}", run.stderr);
     run.trace.assert_complete();
+}
+
+#[test]
+fn a_command_for_tags_of_another_user_has_few_of_our_variables() {
+    for (user, has_all) in [("root", true), ("nobody", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let (path, rules) = (folder.path().display(), folder.path().join("rules.yaml"));
+        let command = format!("env | sort >{path}/new; mv {path}/new {path}/env; echo []");
+        fs::write(&rules, format!("tags: {{command: [sh, -c, '{command}'], user: {user}}}\n")).unwrap();
+        let mut run = process_tracer();
+        run.args(["-q", "-o"]).arg(folder.path().join("t.jsonl")).arg("--rules").arg(&rules);
+        run.args(["--", "sh", "-c", &format!("while [ ! -e {path}/env ]; do sleep 0.02; done")]);
+        let output = run.env("API_TOKEN", "s3cret").env("TRACESTATE", "a=b").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let variables = fs::read_to_string(folder.path().join("env")).unwrap();
+        assert_eq!(variables.contains("API_TOKEN=s3cret"), has_all, "{variables}");
+        assert!(variables.contains(&format!("USER={user}\n")) && variables.contains("PATH="), "{variables}");
+        assert!(!variables.contains("TRACEPARENT=") && !variables.contains("TRACESTATE="), "{variables}");
+    }
 }
 
 #[test]

@@ -181,8 +181,8 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
 /// With `--strict`.
 fn run_untraced(error: &io::Error, config: &Config, inheritance: Inheritance) -> Result<Outcome> {
     let reason: Cow<'_, str> = match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EAGAIN) => "its user may start no more processes, see 'ulimit -u'".into(),
-        Some(Errno::EMFILE) => "process-tracer may open no more files, see 'ulimit -n'".into(),
+        Some(Errno::EAGAIN) => "the user has reached the limit of processes, see 'ulimit -u'".into(),
+        Some(Errno::EMFILE) => "process-tracer has reached the limit of open files, see 'ulimit -n'".into(),
         _ => error.to_string().into(),
     };
     if config.is_strict {
@@ -281,7 +281,7 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
             delivery.destination,
             delivery.closing.problem.as_deref().unwrap_or("no reason known")
         ));
-        if let Some(command) = &delivery.closing.to_send {
+        if let Some(command) = &delivery.to_send {
             console::say(format_args!("{} kept; to deliver: {command}", counted(delivery.missing.saved, "span")));
         }
     }

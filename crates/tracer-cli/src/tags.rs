@@ -4,6 +4,7 @@
 //! the command that fails only causes a warning at the end.
 
 use std::{
+    env,
     io::{self, Read},
     os::{
         fd::{AsFd, BorrowedFd},
@@ -11,7 +12,7 @@ use std::{
     },
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,7 @@ use nix::{
     sys::{
         eventfd::{EfdFlags, EventFd},
         signal::{Signal, killpg},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
     unistd::{Pid, geteuid, setsid},
 };
@@ -51,6 +53,12 @@ const MAX_MESSAGE: usize = 200;
 
 /// How often the end of a command that prints no more is checked.
 const GLANCE: Duration = Duration::from_millis(10);
+
+/// A killed command ends within this time. A command that has become another user can refuse our signal: sudo does.
+const END: Duration = Duration::from_secs(1);
+
+/// The variables of our environment that a command of another user gets.
+const KEPT: [&str; 2] = ["PATH", "LANG"];
 
 /// The command, its user and its rhythm.
 #[derive(Debug)]
@@ -146,7 +154,12 @@ fn repeat(command: &Tagging, root_pid: u32, latest: &Latest, stop: &EventFd) -> 
                 Err(error) => failures.add(command, &format!("it does not print tags: {error}")),
             },
             Ok(None) => return failures,
-            Err(error) => failures.add(command, &error.to_string()),
+            Err(Trouble::Failed(error)) => failures.add(command, &error.to_string()),
+            Err(Trouble::Unstoppable(pid)) => {
+                failures.add(command, &format!("process-tracer cannot end it, so it still runs as process {pid}"));
+                // Each further run could leave another process behind.
+                return failures;
+            }
         }
         if wait(&[stop.as_fd()], command.interval.saturating_sub(started.elapsed())).first() == Some(&true) {
             return failures;
@@ -162,10 +175,31 @@ impl Failures {
     }
 }
 
+/// Why a run of the command has no output.
+#[derive(Debug)]
+enum Trouble {
+    Failed(io::Error),
+    /// The process with this pid does not end. We may not kill it.
+    Unstoppable(u32),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// Runs the command once. Returns its output, or `None` if the trace has ended.
-fn run(command: &Tagging, stop: &EventFd) -> io::Result<Option<String>> {
-    let deadline = Instant::now() + TIMEOUT;
+fn run(command: &Tagging, stop: &EventFd) -> Result<Option<String>, Trouble> {
     let mut running = Running(spawn(command)?);
+    let output = read(&mut running, stop);
+    running.end()?;
+    Ok(output?)
+}
+
+/// Reads the output of a command until its end.
+fn read(running: &mut Running, stop: &EventFd) -> io::Result<Option<String>> {
+    let deadline = Instant::now() + TIMEOUT;
     let Child { stdout, stderr, .. } = &mut running.0;
     let (mut stdout, mut stderr) = (Pipe::new(stdout.take()), Pipe::new(stderr.take()));
     loop {
@@ -204,7 +238,13 @@ fn spawn(command: &Tagging) -> io::Result<Child> {
     spawned.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // Its own spans are none of this trace.
     spawned.env_remove("TRACEPARENT").env_remove("TRACESTATE");
-    spawned.envs(command.user.iter().flat_map(User::variables));
+    if let Some(user) = &command.user {
+        if user.is_other() {
+            // Our environment can have secrets, such as the headers for the collector.
+            spawned.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+        }
+        spawned.envs(user.variables());
+    }
     let user = command.user.clone();
     // SAFETY: the closure only makes async-signal-safe system calls.
     unsafe {
@@ -235,28 +275,47 @@ enum Ended {
     Reaped,
 }
 
-/// A command that is killed with its session if it still runs.
+/// A command that runs. It leads a group of its own, with its children in it.
 struct Running(Child);
 
 impl Running {
+    /// Its end, if it has ended. Then its children are killed.
     fn status(&mut self) -> io::Result<Option<Ended>> {
+        if self.is_zombie() {
+            // Until it is reaped, no other group can have its number.
+            self.kill_group();
+        }
         match self.0.try_wait() {
             Ok(status) => Ok(status.map(Ended::Known)),
             Err(error) if error.raw_os_error() == Some(Errno::ECHILD as i32) => Ok(Some(Ended::Reaped)),
             Err(error) => Err(error),
         }
     }
-}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        if matches!(self.status(), Ok(None)) {
-            // It leads a group of its own, with its children in it.
-            if let Ok(group) = i32::try_from(self.0.id()) {
-                let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    /// Ends it and its children.
+    fn end(mut self) -> Result<(), Trouble> {
+        let deadline = Instant::now() + END;
+        while self.status()?.is_none() {
+            if Instant::now() >= deadline {
+                return Err(Trouble::Unstoppable(self.0.id()));
             }
-            let _ = self.0.wait();
+            self.kill_group();
+            thread::sleep(GLANCE);
         }
+        Ok(())
+    }
+
+    fn is_zombie(&self) -> bool {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(self.pid()), flags).is_ok_and(|status| status != WaitStatus::StillAlive)
+    }
+
+    fn kill_group(&self) {
+        let _ = killpg(self.pid(), Signal::SIGKILL);
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.id().cast_signed())
     }
 }
 
@@ -323,12 +382,31 @@ mod tests {
 
     #[test]
     fn a_command_that_fails_or_prints_too_much_is_an_error() {
-        let error = |script: &str| run(&shell(script), &never()).unwrap_err().to_string();
+        let error = |command: &Tagging| match run(command, &never()).unwrap_err() {
+            Trouble::Failed(error) => error,
+            trouble @ Trouble::Unstoppable(_) => panic!("{trouble:?}"),
+        };
+        let missing = Tagging { command: vec!["/no/such/command".to_owned()], ..shell("") };
+        assert_eq!(error(&missing).kind(), io::ErrorKind::NotFound);
+        let error = |script: &str| error(&shell(script)).to_string();
         assert_eq!(error("echo oops >&2; echo more >&2; exit 3"), "exit status: 3: oops");
         assert_eq!(error("head -c 2000000 /dev/zero; sleep 60"), "it printed more than 1 MiB");
         assert!(error("kill -9 $$").contains("signal: 9"), "{}", error("kill -9 $$"));
-        let missing = Tagging { command: vec!["/no/such/command".to_owned()], ..shell("") };
-        assert_eq!(run(&missing, &never()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    /// Whether a process ends soon. Its new parent may not have read its status yet.
+    fn ends(pid: &str) -> bool {
+        let is_dead = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+            stat.is_err() || stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+        };
+        for _ in 0..1000 {
+            if is_dead() {
+                return true;
+            }
+            thread::sleep(GLANCE);
+        }
+        false
     }
 
     #[test]
@@ -339,19 +417,34 @@ mod tests {
         let mut running = Running(spawn(&command).unwrap());
         let mut pid = String::new();
         io::BufRead::read_line(&mut io::BufReader::new(running.0.stdout.take().unwrap()), &mut pid).unwrap();
-        drop(running);
-        // Its new parent may not have read its status yet.
-        let is_dead = || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-            stat.is_err() || stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
-        };
-        for _ in 0..1000 {
-            if is_dead() {
-                break;
-            }
-            std::thread::sleep(GLANCE);
-        }
-        assert!(is_dead());
+        running.end().unwrap();
+        assert!(ends(&pid));
         assert!(run(&command, &stop).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_end_of_the_command_ends_its_children() {
+        let pid = run(&shell("sleep 1000 > /dev/null 2>&1 & echo $!"), &never()).unwrap().unwrap();
+        assert!(ends(&pid), "{pid}");
+        // The child has the pipes, so the output does not end.
+        let mut running = Running(spawn(&shell("sleep 1000 & echo $!")).unwrap());
+        let mut pid = String::new();
+        io::BufRead::read_line(&mut io::BufReader::new(running.0.stdout.take().unwrap()), &mut pid).unwrap();
+        while !running.is_zombie() {
+            thread::sleep(GLANCE);
+        }
+        running.end().unwrap();
+        assert!(ends(&pid), "{pid}");
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_killed_is_not_waited_for() {
+        // Its group is not its own, so our signal does not reach it.
+        let sleep = Command::new("sleep").arg("20").spawn().unwrap();
+        let pid = sleep.id();
+        let trouble = Running(sleep).end().unwrap_err();
+        assert!(matches!(trouble, Trouble::Unstoppable(unstoppable) if unstoppable == pid), "{trouble:?}");
+        nix::sys::signal::kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+        waitid(Id::Pid(Pid::from_raw(pid.cast_signed())), WaitPidFlag::WEXITED).unwrap();
     }
 }

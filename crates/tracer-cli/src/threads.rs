@@ -6,7 +6,10 @@ use std::{
     marker::PhantomData,
     panic::resume_unwind,
     thread::{self, JoinHandle},
+    time::Duration,
 };
+
+use nix::{time::ClockId, unistd::gettid};
 
 /// Proof that this process has one thread. Only with this proof, the environment may change, because setenv(3) is not
 /// thread-safe.
@@ -92,6 +95,23 @@ pub(crate) fn apart<T: Send>(name: &str, act: impl FnOnce() -> io::Result<T> + S
     })
 }
 
+/// The clock of the processor time of a thread. Other threads can read it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WorkClock(ClockId);
+
+impl WorkClock {
+    pub(crate) fn of_this_thread() -> Self {
+        /// `CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED` of linux/posix-timers.h; pthread_getcpuclockid(3) does the same.
+        const OF_THREAD: i32 = 6;
+        Self(ClockId::from_raw((!gettid().as_raw() << 3) | OF_THREAD))
+    }
+
+    /// The time that the thread has used; zero if the thread has ended.
+    pub(crate) fn read(&self) -> Duration {
+        self.0.now().map(Duration::from).unwrap_or_default()
+    }
+}
+
 thread_local! {
     static IS_QUIET: Cell<bool> = const { Cell::new(false) };
 }
@@ -104,6 +124,26 @@ pub(crate) fn is_quiet() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_work_of_another_thread_can_be_read() {
+        let clock = WorkClock::of_this_thread();
+        let read = |least| {
+            thread::scope(|scope| {
+                let reader = scope.spawn(move || {
+                    while clock.read() <= least {
+                        thread::yield_now();
+                    }
+                    clock.read()
+                });
+                while !reader.is_finished() {
+                    std::hint::spin_loop();
+                }
+                reader.join().unwrap()
+            })
+        };
+        assert!(read(read(Duration::ZERO)) > Duration::ZERO);
+    }
 
     #[test]
     fn threads_that_a_quiet_thread_waits_for_are_quiet_too() {

@@ -34,7 +34,7 @@ pub trait Judge: fmt::Debug + Send {
     /// Whether a process and its fork can get different rulings. If not, a fork has the ruling of its parent.
     fn judges_forks(&self) -> bool;
 
-    /// Whether tags can change a ruling. If so, a process is judged once more at its end.
+    /// Whether tags can change a ruling. If so, a process with tags is judged once more at its end.
     fn judges_tags(&self) -> bool {
         false
     }
@@ -94,6 +94,8 @@ pub struct Ruling {
     pub attributes: Vec<(String, Value)>,
     /// Whether it has a span.
     pub fate: Fate,
+    /// The same if it ends without tags. It differs only while a tag can still come.
+    pub fate_without_tags: Fate,
 }
 
 /// A group of processes.

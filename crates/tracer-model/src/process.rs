@@ -170,9 +170,16 @@ impl Process {
         self.judge_with(judge, identity, at, anchor, environment, None);
     }
 
-    /// Judges it once more at its end, because its tags can change the ruling.
+    /// Decides its ruling at its end, because its tags can change the ruling. Without tags, only its fate can change.
     pub(crate) fn judge_at_end(&mut self, judge: &mut dyn Judge, identity: Identity, anchor: &Anchor) {
         let tags = Arc::clone(self.tags.attributes());
+        if tags.is_empty() {
+            let fate = self.ruling.fate_without_tags;
+            if fate != self.ruling.fate {
+                Arc::make_mut(&mut self.ruling).fate = fate;
+            }
+            return;
+        }
         self.judge_with(judge, identity, self.last_exec.unwrap_or(self.start), anchor, None, Some(&tags));
     }
 
@@ -248,6 +255,8 @@ impl Process {
         self.own_attributes = Arc::clone(&attributes);
         self.attributes = attributes;
         self.ruling = Arc::default();
+        // If the environment of the new image is not readable, that of the former image does not count.
+        self.environment = None;
         self.context = context.or(self.context);
         true
     }

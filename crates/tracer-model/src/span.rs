@@ -1,6 +1,6 @@
 //! A finished span, as plain typed data. [`crate::semconv`] says how it looks in OpenTelemetry.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, fmt, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use crate::{
     calls::{Call, CallCounts},
@@ -291,6 +291,28 @@ pub enum Value {
     Ints(Vec<i64>),
     Floats(Vec<f64>),
     Strings(Vec<String>),
+}
+
+/// The items of a list have commas between them.
+impl fmt::Display for Value {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn list<T: fmt::Display>(items: &[T], to: &mut fmt::Formatter<'_>) -> fmt::Result {
+            items.iter().enumerate().try_for_each(|(place, item)| {
+                let comma = if place == 0 { "" } else { "," };
+                write!(to, "{comma}{item}")
+            })
+        }
+        match self {
+            Self::Bool(value) => value.fmt(to),
+            Self::Int(value) => value.fmt(to),
+            Self::Float(value) => value.fmt(to),
+            Self::String(text) => text.fmt(to),
+            Self::Bools(items) => list(items, to),
+            Self::Ints(items) => list(items, to),
+            Self::Floats(items) => list(items, to),
+            Self::Strings(items) => list(items, to),
+        }
+    }
 }
 
 impl Certificate {

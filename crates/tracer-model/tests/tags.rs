@@ -3,9 +3,12 @@
 
 mod story;
 
+use std::sync::{Arc, Mutex};
+
 use story::{Story, Trace, settings};
 use tracer_model::{
-    Settings, Value,
+    Event, Ktime, Settings, Value,
+    event::Image,
     expression::Failure,
     judge::{Fate, Judge, Lineage, Rules, Ruling, Subject},
     tags::{PREFIX, Snapshot, Tagged},
@@ -85,19 +88,21 @@ fn a_reused_pid_has_no_tags_of_its_former_process() {
     assert!(new.attributes.is_empty(), "{new:#?}");
 }
 
-/// Drops processes that have no tag `app`.
-#[derive(Debug)]
-struct Tagless;
+/// Drops processes that have no tag `app`. It keeps the environment of each process that it judges.
+#[derive(Debug, Default)]
+struct Tagless(Arc<Mutex<Vec<Option<String>>>>);
 
 impl Judge for Tagless {
     fn judge(&mut self, subject: &Subject<'_>) -> Ruling {
+        let fate_without_tags = Fate::Drop { always: true, shorter_than: None };
         let fate = match subject.tags {
-            Some(tags) if tags.iter().all(|(key, _)| key != "process_tracer.tag.app") => {
-                Fate::Drop { always: true, shorter_than: None }
-            }
+            Some(tags) if tags.iter().all(|(key, _)| key != "process_tracer.tag.app") => fate_without_tags,
             _ => Fate::Keep,
         };
-        Ruling { name: subject.tags.map(|tags| format!("{} tags", tags.len()).into()), fate, ..Ruling::default() }
+        let environment = subject.environment.map(|variables| variables.iter().collect::<Vec<_>>().join(" "));
+        self.0.lock().unwrap().push(environment);
+        let name = subject.tags.map(|tags| format!("{} tags", tags.len()).into());
+        Ruling { name, fate, fate_without_tags, ..Ruling::default() }
     }
 
     fn judges_forks(&self) -> bool {
@@ -113,7 +118,7 @@ impl Judge for Tagless {
     }
 
     fn needs_environment(&self) -> bool {
-        false
+        true
     }
 
     fn lineage_of(&self, _: &[String]) -> Lineage {
@@ -131,7 +136,8 @@ impl Judge for Tagless {
 
 #[test]
 fn a_rule_over_tags_decides_at_the_exit() {
-    let rules = Rules { judge: Some(Box::new(Tagless)), ..Rules::default() };
+    let judged = Arc::default();
+    let rules = Rules { judge: Some(Box::new(Tagless(Arc::clone(&judged)))), ..Rules::default() };
     let trace = Story::of(Settings { rules, ..settings(&[]) })
         .root(2)
         .exec(2, "/bin/sh")
@@ -148,4 +154,18 @@ fn a_rule_over_tags_decides_at_the_exit() {
         .finish();
     assert_eq!(trace.tree(), "sh exit=0\n├─ 1 tags exit=0\n└─ 1 tags unfinished");
     assert_eq!(trace.root().folded.processes, 1);
+    // Only the two processes with tags are judged twice.
+    assert_eq!(judged.lock().unwrap().len(), 4 + 2);
+}
+
+#[test]
+fn the_environment_of_a_former_image_does_not_count() {
+    let judged = Arc::default();
+    let rules = Rules { judge: Some(Box::new(Tagless(Arc::clone(&judged)))), ..Rules::default() };
+    let story = Story::of(Settings { rules, ..settings(&[]) }).root(2).environment(&["STAGE=prod"]).exec(2, "/bin/sh");
+    let (process, parent) = (story.identity(2), story.identity(1));
+    let image = Arc::new(Image { file: "/bin/su".to_owned(), ..Image::default() });
+    let unreadable = Event::Exec { at: Ktime(1000), process, parent, image, environment: None, context: None };
+    story.handle(unreadable).tags(&[(2, "app", "shop")]).exit(2, 0).finish();
+    assert_eq!(*judged.lock().unwrap(), [Some("STAGE=prod".to_owned()), None, None]);
 }

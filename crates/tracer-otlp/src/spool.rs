@@ -60,12 +60,6 @@ impl Spool {
         };
         Ok(lines.write(spans)?)
     }
-
-    /// Whether there is a file.
-    #[must_use]
-    pub fn has_file(&self) -> bool {
-        self.lines.is_some()
-    }
 }
 
 /// Why a file was not delivered.

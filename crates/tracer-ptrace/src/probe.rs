@@ -59,7 +59,7 @@ impl Facts {
         Some(match self {
             Self { outer_tracer: Some((pid, name)), .. } => {
                 format!(
-                    "ptrace(2) failed: {error}; process {pid} ({name}) already traces process-tracer: run it without"
+                    "ptrace(2) failed: {error}; process {pid} ({name}) already traces process-tracer: run process-tracer without it"
                 )
             }
             Self { yama_scope: Some(scope @ 2..), .. } => format!(

@@ -21,7 +21,8 @@ fn main() {
     let count = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
     let path = std::env::temp_dir().join(format!("process-tracer-bench-{}.parquet", std::process::id()));
     let resource = resource();
-    let mut report = files::begin(Format::Parquet, Box::new(BufWriter::new(File::create(&path).unwrap()))).unwrap();
+    let mut report =
+        files::begin(Format::Parquet, Box::new(BufWriter::new(File::create(&path).unwrap())), None).unwrap();
     let mut chance = Chance(1);
     let mut spent = Duration::ZERO;
     for number in 0..count {

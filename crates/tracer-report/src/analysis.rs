@@ -1,4 +1,4 @@
-//! Facts about the whole trace: the tree of processes, where the time went, what failed first.
+//! Facts about the whole trace: the tree of processes, the time of each, and the failures.
 
 use std::{collections::HashMap, hash::Hash, iter};
 

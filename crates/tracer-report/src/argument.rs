@@ -1,15 +1,17 @@
-//! The one argument of a process that says which of several processes of the same name it is: `t_hash.c` of a compiler.
+//! The one argument of a process that says which of several processes it is: `t_hash.c` of a compiler.
 //!
 //! All reports take it from here. Most words of a command line are the same for all processes of a name. So a word counts
 //! more if fewer of them have it. Among equally rare words, the input of a program says more than its output, and both say
-//! more than an option or a temporary file.
+//! more than an option or a temporary file. A word that the name of the process has says nothing.
 
-use std::{cmp::Reverse, collections::HashMap, num::NonZeroU32};
+use std::{cmp::Reverse, collections::HashMap, hash::Hash, num::NonZeroU32};
+
+use tracer_model::event::base_name;
 
 use crate::{
-    row::{Kind, Label, Rows, Word},
+    row::{Kind, Label, Rows},
     untrusted::Untrusted,
-    words::Role,
+    words::{Role, Word},
 };
 
 /// For each process, the argument that distinguishes it from other processes of its name.
@@ -19,44 +21,31 @@ pub(crate) struct Arguments {
     texts: Vec<Untrusted>,
 }
 
-/// A process with more inputs than this is known by its output.
-const INPUTS: usize = 3;
-
 impl Arguments {
     pub(crate) fn new(rows: &Rows) -> Self {
-        // A fork without an exec has the arguments of its parent.
-        let is_program = |row: usize| rows.rows[row].kind == Kind::Process && !rows.rows[row].is_fork;
-        let programs = || (0..rows.rows.len()).filter(|row| is_program(*row));
-        let mut processes: HashMap<Label, usize> = HashMap::new();
-        let mut users: HashMap<(Label, Label), usize> = HashMap::new();
-        let mut seen = Vec::new();
-        for row in programs() {
-            let name = rows.rows[row].name;
-            *processes.entry(name).or_default() += 1;
-            seen.clear();
-            seen.extend(rows.words(row).iter().map(|word| word.text));
-            seen.sort_unstable();
-            seen.dedup();
-            for text in &seen {
-                *users.entry((name, *text)).or_default() += 1;
+        let mut of_name: HashMap<Label, Vec<usize>> = HashMap::new();
+        for (index, row) in rows.rows.iter().enumerate() {
+            // A fork without an exec has the arguments of its parent.
+            if row.kind == Kind::Process && !row.is_fork {
+                of_name.entry(row.name).or_default().push(index);
             }
         }
-        let mut arguments = Self { of_row: vec![None; rows.rows.len()], texts: Vec::new() };
-        let mut known: HashMap<(Label, bool), NonZeroU32> = HashMap::new();
-        for row in programs() {
-            let name = rows.rows[row].name;
-            let users = |text| users.get(&(name, text)).copied().unwrap_or(1);
-            let count = processes.get(&name).copied().unwrap_or(1);
-            let Some((text, has_more)) = choose(rows.words(row), users, count) else { continue };
-            let texts = &mut arguments.texts;
-            let place = *known.entry((text, has_more)).or_insert_with(|| {
-                let text = rows.text(text);
-                texts.push(if has_more { format!("{} and more", text.exact()).into() } else { text.clone() });
-                NonZeroU32::MIN.saturating_add(texts.len() as u32 - 1)
-            });
-            arguments.of_row[row] = Some(place);
+        let mut choices = vec![None; rows.rows.len()];
+        for (name, processes) in of_name {
+            let commands: Vec<_> = processes.iter().map(|row| rows.words(*row)).collect();
+            let chosen = choose(rows.text(name).exact(), &commands, |text| rows.text(text).exact());
+            processes.into_iter().zip(chosen).for_each(|(row, choice)| choices[row] = choice);
         }
-        arguments
+        let mut texts = Vec::new();
+        let mut known: HashMap<Choice<Label>, NonZeroU32> = HashMap::new();
+        let mut number = |choice: Choice<Label>| {
+            *known.entry(choice).or_insert_with(|| {
+                texts.push(choice.shown(rows.text(choice.word)));
+                NonZeroU32::MIN.saturating_add(texts.len() as u32 - 1)
+            })
+        };
+        let of_row = choices.into_iter().map(|choice| choice.map(&mut number)).collect();
+        Self { of_row, texts }
     }
 
     /// The argument of a process, if it has one that says something.
@@ -79,25 +68,75 @@ impl Arguments {
     }
 }
 
-/// The word that says most, and whether it stands for several like it. `users` is the number of processes that have a word,
-/// of `processes` with the same name.
-fn choose(words: &[Word], users: impl Fn(Label) -> usize, processes: usize) -> Option<(Label, bool)> {
-    let is_common = |word: &Word| processes > 1 && users(word.text) == processes;
-    // If all of them have the same command line, its input is still of interest. An option is not.
-    let is_distinct = |word: &Word| if is_common(word) { word.role <= Role::Output } else { true };
-    let candidates = || words.iter().filter(|word| is_distinct(word));
-    let cost = |word: &Word| (is_common(word), users(word.text) * word.role.weight(), word.role);
-    // Among equals, the first one.
-    let best = candidates().min_by_key(|word| cost(word))?;
-    if best.role == Role::Option && processes == 1 || best.role == Role::Temporary {
-        return None;
+/// The word of a command line that says most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Choice<T> {
+    pub(crate) word: T,
+    /// It stands for several like it.
+    has_more: bool,
+}
+
+/// A process with more inputs than this is known by its output.
+const INPUTS: usize = 3;
+
+impl<T: Copy + Eq> Choice<T> {
+    /// `users` is the number of processes that have a word, of `processes`. Words without users do not count.
+    fn new(words: &[Word<T>], users: impl Fn(T) -> Option<usize>, processes: usize) -> Option<Self> {
+        let is_common = |users: usize| processes > 1 && users == processes;
+        // If all of them have the same command line, its input is still of interest. An option is not.
+        let is_distinct = |word: &Word<T>, users| !is_common(users) || word.role <= Role::Output;
+        let candidates = || {
+            let with_users = words.iter().filter_map(|word| Some((word, users(word.text)?)));
+            with_users.filter(|(word, users)| is_distinct(word, *users))
+        };
+        let cost = |(word, users): &(&Word<T>, usize)| (is_common(*users), users * word.role.weight(), word.role);
+        // Among equals, the first one.
+        let best = candidates().min_by_key(cost)?;
+        let Word { text, role } = *best.0;
+        if role == Role::Option && processes == 1 || role == Role::Temporary {
+            return None;
+        }
+        let is_like = |other: &(&Word<T>, usize)| cost(other) == cost(&best) && other.0.text != text;
+        if role != Role::File || candidates().filter(is_like).count() < INPUTS {
+            return Some(Self { word: text, has_more: false });
+        }
+        let outputs = candidates().filter(|(word, _)| word.role == Role::Output);
+        let output = outputs.min_by_key(|(_, users)| Reverse(*users)).map(|(word, _)| word.text);
+        Some(Self { word: output.unwrap_or(text), has_more: output.is_none() })
     }
-    let is_like = |word: &&Word| word.role == best.role && cost(word) == cost(best) && word.text != best.text;
-    if best.role != Role::File || candidates().filter(is_like).count() < INPUTS {
-        return Some((best.text, false));
+
+    /// The argument for people. `text` is the text of the word.
+    pub(crate) fn shown(self, text: &Untrusted) -> Untrusted {
+        if self.has_more { format!("{} and more", text.exact()).into() } else { text.clone() }
     }
-    let output = candidates().filter(|word| word.role == Role::Output).min_by_key(|word| Reverse(users(word.text)));
-    output.map(|word| (word.text, false)).or(Some((best.text, true)))
+}
+
+/// Chooses the argument of each of these command lines, all of processes with this name.
+pub(crate) fn choose<'a, T: Copy + Ord + Hash>(
+    name: &str,
+    commands: &[impl AsRef<[Word<T>]>],
+    text: impl Fn(T) -> &'a str,
+) -> Vec<Option<Choice<T>>> {
+    let mut users: HashMap<T, usize> = HashMap::new();
+    let mut seen = Vec::new();
+    for words in commands {
+        seen.clear();
+        seen.extend(words.as_ref().iter().map(|word| word.text));
+        seen.sort_unstable();
+        seen.dedup();
+        for word in &seen {
+            *users.entry(*word).or_default() += 1;
+        }
+    }
+    users.retain(|word, _| !is_in_name(name, text(*word)));
+    let users = |word| users.get(&word).copied();
+    commands.iter().map(|words| Choice::new(words.as_ref(), users, commands.len())).collect()
+}
+
+/// Whether a name has a word: the name of a script, or a name that a rule made, such as `cc1 t_hash.c`.
+fn is_in_name(name: &str, word: &str) -> bool {
+    let base = base_name(word);
+    name == base || name.split(' ').any(|part| part == base || part == word)
 }
 
 #[cfg(test)]
@@ -139,6 +178,8 @@ mod tests {
                 "b.c",
             ),
             ("cc1 -quiet -I ../deps -M a.c", "a.c"),
+            ("cc -MMD d.c -o d", "d.c"),
+            ("cc -c -MD e.c", "e.c"),
             ("cc -std=c99 -I../deps -o a.o -c a.c", "a.c"),
             ("cc -std=c99 -I../deps -o b.o -c b.c", "b.c"),
             ("as -I ../deps --64 -o a.o /tmp/ccX.s", "a.o"),
@@ -172,6 +213,19 @@ mod tests {
             ("python3 -m pytest tests/b.py", "tests/b.py"),
             ("sleep 5", "5"),
         ]);
+    }
+
+    #[test]
+    fn an_argument_that_the_name_has_is_not_repeated() {
+        let rows = story("make", 0, 9)
+            .starts("bash a.sh", 0, 1, |it| it.arguments(&["bash", "./a.sh", "one"]))
+            .starts("bash a.sh", 1, 1, |it| it.arguments(&["bash", "./a.sh", "two"]))
+            .starts("go compile net/http", 2, 1, |it| it.arguments(&["compile", "-p", "net/http", "a.go"]))
+            .starts("cc1 a.c", 3, 1, |it| it.arguments(&["cc1", "-quiet", "a.c"]))
+            .rows();
+        let arguments = Arguments::new(&rows);
+        let shown: Vec<_> = (0..4).map(|row| arguments.of(row).map(Untrusted::exact)).collect();
+        assert_eq!(shown, [Some("one"), Some("two"), Some("a.go"), None]);
     }
 
     #[test]

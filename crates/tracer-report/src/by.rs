@@ -114,7 +114,7 @@ impl Totals {
         let bytes = amount(semconv::READ_CHARS).saturating_add(amount(semconv::WRITTEN_CHARS));
         self.amounts.insert(span.id, (amount(semconv::MEMORY_PEAK), bytes));
         if let Some(value) = self.by.keys().into_iter().find_map(value) {
-            self.values.insert(span.id, text(value).into());
+            self.values.insert(span.id, value.to_string().into());
         }
     }
 
@@ -140,23 +140,6 @@ impl Totals {
             b.own.max(b.cpu).cmp(&a.own.max(a.cpu)).then_with(|| text(one).cmp(&text(other)))
         });
         totals
-    }
-}
-
-/// The value of an attribute as a text.
-fn text(value: &Value) -> String {
-    fn list<T: ToString>(items: &[T]) -> String {
-        items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-    }
-    match value {
-        Value::Bool(value) => value.to_string(),
-        Value::Int(value) => value.to_string(),
-        Value::Float(value) => value.to_string(),
-        Value::String(text) => text.clone(),
-        Value::Bools(items) => list(items),
-        Value::Ints(items) => list(items),
-        Value::Floats(items) => list(items),
-        Value::Strings(items) => list(items),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where the failure of the command began: the processes whose failure can have reached the root.
+//! The causes of the command's failure: processes with a failure that can have reached the root.
 //!
 //! The rules for one parent and its children are those of the model: see [`blame`] and [`traps`](tracer_model::traps).
 

@@ -92,7 +92,7 @@ impl Read for Content<'_> {
     }
 }
 
-/// Compresses what is written. A flush lets a reader read all of it, also if the end never comes.
+/// Compresses all written data. After a flush, a reader can read these data even if the end of the file is missing.
 #[derive(Clone)]
 pub struct Compressor(Arc<Mutex<Encoder>>);
 

@@ -1,7 +1,7 @@
 //! Which spans the tree and the page of a saved trace show.
 //!
-//! A report is made while the spans come in, but only the whole trace says which of them to show. So the caller reads the trace
-//! twice: first into [`Rows`], and then through [`Selection::select`].
+//! Only the whole trace shows which spans to select, but a report is made while the spans arrive. So the caller reads
+//! the trace twice: first into [`Rows`], and then through [`Selection::select`].
 
 use std::{
     collections::{HashMap, HashSet},
@@ -39,7 +39,7 @@ impl Filter {
     }
 }
 
-/// The spans of a trace that are shown, and what each of them stands for.
+/// The spans of a trace that are shown. Each counts the hidden processes below it.
 #[derive(Debug, Default)]
 pub struct Selection {
     hidden: HashSet<SpanId>,

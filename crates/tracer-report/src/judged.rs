@@ -15,6 +15,8 @@ use crate::span::Span;
 pub struct Judged {
     /// Its span.
     pub id: SpanId,
+    /// It is the root of its run. A rule cannot leave it out.
+    pub is_root: bool,
     /// The span above it.
     pub parent: Option<SpanId>,
     /// Its thread group id.
@@ -65,6 +67,7 @@ impl Judged {
         });
         Some(Self {
             id: span.id,
+            is_root: span.certificate().is_some(),
             parent: span.parent,
             pid: process.pid,
             parent_pid: process.parent_pid,

@@ -6,6 +6,7 @@ use tracer_model::Resource;
 use crate::{
     analysis::{Tree, sum},
     argument::Arguments,
+    by::By,
     causes::Causes,
     columns::Columns,
     command_line::command_line,
@@ -15,15 +16,17 @@ use crate::{
     untrusted::Untrusted,
 };
 
-/// The page without a trace. It asks the server that sent it for the trace.
-pub(crate) fn page() -> String {
-    [("/*STYLE*/", include_str!("page/page.css").to_owned()), ("/*SCRIPT*/", SCRIPTS.join("\n"))]
+/// The page without a trace. It asks the server that sent it for the trace. Its costs are at first by this property.
+pub(crate) fn page(by: Option<&By>) -> String {
+    let by = by.map_or("", By::name).replace('&', "&amp;").replace('"', "&quot;");
+    [("<!--BY-->", by), ("/*STYLE*/", include_str!("page/page.css").to_owned()), ("/*SCRIPT*/", SCRIPTS.join("\n"))]
         .into_iter()
         .fold(include_str!("page/page.html").to_owned(), |page, (mark, text)| page.replacen(mark, &text, 1))
 }
 
 /// All scripts, in the order of their names.
 const SCRIPTS: &[&str] = &[
+    include_str!("page/costs.js"),
     include_str!("page/details.js"),
     include_str!("page/dom.js"),
     include_str!("page/format.js"),
@@ -178,14 +181,22 @@ mod tests {
     }
 
     #[test]
+    fn the_costs_are_at_first_by_the_property_that_the_user_gives() {
+        let by = |text: &str| text.parse::<By>().unwrap();
+        assert!(page(None).contains(r#"<html lang="en" data-by="">"#));
+        assert!(page(Some(&by("group"))).contains(r#"<html lang="en" data-by="group">"#));
+        assert!(page(Some(&by(r#"a"b"#))).contains(r#"<html lang="en" data-by="a&quot;b">"#));
+    }
+
+    #[test]
     fn the_page_contains_all_its_scripts_and_loads_no_other_file() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/page");
         for entry in std::fs::read_dir(folder).unwrap() {
             let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-            let is_in = text.contains("/*SCRIPT*/") || page().contains(text.trim_end());
+            let is_in = text.contains("/*SCRIPT*/") || page(None).contains(text.trim_end());
             assert!(is_in, "not in SCRIPTS: {}", text.lines().next().unwrap());
         }
-        let page = page();
+        let page = page(None);
         assert!(page.len() < 300_000 && !page.contains("/*S"), "{}", page.len());
         assert_eq!(page.matches("</script").count(), 1, "a script must not end itself");
         assert!(!page.contains("src=") && !page.contains("@import"));

@@ -15,7 +15,7 @@ pub trait Report: Send {
     /// The file cannot be written.
     fn add(&mut self, span: &Span<'_>) -> io::Result<()>;
 
-    /// Writes the rest. No more spans come. `resource` describes the machine and the run.
+    /// Writes the end. No more spans follow. `resource` describes the machine and the run.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ use crate::{
     span::{Call, Certificate, Connection, Crash, Folded, Span, Subject},
     untrusted::Untrusted,
     whatif::words::Words,
-    words::{self, Role},
+    words::{self, Word},
 };
 
 /// The place of a string in [`Rows::strings`]. It is counted from 1, so that an `Option` of it needs no extra memory.
@@ -82,13 +82,6 @@ pub(crate) struct LinkedEnd {
     pub(crate) is_accepted: bool,
 }
 
-/// A word of a command line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Word {
-    pub(crate) text: Label,
-    pub(crate) role: Role,
-}
-
 /// The facts of the root span about the whole trace.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct About {
@@ -150,7 +143,7 @@ pub struct Rows {
     /// The calls of failed processes, by their index in `rows`.
     calls: HashMap<usize, Call>,
     /// The words of all command lines, one after the other.
-    words: Vec<Word>,
+    words: Vec<Word<Label>>,
     /// For each row, the place of its first word.
     first_words: Vec<usize>,
     /// Bytes of the strings so far.
@@ -262,7 +255,7 @@ impl Rows {
 
     /// Keeps the row of a span and returns its index, if there is room.
     pub(crate) fn keep(&mut self, row: Row, span: &Span<'_>) -> Option<usize> {
-        // Connections and lookups are left out first, because processes hold the tree together.
+        // Connections and lookups are left out first, because the tree needs the processes.
         let limit = if row.kind == Kind::Process { self.limit.saturating_mul(2) } else { self.limit };
         if self.rows.len() >= limit && !row.is_root {
             self.left_out += 1;
@@ -306,14 +299,14 @@ impl Rows {
             return;
         }
         let (arguments, is_shell) = span.named_call();
-        for (text, role) in words::words(&span.name, is_shell, &arguments) {
+        for Word { text, role } in words::words(is_shell, &arguments) {
             let text = self.intern(&text);
             self.words.push(Word { text, role });
         }
     }
 
     /// The words of a process.
-    pub(crate) fn words(&self, row: usize) -> &[Word] {
+    pub(crate) fn words(&self, row: usize) -> &[Word<Label>] {
         let at = |row: usize| self.first_words.get(row).copied().unwrap_or(self.words.len());
         &self.words[at(row)..at(row + 1)]
     }

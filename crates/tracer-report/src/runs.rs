@@ -74,7 +74,7 @@ fn free_id(seen: &HashSet<SpanId>) -> SpanId {
     ids.find(|id| !seen.contains(id)).unwrap_or(NO_ID)
 }
 
-/// The span above these runs. It certifies what all of them certify.
+/// The span above these runs. It is complete if all of them are.
 fn above(id: SpanId, runs: &[&Span]) -> Option<Span> {
     let failed: Vec<_> = runs.iter().filter(|run| run.has_failed).collect();
     let first_failed = failed.iter().min_by_key(|run| run.end);

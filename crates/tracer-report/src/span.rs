@@ -3,14 +3,14 @@
 //! A span of a run is read from the model. The user's own attributes (`-a NAME=EXPR`) and the limits of exported values
 //! do not change it.
 //!
-//! A span of a saved trace consists of attributes, and some of them may be the user's. So its meaning comes from parts that a
-//! user's attribute cannot change:
+//! A span of a saved trace consists of attributes, and some of them may be the user's. So its meaning comes from parts
+//! that a user's attribute cannot change:
 //!
 //! - The OpenTelemetry span kind says whether it is a process. Processes are INTERNAL, everything else is CLIENT or SERVER.
-//!   Other spans may carry the user's attributes too, but never under a key that says what they are.
+//!   Other spans may have the user's attributes, too, but never under a key that decides their kind.
 //! - The status message says how a process ended. It is no attribute, and no limit cuts it.
 //! - Keys that begin with `process_tracer.` are reserved: the command line refuses them. Older versions did not. So the root
-//!   span must also lack a parent or carry the tracer's version, and a complete trace must not list any loss.
+//!   span must also have no parent, or have the tracer's version, and a complete trace must not list any loss.
 //!
 //! The pid, the arguments and the working directory are only shown. A user may replace them, and the report shows the
 //! replacement. The name of the executable says only whether a process is a shell: see [`blame`].

@@ -4,6 +4,13 @@ use std::borrow::Cow;
 
 use tracer_model::event::base_name;
 
+/// A word of a command line. `T` is its text, or stands for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Word<T> {
+    pub(crate) text: T,
+    pub(crate) role: Role,
+}
+
 /// What a word probably is. The first role says most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
@@ -43,25 +50,24 @@ const LONGEST_OPTION: usize = 24;
 /// The longest script to show, in characters.
 const SCRIPT: usize = 50;
 
-/// Reads the words of a command line, without the program itself. `name` is the name of the process.
-pub(crate) fn words<'a>(name: &str, is_shell: bool, arguments: &'a [Cow<'_, str>]) -> Vec<(Cow<'a, str>, Role)> {
-    let mut words: Vec<(Cow<'a, str>, Role)> = Vec::new();
+/// Reads the words of a command line, without the program itself.
+pub(crate) fn words<'a>(is_shell: bool, arguments: &'a [Cow<'_, str>]) -> Vec<Word<Cow<'a, str>>> {
+    let mut words = Vec::new();
     let mut option = None;
     for text in arguments.iter().skip(1).take(WORDS).map(|text| &**text) {
         let before: Option<&str> = option.take();
         if is_shell && before.is_some_and(runs_script) {
-            words.push((shortened(text), Role::File));
+            words.push(Word { text: shortened(text), role: Role::File });
             break;
         }
         if text.starts_with('-') && text.len() > 1 {
             option = Some(text);
             if text.len() <= LONGEST_OPTION {
-                words.push((text.into(), Role::Option));
+                words.push(Word { text: text.into(), role: Role::Option });
             }
             continue;
         }
-        // The name of a script is the name of its process.
-        if text.is_empty() || text.len() > LONGEST || base_name(text) == name || before.is_some_and(is_setting) {
+        if text.is_empty() || text.len() > LONGEST || before.is_some_and(|option| is_setting(option, text)) {
             continue;
         }
         let role = match before {
@@ -73,7 +79,7 @@ pub(crate) fn words<'a>(name: &str, is_shell: bool, arguments: &'a [Cow<'_, str>
             Some(_) => Role::Value,
             None => Role::Word,
         };
-        words.push((text.into(), role));
+        words.push(Word { text: text.into(), role });
     }
     words
 }
@@ -83,9 +89,9 @@ fn runs_script(option: &str) -> bool {
     !option.starts_with("--") && option.ends_with('c')
 }
 
-/// An option of a compiler whose value is a setting, or repeats the name of the source.
-fn is_setting(option: &str) -> bool {
-    const SETTINGS: [&str; 18] = [
+/// Whether an option of a compiler has this value, and the value is a setting or repeats the name of the source.
+fn is_setting(option: &str, value: &str) -> bool {
+    const SETTINGS: [&str; 16] = [
         "-D",
         "-I",
         "-L",
@@ -94,8 +100,6 @@ fn is_setting(option: &str) -> bool {
         "-iquote",
         "-idirafter",
         "-imultiarch",
-        "-MD",
-        "-MMD",
         "-MF",
         "-MT",
         "-MQ",
@@ -105,7 +109,8 @@ fn is_setting(option: &str) -> bool {
         "-auxbase",
         "-auxbase-strip",
     ];
-    SETTINGS.contains(&option)
+    // These have a value only if gcc calls its own compiler.
+    matches!(option, "-MD" | "-MMD") && value.ends_with(".d") || SETTINGS.contains(&option)
 }
 
 /// Whether the word looks like the name of a file.

@@ -58,7 +58,7 @@ impl Book {
             fate = rule.actions.fate.or(fate);
             if rule.actions.tagged_only {
                 can_change = true;
-                if subject.tags.is_some_and(<[_]>::is_empty) {
+                if subject.tags.is_none_or(<[_]>::is_empty) {
                     fate = Some(Fate::Drop { always: false, shorter_than: None });
                 }
             }
@@ -68,10 +68,10 @@ impl Book {
                 break;
             }
         }
-        let fate = fate.unwrap_or(self.0.default);
+        let fate_without_tags = fate.unwrap_or(self.0.default);
         // A tag can still come. Until then the process is kept.
-        let fate = if waits_for_tags && can_change { Fate::Keep } else { fate };
-        Ruling { fate, ..ruling }
+        let fate = if waits_for_tags && can_change { Fate::Keep } else { fate_without_tags };
+        Ruling { fate, fate_without_tags, ..ruling }
     }
 
     /// Whether a process and its fork can differ.
@@ -131,15 +131,21 @@ impl Book {
         self.0.rules.iter().flat_map(Rule::failures)
     }
 
-    /// The number of rules.
+    /// The number of rules for processes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.rules.len()
     }
 
-    /// Whether it has no rules.
+    /// Whether it has no rules for processes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.rules.is_empty()
+    }
+
+    /// The number of rules for connections, flows and lookups.
+    #[must_use]
+    pub fn connection_rules(&self) -> usize {
+        self.0.connections.0.len()
     }
 }

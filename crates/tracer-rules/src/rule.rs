@@ -255,28 +255,11 @@ pub(crate) fn has_bit(bits: &[u64], index: usize) -> bool {
 
 fn has_attribute(pattern: &Pattern, facts: &Facts<'_>, more: &[(String, AttributeValue)]) -> bool {
     let mut attributes = facts.subject.attributes.iter().chain(more);
-    let matches = |key: &str, value| pattern.matches(&format!("{key}:{}", text_of(value)));
+    let matches = |key: &str, value: &AttributeValue| pattern.matches(&format!("{key}:{value}"));
     // A tag also matches under the key that the command gave it.
     let mut tags = facts.subject.tags.into_iter().flatten();
     attributes.any(|(key, value)| matches(key, value))
         || tags.any(|(key, value)| matches(key, value) || matches(key.strip_prefix(PREFIX).unwrap_or(key), value))
-}
-
-/// A value as a text.
-fn text_of(value: &AttributeValue) -> String {
-    fn list<T: ToString>(items: &[T]) -> String {
-        items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-    }
-    match value {
-        AttributeValue::Bool(value) => value.to_string(),
-        AttributeValue::Int(value) => value.to_string(),
-        AttributeValue::Float(value) => value.to_string(),
-        AttributeValue::String(text) => text.clone(),
-        AttributeValue::Bools(items) => list(items),
-        AttributeValue::Ints(items) => list(items),
-        AttributeValue::Floats(items) => list(items),
-        AttributeValue::Strings(items) => list(items),
-    }
 }
 
 impl When {

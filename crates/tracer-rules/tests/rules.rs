@@ -196,6 +196,39 @@ fn forks_are_judged_again_only_if_they_can_differ() {
 }
 
 #[test]
+fn the_fate_without_tags_is_known_from_the_beginning() {
+    let tags = "\ntags: {command: [/bin/tags]}\n";
+    for (rules, expected) in [
+        ("rules: [{tagged_only: true}]", [Fate::Keep, DROP, Fate::Keep]),
+        ("rules: [{tagged_only: true, continue: true}, {drop: false}]", [Fate::Keep; 3]),
+        ("default: drop\nrules: [{attribute: '^app:'}]", [Fate::Keep, DROP, Fate::Keep]),
+        ("rules: [{attribute: '^app:', drop: true}]", [Fate::Keep, Fate::Keep, DROP]),
+        ("rules: [{comm: [sh], drop: true}, {attribute: '^app:'}]", [DROP; 3]),
+    ] {
+        let mut judge = judge(&(rules.to_owned() + tags));
+        let image = Image { file: "/bin/sh".to_owned(), arguments: ["sh"].iter().collect(), ..Image::default() };
+        let mut judge = |tags| {
+            let ruling = judge.judge(&Subject {
+                pid: 7,
+                parent_pid: 6,
+                start: UNIX_EPOCH,
+                at: UNIX_EPOCH,
+                image: &image,
+                environment: None,
+                attributes: &[],
+                tags,
+                lineage: &Lineage::default(),
+            });
+            (ruling.fate, ruling.fate_without_tags)
+        };
+        let (fate, fate_without_tags) = judge(None);
+        assert_eq!(judge(Some(&[])).0, fate_without_tags, "{rules}");
+        let tagged = judge(Some(&[("process_tracer.tag.app".to_owned(), Value::String("shop".to_owned()))])).0;
+        assert_eq!([fate, fate_without_tags, tagged], expected, "{rules}");
+    }
+}
+
+#[test]
 fn a_failed_condition_is_counted_and_matches_nothing() {
     let mut judge = judge("rules:\n  - when: 'args[9] == \"\"'\n    drop: true\n");
     let image = Image::default();

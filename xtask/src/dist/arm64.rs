@@ -54,7 +54,7 @@ checks && echo SENTINEL
 poweroff -f
 "#;
 
-/// Boots the machine and prints what it says.
+/// Boots the machine and prints its output.
 pub(super) fn run() -> Result<()> {
     setup::command("qemu-system-aarch64", "qemu-system-arm", "qemu-system-aarch64", "qemu-system-aarch64")?;
     setup::command("cpio", "cpio", "cpio", "cpio")?;
@@ -113,7 +113,7 @@ fn pack(system: &Path, program: &Path, archive: &Path) -> Result<()> {
     succeed(Command::new("sh").args(["-c", script]).current_dir(&stage).stdout(fs::File::create(archive)?))
 }
 
-/// The packages for arm64, unpacked. apt keeps its lists of this architecture in a folder of its own, so that the machine is
+/// The packages for arm64, unpacked. apt uses another folder for the lists of this architecture, so that the machine is
 /// not changed.
 fn system() -> Result<PathBuf> {
     let folder = root().join("target/dist-systems/arm64");

@@ -21,7 +21,7 @@ const LICENCES: &str = "THIRD-PARTY-LICENSES";
 /// The beginnings of the names of files with licences, in capital letters.
 const LICENCE_FILES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
 
-/// The licence of what is not a crate.
+/// The licence of components that are not crates.
 const BESIDES: &str = "\
 The Rust standard library is part of both programs: MIT OR Apache-2.0, https://github.com/rust-lang/rust.
 

@@ -42,7 +42,7 @@ pub enum Obstacle {
     #[error("kernel lockdown is in confidentiality mode, which forbids eBPF programs to read kernel memory")]
     Lockdown,
     /// Capabilities count only in the initial user namespace.
-    #[error("this is a user namespace other than the initial one, and the kernel allows no eBPF programs from there")]
+    #[error("the kernel allows eBPF programs only in the initial user namespace, and this is another one")]
     UserNamespace,
     /// Not enough privileges.
     #[error("missing {missing}")]
@@ -65,7 +65,10 @@ impl Obstacle {
             Self::OldKernel(_) => "use a newer kernel".to_owned(),
             Self::NoTypes => "use a kernel built with CONFIG_DEBUG_INFO_BTF=y".to_owned(),
             Self::Lockdown => "boot with lockdown=integrity on the kernel's command line, or none".to_owned(),
-            Self::UserNamespace => "run process-tracer outside of it, around what makes the namespace".to_owned(),
+            Self::UserNamespace => {
+                "start process-tracer outside of this namespace, and let it run the program that makes the namespace"
+                    .to_owned()
+            }
             Self::Privileges { remedy, .. } => remedy.clone(),
             Self::Seccomp => "in a container, add --security-opt seccomp=unconfined, or use --privileged".to_owned(),
         }

@@ -68,7 +68,8 @@ impl User {
     /// Looks up a user by name or number, or the invoker of sudo.
     pub(crate) fn look_up(name: &str) -> Result<Self> {
         let user = if name == INVOKER {
-            let (uid, gid) = invoker().context("'invoker' is who calls sudo, but SUDO_UID and SUDO_GID are not set")?;
+            let (uid, gid) =
+                invoker().context("'invoker' is the user who called sudo, but SUDO_UID and SUDO_GID are not set")?;
             Self::of_number(uid, gid)?
         } else if let Some(account) = Account::of_name(name)? {
             Self::of_account(account)?
@@ -112,12 +113,17 @@ impl User {
         ]
     }
 
+    /// Whether it is another user than that of process-tracer.
+    pub(crate) fn is_other(&self) -> bool {
+        self.uid != getuid()
+    }
+
     /// Becomes this user permanently, in the child before exec. It only makes async-signal-safe system calls.
     pub(crate) fn become_it(&self) -> io::Result<()> {
         if !geteuid().is_root() {
             return Ok(()); // we are this user already
         }
-        let is_other = self.uid != getuid();
+        let is_other = self.is_other();
         setgroups(&self.groups)?;
         setgid(self.gid)?;
         setuid(self.uid)?;

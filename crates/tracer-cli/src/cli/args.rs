@@ -27,8 +27,9 @@ pub(crate) const USAGE: &str = "\
 process-tracer [OPTIONS] -- COMMAND [ARGS]...
        process-tracer doctor [OPTIONS]
        process-tracer send [--keep] [OPTIONS] FILE...
-       process-tracer report [-o DEST]... [-a NAME=EXPR]... [-t ID] FILE...
-       process-tracer diff BEFORE AFTER | BEFORE... --to AFTER...
+       process-tracer report [OPTIONS] FILE...
+       process-tracer diff [OPTIONS] BEFORE AFTER
+       process-tracer diff [OPTIONS] BEFORE... --to AFTER...
        process-tracer rules check FILE [--trace FILE.jsonl | -- COMMAND [ARGS]...]
        process-tracer rules builtin [NAMES]
        process-tracer rules convert FILE
@@ -44,18 +45,18 @@ pub(crate) const EXAMPLES: &str = "  sudo process-tracer -- make -j8
 
 /// The facts about variables that the help of each option does not have.
 pub(crate) const ENVIRONMENT: &str = "\
-A variable sets an option if its flag is absent. process-tracer also reads OpenTelemetry's variables, for example \
+A flag has priority over its variable. process-tracer also reads OpenTelemetry's variables, for example \
 OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES and OTEL_TRACES_SAMPLER. It continues the trace of \
 TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environment: use sudo \
 --preserve-env=NAME,... or the flags.";
 
 /// Trace a command with all its descendants, and write an OpenTelemetry trace.
 ///
-/// The trace has one span for each process, each TCP connection and each UDP flow. The command keeps its terminal, its
-/// streams and its signals.
+/// The trace has one span for each process, TCP connection, UDP flow and name lookup. The command keeps its terminal,
+/// its streams and its signals.
 ///
-/// The exit status is the command's own. It is 125 if process-tracer fails before the command starts, 126 if the command
-/// cannot be invoked, and 127 if it is not found.
+/// The exit status is the command's own. It is 125 if process-tracer fails before the command starts, 126 if the
+/// command cannot be invoked, and 127 if it is not found.
 #[derive(Debug, Parser)]
 #[command(
     name = "process-tracer",
@@ -64,49 +65,48 @@ TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environmen
     after_help = format!("Examples:\n{EXAMPLES}\n\n{ENVIRONMENT}")
 )]
 pub(crate) struct Args {
-    /// Trace id: 32 hexadecimal digits; or `expr:` and an expr expression over the environment, for example
-    /// expr:env.CI_PIPELINE_ID. A text that is not an id is hashed [default: from TRACEPARENT, else random]
+    /// Trace id: 32 hexadecimal digits, or `expr:` and an expression in the expr language, for example
+    /// expr:env.CI_PIPELINE_ID. A value that is not an id is hashed [default: from TRACEPARENT, else random]
     #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
     pub(crate) trace_id: Option<Given<TraceId>>,
 
-    /// Parent of the root span: 16 hexadecimal digits, or `expr:` and an expression as for --trace-id [default: from
-    /// TRACEPARENT]
+    /// Parent of the root span: 16 hexadecimal digits, or `expr:` and an expression [default: from TRACEPARENT]
     #[arg(short, long, value_name = "ID", value_parser = values::span_id)]
     pub(crate) parent_id: Option<Given<SpanId>>,
 
-    /// Parent of the root span if neither flags nor TRACEPARENT name one. `ci` is the run of the CI system, with the ids
-    /// that OpenTelemetry's receiver for this system uses
+    /// Parent of the root span, if neither --parent-id nor TRACEPARENT names one. `ci` is the run of GitHub Actions, as
+    /// the OpenTelemetry Collector's receiver reports it
     #[arg(long, value_name = "WHICH", value_enum)]
     pub(crate) parent: Option<Parent>,
 
-    /// Name of the root span; or `expr:` and an expression as for --trace-id [default: the program, in CI after the name of
-    /// the job]
+    /// Name of the root span, or `expr:` and an expression [default: the program; in CI the name of the job and the
+    /// program]
     #[arg(long, value_name = "NAME", value_parser = values::root_name)]
     pub(crate) root_name: Option<String>,
 
-    /// Add an attribute to every process. EXPR is an expr expression over `env`, `args` and `cmdline`. Repeatable; in the
-    /// variable one per line
+    /// Add an attribute to every process. EXPR is an expression in the expr language, and can use `env`, `args` and
+    /// `cmdline`. Repeatable; in the variable one per line
     #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute)]
     pub(crate) attribute: Vec<String>,
 
-    /// Which spans have these attributes: only those of a `process`, or `all` spans of this process, also connections,
-    /// flows and lookups
+    /// Which spans have these attributes: only `process` spans, or `all` spans of a process, also connections, flows
+    /// and lookups
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub(crate) attributes_on: AttributesOn,
 
-    /// Leave out an attribute of `--attribute` if its value is empty
+    /// Leave out an attribute of --attribute if its value is an empty text
     #[arg(long)]
     pub(crate) skip_empty_values: bool,
 
     #[arg(short, long, value_name = "DEST", help = output_help(), value_parser = values::output)]
     pub(crate) output: Vec<Output>,
 
-    /// Add totals of the processes to the summary or the tree: by `group`, `user`, `container` or any attribute
+    /// Add totals of the processes to the summary, the tree and the page: by `group`, `user`, `container` or any attribute
     #[arg(long, value_name = "KEY")]
     pub(crate) by: Option<By>,
 
-    /// Serve the page of the trace while the command runs. The first line on stderr shows its address. ADDR is a port or
-    /// ADDRESS:PORT [default: any port of 127.0.0.1]
+    /// Show the trace in a browser while the command runs. The first line on stderr is the address of the page. ADDR is
+    /// a port or ADDRESS:PORT [default: any port of 127.0.0.1]
     #[arg(
         long,
         value_name = "ADDR",
@@ -129,36 +129,36 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     pub(crate) service_name: Option<String>,
 
-    /// The service at a host: spans of connections to it have NAME as service.peer.name. HOST is a name, an address or the path
-    /// of a unix socket, a port may follow. Repeatable; in the variable separated by commas
+    /// Name of the service at a host. Connections to HOST have NAME as service.peer.name. HOST is a name or an address,
+    /// with or without :PORT, or the path of a unix socket. Repeatable; in the variable separated by commas
     #[arg(long, value_name = "HOST=NAME", value_parser = values::peer_name)]
     pub(crate) peer_name: Vec<PeerName>,
 
-    /// How to observe processes: `ebpf`, `ptrace`, or `none` for the command alone. `auto` uses eBPF if it can, otherwise
-    /// ptrace
+    /// How to observe processes: `ebpf`, `ptrace`, or `none` for the command alone. `auto` uses eBPF if possible,
+    /// otherwise ptrace
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t)]
     pub(crate) source: SourceChoice,
 
-    /// When the trace ends: with the `command`, or with the whole `tree` of processes that it started
+    /// When the trace ends: with the `command`, or with the whole process `tree`
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     pub(crate) wait: Wait,
 
-    /// Which failed spans have the status ERROR: `all`, or only `unhandled` failures. A failure is handled if it cannot be the
-    /// reason for the failure of the process above it
+    /// Which failed spans have the status ERROR: `all`, or only `unhandled` failures. Unhandled failures can be the
+    /// reason why the process above failed
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub(crate) errors: ErrorsChoice,
 
-    /// Rules for names, groups, attributes and silence, a YAML file: see docs/rules.md
+    /// YAML file with rules. They set names, groups and attributes, and leave processes out. See docs/rules.md
     #[arg(long, value_name = "FILE")]
     pub(crate) rules: Option<PathBuf>,
 
-    /// Names of processes that the rules do not name: `smart` names interpreters after what they run, `detailed` also names
-    /// compilers after what they compile, `plain` is the program alone
+    /// Names of processes that the rules do not name: `smart` adds the script to the name of an interpreter, `detailed`
+    /// also adds the source to the name of a compiler, `plain` is the program alone
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub(crate) names: NamesChoice,
 
-    /// Leave out a successful process that lived shorter, for example 20ms, and has no exported spans below it. The process
-    /// above counts it
+    /// Leave out successful processes that lived shorter, for example 20ms, and have no exported spans below them. The
+    /// process above counts them
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) min_duration: Option<Duration>,
 
@@ -171,11 +171,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", value_parser = values::spool)]
     pub(crate) spool: Option<Spool>,
 
-    /// Buffer between the kernel and process-tracer: bytes, or with K, M or G. A power of two; without root at most 64M
+    /// Size of the buffer between the kernel and process-tracer, in bytes, or with K, M or G. A power of two; without
+    /// root at most 64M
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = values::ring_bytes)]
     pub(crate) buffer_size: u32,
 
-    /// How many live processes can be followed at once. Without root at most 65536
+    /// Number of live processes that can be followed at once. Without root at most 65536
     #[arg(long, value_name = "NUMBER", default_value = "16384", value_parser = values::max_processes)]
     pub(crate) max_processes: u32,
 
@@ -198,14 +199,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHICH", default_value = "all", value_parser = extent())]
     pub(crate) args: Extent,
 
-    /// Also hide values in arguments if their names match, for example '*_dsn'. Repeatable; in the variable separated
+    /// Also mask values in arguments if their names match, for example '*_dsn'. Repeatable; in the variable separated
     /// by commas
     #[arg(long, value_name = "PATTERN", value_parser = values::pattern)]
     pub(crate) redact: Vec<Pattern>,
 
-    /// Show values if their names match, even if the names look like those of secrets. Repeatable; in the variable
-    /// separated by commas. Without a pattern (in the variable: `1`), export all arguments unchanged, with passwords
-    /// and tokens
+    /// Do not mask values if their names match. Without a pattern (in the variable: `1`), mask nothing: passwords and
+    /// tokens are exported. Repeatable; in the variable separated by commas
     #[arg(
         long,
         value_name = "PATTERN",
@@ -221,9 +221,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) strict: bool,
 
-    /// Append all messages of process-tracer to this file instead of printing them on stderr, with the summary and the tree
+    /// Append all messages, the summary and the tree to this file, instead of printing them on stderr
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
+
     /// Run the command as this user, with the user's groups, HOME, USER, LOGNAME and SHELL. `invoker` is the user who
     /// called sudo
     #[arg(short, long, value_name = "USER")]
@@ -238,7 +239,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
-    /// Print more about the tracing itself
+    /// Print more about process-tracer itself, such as the time of each step
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
@@ -252,9 +253,9 @@ pub(crate) struct Args {
 
 fn output_help() -> String {
     format!(
-        "Where the trace goes: `otlp`; `summary` or `tree`, on stderr after the command has ended; or a file: {}. If .gz or \
-         .zst follows, the file is compressed, but HTML cannot be. Repeatable; in the variable separated by commas \
-         [default: otlp if an OTLP endpoint is configured, else summary]",
+        "Output: `otlp`; `summary` or `tree`, on stderr after the command has ended; or a file: {}. If .gz or .zst follows, the \
+         file is compressed, but HTML cannot be. Repeatable; in the variable separated by commas [default: otlp if an OTLP \
+         endpoint is configured, else summary]",
         formats::files()
     )
 }
@@ -283,18 +284,16 @@ fn extent() -> impl TypedValueParser<Value = Extent> {
 pub(crate) enum Action {
     /// Check whether this machine can trace, and print how to fix what is missing
     ///
-    /// The exit status is 0 if this machine can trace, otherwise 1. With --endpoint, the collector is checked too.
+    /// The exit status is 0 if this machine can trace, otherwise 1. With an endpoint, the collector is checked, too.
     Doctor,
-    /// Send saved spans, FILE.jsonl, to a collector, and delete each file that is delivered
+    /// Send saved spans, FILE.jsonl, to a collector, and delete each delivered file
     ///
-    /// --endpoint and --protocol choose the collector.
-    ///
-    /// The exit status is 1 if a file could not be delivered. This file and the files after it are kept.
+    /// If a file cannot be delivered, the exit status is 1. This file and the files after it are kept.
     Send {
         /// Files of OTLP/JSON lines
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Keep the files
+        /// Do not delete delivered files
         #[arg(long)]
         keep: bool,
     },
@@ -303,55 +302,57 @@ pub(crate) enum Action {
         /// The saved trace, or several runs of one trace. `-` is stdin. Files can be compressed with gzip or zstd
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// `summary`, `tree`, `json` or `csv`, on stdout; or a file, as for a run. Repeatable [default: summary; with a filter
-        /// tree]
+        /// Output: `summary`, `tree`, `json` or `csv`, on stdout; or a file, as for a run. Repeatable [default:
+        /// summary, or tree with --min-duration, --only-failed or --depth]
         #[arg(short, long, value_name = "DEST", value_parser = values::output)]
         output: Vec<Output>,
-        /// Which trace to convert, if the files have several
+        /// Trace to convert, if the files have several
         #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
         trace_id: Option<Given<TraceId>>,
-        /// Add an attribute to every process, from an expr expression over `args` and `cmdline`. Repeatable
+        /// Add an attribute to every process. EXPR is an expression in the expr language, and can use `args` and
+        /// `cmdline`. Repeatable
         #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute_of_saved)]
         attribute: Vec<String>,
-        /// Also print totals of the processes by `group`, `user`, `container` or any attribute
+        /// Add totals of the processes to the texts and the page: by `group`, `user`, `container` or any attribute
         #[arg(long, value_name = "KEY")]
         by: Option<By>,
-        /// In the tree and the page, hide spans that succeeded and were shorter, for example 100ms or 2s. A span counts the
+        /// In the tree and the page, hide shorter spans that did not fail, for example 100ms or 2s. A span counts the
         /// hidden processes below it
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         min_duration: Option<Duration>,
         /// In the tree and the page, show only spans that failed, and the spans above them
         #[arg(long)]
         only_failed: bool,
-        /// In the tree and the page, show only so many levels below the command
+        /// In the tree and the page, show only this number of levels below the command
         #[arg(long, value_name = "NUMBER")]
         depth: Option<u32>,
     },
     /// Compare saved traces, and print what became slower and what became faster
     ///
-    /// `diff BEFORE AFTER` compares two traces. `diff BEFORE... --to AFTER...` compares several runs of each side. It then
-    /// shows medians, and how much the runs of one side differ.
+    /// `diff BEFORE AFTER` compares two traces. `diff BEFORE... --to AFTER...` compares several runs of each side. It shows the
+    /// medians, and the noise: how much the runs of one side differ.
     ///
-    /// With --threshold, the exit status is 1 if the whole or a step became slower by more than that and by more than the
-    /// noise.
+    /// With --threshold, the exit status is 1 if the whole run or a step became slower by more than the threshold and
+    /// the noise.
     #[command(override_usage = "process-tracer diff [OPTIONS] BEFORE AFTER
        process-tracer diff [OPTIONS] BEFORE... --to AFTER...")]
     Diff(Diff),
-    /// Check rules for names, groups and silence, or print the built-in ones
+    /// Check a rules file, convert one from another tool, or print the built-in rules
     Rules {
         #[command(subcommand)]
         action: RulesAction,
     },
-    /// Let ordinary users trace without sudo: give this program its file capabilities
+    /// Let ordinary users trace without sudo: set the file capabilities of this program
     ///
-    /// It needs root, once after each installation. The command of a run gets no capabilities. `doctor` shows who can trace.
+    /// Run it as root, once after each installation. A traced command gets no capabilities. `doctor` shows who can
+    /// trace.
     ///
     /// Example: sudo process-tracer setup --group tracers
     Setup {
         /// Let only root and the members of this group run this program
         #[arg(long, value_name = "GROUP")]
         group: Option<String>,
-        /// Take the capabilities back, and let every user run this program again
+        /// Remove the capabilities, and let every user run this program again
         #[arg(long, conflicts_with = "group")]
         undo: bool,
     },
@@ -382,10 +383,10 @@ pub(crate) enum Action {
 /// The commands about rules.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum RulesAction {
-    /// Check a rules file, and print which rules each process meets
+    /// Check a rules file, and print which rules match each process of a trace
     ///
-    /// The processes are those of a saved trace, or those of a command, which runs. The exit status is 1 if the file has a
-    /// mistake.
+    /// The processes come from a saved trace, or from a command that this runs. If the file has a mistake, the exit
+    /// status is 1.
     Check {
         /// The rules file
         #[arg(value_name = "FILE")]
@@ -399,14 +400,14 @@ pub(crate) enum RulesAction {
     },
     /// Translate a configuration of process-exporter, DeepFlow or DataKit into a rules file
     ///
-    /// The rules file goes to stdout, and a line for each part that cannot be translated to stderr. Then the exit status is
-    /// 1.
+    /// The rules file goes to stdout. Each part that cannot be translated prints a line on stderr. The exit status is
+    /// then 1.
     Convert {
         /// The configuration
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// Print the rules file behind a value of --names
+    /// Print the built-in rules for a value of --names
     Builtin {
         /// The value of --names
         #[arg(value_enum, default_value_t)]
@@ -417,23 +418,24 @@ pub(crate) enum RulesAction {
 /// The options of `diff`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Diff {
-    /// The traces to compare with. Without --to, the second file is the trace to explain
+    /// The traces before the change. Without --to, the second file is the trace after the change
     #[arg(required = true, value_name = "BEFORE")]
     pub(crate) files: Vec<PathBuf>,
-    /// The traces to explain
+    /// The traces after the change
     #[arg(long, value_name = "AFTER", num_args = 1..)]
     pub(crate) to: Vec<PathBuf>,
-    /// Which trace to read from a file that has several. Repeatable: each file uses the id that it has. If a file is given
+    /// Trace to read from a file that has several. Repeatable: each file uses the id that it has. If a file is given
     /// several times, it uses the ids in their order
     #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
     pub(crate) trace_id: Vec<Given<TraceId>>,
-    /// Exit with 1 if the whole or a step became slower by more than this, for example 10%
+    /// Exit with 1 if the whole run or a step became slower by more than this, for example 10%
     #[arg(long, value_name = "PERCENT", value_parser = values::percent)]
     pub(crate) threshold: Option<f64>,
     /// Format of the comparison on stdout: `text`, `markdown` or `json`
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output: DiffOutput,
-    /// Also print totals of the processes by `group`, `user`, `container` or any attribute. It needs one trace on each side
+    /// Also print totals of the processes by `group`, `user`, `container` or any attribute. This needs one trace on
+    /// each side
     #[arg(long, value_name = "KEY")]
     pub(crate) by: Option<By>,
 }

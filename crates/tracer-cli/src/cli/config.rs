@@ -162,6 +162,21 @@ impl Config {
         })
     }
 
+    /// Makes this a run for these rules and tags only. It belongs to no other trace, and nobody gets its spans. Its command has the
+    /// trace context of process-tracer.
+    pub(crate) fn restrict_to(self, rules: Rules, tagging: Option<Tagging>) -> Self {
+        Self {
+            rules,
+            tagging,
+            outputs: Vec::new(),
+            trace_id: None,
+            sampler: Sampler::ALWAYS,
+            propagators: Propagators::default(),
+            is_quiet: true,
+            ..self
+        }
+    }
+
     /// Decides whether this trace is sampled. If it is not, nothing goes out over OTLP.
     pub(crate) fn sample(&mut self, trace_id: TraceId) -> bool {
         let is_sampled = self.sampler.samples(self.is_parent_sampled, trace_id);
@@ -249,7 +264,7 @@ fn trace_context(args: &Args, origins: &Origins, propagators: &Propagators) -> R
             console::warn("PROCESS_TRACER_PARENT_ID is ignored: there is no trace id for it");
             return Ok(Place { trace_id_source: RANDOM.to_owned(), caller: calling_trace, ..Place::default() });
         }
-        bail!("--parent-id: no trace for that parent; give its --trace-id too");
+        bail!("--parent-id: the trace of this parent is not known; set --trace-id, too");
     }
     let trace_id_source = match (&args.trace_id, &caller) {
         (Some(given), _) => given.derivation.clone().unwrap_or_else(|| origins.name_of("trace_id")),

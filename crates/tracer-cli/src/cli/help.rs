@@ -24,11 +24,12 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "errors",
             "rules",
             "names",
+            "min_duration",
             "wait",
         ],
     ),
     ("Output", &["output", "by", "live", "log", "quiet", "verbose"]),
-    ("Export", &["endpoint", "protocol", "min_duration", "flush_timeout", "spool"]),
+    ("Export", &["endpoint", "protocol", "flush_timeout", "spool"]),
     (
         "Capture",
         &[

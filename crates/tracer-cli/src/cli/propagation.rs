@@ -39,8 +39,8 @@ const FORMATS: [(&str, Format); 4] = [
     ("b3multi", Format::B3Multi),
 ];
 
-/// The formats of the trace context.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The formats of the trace context. The default is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Propagators(Vec<Format>);
 
 /// The span that called process-tracer.

@@ -36,6 +36,9 @@ enum Rule {
 }
 
 impl Sampler {
+    /// Samples every trace.
+    pub(super) const ALWAYS: Self = Self { follows_parent: false, rule: Rule::Always };
+
     /// The sampler of the variables. An invalid variable prints a warning and is ignored.
     pub(super) fn of_environment() -> Self {
         let default = Self { follows_parent: true, rule: Rule::Always };

@@ -29,7 +29,7 @@ pub(crate) enum Wait {
     /// With the command
     #[default]
     Command,
-    /// With the last process that the command has started
+    /// With the last process of the tree
     Tree,
 }
 
@@ -53,7 +53,7 @@ pub(crate) enum ErrorsChoice {
     /// All of them
     #[default]
     All,
-    /// Those whose failure can be the reason for the failure of the process above them
+    /// Those that can be the reason why the process above failed
     Unhandled,
 }
 
@@ -69,12 +69,12 @@ impl From<ErrorsChoice> for Errors {
 /// How processes are named that the rules do not name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NamesChoice {
-    /// Interpreters and launchers after what they run
+    /// Interpreters and launchers have the name of the script
     #[default]
     Smart,
     /// The program alone
     Plain,
-    /// Compilers after what they compile, too
+    /// Compilers also have the name of the source
     Detailed,
 }
 

@@ -13,7 +13,7 @@ use tracer_report::{
     text::compare_totals,
 };
 
-use super::saved;
+use super::saved::{self, Input, OtherTraces};
 use crate::{
     cli::args::{Diff, DiffOutput},
     console,
@@ -90,14 +90,21 @@ impl Choice {
     fn read(&mut self, path: &Path) -> Result<Reading> {
         let by = self.by.as_ref();
         let is_used = |(_, files): &&mut (TraceId, Vec<PathBuf>)| files.iter().any(|file| file == path);
+        let mut inputs = [Input::new(path)];
+        if !self.ids.is_empty() {
+            inputs[0].keep()?;
+        }
         let (used, unused): (Vec<_>, Vec<_>) = self.ids.iter_mut().partition(is_used);
         for (id, files) in unused.into_iter().chain(used) {
-            if let Ok(reading) = read(path, Some(*id), by) {
-                files.push(path.to_owned());
-                return Ok(reading);
+            match read(path, &mut inputs, Some(*id), by) {
+                Err(error) if error.is::<OtherTraces>() => {}
+                reading => {
+                    files.push(path.to_owned());
+                    return reading;
+                }
             }
         }
-        read(path, None, by)
+        read(path, &mut inputs, None, by)
     }
 
     /// Whether each id was found.
@@ -109,10 +116,10 @@ impl Choice {
     }
 }
 
-fn read(path: &Path, trace: Option<TraceId>, by: Option<&By>) -> Result<Reading> {
+fn read(path: &Path, inputs: &mut [Input], trace: Option<TraceId>, by: Option<&By>) -> Result<Reading> {
     let mut recording = Recording::default();
     let mut totals = by.map(|by| Totals::new(by.clone(), usize::MAX));
-    saved::read(path, trace, |span| {
+    saved::read_all(inputs, trace, |span| {
         recording.add(span);
         if let Some(totals) = &mut totals {
             totals.add(span);

@@ -460,7 +460,7 @@ mod tests {
                 FAIL  lockdown                   confidentiality
                                                  remedy: boot with lockdown=integrity on the kernel's command line, or none
                 FAIL  user namespace             not the initial one
-                                                 remedy: run process-tracer outside of it, around what makes the namespace
+                                                 remedy: start process-tracer outside of this namespace, and let it run the program that makes the namespace
                 ok    CAP_BPF                    held
                 ok    CAP_PERFMON                held
                 ok    file capabilities          none: sudo /usr/bin/process-tracer setup lets ordinary users trace

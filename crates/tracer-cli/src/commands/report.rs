@@ -26,7 +26,7 @@ use crate::{
     sinks::report_file::ReportFile,
 };
 
-/// What to write of a saved trace.
+/// The options for a saved trace.
 #[derive(Debug)]
 pub(crate) struct Request {
     /// Texts, JSON and CSV go to stdout.
@@ -72,6 +72,10 @@ pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
         }
         whole.add(span)
     })?;
+    // The filtered reports read the spans a second time, and would count each failure twice.
+    for failure in computed.failures() {
+        console::warn(format_args!("{failure}"));
+    }
     if !filtered.is_empty() {
         let selection = Selection::new(&rows, &request.filter);
         drop(rows);
@@ -79,9 +83,6 @@ pub(crate) fn report(paths: &[PathBuf], request: &Request) -> Result<()> {
             span.add_attributes(&mut computed);
             if selection.select(span) { filtered.add(span) } else { Ok(()) }
         })?;
-    }
-    for failure in computed.failures() {
-        console::warn(format_args!("{failure}"));
     }
     if let Some(trace) = trace {
         for copy in std::mem::take(&mut whole.copies) {
@@ -119,9 +120,9 @@ impl<'a> Reports<'a> {
                 }
                 Output::Stdout(format) => {
                     let to = Box::new(BufWriter::new(Data::new()));
-                    reports.streams.push(files::begin(*format, to).context(STDOUT)?);
+                    reports.streams.push(files::begin(*format, to, by).context(STDOUT)?);
                 }
-                Output::Report(format, path) => reports.files.push((path, ReportFile::create(*format, path)?)),
+                Output::Report(format, path) => reports.files.push((path, ReportFile::create(*format, path, by)?)),
                 Output::CompileCommands(path) => bail!(
                     "'{}': only a run can write a compilation database, because a saved trace hides secrets in arguments; \
                      use process-tracer -o {0} -- COMMAND",

@@ -1,4 +1,4 @@
-//! `process-tracer rules`: checks a rules file over the processes of a saved trace or of a command, and prints the built-in
+//! `process-tracer rules`: checks a rules file with the processes of a saved trace or of a command, and prints the built-in
 //! rules.
 
 use std::{
@@ -6,13 +6,15 @@ use std::{
     fmt::Write,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tracer_model::{
     SpanId,
     expression::Failure,
-    judge::{Fate, Judge, Lineage, Ruling, Subject},
+    judge::{Fate, Judge, Lineage, Rules, Ruling, Subject},
+    tags,
 };
 use tracer_report::{Judged, untrusted::visible};
 use tracer_rules::{Book, Met, Names, RulesJudge};
@@ -23,6 +25,7 @@ use crate::{
     cli::config::Config,
     console::{self, counted},
     rules, run,
+    tags::Tagging,
     threads::SingleThread,
 };
 
@@ -51,14 +54,26 @@ impl<'a> RulesFile<'a> {
         Ok(Self { path, book: rules::read(path)? })
     }
 
-    /// Prints that the file has no mistakes.
+    /// Prints that the file has no mistakes. Warns if this machine cannot run the command that prints tags.
     ///
     /// # Errors
     ///
     /// stdout cannot be written.
-    pub(crate) fn say_size(&self) -> Result<()> {
-        let rules = counted(self.book.len() as u64, "rule");
+    pub(crate) fn say_size(mut self) -> Result<()> {
+        if let Err(error) = self.take_tagging() {
+            console::warn(format_args!("{error:#}"));
+        }
+        let mut rules = counted(self.book.len() as u64, "rule");
+        if self.book.connection_rules() > 0 {
+            rules += " for processes, ";
+            rules += &counted(self.book.connection_rules() as u64, "rule");
+            rules += " for connections";
+        }
         console::print(visible(&format!("{}: {rules}, no mistakes", self.path.display())).into_owned() + "\n")
+    }
+
+    fn take_tagging(&mut self) -> Result<Option<Tagging>> {
+        self.book.take_tags().map(Tagging::new).transpose().with_context(|| self.path.display().to_string())
     }
 
     /// Prints the rules that each process of a saved trace meets.
@@ -68,7 +83,7 @@ impl<'a> RulesFile<'a> {
     /// The trace cannot be read, or stdout cannot be written.
     pub(crate) fn check_trace(self, trace: &Path) -> Result<()> {
         if self.book.needs_environment() {
-            console::warn("a saved trace has no environments, so rules over them match no process");
+            console::warn("a saved trace has no environments, so rules with 'env' match no process");
         }
         let mut processes = Vec::new();
         saved::read(trace, None, |span| {
@@ -80,7 +95,9 @@ impl<'a> RulesFile<'a> {
         let mut lineages: BTreeMap<SpanId, Lineage> = BTreeMap::new();
         let mut text = String::new();
         // A process begins after the process above it.
-        for process in &processes {
+        for process in processes {
+            let is_tag = |(key, _): &(String, _)| key.starts_with(tags::PREFIX);
+            let (tags, attributes): (Vec<_>, Vec<_>) = process.attributes.into_iter().partition(is_tag);
             let lineage = process.parent.and_then(|parent| lineages.get(&parent)).cloned().unwrap_or_default();
             lineages.insert(process.id, judge.extend(&lineage, process.image.name()));
             let subject = Subject {
@@ -90,13 +107,13 @@ impl<'a> RulesFile<'a> {
                 at: process.start,
                 image: &process.image,
                 environment: None,
-                attributes: &process.attributes,
-                tags: None,
+                attributes: &attributes,
+                tags: Some(&tags),
                 lineage: &lineage,
             };
             let mut met = Vec::new();
             let ruling = judge.judge_and_tell(&subject, |rule| met.push(rule));
-            write_line(&mut text, &subject, &met, &ruling);
+            write_line(&mut text, &subject, process.is_root, &met, &ruling);
         }
         for failure in judge.failures() {
             console::warn(failure);
@@ -109,14 +126,18 @@ impl<'a> RulesFile<'a> {
     /// # Errors
     ///
     /// The command cannot be started, or stdout cannot be written.
-    pub(crate) fn check_run(self, mut config: Config, inheritance: Inheritance, single: SingleThread) -> Result<()> {
+    pub(crate) fn check_run(
+        mut self,
+        config: Config,
+        inheritance: Inheritance,
+        single: SingleThread,
+    ) -> Result<()> {
+        let tagging = self.take_tagging()?;
         let lines: Lines = Arc::default();
-        config.outputs.clear();
-        config.is_quiet = true;
-        config.rules.above = rules::names_above();
-        config.rules.judge =
-            Some(Box::new(Told { judge: RulesJudge::new(self.book, Names::Plain), lines: Arc::clone(&lines) }));
-        let outcome = run::run(config, inheritance, single)?;
+        let judge = RulesJudge::new(self.book, Names::Plain);
+        let judge = Box::new(Told { judge, root: None, lines: Arc::clone(&lines) });
+        let rules = Rules { judge: Some(judge), above: rules::names_above(), ..Rules::default() };
+        let outcome = run::run(config.restrict_to(rules, tagging), inheritance, single)?;
         if outcome != Outcome::Exited(0) {
             console::warn(format_args!("the command ended with status {}", outcome.status()));
         }
@@ -125,13 +146,18 @@ impl<'a> RulesFile<'a> {
     }
 }
 
+/// A process: the time of its start, and its pid.
+type Key = (SystemTime, u32);
+
 /// The lines of processes, in the order of their starts.
-type Lines = Arc<Mutex<BTreeMap<(std::time::SystemTime, u32), String>>>;
+type Lines = Arc<Mutex<BTreeMap<Key, String>>>;
 
 /// Judges, and keeps a line about each process.
 #[derive(Debug)]
 struct Told {
     judge: RulesJudge,
+    /// The first process that is judged.
+    root: Option<Key>,
     lines: Lines,
 }
 
@@ -140,15 +166,21 @@ impl Judge for Told {
         let mut met = Vec::new();
         let ruling = self.judge.judge_and_tell(subject, |rule| met.push(rule));
         let mut text = String::new();
-        write_line(&mut text, subject, &met, &ruling);
-        // The ruling after the last exec counts.
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert((subject.start, subject.pid), text);
+        let key = (subject.start, subject.pid);
+        let is_root = *self.root.get_or_insert(key) == key;
+        write_line(&mut text, subject, is_root, &met, &ruling);
+        // The ruling after the last exec counts, or the one at the end, which knows the tags.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, text);
         ruling
     }
 
     fn judges_forks(&self) -> bool {
         // Each process gets a line.
         true
+    }
+
+    fn judges_tags(&self) -> bool {
+        self.judge.judges_tags()
     }
 
     fn may_drop(&self) -> bool {
@@ -172,8 +204,8 @@ impl Judge for Told {
     }
 }
 
-/// Writes one line: the process, its rules, and what they do.
-fn write_line(text: &mut String, subject: &Subject<'_>, met: &[Met], ruling: &Ruling) {
+/// Writes one line: the process, its rules, and their effects.
+fn write_line(text: &mut String, subject: &Subject<'_>, is_root: bool, met: &[Met], ruling: &Ruling) {
     let mut line = format!("{} {}: ", subject.pid, subject.image.name());
     let rules: Vec<_> = met.iter().map(describe).collect();
     line += if rules.is_empty() { "no rule" } else { "" };
@@ -189,6 +221,7 @@ fn write_line(text: &mut String, subject: &Subject<'_>, met: &[Met], ruling: &Ru
     }
     match ruling.fate {
         Fate::Keep => {}
+        Fate::Drop { .. } if is_root => line += "; kept, because it is the root",
         Fate::Drop { always, shorter_than } => {
             line += if always { "; always left out" } else { "; left out" };
             if let Some(limit) = shorter_than {

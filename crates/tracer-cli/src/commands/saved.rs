@@ -1,6 +1,7 @@
 //! Opens a saved trace, shows the progress, and explains errors in the file.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, BufRead, BufReader, Read, stdin},
     os::unix::fs::FileExt,
@@ -34,6 +35,16 @@ pub(super) fn read(
     read_all(&mut [Input::new(path)], trace, take)
 }
 
+/// A file has spans, but none of the wanted trace.
+#[derive(Debug)]
+pub(super) struct OtherTraces(String);
+
+impl fmt::Display for OtherTraces {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(to)
+    }
+}
+
 /// A file to read. `-` is stdin.
 #[derive(Debug)]
 pub(super) struct Input {
@@ -49,7 +60,7 @@ impl Input {
         Self { path: path.to_owned(), kept: None, is_known: false }
     }
 
-    /// Makes it possible to read it twice. stdin has to be kept in memory, as compressed as it comes.
+    /// Makes it possible to read it twice. stdin is kept in memory, compressed if it is compressed.
     pub(super) fn keep(&mut self) -> Result<()> {
         if self.is_stdin() {
             let mut content = Vec::new();
@@ -206,7 +217,7 @@ pub(super) fn explain(error: ReadError, input: &Input, trace: Option<TraceId>) -
         }
         ReadError::OtherTraces(traces) => {
             let trace = trace.map_or(String::new(), |trace| format!(" {trace}"));
-            anyhow!("{shown} has no spans of trace{trace}, only of {}", list(&traces))
+            Error::msg(OtherTraces(format!("{shown} has no spans of trace{trace}, only of {}", list(&traces))))
         }
         ReadError::Parquet(error) => anyhow!("{shown} cannot be read as Parquet: {error}"),
         ReadError::Empty => anyhow!("{shown} has no spans"),

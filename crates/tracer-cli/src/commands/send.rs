@@ -61,7 +61,7 @@ fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) ->
     let endpoint = collector.url(Signal::Traces);
     let file = Saved::open(path, !keep)?;
     if matches!(file.file.try_lock(), Err(TryLockError::WouldBlock)) {
-        bail!("a run is still writing it, or another send is on its way; nothing has been sent");
+        bail!("a run is still writing this file, or another send is reading it; nothing has been sent");
     }
     let mut first = [0; 4];
     if file.file.read_at(&mut first, 0).is_ok_and(|size| Compression::of_bytes(&first[..size]).is_some()) {

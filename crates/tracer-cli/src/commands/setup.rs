@@ -10,7 +10,7 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use nix::unistd::{Gid, geteuid};
 use rustix::{
     fs::{XattrFlags, fgetxattr, fremovexattr, fsetxattr},
@@ -34,7 +34,9 @@ const FOR_GROUP: u32 = 0o750;
 const FOR_ALL: u32 = 0o755;
 const BY_OTHERS: u32 = 0o001;
 
-/// Gives the capabilities. With a group, only root and its members can run the program then.
+const ROOT: Gid = Gid::from_raw(0);
+
+/// Gives the capabilities. With a group, only root and its members can run the program then. Without one, all users can.
 ///
 /// # Errors
 ///
@@ -54,15 +56,13 @@ pub(crate) fn give(group: Option<&str>) -> Result<()> {
                 "{path} does not belong to root, so its owner could give it to other users; install it as root first"
             );
         }
-        // A change of the owner removes the capabilities, so it comes first.
+        program.test()?;
         program.change(gid, FOR_GROUP)?;
+    } else if program.is_for_group() {
+        program.test()?;
+        program.change(ROOT, FOR_ALL)?;
     }
-    let given = fsetxattr(&program.file, ATTRIBUTE, &encoded(NEEDED), XattrFlags::empty());
-    given.map_err(|error| match error {
-        Errno::PERM => anyhow::anyhow!("cannot give capabilities to {path}: CAP_SETFCAP is missing here"),
-        Errno::OPNOTSUPP => anyhow::anyhow!("cannot give capabilities to {path}: its file system keeps none"),
-        error => anyhow::Error::new(error).context(format!("cannot give capabilities to {path}")),
-    })?;
+    program.set(&encoded(NEEDED))?;
     let program = Program::running()?;
     console::print(format!("{path}: {}\n", program.state()))
 }
@@ -84,7 +84,7 @@ pub(crate) fn undo() -> Result<()> {
         }
     }
     if program.is_for_group() {
-        program.change(Gid::from_raw(0), FOR_ALL)?;
+        program.change(ROOT, FOR_ALL)?;
     }
     console::print(format!("{}: {}\n", program.path.display(), Program::running()?.state()))
 }
@@ -131,10 +131,29 @@ impl Program {
         self.metadata.uid() == 0 && self.metadata.mode() & 0o777 == FOR_GROUP
     }
 
-    fn capabilities(&self) -> Option<u64> {
+    fn attribute(&self) -> Option<Vec<u8>> {
         let mut data = [0; 24];
         let length = fgetxattr(&self.file, ATTRIBUTE, &mut data[..]).ok()?;
-        decoded(&data[..length])
+        Some(data[..length].to_vec())
+    }
+
+    fn capabilities(&self) -> Option<u64> {
+        decoded(&self.attribute()?)
+    }
+
+    /// Tests whether capabilities can be given, before a change of the owner removes them. It leaves the file as it is, or
+    /// gives it an empty set.
+    fn test(&self) -> Result<()> {
+        self.set(&self.attribute().unwrap_or_else(|| encoded(0)))
+    }
+
+    fn set(&self, attribute: &[u8]) -> Result<()> {
+        let path = self.path.display();
+        fsetxattr(&self.file, ATTRIBUTE, attribute, XattrFlags::empty()).map_err(|error| match error {
+            Errno::PERM => anyhow!("cannot give capabilities to {path}: CAP_SETFCAP is missing here"),
+            Errno::OPNOTSUPP => anyhow!("cannot give capabilities to {path}: its file system keeps none"),
+            error => Error::new(error).context(format!("cannot give capabilities to {path}")),
+        })
     }
 
     fn state(&self) -> String {

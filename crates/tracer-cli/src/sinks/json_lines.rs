@@ -99,7 +99,7 @@ impl Sink for JsonLinesSink {
         }
     }
 
-    fn close(mut self: Box<Self>) -> Closing {
+    fn close(mut self: Box<Self>, _: &Queue) -> Closing {
         if let Err(error) = self.lines.finish() {
             self.problem.get_or_insert_with(|| error.to_string());
         }

@@ -20,7 +20,7 @@ pub(super) struct LiveSink {
 impl LiveSink {
     /// Begins to listen, and says where.
     pub(super) fn open(address: SocketAddr, run: &RunFacts<'_>) -> Result<Self> {
-        let live = Live::open(address, run.token, run.root, run.resource, run.value_limit)
+        let live = Live::open(address, run.token, run.root, run.resource, run.value_limit, run.by.cloned())
             .with_context(|| format!("cannot serve the live page at {address}"))?;
         console::say(format_args!("the trace so far is at {}", live.url()));
         Ok(Self { live })
@@ -42,7 +42,7 @@ impl Sink for LiveSink {
         Undelivered::default()
     }
 
-    fn close(self: Box<Self>) -> Closing {
+    fn close(self: Box<Self>, _: &Queue) -> Closing {
         self.live.finish();
         Closing::default()
     }

@@ -7,6 +7,7 @@ pub(crate) mod file;
 mod json_lines;
 mod live;
 mod otlp;
+mod patience;
 mod queue;
 mod recorder;
 mod report;
@@ -18,7 +19,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         mpsc::{self, RecvTimeoutError},
     },
     time::{Duration, Instant},
@@ -33,11 +34,12 @@ use crate::{
     child::privileges,
     cli::config::{Output, Wanted},
     console,
-    threads::Threads,
+    threads::{Threads, WorkClock},
 };
 
 pub(crate) use self::queue::Undelivered;
 use self::{
+    patience::{Glance, Patience},
     queue::Queue,
     recorder::Recorder,
     sink::{Closing, Sink},
@@ -52,6 +54,8 @@ pub(crate) struct Delivery {
     pub(crate) delivered: u64,
     /// Spans that did not arrive.
     pub(crate) missing: Undelivered,
+    /// The command that delivers the kept spans, if there are any.
+    pub(crate) to_send: Option<String>,
     /// The reason, and other messages for the user.
     pub(crate) closing: Closing,
 }
@@ -69,7 +73,7 @@ pub(crate) struct RunFacts<'a> {
     pub(crate) root: SpanId,
     /// A secret of this run.
     pub(crate) token: &'a str,
-    /// The property for totals in texts.
+    /// The property for totals in texts and pages.
     pub(crate) by: Option<&'a By>,
 }
 
@@ -113,13 +117,20 @@ impl OpenSinks {
     pub(crate) fn start(self, threads: Threads) -> Sinks {
         let (mut watches, mut recorders) = (Vec::new(), Vec::new());
         let mut start = |mut sink: Box<dyn Sink>| {
-            let destination = sink.destination();
             let (sender, closing) = mpsc::channel();
-            let queue = Arc::new(Queue::default());
+            let clock = Arc::new(OnceLock::new());
+            let running = Running {
+                destination: sink.destination(),
+                to_send: sink.to_send(),
+                queue: Arc::new(Queue::default()),
+                clock: Arc::clone(&clock),
+                closing,
+            };
             let started = sink.start(threads).and_then(|extras| {
                 let thread = threads.start_quiet("sink", {
-                    let (queue, sender) = (Arc::clone(&queue), sender.clone());
+                    let (queue, sender) = (Arc::clone(&running.queue), sender.clone());
                     move || {
+                        let _ = clock.set(WorkClock::of_this_thread());
                         let obstacle = privileges::drop_in_sink().err().map(|error| error.to_string());
                         // If there is no receiver, the sink has been given up.
                         let _ = sender.send(serve(sink, &queue, obstacle));
@@ -131,12 +142,12 @@ impl OpenSinks {
                 Ok(extras) => {
                     watches.extend(extras.watch);
                     recorders.extend(extras.recorder);
-                    Running { destination, queue, closing }
+                    running
                 }
                 Err(error) => {
                     // This cannot fail, because the receiver is here.
                     let _ = sender.send(Closing { problem: Some(format!("{error:#}")), ..Closing::default() });
-                    Running { destination, queue: Arc::new(Queue::of_nobody()), closing }
+                    Running { queue: Arc::new(Queue::of_nobody()), ..running }
                 }
             }
         };
@@ -162,7 +173,7 @@ fn serve(mut sink: Box<dyn Sink>, queue: &Queue, mut obstacle: Option<String>) -
         queue.count(spans, missing.unwrap_or(Undelivered { lost: spans, saved: 0 }));
     }
     let closing = match obstacle {
-        None => catch_unwind(AssertUnwindSafe(|| sink.close())).map_err(|payload| said(payload.as_ref())),
+        None => catch_unwind(AssertUnwindSafe(|| sink.close(queue))).map_err(|payload| said(payload.as_ref())),
         Some(obstacle) => Err(obstacle),
     };
     closing.unwrap_or_else(|problem| Closing { problem: Some(problem), ..Closing::default() })
@@ -249,25 +260,28 @@ impl Intake {
 #[derive(Debug)]
 struct Running {
     destination: String,
+    to_send: Option<String>,
     queue: Arc<Queue>,
+    /// Set once its thread runs.
+    clock: Arc<OnceLock<WorkClock>>,
     closing: mpsc::Receiver<Closing>,
 }
 
 impl Running {
-    /// Waits for its end. A slow sink has time, as long as it makes progress. A sink without progress is given up.
+    /// Waits for its end, as long as there is [`Patience`].
     fn join(self) -> Delivery {
-        let (mut pending, mut progress) = (self.queue.pending(), Instant::now());
+        let mut patience = Patience::new(self.glance());
+        let problem = |words: &str| Closing { problem: Some(words.to_owned()), ..Closing::default() };
         let closing = loop {
             match self.closing.recv_timeout(GLANCE) {
                 Ok(closing) => break closing,
-                Err(RecvTimeoutError::Disconnected) => break Closing::default(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    break problem("this is a bug, please report it: its thread ended");
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if self.queue.pending() < pending || !self.queue.is_over() {
-                (pending, progress) = (self.queue.pending(), Instant::now());
-            }
-            if progress.elapsed() > GRACE {
-                break Closing { problem: Some("it takes nothing any more".to_owned()), ..Closing::default() };
+            if patience.is_lost(self.glance()) {
+                break problem("it accepts no more data");
             }
         };
         let Undelivered { lost, saved } = self.queue.undelivered();
@@ -278,15 +292,22 @@ impl Running {
         let missing = Undelivered { lost: lost + self.queue.pending() + void, saved };
         let full = || (missing.lost > 0).then(|| "the queue was full".to_owned());
         let closing = Closing { problem: closing.problem.or_else(full), ..closing };
-        Delivery { destination: self.destination, delivered, missing, closing }
+        let to_send = self.to_send.filter(|_| saved > 0);
+        Delivery { destination: self.destination, delivered, missing, to_send, closing }
+    }
+
+    fn glance(&self) -> Glance {
+        Glance {
+            at: Instant::now(),
+            pending: self.queue.pending(),
+            is_over: self.queue.is_over(),
+            work: self.clock.get().map_or(Duration::ZERO, WorkClock::read),
+        }
     }
 }
 
 /// How often to check whether the time to deliver is over. The time can become shorter.
 const GLANCE: Duration = Duration::from_millis(100);
-
-/// The time that the end of a sink takes in addition to the delivery.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// Running sinks.
 #[derive(Debug)]
@@ -317,19 +338,25 @@ mod tests {
 
     use super::*;
 
-    /// Accepts one batch. With the next batch, it does something else.
+    /// Keeps a batch of one span. With a larger batch, it does something else.
     struct Fickle(fn() -> Undelivered);
+
+    const KEPT: Undelivered = Undelivered { lost: 0, saved: 1 };
 
     impl Sink for Fickle {
         fn destination(&self) -> String {
             "fickle".to_owned()
         }
 
-        fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
-            if spans.len() == 1 { Undelivered::default() } else { (self.0)() }
+        fn to_send(&self) -> Option<String> {
+            Some("send it".to_owned())
         }
 
-        fn close(self: Box<Self>) -> Closing {
+        fn write(&mut self, spans: Vec<Arc<Span>>, _: &Queue) -> Undelivered {
+            if spans.len() == 1 { KEPT } else { (self.0)() }
+        }
+
+        fn close(self: Box<Self>, _: &Queue) -> Closing {
             Closing::default()
         }
     }
@@ -339,7 +366,7 @@ mod tests {
         let sinks = OpenSinks(vec![Box::new(Fickle(second))]).start(Threads::of_test());
         let (intake, span) = (sinks.intake(), Arc::new(queue::tests::span(10)));
         intake.push(&span);
-        while sinks.running[0].queue.delivered() == 0 {
+        while sinks.running[0].queue.pending() > 0 {
             thread::sleep(Duration::from_millis(10));
         }
         intake.push(&span);
@@ -351,19 +378,20 @@ mod tests {
     #[test]
     fn the_spans_lost_by_a_panic_are_reported() {
         let delivery = deliver(|| panic!("at the {}", "disco"));
-        assert_eq!((delivery.delivered, delivery.missing), (1, Undelivered { lost: 2, saved: 0 }));
+        assert_eq!((delivery.delivered, delivery.missing), (0, Undelivered { lost: 2, saved: 1 }));
         assert_eq!(delivery.destination, "fickle");
         assert_eq!(delivery.closing.problem.unwrap(), "this is a bug, please report it: at the disco");
     }
 
     #[test]
-    fn a_sink_without_progress_is_given_up() {
+    fn a_sink_that_is_given_up_keeps_the_spans_that_it_has_saved() {
         let delivery = deliver(|| {
             loop {
                 thread::park();
             }
         });
-        assert_eq!((delivery.delivered, delivery.missing), (1, Undelivered { lost: 2, saved: 0 }));
-        assert_eq!(delivery.closing.problem.unwrap(), "it takes nothing any more");
+        assert_eq!((delivery.delivered, delivery.missing), (0, Undelivered { lost: 2, saved: 1 }));
+        assert_eq!(delivery.closing.problem.unwrap(), "it accepts no more data");
+        assert_eq!(delivery.to_send.unwrap(), "send it");
     }
 }

@@ -160,6 +160,10 @@ impl Sink for OtlpSink {
         self.collector.url(Signal::Traces).to_string()
     }
 
+    fn to_send(&self) -> Option<String> {
+        self.spool_file.as_ref().map(|file| command_to_send(file, &self.collector))
+    }
+
     fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered {
         if let Some(cut_off) = &mut self.cut_off {
             cut_off.prepare(&spans, queue);
@@ -177,16 +181,14 @@ impl Sink for OtlpSink {
         missing
     }
 
-    fn close(mut self: Box<Self>) -> Closing {
+    fn close(mut self: Box<Self>, _: &Queue) -> Closing {
         if let Some(cut_off) = &mut self.cut_off {
             cut_off.remove();
         }
         self.client.close();
         let problem =
             [self.problem, self.loss].into_iter().flatten().reduce(|problem, loss| format!("{problem}; {loss}"));
-        let saved_in = self.spool_file.filter(|_| self.spool.has_file());
-        let to_send = saved_in.map(|file| command_to_send(&file, &self.collector));
-        Closing { problem, warning: self.warning, to_send, ..Closing::default() }
+        Closing { problem, warning: self.warning, ..Closing::default() }
     }
 }
 

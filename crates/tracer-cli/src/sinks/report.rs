@@ -52,7 +52,7 @@ impl Sink for TextSink {
         Undelivered::default()
     }
 
-    fn close(mut self: Box<Self>) -> Closing {
+    fn close(mut self: Box<Self>, _: &Queue) -> Closing {
         let text = self.report.render(&console::own_style());
         let Some(file) = self.file else { return Closing { text: Some(text), ..Closing::default() } };
         if let Err(error) = append(&file, &text) {
@@ -84,7 +84,7 @@ impl ReportSink {
             path: path.to_owned(),
             resource: run.resource.clone(),
             value_limit: run.value_limit,
-            writer: Ok(ReportFile::create(format, path)?),
+            writer: Ok(ReportFile::create(format, path, run.by)?),
             has_begun: false,
         })
     }
@@ -112,7 +112,7 @@ impl Sink for ReportSink {
         Undelivered::default()
     }
 
-    fn close(self: Box<Self>) -> Closing {
+    fn close(self: Box<Self>, _: &Queue) -> Closing {
         if !self.has_begun {
             // The command did not start. The file that was there before stays.
             return Closing::default();

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use tracer_model::Resource;
 use tracer_report::{
-    Report,
+    By, Report,
     compression::{Compression, Compressor},
     files,
     formats::Format,
@@ -23,9 +23,9 @@ pub(crate) struct ReportFile {
 }
 
 impl ReportFile {
-    pub(crate) fn create(format: Format, path: &Path) -> Result<Self> {
+    pub(crate) fn create(format: Format, path: &Path, by: Option<&By>) -> Result<Self> {
         let (file, to) = WholeFile::create(path)?;
-        let report = files::begin(format, to).with_context(|| format!("cannot write '{}'", path.display()))?;
+        let report = files::begin(format, to, by).with_context(|| format!("cannot write '{}'", path.display()))?;
         Ok(Self { report, file })
     }
 

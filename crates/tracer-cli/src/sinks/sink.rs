@@ -17,6 +17,12 @@ pub(crate) trait Sink: Send {
     /// Its name; empty if it has none.
     fn destination(&self) -> String;
 
+    /// The command that delivers the spans that it keeps; `None` if it keeps none. It must be known before there are any,
+    /// because a sink that hangs cannot name it.
+    fn to_send(&self) -> Option<String> {
+        None
+    }
+
     /// Starts its other work.
     fn start(&mut self, _: Threads) -> Result<Extras> {
         Ok(Extras::default())
@@ -29,8 +35,8 @@ pub(crate) trait Sink: Send {
     /// not arrive.
     fn write(&mut self, spans: Vec<Arc<Span>>, queue: &Queue) -> Undelivered;
 
-    /// Ends the sink.
-    fn close(self: Box<Self>) -> Closing;
+    /// Ends the sink, soon after the queue's deadline.
+    fn close(self: Box<Self>, queue: &Queue) -> Closing;
 }
 
 /// What a sink gets besides finished spans.
@@ -51,8 +57,6 @@ pub(crate) struct Closing {
     pub(crate) warning: Option<String>,
     /// A line to print, unless the run is quiet.
     pub(crate) note: Option<String>,
-    /// The command that delivers the kept spans.
-    pub(crate) to_send: Option<String>,
     /// Text to show.
     pub(crate) text: Option<String>,
     /// The spans count as lost: the file, which must be complete, could not be finished.

@@ -98,7 +98,9 @@ impl SystemCalls {
         };
         let reason = match Seat::take() {
             Ok(Some(seat)) => return Ok(Self { seat: Some(seat), unobserved: None }),
-            Ok(None) => "other runs without root watch the system calls, and no more may".to_owned(),
+            Ok(None) => {
+                "other runs without root already observe the system calls, and their number is limited".to_owned()
+            }
             Err(error) => format!("cannot take a seat at the system calls: {error}"),
         };
         if config.is_strict {

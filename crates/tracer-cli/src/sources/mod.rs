@@ -92,7 +92,7 @@ pub(crate) fn alone(reason: &Error, config: &Config, is_surprise: bool) -> Resul
         bail!("the command is not started, as --strict asks: {reason:#}");
     }
     if is_surprise {
-        console::warn(format_args!("only the command itself is traced, not what it starts: {reason:#}"));
+        console::warn(format_args!("only the command itself is traced, not its descendants: {reason:#}"));
     }
     let (source, stream) = alone::observe(&config.command);
     Ok(Chosen {

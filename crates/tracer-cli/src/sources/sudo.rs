@@ -59,7 +59,7 @@ pub(crate) fn attach(options: &Options) -> Result<Attached> {
     let status = helper.wait().context("cannot wait for sudo")?;
     match answer? {
         Some(attached) => Ok(attached),
-        None => bail!("sudo has not run the helper: {status}"),
+        None => bail!("sudo did not run the helper: {status}"),
     }
 }
 
@@ -79,7 +79,7 @@ fn receive(mut socket: &UnixStream) -> Result<Option<Attached>> {
     }
     match (size, first[0]) {
         (0, _) => Ok(None),
-        (_, ATTACHED) => Ok(Some(Attached::from_descriptors(descriptors).context("the helper is of another version")?)),
+        (_, ATTACHED) => Ok(Some(Attached::from_descriptors(descriptors).context("the helper has another version")?)),
         _ => {
             let mut reason = String::new();
             socket.read_to_string(&mut reason).context("cannot read from the helper")?;
@@ -91,7 +91,7 @@ fn receive(mut socket: &UnixStream) -> Result<Option<Attached>> {
 /// The helper: attaches the programs for the user who has called sudo. They report only processes of this user.
 pub(crate) fn help(options: Options) -> Result<()> {
     if invoker().is_none() || !geteuid().is_root() {
-        bail!("this is for process-tracer --sudo to run");
+        bail!("only process-tracer --sudo can run this command");
     }
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from)?;
     let viewer = Invoker::of_root().map(|invoker| Viewer {

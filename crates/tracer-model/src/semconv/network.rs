@@ -45,7 +45,7 @@ rows! {
         "port of this end",
         span local |local| local.port();
     SERVER_ADDRESS = "server.address", "connection, flow, lookup, unix connect", "string", "", "DNS, /etc/hosts, sock_common, sockaddr_un", "crates.example",
-        "the end that listens: the last name that resolved to its address for this process, or a name that both its arguments and the hosts file have, or else the address; for a unix socket its path or abstract name",
+        "name of the end that listens, by the same rules as in the span name, else its address; for a unix socket its path or abstract name",
         span server_address |address| address;
     SERVER_PORT = "server.port", "connection, flow, lookup", "int", "", "sock_common", "443",
         "port of the end that listens",

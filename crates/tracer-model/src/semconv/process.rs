@@ -20,13 +20,13 @@ rows! {
     OWNER:
 
     PROCESS_PID = "process.pid", "any", "int", "", "task_struct.tgid", "4242",
-        "thread group id of the process in the initial pid namespace; on other spans, of the process that they belong to",
+        "process id in the initial pid namespace, or with ptrace in the namespace of process-tracer; on other spans, of their process",
         span pid |pid| pid;
     PROCESS_EXECUTABLE_NAME = "process.executable.name", "any", "string", "", "mm_struct.exe_file", "dash",
-        "base name of the mapped file, for example `dash` if the command was `sh`; on other spans, of the process that they belong to",
+        "base name of the mapped file, for example `dash` if the command was `sh`; on other spans, of their process",
         span owner_image |image| image.executable.as_deref().map(base_name);
     NAMESPACE_NETWORK = "process_tracer.namespace.network", "process, connection", "int", "", "nsproxy.net_ns, sock_common.skc_net", "4026532775",
-        "inode number of the network namespace of the connection, or of the process at exec, if the root did not begin in it",
+        "inode number of the network namespace of the connection, or of the process at exec, if the root started in another one",
         span network_namespace |inode| positive(inode);
 }
 
@@ -37,7 +37,7 @@ rows! {
         "process id of the process that forked it",
         span process |process| process.parent_pid;
     PROCESS_CREATION_TIME = "process.creation.time", "process", "string", "", "task_struct.start_boottime", "2026-11-21T09:16:05.037240Z",
-        "time of the fork, in UTC as RFC 3339 writes it",
+        "time of the fork in UTC, in the format of RFC 3339",
         span start |at| humantime::format_rfc3339_micros(at).to_string();
     FORK = "process_tracer.fork", "process", "boolean", "", "no sched_process_exec", "true",
         "`true`: the process never called exec",
@@ -69,14 +69,14 @@ rows! {
         "whether its session had a controlling terminal at exec",
         span seen |image| image.is_interactive;
     PROCESS_LINUX_CGROUP = "process.linux.cgroup", "process", "string", "", "css_set", "0::/system.slice/cron.service",
-        "control group at exec, as a line of `/proc/PID/cgroup`, from the root of the hierarchy; where version 2 has no group \
-         for it, the one of the memory controller, version 1",
+        "control group at exec, as a line of `/proc/PID/cgroup`, from the root of the hierarchy; without a group of version 2, \
+         the group of the memory controller of version 1",
         span cgroup |line| line;
     CONTAINER_ID = "container.id", "process", "string", "", "css_set", "4b825dc642cb6eb9a060e54bf8d69288fbee4904a1b2c3d4e5f60718293a4b5c",
-        "container id in the name of a control group, as docker, containerd, podman and CRI-O write it",
+        "container id, from the name of a control group of docker, containerd, podman or CRI-O",
         span image |image| cgroups(image).find_map(container_id);
     K8S_POD_UID = "k8s.pod.uid", "process", "string", "", "css_set", "275ecb36-5aa8-4c2a-9c47-d8bb681b9aff",
-        "Kubernetes pod in the name of a control group",
+        "id of the Kubernetes pod, from the name of a control group",
         span image |image| cgroups(image).find_map(pod_uid);
     REDACTED = "process_tracer.redacted", "process", "boolean", "", "rules", "true",
         "`true`: a text in the arguments looked like a secret, and `***` replaces it",
@@ -91,13 +91,13 @@ rows! {
         "niceness at exec, if it is not 0",
         span own_image |image| differing(image.nice, 0);
     NAMESPACE_MOUNT = "process_tracer.namespace.mount", "process", "int", "", "nsproxy.mnt_ns", "4026532771",
-        "inode number of the mount namespace at exec, if the root did not begin in it",
+        "inode number of the mount namespace at exec, if the root started in another one",
         span own_image |image| positive(image.namespaces.mount);
     NAMESPACE_PID = "process_tracer.namespace.pid", "process", "int", "", "pid.numbers", "4026532773",
-        "inode number of the pid namespace at exec, if the root did not begin in it",
+        "inode number of the pid namespace at exec, if the root started in another one",
         span own_image |image| positive(image.namespaces.pid);
     NAMESPACE_USER = "process_tracer.namespace.user", "process", "int", "", "cred.user_ns", "4026532769",
-        "inode number of the user namespace at exec, if the root did not begin in it",
+        "inode number of the user namespace at exec, if the root started in another one",
         span own_image |image| positive(image.namespaces.user);
     PROCESS_WORKING_DIRECTORY = "process.working_directory", "process", "string", "", "fs_struct.pwd", "/src/redis",
         "working directory at exec",
@@ -187,10 +187,10 @@ rows! {
         "number of threads that it created, without the first one",
         span usage |usage| positive(usage.threads);
     GROUP = "process_tracer.group", "process", "string", "", "`--rules`", "python3:setup",
-        "group of the process, by the user's rules",
+        "group of the process, from your rules",
         span process |process| process.group.as_deref();
     FOLDED_PROCESSES = "process_tracer.folded.processes", "process", "int", "", "the model", "12",
-        "number of processes below it that have no span; the rules or `--min-duration` left them out",
+        "number of processes below it that your rules or `--min-duration` left out",
         span folded |folded| folded.processes;
     FOLDED_CPU_TIME = "process_tracer.folded.cpu_time", "process", "double", "s", "the model", "0.25",
         "CPU time of these processes",

@@ -20,7 +20,7 @@ rows! {
         "`true`: process-tracer knows of nothing that is missing from this trace",
         span certificate |it| it.is_complete;
     CUT_OFF = "process_tracer.cut_off", "root", "boolean", "", "process-tracer", "true",
-        "`true`: process-tracer was killed before the end of the trace; this span ends when process-tracer last sent any, and the numbers of spans are not known",
+        "`true`: process-tracer was killed before the end of the trace; this span ends when process-tracer last sent spans, and has no numbers of spans",
         span certificate |it| it.is_cut_off.then_some(true);
     PROCESSES = "process_tracer.processes", "root", "int", "", "the model", "825",
         "number of process spans in the trace",
@@ -41,7 +41,7 @@ rows! {
         "version of process-tracer",
         span certificate |it| it.version.as_str();
     TRACE_ID_SOURCE = "process_tracer.trace_id.source", "root", "string", "", "process-tracer", "TRACEPARENT",
-        "where the trace id came from: `random`, `TRACEPARENT`, `ci`, the flag or variable, or `SHA-256 of` an expression",
+        "origin of the trace id: `random`, `TRACEPARENT`, `ci`, the flag or variable, or `SHA-256 of` an expression",
         span certificate |it| Some(it.trace_id_source.as_str()).filter(|source| !source.is_empty());
     SOURCE = "process_tracer.source", "root", "string", "", "process-tracer", "ebpf",
         "source of the events: `ebpf`, `ptrace`, or `none` for the command alone",
@@ -89,19 +89,19 @@ rows! {
         "number of periods in which the group had used up its limit",
         span shortage |it| it.throttled_periods;
     CPU_THROTTLED = "process_tracer.cgroup.cpu.throttled_time", "root", "double", "s", "cgroup cpu.stat", "38.0",
-        "time that the group had to wait because of the limit; each processor counts",
+        "time that the group had to wait because of the limit, summed over all processors",
         span shortage |it| it.throttled_ns.map(seconds);
     MEMORY_LIMIT = "process_tracer.cgroup.memory.limit", "root", "int", "By", "cgroup memory.max, memory.limit_in_bytes", "2147483648",
         "memory that the control group may use: the tightest limit of the group and its parents",
         span shortage |it| it.memory_limit;
     CGROUP_MEMORY_PEAK = "process_tracer.cgroup.memory.peak", "root", "int", "By", "cgroup memory.peak, memory.max_usage_in_bytes", "2000000000",
-        "the most memory that this group has used, also before the trace; without a limit, the group of the command",
+        "most memory that this group has used, also before the trace; without a limit, this is the group of the command",
         span shortage |it| it.memory_peak;
     OOM_KILLS = "process_tracer.cgroup.memory.oom_kills", "root", "int", "", "cgroup memory.events, memory.oom_control", "1",
         "number of processes that the out-of-memory killer killed in the control group during the trace",
         span shortage |it| it.oom_kills;
     STEAL = "process_tracer.host.cpu.steal_time", "root", "double", "s", "/proc/stat", "12.5",
-        "time that the hypervisor gave the processors of this machine to others during the trace; each processor counts",
+        "time during the trace in which the hypervisor gave processors of this machine to others, summed over all processors",
         span shortage |it| it.steal_ns.map(seconds);
     PRESSURE_CPU = "process_tracer.host.pressure.cpu", "root", "double", "s", "/proc/pressure/cpu", "30.0",
         "time during the trace in which some task of the machine waited for a processor",

@@ -5,7 +5,7 @@ use std::path::Path;
 /// What a call of a compiler compiles.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Compiled {
-    /// The places of the sources in the arguments. At least one.
+    /// The places of the sources in the arguments, in ascending order. At least one.
     pub(super) sources: Vec<usize>,
     output: Output,
 }

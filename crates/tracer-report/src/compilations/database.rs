@@ -15,7 +15,7 @@ use super::{
     call::Compiled,
     compiler::Program,
     observer::{Observation, wrapped},
-    response::expand,
+    response::{TooLarge, expand},
 };
 
 /// The compilations of a run, one entry for each source.
@@ -26,10 +26,12 @@ use super::{
 pub struct Database {
     /// Entries of processes that run. A process can execute another compiler: a wrapper script does.
     running: HashMap<Identity, Vec<Entry>>,
-    /// For each entry two lines: its source, and the entry.
+    /// For each compilation two lines: its source, and its entry.
     lines: DeflateEncoder<Vec<u8>>,
-    /// Hashes of the entries that `lines` has.
-    known: HashSet<u64>,
+    /// Number of the entries in `lines`.
+    written: usize,
+    /// The number of the last entry for a source and an output, by their hash.
+    latest: HashMap<u64, usize>,
     summary: Summary,
 }
 
@@ -40,12 +42,14 @@ pub struct Summary {
     pub entries: u64,
     /// Number of sources that are not there at the end, such as those of `configure`.
     pub gone: u64,
-    /// Number of calls whose arguments were cut.
+    /// Number of calls whose arguments were cut, or are too many with those of their response files.
     pub cut: u64,
     /// Number of calls that cannot be written: their arguments are not UTF-8, or their directory is not known.
     pub unknown: u64,
-    /// Number of calls whose response file could not be read.
+    /// Number of calls with a response file that could not be read.
     pub unread: u64,
+    /// Number of calls that there was no time to read.
+    pub late: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,6 +60,10 @@ struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<String>,
 }
+
+/// Memory that the entries of a call may take. Each source has an entry with all options. The traced command chooses
+/// their numbers.
+const CALL: usize = 64 << 20;
 
 /// Why a call has no entries.
 enum Missing {
@@ -71,20 +79,20 @@ impl Default for Database {
         Self {
             running: HashMap::new(),
             lines: DeflateEncoder::new(Vec::new(), Compression::fast()),
-            known: HashSet::new(),
+            written: 0,
+            latest: HashMap::new(),
             summary: Summary::default(),
         }
     }
 }
 
 impl Database {
-    /// Adds an observation. `read` returns the content of a response file.
-    pub fn add(&mut self, observation: Observation, read: &mut dyn FnMut(&Path) -> Option<Vec<u8>>) {
+    /// Adds an observation. `read` returns the content of a response file. Its second argument is the id of the user who
+    /// runs the compiler.
+    pub fn add(&mut self, observation: Observation, read: &mut dyn FnMut(&Path, u32) -> Option<Vec<u8>>) {
         match observation {
             Observation::Compiler { process, image, has_our_files } => {
-                let mut nothing = |_: &Path| None;
-                let read = if has_our_files { read } else { &mut nothing };
-                match entries(&image, read) {
+                match entries(&image, &mut |path| has_our_files.then(|| read(path, image.user_id))?) {
                     Ok(entries) => {
                         self.running.insert(process, entries);
                     }
@@ -101,23 +109,23 @@ impl Database {
         }
     }
 
-    /// Counts a call that was dropped before it came here.
-    pub fn count_unknown(&mut self, calls: u64) {
-        self.summary.unknown += calls;
+    /// Counts calls that came too late, or too fast.
+    pub fn count_late(&mut self, calls: u64) {
+        self.summary.late += calls;
     }
 
-    /// Keeps an entry, unless the same source was compiled to the same output before.
+    /// Keeps an entry. It replaces that of an earlier compilation of the same source to the same output.
     fn keep(&mut self, entry: &Entry) {
         let mut hasher = DefaultHasher::new();
         (&entry.file, &entry.output).hash(&mut hasher);
         if entry.output.is_none() {
             entry.directory.hash(&mut hasher);
         }
-        if self.known.insert(hasher.finish()) {
-            // Writing texts to memory cannot fail.
-            let _ = self.lines.write_all(line(&entry.file).as_bytes());
-            let _ = self.lines.write_all(line(entry).as_bytes());
-        }
+        // Writing texts to memory cannot fail.
+        let _ = self.lines.write_all(line(&entry.file).as_bytes());
+        let _ = self.lines.write_all(line(entry).as_bytes());
+        self.latest.insert(hasher.finish(), self.written);
+        self.written += 1;
     }
 
     /// Writes the file. It has the entries whose source `exists`.
@@ -126,13 +134,20 @@ impl Database {
     ///
     /// The file cannot be written.
     pub fn finish(mut self, mut exists: impl FnMut(&Path) -> bool, mut to: impl Write) -> io::Result<Summary> {
-        for (_, entries) in std::mem::take(&mut self.running) {
+        let mut running: Vec<_> = std::mem::take(&mut self.running).into_iter().collect();
+        running.sort_unstable_by_key(|(process, _)| *process);
+        for (_, entries) in running {
             entries.iter().for_each(|entry| self.keep(entry));
         }
+        let latest: HashSet<_> = self.latest.into_values().collect();
         let compressed = self.lines.finish()?;
         let mut lines = BufReader::new(DeflateDecoder::new(&compressed[..])).lines();
         let mut separator = "[\n";
-        while let (Some(source), Some(entry)) = (lines.next().transpose()?, lines.next().transpose()?) {
+        for number in 0..self.written {
+            let (Some(source), Some(entry)) = (lines.next().transpose()?, lines.next().transpose()?) else { break };
+            if !latest.contains(&number) {
+                continue;
+            }
             let source: PathBuf = serde_json::from_str(&source)?;
             if exists(&source) {
                 write!(to, "{separator}{entry}")?;
@@ -182,13 +197,17 @@ fn entries(image: &Image, read: &mut dyn FnMut(&Path) -> Option<Vec<u8>>) -> Res
             absolute(directory, file.filter(is_exact).ok_or(Missing::Unknown)?)
         }
     };
-    let arguments = expand(arguments, Path::new(directory), read);
+    let arguments = expand(arguments, Path::new(directory), read).map_err(|TooLarge| Missing::Cut)?;
     let Some(compiled) = Compiled::of(&arguments) else {
         let is_unread = arguments.iter().any(|argument| argument.len() > 1 && argument.starts_with('@'));
         return Err(if is_unread { Missing::Unread } else { Missing::Nothing });
     };
+    let size: usize = arguments.iter().map(|argument| argument.len() + size_of::<String>()).sum();
+    if size.saturating_mul(compiled.sources.len()) > CALL {
+        return Err(Missing::Cut);
+    }
     let entry = |source: &usize| {
-        let is_of_entry = |place: &usize| place == source || !compiled.sources.contains(place);
+        let is_of_entry = |place: &usize| place == source || compiled.sources.binary_search(place).is_err();
         let own = arguments.iter().enumerate().filter(|(place, _)| is_of_entry(place)).map(|(_, word)| word.clone());
         let source = &arguments[*source];
         Entry {
@@ -227,8 +246,13 @@ mod tests {
         Observation::Compiler { process, image: Arc::new(image), has_our_files: true }
     }
 
-    fn response(path: &Path) -> Option<Vec<u8>> {
-        (path == Path::new("/w/a.rsp")).then(|| b"-DX='a b' -c r.c -o r.o".to_vec())
+    fn response(path: &Path, _: u32) -> Option<Vec<u8>> {
+        match path.to_str()? {
+            "/w/a.rsp" => Some(b"-DX='a b' -c r.c -o r.o".to_vec()),
+            "/w/options.rsp" => Some(b"-g ".repeat(10_000)),
+            "/w/sources.rsp" => Some(b"a.c ".repeat(10_000)),
+            _ => None,
+        }
     }
 
     /// The file that these calls of one process each give.
@@ -293,16 +317,20 @@ mod tests {
             call(&["gcc", "@none.rsp"]),
             call(&["gcc", "-c", "conftest.c"]),
             call(&["gcc", "a.o", "-o", "prog"]),
+            call(&["gcc", "-c", "@options.rsp", "@sources.rsp"]),
         ]);
-        assert_eq!(summary, Summary { entries: 0, gone: 1, cut: 1, unknown: 2, unread: 1 });
+        assert_eq!(summary, Summary { entries: 0, gone: 1, cut: 2, unknown: 2, unread: 1, late: 0 });
         assert!(entries.is_empty());
     }
 
     #[test]
     fn a_source_has_one_entry_for_each_output() {
         let object = |output| call(&["gcc", "-c", "a.c", "-o", output]);
-        let (summary, _) = written([object("a.o"), object("a.o"), object("./a.o"), object("pic/a.o")]);
+        let again = call(&["gcc", "-O2", "-c", "a.c", "-o", "./a.o"]);
+        let (summary, entries) = written([object("a.o"), object("pic/a.o"), object("a.o"), again]);
         assert_eq!(summary.entries, 2);
+        let arguments: Vec<_> = entries.iter().map(|entry| entry["arguments"].as_array().unwrap().len()).collect();
+        assert_eq!(arguments, [5, 6], "the last compilation counts");
     }
 
     #[test]

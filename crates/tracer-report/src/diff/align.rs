@@ -7,6 +7,8 @@
 //! 2. the same name, and an argument that no other step without a match has, such as the name of the source file;
 //! 3. the same name, if each side has only one such step without a match.
 //!
+//! A rule can name a process in one run only. So for 1 and 2, the same program does if no step has the same name.
+//!
 //! A step without a match can be at another place, for example below a wrapper. It is found there if its command line
 //! occurs once.
 
@@ -14,6 +16,8 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
 };
+
+use tracer_model::event::base_name;
 
 use super::steps::{Run, SEPARATOR};
 use crate::untrusted::Untrusted;
@@ -74,7 +78,20 @@ struct Joining<'a> {
     homeless: VecDeque<usize>,
 }
 
-type Key<'a> = (&'a Untrusted, &'a str);
+type Key<'a> = (&'a str, &'a str);
+
+/// Finds the same steps among these joints and steps, if they are the same in this respect.
+type Method<'a> = fn(&Joining<'a>, &[usize], &[usize], Identity) -> Vec<Pair>;
+
+/// What a step is, from its name and its command line. Empty: unknown.
+type Identity = for<'a> fn(&'a Untrusted, &'a str) -> &'a str;
+
+/// The name, which a rule may have made, and the program.
+const IDENTITIES: [Identity; 2] = [|name, _| name.exact(), |_, command| base_name(first_word(command))];
+
+fn first_word(command: &str) -> &str {
+    command.split(SEPARATOR).next().unwrap_or_default()
+}
 
 impl<'a> Joining<'a> {
     fn new(alignment: &'a mut Alignment, number: usize, run: &'a Run) -> Self {
@@ -100,26 +117,27 @@ impl<'a> Joining<'a> {
         self.homeless.extend(of_run);
         self.match_children();
         // Only joints of other runs can be another place of a step.
-        let known: HashMap<(Untrusted, Arc<str>), Vec<usize>> = self.elsewhere();
+        let known = self.elsewhere();
         let mut counts: HashMap<Key<'_>, usize> = HashMap::new();
         for step in &run.steps {
-            *counts.entry((&step.name, &step.command)).or_default() += 1;
+            *counts.entry((step.name.exact(), &step.command)).or_default() += 1;
         }
         while let Some(step) = self.homeless.pop_front() {
             if self.joint_of[step].is_some() {
                 continue;
             }
             let it = &run.steps[step];
-            let is_unique = counts.get(&(&it.name, &*it.command)) == Some(&1);
-            let places = known.get(&(it.name.clone(), Arc::clone(&it.command))).filter(|_| is_unique);
-            match places.map(Vec::as_slice) {
-                Some([joint]) if self.is_free(*joint) => self.pair((*joint, step)),
-                _ => {
-                    let parent = it.parent.and_then(|parent| self.joint_of[parent]);
-                    let joint = self.alignment.add(parent, &it.name);
-                    self.pair((joint, step));
-                }
-            }
+            let is_unique = counts.get(&(it.name.exact(), &*it.command)) == Some(&1);
+            let place =
+                |name: Option<&Untrusted>| match known.get(&(name.cloned(), Arc::clone(&it.command)))?.as_slice() {
+                    [joint] if is_unique && self.is_free(*joint) => Some(*joint),
+                    _ => None,
+                };
+            let joint = place(Some(&it.name)).or_else(|| place(None)).unwrap_or_else(|| {
+                let parent = it.parent.and_then(|parent| self.joint_of[parent]);
+                self.alignment.add(parent, &it.name)
+            });
+            self.pair((joint, step));
             self.match_children();
         }
     }
@@ -133,7 +151,9 @@ impl<'a> Joining<'a> {
         if same(joint, step) || root.command.is_empty() {
             return (joint, step);
         }
-        let inner = (0..steps.len()).find(|inner| same(joint, *inner)).map(|inner| (joint, inner));
+        let inner = (0..steps.len())
+            .find(|inner| !steps[*inner].command.is_empty() && same(joint, *inner))
+            .map(|inner| (joint, inner));
         let outer = || (0..joints.len()).find(|outer| same(*outer, step)).map(|outer| (outer, step));
         inner.or_else(outer).unwrap_or((joint, step))
     }
@@ -159,11 +179,19 @@ impl<'a> Joining<'a> {
                 self.alignment.children[joint].iter().copied().filter(|joint| self.is_free(*joint)).collect();
             let mut steps: Vec<usize> =
                 self.children[step].iter().copied().filter(|step| self.joint_of[*step].is_none()).collect();
-            for method in [Self::same_command, Self::same_argument, Self::only_ones] {
+            let [name, program] = IDENTITIES;
+            let methods: [(Method<'a>, Identity); 5] = [
+                (Self::same_command, name),
+                (Self::same_command, program),
+                (Self::same_argument, name),
+                (Self::same_argument, program),
+                (Self::only_ones, name),
+            ];
+            for (method, identity) in methods {
                 if joints.is_empty() || steps.is_empty() {
                     break;
                 }
-                for pair in method(self, &joints, &steps) {
+                for pair in method(self, &joints, &steps, identity) {
                     // Two steps can want the same joint.
                     if self.is_free(pair.0) && self.joint_of[pair.1].is_none() {
                         self.pair(pair);
@@ -176,25 +204,30 @@ impl<'a> Joining<'a> {
         }
     }
 
-    fn same_command(&self, joints: &[usize], steps: &[usize]) -> Vec<Pair> {
+    fn same_command(&self, joints: &[usize], steps: &[usize], identity: Identity) -> Vec<Pair> {
         let mut by_command: HashMap<Key<'_>, usize> = HashMap::new();
         for joint in joints.iter().rev() {
             let it = &self.alignment.joints[*joint];
-            by_command.extend(it.commands.iter().map(|command| ((&it.name, &**command), *joint)));
+            by_command.extend(it.commands.iter().map(|command| ((identity(&it.name, command), &**command), *joint)));
         }
         let of_step = |step: &usize| {
             let it = &self.run.steps[*step];
-            Some((*by_command.get(&(&it.name, &*it.command))?, *step))
+            let what = identity(&it.name, &it.command);
+            Some((*by_command.get(&(what, &*it.command)).filter(|_| !what.is_empty())?, *step))
         };
         steps.iter().filter_map(of_step).collect()
     }
 
-    fn same_argument(&self, joints: &[usize], steps: &[usize]) -> Vec<Pair> {
+    fn same_argument(&self, joints: &[usize], steps: &[usize], identity: Identity) -> Vec<Pair> {
         let of_joints = joints.iter().map(|joint| {
             let it = &self.alignment.joints[*joint];
-            (*joint, &it.name, it.commands.last().map_or("", |command| &**command))
+            let command = it.commands.last().map_or("", |command| &**command);
+            (*joint, identity(&it.name, command), command)
         });
-        let of_steps = steps.iter().map(|step| (*step, &self.run.steps[*step].name, &*self.run.steps[*step].command));
+        let of_steps = steps.iter().map(|step| {
+            let it = &self.run.steps[*step];
+            (*step, identity(&it.name, &it.command), &*it.command)
+        });
         let (joint_with, step_with) = (only_holders(of_joints), only_holders(of_steps));
         let mut votes: HashMap<Pair, usize> = HashMap::new();
         for (word, step) in &step_with {
@@ -207,18 +240,28 @@ impl<'a> Joining<'a> {
         pairs.into_iter().map(|(pair, _)| pair).collect()
     }
 
-    fn only_ones(&self, joints: &[usize], steps: &[usize]) -> Vec<Pair> {
-        let joints = alone(joints.iter().map(|joint| (*joint, &self.alignment.joints[*joint].name)));
-        let steps = alone(steps.iter().map(|step| (*step, &self.run.steps[*step].name)));
-        steps.into_iter().filter_map(|(name, step)| Some((*joints.get(name)?, step))).collect()
+    fn only_ones(&self, joints: &[usize], steps: &[usize], identity: Identity) -> Vec<Pair> {
+        let of_joint = |joint: &usize| {
+            let it = &self.alignment.joints[*joint];
+            (*joint, identity(&it.name, it.commands.last().map_or("", |command| &**command)))
+        };
+        let of_step = |step: &usize| {
+            let it = &self.run.steps[*step];
+            (*step, identity(&it.name, &it.command))
+        };
+        let (joints, steps) = (alone(joints.iter().map(of_joint)), alone(steps.iter().map(of_step)));
+        steps.into_iter().filter_map(|(what, step)| Some((*joints.get(what)?, step))).collect()
     }
 
-    /// The joints that this run does not have, by command line.
-    fn elsewhere(&self) -> HashMap<(Untrusted, Arc<str>), Vec<usize>> {
+    /// The joints that this run does not have: by name and command line, and by command line alone.
+    fn elsewhere(&self) -> HashMap<(Option<Untrusted>, Arc<str>), Vec<usize>> {
         let mut known: HashMap<_, Vec<usize>> = HashMap::new();
         for (index, joint) in self.alignment.joints.iter().enumerate().filter(|(index, _)| self.is_free(*index)) {
             for command in &joint.commands {
-                known.entry((joint.name.clone(), Arc::clone(command))).or_default().push(index);
+                let names = [Some(joint.name.clone()), None];
+                for name in names.into_iter().filter(|name| name.is_some() || !command.is_empty()) {
+                    known.entry((name, Arc::clone(command))).or_default().push(index);
+                }
             }
         }
         known
@@ -226,15 +269,13 @@ impl<'a> Joining<'a> {
 }
 
 /// Words of command lines that only one of these steps has, with that step. Options are no such words.
-fn only_holders<'a>(
-    steps: impl Iterator<Item = (usize, &'a Untrusted, &'a str)>,
-) -> HashMap<(&'a Untrusted, &'a str), usize> {
+fn only_holders<'a>(steps: impl Iterator<Item = (usize, &'a str, &'a str)>) -> HashMap<Key<'a>, usize> {
     let mut holders: HashMap<_, Option<usize>> = HashMap::new();
-    for (step, name, command) in steps {
+    for (step, what, command) in steps {
         // The first word is the program.
         let words = command.split([SEPARATOR, ' ', '\t', '\n']).skip(1);
         for word in words.filter(|word| !word.is_empty() && !word.starts_with('-')) {
-            let holder = holders.entry((name, word)).or_insert(Some(step));
+            let holder = holders.entry((what, word)).or_insert(Some(step));
             if *holder != Some(step) {
                 *holder = None;
             }
@@ -243,13 +284,13 @@ fn only_holders<'a>(
     holders.into_iter().filter_map(|(word, step)| Some((word, step?))).collect()
 }
 
-/// The names that only one of these steps has.
-fn alone<'a>(steps: impl Iterator<Item = (usize, &'a Untrusted)>) -> HashMap<&'a Untrusted, usize> {
-    let mut names: HashMap<_, Option<usize>> = HashMap::new();
-    for (step, name) in steps {
-        names.entry(name).and_modify(|step| *step = None).or_insert(Some(step));
+/// The identities that only one of these steps has.
+fn alone<'a>(steps: impl Iterator<Item = (usize, &'a str)>) -> HashMap<&'a str, usize> {
+    let mut alone: HashMap<_, Option<usize>> = HashMap::new();
+    for (step, what) in steps {
+        alone.entry(what).and_modify(|step| *step = None).or_insert(Some(step));
     }
-    names.into_iter().filter_map(|(name, step)| Some((name, step?))).collect()
+    alone.into_iter().filter_map(|(what, step)| Some((what, step?))).collect()
 }
 
 #[cfg(test)]
@@ -317,6 +358,28 @@ mod tests {
     fn the_only_step_of_a_name_can_change_all_its_arguments() {
         let runs = ["sleep 0.2", "sleep 0.9"].map(|command| with(make(), &[command]));
         assert_eq!(aligned(&runs), ["make | make", "sleep 0.2 | sleep 0.9"]);
+    }
+
+    #[test]
+    fn a_step_that_a_rule_names_is_the_same_step() {
+        let named = |above: Story, names: [&str; 3], option: &str| {
+            let commands = [&["/bin/sh", "./run"][..], &["cc1", "a.c"], &["/usr/bin/python3", "setup.py", option]];
+            let starts = |story: Story, (name, command)| story.starts(name, 0, 9, |it| it.arguments(command));
+            names.into_iter().zip(commands).fold(above, starts)
+        };
+        let plain = named(make(), ["run", "cc1", "python3"], "-v");
+        let smart = ["tests", "cc1 a.c", "python3 setup.py"];
+        let mut expected = vec![
+            "make | make",
+            "/bin/sh ./run | /bin/sh ./run",
+            "cc1 a.c | cc1 a.c",
+            "/usr/bin/python3 setup.py -v | /usr/bin/python3 setup.py -q",
+        ];
+        assert_eq!(aligned(&[plain.clone(), named(make(), smart, "-q")]), expected);
+        let wrapped = make().starts("time", 0, 9, |time| named(time, smart, "-v"));
+        expected[3] = "/usr/bin/python3 setup.py -v | /usr/bin/python3 setup.py -v";
+        expected.push("- | time");
+        assert_eq!(aligned(&[plain, wrapped]), expected);
     }
 
     #[test]

@@ -91,6 +91,7 @@ impl Comparison {
         let of_runs = |amount: fn(&Run) -> u64| Change::new(runs.iter().map(amount), runs_before);
         let joints = align(&runs);
         let labels = labels(&joints, &runs);
+        let names = names(&joints, &runs, runs_before);
         let steps =
             joints.into_iter().zip(labels).map(|(joint, label)| ComparedStep::new(joint, label, &runs, runs_before));
         Self {
@@ -100,7 +101,7 @@ impl Comparison {
             cpu: of_runs(|run| run.cpu),
             processes: of_runs(|run| run.processes),
             steps: steps.collect(),
-            names: names(&runs, runs_before),
+            names,
             runs,
         }
     }
@@ -267,15 +268,14 @@ fn only_in(command: &str, other: &str) -> Vec<Untrusted> {
     missing
 }
 
-/// All names, the largest change of own time first.
-fn names(runs: &[Run], runs_before: usize) -> Vec<ComparedName> {
+/// All names, the largest change of own time first. A step has the same name in all runs.
+fn names(joints: &[Joint], runs: &[Run], runs_before: usize) -> Vec<ComparedName> {
     let mut amounts: HashMap<&Untrusted, Vec<(u64, u64)>> = HashMap::new();
-    for (number, run) in runs.iter().enumerate() {
-        for step in &run.steps {
-            let of_runs = amounts.entry(&step.name).or_insert_with(|| vec![(0, 0); runs.len()]);
-            let (processes, own) = &mut of_runs[number];
-            *processes += step.processes;
-            *own = own.saturating_add(step.own);
+    for joint in joints {
+        let of_runs = amounts.entry(&joint.name).or_insert_with(|| vec![(0, 0); runs.len()]);
+        for ((amount, run), step) in of_runs.iter_mut().zip(runs).zip(&joint.in_run) {
+            let Some(step) = step.map(|step| &run.steps[step]) else { continue };
+            *amount = (amount.0 + step.processes, amount.1.saturating_add(step.own));
         }
     }
     let name = |(name, of_runs): (&Untrusted, Vec<(u64, u64)>)| ComparedName {
@@ -335,6 +335,14 @@ pub(super) mod tests {
         let with = |length| build(5000, "-O2", 0).starts("sed", 5500, length, |sed| sed);
         assert!(!compared(&[with(20)], &[with(60)], Some(0.1)).has_regressions(), "less than 1 % of the whole");
         assert!(compared(&[with(20)], &[with(100)], Some(0.1)).has_regressions());
+    }
+
+    #[test]
+    fn a_step_counts_for_one_name_if_a_rule_names_it_on_one_side() {
+        let with = |name: &str| story("make", 0, 100).starts(name, 0, 50, |it| it.arguments(&["python3", "setup.py"]));
+        let comparison = compared(&[with("python3")], &[with("python3 setup.py")], None);
+        let names: Vec<_> = comparison.names.iter().map(|name| name.name.exact()).collect();
+        assert_eq!(names, ["make", "python3"]);
     }
 
     #[test]

@@ -1,12 +1,9 @@
 //! How a step is named: the names from the root to it, and the argument that distinguishes it from its siblings.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::{
-    align::Joint,
-    steps::{Run, SEPARATOR},
-};
-use crate::untrusted::Untrusted;
+use super::{align::Joint, steps::Run};
+use crate::{argument, untrusted::Untrusted, words::Word};
 
 /// The most names of a place to keep.
 const NAMES: usize = 24;
@@ -35,16 +32,12 @@ pub(super) fn labels(joints: &[Joint], runs: &[Run]) -> Vec<StepLabel> {
         place_of.push(place);
         at_place[place].push(index);
     }
-    let command = |joint: &usize| last_command(&joints[*joint], runs);
     let mut arguments: Vec<Option<Untrusted>> = vec![None; joints.len()];
     for siblings in at_place.iter().filter(|siblings| siblings.len() > 1) {
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        for joint in siblings {
-            let words: HashSet<&str> = command(joint).split(SEPARATOR).skip(1).collect();
-            words.into_iter().for_each(|word| *counts.entry(word).or_default() += 1);
-        }
-        for joint in siblings {
-            arguments[*joint] = distinguishing(command(joint), &counts, siblings.len()).map(Into::into);
+        let commands: Vec<_> = siblings.iter().map(|joint| last_words(&joints[*joint], runs)).collect();
+        let name = siblings.first().map_or("", |joint| joints[*joint].name.exact());
+        for (joint, choice) in siblings.iter().zip(argument::choose(name, &commands, Untrusted::exact)) {
+            arguments[*joint] = choice.map(|choice| choice.shown(choice.word));
         }
     }
     let place = |index: usize| {
@@ -56,32 +49,11 @@ pub(super) fn labels(joints: &[Joint], runs: &[Run]) -> Vec<StepLabel> {
     arguments.into_iter().enumerate().map(|(index, argument)| StepLabel { place: place(index), argument }).collect()
 }
 
-fn last_command<'a>(joint: &Joint, runs: &'a [Run]) -> &'a str {
+/// The words of the newest run that has this step.
+fn last_words<'a>(joint: &Joint, runs: &'a [Run]) -> Vec<Word<&'a Untrusted>> {
     let newest = joint.in_run.iter().enumerate().rev().find_map(|(run, step)| Some((run, (*step)?)));
-    newest.map_or("", |(run, step)| &runs[run].steps[step].command)
-}
-
-/// The argument that distinguishes a step best: few siblings have it, and it says much. An argument behind an option can be its
-/// value, and says less. A source says more than its object file, the value of `-o`.
-fn distinguishing<'a>(command: &'a str, counts: &HashMap<&str, usize>, siblings: usize) -> Option<&'a str> {
-    let mut previous = "";
-    let mut best: Option<(usize, &str)> = None;
-    for word in command.split(SEPARATOR).skip(1) {
-        let weight = match word {
-            _ if word.starts_with('-') => 12,
-            _ if previous == "-o" => 5,
-            _ if previous.starts_with('-') => 3,
-            _ => 2,
-        };
-        previous = word;
-        let count = counts.get(word).copied().unwrap_or_default();
-        let is_rare = count == 1 || count * 3 <= siblings;
-        let score = count * weight;
-        if is_rare && !word.is_empty() && best.is_none_or(|(known, _)| score < known) {
-            best = Some((score, word));
-        }
-    }
-    best.map(|(_, word)| word)
+    let words = newest.map_or(&[][..], |(run, step)| &runs[run].steps[step].words);
+    words.iter().map(|word| Word { text: &word.text, role: word.role }).collect()
 }
 
 #[cfg(test)]
@@ -90,7 +62,16 @@ mod tests {
         super::{align::align, steps::tests::run},
         *,
     };
-    use crate::story::story;
+    use crate::story::{Story, story};
+
+    fn shown(runs: &[Story]) -> Vec<String> {
+        let runs: Vec<_> = runs.iter().map(run).collect();
+        let show = |label: StepLabel| {
+            let names: Vec<_> = label.place.iter().map(Untrusted::exact).collect();
+            format!("{} {}", names.join(">"), label.argument.as_ref().map_or("", Untrusted::exact))
+        };
+        labels(&align(&runs), &runs).into_iter().map(show).collect()
+    }
 
     #[test]
     fn the_argument_that_no_sibling_has_distinguishes_a_step() {
@@ -104,28 +85,37 @@ mod tests {
                     .starts("cc", 10, 5, |cc| cc.arguments(&["cc", "-O2", "-o", "b.o", "-c", "b.c"]))
             })
             .starts("ld", 20, 9, |ld| ld.arguments(&["ld", "a.o"]));
-        let runs = [run(&build)];
-        let labels = labels(&align(&runs), &runs);
-        let shown: Vec<_> = labels
-            .iter()
-            .map(|label| {
-                let names: Vec<_> = label.place.iter().map(Untrusted::exact).collect();
-                format!("{} {}", names.join(">"), label.argument.as_ref().map_or("", Untrusted::exact))
-            })
-            .collect();
-        assert_eq!(shown, ["make ", "make>sh x", "make>sh y", "make>ld ", "make>sh>cc a.c", "make>sh>cc b.c"]);
+        assert_eq!(
+            shown(&[build]),
+            ["make ", "make>sh x", "make>sh y", "make>ld ", "make>sh>cc a.c", "make>sh>cc b.c"]
+        );
+    }
+
+    #[test]
+    fn a_step_has_the_argument_that_all_reports_show() {
+        let cc1 = |story: Story, file: &str, name: &str| {
+            let [source, list, object] = ["c", "d", "o"].map(|ending| format!("{file}.{ending}"));
+            let words =
+                ["cc1", "-quiet", "-MMD", &list, "-MQ", &object, &source, "-dumpbase", &source, "-o", "/tmp/cc1.s"];
+            story.starts(name, 0, 9, |it| it.arguments(&words))
+        };
+        let build = |names: [&str; 2]| cc1(cc1(story("make", 0, 100), "redis-cli", names[0]), "t_hash", names[1]);
+        assert_eq!(shown(&[build(["cc1", "cc1"])]), ["make ", "make>cc1 redis-cli.c", "make>cc1 t_hash.c"]);
+        let named = build(["cc1 redis-cli.c", "cc1 t_hash.c"]);
+        assert_eq!(shown(&[named.clone()]), ["make ", "make>cc1 redis-cli.c ", "make>cc1 t_hash.c "]);
+        assert_eq!(shown(&[build(["cc1", "cc1"]), named]), ["make ", "make>cc1 redis-cli.c", "make>cc1 t_hash.c"]);
     }
 
     #[test]
     fn an_option_distinguishes_a_step_if_nothing_else_does() {
-        let counts = HashMap::from([("-v", 1), ("a", 2), ("-o", 2), ("b.o", 1), ("-MD", 2), ("b.d", 1), ("b.c", 1)]);
-        let best = |command| distinguishing(command, &counts, 3);
-        assert_eq!(best("cc\0-MD\0b.d\0a\0b.c"), Some("b.c"));
-        assert_eq!(best("cc\0-v\0a"), Some("-v"));
-        assert_eq!(best("cc\0-v\0-o\0b.o"), Some("b.o"));
-        assert_eq!(best("cc\0a"), None);
-        // A rule that names all sources does not hide the name of each.
-        let counts = HashMap::from([("-O0", 1), ("-c", 9), ("b.c", 2)]);
-        assert_eq!(distinguishing("cc\0-O0\0-c\0b.c", &counts, 9), Some("b.c"));
+        let with = |option: &str| {
+            story("make", 0, 100).starts("cc", 0, 9, |cc| cc.arguments(&["cc", "-c", "a.c", option])).starts(
+                "cc",
+                9,
+                9,
+                |cc| cc.arguments(&["cc", "-c", "a.c"]),
+            )
+        };
+        assert_eq!(shown(&[with("-v")])[1], "make>cc -v");
     }
 }

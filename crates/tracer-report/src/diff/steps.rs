@@ -13,6 +13,7 @@ use crate::{
     row::{Kind, Label, Rows},
     span::Span,
     untrusted::Untrusted,
+    words::Word,
 };
 
 /// Stands between the arguments of a command line.
@@ -52,6 +53,8 @@ pub(super) struct Step {
     pub(super) command: Arc<str>,
     /// The arguments of the first process, unchanged.
     pub(super) arguments: Arc<str>,
+    /// The words of `command`.
+    pub(super) words: Vec<Word<Untrusted>>,
     pub(super) processes: u64,
     /// Nanoseconds.
     pub(super) own: u64,
@@ -117,7 +120,12 @@ impl Recording {
                 let command: Arc<str> = normal(&self.commands[index], directory).into();
                 Some(*known.entry((above, row.name, Arc::clone(&command))).or_insert_with(|| {
                     let arguments = Arc::clone(&self.commands[index]);
-                    run.steps.push(Step::new(above, name.clone(), command, arguments));
+                    let word = |Word { text, role }: &Word<Label>| Word {
+                        text: normal(self.rows.text(*text).exact(), directory).into(),
+                        role: *role,
+                    };
+                    let words = self.rows.words(index).iter().map(word).collect();
+                    run.steps.push(Step::new(above, name.clone(), command, arguments, words));
                     run.steps.len() - 1
                 }))
             };
@@ -145,9 +153,15 @@ impl Recording {
 }
 
 impl Step {
-    fn new(parent: Option<usize>, name: Untrusted, command: Arc<str>, arguments: Arc<str>) -> Self {
+    fn new(
+        parent: Option<usize>,
+        name: Untrusted,
+        command: Arc<str>,
+        arguments: Arc<str>,
+        words: Vec<Word<Untrusted>>,
+    ) -> Self {
         let failures = BTreeMap::new();
-        Self { parent, name, command, arguments, processes: 0, own: 0, cpu: 0, critical: 0, failures }
+        Self { parent, name, command, arguments, words, processes: 0, own: 0, cpu: 0, critical: 0, failures }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tracer_model::Resource;
 
 use crate::{
+    by::By,
     columns::Columns,
     page::{about, page},
     report::Report,
@@ -27,8 +28,8 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn begin(mut to: Box<dyn Write + Send>) -> io::Result<Self> {
-        to.write_all(page().as_bytes())?;
+    pub(crate) fn begin(mut to: Box<dyn Write + Send>, by: Option<&By>) -> io::Result<Self> {
+        to.write_all(page(by).as_bytes())?;
         Ok(Self { to, columns: Columns::default(), rows: Rows::default() })
     }
 

@@ -8,16 +8,16 @@ mod processes;
 
 use std::io::{self, Write};
 
-use crate::{formats::Format, parquet, report::Report};
+use crate::{by::By, formats::Format, parquet, report::Report};
 
-/// Begins a report in this format.
+/// Begins a report in this format. The page shows totals by a property.
 ///
 /// # Errors
 ///
 /// The beginning of the file cannot be written.
-pub fn begin(format: Format, to: Box<dyn Write + Send>) -> io::Result<Box<dyn Report>> {
+pub fn begin(format: Format, to: Box<dyn Write + Send>, by: Option<&By>) -> io::Result<Box<dyn Report>> {
     Ok(match format {
-        Format::Html => Box::new(html::Page::begin(to)?),
+        Format::Html => Box::new(html::Page::begin(to, by)?),
         Format::Perfetto => Box::new(perfetto::Tracks::begin(to)),
         Format::Chrome => Box::new(chrome::Events::begin(to)?),
         Format::Parquet => Box::new(parquet::Writer::begin(to)?),

@@ -1,6 +1,6 @@
 //! All processes for scripts: as JSON, and as CSV. `docs/processes.md` describes the fields.
 //!
-//! A process is written when it comes, so that nothing is kept in memory.
+//! Each process is written at once, so that memory does not grow with the trace.
 
 use std::{
     collections::HashSet,

@@ -1,4 +1,4 @@
-//! The messages for the live page: spans come in, messages go out.
+//! Turns the spans of a run into messages for the live page.
 
 use std::{
     collections::HashSet,
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 use tracer_model::{Resource, Span as RunSpan, SpanId};
 
@@ -211,7 +211,7 @@ impl Messages {
     fn pulse(&mut self, running: &[Span<'_>], root: SpanId, resource: &Resource) {
         // A process may have ended since it was reported as running. Beyond the size limit, pulses stop too.
         let has_room = self.bytes <= KEPT;
-        let mut alive = 0;
+        let mut alive = Vec::new();
         for span in running {
             if !has_room || self.ended.contains(&span.id) {
                 continue;
@@ -222,7 +222,7 @@ impl Messages {
                 self.rows.about = About::of(span);
                 self.rows.about.certificate.cpus = cpus;
             }
-            alive += 1;
+            alive.push(row.id);
             self.write(span, Row { is_root: row.id == root, ..row });
         }
         let mut batch = self.columns.take();
@@ -233,15 +233,25 @@ impl Messages {
             self.push("spans", only.to_string());
         }
         batch["strings"] = json!([]);
-        let counts = (self.counts.0 + alive, self.counts.1);
-        let trace = about_now(&self.rows.about, &self.columns, counts, nanoseconds(SystemTime::now()), resource);
+        let counts = (self.counts.0 + alive.len(), self.counts.1);
+        let mut trace = about_now(&self.rows.about, &self.columns, counts, nanoseconds(SystemTime::now()), resource);
+        if has_room {
+            trace["running"] = self.numbers(alive);
+        }
         self.pulse = Some((batch.to_string().into(), trace.to_string().into()));
         self.pulses += 1;
     }
 
+    /// The numbers of spans that run. The page forgets the others, which ended without a span.
+    fn numbers(&self, spans: impl IntoIterator<Item = SpanId>) -> Json {
+        spans.into_iter().filter_map(|span| self.columns.known(span)).collect::<Vec<_>>().into()
+    }
+
     fn end(&mut self, resource: &Resource) {
         self.flush();
-        let trace = about(&self.rows, &self.columns, resource);
+        let mut trace = about(&self.rows, &self.columns, resource);
+        let unfinished = self.rows.rows.iter().filter(|row| row.is_unfinished);
+        trace["running"] = self.numbers(unfinished.map(|row| row.id));
         self.pulse = None;
         self.push("trace", trace.to_string());
     }

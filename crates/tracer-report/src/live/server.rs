@@ -34,7 +34,7 @@ use super::{
     desk::{Desk, Message, News, Watch, pulse},
     door::{Door, Lock, admit},
 };
-use crate::page::page;
+use crate::{by::By, page::page};
 
 /// How long the end of the run waits for open pages to receive the last messages.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -49,11 +49,12 @@ pub struct Live {
     server: Option<JoinHandle<()>>,
     lock: Lock,
     desk: Arc<Desk>,
+    by: Option<By>,
 }
 
 impl Live {
     /// Begins to listen. `token` is a secret that each request must show. On the page, string values of attributes are
-    /// cut to `value_limit` characters.
+    /// cut to `value_limit` characters, and costs are at first by the property `by`.
     ///
     /// # Errors
     ///
@@ -64,13 +65,14 @@ impl Live {
         root: SpanId,
         resource: &Resource,
         value_limit: Option<usize>,
+        by: Option<By>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let desk = Desk::new(root, resource, value_limit);
         let lock = Lock { token: token.to_owned(), address };
-        Ok(Self { listener: Some(listener), server: None, lock, desk: Arc::new(desk) })
+        Ok(Self { listener: Some(listener), server: None, lock, desk: Arc::new(desk), by })
     }
 
     /// The address of the page.
@@ -87,7 +89,8 @@ impl Live {
         let Some(listener) = self.listener.take() else { return Ok(()) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let desk = Arc::clone(&self.desk);
-        let pages = Router::new().route("/", get(async || Html(page()))).route("/events", get(events));
+        let page = page(self.by.as_ref());
+        let pages = Router::new().route("/", get(move || async move { Html(page) })).route("/events", get(events));
         let door = Door::new(self.lock.clone());
         let pages = pages.layer(middleware::from_fn_with_state(door.clone(), admit)).with_state(Arc::clone(&desk));
         let serve = move || {

@@ -32,6 +32,7 @@ class Trace {
     this.processes = this.connections = this.failures = 0;
     this.cpuTotal = 0;
     this.ids = [];
+    this.gone = []; // spans to forget at the next index()
     this.grow(1024);
     this.index();
   }
@@ -118,7 +119,25 @@ class Trace {
     this.about = about;
     const { spans = [], places = [], texts = [] } = about.arguments ?? {};
     this.argument = new Map(spans.map((number, at) => [number, texts[places[at]]]));
+    this.gone = about.running ? this.endedOf(about.running) : [];
     this.heardAt = performance.now();
+  }
+
+  // The spans that ran and are not among these. They have ended without a span, because a rule leaves them out.
+  endedOf(running) {
+    const still = new Set(running);
+    const ended = [];
+    for (let number = 0; number < this.capacity; number++)
+      if (this.known[number] && this.flags[number] & RUNNING && !still.has(number)) ended.push(number);
+    return ended;
+  }
+
+  forget(number) {
+    const batch = this.batchOf[number];
+    if (--this.batches[batch].live === 0) this.batches[batch] = null;
+    this.known[number] = 0;
+    this.batchOf[number] = -1;
+    this.count -= 1;
   }
 
   get elapsed() {
@@ -174,6 +193,9 @@ class Trace {
   // Makes the tree in depth-first order, children by start. A span whose parent is missing goes under the root. So does one
   // span of each circle of parents, which only broken data can have.
   index() {
+    // Until now the rows of the page showed them. If one has come as an ended span meanwhile, it stays.
+    for (const number of this.gone) if (this.known[number] && this.flags[number] & RUNNING) this.forget(number);
+    this.gone = [];
     const { capacity, start, parent, known } = this;
     const byStart = new Int32Array(this.count);
     for (let number = 0, at = 0; number < capacity && at < this.count; number++)

@@ -1,4 +1,4 @@
-//! What failed: the causes, the crashes, and the processes that still run at the end.
+//! The failures: the causes, the crashes, and the processes that still run at the end.
 
 use std::fmt::Write;
 

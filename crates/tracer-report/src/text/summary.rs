@@ -1,4 +1,4 @@
-//! The summary: where the time went and what failed, on at most one screen. The same as Markdown.
+//! The summary of times and failures, on at most one screen. Also as Markdown.
 
 use std::fmt::Write;
 

@@ -1,8 +1,8 @@
-//! What bounds a run: how long it would take with other numbers of processors.
+//! Estimates how long a run would take with other numbers of processors.
 //!
-//! [`recorded`] makes a graph of dependencies from the trace, and [`replay`] runs it. A statement is an estimate. So two
-//! graphs are replayed, a careful one and a bold one. If they disagree too much, there is no statement. There is also none if
-//! the trace is incomplete, if the run was too short, or if the replay does not reproduce the recorded time.
+//! [`recorded`] makes a graph of dependencies from the trace, and [`replay`] runs it. Two graphs are replayed, a careful one and a
+//! bold one. There is no estimate in these cases: the two disagree too much, the trace is incomplete, the run was too
+//! short, or the replay does not reproduce the recorded time.
 
 mod recorded;
 mod replay;
@@ -114,7 +114,7 @@ impl WhatIf {
         if unlimited.low > base * (1.0 - HELP) {
             return Some(Self::NoHelp { undisturbed, reason: Reason::of(&recorded, base) });
         }
-        // If the command does not use all processors yet, the first question is what they would give.
+        // If the command does not use all processors yet, estimate this first.
         let more = if jobs > 0 && jobs < cpus { cpus } else { cpus.saturating_mul(2) };
         let is_help = |estimate: &Estimate| estimate.is_close() && estimate.high < base * (1.0 - HELP);
         let with = estimate(Some(more), Some(more)).filter(is_help);

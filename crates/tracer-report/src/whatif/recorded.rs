@@ -125,8 +125,8 @@ impl<'a> Recorded<'a> {
         usize::try_from(most).unwrap_or_default()
     }
 
-    /// The part of the own time below programs that start several processes at once and are neither shells nor build tools.
-    /// The order of their processes is not known.
+    /// The part of the own time below programs with an unknown order of processes. Such a program starts several
+    /// processes at once, and is neither a shell nor a build tool.
     pub(super) fn unknown_order(&self) -> f64 {
         const MANY: usize = 4;
         let is_pool = |process: &usize| {
@@ -289,7 +289,7 @@ fn end(process: usize) -> NodeId {
 }
 
 enum Piece {
-    /// Work of its own. `from` is its beginning in nanoseconds since the epoch.
+    /// Own work of a process. `from` is its beginning in nanoseconds since the epoch.
     Own {
         cpu: f64,
         wait: f64,

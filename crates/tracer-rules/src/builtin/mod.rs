@@ -10,12 +10,12 @@ const COMPILERS: &str = include_str!("compilers.yaml");
 /// How processes are named if no rule of the user names them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Names {
-    /// Interpreters and launchers say what they run.
+    /// Names of interpreters and launchers have the name of the script.
     #[default]
     Smart,
     /// The name of the program alone.
     Plain,
-    /// Compilers also say what they compile.
+    /// Names of compilers also have the name of the source.
     Detailed,
 }
 

@@ -13,7 +13,7 @@ use crate::{
 /// Bytes of the kernel's name of a process.
 const COMM: usize = 15;
 
-/// Keys that say how DataKit runs, or that switch on what process-tracer always or never does. They select nothing.
+/// Keys that select no process: settings of DataKit itself, and features that process-tracer always or never has.
 const OPERATION: [&str; 37] = [
     "args",
     "bearer_token",

@@ -9,10 +9,11 @@ pub(super) fn translate(filter: &str) -> Vec<(String, Result<String, String>)> {
         Err(reason) => return vec![(filter.trim().to_owned(), Err(reason))],
     };
     let mut conditions = Vec::new();
-    let mut parser = Parser { tokens: &tokens, at: 0 };
+    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
     loop {
         while parser.eat(&Kind::End) {}
         let Some(first) = parser.tokens.get(parser.at) else { return conditions };
+        parser.depth = 0;
         let parsed = parser.either().and_then(|expression| match parser.peek() {
             None | Some(Kind::End) => condition(&expression),
             Some(_) => Err("it is not understood".to_owned()),
@@ -137,6 +138,8 @@ enum Expression {
 struct Parser<'a> {
     tokens: &'a [Token],
     at: usize,
+    /// How many parentheses are open here.
+    depth: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -208,17 +211,14 @@ impl<'a> Parser<'a> {
         self.at += 1;
         match token {
             Kind::Open => {
-                if self.depth() > MAX_DEPTH {
-                    return Err("it has too many parentheses".to_owned());
-                }
-                self.skip_lines();
+                self.open()?;
                 let inner = self.either()?;
                 self.close()?;
                 Ok(inner)
             }
             Kind::Name(name) if self.eat(&Kind::Open) => {
+                self.open()?;
                 let mut arguments = Vec::new();
-                self.skip_lines();
                 while self.peek() != Some(&Kind::Close) {
                     arguments.push(self.either()?);
                     self.skip_lines();
@@ -237,18 +237,20 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn close(&mut self) -> Result<(), String> {
+    /// After an opening parenthesis.
+    fn open(&mut self) -> Result<(), String> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err("it has too many parentheses".to_owned());
+        }
         self.skip_lines();
-        if self.eat(&Kind::Close) { Ok(()) } else { Err("a parenthesis is missing".to_owned()) }
+        Ok(())
     }
 
-    /// How many parentheses are open here.
-    fn depth(&self) -> usize {
-        self.tokens.iter().take(self.at).fold(0, |depth: usize, token| match token.kind {
-            Kind::Open => depth + 1,
-            Kind::Close => depth.saturating_sub(1),
-            _ => depth,
-        })
+    fn close(&mut self) -> Result<(), String> {
+        self.skip_lines();
+        self.depth = self.depth.saturating_sub(1);
+        if self.eat(&Kind::Close) { Ok(()) } else { Err("a parenthesis is missing".to_owned()) }
     }
 }
 
@@ -343,7 +345,7 @@ fn call(name: &str, arguments: &[Expression]) -> Result<Printed, String> {
     Ok(Printed::atom(format!("{name}({}, {})", first.text, second.text), Type::Bool))
 }
 
-/// Whether a text can only be the address, the network or the prefix of one that this variable holds.
+/// Whether a text has the address family of a variable. The text is an address, a network or a prefix of an address.
 fn is_of_family(variable: &str, text: &str) -> bool {
     if variable.starts_with("ip6_") { text.contains(':') } else { text.contains('.') && !text.contains(':') }
 }
@@ -437,7 +439,13 @@ mod tests {
             assert!(broken.1.is_err(), "{broken:?}");
         }
         assert_eq!(last.1.as_deref(), Ok("ipv4"));
-        assert!(lines(&"(".repeat(1_000))[0].starts_with("?? it has too many parentheses"));
+        for nested in ["(", "f("] {
+            assert!(lines(&nested.repeat(900))[0].starts_with("?? it has too many parentheses"));
+            let deepest = nested.repeat(MAX_DEPTH) + &")".repeat(MAX_DEPTH);
+            assert!(!lines(&deepest)[0].contains("too many parentheses"));
+        }
+        let many = vec!["(tcp)"; 2 * MAX_DEPTH].join(" || ");
+        assert_eq!(lines(&many), [vec!["tcp"; 2 * MAX_DEPTH].join(" || ")]);
         assert!(lines(&"tcp || ".repeat(10_000))[0].starts_with("?? it is too long"));
         assert!(lines("tcp == 'a")[0].starts_with("?? a quote is missing"));
     }

@@ -1,0 +1,111 @@
+//! Decides when to stop waiting for a sink.
+
+use std::time::{Duration, Instant};
+
+/// The time that the end of a sink takes in addition to the delivery.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A sink that computes less than this in [`GRACE`] waits for something, for example for a reader of its pipe. A control
+/// group with a tenth of a percent of a processor still gets twice this.
+const LEAST_WORK: Duration = Duration::from_millis(1);
+
+/// The state of a sink at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Glance {
+    pub(super) at: Instant,
+    /// Spans that are not counted yet.
+    pub(super) pending: u64,
+    /// The time to deliver is over.
+    pub(super) is_over: bool,
+    /// The processor time that its thread has used so far.
+    pub(super) work: Duration,
+}
+
+/// The patience with one sink. The sink makes progress if it counts spans.
+///
+/// A starved machine gives a sink little processor time. So a sink without progress is not given up while it works. It is
+/// given up if it waits for something, or if it has computed for [`GRACE`] without progress.
+#[derive(Debug)]
+pub(super) struct Patience {
+    progress: Glance,
+    /// The start of the current span of [`GRACE`].
+    start: Glance,
+}
+
+impl Patience {
+    pub(super) fn new(first: Glance) -> Self {
+        Self { progress: first, start: first }
+    }
+
+    /// Whether the sink is given up.
+    pub(super) fn is_lost(&mut self, now: Glance) -> bool {
+        if now.pending < self.progress.pending || !now.is_over {
+            *self = Self::new(now);
+        }
+        if now.at - self.start.at <= GRACE {
+            return false;
+        }
+        let is_idle = now.work.saturating_sub(self.start.work) < LEAST_WORK;
+        self.start = now;
+        is_idle || now.work.saturating_sub(self.progress.work) > GRACE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many tenths of a second a sink has, if it works that long in each of them. It has ten spans, and counts one in each
+    /// `per_span` tenths. `None`: longer than ten minutes, or to its end.
+    fn tenths(work: Duration, per_span: Option<u32>) -> Option<u32> {
+        let tenth = Duration::from_millis(100);
+        let start = Instant::now();
+        let glance = |number: u32| Glance {
+            at: start + tenth * number,
+            pending: 10 - u64::from(per_span.map_or(0, |tenths| number / tenths)).min(10),
+            is_over: true,
+            work: work * number,
+        };
+        let mut patience = Patience::new(glance(0));
+        (1..per_span.map_or(6000, |tenths| 10 * tenths)).find(|number| patience.is_lost(glance(*number)))
+    }
+
+    #[test]
+    fn a_sink_that_waits_for_something_is_given_up() {
+        assert_eq!(tenths(Duration::ZERO, None), Some(21));
+        // It looks many times whether it can go on.
+        assert_eq!(tenths(Duration::from_micros(20), None), Some(21));
+    }
+
+    #[test]
+    fn a_sink_with_little_processor_time_is_waited_for() {
+        // It needs one second of processor time for the whole batch.
+        let quota = Duration::from_millis(2);
+        assert!(tenths(quota, None).is_some_and(|tenths| quota * tenths >= GRACE));
+        assert_eq!(tenths(quota, Some(100)), None);
+    }
+
+    #[test]
+    fn a_sink_that_counts_spans_is_waited_for() {
+        assert_eq!(tenths(Duration::ZERO, Some(20)), None);
+    }
+
+    #[test]
+    fn a_sink_that_computes_for_ever_is_given_up() {
+        assert!(tenths(Duration::from_millis(100), None).is_some_and(|tenths| tenths < 50));
+    }
+
+    #[test]
+    fn a_sink_is_not_given_up_before_the_time_to_deliver_is_over() {
+        let start = Instant::now();
+        let glance = |seconds, is_over| Glance {
+            at: start + Duration::from_secs(seconds),
+            pending: 1,
+            is_over,
+            work: Duration::ZERO,
+        };
+        let mut patience = Patience::new(glance(0, false));
+        assert!(!patience.is_lost(glance(60, false)) && !patience.is_lost(glance(61, true)));
+        assert!(patience.is_lost(glance(63, true)));
+    }
+}
