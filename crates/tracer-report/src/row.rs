@@ -285,20 +285,20 @@ impl Rows {
         }
         self.first_words.push(self.words.len());
         if row.kind == Kind::Process && !row.is_fork {
-            self.keep_words(span, row.is_shell);
+            self.keep_words(span);
         }
         self.rows.push(row);
         Some(self.rows.len() - 1)
     }
 
     /// Keeps the words of a command line, if there is room.
-    fn keep_words(&mut self, span: &Span<'_>, is_shell: bool) {
+    fn keep_words(&mut self, span: &Span<'_>) {
         let has_room =
             self.words.len() < self.limit.saturating_mul(WORDS) && self.bytes < self.limit.saturating_mul(BYTES);
         if !has_room {
             return;
         }
-        let arguments = span.arguments();
+        let (arguments, is_shell) = span.named_call();
         for Word { text, role } in words::words(is_shell, &arguments) {
             let text = self.intern(&text);
             self.words.push(Word { text, role });

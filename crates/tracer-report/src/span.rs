@@ -23,7 +23,7 @@ use std::{
 
 use tracer_model::{
     ExitStatus, Resource, SpanId, TraceId, Value, blame,
-    event::Direction,
+    event::{Direction, Image, base_name},
     expression::Attributes,
     semconv::{self, KeyValues},
     span::{ProcessSpan, Reply, Subject as ModelSubject},
@@ -210,6 +210,9 @@ pub(crate) struct Event {
     pub(crate) attributes: KeyValues,
 }
 
+/// The words of an exec of a script, up to its path: the interpreter, and its words in the first line as one.
+const SHEBANG: usize = 3;
+
 /// The number of bytes that are kept of the arguments of a call.
 const CALL_BYTES: usize = 4096;
 
@@ -358,8 +361,50 @@ impl Span<'_> {
         }
     }
 
+    /// The first arguments of the program that has given a process its name, and whether that program is a shell.
+    ///
+    /// A root has the name of the first program, or a name that the user has chosen. If no program has that name, there are no
+    /// arguments. Other processes have the name of their last program, or a name that a rule has made of it.
+    pub(crate) fn named_call(&self) -> (Vec<Cow<'_, str>>, bool) {
+        let Some(process) = self.process() else { return (Vec::new(), false) };
+        let arguments = self.arguments();
+        let is_last = arguments.first().is_some_and(|program| self.is_named_after(program));
+        if is_last || !(process.is_root || process.is_run) || self.last_program().any(|path| self.is_named_after(path))
+        {
+            return (arguments, process.is_shell);
+        }
+        let first: Vec<_> = self.first_call().into_iter().flatten().map(|text| text.exact().to_owned()).collect();
+        // The words before a script are those of its first line.
+        let Some(place) = first.iter().take(SHEBANG).position(|program| self.is_named_after(program)) else {
+            return (Vec::new(), false);
+        };
+        let is_shell = blame::is_shell(&first[place], &first[place], false);
+        (first.into_iter().skip(place).map(Cow::Owned).collect(), is_shell)
+    }
+
+    /// Whether its name is that of this program, perhaps with more words before or after it: `build: make`.
+    fn is_named_after(&self, program: &str) -> bool {
+        let program = base_name(program);
+        !program.is_empty() && (self.name == program || self.name.split(' ').any(|word| word == program))
+    }
+
+    /// The paths of its last program: the script or file that was executed, and the mapped file.
+    fn last_program(&self) -> impl Iterator<Item = &str> {
+        let paths = match self.origin {
+            Origin::Run(span) => match &span.subject {
+                ModelSubject::Process(process) => {
+                    let image = process.image.as_deref();
+                    [image.map(Image::name), image.and_then(|image| image.executable.as_deref())]
+                }
+                _ => [None, None],
+            },
+            Origin::Saved(span) => [span.text(semconv::SCRIPT), span.text(semconv::PROCESS_EXECUTABLE_PATH)],
+        };
+        paths.into_iter().flatten()
+    }
+
     /// The first arguments of its last exec, if it is a process.
-    pub(crate) fn arguments(&self) -> Vec<Cow<'_, str>> {
+    fn arguments(&self) -> Vec<Cow<'_, str>> {
         if self.process().is_none() {
             return Vec::new();
         }
@@ -972,6 +1017,40 @@ mod tests {
             let [of_run, of_saved] = shown(&[("process.command_args", value)]);
             assert!(!of_run.contains("secret") && of_run == of_saved, "{of_run} {of_saved}");
         }
+    }
+
+    #[test]
+    fn a_process_is_shown_with_the_arguments_of_the_program_that_named_it() {
+        let called = |name: &str, commands: &[&str]| {
+            let mut root = process(ExitStatus::Code(0));
+            root.name = name.to_owned();
+            for command in commands {
+                let arguments: tracer_model::event::Strings = command.split(' ').collect();
+                let executable = Some(command.split(' ').next().unwrap().to_owned());
+                let image = tracer_model::event::Image {
+                    file: executable.clone().unwrap(),
+                    executable: executable.clone(),
+                    arguments: arguments.clone(),
+                    ..Default::default()
+                };
+                root.image = Some(Arc::new(image));
+                let at = SystemTime::UNIX_EPOCH;
+                root.executions.push(tracer_model::span::Execution { at, executable, arguments });
+            }
+            let span = run(ModelSubject::Process(Box::new(root)));
+            let mut span = Span::from(&span);
+            span.process_mut().unwrap().is_root = true;
+            let (arguments, is_shell) = span.named_call();
+            format!("{}{}", arguments.join(" "), if is_shell { " (shell)" } else { "" })
+        };
+        assert_eq!(called("cc", &["/bin/cc a.c"]), "/bin/cc a.c");
+        assert_eq!(called("nightly", &["/bin/cc a.c"]), "");
+        assert_eq!(called("build: make", &["/bin/make all"]), "/bin/make all");
+        assert_eq!(called("bash", &["bash -c x", "/bin/sleep 5"]), "bash -c x (shell)");
+        assert_eq!(called("nice", &["nice sleep 5", "/bin/sleep 5"]), "nice sleep 5");
+        assert_eq!(called("nightly", &["nice sleep 5", "/bin/sleep 5"]), "");
+        assert_eq!(called("run", &["/bin/env sh /x/run y", "/bin/sh /x/run y", "/bin/app z"]), "/x/run y");
+        assert_eq!(called("python3", &["/bin/env bash /x/python3 a.py", "python3 a.py"]), "python3 a.py");
     }
 
     #[test]
