@@ -27,8 +27,8 @@ pub(crate) fn behind(error: &Error) -> Option<&io::Error> {
 /// The reason of a limit, with the remedy.
 pub(crate) fn in_words(error: &io::Error) -> Cow<'static, str> {
     match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EAGAIN) => "its user may start no more processes, see 'ulimit -u'".into(),
-        Some(Errno::EMFILE) => "process-tracer may open no more files, see 'ulimit -n'".into(),
+        Some(Errno::EAGAIN) => "the user has reached the limit of processes, see 'ulimit -u'".into(),
+        Some(Errno::EMFILE) => "process-tracer has reached the limit of open files, see 'ulimit -n'".into(),
         _ => error.to_string().into(),
     }
 }
