@@ -177,7 +177,9 @@ mod tests {
     #[test]
     fn scripts_that_begin_alike_show_where_they_differ() {
         let script = |file: &str| {
-            format!("sh -c printf_'_%b_%b'_'\\033[34mCC\\033[0m'_'\\033[33m{file}\\033[0m'_1>&2;cc_-c_{file}")
+            format!(
+                "sh -c printf_'_%b_%b_%b_%b_%b_%b'_'\\033[34mCC\\033[0m'_'\\033[33m{file}\\033[0m'_1>&2;cc_-c_{file}"
+            )
         };
         let (a, b) = (script("hash.c"), script("list.c"));
         let shown: Vec<_> = arguments(&[&a, &b]).into_iter().flatten().collect();

@@ -160,7 +160,7 @@ mod tests {
 | --- | ---: | ---: | ---: |
 | took | 1.50 s | 1.80 s | +300 ms (+20 %) |
 | CPU time | 810 ms | 1.11 s | +300 ms (+37 %) |
-| processes | 3 | 3 | +0 |
+| processes | 3 | 3 | ±0 |
 
 | critical path | count | before | after | change |
 | --- | ---: | ---: | ---: | ---: |
