@@ -646,7 +646,8 @@ fn send_gives_up_after_its_time_limit() {
 #[test]
 fn a_spool_that_cannot_be_written_prints_a_warning() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for (spool, reason) in [("/dev/null/x", "cannot make '/dev/null/x'"), ("none", "as --spool none asks")] {
+    for (spool, reason) in [("/dev/null/x", "cannot make '/dev/null/x'"), ("none", "not kept, because --spool is none")]
+    {
         let mut command = process_tracer();
         let output = command.args(["--endpoint", &format!("http://{nobody}"), "--spool", spool, "--", "true"]).output();
         let output = output.unwrap();

@@ -45,6 +45,9 @@ fn a_command_without_dashes_gets_the_right_command_line() {
         (&["-q", "sh", "-c", "echo $PATH"], "process-tracer -q -- sh -c 'echo $PATH'"),
         (&["-q", "make", "--", "-j2"], "process-tracer -q -- make -- -j2"),
         (&["sed", "s/send/sed/"], "process-tracer -- sed s/send/sed/"),
+        (&["A=b c", "make"], "process-tracer -- sh -c \"A='b c' make\""),
+        (&["-q", "cd", "/tmp"], "process-tracer -q -- sh -c 'cd /tmp'"),
+        (&["make -j2"], "process-tracer -- sh -c 'make -j2'"),
     ] {
         let (code, stderr) = run(arguments);
         assert_eq!(code, Some(125), "{stderr}");
@@ -55,9 +58,17 @@ fn a_command_without_dashes_gets_the_right_command_line() {
     let expected = "did you mean 'report'? Otherwise put the command after `--`: process-tracer -- reprot a.jsonl";
     assert_eq!((code, stderr), (Some(125), format!("process-tracer: {expected}\n")));
     // This is not a command.
-    for arguments in [&["doctor", "make"][..], &["-q", "--no-such-flag", "make"], &["--live=make"]] {
+    for arguments in [
+        &["doctor", "make"][..],
+        &["-q", "--no-such-flag", "make"],
+        &["--live=make"],
+        &["--live", "99999", "true"],
+        &["--live", ":8123", "true"],
+        &["--live", "127.0.0.1", "true"],
+    ] {
         let (code, stderr) = run(arguments);
         assert!(code == Some(125) && !stderr.contains("put the command"), "{stderr}");
+        assert!(!arguments.contains(&"true") || stderr.contains("port"), "{stderr}");
     }
 }
 
@@ -83,6 +94,11 @@ fn a_command_that_only_a_shell_knows_gets_the_right_command_line() {
     assert!(paste(&message).contains("builtin"), "{message}");
     let (_, message) = run(&["--", "echo a  b"]);
     assert_eq!(paste(&message), "a b\n");
+    let (code, stderr) = run(&["--", ""]);
+    assert_eq!(
+        (code, stderr.as_str()),
+        (Some(127), "process-tracer: cannot run '': the name of the program is empty\n")
+    );
     // A path is not searched for in PATH.
     let (code, stderr) = run(&["--", "./cd"]);
     assert_eq!((code, stderr.as_str()), (Some(127), "process-tracer: cannot run './cd': No such file or directory\n"));
@@ -122,6 +138,14 @@ fn a_script_that_cannot_run_names_its_interpreter() {
         let (code, stderr) = run(&["--", &path(name)]);
         assert_eq!(code, Some(if name == "data" { 126 } else { 127 }), "{stderr}");
         assert_eq!(stderr, format!("process-tracer: cannot run '{}': {reason}\n", path(name)));
+    }
+    fs::write(path("plain"), "#!/bin/sh\n").unwrap();
+    for (name, reason) in [
+        (".", "it is a directory".to_owned()),
+        ("plain", format!("the file is not executable: chmod +x {}", path("plain"))),
+    ] {
+        let (code, stderr) = run(&["--", &path(name)]);
+        assert_eq!((code, stderr), (Some(126), format!("process-tracer: cannot run '{}': {reason}\n", path(name))));
     }
     // The same for a script in PATH.
     let search = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());

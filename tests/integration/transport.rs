@@ -32,7 +32,7 @@ async fn reason(endpoint: &str, protocol: &str, variables: &[(&str, String)]) ->
     let stderr = String::from_utf8(output.stderr).unwrap();
     let line = stderr.lines().find(|line| line.contains(" did not reach ")).unwrap_or_else(|| panic!("{stderr}"));
     let (_, reason) = line.split_once(": warning: ").unwrap().1.split_once(": ").unwrap();
-    reason.strip_suffix("; they are not kept, as --spool none asks").unwrap().to_owned()
+    reason.strip_suffix("; not kept, because --spool is none").unwrap().to_owned()
 }
 
 async fn mock(protocol: Protocol) -> ServerHandle {

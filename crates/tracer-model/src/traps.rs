@@ -3,7 +3,7 @@
 use crate::event::base_name;
 
 /// Whether a shell runs this command line in a trap, as far as its own command line says: `sh -c "trap 'rm -r x' EXIT; …"`.
-/// Both are arguments, with the program first. A trap that calls `exit` changes the status, so it does not count.
+/// Both are arguments, with the program first. A trap that can pass on the status of its command does not count: see [`can_pass_on`].
 ///
 /// ```
 /// use tracer_model::traps::runs_in_trap;
@@ -15,9 +15,44 @@ use crate::event::base_name;
 pub fn runs_in_trap<'a>(shell: impl IntoIterator<Item = &'a str>, command: &[&str]) -> bool {
     shell.into_iter().filter(|text| text.contains("trap ")).any(|script| {
         let actions = actions(script);
-        let has_exit =
-            || actions.iter().flat_map(|action| commands(action)).any(|words| words.first() == Some(&"exit"));
-        actions.iter().flat_map(|action| commands(action)).any(|words| is_call(&words, command)) && !has_exit()
+        let runs_it = || actions.iter().flat_map(|action| commands(action)).any(|words| is_call(&words, command));
+        runs_it() && !actions.iter().any(|action| can_pass_on(action))
+    })
+}
+
+/// Whether the command line of a shell has its script: `sh -ec '…'`. Otherwise the script is in a file, or comes from stdin.
+///
+/// ```
+/// use tracer_model::traps::has_script;
+///
+/// assert!(has_script(["bash", "-o", "pipefail", "-ec", "make"]));
+/// assert!(!has_script(["bash", "-e", "build.sh", "-c"]));
+/// ```
+pub fn has_script<'a>(shell: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut words = shell.into_iter().skip(1);
+    while let Some(word) = words.next() {
+        match word.strip_prefix(['-', '+']) {
+            None | Some("-") => return false,
+            Some(long) if long.starts_with('-') => {}
+            Some(letters) if word.starts_with('-') && letters.contains('c') => return true,
+            // The name of an option follows.
+            Some(letters) if letters.ends_with(['o', 'O']) => drop(words.next()),
+            Some(_) => {}
+        }
+    }
+    false
+}
+
+/// Whether the status of a command in this action can become that of the shell: `exit $?`, or `rm x || exit 1`. A plain
+/// `exit 1` does not depend on a command, and `exit` alone ends with the status before the trap.
+fn can_pass_on(action: &str) -> bool {
+    action.match_indices("exit").any(|(at, exit)| {
+        let (before, after) = (&action[..at], &action[at + exit.len()..]);
+        let is_end = |c: char| c.is_whitespace() || ";|&(){}'\"".contains(c);
+        let is_word = before.chars().next_back().is_none_or(is_end) && after.chars().next().is_none_or(is_end);
+        let is_conditional = ["&&", "||", "then", "else", "do"].iter().any(|word| before.trim_end().ends_with(word));
+        let value = after.split([';', '\n', '|', '&', ')', '}']).next().unwrap_or_default();
+        is_word && (is_conditional || value.contains('$'))
     })
 }
 
@@ -74,7 +109,13 @@ mod tests {
     fn other_commands_are_not_taken_for_those_of_a_trap() {
         assert!(!is_trapped("trap 'make clean' EXIT; make", "make"));
         assert!(!is_trapped("trap 'ls /x' EXIT; ls /y", "ls /y"));
-        assert!(!is_trapped("trap 'ls /x; exit 2' EXIT; make", "ls /x"), "its status may be that of ls");
+        assert!(!is_trapped("trap 'ls /x; exit $?' EXIT; make", "ls /x"), "its status may be that of ls");
+        for action in ["ls /x || exit 2", "ls /x && exit 2", "if ! ls /x; then exit 2; fi", "ls /x; exit \"$code\""] {
+            assert!(!is_trapped(&format!("trap '{action}' EXIT; make"), "ls /x"), "{action}");
+        }
+        for action in ["ls /x; exit 2", "ls /x; exit", "ls /x\n(exit 0)", "ls /x; reexit $?"] {
+            assert!(is_trapped(&format!("trap '{action}' EXIT; make"), "ls /x"), "{action}");
+        }
         assert!(!is_trapped("bootstrap ls /x", "ls /x") && !is_trapped("trap", "trap") && !is_trapped("trap ", ""));
     }
 }

@@ -206,7 +206,7 @@ mod tests {
         assert_arguments(&[
             ("git log --oneline", "log"),
             ("git diff --oneline", "diff"),
-            (&format!("sh -ec {script}"), "cd /a && make all install check and then something..."),
+            (&format!("sh -ec {script}"), "cd /a && make all install check and then something…"),
             ("uname -m", "-m"),
             ("uname -s", "-s"),
             ("python3 -m pytest tests/a.py", "tests/a.py"),
@@ -226,6 +226,16 @@ mod tests {
         let arguments = Arguments::new(&rows);
         let shown: Vec<_> = (0..4).map(|row| arguments.of(row).map(Untrusted::exact)).collect();
         assert_eq!(shown, [Some("one"), Some("two"), Some("a.go"), None]);
+    fn scripts_that_begin_alike_show_where_they_differ() {
+        let script = |file: &str| {
+            format!(
+                "sh -c printf_'_%b_%b_%b_%b_%b_%b'_'\\033[34mCC\\033[0m'_'\\033[33m{file}\\033[0m'_1>&2;cc_-c_{file}"
+            )
+        };
+        let (a, b) = (script("hash.c"), script("list.c"));
+        let shown: Vec<_> = arguments(&[&a, &b]).into_iter().flatten().collect();
+        assert!(shown[0] != shown[1] && shown[0].contains("hash.c") && shown[1].contains("list.c"), "{shown:?}");
+        assert!(shown.iter().all(|text| text.chars().count() <= 54), "{shown:?}");
     }
 
     #[test]

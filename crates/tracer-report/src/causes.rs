@@ -4,7 +4,7 @@
 
 use tracer_model::{
     blame::{self, FailedParent, Rank},
-    traps::runs_in_trap,
+    traps::{has_script, runs_in_trap},
 };
 
 use crate::{
@@ -18,8 +18,10 @@ use crate::{
 pub(crate) struct Cause {
     pub(crate) chain: Vec<usize>,
     /// If the chain ends at a shell: the last failure below it. The shell has ended with another code, so it is not known whether
-    /// it failed because of this.
+    /// it failed because of this. If the last process may be a command of a trap: the failure before it. See [`before_trap`].
     pub(crate) before: Vec<usize>,
+    /// How many times this happened: the same command line failed in the same way at the same place.
+    pub(crate) times: usize,
 }
 
 /// The causes of a failure, in the order of their ends.
@@ -71,15 +73,40 @@ impl Causes {
                 place = *above;
             }
             chain.reverse();
-            Cause { before: before(rows, tree, steps[*end].row), chain }
+            let mut before = before(rows, tree, steps[*end].row);
+            if before.is_empty() {
+                before = before_trap(rows, tree, &chain);
+            }
+            Cause { before, chain, times: 1 }
         };
-        Self { causes: ends[earlier..].iter().map(cause).collect(), earlier }
+        let mut causes: Vec<Cause> = Vec::new();
+        for mut cause in ends[earlier..].iter().map(cause) {
+            if let Some(same) = causes.iter().position(|other| are_alike(rows, other, &cause)) {
+                cause.times += causes.remove(same).times;
+            }
+            causes.push(cause);
+        }
+        Self { causes, earlier }
     }
 
     /// Whether a process is the last of a cause.
     pub(crate) fn contain(&self, row: usize) -> bool {
         self.causes.iter().any(|cause| cause.chain.last() == Some(&row))
     }
+}
+
+/// Whether people would see the same twice.
+fn are_alike(rows: &Rows, one: &Cause, other: &Cause) -> bool {
+    let names = |cause: &Cause| -> Vec<_> { cause.chain.iter().map(|row| rows.rows[*row].name).collect() };
+    let last = |cause: &Cause| cause.chain.last().map(|row| (rows.rows[*row].failure, rows.call(*row)));
+    let (Some((failure, Some(call))), Some((other_failure, Some(other_call)))) = (last(one), last(other)) else {
+        return false;
+    };
+    failure == other_failure
+        && call == other_call
+        && names(one) == names(other)
+        && one.before.is_empty()
+        && other.before.is_empty()
 }
 
 /// The failed children that can explain the failure of a process, each with its rank.
@@ -138,6 +165,32 @@ fn before(rows: &Rows, tree: &Tree, row: usize) -> Vec<usize> {
         above = child;
     }
     chain
+}
+
+/// The most processes of a trap.
+const TRAP: usize = 3;
+
+/// If the script of a shell in the chain is not known: the chain of the failure before the one that explains the failure of the
+/// shell. The last one can be a command of a trap, and the shell ends with the status that it had before the trap.
+fn before_trap(rows: &Rows, tree: &Tree, chain: &[usize]) -> Vec<usize> {
+    let other = |shell: usize, last: usize| {
+        let parent = parent(rows, shell).filter(|parent| parent.is_shell)?;
+        let is_known =
+            |shell| rows.call(shell).is_none_or(|call| has_script(call.arguments.iter().map(Untrusted::exact)));
+        if is_known(shell) {
+            return None;
+        }
+        let explains = |child: usize| rows.rows[child].exit.is_some_and(|exit| parent.is_explained_by(exit));
+        let earlier = possible(rows, tree, shell)
+            .map(|(.., child)| child)
+            .filter(|child| *child != last && explains(*child) && rows.rows[*child].end <= rows.rows[last].start);
+        let other = earlier.max_by_key(|child| rows.rows[*child].end)?;
+        let children = tree.children(shell).iter().map(|child| &rows.rows[*child as usize]);
+        let later = children.filter(|child| child.kind == Kind::Process && child.start >= rows.rows[other].end);
+        (later.count() <= TRAP).then_some(other)
+    };
+    let other = chain.windows(2).rev().find_map(|pair| other(pair[0], pair[1]));
+    other.map_or(Vec::new(), |other| [vec![other], before(rows, tree, other)].concat())
 }
 
 fn stops_at_failure(rows: &Rows, row: usize) -> bool {
@@ -214,6 +267,16 @@ mod tests {
     }
 
     #[test]
+    fn the_same_failure_is_one_cause() {
+        let probe = |make: Story, at, file: &str| make.starts("cc", at, 1, |cc| cc.exits(1).arguments(&["cc", file]));
+        let make = story("make", 0, 100).exits(2).arguments(&["make", "-k"]);
+        let rows = probe(probe(probe(make, 5, "a.c"), 10, "b.c"), 20, "a.c").rows();
+        let causes = Causes::new(&rows, &Tree::grow(&rows.rows).unwrap()).causes;
+        let ends: Vec<_> = causes.iter().map(|cause| (cause.chain[1], cause.times)).collect();
+        assert_eq!(ends, [(1, 1), (2, 2)]);
+    }
+
+    #[test]
     fn failures_at_the_same_time_are_all_causes() {
         let story = story("make", 0, 100)
             .exits(2)
@@ -249,10 +312,48 @@ mod tests {
     }
 
     #[test]
+    fn the_failure_before_the_last_one_is_shown_if_that_may_be_a_command_of_a_trap() {
+        let script = |arguments: &[&str]| {
+            story("bash", 0, 100)
+                .exits(1)
+                .arguments(arguments)
+                .starts("test", 1, 1, |test| test.exits(1))
+                .starts("make", 5, 50, |make| make.exits(1).starts("cc", 6, 9, |cc| cc.exits(1)))
+                .starts("rm", 60, 5, |rm| rm)
+                .starts("grep", 70, 5, |grep| grep.exits(1))
+        };
+        assert_eq!(causes(&script(&["/bin/bash", "./build.sh"])), ["bash grep | make cc"]);
+        assert_eq!(causes(&script(&["bash", "-o", "pipefail", "-e", "build.sh", "-c"])), ["bash grep | make cc"]);
+        assert_eq!(causes(&script(&["bash"])), ["bash grep | make cc"], "the script comes from stdin");
+        assert_eq!(causes(&script(&["bash", "-o", "pipefail", "-ec", "make; rm x; grep y"])), ["bash grep"]);
+        let above = story("make", 0, 200).exits(2).above(script(&["sh", "build.sh"]));
+        assert_eq!(causes(&above), ["make bash grep | make cc"]);
+        let long = (0..9).fold(script(&["sh", "build.sh"]), |sh, i| sh.starts("true", 61 + i, 1, |it| it));
+        assert_eq!(causes(&long), ["bash grep"], "a trap seldom runs so many commands");
+    }
+
+    #[test]
+    fn a_trap_that_ends_with_a_code_of_its_own_hides_the_cause() {
+        let script = |script, code| {
+            story("sh", 0, 100)
+                .exits(1)
+                .arguments(&["sh", "-c", script])
+                .starts("ls", 5, 50, |ls| ls.exits(code).arguments(&["ls", "/nope"]))
+                .starts("rm", 60, 5, |rm| rm.exits(1).arguments(&["rm", "nofile"]))
+        };
+        let of_its_own = "trap \"rm nofile; exit 1\" EXIT; false; ls /nope";
+        assert_eq!(causes(&script(of_its_own, 2)), ["sh | ls"]);
+        assert_eq!(causes(&script(of_its_own, 1)), ["sh ls"]);
+        assert_eq!(causes(&script("trap \"rm nofile || exit 1\" EXIT; ls /nope", 2)), ["sh rm"]);
+    }
+
+    #[test]
     fn a_long_chain_and_many_causes_are_limited() {
         let deep = (0..200).fold(story("last", 0, 1).exits(1), |inner, _| story("x", 0, 1).exits(1).above(inner));
         assert_eq!(causes(&deep)[0].split(' ').count(), 201);
-        let many = (0..150).fold(story("x", 0, 900).exits(1), |x, i| x.starts("a", i, 1, |a| a.exits(1)));
+        let many = (0..150).fold(story("x", 0, 900).exits(1), |x, i| {
+            x.starts("a", i, 1, |a| a.exits(1).arguments(&["a", &i.to_string()]))
+        });
         let rows = many.rows();
         let causes = Causes::new(&rows, &Tree::grow(&rows.rows).unwrap());
         assert_eq!((causes.causes.len(), causes.earlier), (CAUSES, 50));

@@ -30,6 +30,26 @@ pub(crate) fn command_line(
     Some(if steps.len() > 1 { format!("({line})") } else { line }.into())
 }
 
+/// The note for a command line in which U+FFFD stands for bytes that nobody knows: a span has only UTF-8.
+pub(crate) fn inexact(arguments: &[Untrusted], is_unicode: bool) -> Option<String> {
+    let shown = if is_unicode { "\u{fffd}" } else { "\\357\\277\\275" };
+    let is_inexact = arguments.iter().any(|text| text.exact().contains('\u{fffd}'));
+    is_inexact.then(|| format!("not exact: {shown} replaces bytes that are not UTF-8"))
+}
+
+/// Quotes a text only if that is needed, in the form that is easiest to read.
+fn in_quotes(text: &str) -> String {
+    let is_safe = |c: u8| c.is_ascii_alphanumeric() || b"-_./:,+@%".contains(&c);
+    if !text.is_empty() && text.bytes().all(is_safe) {
+        return text.to_owned();
+    }
+    let is_simple = !text.contains(['"', '$', '`', '\\', '!']);
+    if text.contains('\'') && is_simple {
+        return format!("\"{text}\"");
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Whether no shell changes a word that has a `=`. zsh replaces a word that begins with it.
 fn is_plain(text: &str) -> bool {
     let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"=-_./:,+@%".contains(&c);
@@ -45,8 +65,7 @@ struct Quoter {
 impl Quoter {
     fn quoted(&mut self, text: &str) -> String {
         if !text.contains(|c| self.is_hidden(c)) {
-            // The only error is for NUL, which is hidden.
-            return shlex::try_quote(text).unwrap_or_default().into_owned();
+            return in_quotes(text);
         }
         // dash has no `$'…'`.
         let format = self.format(text);
@@ -107,6 +126,7 @@ mod tests {
     #[test]
     fn arguments_are_quoted_only_where_a_shell_needs_it() {
         assert_eq!(line(&["make", "V=1", "a b", "$(x)"]).unwrap(), "make V=1 'a b' '$(x)'");
+        assert_eq!(line(&["sh", "-c", "a \"\\$b\"; 'c' d", ""]).unwrap(), r#"sh -c 'a "\$b"; '\''c'\'' d' ''"#);
         assert_eq!(line(&["A=1", "it's", "=ls"]).unwrap(), "'A=1' \"it's\" '=ls'");
         assert_eq!(
             line(&["sh", "-c", "a\\b 'c'\n\u{202e}d"]).unwrap(),

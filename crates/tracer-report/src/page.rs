@@ -69,8 +69,9 @@ pub(crate) fn about(rows: &Rows, columns: &Columns, resource: &Resource) -> Valu
             chain.iter().filter_map(|row| columns.known(rows.rows[*row].id)).collect::<Vec<_>>().into()
         };
         let Causes { causes, earlier } = Causes::new(rows, tree);
-        let causes =
-            causes.iter().map(|cause| json!({"chain": numbers(&cause.chain), "before": numbers(&cause.before)}));
+        let causes = causes.iter().map(
+            |cause| json!({"chain": numbers(&cause.chain), "before": numbers(&cause.before), "times": cause.times}),
+        );
         about["causes"] = causes.collect();
         about["earlier_causes"] = earlier.into();
         let crashed: Vec<_> = (0..rows.rows.len()).filter(|row| rows.rows[*row].crash.is_some()).collect();
@@ -175,7 +176,13 @@ mod tests {
         let about = about(&rows, &columns, &Resource::default());
         // The numbers of the spans, by their names and arguments.
         let [a, b, make] = [0, 1, 2].map(|row: usize| columns.known(rows.rows[row].id).unwrap());
-        assert_eq!(about["causes"], json!([{"chain": [make, b], "before": []}, {"chain": [make, a], "before": []}]));
+        assert_eq!(
+            about["causes"],
+            json!([
+                {"chain": [make, b], "before": [], "times": 1},
+                {"chain": [make, a], "before": [], "times": 1},
+            ])
+        );
         assert_eq!(about["crashed"], json!([b]));
         assert_eq!(about["arguments"], json!({"spans": [a, b], "places": [0, 1], "texts": ["a.c", "b.c"]}));
     }

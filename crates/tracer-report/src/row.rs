@@ -1,7 +1,7 @@
 //! A span as a small row, so that a report can keep very many spans.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     num::NonZeroU32,
     sync::Arc,
 };
@@ -141,7 +141,9 @@ pub struct Rows {
     /// The ends of connections whose other end has a span, too.
     pub(crate) linked: Vec<LinkedEnd>,
     /// The calls of failed processes, by their index in `rows`.
-    calls: HashMap<usize, Call>,
+    calls: BTreeMap<usize, Call>,
+    /// The bytes of memory that `calls` take.
+    call_bytes: usize,
     /// The words of all command lines, one after the other.
     words: Vec<Word<Label>>,
     /// For each row, the place of its first word.
@@ -157,8 +159,9 @@ pub struct Rows {
 /// The name of a missing root.
 pub(crate) const NO_ROOT: &str = "(the root span is missing)";
 
-/// The most failed processes whose calls are kept.
+/// The most failed processes whose calls are kept, and the bytes of memory for them. A call of the root is kept in any case.
 const CALLS: usize = 1000;
+const CALL_BYTES: usize = 8 << 20;
 
 /// The most words and bytes of text, for each span of the limit. Processes beyond it have no argument in a report.
 const WORDS: usize = 16;
@@ -182,7 +185,8 @@ impl Rows {
             strings: Vec::new(),
             known: HashMap::new(),
             linked: Vec::new(),
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
+            call_bytes: 0,
             words: Vec::new(),
             first_words: Vec::new(),
             bytes: 0,
@@ -271,12 +275,11 @@ impl Rows {
             let certificate = span.certificate().unwrap_or_default();
             self.about.runs.push(Run { row: self.rows.len(), arguments: typed(span), certificate });
         }
-        let is_failed = row.failure.is_some() && row.kind == Kind::Process;
-        if is_failed && (row.is_root || self.calls.len() < CALLS) {
-            self.calls.insert(self.rows.len(), span.call());
+        if row.failure.is_some() && row.kind == Kind::Process {
+            self.keep_call(span.call());
         }
         if let Some(files) = self.files.as_mut().filter(|_| row.kind == Kind::Process) {
-            files.add(self.rows.len(), &span.call().arguments);
+            files.add(self.rows.len(), &span.short_call().arguments);
         }
         if let Subject::Connection(Connection { is_accepted, .. }) = span.subject
             && let Some((_, other)) = span.links().first().copied()
@@ -289,6 +292,19 @@ impl Rows {
         }
         self.rows.push(row);
         Some(self.rows.len() - 1)
+    }
+
+    /// Keeps the call of the next row, which failed. If there is no room, the oldest calls are dropped: the failure that stops
+    /// the command comes late.
+    fn keep_call(&mut self, call: Call) {
+        let row = self.rows.len();
+        self.call_bytes += call.size();
+        self.calls.insert(row, call);
+        while self.calls.len() > CALLS || self.call_bytes > CALL_BYTES {
+            let oldest = self.calls.keys().copied().find(|old| *old != row && !self.rows[*old].is_root);
+            let Some(dropped) = oldest.and_then(|oldest| self.calls.remove(&oldest)) else { return };
+            self.call_bytes -= dropped.size();
+        }
     }
 
     /// Keeps the words of a command line, if there is room.
@@ -410,6 +426,23 @@ mod tests {
         let mut rows = story.rows();
         rows.complete();
         assert!(!rows.root_is_missing);
+    }
+
+    #[test]
+    fn the_calls_of_the_last_failures_are_kept() {
+        let many = (0..CALLS as u64 + 500)
+            .fold(story("sh", 0, 9000).exits(1), |sh, i| sh.starts("grep", i, 1, |grep| grep.exits(1)));
+        let rows = many.rows();
+        let last = rows.rows.len() - 2;
+        assert!(rows.call(0).is_none() && rows.call(last).is_some(), "the failure that stopped the command comes last");
+        assert!(rows.call(last + 1).is_some_and(|call| call.arguments.len() == 1), "the root");
+        let long = "x".repeat(CALL_BYTES / 4);
+        let many = (0..9).fold(story("sh", 0, 9000).exits(1), |sh, i| {
+            sh.starts("cc", i, 1, |cc| cc.exits(1).arguments(&["cc", &long]))
+        });
+        let rows = many.rows();
+        let kept: Vec<_> = (0..10).filter(|row| rows.call(*row).is_some()).collect();
+        assert_eq!(kept, [6, 7, 8, 9]);
     }
 
     #[test]

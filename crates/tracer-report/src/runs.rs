@@ -164,6 +164,10 @@ mod tests {
    300 ms  ├─ test  exit 2
    200 ms  │  └─ sh  exit 2
    100 ms  └─ deploy
+
+where it failed
+  3 runs › test › sh  exit 2
+  (cd /src && sh)
 ";
         assert_eq!(format!("\n{tree}"), expected);
         let one = rendered(&joined(&steps()[..1]), crate::formats::Text::Tree);

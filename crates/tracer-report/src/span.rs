@@ -142,10 +142,18 @@ enum Origin<'a> {
 }
 
 /// How a process was called.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Call {
     pub(crate) directory: Option<Untrusted>,
     pub(crate) arguments: Vec<Untrusted>,
+}
+
+impl Call {
+    /// The bytes of memory that it takes.
+    pub(crate) fn size(&self) -> usize {
+        let size = |text: &Untrusted| size_of::<Untrusted>() + 2 * size_of::<usize>() + text.exact().len();
+        self.arguments.iter().chain(&self.directory).map(size).sum()
+    }
 }
 
 /// The root span's statement about the whole trace.
@@ -213,7 +221,7 @@ pub(crate) struct Event {
 /// The words of an exec of a script, up to its path: the interpreter, and its words in the first line as one.
 const SHEBANG: usize = 3;
 
-/// The number of bytes that are kept of the arguments of a call.
+/// The number of bytes of arguments that most reports read.
 const CALL_BYTES: usize = 4096;
 
 impl<'a> Span<'a> {
@@ -329,7 +337,7 @@ impl Span<'_> {
             // The user's arguments replace the real ones everywhere.
             Origin::Run(span) if span.attributes.iter().any(|(key, _)| key == semconv::PROCESS_COMMAND_ARGS) => None,
             Origin::Run(span) => match span.process()?.executions.as_slice() {
-                [first, _, ..] => Some(arguments(first.arguments.iter())),
+                [first, _, ..] => Some(arguments(first.arguments.iter(), usize::MAX)),
                 _ => None,
             },
             Origin::Saved(span) => {
@@ -337,7 +345,7 @@ impl Span<'_> {
                 let [first, _, ..] = execs.as_slice() else { return None };
                 match first.attributes.iter().find(|(key, _)| key == semconv::PROCESS_COMMAND_ARGS) {
                     Some((_, Value::Strings(texts))) => {
-                        Some(arguments(texts.iter().map(|text| Cow::Borrowed(text.as_str()))))
+                        Some(arguments(texts.iter().map(|text| Cow::Borrowed(text.as_str())), usize::MAX))
                     }
                     _ => None,
                 }
@@ -346,17 +354,26 @@ impl Span<'_> {
         .filter(|arguments| !arguments.is_empty())
     }
 
-    /// How it was called, if it is a process.
+    /// How it was called, with all arguments, if it is a process.
     pub(crate) fn call(&self) -> Call {
+        self.call_within(usize::MAX)
+    }
+
+    /// The same with the first arguments, and `...` for the rest.
+    pub(crate) fn short_call(&self) -> Call {
+        self.call_within(CALL_BYTES)
+    }
+
+    fn call_within(&self, room: usize) -> Call {
         let Subject::Process(_) = self.subject else { return Call::default() };
         match self.origin {
             Origin::Run(span) => match &span.subject {
-                ModelSubject::Process(process) => call_of_run(process, &span.attributes),
+                ModelSubject::Process(process) => call_of_run(process, &span.attributes, room),
                 _ => Call::default(),
             },
             Origin::Saved(span) => {
                 let directory = span.text(semconv::PROCESS_WORKING_DIRECTORY).map(Untrusted::from);
-                Call { directory, arguments: arguments(arguments_of_saved(span)) }
+                Call { directory, arguments: arguments(arguments_of_saved(span), room) }
             }
         }
     }
@@ -616,7 +633,7 @@ fn at_port(host: &str, port: u16) -> String {
 }
 
 /// How a process of a run was called. The user's own attribute replaces ours, because it may hide a secret.
-fn call_of_run(process: &ProcessSpan, attributes: &[(String, Value)]) -> Call {
+fn call_of_run(process: &ProcessSpan, attributes: &[(String, Value)], room: usize) -> Call {
     let own = |key| attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value);
     let image = process.image.as_deref();
     let directory = match own(semconv::PROCESS_WORKING_DIRECTORY) {
@@ -624,7 +641,8 @@ fn call_of_run(process: &ProcessSpan, attributes: &[(String, Value)]) -> Call {
         Some(_) => None,
         None => image.and_then(|image| image.directory.as_deref()),
     };
-    Call { directory: directory.map(Untrusted::from), arguments: arguments(arguments_of_run(process, attributes)) }
+    let arguments = arguments(arguments_of_run(process, attributes), room);
+    Call { directory: directory.map(Untrusted::from), arguments }
 }
 
 /// The arguments of a process of a run. The user's own attribute replaces them.
@@ -648,9 +666,8 @@ fn arguments_of_saved(span: &saved::Span) -> impl Iterator<Item = Cow<'_, str>> 
     texts.iter().map(|text| Cow::Borrowed(text.as_str()))
 }
 
-/// The first arguments, and `...` for the rest.
-fn arguments<'a>(texts: impl Iterator<Item = Cow<'a, str>>) -> Vec<Untrusted> {
-    let mut room = CALL_BYTES;
+/// The arguments within so many bytes, and `...` for the rest.
+fn arguments<'a>(texts: impl Iterator<Item = Cow<'a, str>>, mut room: usize) -> Vec<Untrusted> {
     let mut arguments: Vec<Untrusted> = Vec::new();
     for text in texts {
         room = room.saturating_sub(text.len() + 1);

@@ -50,6 +50,9 @@ const LONGEST_OPTION: usize = 24;
 /// The longest script to show, in characters.
 const SCRIPT: usize = 50;
 
+/// Stands at the end of a script for the rest of it.
+pub(crate) const DOTS: char = '…';
+
 /// Reads the words of a command line, without the program itself.
 pub(crate) fn words<'a>(is_shell: bool, arguments: &'a [Cow<'_, str>]) -> Vec<Word<Cow<'a, str>>> {
     let mut words = Vec::new();
@@ -58,6 +61,7 @@ pub(crate) fn words<'a>(is_shell: bool, arguments: &'a [Cow<'_, str>]) -> Vec<Wo
         let before: Option<&str> = option.take();
         if is_shell && before.is_some_and(runs_script) {
             words.push(Word { text: shortened(text), role: Role::File });
+            words.extend(files(text));
             break;
         }
         if text.starts_with('-') && text.len() > 1 {
@@ -71,7 +75,7 @@ pub(crate) fn words<'a>(is_shell: bool, arguments: &'a [Cow<'_, str>]) -> Vec<Wo
             continue;
         }
         let role = match before {
-            _ if base_name(text).len() + "/tmp/".len() == text.len() && text.starts_with("/tmp/") => Role::Temporary,
+            _ if is_temporary(text) => Role::Temporary,
             Some("-o" | "--output" | "-out") => Role::Output,
             _ if text.contains('=') => Role::Option,
             // Most options of one letter have no value, or a file: `rm -f a.o`.
@@ -118,6 +122,34 @@ fn is_file(text: &str) -> bool {
     text.contains(['.', '/']) && text.contains(|c: char| c.is_alphabetic())
 }
 
+/// The files that a script names. They distinguish scripts that begin alike.
+fn files<'a>(script: &'a str) -> impl Iterator<Item = Word<Cow<'a, str>>> {
+    let mut before = "";
+    let words =
+        script.split(|c: char| c.is_whitespace() || "\"'`;|&<>()=,".contains(c)).filter(|word| !word.is_empty());
+    let mut role = move |word: &'a str| {
+        let option = std::mem::replace(&mut before, word);
+        let is_plain = word.len() <= LONGEST && !word.starts_with('-') && !word.contains(['\\', '$', '*', '?']);
+        if !is_plain || !is_file(word) || is_setting(option) {
+            return None;
+        }
+        Some(match option {
+            _ if is_temporary(word) => Role::Temporary,
+            "-o" => Role::Output,
+            _ => Role::Value,
+        })
+    };
+    words.take(WORDS).filter_map(move |word| Some(Word { text: word.into(), role: role(word)? })).take(SCRIPT_FILES)
+}
+
+/// The most files of a script to look at.
+const SCRIPT_FILES: usize = 16;
+
+/// A file directly in /tmp.
+fn is_temporary(text: &str) -> bool {
+    base_name(text).len() + "/tmp/".len() == text.len() && text.starts_with("/tmp/")
+}
+
 /// The beginning of a script, on one line.
 fn shortened(script: &str) -> Cow<'_, str> {
     let mut line = String::new();
@@ -128,7 +160,7 @@ fn shortened(script: &str) -> Cow<'_, str> {
         line.push_str(word);
         if let Some((end, _)) = line.char_indices().nth(SCRIPT) {
             line.truncate(end);
-            line.push_str("...");
+            line.push(DOTS);
             break;
         }
     }

@@ -82,15 +82,38 @@ const BUILTINS: [(&str, &[&str]); 2] = [
 
 /// The command is no program. A shell may know it.
 fn not_in_path(command: &[OsString]) -> String {
+    match in_shell(command) {
+        Some(InShell { reason, shell, script }) => {
+            format!("not in PATH; {reason}: process-tracer -- {shell} -c {}", quoted(&script))
+        }
+        None if command.first().is_none_or(|program| program.is_empty()) => {
+            "the name of the program is empty".to_owned()
+        }
+        None => {
+            "not in PATH; if it is an alias or a function, write out its text: process-tracer -- sh -c '…'".to_owned()
+        }
+    }
+}
+
+/// A shell runs the command.
+pub(crate) struct InShell {
+    /// Why it needs a shell.
+    reason: String,
+    pub(crate) shell: &'static str,
+    pub(crate) script: String,
+}
+
+/// The command as a script, if it begins with a builtin or an assignment, or is a whole command line in one word.
+pub(crate) fn in_shell(command: &[OsString]) -> Option<InShell> {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-    let program = words.first().map(AsRef::as_ref).unwrap_or_default();
-    let in_shell = |shell: &str, script: &str| format!("process-tracer -- {shell} -c {}", quoted(script));
+    let program = words.first()?.as_ref();
     let script = || words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
     let is_assignment = |word: &str| assignment(word).is_some();
-    let shell = BUILTINS.iter().find(|(_, builtins)| builtins.contains(&program)).map(|(shell, _)| shell);
-    let remedy = if let Some(shell) = shell {
-        format!("'{program}' is a builtin of the shell: {}", in_shell(shell, &script()))
-    } else if is_assignment(program) {
+    if let Some((shell, _)) = BUILTINS.iter().find(|(_, builtins)| builtins.contains(&program)) {
+        let reason = format!("'{program}' is a builtin of the shell");
+        return Some(InShell { reason, shell, script: script() });
+    }
+    if is_assignment(program) {
         // A quoted assignment would be a command.
         let (variables, rest) = words.split_at(words.iter().take_while(|word| is_assignment(word)).count());
         let variables = variables.iter().filter_map(|word| assignment(word));
@@ -99,13 +122,14 @@ fn not_in_path(command: &[OsString]) -> String {
             value => format!("{name}={}", quoted(value)),
         });
         let words: Vec<_> = variables.chain(rest.iter().map(|word| quoted(word))).collect();
-        format!("a shell sets variables: {}", in_shell("sh", &words.join(" ")))
-    } else if words.len() == 1 && program.contains(char::is_whitespace) {
-        format!("it is a whole command line: {}", in_shell("sh", program))
-    } else {
-        "if it is an alias or a function, write out its text: process-tracer -- sh -c '…'".to_owned()
-    };
-    format!("not in PATH; {remedy}")
+        return Some(InShell { reason: "a shell sets variables".to_owned(), shell: "sh", script: words.join(" ") });
+    }
+    let is_whole = words.len() == 1 && program.trim().contains(char::is_whitespace) && !Path::new(program).exists();
+    is_whole.then(|| InShell {
+        reason: "it is a whole command line".to_owned(),
+        shell: "sh",
+        script: program.to_owned(),
+    })
 }
 
 /// The name and the value of `NAME=VALUE`.
@@ -118,6 +142,16 @@ fn assignment(word: &str) -> Option<(&str, &str)> {
 
 /// The file exists. The kernel may lack what it needs to run it.
 fn of_file(file: &Path, kind: ErrorKind) -> Option<String> {
+    if kind == ErrorKind::PermissionDenied
+        && let Ok(metadata) = fs::metadata(file)
+    {
+        if metadata.is_dir() {
+            return Some("it is a directory".to_owned());
+        }
+        if metadata.permissions().mode() & 0o111 == 0 {
+            return Some(format!("the file is not executable: chmod +x {}", quoted(&file.to_string_lossy())));
+        }
+    }
     let start = start(file)?;
     if kind == ErrorKind::NotFound && start.starts_with(b"\x7fELF") {
         let file = quoted(&file.to_string_lossy());

@@ -429,7 +429,7 @@ pub(crate) struct Diff {
     #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
     pub(crate) trace_id: Vec<Given<TraceId>>,
     /// Exit with 1 if the whole run or a step became slower by more than this, for example 10%
-    #[arg(long, value_name = "PERCENT", value_parser = values::percent)]
+    #[arg(long, value_name = "PERCENT", value_parser = values::percent, allow_hyphen_values = true)]
     pub(crate) threshold: Option<f64>,
     /// Format of the comparison on stdout: `text`, `markdown` or `json`
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]

@@ -9,14 +9,20 @@ use clap::{
 use tracer_model::redact;
 
 use super::{args::Args, quoted};
-use crate::child::refusal;
+use crate::child::refusal::{self, InShell};
 
 /// What to say if the `--` before the command is missing: the command line with it, for a user to paste. `None` if something
 /// else is wrong.
 pub(crate) fn missing(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
     let place = place(error, arguments)?;
     let word = |word: &OsString| quoted(&word.to_string_lossy());
-    let (flags, command) = (arguments[1..place].iter().map(word), arguments[place..].iter().map(word));
+    let flags = arguments[1..place].iter().map(word);
+    let command = match refusal::in_shell(&arguments[place..]) {
+        Some(InShell { shell, script, .. }) if refusal::search(&arguments[place]).is_none() => {
+            vec![shell.to_owned(), "-c".to_owned(), quoted(&script)]
+        }
+        _ => arguments[place..].iter().map(word).collect(),
+    };
     let line = flags.chain(["--".to_owned()]).chain(command).collect::<Vec<_>>().join(" ");
     let right = format!("process-tracer {}", redact::text(&line));
     Some(match similar_subcommand(&arguments[place]) {
@@ -36,6 +42,12 @@ fn similar_subcommand(word: &OsStr) -> Option<String> {
     names.find(|name| strsim::osa_distance(name, word) == 1).map(str::to_owned)
 }
 
+/// Whether a value of `--live` was meant as a port or an address: `99999`, `:8123`, `127.0.0.1`.
+fn is_like_address(value: &str) -> bool {
+    value.contains(':')
+        || value.starts_with(|c: char| c.is_ascii_digit()) && value.bytes().all(|c| c.is_ascii_digit() || c == b'.')
+}
+
 /// The place of the command.
 fn place(error: &clap::Error, arguments: &[OsString]) -> Option<usize> {
     let text = |kind| match error.get(kind) {
@@ -47,7 +59,7 @@ fn place(error: &clap::Error, arguments: &[OsString]) -> Option<usize> {
         ErrorKind::InvalidSubcommand => text(ContextKind::InvalidSubcommand),
         // The command after `--live` looks like its address.
         ErrorKind::ValueValidation if text(ContextKind::InvalidArg)?.starts_with("--live") => {
-            text(ContextKind::InvalidValue)
+            text(ContextKind::InvalidValue).filter(|value| !is_like_address(value))
         }
         _ => None,
     };

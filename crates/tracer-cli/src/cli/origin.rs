@@ -190,7 +190,7 @@ fn check(arg: &Arg, flag: &str) -> Result<(), clap::Error> {
 pub(crate) fn report(error: &clap::Error) -> String {
     match explain(error) {
         (Some(flag), reason) => format!("{flag}: {reason}"),
-        (None, reason) => format!("{reason}; see process-tracer --help"),
+        (None, reason) => format!("{reason}; see {} --help", subcommand(error)),
     }
 }
 
@@ -204,12 +204,29 @@ pub(crate) fn snippet(error: &clap::Error) -> String {
     snippet.unwrap_or_default()
 }
 
+/// The program with the subcommand of an invalid command line.
+fn subcommand(error: &clap::Error) -> String {
+    let usage = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
+        _ => String::new(),
+    };
+    let mut words = usage.split_whitespace().skip_while(|word| *word != "process-tracer");
+    let command = Args::command();
+    let is_subcommand = |word: &&str| command.get_subcommands().any(|subcommand| subcommand.get_name() == *word);
+    [words.next(), words.next().filter(is_subcommand)].into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
 /// The flag with an invalid value, if there is one, and the reason.
 fn explain(error: &clap::Error) -> (Option<String>, String) {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
+    if let (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(names))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    {
+        return (None, format!("{} is missing", names.join(" and ")));
+    }
     // clap adds the name of the value: `--live[=<ADDR>]`, `--wait <WHAT>`.
     let flag = text(ContextKind::InvalidArg).and_then(|arg| arg.split([' ', '[', '=']).next()).map(str::to_owned);
     let value = text(ContextKind::InvalidValue).filter(|value| !value.is_empty());
@@ -319,6 +336,13 @@ mod tests {
             error(&["-t", "a"])
         );
         assert_eq!(error(&["--args", "some"]), "--args: 'some' is not one of none, program and all");
+        assert_eq!(error(&["diff"]), "<BEFORE>... is missing; see process-tracer diff --help");
+        assert!(error(&["report", "--no-such"]).ends_with("; see process-tracer report --help"));
+        assert_eq!(
+            error(&["diff", "a", "b", "--threshold", "-5%"]),
+            "--threshold: '-5%' is not a percentage such as 10%"
+        );
+        assert_eq!(error(&["--live=99999"]), "--live: '99999' is not a port: a port is at most 65535");
         assert!(error(&["--wait"]).ends_with("but none was supplied; see process-tracer --help"));
     }
 }

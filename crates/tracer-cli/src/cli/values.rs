@@ -262,7 +262,8 @@ pub(super) fn live_address(value: &str) -> Result<SocketAddr> {
     match value {
         "" => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         port if port.bytes().all(|digit| digit.is_ascii_digit()) => {
-            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().context("a port is at most 65535")?)))
+            let number = port.parse().map_err(|_| anyhow!("'{port}' is not a port: a port is at most 65535"))?;
+            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, number)))
         }
         address => {
             let port = address.strip_prefix("localhost:");

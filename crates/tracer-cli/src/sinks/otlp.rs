@@ -148,7 +148,7 @@ impl OtlpSink {
 
 /// Creates the file of the spool, and its folder.
 fn create(path: Option<&Path>) -> Result<std::fs::File> {
-    let path = path.context("they are not kept, as --spool none asks")?;
+    let path = path.context("not kept, because --spool is none")?;
     if let Some(folder) = path.parent() {
         file::make_folder(folder).with_context(|| format!("cannot make '{}'", folder.display()))?;
     }

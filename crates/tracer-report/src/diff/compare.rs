@@ -12,7 +12,10 @@ use super::{
     sample::Change,
     steps::{Run, SEPARATOR, Step},
 };
-use crate::{text::Style, untrusted::Untrusted};
+use crate::{
+    text::{Style, style::duration},
+    untrusted::Untrusted,
+};
 
 /// The smallest growth that counts as slower, in nanoseconds. Scheduling alone causes smaller ones.
 pub(super) const SMALLEST: u64 = 10_000_000;
@@ -114,12 +117,39 @@ impl Comparison {
     /// The whole comes first, then the steps with the largest growth.
     pub(super) fn regressions(&self) -> Vec<Regression> {
         let Some(threshold) = self.threshold else { return Vec::new() };
-        let smallest = SMALLEST.max(self.wall.before.median() / PART_OF_WHOLE);
+        let smallest = self.smallest();
         let mut slower: Vec<_> =
             (0..self.steps.len()).filter(|step| self.steps[*step].own.has_grown(threshold, smallest)).collect();
         slower.sort_by_key(|step| (Reverse(self.steps[*step].own.size()), *step));
         let whole = self.wall.has_grown(threshold, SMALLEST).then_some(Regression::Whole);
         whole.into_iter().chain(slower.into_iter().map(Regression::Step)).collect()
+    }
+
+    /// By how much something must be slower to be a regression. The noise and the smallest growth are left out if they make no
+    /// difference.
+    pub(super) fn limits(&self, style: &Style) -> String {
+        let threshold = self.threshold.unwrap_or_default();
+        let smallest = self.smallest();
+        let grown = || {
+            self.steps
+                .iter()
+                .map(|step| (&step.own, smallest))
+                .chain([(&self.wall, SMALLEST)])
+                .filter(|(amount, _)| amount.exceeds(threshold))
+        };
+        let mut limits = format!("more than {} %", threshold * 100.0);
+        if grown().any(|(amount, _)| !amount.is_beyond_noise()) {
+            limits.push_str(" and by more than the noise");
+        }
+        if grown().any(|(amount, smallest)| amount.is_beyond_noise() && amount.size() < smallest) {
+            limits.push_str(&format!(" and by at least {}", duration(smallest, style)));
+        }
+        limits
+    }
+
+    /// The smallest growth of a step that counts.
+    fn smallest(&self) -> u64 {
+        SMALLEST.max(self.wall.before.median() / PART_OF_WHOLE)
     }
 
     /// Steps with an amount that changed by more than the noise, the largest change first; and how many changes were not
@@ -170,6 +200,18 @@ impl Comparison {
         let (before, after) = self.runs.split_at(self.runs_before);
         let mut notes = Vec::new();
         for (side, runs) in [("before", before), ("after", after)] {
+            let without_root = runs.iter().filter(|run| run.root_is_missing).count();
+            if without_root > 0 {
+                let of = if runs.len() == 1 {
+                    String::new()
+                } else {
+                    format!(" in {without_root} of {} traces", runs.len())
+                };
+                notes.push(format!(
+                    "{side}: the root span is missing{of}, so the outcome of the command is not known, and the time is from the first process to the last"
+                ));
+                continue;
+            }
             let incomplete = runs.iter().filter(|run| !run.is_complete).count();
             if incomplete > 0 && runs.len() == 1 {
                 notes.push(format!("{side}: the trace is incomplete, so steps can be missing"));

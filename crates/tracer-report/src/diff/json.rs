@@ -51,6 +51,7 @@ fn run(run: &Run) -> Value {
         "trace_id": run.trace_id,
         "command": run.arguments.iter().map(Untrusted::exact).collect::<Vec<_>>(),
         "complete": run.is_complete,
+        "root_missing": run.root_is_missing,
         "wall_seconds": seconds(run.wall),
         "cpu_seconds": seconds(run.cpu),
         "processes": run.processes,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{
     compare::{ComparedStep, Comparison, Presence, Regression},
     sample::Change,
-    text::change,
+    text::{change, count_change},
 };
 use crate::text::{
     cell, code,
@@ -30,7 +30,8 @@ impl Comparison {
             let _ = writeln!(text, "| {name} | {} |", amounts(amount));
         }
         let (before, after) = (self.processes.before.median(), self.processes.after.median());
-        let _ = writeln!(text, "| processes | {before} | {after} | {:+} |\n", self.processes.difference());
+        let difference = count_change(&self.processes, &STYLE);
+        let _ = writeln!(text, "| processes | {before} | {after} | {difference} |\n");
         for note in self.notes() {
             let _ = writeln!(text, "⚠ {note}\n");
         }
@@ -61,7 +62,7 @@ impl Comparison {
         let Some(threshold) = self.threshold else { return };
         let (regressions, percent) = (self.regressions(), threshold * 100.0);
         if regressions.is_empty() {
-            let _ = writeln!(text, "✅ Nothing is slower by more than {percent} %.\n");
+            let _ = writeln!(text, "✅ Nothing is slower by {}.\n", self.limits(&STYLE));
             return;
         }
         let _ = writeln!(text, "❌ Slower by more than {percent} %:\n");
@@ -159,7 +160,7 @@ mod tests {
 | --- | ---: | ---: | ---: |
 | took | 1.50 s | 1.80 s | +300 ms (+20 %) |
 | CPU time | 810 ms | 1.11 s | +300 ms (+37 %) |
-| processes | 3 | 3 | +0 |
+| processes | 3 | 3 | ±0 |
 
 | critical path | count | before | after | change |
 | --- | ---: | ---: | ---: | ---: |

@@ -70,11 +70,13 @@ impl Change {
 
     /// Whether the amount grew by more than this part, by more than the noise, and by at least `smallest`.
     pub(super) fn has_grown(&self, threshold: f64, smallest: u64) -> bool {
-        self.difference() > 0
-            && self.size() >= smallest
-            && self.is_beyond_noise()
-            && self.before.median() > 0
-            && self.after.median() as f64 > self.before.median() as f64 * (1.0 + threshold)
+        self.size() >= smallest && self.is_beyond_noise() && self.exceeds(threshold)
+    }
+
+    /// Whether the amount grew by more than this part.
+    pub(super) fn exceeds(&self, threshold: f64) -> bool {
+        let (before, after) = (self.before.median(), self.after.median());
+        before > 0 && after > before && after as f64 > before as f64 * (1.0 + threshold)
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Recording {
 pub struct Run {
     pub(super) trace_id: String,
     pub(super) is_complete: bool,
+    /// The first step stands for the root, whose span is missing.
+    pub(super) root_is_missing: bool,
     /// The command as it was typed.
     pub(super) arguments: Vec<Untrusted>,
     /// Nanoseconds.
@@ -68,7 +70,7 @@ impl Recording {
     /// Adds a span. The order of the spans does not matter.
     pub fn add(&mut self, span: &Span<'_>) {
         let Some(row) = self.rows.insert(span) else { return };
-        let call = span.call();
+        let call = span.short_call();
         let command = self.intern(joined(&call.arguments));
         self.commands.push(command);
         if let Some(directory) = call.directory.filter(|_| span.is_root()) {
@@ -87,6 +89,8 @@ impl Recording {
 
     /// Forgets the spans. `None` without any span.
     pub fn reduce(mut self) -> Option<Run> {
+        self.rows.complete();
+        self.commands.resize(self.rows.rows.len(), "".into());
         let tree = Tree::grow(&self.rows.rows)?;
         let own = tree.own_time(&self.rows.rows);
         // Several runs have no directory in common. The first one is the best guess.
@@ -99,6 +103,7 @@ impl Recording {
         let mut run = Run {
             trace_id: self.rows.about.trace_id.clone(),
             is_complete: self.rows.about.certificate.is_complete && self.rows.left_out == 0,
+            root_is_missing: self.rows.root_is_missing,
             arguments: self.rows.about.arguments.clone(),
             wall: self.rows.rows[tree.root].duration(),
             cpu: 0,
@@ -114,7 +119,8 @@ impl Recording {
             let is_process = row.kind == Kind::Process;
             // A fork with its parent's name does the parent's work.
             let is_same = above.is_some_and(|above: usize| row.is_fork && run.steps[above].name == *name);
-            let step = if !is_process && row.kind != Kind::Runs || is_same {
+            let is_step = is_process || row.kind == Kind::Runs || run.root_is_missing && index == tree.root;
+            let step = if !is_step || is_same {
                 above
             } else {
                 let command: Arc<str> = normal(&self.commands[index], directory).into();
@@ -260,6 +266,20 @@ pub(super) mod tests {
         });
         assert_eq!(normal("/tmp/one/src/a.c", "/tmp/one"), "./src/a.c");
         assert_eq!(normal("/a /", "/"), "/a /");
+    }
+
+    #[test]
+    fn a_missing_root_is_not_replaced_by_its_child() {
+        let whole =
+            crate::story::story("sh", 0, 300).starts("sleep", 10, 50, |sleep| sleep).starts("cc", 70, 200, |cc| cc);
+        let mut recording = Recording::default();
+        for span in whole.spans().iter().filter(|span| span.name != "sh") {
+            recording.add(&span.into());
+        }
+        let run = recording.reduce().unwrap();
+        let steps: Vec<_> = run.steps.iter().map(|step| (step.name.exact(), step.parent, step.processes)).collect();
+        assert_eq!(steps, [("(the root span is missing)", None, 0), ("sleep", Some(0), 1), ("cc", Some(0), 1)]);
+        assert_eq!((run.wall, run.processes, run.is_complete), (260_000_000, 2, false));
     }
 
     #[test]

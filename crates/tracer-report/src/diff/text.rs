@@ -38,10 +38,7 @@ impl Comparison {
             let sides = [&amount.before, &amount.after].map(|side| align(&duration(side.median(), style), 9));
             let _ = writeln!(text, "{} {}  {}", pad(name, 12), sides.join(" "), change(amount, style));
         }
-        let difference = match self.processes.difference() {
-            0 => format!("{}0", style.plus_minus()),
-            difference => format!("{difference:+}"),
-        };
+        let difference = count_change(&self.processes, style);
         let count = |side: &Sample| side.median().to_string();
         let [before, after] = [&self.processes.before, &self.processes.after].map(count);
         let _ = writeln!(text, "{} {before:>9} {after:>9}  {difference}", pad("processes", 12));
@@ -121,7 +118,7 @@ impl Comparison {
         let regressions = self.regressions();
         let percent = threshold * 100.0;
         if regressions.is_empty() {
-            let _ = writeln!(text, "\nnothing is slower by more than {percent} %");
+            let _ = writeln!(text, "\nnothing is slower by {}", self.limits(style));
             return;
         }
         let lines = regressions.iter().map(|regression| match regression {
@@ -225,6 +222,14 @@ fn table(title: &str, rows: Vec<(String, &Change, &Change)>, noise: usize, style
     }
 }
 
+/// The difference of a number.
+pub(super) fn count_change(change: &Change, style: &Style) -> String {
+    match change.difference() {
+        0 => format!("{}0", style.plus_minus()),
+        difference => format!("{difference:+}"),
+    }
+}
+
 /// Nanoseconds. A shorter duration is shown as zero.
 const SHOWN: u64 = 500;
 
@@ -310,7 +315,14 @@ make › cc b.c  +300 ms (+60 %)
         assert!(text.contains("make › cc b.c                1    500 ms    700 ms  +200 ms (+40 %) ±100 ms\n"));
         let text = compared(&runs([490, 500, 510]), &runs([495, 505, 520]), Some(0.0)).text(&PLAIN);
         assert!(text.contains("no difference beyond the noise\n"), "{text}");
-        assert!(text.ends_with("\nnothing is slower by more than 0 %\n"), "{text}");
+        assert!(text.ends_with("\nnothing is slower by more than 0 % and by more than the noise\n"), "{text}");
+        let runs = |slow: [u64; 3]| slow.map(|slow| build(slow, "-O2", 0));
+        let noisy = compared(&runs([500, 500, 2000]), &runs([2000, 2000, 500]), Some(0.1)).text(&PLAIN);
+        assert!(noisy.contains("took            1.50 s    3.00 s  +1.50 s (+100 %) ±3.00 s\n"), "{noisy}");
+        assert!(noisy.ends_with("\nnothing is slower by more than 10 % and by more than the noise\n"), "{noisy}");
+        let with = |length| build(5000, "-O2", 0).starts("sed", 5500, length, |sed| sed);
+        let small = compared(&[with(20)], &[with(60)], Some(0.1)).text(&PLAIN);
+        assert!(small.ends_with("\nnothing is slower by more than 10 % and by at least 60.0 ms\n"), "{small}");
     }
 
     #[test]
@@ -340,6 +352,8 @@ make › cc b.c  +300 ms (+60 %)
         assert_eq!(shown(1_000_000, 1_000_400, &PLAIN), "±0 (±0 %)");
         assert_eq!(shown(1_000_000_000, 999_000_000, &PLAIN), "-1.00 ms (±0 %)");
         assert_eq!(shown(0, 0, &Style { is_unicode: false, ..PLAIN }), "+-0");
+        let markdown = compared(&[story("sh", 0, 50)], &[story("sh", 0, 50)], None).markdown();
+        assert!(markdown.contains("| processes | 1 | 1 | ±0 |\n"), "{markdown}");
         let text = compared(&[story("sh", 0, 50)], &[story("sh", 0, 50)], None).text(&PLAIN);
         assert!(text.contains("processes            1         1  ±0\n") && text.contains("no difference\n"), "{text}");
     }

@@ -195,8 +195,10 @@ impl Report for Processes {
         if self.syntax == Syntax::Json {
             let resource: Map<_, _> =
                 resource.iter().map(|(key, value)| (key.to_string(), json_value(value))).collect();
-            let (trace, runs) = (Json::from(self.trace), Json::from(self.runs));
-            write!(self.to, "\n],\"trace_id\":{trace},\"runs\":{runs},\"resource\":{}}}\n", Json::from(resource))?;
+            let root_is_missing = self.runs.is_empty() && !self.is_first;
+            let (trace, runs, resource) = (Json::from(self.trace), Json::from(self.runs), Json::from(resource));
+            write!(self.to, "\n],\"trace_id\":{trace},\"root_missing\":{root_is_missing},")?;
+            writeln!(self.to, "\"runs\":{runs},\"resource\":{resource}}}")?;
         }
         self.to.flush()
     }
@@ -251,6 +253,7 @@ mod tests {
         assert_eq!((&sh["exit_code"], &sh["signal"], &sh["fork"]), (&143.into(), &"SIGTERM".into(), &true.into()));
         let run = &json["runs"][0];
         assert_eq!((&run["span_id"], &run["complete"], &run["losses"]), (&make["span_id"], &true.into(), &json!({})));
+        assert_eq!(json["root_missing"], false);
     }
 
     #[test]
@@ -269,6 +272,10 @@ mod tests {
         let bytes = written(&[], |to| Box::new(Processes::begin(to, Syntax::Json).unwrap()));
         let json: Json = serde_json::from_slice(&bytes).unwrap();
         assert_eq!((&json["processes"], &json["runs"]), (&json!([]), &json!([])));
+        let spans: Vec<_> = build().spans().into_iter().filter(|span| span.name != "make").collect();
+        let bytes = written(&spans, |to| Box::new(Processes::begin(to, Syntax::Json).unwrap()));
+        let json: Json = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((&json["root_missing"], &json["runs"]), (&true.into(), &json!([])));
     }
 
     #[test]

@@ -90,6 +90,8 @@ class Details {
             ),
             args.join(" ").length > 900,
           ),
+          words.some((word) => String(word).includes("\ufffd")) &&
+            html.p("Not exact: \ufffd replaces bytes that are not UTF-8."),
         ),
       valueOf("process.working_directory") !== undefined &&
         html.section(

@@ -133,8 +133,8 @@ class Failures {
       causes.length > 0 &&
         html.section(
           heading(`Where it failed ${causes.length + earlier > 1 ? formatCount(causes.length + earlier) : ""}`),
-          causes.flatMap(({ chain, before }) => [
-            this.chain("", chain),
+          causes.flatMap(({ chain, before, times }) => [
+            this.chain("", chain, times > 1 ? ` (${times} times)` : ""),
             before.length > 0 && this.chain("The last failure before it: ", before),
           ]),
           earlier > 0 && html.p({ class: "empty" }, `and ${formatCount(earlier)} earlier`),
@@ -160,14 +160,15 @@ class Failures {
   }
 
   // The processes from the root down to the one where a failure began. Each is a button.
-  chain(lead, numbers) {
+  chain(lead, numbers, note = "") {
     const { trace } = this.page;
     const last = numbers.at(-1);
     const steps = numbers.map((number, at) => [
       at > 0 && " › ",
       this.panel.jump(number, number === last ? trace.labelOf(number) : trace.nameOf(number)),
     ]);
-    return html.p({ class: "cause" }, lead, steps, " ", html.span({ class: "bad" }, trace.errorOf(last) || "failed"));
+    const failure = html.span({ class: "bad" }, trace.errorOf(last) || "failed");
+    return html.p({ class: "cause" }, lead, steps, " ", failure, note);
   }
 
   listed(title, numbers) {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     causes::{Cause, Causes},
-    command_line::command_line,
+    command_line::{command_line, inexact},
     row::{Kind, Row, Rows},
     span::{Call, Crash},
     untrusted::Untrusted,
@@ -29,34 +29,45 @@ pub(super) fn causes(names: &Names<'_>, causes: &Causes, style: &Style, limit: u
     if hidden + causes.earlier > 0 {
         let _ = writeln!(text, "  {} {} earlier", style.dots(), hidden + causes.earlier);
     }
-    for Cause { chain, before } in &causes.causes[hidden..] {
-        line(names, "", chain, style, &mut text);
+    for Cause { chain, before, times } in &causes.causes[hidden..] {
+        line(names, "", chain, *times, style, &mut text);
         if !before.is_empty() {
-            line(names, "the last failure before it: ", before, style, &mut text);
+            line(names, "the last failure before it: ", before, 1, style, &mut text);
         }
     }
     text
 }
 
 /// A chain, the reason, and a command line to paste.
-fn line(names: &Names<'_>, lead: &str, chain: &[usize], style: &Style, text: &mut String) {
-    let Some((chain, reason, line)) = described(names, chain, style, style.width.saturating_sub(4 + lead.len())) else {
-        return;
-    };
-    let _ = writeln!(text, "  {lead}{chain}  {}", style.red(&reason));
+fn line(names: &Names<'_>, lead: &str, chain: &[usize], times: usize, style: &Style, text: &mut String) {
+    let times = repeated(times);
+    let room = style.width.saturating_sub(4 + lead.len() + times.len());
+    let Some(Failed { chain, reason, line, note }) = described(names, chain, style, room) else { return };
+    let _ = writeln!(text, "  {lead}{chain}  {}{times}", style.red(&reason));
     // It is never cut, because a part of it cannot be pasted.
-    if let Some(line) = line {
+    for line in line.iter().chain(&note) {
         let _ = writeln!(text, "  {line}");
     }
 }
 
-/// A chain with the argument of its last process, the reason, and a command line to paste.
-pub(super) fn described(
-    names: &Names<'_>,
-    chain: &[usize],
-    style: &Style,
-    room: usize,
-) -> Option<(String, String, Option<String>)> {
+/// A note about a cause that happened several times.
+pub(super) fn repeated(times: usize) -> String {
+    if times > 1 { format!(" ({times} times)") } else { String::new() }
+}
+
+/// A failed process for people.
+pub(super) struct Failed {
+    /// The names from the root to it, and its argument.
+    pub(super) chain: String,
+    pub(super) reason: String,
+    /// Its command line to paste.
+    pub(super) line: Option<String>,
+    /// How the line differs from the real one.
+    pub(super) note: Option<String>,
+}
+
+/// The last process of a chain.
+pub(super) fn described(names: &Names<'_>, chain: &[usize], style: &Style, room: usize) -> Option<Failed> {
     let rows = names.rows;
     let (last, above) = chain.split_last()?;
     let reason = style.show(rows.text(rows.rows[*last].failure?));
@@ -66,8 +77,13 @@ pub(super) fn described(
     if !labels.is_empty() {
         shown = names.chain(&labels, style) + style.step() + &shown;
     }
-    let line = rows.call(*last).and_then(|call| to_paste(call, style)).map(|line| style.show(&line));
-    Some((style.cut_start(&shown, room), reason, line))
+    let call = rows.call(*last);
+    Some(Failed {
+        chain: style.cut_start(&shown, room),
+        reason,
+        line: call.and_then(|call| to_paste(call, style)).map(|line| style.show(&line)),
+        note: call.and_then(|call| inexact(&call.arguments, style.is_unicode)),
+    })
 }
 
 /// Lines about processes that crashed or still run, although the command may have survived that.
@@ -187,10 +203,55 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_that_happened_several_times_is_shown_once() {
+        let story = build(&["-k"]).starts("cc", 60, 9, |cc| cc.exits(1).arguments(&["cc", "-c", "a.c"]));
+        let text = rendered(&story, Text::Summary, "");
+        assert!(
+            text.contains("where it failed: 2 causes\n") && text.contains("  make › cc a.c  exit 1 (2 times)\n"),
+            "{text}"
+        );
+        assert!(rendered(&story, Text::Markdown, "").contains("`make › cc a.c` `exit 1` (2 times)\n"));
+    }
+
+    #[test]
+    fn a_long_command_line_is_not_cut() {
+        let objects: Vec<_> = (0..1000).map(|number| format!("object_{number}.o")).collect();
+        let arguments: Vec<_> = ["ld", "-o", "server"].into_iter().chain(objects.iter().map(String::as_str)).collect();
+        let story = story("make", 0, 900).exits(2).starts("ld", 1, 5, |ld| ld.exits(1).arguments(&arguments));
+        for text in [Text::Summary, Text::Markdown, Text::Tree] {
+            let text = rendered(&story, text, "");
+            assert!(text.contains(&format!("(cd /src && ld -o server {})", objects.join(" "))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_command_without_children_has_its_command_line_too() {
+        let long = "a".repeat(300);
+        let story = story("cc", 0, 9).exits(1).arguments(&["cc", &long, "a b"]);
+        for text in [Text::Summary, Text::Markdown, Text::Tree] {
+            let text = rendered(&story, text, "");
+            assert!(text.contains(&format!("(cd /src && cc {long} 'a b')")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_command_line_says_that_bytes_of_it_are_unknown() {
+        let story =
+            |argument| story("sh", 0, 9).exits(1).starts("cc", 1, 5, |cc| cc.exits(1).arguments(&["cc", argument]));
+        for text in [Text::Summary, Text::Markdown, Text::Tree] {
+            let inexact = rendered(&story("b\u{fffd}c"), text, "");
+            assert!(inexact.contains("not exact: \u{fffd} replaces bytes that are not UTF-8"), "{inexact}");
+            assert!(!rendered(&story("bc"), text, "").contains("not exact"));
+        }
+    }
+
+    #[test]
     fn more_causes_than_lines_are_counted() {
-        let many = (0..30).fold(build(&["-k"]), |make, i| make.starts("ld", 100 + i, 1, |ld| ld.exits(1)));
+        let many = (0..30).fold(build(&["-k"]), |make, i| {
+            make.starts("ld", 100 + i, 1, |ld| ld.exits(1).arguments(&["ld", &format!("{i}.o")]))
+        });
         let (text, markdown) = (rendered(&many, Text::Summary, ""), rendered(&many, Text::Markdown, ""));
-        assert!(text.contains("where it failed: 32 causes\n  … 27 earlier\n  make › ld  exit 1\n"), "{text}");
+        assert!(text.contains("where it failed: 32 causes\n  … 27 earlier\n  make › ld 25.o  exit 1\n"), "{text}");
         assert!(markdown.contains("Where it failed: 26 earlier causes, and:"), "{markdown}");
     }
 

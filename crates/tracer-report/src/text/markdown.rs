@@ -74,13 +74,21 @@ fn failures(summary: &Summary<'_>, style: &Style, text: &mut String) {
     }
     let causes = &summary.causes.causes;
     for cause in &causes[causes.len().saturating_sub(shown)..] {
-        for (lead, chain) in [("Where it failed", &cause.chain), ("The last failure before it", &cause.before)] {
-            let Some((chain, reason, line)) = failures::described(&summary.names, chain, style, style.width) else {
-                continue;
-            };
-            let _ = writeln!(text, "{lead}: {} {}\n", code(&chain), code(&reason));
-            if let Some(line) = line {
+        let chains = [("Where it failed", &cause.chain, cause.times), ("The last failure before it", &cause.before, 1)];
+        for (lead, chain, times) in chains {
+            let Some(failed) = failures::described(&summary.names, chain, style, style.width) else { continue };
+            let _ = writeln!(
+                text,
+                "{lead}: {} {}{}\n",
+                code(&failed.chain),
+                code(&failed.reason),
+                failures::repeated(times)
+            );
+            if let Some(line) = failed.line {
                 let _ = writeln!(text, "{}\n", code(&line));
+            }
+            if let Some(note) = failed.note {
+                let _ = writeln!(text, "{note}\n");
             }
         }
     }

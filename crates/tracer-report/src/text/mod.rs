@@ -18,6 +18,7 @@ use self::names::Names;
 use crate::{
     analysis::Tree,
     by::{By, Totals},
+    causes::Causes,
     formats::Text,
     row::Rows,
     span::Span,
@@ -69,7 +70,10 @@ impl TextReport {
             Text::Markdown => markdown::markdown(&self.rows, &mut text),
             Text::Tree => {
                 if let Some(tree) = Tree::grow(&self.rows.rows) {
-                    tree::render(&Names::new(&self.rows), &tree, tree::LINES, style, &mut text);
+                    let names = Names::new(&self.rows);
+                    tree::render(&names, &tree, tree::LINES, style, &mut text);
+                    let causes = Causes::new(&self.rows, &tree);
+                    text.push_str(&failures::causes(&names, &causes, style, failures::shown_causes(style)));
                     summary::left_out(&self.rows, &mut text);
                 }
             }

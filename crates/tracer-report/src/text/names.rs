@@ -3,6 +3,7 @@
 use crate::{
     argument::Arguments,
     row::{Label, Rows},
+    words::DOTS,
 };
 
 use super::style::Style;
@@ -21,7 +22,12 @@ impl<'a> Names<'a> {
     pub(super) fn argument(&self, row: usize, style: &Style, room: usize) -> Option<String> {
         let argument = self.arguments.of(row)?;
         let cut = if argument.exact().contains(' ') { Style::cut_end } else { Style::cut_start };
-        Some(cut(style, &style.show(argument), room))
+        // A terminal without Unicode would show the dots as an escape.
+        let shown = match argument.exact().strip_suffix(DOTS) {
+            Some(start) => style.show(&start.into()) + style.dots(),
+            None => style.show(argument),
+        };
+        Some(cut(style, &shown, room))
     }
 
     /// The name and the argument: `cc1 t_hash.c`.

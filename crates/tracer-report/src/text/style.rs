@@ -148,7 +148,10 @@ pub(crate) fn bytes(bytes: u64) -> String {
 
 /// A share in per cent.
 pub(crate) fn share(part: u64, whole: u64) -> String {
-    if whole == 0 { "0 %".to_owned() } else { format!("{:.0} %", part as f64 * 100.0 / whole as f64) }
+    match if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 } {
+        share if part > 0 && share < 0.5 => "<1 %".to_owned(),
+        share => format!("{share:.0} %"),
+    }
 }
 
 /// The decimals that make three significant digits.
@@ -188,6 +191,14 @@ mod tests {
     #[test]
     fn bytes_have_three_digits() {
         assert_eq!([0, 999, 1000, 1 << 20, 15 << 30].map(bytes), ["0 B", "999 B", "0.98 KiB", "1.00 MiB", "15.0 GiB"]);
+    }
+
+    #[test]
+    fn a_small_share_is_not_zero() {
+        assert_eq!(
+            [(0, 9), (1, 1000), (5, 1000), (9, 9), (0, 0)].map(|(part, whole)| share(part, whole)),
+            ["0 %", "<1 %", "0 %", "100 %", "0 %"]
+        );
     }
 
     #[test]

@@ -171,10 +171,7 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     let failure = failures::causes(&summary.names, &summary.causes, style, failures::shown_causes(style));
     if rows.rows.len() <= SMALL {
         tree::render(&summary.names, &summary.tree, tree::LINES, style, text);
-        // The root alone is in the first two lines.
-        if summary.causes.causes.iter().any(|cause| cause.chain.len() > 1) {
-            text.push_str(&failure);
-        }
+        text.push_str(&failure);
     } else {
         let _ = writeln!(text, "  {}", summary.parallelism(style));
         let what_if = summary.what_if(room, style);

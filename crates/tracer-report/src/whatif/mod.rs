@@ -150,8 +150,7 @@ impl WhatIf {
         }
         let (unlimited, with, needs_jobs) = match self {
             Self::NoHelp { reason, .. } => {
-                let more = if undisturbed.is_some() { "more processors than that" } else { "more processors" };
-                parts.push(format!("{more} would not help: {}", reason.text()));
+                parts.push(format!("more processors would not help: {}", reason.text()));
                 return parts;
             }
             Self::Help { unlimited, with, needs_jobs, .. } => (unlimited, with, *needs_jobs),
@@ -332,7 +331,7 @@ mod tests {
         let disturbed = (0..5)
             .fold(story("sh", 0, 5000), |sh, step| sh.starts("cc", 1000 * step, 1000, |cc| cc.cpu(500).run_delay(500)));
         let expected = "without other work on the machine: about 2.5 s; \
-                        more processors than that would not help: its steps run one after the other";
+                        more processors would not help: its steps run one after the other";
         assert_eq!(line(&disturbed).unwrap(), expected);
     }
 
