@@ -226,6 +226,9 @@ mod tests {
         let arguments = Arguments::new(&rows);
         let shown: Vec<_> = (0..4).map(|row| arguments.of(row).map(Untrusted::exact)).collect();
         assert_eq!(shown, [Some("one"), Some("two"), Some("a.go"), None]);
+    }
+
+    #[test]
     fn scripts_that_begin_alike_show_where_they_differ() {
         let script = |file: &str| {
             format!(
