@@ -130,7 +130,7 @@ fn files<'a>(script: &'a str) -> impl Iterator<Item = Word<Cow<'a, str>>> {
     let mut role = move |word: &'a str| {
         let option = std::mem::replace(&mut before, word);
         let is_plain = word.len() <= LONGEST && !word.starts_with('-') && !word.contains(['\\', '$', '*', '?']);
-        if !is_plain || !is_file(word) || is_setting(option) {
+        if !is_plain || !is_file(word) || is_setting(option, word) {
             return None;
         }
         Some(match option {
