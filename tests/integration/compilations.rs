@@ -24,8 +24,8 @@ cp args.rsp gone.rsp && gcc @gone.rsp && sleep 0.3 && rm gone.rsp
 gcc -E m.c > /dev/null
 gcc -MM m.c > /dev/null
 gcc -c s.S -o s.o
-gcc -MMD -MF m.d -MT m.o -c m.c -o m.o
 gcc -c m.c -o m.o
+gcc -MMD -MF m.d -MT m.o -c m.c -o m.o
 gcc a.o b.o m.o -o linked
 (cd "in a folder" && cc -c d.c -o e.o && gcc -c ../a.c)
 gcc --version > /dev/null

@@ -604,7 +604,7 @@ fn send_refuses_a_file_that_a_run_is_still_writing() {
         thread::sleep(Duration::from_millis(50));
     }
     let (code, stderr) = send(&file, &collector.endpoint());
-    assert!(code == Some(1) && stderr.contains("a run is still writing it"), "{stderr}");
+    assert!(code == Some(1) && stderr.contains("a run is still writing this file"), "{stderr}");
     let output = process_tracer().arg("-o").arg(&file).args(["--", "true"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(125) && stderr.contains("another run is writing it"), "{stderr}");

@@ -62,9 +62,9 @@ fn a_command_without_dashes_gets_the_right_command_line() {
         &["doctor", "make"][..],
         &["-q", "--no-such-flag", "make"],
         &["--live=make"],
-        &["--live", "99999", "true"],
-        &["--live", ":8123", "true"],
-        &["--live", "127.0.0.1", "true"],
+        &["--live", "99999", "--", "true"],
+        &["--live", ":8123", "--", "true"],
+        &["--live", "127.0.0.1", "--", "true"],
     ] {
         let (code, stderr) = run(arguments);
         assert!(code == Some(125) && !stderr.contains("put the command"), "{stderr}");

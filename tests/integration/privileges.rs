@@ -461,8 +461,8 @@ wait
     let output = inside("--net", ":", ordinary.command("sh").args(["-c", script])).output().unwrap();
     let stderr = text(&output.stderr);
     assert_eq!(text(&output.stdout), "3\n125\n4\n5\n", "{stderr}");
-    let reason = "other runs without root watch the system calls";
-    assert!(stderr.contains(&format!("warning: --failed-execs and --unix is left out: {reason}")), "{stderr}");
+    let reason = "other runs without root already observe the system calls";
+    assert!(stderr.contains(&format!("warning: not observed: --failed-execs and --unix: {reason}")), "{stderr}");
     assert!(stderr.contains(&format!("as --strict asks: --failed-execs: {reason}")), "{stderr}");
     let fifth = Trace::read(&ordinary.path("fifth.jsonl"));
     assert_eq!(fifth.root().attribute("process_tracer.complete"), "false");
@@ -604,8 +604,8 @@ fn if_sudo_fails_the_command_still_runs() {
     let ordinary = Ordinary::new(None);
     for (script, reason) in [
         (None, "cannot run sudo"),
-        (Some("#!/bin/sh\nexit 1\n"), "sudo has not run the helper: exit status: 1"),
-        (Some("#!/bin/sh\nshift\nSUDO_UID=1 SUDO_GID=1 exec \"$@\"\n"), "sudo has not run the helper"),
+        (Some("#!/bin/sh\nexit 1\n"), "sudo did not run the helper: exit status: 1"),
+        (Some("#!/bin/sh\nshift\nSUDO_UID=1 SUDO_GID=1 exec \"$@\"\n"), "sudo did not run the helper"),
     ] {
         if let Some(script) = script {
             fs::write(ordinary.path("sudo"), script).unwrap();

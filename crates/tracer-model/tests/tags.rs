@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use story::{Story, Trace, settings};
 use tracer_model::{
-    Event, Ktime, Settings, Value,
+    Event, Identity, Ktime, Losses, Settings, Span, Tracer, Value,
     event::Image,
     expression::Failure,
     judge::{Fate, Judge, Lineage, Rules, Ruling, Subject},
@@ -16,7 +16,7 @@ use tracer_model::{
 
 /// The tags of a process, as `key=value`.
 fn tags(trace: &Trace, pid: u32) -> Vec<String> {
-    let is_it = |span: &&tracer_model::Span| span.process().is_some_and(|process| process.pid == pid);
+    let is_it = |span: &&Span| span.process().is_some_and(|process| process.pid == pid);
     let span = trace.spans.iter().find(is_it).expect("a span");
     let tags = span.attributes.iter().filter_map(|(key, value)| match value {
         Value::String(value) => Some(format!("{}={value}", key.strip_prefix(PREFIX)?)),
@@ -62,14 +62,14 @@ fn tags_come_with_the_users_attributes() {
 
 #[test]
 fn pids_of_another_namespace_tag_nothing() {
-    let mut tracer = tracer_model::Tracer::new(settings(&[]));
-    let root = tracer_model::Identity { tgid: 2, start: tracer_model::Ktime(10) };
-    let parent = tracer_model::Identity { tgid: 1, start: tracer_model::Ktime(0) };
-    tracer.handle(tracer_model::Event::Fork { process: root, parent, is_root: true });
+    let mut tracer = Tracer::new(settings(&[]));
+    let root = Identity { tgid: 2, start: Ktime(10) };
+    let parent = Identity { tgid: 1, start: Ktime(0) };
+    tracer.handle(Event::Fork { process: root, parent, is_root: true });
     let processes = vec![Tagged { pid: 2, tags: vec![("app".to_owned(), "shop".to_owned())] }];
-    tracer.tag(Snapshot { at: tracer_model::Ktime(20), root_pid: 7, processes });
+    tracer.tag(Snapshot { at: Ktime(20), root_pid: 7, processes });
     assert!(tracer.has_foreign_tags());
-    tracer.finish(tracer_model::Ktime(30), tracer_model::Losses::default());
+    tracer.finish(Ktime(30), Losses::default());
     assert!(tracer.poll_span().expect("the root").attributes.is_empty());
 }
 

@@ -45,6 +45,12 @@ struct Step {
 }
 
 impl Causes {
+    /// Whether this process is the only cause, and no failure came before it.
+    pub(crate) fn is_only(&self, row: usize) -> bool {
+        self.earlier == 0
+            && matches!(&self.causes[..], [Cause { chain, before, .. }] if chain[..] == [row] && before.is_empty())
+    }
+
     /// Empty if the root did not fail.
     pub(crate) fn new(rows: &Rows, tree: &Tree) -> Self {
         let mut steps: Vec<Step> = Vec::new();

@@ -1017,7 +1017,7 @@ mod tests {
 
     #[test]
     fn a_users_arguments_replace_the_real_ones() {
-        let image = tracer_model::event::Image {
+        let image = Image {
             arguments: [&b"cc"[..], b"secret"].into_iter().collect(),
             directory: Some("/src".to_owned()),
             ..Default::default()
@@ -1044,7 +1044,7 @@ mod tests {
             for command in commands {
                 let arguments: tracer_model::event::Strings = command.split(' ').collect();
                 let executable = Some(command.split(' ').next().unwrap().to_owned());
-                let image = tracer_model::event::Image {
+                let image = Image {
                     file: executable.clone().unwrap(),
                     executable: executable.clone(),
                     arguments: arguments.clone(),

@@ -213,7 +213,9 @@ fn subcommand(error: &clap::Error) -> String {
     let mut words = usage.split_whitespace().skip_while(|word| *word != "process-tracer");
     let command = Args::command();
     let is_subcommand = |word: &&str| command.get_subcommands().any(|subcommand| subcommand.get_name() == *word);
-    [words.next(), words.next().filter(is_subcommand)].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    // Some errors have no usage.
+    let program = words.next().unwrap_or("process-tracer");
+    words.next().filter(is_subcommand).map_or_else(|| program.to_owned(), |name| format!("{program} {name}"))
 }
 
 /// The flag with an invalid value, if there is one, and the reason.

@@ -106,7 +106,7 @@ impl SystemCalls {
         if config.is_strict {
             bail!("the command is not started, as --strict asks: {flags}: {reason}; try again later, or run with sudo");
         }
-        console::warn(format_args!("{flags} is left out: {reason}; try again later, or run with sudo"));
+        console::warn(format_args!("not observed: {flags}: {reason}; try again later, or run with sudo"));
         Ok(Self { seat: None, unobserved: Some(format!("{flags}: {reason}")) })
     }
 

@@ -102,7 +102,7 @@ mod tests {
         let build = |names: [&str; 2]| cc1(cc1(story("make", 0, 100), "redis-cli", names[0]), "t_hash", names[1]);
         assert_eq!(shown(&[build(["cc1", "cc1"])]), ["make ", "make>cc1 redis-cli.c", "make>cc1 t_hash.c"]);
         let named = build(["cc1 redis-cli.c", "cc1 t_hash.c"]);
-        assert_eq!(shown(&[named.clone()]), ["make ", "make>cc1 redis-cli.c ", "make>cc1 t_hash.c "]);
+        assert_eq!(shown(std::slice::from_ref(&named)), ["make ", "make>cc1 redis-cli.c ", "make>cc1 t_hash.c "]);
         assert_eq!(shown(&[build(["cc1", "cc1"]), named]), ["make ", "make>cc1 redis-cli.c", "make>cc1 t_hash.c"]);
     }
 

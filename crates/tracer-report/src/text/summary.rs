@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use unicode_width::UnicodeWidthStr;
+
 use super::{
     critical::Critical,
     failures,
@@ -157,7 +159,8 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     let verdict = summary.verdict(summary.outcome().map(|outcome| style.show(outcome)), style);
     let verdict = if summary.outcome().is_some() { style.red(&verdict) } else { verdict };
     let room = style.width.saturating_sub(4);
-    let _ = writeln!(text, "{}", style.bold(&style.cut_end(&style.show(&summary.command(style)), room)));
+    let headline = style.show(&summary.command(style));
+    let _ = writeln!(text, "{}", style.bold(&style.cut_end(&headline, room)));
     let _ = writeln!(text, "  {verdict}");
     // A small trace shows them in the tree.
     let mut notices = if rows.rows.len() > SMALL { summary.notices(style) } else { Vec::new() };
@@ -168,7 +171,12 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     }
     let runs = runs::render(rows, &summary.tree, (style.height / 8).clamp(2, 12), style);
     text.push_str(&runs);
-    let failure = failures::causes(&summary.names, &summary.causes, style, failures::shown_causes(style));
+    let failure = if summary.causes.is_only(summary.tree.root) && headline.width() <= room {
+        // The headline is its whole command line.
+        String::new()
+    } else {
+        failures::causes(&summary.names, &summary.causes, style, failures::shown_causes(style))
+    };
     if rows.rows.len() <= SMALL {
         tree::render(&summary.names, &summary.tree, tree::LINES, style, text);
         text.push_str(&failure);
