@@ -399,13 +399,23 @@ listener.accept()[0].close()
 
 #[test]
 fn only_the_kinds_that_the_user_lists_are_captured() {
-    for (list, counts, unobserved) in [
-        ("processes,connections,flows,lookups", [2, 2, 1, 1], None),
-        ("processes", [2, 0, 0, 0], Some("[connections, flows, lookups]")),
-        ("processes,connections", [2, 2, 0, 0], Some("[flows, lookups]")),
-        ("processes,flows", [2, 0, 1, 0], Some("[connections, lookups]")),
-        ("lookups,processes", [2, 0, 0, 1], Some("[connections, flows]")),
-        ("connections,flows,lookups", [1, 2, 1, 1], Some("[processes]")),
+    for (list, counts, unobserved, last) in [
+        ("processes,connections,flows,lookups", [2, 2, 1, 1], None, "complete\n"),
+        ("processes", [2, 0, 0, 0], Some("[connections, flows, lookups]"), "complete, connections not observed\n"),
+        ("processes,connections", [2, 2, 0, 0], Some("[flows, lookups]"), "complete, flows and lookups not observed\n"),
+        (
+            "processes,flows",
+            [2, 0, 1, 0],
+            Some("[connections, lookups]"),
+            "complete, connections and lookups not observed\n",
+        ),
+        (
+            "lookups,processes",
+            [2, 0, 0, 1],
+            Some("[connections, flows]"),
+            "complete, connections and flows not observed\n",
+        ),
+        ("connections,flows,lookups", [1, 2, 1, 1], Some("[processes]"), "complete, processes not observed\n"),
     ] {
         let run = crate::harness::trace_python(&["--capture", list], EVERYTHING, &[]);
         assert_eq!(run.code(), Some(0), "{}", run.stderr);
@@ -416,6 +426,7 @@ fn only_the_kinds_that_the_user_lists_are_captured() {
         assert_eq!(told, counts, "{list}");
         let kinds = trace.root().attributes.get("process_tracer.unobserved.kinds").map(String::as_str);
         assert_eq!(kinds, unobserved, "{list}");
+        assert!(run.stderr.ends_with(last), "{list}: {}", run.stderr);
         // The owner is named, also if it has no span.
         let client = trace.connections().find(|span| span.kind == KIND_CLIENT);
         assert!(client.is_none_or(|client| client.attribute("process.pid") != trace.root().attribute("process.pid")));

@@ -338,14 +338,24 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     if certificate.is_complete && is_kept && deliveries.iter().any(|delivery| delivery.missing.saved > 0) {
         verdict += " once delivered";
     }
-    // An attribute of the root has the whole list.
-    let is_blind = certificate.source.as_ref().is_some_and(|source| source.unobserved_kinds.contains(&"connections"));
-    let unseen = if is_blind && certificate.losses.unobserved.is_none() { ", connections not observed" } else { "" };
+    let unseen = if certificate.losses.unobserved.is_none() { unseen(certificate) } else { String::new() };
     let from = &certificate.trace_id_source;
     console::say(format_args!(
         "trace {trace_id} ({from}), {}{to}, {verdict}{unseen}",
         counted(certificate.spans(), "span")
     ));
+}
+
+/// The main kinds of events that were not observed. An attribute of the root has all of them.
+fn unseen(certificate: &Certificate) -> String {
+    let kinds = certificate.source.as_ref().map_or(&[][..], |source| &source.unobserved_kinds);
+    let mut names = ["processes", "connections", "flows", "lookups"].to_vec();
+    names.retain(|kind| kinds.contains(kind));
+    if let [.., "connections", "flows", "lookups"] = names[..] {
+        // Connections stand for the whole network.
+        names.truncate(names.len() - 2);
+    }
+    if names.is_empty() { String::new() } else { format!(", {} not observed", names.join(" and ")) }
 }
 
 /// Whether the trace is complete. If not, the reasons.
