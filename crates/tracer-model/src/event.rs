@@ -249,6 +249,9 @@ fn is_link_in_proc(path: &str) -> bool {
     matches!(parts[..], [_, "exe"] | [_, "fd", _])
 }
 
+/// Folders for temporary files. Names in them are different in each run.
+pub const TEMPORARY_FOLDERS: [&str; 3] = ["/tmp/", "/var/tmp/", "/dev/shm/"];
+
 /// The part of a path after its last slash, or the path itself if that part is empty. A program can give a file in
 /// memory any name, also one with slashes.
 #[must_use]

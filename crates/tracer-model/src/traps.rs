@@ -3,7 +3,8 @@
 use crate::event::base_name;
 
 /// Whether a shell runs this command line in a trap, as far as its own command line says: `sh -c "trap 'rm -r x' EXIT; …"`.
-/// Both are arguments, with the program first. A trap that can pass on the status of its command does not count: see [`can_pass_on`].
+/// Both are arguments, with the program first. A trap that can pass on the status of its command does not
+/// count: see `can_pass_on`.
 ///
 /// ```
 /// use tracer_model::traps::runs_in_trap;

@@ -161,7 +161,7 @@ pub(crate) const NO_ROOT: &str = "(the root span is missing)";
 
 /// The most failed processes whose calls are kept, and the bytes of memory for them. A call of the root is kept in any case.
 const CALLS: usize = 1000;
-const CALL_BYTES: usize = 8 << 20;
+const BYTES_OF_CALLS: usize = 8 << 20;
 
 /// The most words and bytes of text, for each span of the limit. Processes beyond it have no argument in a report.
 const WORDS: usize = 16;
@@ -300,7 +300,7 @@ impl Rows {
         let row = self.rows.len();
         self.call_bytes += call.size();
         self.calls.insert(row, call);
-        while self.calls.len() > CALLS || self.call_bytes > CALL_BYTES {
+        while self.calls.len() > CALLS || self.call_bytes > BYTES_OF_CALLS {
             let oldest = self.calls.keys().copied().find(|old| *old != row && !self.rows[*old].is_root);
             let Some(dropped) = oldest.and_then(|oldest| self.calls.remove(&oldest)) else { return };
             self.call_bytes -= dropped.size();
@@ -436,7 +436,7 @@ mod tests {
         let last = rows.rows.len() - 2;
         assert!(rows.call(0).is_none() && rows.call(last).is_some(), "the failure that stopped the command comes last");
         assert!(rows.call(last + 1).is_some_and(|call| call.arguments.len() == 1), "the root");
-        let long = "x".repeat(CALL_BYTES / 4);
+        let long = "x".repeat(BYTES_OF_CALLS / 4);
         let many = (0..9).fold(story("sh", 0, 9000).exits(1), |sh, i| {
             sh.starts("cc", i, 1, |cc| cc.exits(1).arguments(&["cc", &long]))
         });

@@ -222,7 +222,7 @@ pub(crate) struct Event {
 const SHEBANG: usize = 3;
 
 /// The number of bytes of arguments that most reports read.
-const CALL_BYTES: usize = 4096;
+const ARGUMENT_BYTES: usize = 4096;
 
 impl<'a> Span<'a> {
     /// Adds the attributes of the producer to a span of a run. A saved span has its own.
@@ -361,7 +361,7 @@ impl Span<'_> {
 
     /// The same with the first arguments, and `...` for the rest.
     pub(crate) fn short_call(&self) -> Call {
-        self.call_within(CALL_BYTES)
+        self.call_within(ARGUMENT_BYTES)
     }
 
     fn call_within(&self, room: usize) -> Call {
@@ -425,7 +425,7 @@ impl Span<'_> {
         if self.process().is_none() {
             return Vec::new();
         }
-        let mut room = CALL_BYTES;
+        let mut room = ARGUMENT_BYTES;
         let fits = |text: &Cow<'_, str>| {
             room = room.saturating_sub(text.len() + 1);
             room > 0

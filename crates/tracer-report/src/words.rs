@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tracer_model::event::base_name;
+use tracer_model::event::TEMPORARY_FOLDERS;
 
 /// A word of a command line. `T` is its text, or stands for it.
 #[derive(Clone, Copy, Debug)]
@@ -145,9 +145,9 @@ fn files<'a>(script: &'a str) -> impl Iterator<Item = Word<Cow<'a, str>>> {
 /// The most files of a script to look at.
 const SCRIPT_FILES: usize = 16;
 
-/// A file directly in /tmp.
+/// A file directly in a folder for temporary files.
 fn is_temporary(text: &str) -> bool {
-    base_name(text).len() + "/tmp/".len() == text.len() && text.starts_with("/tmp/")
+    TEMPORARY_FOLDERS.iter().filter_map(|folder| text.strip_prefix(folder)).any(|name| !name.contains('/'))
 }
 
 /// The beginning of a script, on one line.

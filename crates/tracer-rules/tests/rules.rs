@@ -37,16 +37,25 @@ fn ruling_of(file: &str, arguments: &[&str], variables: &[&str], above: &[&str])
     let above: Vec<String> = above.iter().map(|&name| name.to_owned()).collect();
     let lineage = judge.lineage_of(&above);
     judge.judge(&Subject {
+        environment: Some(&environment),
+        attributes: &[("team".to_owned(), Value::String("core".to_owned()))],
+        ..subject(&image, &lineage)
+    })
+}
+
+/// A process without an environment, attributes and tags.
+fn subject<'a>(image: &'a Image, lineage: &'a Lineage) -> Subject<'a> {
+    Subject {
         pid: 7,
         parent_pid: 6,
         start: UNIX_EPOCH,
         at: UNIX_EPOCH,
-        image: &image,
-        environment: Some(&environment),
-        attributes: &[("team".to_owned(), Value::String("core".to_owned()))],
+        image,
+        environment: None,
+        attributes: &[],
         tags: None,
-        lineage: &lineage,
-    })
+        lineage,
+    }
 }
 
 fn python(file: &str) -> Ruling {
@@ -207,18 +216,9 @@ fn the_fate_without_tags_is_known_from_the_beginning() {
     ] {
         let mut judge = judge(&(rules.to_owned() + tags));
         let image = Image { file: "/bin/sh".to_owned(), arguments: ["sh"].iter().collect(), ..Image::default() };
+        let lineage = Lineage::default();
         let mut judge = |tags| {
-            let ruling = judge.judge(&Subject {
-                pid: 7,
-                parent_pid: 6,
-                start: UNIX_EPOCH,
-                at: UNIX_EPOCH,
-                image: &image,
-                environment: None,
-                attributes: &[],
-                tags,
-                lineage: &Lineage::default(),
-            });
+            let ruling = judge.judge(&Subject { tags, ..subject(&image, &lineage) });
             (ruling.fate, ruling.fate_without_tags)
         };
         let (fate, fate_without_tags) = judge(None);
@@ -233,17 +233,7 @@ fn a_failed_condition_is_counted_and_matches_nothing() {
     let mut judge = judge("rules:\n  - when: 'args[9] == \"\"'\n    drop: true\n");
     let image = Image::default();
     let lineage = Lineage::default();
-    let subject = Subject {
-        pid: 7,
-        parent_pid: 6,
-        start: UNIX_EPOCH,
-        at: UNIX_EPOCH,
-        image: &image,
-        environment: None,
-        attributes: &[],
-        tags: None,
-        lineage: &lineage,
-    };
+    let subject = subject(&image, &lineage);
     assert_eq!([judge.judge(&subject), judge.judge(&subject)].map(|ruling| ruling.fate), [Fate::Keep; 2]);
     let failures = judge.failures();
     assert_eq!(failures.len(), 1);

@@ -1,7 +1,8 @@
 //! Every flag and every subcommand, each defined once: name, value, default, help.
 //!
 //! The variable of a flag follows from its name. The help, the man page, the completions and the table in `docs/options.md`
-//! follow from [`super::help::documented`]. `origin` reads a command line with these definitions, and `config` resolves the result.
+//! follow from [`super::help::documented`]. `origin` reads a command line with these definitions, and `config`
+//! resolves the result.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 

@@ -13,7 +13,8 @@ use tracer_otlp::{
 use super::{otel::is_true, values::is_not_one_of, variables::variable};
 use crate::{console, sinks::file};
 
-/// The collector, whether the user configured an endpoint, and a problem with its authorities. `protocol` and `endpoint` are those of the flags.
+/// The collector, whether the user configured an endpoint, and a problem with its authorities. `protocol` and `endpoint`
+/// are those of the flags.
 pub(super) fn resolve(
     protocol: Option<Protocol>,
     endpoint: Option<&Url>,

@@ -162,8 +162,8 @@ impl Config {
         })
     }
 
-    /// Makes this a run for these rules and tags only. It belongs to no other trace, and nobody gets its spans. Its command has the
-    /// trace context of process-tracer.
+    /// Makes this a run for these rules and tags only. It belongs to no other trace, and nobody gets its spans. Its
+    /// command has the trace context of process-tracer.
     pub(crate) fn restrict_to(self, rules: Rules, tagging: Option<Tagging>) -> Self {
         Self {
             rules,

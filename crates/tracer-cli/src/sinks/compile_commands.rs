@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, Result};
 use nix::{libc, unistd::geteuid};
 use tracer_model::Span;
-use tracer_report::compilations::{Database, Observation, Summary};
+use tracer_report::compilations::{Database, Observation, RESPONSE_BYTES, Summary};
 
 use super::{
     file::Draft,
@@ -30,9 +30,6 @@ use crate::{
     console::{self, counted},
     threads::Threads,
 };
-
-/// The largest response file that is read.
-const RESPONSE: u64 = 16 << 20;
 
 pub(super) struct CompileCommandsSink {
     path: PathBuf,
@@ -225,11 +222,12 @@ fn read(path: &Path, user: u32) -> io::Result<Vec<u8>> {
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
     let reader = Invoker::of_root().map_or_else(geteuid, |invoker| invoker.uid);
-    if !metadata.is_file() || metadata.len() > RESPONSE || !may_read(user, metadata.uid(), reader.as_raw()) {
+    if !metadata.is_file() || metadata.len() > RESPONSE_BYTES as u64 || !may_read(user, metadata.uid(), reader.as_raw())
+    {
         return Err(io::Error::other("no response file"));
     }
     let mut content = Vec::new();
-    file.take(RESPONSE).read_to_end(&mut content)?;
+    file.take(RESPONSE_BYTES as u64).read_to_end(&mut content)?;
     Ok(content)
 }
 

@@ -1,6 +1,7 @@
 //! Calls of connect for unix sockets.
 
 use super::{CallSpan, Peer};
+use crate::event::TEMPORARY_FOLDERS;
 
 /// One call of connect for a unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,5 +34,5 @@ impl CallSpan for UnixConnectSpan {
 /// Whether the path can be different in each run, so that it cannot be in the name of a span. Programs often choose an abstract
 /// name at random, or the kernel chooses it: unix(7).
 fn can_differ(path: &str) -> bool {
-    ["@", "/tmp/", "/var/tmp/", "/dev/shm/"].iter().any(|beginning| path.starts_with(beginning))
+    path.starts_with('@') || TEMPORARY_FOLDERS.iter().any(|folder| path.starts_with(folder))
 }

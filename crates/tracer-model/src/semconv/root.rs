@@ -20,7 +20,7 @@ rows! {
         "`true`: process-tracer knows of nothing that is missing from this trace",
         span certificate |it| it.is_complete;
     CUT_OFF = "process_tracer.cut_off", "root", "boolean", "", "process-tracer", "true",
-        "`true`: process-tracer was killed before the end of the trace; this span ends when process-tracer last sent spans, and has no numbers of spans",
+        "`true`: process-tracer ended without the root span, for example because it was killed; this span ends when process-tracer last sent spans, and has no numbers of spans",
         span certificate |it| it.is_cut_off.then_some(true);
     PROCESSES = "process_tracer.processes", "root", "int", "", "the model", "825",
         "number of process spans in the trace",

@@ -18,3 +18,4 @@ mod response;
 
 pub use database::{Database, Summary};
 pub use observer::{Observation, Observer};
+pub use response::RESPONSE_BYTES;

@@ -9,12 +9,12 @@ use std::{
 const FILES: usize = 2000;
 
 /// Bytes of all response files of a call. The traced command writes these files, so they could fill our memory.
-const BYTES: usize = 16 << 20;
+pub const RESPONSE_BYTES: usize = 16 << 20;
 
 /// Arguments of all response files of a call. A short argument takes much more memory than its bytes.
 const ARGUMENTS: usize = 1 << 18;
 
-/// The response files of a call are larger than [`BYTES`], or have more than [`ARGUMENTS`].
+/// The response files of a call are larger than [`RESPONSE_BYTES`], or have more than [`ARGUMENTS`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
@@ -36,7 +36,7 @@ pub(super) fn expand(
         };
         files += 1;
         bytes += content.len();
-        if bytes > BYTES {
+        if bytes > RESPONSE_BYTES {
             return Err(TooLarge);
         }
         let before = rest.len();
@@ -112,6 +112,6 @@ mod tests {
         };
         assert_eq!(expand(&"x ".repeat(ARGUMENTS)), Ok(ARGUMENTS));
         assert_eq!(expand(&("@bomb ".to_owned() + &"x ".repeat(ARGUMENTS / 2))), Err(TooLarge));
-        assert_eq!(expand(&" ".repeat(BYTES + 1)), Err(TooLarge));
+        assert_eq!(expand(&" ".repeat(RESPONSE_BYTES + 1)), Err(TooLarge));
     }
 }

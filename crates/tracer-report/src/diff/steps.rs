@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use tracer_model::event::TEMPORARY_FOLDERS;
+
 use crate::{
     analysis::Tree,
     row::{Kind, Label, Rows},
@@ -182,14 +184,11 @@ fn joined(arguments: &[Untrusted]) -> String {
     text
 }
 
-/// Folders whose names are different in each run.
-const TEMPORARY: [&str; 3] = ["/tmp/", "/var/tmp/", "/dev/shm/"];
-
 /// The command line without the parts that are different in each run: the folder in which the run began, and the names
 /// directly below a folder for temporary files. Endings such as `.s` stay.
 fn normal(command: &str, directory: &str) -> String {
     let mut text = if directory.len() > 1 { without(command, directory) } else { command.to_owned() };
-    for folder in TEMPORARY {
+    for folder in TEMPORARY_FOLDERS {
         let mut from = 0;
         while let Some(at) = text[from..].find(folder).map(|at| from + at) {
             let name = at + folder.len();
