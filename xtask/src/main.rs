@@ -111,7 +111,7 @@ fn is_of_cargo(name: &str) -> bool {
 
 fn build() -> Result<PathBuf> {
     setup::for_building()?;
-    succeed(cargo().args(["build", "--quiet", "--release", "--locked", "--package", "tracer-cli"]))?;
+    succeed(cargo().args(["build", "--release", "--locked", "--package", "tracer-cli"]))?;
     Ok(root().join("target/release/process-tracer"))
 }
 
