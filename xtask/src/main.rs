@@ -182,3 +182,15 @@ fn succeed(command: &mut Command) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cargo gives them to this task too, and `cargo xtask run` to the traced command, which may be another build.
+    #[test]
+    fn the_configuration_of_cargo_sets_no_variables() {
+        let configuration = std::fs::read_to_string(root().join(".cargo/config.toml")).unwrap();
+        assert!(!configuration.lines().any(|line| line.starts_with("[env")), "{configuration}");
+    }
+}

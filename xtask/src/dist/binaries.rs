@@ -14,6 +14,18 @@ use crate::{cargo, root, setup, succeed};
 /// Debian 11, Ubuntu 20.04 and everything later has this glibc. maturin fails if the binary needs another one.
 const PLATFORM: &str = "manylinux_2_31";
 
+/// Flags for the C code in dependencies: zstd without the methods of levels above 3, which nobody uses, and no tables for
+/// unwinding, because C code never unwinds. No other build sets them: the traced command would inherit them from `cargo xtask run`.
+const CFLAGS: &[&str] = &[
+    "-DZSTD_EXCLUDE_GREEDY_BLOCK_COMPRESSOR",
+    "-DZSTD_EXCLUDE_LAZY_BLOCK_COMPRESSOR",
+    "-DZSTD_EXCLUDE_LAZY2_BLOCK_COMPRESSOR",
+    "-DZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR",
+    "-DZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR",
+    "-DZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR",
+    "-fno-asynchronous-unwind-tables",
+];
+
 impl Release {
     /// Builds the wheel. zig links the program against the old glibc, so that no old system is needed.
     pub(super) fn wheel(&self) -> Result<PathBuf> {
@@ -74,7 +86,7 @@ impl Release {
     /// Every kind of binary has its own folder, because their flags differ.
     fn reproducibly<'a>(&self, command: &'a mut Command, kind: &str) -> &'a mut Command {
         command.env("SOURCE_DATE_EPOCH", self.epoch.to_string()).env("CARGO_TARGET_DIR", target(kind));
-        command.env_remove("CARGO_ENCODED_RUSTFLAGS")
+        command.env("CFLAGS", CFLAGS.join(" ")).env_remove("CARGO_ENCODED_RUSTFLAGS")
     }
 }
 

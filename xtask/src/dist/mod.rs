@@ -21,6 +21,9 @@ use crate::{root, setup, succeed};
 /// The name of the program and of each package.
 const NAME: &str = "process-tracer";
 
+/// What users download must stay small. See "The program is at most 12 MiB" in `ARCHITECTURE.md`.
+const MAX_PROGRAM_BYTES: u64 = 12 << 20;
+
 /// An architecture, with its names in other systems.
 struct Architecture {
     /// As the kernel, RPM and Python name it.
@@ -88,7 +91,12 @@ impl Release {
             println!("{:>10} bytes  {}", fs::metadata(&file)?.len(), file.display());
         }
         for kind in ["gnu", "static"] {
-            println!("{:>10} bytes  {}", fs::metadata(stage(kind).join(NAME))?.len(), stage(kind).join(NAME).display());
+            let program = stage(kind).join(NAME);
+            let size = fs::metadata(&program)?.len();
+            println!("{size:>10} bytes  {}", program.display());
+            if size > MAX_PROGRAM_BYTES {
+                bail!("{} has {size} bytes; at most {MAX_PROGRAM_BYTES} are allowed", program.display());
+            }
         }
         Ok(())
     }
