@@ -26,6 +26,10 @@ const CFLAGS: &[&str] = &[
     "-fno-asynchronous-unwind-tables",
 ];
 
+/// Flags of rustc for the static program. It calls getrandom(2) itself. Otherwise the crate getrandom looks for the function in
+/// libc.so and, without it, reads /dev/urandom, which a container may not have.
+const STATIC: &str = r#"-Ctarget-feature=+crt-static --cfg getrandom_backend="linux_getrandom""#;
+
 impl Release {
     /// Builds the wheel. zig links the program against the old glibc, so that no old system is needed.
     pub(super) fn wheel(&self) -> Result<PathBuf> {
@@ -59,7 +63,7 @@ impl Release {
         let mut build = cargo();
         // With a target, build scripts and macros are not static. A static macro could not be loaded.
         build.args(["build", "--quiet", "--release", "--locked", "--package", "tracer-cli"]);
-        build.args(["--target", self.architecture.target]).env("RUSTFLAGS", self.flags("-Ctarget-feature=+crt-static"));
+        build.args(["--target", self.architecture.target]).env("RUSTFLAGS", self.flags(STATIC));
         if self.architecture.name != env::consts::ARCH {
             // Debian's compiler for the other architecture. cc finds it by itself.
             let compiler = format!("{}-linux-gnu-gcc", self.architecture.name);

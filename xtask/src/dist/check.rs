@@ -112,8 +112,8 @@ all_files() {
 		-o -path /var/lib/dpkg -prune -o -path /var/lib/rpm -prune -o -path /var/log -prune -o -path /var/cache -prune -o -path /var/lib/apt -prune -o -print | sort
 }
 trace() {
-	"$@" 2>/tmp/summary || { cat /tmp/summary; exit 1; }
-	grep -q "process-tracer: trace .* spans, complete" /tmp/summary || { cat /tmp/summary; exit 1; }
+	"$@" 2>/tmp/summary || fail "$(cat /tmp/summary)"
+	grep -q "process-tracer: trace .* spans*, complete" /tmp/summary || fail "$(cat /tmp/summary)"
 }
 fail() { echo "$*" >&2; exit 1; }
 mkdir -p /tmp/project
