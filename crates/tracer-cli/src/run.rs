@@ -22,7 +22,14 @@ use tracer_otlp::Encoder;
 use tracer_ptrace::clock::now;
 
 use crate::{
-    child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, refusal, signals::Signals, user::User},
+    child::{
+        inheritance::Inheritance,
+        launch::{self, Variables},
+        outcome::Outcome,
+        privileges, refusal,
+        signals::Signals,
+        user::User,
+    },
     cli::config::{Config, Output, Wait},
     console::{self, counted, ms},
     drain::{Drain, Ending, Input, Waiting},
@@ -52,7 +59,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         }
         if config.outputs.is_empty() {
             restore_environment(&config, inheritance, &single);
-            return Ok(replace(&config, inheritance));
+            return Ok(replace(&config, inheritance, Variables::new()));
         }
     }
     let root_span_id = ids.span_id();
@@ -113,15 +120,13 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     });
     restore_environment(&config, inheritance, &single);
     let root = SpanContext { trace_id, span_id: root_span_id };
-    for (name, value) in config.propagators.inject(root, is_sampled, config.caller) {
-        launch::set_variable(name, value.as_deref(), &single);
-    }
+    let former = launch::set_variables(config.propagators.inject(root, is_sampled, config.caller), &single);
 
     let mut signals = match Signals::hold(&single).map_err(io::Error::from) {
         Ok(signals) => signals,
         Err(error) if limits::is_limit(&error) => {
             drop(sinks);
-            return run_untraced(&error, &config, inheritance);
+            return run_untraced(&error, &config, inheritance, former);
         }
         Err(error) => return Err(error).context("cannot hold back signals"),
     };
@@ -152,7 +157,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         Err(error) => {
             give_up(sinks);
             return match limits::is_limit(&error) {
-                true => run_untraced(&error, &config, inheritance),
+                true => run_untraced(&error, &config, inheritance, former),
                 false => Ok(not_invoked(&error, &config)),
             };
         }
@@ -193,18 +198,19 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     Ok(end.into())
 }
 
-/// Runs the command in place of process-tracer, because a limit leaves no room for both.
+/// Runs the command in place of process-tracer, because a limit leaves no room for both. It gets back the variables that
+/// name a span of the trace.
 ///
 /// # Errors
 ///
 /// With `--strict`.
-fn run_untraced(error: &io::Error, config: &Config, inheritance: Inheritance) -> Result<Outcome> {
+fn run_untraced(error: &io::Error, config: &Config, inheritance: Inheritance, former: Variables) -> Result<Outcome> {
     let reason = limits::in_words(error);
     if config.is_strict {
         bail!("the command is not started, as --strict asks: {reason}");
     }
     console::warn(format_args!("the command runs without a trace: {reason}"));
-    Ok(replace(config, inheritance))
+    Ok(replace(config, inheritance, former))
 }
 
 /// Runs the command without a trace, if a limit caused the error.
@@ -215,12 +221,12 @@ fn run_untraced(error: &io::Error, config: &Config, inheritance: Inheritance) ->
 fn without_room(error: Error, config: &Config, inheritance: Inheritance, single: &SingleThread) -> Result<Outcome> {
     let Some(limit) = limits::behind(&error) else { return Err(error) };
     restore_environment(config, inheritance, single);
-    run_untraced(limit, config, inheritance)
+    run_untraced(limit, config, inheritance, Variables::new())
 }
 
 /// Executes the command in place of process-tracer. Returns only if that is impossible.
-fn replace(config: &Config, inheritance: Inheritance) -> Outcome {
-    not_invoked(&launch::replace(&config.command, inheritance, config.user.clone()), config)
+fn replace(config: &Config, inheritance: Inheritance, former: Variables) -> Outcome {
+    not_invoked(&launch::replace(&config.command, inheritance, config.user.clone(), former), config)
 }
 
 fn not_invoked(error: &io::Error, config: &Config) -> Outcome {
@@ -233,9 +239,8 @@ fn not_invoked(error: &io::Error, config: &Config) -> Outcome {
 fn restore_environment(config: &Config, inheritance: Inheritance, single: &SingleThread) {
     privileges::drop_before_launch();
     inheritance.environment().restore(single);
-    for (name, value) in config.user.iter().flat_map(User::variables) {
-        launch::set_variable(name, Some(&value), single);
-    }
+    let variables = config.user.iter().flat_map(User::variables).map(|(name, value)| (name, Some(value)));
+    launch::set_variables(variables, single);
 }
 
 /// Ends the delivery at the first signal, and keeps the spans that are left. A second signal ends the process.
