@@ -178,20 +178,20 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     });
     let Observation { source, drain, unobserved, seat, .. } = observation;
     late.iter().for_each(Notice::print);
-    match drain.finish(Ending { end, unobserved }) {
-        Ok(tracer) => {
-            intake.close(config.flush_timeout);
-            source.warnings().iter().chain(&tag_warning).for_each(console::warn);
-            if tracer.has_foreign_tags() {
-                console::warn("tags are ignored: the pids of this pid namespace are not those of the machine");
-            }
-            // The kernel can take long to detach the source. Meanwhile the sinks deliver the remaining spans.
-            drop((source, seat, announcement));
-            listen_to_impatience(signals, intake, threads);
-            report(&tracer, trace_id, &sinks.join(), is_quiet);
-        }
-        Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
+    let tracer = drain.finish(Ending { end, unobserved });
+    intake.close(config.flush_timeout);
+    if let Err(error) = &tracer {
+        console::warn(format_args!("the rest of the trace is lost: {error:#}"));
     }
+    let tracer = tracer.ok();
+    source.warnings().iter().chain(&tag_warning).for_each(console::warn);
+    if tracer.as_ref().is_some_and(Tracer::has_foreign_tags) {
+        console::warn("tags are ignored: the pids of this pid namespace are not those of the machine");
+    }
+    // The kernel can take long to detach the source. Meanwhile the sinks deliver the remaining spans.
+    drop((source, seat, announcement));
+    listen_to_impatience(signals, intake, threads);
+    report(tracer.as_ref(), trace_id, &sinks.join(), is_quiet);
     if config.is_verbose {
         console::say(format_args!("{} to finish the trace", ms(finishing.elapsed())));
     }
@@ -289,12 +289,12 @@ impl Observation {
     }
 }
 
-/// Prints the texts of the sinks, the warnings, and one last line.
-fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet: bool) {
+/// Prints the texts of the sinks, the warnings, and one last line. Without a tracer, the trace has no end.
+fn report(tracer: Option<&Tracer>, trace_id: TraceId, deliveries: &[Delivery], is_quiet: bool) {
     for text in deliveries.iter().filter_map(|delivery| delivery.closing.text.as_deref()) {
         console::write(text);
     }
-    for failure in tracer.failures() {
+    for failure in tracer.into_iter().flat_map(Tracer::failures) {
         console::warn(failure);
     }
     for (delivery, warning) in
@@ -320,7 +320,7 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     for note in deliveries.iter().filter_map(|delivery| delivery.closing.note.as_ref()).filter(|_| !is_quiet) {
         console::say(note);
     }
-    let Some(certificate) = tracer.certificate() else { return };
+    let Some(certificate) = tracer.and_then(Tracer::certificate) else { return };
     if is_quiet {
         // Undelivered spans and what was not observed have their own warnings. A long command line is no reason for one.
         let losses = losses(certificate, |cause| cause != Cause::Cut);
