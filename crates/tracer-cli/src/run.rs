@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     io,
+    ops::ControlFlow::{self, Break, Continue},
     sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime},
@@ -15,7 +16,7 @@ use tracer_model::{
     context::SpanContext,
     judge::Rules,
     losses::{Cause, Losses},
-    source::Source,
+    source::{Child, Source},
     span::Certificate,
 };
 use tracer_otlp::Encoder;
@@ -35,7 +36,7 @@ use crate::{
     drain::{Drain, Ending, Input, Waiting},
     limits,
     machine::{accounts, hosts},
-    nesting,
+    nesting::{self, Announcement},
     resource::resource,
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sources::{self, Chosen, Notice, Seat},
@@ -48,7 +49,59 @@ use crate::{
 /// # Errors
 ///
 /// The command could not be started because of process-tracer.
-pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleThread) -> Result<Outcome> {
+pub(crate) fn run(config: Config, inheritance: Inheritance, single: SingleThread) -> Result<Outcome> {
+    let prepared = match prepare(config, inheritance, single)? {
+        Continue(prepared) => prepared,
+        Break(outcome) => return Ok(outcome),
+    };
+    match prepared.start()? {
+        Continue(running) => Ok(running.finish()),
+        Break(outcome) => Ok(outcome),
+    }
+}
+
+/// A run that is ready to start the command.
+struct Prepared {
+    config: Config,
+    inheritance: Inheritance,
+    trace_id: TraceId,
+    is_quiet: bool,
+    sinks: OpenSinks,
+    chosen: Chosen,
+    announcement: Option<Announcement>,
+    tracer: Tracer,
+    /// The former values of the variables that name the root span.
+    former: Variables,
+    signals: Signals,
+    threads: Threads,
+}
+
+/// A run whose command has started.
+struct Running {
+    config: Config,
+    trace_id: TraceId,
+    is_quiet: bool,
+    sinks: Sinks,
+    intake: Intake,
+    observation: Observation,
+    announcement: Option<Announcement>,
+    signals: Signals,
+    child: Box<dyn Child>,
+    tagging: Option<Result<TagRunner>>,
+    threads: Threads,
+}
+
+/// Opens the outputs, chooses the source and sets the environment of the command. Returns the outcome of a command that ran
+/// without a trace.
+///
+/// # Errors
+///
+/// The run is impossible.
+fn prepare(
+    mut config: Config,
+    inheritance: Inheritance,
+    single: SingleThread,
+) -> Result<ControlFlow<Outcome, Prepared>> {
     let resource = resource(config.service_name.as_deref());
     let mut ids = IdGenerator::new(seed()?);
     let trace_id = config.trace_id.unwrap_or_else(|| ids.trace_id());
@@ -59,7 +112,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         }
         if config.outputs.is_empty() {
             restore_environment(&config, inheritance, &single);
-            return Ok(replace(&config, inheritance, Variables::new()));
+            return Ok(Break(replace(&config, inheritance, Variables::new())));
         }
     }
     let root_span_id = ids.span_id();
@@ -81,7 +134,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     };
     let sinks = match OpenSinks::open(&config.outputs, &config.collector, &facts) {
         Ok(sinks) => sinks,
-        Err(error) => return without_room(error, &config, inheritance, &single),
+        Err(error) => return without_room(error, &config, inheritance, &single).map(Break),
     };
     let attributes = std::mem::take(&mut config.attributes);
     let needs_environment = attributes.need_environment() || needs_environment(&config.rules);
@@ -90,7 +143,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         Err(error) => {
             // The files that they have begun must not stay.
             drop(sinks);
-            return without_room(error, &config, inheritance, &single);
+            return without_room(error, &config, inheritance, &single).map(Break);
         }
     };
     let is_sent = config.outputs.iter().any(|wanted| wanted.output == Output::Otlp);
@@ -122,80 +175,122 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     let root = SpanContext { trace_id, span_id: root_span_id };
     let former = launch::set_variables(config.propagators.inject(root, is_sampled, config.caller), &single);
 
-    let mut signals = match Signals::hold(&single).map_err(io::Error::from) {
+    let signals = match Signals::hold(&single).map_err(io::Error::from) {
         Ok(signals) => signals,
         Err(error) if limits::is_limit(&error) => {
             drop(sinks);
-            return run_untraced(&error, &config, inheritance, former);
+            return run_untraced(&error, &config, inheritance, former).map(Break);
         }
         Err(error) => return Err(error).context("cannot hold back signals"),
     };
     let threads = single.end();
-    let sinks = sinks.start(threads);
-    let intake = sinks.intake();
-    // The sinks remove the files that they have begun.
-    let give_up = |sinks: Sinks| {
-        intake.close(Duration::ZERO);
-        sinks.join();
-    };
-    let observation = match Observation::start(chosen, tracer, &intake, &config, threads) {
-        Ok(observation) => observation,
-        Err(error) => {
-            give_up(sinks);
-            return Err(error);
+    Ok(Continue(Prepared {
+        config,
+        inheritance,
+        trace_id,
+        is_quiet,
+        sinks,
+        chosen,
+        announcement,
+        tracer,
+        former,
+        signals,
+        threads,
+    }))
+}
+
+impl Prepared {
+    /// Starts the threads and the command. Returns the outcome of a command that ran without a trace, or did not start.
+    ///
+    /// # Errors
+    ///
+    /// The run is impossible.
+    fn start(self) -> Result<ControlFlow<Outcome, Running>> {
+        let Self { mut config, inheritance, threads, .. } = self;
+        let sinks = self.sinks.start(threads);
+        let intake = sinks.intake();
+        // The sinks remove the files that they have begun.
+        let give_up = |sinks: Sinks| {
+            intake.close(Duration::ZERO);
+            sinks.join();
+        };
+        let mut observation = match Observation::start(self.chosen, self.tracer, &intake, &config, threads) {
+            Ok(observation) => observation,
+            Err(error) => {
+                give_up(sinks);
+                return Err(error);
+            }
+        };
+        if let Some(notice) = observation.notice.take_if(|notice| !notice.is_of_limit) {
+            notice.print();
         }
-    };
-    let source = &*observation.source;
-    let latest_tags = Arc::clone(&observation.tags);
-    let (early, late) = match observation.notice.clone() {
-        Some(notice) if notice.is_of_limit => (None, Some(notice)),
-        notice => (notice, None),
-    };
-    early.iter().for_each(Notice::print);
-    let mut child = match source.launch(launch::spawn(config.command.clone(), inheritance, config.user.clone())) {
-        Ok(child) => child,
-        Err(error) => {
-            give_up(sinks);
-            return match limits::is_limit(&error) {
-                true => run_untraced(&error, &config, inheritance, former),
-                false => Ok(not_invoked(&error, &config)),
-            };
+        let spawn = launch::spawn(config.command.clone(), inheritance, config.user.clone());
+        let child = match observation.source.launch(spawn) {
+            Ok(child) => child,
+            Err(error) => {
+                give_up(sinks);
+                return match limits::is_limit(&error) {
+                    true => run_untraced(&error, &config, inheritance, self.former).map(Break),
+                    false => Ok(Break(not_invoked(&error, &config))),
+                };
+            }
+        };
+        // From here on nothing may fail, because the command's exit status becomes ours.
+        intake.begin();
+        let tags = &observation.tags;
+        let start_tags = |tagging| TagRunner::start(tagging, child.id(), Arc::clone(tags), threads);
+        let tagging = config.tagging.take().map(start_tags);
+        privileges::drop_after_launch();
+        Ok(Continue(Running {
+            config,
+            trace_id: self.trace_id,
+            is_quiet: self.is_quiet,
+            sinks,
+            intake,
+            observation,
+            announcement: self.announcement,
+            signals: self.signals,
+            child,
+            tagging,
+            threads,
+        }))
+    }
+}
+
+impl Running {
+    /// Waits for the command, delivers the spans and reports.
+    fn finish(mut self) -> Outcome {
+        let Observation { source, drain, unobserved, seat, notice, .. } = self.observation;
+        let end = self.signals.wait_for(&mut *self.child, |signal, sender| source.paired_signals(signal, sender));
+        if self.config.wait == Wait::Tree {
+            self.signals.wait_until(|| source.live_processes() == 0);
         }
-    };
-    // From here on nothing may fail, because the command's exit status becomes ours.
-    intake.begin();
-    let tagging = config.tagging.take().map(|tagging| TagRunner::start(tagging, child.id(), latest_tags, threads));
-    privileges::drop_after_launch();
-    let end = signals.wait_for(&mut *child, |signal, sender| source.paired_signals(signal, sender));
-    if config.wait == Wait::Tree {
-        signals.wait_until(|| source.live_processes() == 0);
+        self.signals.forget();
+        let finishing = Instant::now();
+        let tag_warning = self.tagging.and_then(|tagging| match tagging {
+            Ok(tagging) => tagging.finish(),
+            Err(error) => Some(format!("tags: {error:#}")),
+        });
+        notice.iter().for_each(Notice::print);
+        let tracer = drain.finish(Ending { end, unobserved });
+        self.intake.close(self.config.flush_timeout);
+        if let Err(error) = &tracer {
+            console::warn(format_args!("the rest of the trace is lost: {error:#}"));
+        }
+        let tracer = tracer.ok();
+        source.warnings().iter().chain(&tag_warning).for_each(console::warn);
+        if tracer.as_ref().is_some_and(Tracer::has_foreign_tags) {
+            console::warn("tags are ignored: the pids of this pid namespace are not those of the machine");
+        }
+        // The kernel can take long to detach the source. Meanwhile the sinks deliver the remaining spans.
+        drop((source, seat, self.announcement));
+        listen_to_impatience(self.signals, self.intake, self.threads);
+        report(tracer.as_ref(), self.trace_id, &self.sinks.join(), self.is_quiet);
+        if self.config.is_verbose {
+            console::say(format_args!("{} to finish the trace", ms(finishing.elapsed())));
+        }
+        end.into()
     }
-    signals.forget();
-    let finishing = Instant::now();
-    let tag_warning = tagging.and_then(|tagging| match tagging {
-        Ok(tagging) => tagging.finish(),
-        Err(error) => Some(format!("tags: {error:#}")),
-    });
-    let Observation { source, drain, unobserved, seat, .. } = observation;
-    late.iter().for_each(Notice::print);
-    let tracer = drain.finish(Ending { end, unobserved });
-    intake.close(config.flush_timeout);
-    if let Err(error) = &tracer {
-        console::warn(format_args!("the rest of the trace is lost: {error:#}"));
-    }
-    let tracer = tracer.ok();
-    source.warnings().iter().chain(&tag_warning).for_each(console::warn);
-    if tracer.as_ref().is_some_and(Tracer::has_foreign_tags) {
-        console::warn("tags are ignored: the pids of this pid namespace are not those of the machine");
-    }
-    // The kernel can take long to detach the source. Meanwhile the sinks deliver the remaining spans.
-    drop((source, seat, announcement));
-    listen_to_impatience(signals, intake, threads);
-    report(tracer.as_ref(), trace_id, &sinks.join(), is_quiet);
-    if config.is_verbose {
-        console::say(format_args!("{} to finish the trace", ms(finishing.elapsed())));
-    }
-    Ok(end.into())
 }
 
 /// Runs the command in place of process-tracer, because a limit leaves no room for both. It gets back the variables that
