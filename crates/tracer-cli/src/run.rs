@@ -501,3 +501,90 @@ fn seed<const N: usize>() -> Result<[u8; N]> {
     SysRng.try_fill_bytes(&mut seed).context("the system has no random numbers for us")?;
     Ok(seed)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::fd::BorrowedFd, sync::mpsc};
+
+    use nix::sys::eventfd::EventFd;
+    use tracer_model::{
+        ExitStatus,
+        event::Usage,
+        source::{ChildChange, End},
+    };
+
+    use super::*;
+    use crate::{
+        cli::{config::Wanted, origin},
+        sinks::span_of_test,
+    };
+
+    /// A command that has ended with status 3.
+    struct Ended;
+
+    impl Child for Ended {
+        fn id(&self) -> u32 {
+            std::process::id()
+        }
+
+        fn look(&mut self) -> Option<ChildChange> {
+            Some(ChildChange::Ended(End { status: ExitStatus::Code(3), usage: Usage::default() }))
+        }
+
+        fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+            None
+        }
+    }
+
+    #[test]
+    fn finished_spans_are_delivered_if_the_rest_of_the_trace_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.jsonl");
+        let (args, origins) = origin::parse(&["process-tracer", "--", "false"].map(Into::into)).unwrap();
+        let config = Config::resolve(args, &origins).unwrap();
+        let resource = resource(None);
+        let facts = RunFacts {
+            encoder: Encoder::new(resource.clone(), None),
+            value_limit: None,
+            resource: &resource,
+            spool: None,
+            root: tracer_model::SpanId([1; 8]),
+            token: "",
+            by: None,
+        };
+        // SAFETY: the proof is for changes of the environment. There are none here.
+        let single = unsafe { SingleThread::assume() };
+        let wanted = Wanted { output: Output::JsonLines(file.clone()), is_optional: false };
+        let threads = Threads::of_test();
+        let sinks = OpenSinks::open(&[wanted], &config.collector, &facts).unwrap().start(threads);
+        let intake = sinks.intake();
+        intake.push(&Arc::new(span_of_test(10)));
+        let drain = Drain::Thread {
+            thread: threads.start_quiet("drain", || panic!("at the disco")).unwrap(),
+            end: mpsc::channel().0,
+            stop: Arc::new(EventFd::new().unwrap()),
+        };
+        let running = Running {
+            trace_id: TraceId([1; 16]),
+            is_quiet: false,
+            sinks,
+            intake,
+            observation: Observation {
+                source: sources::alone(&Error::msg("a test"), &config, false).unwrap().source,
+                drain,
+                unobserved: None,
+                seat: None,
+                notice: None,
+                tags: Latest::default(),
+            },
+            announcement: None,
+            signals: Signals::hold(&single).unwrap(),
+            child: Box::new(Ended),
+            tagging: None,
+            threads,
+            config,
+        };
+        assert_eq!(running.finish(), Outcome::Exited(3));
+        assert_eq!(fs::read_to_string(file).unwrap().lines().count(), 1);
+    }
+}

@@ -37,6 +37,8 @@ use crate::{
 };
 
 pub(crate) use self::queue::Undelivered;
+#[cfg(test)]
+pub(crate) use self::queue::tests::span as span_of_test;
 use self::{
     patience::{Glance, Patience},
     queue::Queue,
