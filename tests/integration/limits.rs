@@ -52,6 +52,25 @@ fn one_line_says_that_a_limit_leaves_no_room_for_a_trace() {
 }
 
 #[test]
+fn a_command_without_a_trace_gets_the_trace_context_of_the_caller() {
+    let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut untraced = 0;
+    for files in 4..=12 {
+        for context in ["", &format!("export TRACEPARENT={caller} TRACESTATE=a=b;")] {
+            let command = "sh -c 'echo [$TRACEPARENT $TRACESTATE]'";
+            let script = format!("{context} ulimit -n {files} && exec {PROCESS_TRACER} -q -- {command}");
+            let output = env().args(["bash", "-c", &script]).output().unwrap();
+            if String::from_utf8_lossy(&output.stderr).contains("the command runs without a trace") {
+                let expected = if context.is_empty() { "[ ]\n" } else { &format!("[{caller} a=b]\n") };
+                assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{script}");
+                untraced += 1;
+            }
+        }
+    }
+    assert!(untraced > 0);
+}
+
+#[test]
 fn a_low_soft_limit_on_open_files_is_raised_for_process_tracer_alone() {
     let (stdout, stderr) = run(env(), PROCESS_TRACER, "ulimit -Sn 12");
     assert_eq!(stdout.lines().take(2).collect::<Vec<_>>(), ["ran", "12"]);

@@ -9,6 +9,7 @@ use std::{
     os::{
         fd::{FromRawFd, OwnedFd},
         unix::{
+            ffi::OsStrExt,
             fs::{MetadataExt, PermissionsExt},
             process::CommandExt,
         },
@@ -157,11 +158,14 @@ fn the_command_runs_as_another_user_with_the_users_groups_and_variables() {
         let output = command.output().unwrap();
         assert_eq!(text(&output.stdout), text(&expected.stdout));
     }
-    let output =
-        process_tracer().args(["--", "echo", "ran"]).env("PROCESS_TRACER_USER", "no-such-user").output().unwrap();
-    let stderr = text(&output.stderr);
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{stderr}");
-    assert!(stderr.contains("PROCESS_TRACER_USER: there is no user 'no-such-user'"), "{stderr}");
+    for (user, shown) in [(&b"no-such-user"[..], "no-such-user"), (b"nobody\xff", "nobody\u{fffd}")] {
+        let mut command = process_tracer();
+        command.args(["--", "echo", "ran"]).env("PROCESS_TRACER_USER", OsStr::from_bytes(user));
+        let output = command.output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{stderr}");
+        assert!(stderr.contains(&format!("PROCESS_TRACER_USER: there is no user '{shown}'")), "{stderr}");
+    }
     for (user, reason) in [("no-such-user", "there is no user 'no-such-user'"), ("invoker", "SUDO_GID are not set")] {
         let output = process_tracer().args(["-u", user, "--", "true"]).env_remove("SUDO_UID").output().unwrap();
         let stderr = text(&output.stderr);

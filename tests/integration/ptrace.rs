@@ -209,6 +209,51 @@ fn target_of_a_debugger_is_not_followed_and_counted() {
 }
 
 #[test]
+fn a_debugger_can_name_itself_its_parent_or_a_thread() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let code = r#"
+        #define _GNU_SOURCE
+        #include <pthread.h>
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <unistd.h>
+        static void *debug(void *unused)
+        {
+            char command[99];
+            sprintf(command, "gdb -q -nx -batch -p %d -ex 'info proc' 2>&1 | grep cmdline", gettid());
+            exit(system(command));
+        }
+        int main(void)
+        {
+            pthread_t thread;
+            pthread_create(&thread, 0, debug, 0);
+            return pthread_join(thread, 0);
+        }"#;
+    compile(folder.path(), "threads", code, &["-pthread"]);
+    let cases = [
+        ("exec strace -p $$ 2>&1", "strace: I'm sorry, I can't let you do that, Dave.\n", "(strace)"),
+        (
+            "gdb -q -nx -batch -p $$ -ex 'info proc' | grep -c '^cmdline = '; exit 4",
+            "1\n",
+            "(gdb), 1 process not followed: a debugger traces it",
+        ),
+        ("./threads", "cmdline = './threads'\n", "(gdb), 1 process not followed: a debugger traces it"),
+    ];
+    for (script, wanted, reason) in cases {
+        let run =
+            |tracer: &[&str]| as_nobody(folder.path(), &[tracer, &["sh", "-c", script]].concat()).output().unwrap();
+        let bare = run(&[]);
+        assert_eq!(String::from_utf8_lossy(&bare.stdout), wanted, "{bare:?}");
+        let tracer = ["timeout", "-s", "KILL", "60", "./process-tracer", "--source", "ptrace", "-o", "t.jsonl", "--"];
+        let traced = run(&tracer);
+        assert_eq!((&traced.stdout, traced.status.code()), (&bare.stdout, bare.status.code()), "{traced:?}");
+        let reason = format!("1 program not followed: uses ptrace itself {reason}");
+        assert!(stderr_of(&traced).contains(&reason), "{traced:?}");
+        Trace::read(&folder.path().join("t.jsonl")).assert_sound();
+    }
+}
+
+#[test]
 fn program_with_an_unreadable_file_has_its_name() {
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
     let long = "a-name-of-more-than-15-bytes";

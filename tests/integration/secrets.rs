@@ -1,8 +1,9 @@
 //! Secrets in arguments. No output of process-tracer may show them. In these tests each secret is `hunter2`.
 
 use std::{
+    ffi::OsStr,
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::Path,
     process::{Command, Output},
 };
@@ -159,15 +160,20 @@ fn an_invalid_flag_args_is_refused_and_an_invalid_variable_exports_no_arguments(
     assert_eq!(output.status.code(), Some(125));
     assert!(stderr.contains("--args: 'some' is not one of none, program and all"), "{stderr}");
 
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("t.jsonl");
-    let mut command = process_tracer();
-    command.env("PROCESS_TRACER_ARGS", "some").arg("-o").arg(&file).args(["--", "/bin/echo", "one-two"]);
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    let told = told(&output, &file);
-    assert!(told.contains("PROCESS_TRACER_ARGS is ignored") && told.contains("no arguments are exported"), "{told}");
-    assert!(!told.contains("one-two"), "{told}");
+    for value in [&b"some"[..], b"\xff"] {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("t.jsonl");
+        let mut command = process_tracer();
+        command.env("PROCESS_TRACER_ARGS", OsStr::from_bytes(value));
+        let output = command.arg("-o").arg(&file).args(["--", "/bin/echo", "one-two"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let told = told(&output, &file);
+        assert!(
+            told.contains("PROCESS_TRACER_ARGS is ignored") && told.contains("no arguments are exported"),
+            "{told}"
+        );
+        assert!(!told.contains("one-two"), "{told}");
+    }
 }
 
 #[test]
@@ -184,11 +190,12 @@ fn users_can_add_and_remove_names_of_secrets() {
     );
     assert_eq!(echo(&["--no-redact"]), "[/bin/echo, --db-dsn=hunter2, BUILD_TOKEN=seven, NPM_TOKEN=hunter2]");
 
-    let by_variable = |name: &str, value: &str| {
+    let by_variable = |name: &str, value: &[u8]| {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("t.jsonl");
-        let output = process_tracer().env(name, value).arg("-o").arg(&file).args(["--", "sh", "-c", script]).output();
-        told(&output.unwrap(), &file)
+        let mut command = process_tracer();
+        command.env(name, OsStr::from_bytes(value)).arg("-o").arg(&file).args(["--", "sh", "-c", script]);
+        told(&command.output().unwrap(), &file)
     };
     for (name, value, is_shown) in [
         ("PROCESS_TRACER_REDACT", "*_dsn,*_token", [false, false, false]),
@@ -200,13 +207,16 @@ fn users_can_add_and_remove_names_of_secrets() {
         ("PROCESS_TRACER_NO_REDACT", "no", [true, false, false]),
         ("PROCESS_TRACER_NO_REDACT", "", [true, false, false]),
     ] {
-        let told = by_variable(name, value);
+        let told = by_variable(name, value.as_bytes());
         let found = ["--db-dsn=hunter2", "BUILD_TOKEN=seven", "NPM_TOKEN=hunter2"].map(|text| told.contains(text));
         assert_eq!(found, is_shown, "{name}={value:?}: {told}");
     }
-    let told = by_variable("PROCESS_TRACER_REDACT", "a b,*_dsn");
-    assert!(told.contains("PROCESS_TRACER_REDACT is ignored: 'a b' is not a pattern"), "{told}");
-    assert!(!told.contains("hunter2"), "{told}");
+    for (value, reason) in [(&b"a b"[..], "'a b' is not a pattern"), (b"*_dsn\xff", "it is not UTF-8")] {
+        let told = by_variable("PROCESS_TRACER_REDACT", value);
+        assert!(told.contains(&format!("PROCESS_TRACER_REDACT is ignored: {reason}")), "{told}");
+        assert!(told.contains("; all values with a name are masked"), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
     for flags in [&["--redact", "a b"][..], &["--redact", ""], &["--no-redact=a b"], &["--redact=a", "--no-redact"]] {
         let output = process_tracer().args(flags).args(["--", "true"]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);

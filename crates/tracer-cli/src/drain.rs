@@ -25,7 +25,7 @@ use crate::{
     shortage::Reading,
     sinks::Intake,
     tags::{self, Latest},
-    threads::Threads,
+    threads::{self, Threads},
 };
 
 /// How often the stream is read, milliseconds. The stream becomes readable earlier when there is much in it.
@@ -128,7 +128,7 @@ impl Drain {
                 // If the thread has ended, its join reports this.
                 let _ = end.send(ending);
                 stop.write(1)?;
-                thread.join().map_err(|_| anyhow!("the draining thread panicked"))?
+                thread.join().map_err(|panic| anyhow!(threads::bug(panic.as_ref())))?
             }
             Self::Late(reader) => Ok(reader.finish(ending)),
         }

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     io,
+    ops::ControlFlow::{self, Break, Continue},
     sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime},
@@ -15,20 +16,27 @@ use tracer_model::{
     context::SpanContext,
     judge::Rules,
     losses::{Cause, Losses},
-    source::Source,
+    source::{Child, Source},
     span::Certificate,
 };
 use tracer_otlp::Encoder;
 use tracer_ptrace::clock::now;
 
 use crate::{
-    child::{inheritance::Inheritance, launch, outcome::Outcome, privileges, refusal, signals::Signals, user::User},
+    child::{
+        inheritance::Inheritance,
+        launch::{self, Variables},
+        outcome::Outcome,
+        privileges, refusal,
+        signals::Signals,
+        user::User,
+    },
     cli::config::{Config, Output, Wait},
     console::{self, counted, ms},
     drain::{Drain, Ending, Input, Waiting},
     limits,
     machine::{accounts, hosts},
-    nesting,
+    nesting::{self, Announcement},
     resource::resource,
     sinks::{Delivery, Intake, OpenSinks, RunFacts, Sinks, Undelivered},
     sources::{self, Chosen, Notice, Seat},
@@ -41,7 +49,59 @@ use crate::{
 /// # Errors
 ///
 /// The command could not be started because of process-tracer.
-pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleThread) -> Result<Outcome> {
+pub(crate) fn run(config: Config, inheritance: Inheritance, single: SingleThread) -> Result<Outcome> {
+    let prepared = match prepare(config, inheritance, single)? {
+        Continue(prepared) => prepared,
+        Break(outcome) => return Ok(outcome),
+    };
+    match prepared.start()? {
+        Continue(running) => Ok(running.finish()),
+        Break(outcome) => Ok(outcome),
+    }
+}
+
+/// A run that is ready to start the command.
+struct Prepared {
+    config: Config,
+    inheritance: Inheritance,
+    trace_id: TraceId,
+    is_quiet: bool,
+    sinks: OpenSinks,
+    chosen: Chosen,
+    announcement: Option<Announcement>,
+    tracer: Tracer,
+    /// The former values of the variables that name the root span.
+    former: Variables,
+    signals: Signals,
+    threads: Threads,
+}
+
+/// A run whose command has started.
+struct Running {
+    config: Config,
+    trace_id: TraceId,
+    is_quiet: bool,
+    sinks: Sinks,
+    intake: Intake,
+    observation: Observation,
+    announcement: Option<Announcement>,
+    signals: Signals,
+    child: Box<dyn Child>,
+    tagging: Option<Result<TagRunner>>,
+    threads: Threads,
+}
+
+/// Opens the outputs, chooses the source and sets the environment of the command. Returns the outcome of a command that ran
+/// without a trace.
+///
+/// # Errors
+///
+/// The run is impossible.
+fn prepare(
+    mut config: Config,
+    inheritance: Inheritance,
+    single: SingleThread,
+) -> Result<ControlFlow<Outcome, Prepared>> {
     let resource = resource(config.service_name.as_deref());
     let mut ids = IdGenerator::new(seed()?);
     let trace_id = config.trace_id.unwrap_or_else(|| ids.trace_id());
@@ -52,7 +112,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         }
         if config.outputs.is_empty() {
             restore_environment(&config, inheritance, &single);
-            return Ok(replace(&config, inheritance));
+            return Ok(Break(replace(&config, inheritance, Variables::new())));
         }
     }
     let root_span_id = ids.span_id();
@@ -74,7 +134,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     };
     let sinks = match OpenSinks::open(&config.outputs, &config.collector, &facts) {
         Ok(sinks) => sinks,
-        Err(error) => return without_room(error, &config, inheritance, &single),
+        Err(error) => return without_room(error, &config, inheritance, &single).map(Break),
     };
     let attributes = std::mem::take(&mut config.attributes);
     let needs_environment = attributes.need_environment() || needs_environment(&config.rules);
@@ -83,7 +143,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         Err(error) => {
             // The files that they have begun must not stay.
             drop(sinks);
-            return without_room(error, &config, inheritance, &single);
+            return without_room(error, &config, inheritance, &single).map(Break);
         }
     };
     let is_sent = config.outputs.iter().any(|wanted| wanted.output == Output::Otlp);
@@ -113,98 +173,139 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     });
     restore_environment(&config, inheritance, &single);
     let root = SpanContext { trace_id, span_id: root_span_id };
-    for (name, value) in config.propagators.inject(root, is_sampled, config.caller) {
-        launch::set_variable(name, value.as_deref(), &single);
-    }
+    let former = launch::set_variables(config.propagators.inject(root, is_sampled, config.caller), &single);
 
-    let mut signals = match Signals::hold(&single).map_err(io::Error::from) {
+    let signals = match Signals::hold(&single).map_err(io::Error::from) {
         Ok(signals) => signals,
         Err(error) if limits::is_limit(&error) => {
             drop(sinks);
-            return run_untraced(&error, &config, inheritance);
+            return run_untraced(&error, &config, inheritance, former).map(Break);
         }
         Err(error) => return Err(error).context("cannot hold back signals"),
     };
     let threads = single.end();
-    let sinks = sinks.start(threads);
-    let intake = sinks.intake();
-    // The sinks remove the files that they have begun.
-    let give_up = |sinks: Sinks| {
-        intake.close(Duration::ZERO);
-        sinks.join();
-    };
-    let observation = match Observation::start(chosen, tracer, &intake, &config, threads) {
-        Ok(observation) => observation,
-        Err(error) => {
-            give_up(sinks);
-            return Err(error);
-        }
-    };
-    let source = &*observation.source;
-    let latest_tags = Arc::clone(&observation.tags);
-    let (early, late) = match observation.notice.clone() {
-        Some(notice) if notice.is_of_limit => (None, Some(notice)),
-        notice => (notice, None),
-    };
-    early.iter().for_each(Notice::print);
-    let mut child = match source.launch(launch::spawn(config.command.clone(), inheritance, config.user.clone())) {
-        Ok(child) => child,
-        Err(error) => {
-            give_up(sinks);
-            return match limits::is_limit(&error) {
-                true => run_untraced(&error, &config, inheritance),
-                false => Ok(not_invoked(&error, &config)),
-            };
-        }
-    };
-    // From here on nothing may fail, because the command's exit status becomes ours.
-    intake.begin();
-    let tagging = config.tagging.take().map(|tagging| TagRunner::start(tagging, child.id(), latest_tags, threads));
-    privileges::drop_after_launch();
-    let end = signals.wait_for(&mut *child, |signal, sender| source.paired_signals(signal, sender));
-    if config.wait == Wait::Tree {
-        signals.wait_until(|| source.live_processes() == 0);
-    }
-    signals.forget();
-    let finishing = Instant::now();
-    let tag_warning = tagging.and_then(|tagging| match tagging {
-        Ok(tagging) => tagging.finish(),
-        Err(error) => Some(format!("tags: {error:#}")),
-    });
-    let Observation { source, drain, unobserved, seat, .. } = observation;
-    late.iter().for_each(Notice::print);
-    match drain.finish(Ending { end, unobserved }) {
-        Ok(tracer) => {
-            intake.close(config.flush_timeout);
-            source.warnings().iter().chain(&tag_warning).for_each(console::warn);
-            if tracer.has_foreign_tags() {
-                console::warn("tags are ignored: the pids of this pid namespace are not those of the machine");
-            }
-            // The kernel can take long to detach the source. Meanwhile the sinks deliver the remaining spans.
-            drop((source, seat, announcement));
-            listen_to_impatience(signals, intake, threads);
-            report(&tracer, trace_id, &sinks.join(), is_quiet);
-        }
-        Err(error) => console::warn(format_args!("the trace was lost: {error:#}")),
-    }
-    if config.is_verbose {
-        console::say(format_args!("{} to finish the trace", ms(finishing.elapsed())));
-    }
-    Ok(end.into())
+    Ok(Continue(Prepared {
+        config,
+        inheritance,
+        trace_id,
+        is_quiet,
+        sinks,
+        chosen,
+        announcement,
+        tracer,
+        former,
+        signals,
+        threads,
+    }))
 }
 
-/// Runs the command in place of process-tracer, because a limit leaves no room for both.
+impl Prepared {
+    /// Starts the threads and the command. Returns the outcome of a command that ran without a trace, or did not start.
+    ///
+    /// # Errors
+    ///
+    /// The run is impossible.
+    fn start(self) -> Result<ControlFlow<Outcome, Running>> {
+        let Self { mut config, inheritance, threads, .. } = self;
+        let sinks = self.sinks.start(threads);
+        let intake = sinks.intake();
+        // The sinks remove the files that they have begun.
+        let give_up = |sinks: Sinks| {
+            intake.close(Duration::ZERO);
+            sinks.join();
+        };
+        let mut observation = match Observation::start(self.chosen, self.tracer, &intake, &config, threads) {
+            Ok(observation) => observation,
+            Err(error) => {
+                give_up(sinks);
+                return Err(error);
+            }
+        };
+        if let Some(notice) = observation.notice.take_if(|notice| !notice.is_of_limit) {
+            notice.print();
+        }
+        let spawn = launch::spawn(config.command.clone(), inheritance, config.user.clone());
+        let child = match observation.source.launch(spawn) {
+            Ok(child) => child,
+            Err(error) => {
+                give_up(sinks);
+                return match limits::is_limit(&error) {
+                    true => run_untraced(&error, &config, inheritance, self.former).map(Break),
+                    false => Ok(Break(not_invoked(&error, &config))),
+                };
+            }
+        };
+        // From here on nothing may fail, because the command's exit status becomes ours.
+        intake.begin();
+        let tags = &observation.tags;
+        let start_tags = |tagging| TagRunner::start(tagging, child.id(), Arc::clone(tags), threads);
+        let tagging = config.tagging.take().map(start_tags);
+        privileges::drop_after_launch();
+        Ok(Continue(Running {
+            config,
+            trace_id: self.trace_id,
+            is_quiet: self.is_quiet,
+            sinks,
+            intake,
+            observation,
+            announcement: self.announcement,
+            signals: self.signals,
+            child,
+            tagging,
+            threads,
+        }))
+    }
+}
+
+impl Running {
+    /// Waits for the command, delivers the spans and reports.
+    fn finish(mut self) -> Outcome {
+        let Observation { source, drain, unobserved, seat, notice, .. } = self.observation;
+        let end = self.signals.wait_for(&mut *self.child, |signal, sender| source.paired_signals(signal, sender));
+        if self.config.wait == Wait::Tree {
+            self.signals.wait_until(|| source.live_processes() == 0);
+        }
+        self.signals.forget();
+        let finishing = Instant::now();
+        let tag_warning = self.tagging.and_then(|tagging| match tagging {
+            Ok(tagging) => tagging.finish(),
+            Err(error) => Some(format!("tags: {error:#}")),
+        });
+        notice.iter().for_each(Notice::print);
+        let tracer = drain.finish(Ending { end, unobserved });
+        self.intake.close(self.config.flush_timeout);
+        if let Err(error) = &tracer {
+            console::warn(format_args!("the rest of the trace is lost: {error:#}"));
+        }
+        let tracer = tracer.ok();
+        source.warnings().iter().chain(&tag_warning).for_each(console::warn);
+        if tracer.as_ref().is_some_and(Tracer::has_foreign_tags) {
+            console::warn("tags are ignored: the pids of this pid namespace are not those of the machine");
+        }
+        // The kernel can take long to detach the source. Meanwhile the sinks deliver the remaining spans.
+        drop((source, seat, self.announcement));
+        listen_to_impatience(self.signals, self.intake, self.threads);
+        report(tracer.as_ref(), self.trace_id, &self.sinks.join(), self.is_quiet);
+        if self.config.is_verbose {
+            console::say(format_args!("{} to finish the trace", ms(finishing.elapsed())));
+        }
+        end.into()
+    }
+}
+
+/// Runs the command in place of process-tracer, because a limit leaves no room for both. It gets back the variables that
+/// name a span of the trace.
 ///
 /// # Errors
 ///
 /// With `--strict`.
-fn run_untraced(error: &io::Error, config: &Config, inheritance: Inheritance) -> Result<Outcome> {
+fn run_untraced(error: &io::Error, config: &Config, inheritance: Inheritance, former: Variables) -> Result<Outcome> {
     let reason = limits::in_words(error);
     if config.is_strict {
         bail!("the command is not started, as --strict asks: {reason}");
     }
     console::warn(format_args!("the command runs without a trace: {reason}"));
-    Ok(replace(config, inheritance))
+    Ok(replace(config, inheritance, former))
 }
 
 /// Runs the command without a trace, if a limit caused the error.
@@ -215,12 +316,12 @@ fn run_untraced(error: &io::Error, config: &Config, inheritance: Inheritance) ->
 fn without_room(error: Error, config: &Config, inheritance: Inheritance, single: &SingleThread) -> Result<Outcome> {
     let Some(limit) = limits::behind(&error) else { return Err(error) };
     restore_environment(config, inheritance, single);
-    run_untraced(limit, config, inheritance)
+    run_untraced(limit, config, inheritance, Variables::new())
 }
 
 /// Executes the command in place of process-tracer. Returns only if that is impossible.
-fn replace(config: &Config, inheritance: Inheritance) -> Outcome {
-    not_invoked(&launch::replace(&config.command, inheritance, config.user.clone()), config)
+fn replace(config: &Config, inheritance: Inheritance, former: Variables) -> Outcome {
+    not_invoked(&launch::replace(&config.command, inheritance, config.user.clone(), former), config)
 }
 
 fn not_invoked(error: &io::Error, config: &Config) -> Outcome {
@@ -233,9 +334,8 @@ fn not_invoked(error: &io::Error, config: &Config) -> Outcome {
 fn restore_environment(config: &Config, inheritance: Inheritance, single: &SingleThread) {
     privileges::drop_before_launch();
     inheritance.environment().restore(single);
-    for (name, value) in config.user.iter().flat_map(User::variables) {
-        launch::set_variable(name, Some(&value), single);
-    }
+    let variables = config.user.iter().flat_map(User::variables).map(|(name, value)| (name, Some(value)));
+    launch::set_variables(variables, single);
 }
 
 /// Ends the delivery at the first signal, and keeps the spans that are left. A second signal ends the process.
@@ -284,12 +384,12 @@ impl Observation {
     }
 }
 
-/// Prints the texts of the sinks, the warnings, and one last line.
-fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet: bool) {
+/// Prints the texts of the sinks, the warnings, and one last line. Without a tracer, the trace has no end.
+fn report(tracer: Option<&Tracer>, trace_id: TraceId, deliveries: &[Delivery], is_quiet: bool) {
     for text in deliveries.iter().filter_map(|delivery| delivery.closing.text.as_deref()) {
         console::write(text);
     }
-    for failure in tracer.failures() {
+    for failure in tracer.into_iter().flat_map(Tracer::failures) {
         console::warn(failure);
     }
     for (delivery, warning) in
@@ -315,7 +415,7 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     for note in deliveries.iter().filter_map(|delivery| delivery.closing.note.as_ref()).filter(|_| !is_quiet) {
         console::say(note);
     }
-    let Some(certificate) = tracer.certificate() else { return };
+    let Some(certificate) = tracer.and_then(Tracer::certificate) else { return };
     if is_quiet {
         // Undelivered spans and what was not observed have their own warnings. A long command line is no reason for one.
         let losses = losses(certificate, |cause| cause != Cause::Cut);
@@ -400,4 +500,91 @@ fn seed<const N: usize>() -> Result<[u8; N]> {
     let mut seed = [0; N];
     SysRng.try_fill_bytes(&mut seed).context("the system has no random numbers for us")?;
     Ok(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::fd::BorrowedFd, sync::mpsc};
+
+    use nix::sys::eventfd::EventFd;
+    use tracer_model::{
+        ExitStatus,
+        event::Usage,
+        source::{ChildChange, End},
+    };
+
+    use super::*;
+    use crate::{
+        cli::{config::Wanted, origin},
+        sinks::span_of_test,
+    };
+
+    /// A command that has ended with status 3.
+    struct Ended;
+
+    impl Child for Ended {
+        fn id(&self) -> u32 {
+            std::process::id()
+        }
+
+        fn look(&mut self) -> Option<ChildChange> {
+            Some(ChildChange::Ended(End { status: ExitStatus::Code(3), usage: Usage::default() }))
+        }
+
+        fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+            None
+        }
+    }
+
+    #[test]
+    fn finished_spans_are_delivered_if_the_rest_of_the_trace_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.jsonl");
+        let (args, origins) = origin::parse(&["process-tracer", "--", "false"].map(Into::into)).unwrap();
+        let config = Config::resolve(args, &origins).unwrap();
+        let resource = resource(None);
+        let facts = RunFacts {
+            encoder: Encoder::new(resource.clone(), None),
+            value_limit: None,
+            resource: &resource,
+            spool: None,
+            root: tracer_model::SpanId([1; 8]),
+            token: "",
+            by: None,
+        };
+        // SAFETY: the proof is for changes of the environment. There are none here.
+        let single = unsafe { SingleThread::assume() };
+        let wanted = Wanted { output: Output::JsonLines(file.clone()), is_optional: false };
+        let threads = Threads::of_test();
+        let sinks = OpenSinks::open(&[wanted], &config.collector, &facts).unwrap().start(threads);
+        let intake = sinks.intake();
+        intake.push(&Arc::new(span_of_test(10)));
+        let drain = Drain::Thread {
+            thread: threads.start_quiet("drain", || panic!("at the disco")).unwrap(),
+            end: mpsc::channel().0,
+            stop: Arc::new(EventFd::new().unwrap()),
+        };
+        let running = Running {
+            trace_id: TraceId([1; 16]),
+            is_quiet: false,
+            sinks,
+            intake,
+            observation: Observation {
+                source: sources::alone(&Error::msg("a test"), &config, false).unwrap().source,
+                drain,
+                unobserved: None,
+                seat: None,
+                notice: None,
+                tags: Latest::default(),
+            },
+            announcement: None,
+            signals: Signals::hold(&single).unwrap(),
+            child: Box::new(Ended),
+            tagging: None,
+            threads,
+            config,
+        };
+        assert_eq!(running.finish(), Outcome::Exited(3));
+        assert_eq!(fs::read_to_string(file).unwrap().lines().count(), 1);
+    }
 }

@@ -36,7 +36,7 @@ use crate::{
         privileges,
         user::{INVOKER, Invoker, User},
     },
-    threads::Threads,
+    threads::{self, Threads},
 };
 
 /// The user for root, if the file names none and sudo was not called. Root runs the command only if the file says so.
@@ -130,10 +130,13 @@ impl TagRunner {
         Ok(Self { thread: thread.context("cannot start a thread")?, stop })
     }
 
-    /// Ends the thread and the running command. Returns a warning, if the command failed.
+    /// Ends the thread and the running command. Returns a warning, if the command or the thread failed.
     pub(crate) fn finish(self) -> Option<String> {
         let _ = self.stop.write(1);
-        let Failures { count, first } = self.thread.join().ok()?;
+        let Failures { count, first } = match self.thread.join() {
+            Ok(failures) => failures,
+            Err(panic) => return Some(format!("tags: {}", threads::bug(panic.as_ref()))),
+        };
         let first = first?;
         let times = if count > 1 { format!(" ({count} times)") } else { String::new() };
         Some(format!("tags: {first}{times}"))
@@ -370,6 +373,13 @@ mod tests {
 
     fn never() -> EventFd {
         EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).unwrap()
+    }
+
+    #[test]
+    fn a_panic_is_a_warning() {
+        let thread = Threads::of_test().start_quiet("tags", || panic!("at the {}", "disco")).unwrap();
+        let warning = TagRunner { thread, stop: Arc::new(never()) }.finish();
+        assert_eq!(warning.unwrap(), "tags: this is a bug, please report it: at the disco");
     }
 
     #[test]

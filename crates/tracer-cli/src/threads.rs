@@ -1,6 +1,7 @@
 //! The threads of this process: proof that there is only one, and the start of others.
 
 use std::{
+    any::Any,
     cell::Cell,
     io,
     marker::PhantomData,
@@ -110,6 +111,13 @@ impl WorkClock {
     pub(crate) fn read(&self) -> Duration {
         self.0.now().map(Duration::from).unwrap_or_default()
     }
+}
+
+/// The message of a panic, for a user. A panic is a bug.
+pub(crate) fn bug(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    format!("this is a bug, please report it: {text}")
 }
 
 thread_local! {

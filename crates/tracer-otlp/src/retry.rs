@@ -20,7 +20,7 @@ pub struct Pace<'a> {
     pub has_patience: &'a dyn Fn(&Failure) -> bool,
 }
 
-/// The requests to one collector. Between two of them, it waits for as long as the collector asks.
+/// The requests to one collector. Between two of them, it waits for at least as long as the collector asks.
 #[derive(Debug, Default)]
 pub struct Retry {
     /// The collector has asked for time, with this failure. There is no request before this moment.
@@ -49,18 +49,16 @@ impl Retry {
                 Ok(accepted) => return Ok(accepted.of(items)),
                 Err(failure) => failure,
             };
-            match &failure {
-                Failure::TooLarge(_) | Failure::Refused(_) => return Err(failure),
-                Failure::Busy { after: Some(after), .. } => {
-                    self.pause = Some((Instant::now() + *after, failure));
-                    continue;
-                }
-                _ if !(pace.has_patience)(&failure) => return Err(failure),
-                _ => {}
+            if matches!(failure, Failure::TooLarge(_) | Failure::Refused(_)) {
+                return Err(failure);
             }
-            let delay = delays.next().unwrap_or(LONGEST_DELAY);
+            let mut delay = delays.next().unwrap_or(LONGEST_DELAY);
+            if let Failure::Busy { after: Some(after), .. } = &failure {
+                self.pause = Some((Instant::now() + *after, failure.clone()));
+                delay = delay.max(*after);
+            }
             // A retry would come after the deadline. So there is no reason to wait.
-            if is_after_deadline(Instant::now() + delay, pace) {
+            if !(pace.has_patience)(&failure) || is_after_deadline(Instant::now() + delay, pace) {
                 return Err(failure);
             }
             // This can end early, for example because the command has ended. Then the retry comes early, too.
@@ -126,4 +124,59 @@ fn backoff() -> ExponentialBackoff {
         .without_max_times()
         .with_jitter()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::RefCell,
+        io::{Read, Write},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::{Collector, Endpoint, Protocol, Url};
+
+    /// The waits between the requests to a collector that refuses each of them with this header, until the fifth
+    /// failure.
+    fn waits(header: &'static str) -> Vec<Duration> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let server = thread::spawn(move || {
+            for _ in 0..5 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.extend(byte);
+                }
+                let answer = "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n";
+                write!(stream, "{answer}{header}\r\n").unwrap();
+            }
+        });
+        let client = Client::open(&Collector::new(Protocol::HttpProtobuf, Endpoint::base(url)), |_| {}).unwrap();
+        let (waits, failures) = (RefCell::new(Vec::new()), RefCell::new(0));
+        let pace = Pace {
+            deadline: &|| None,
+            wait: &|time| waits.borrow_mut().push(time),
+            has_patience: &|_| {
+                *failures.borrow_mut() += 1;
+                *failures.borrow() < 5
+            },
+        };
+        let result = Retry::default().export(&client, Signal::Traces, &Bytes::new(), 0, &pace);
+        assert!(matches!(result, Err(Failure::Busy { .. })), "{result:?}");
+        server.join().unwrap();
+        waits.into_inner()
+    }
+
+    #[test]
+    fn a_collector_that_asks_for_no_time_gets_requests_at_growing_intervals() {
+        for header in ["", "Retry-After: 0\r\n", "Retry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n"] {
+            let waits = waits(header);
+            let least = [200, 400, 800, 1600].map(Duration::from_millis);
+            assert!(waits.len() == 4 && waits.iter().zip(least).all(|(wait, least)| *wait >= least), "{waits:?}");
+        }
+    }
 }

@@ -7,9 +7,10 @@ use std::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tracer_model::{Identity, losses::Cause, source::ChildChange};
 
@@ -21,6 +22,10 @@ use crate::{
 
 /// A message names this many programs of a kind. More names are not useful.
 const NAMED: usize = 8;
+
+/// If one sender signals the command and process-tracer, both threads see their signals in less time than this. It is much
+/// longer than the sender needs, because a busy machine delays the threads.
+const PAIR: Duration = Duration::from_millis(100);
 
 /// The data between the threads.
 pub(crate) struct Shared {
@@ -65,12 +70,27 @@ struct Command {
     left: Option<Left>,
 }
 
-/// Signals that the command has got, by number and sender.
+/// Signals that the command has got.
 #[derive(Debug, Default)]
 struct Signals {
-    unpaired: HashSet<(i32, u32)>,
+    /// The time of the last one, by number and sender.
+    unpaired: HashMap<(i32, u32), Instant>,
     /// The number of these signals that process-tracer has got too, by signal number.
     paired: HashMap<i32, u32>,
+}
+
+impl Signals {
+    fn receive(&mut self, signal: i32, sender: u32, now: Instant) {
+        self.unpaired.retain(|_, at| now - *at < PAIR);
+        self.unpaired.insert((signal, sender), now);
+    }
+
+    fn paired(&mut self, signal: i32, sender: u32, now: Instant) -> u32 {
+        let is_paired = self.unpaired.remove(&(signal, sender)).is_some_and(|at| now - at < PAIR);
+        let count = self.paired.entry(signal).or_default();
+        *count += u32::from(is_paired);
+        *count
+    }
 }
 
 /// A command that is not traced any more.
@@ -114,17 +134,13 @@ impl Shared {
 
     /// Takes note of a signal that a process has sent to the command.
     pub(crate) fn receive(&self, signal: i32, sender: u32) {
-        lock(&self.signals).unpaired.insert((signal, sender));
+        lock(&self.signals).receive(signal, sender, Instant::now());
     }
 
-    /// How often the sender of a signal to process-tracer sent the same signal to the command. Searches a counterpart
-    /// for the last signal.
+    /// How often the sender of a signal to process-tracer sent the same signal to the command at the same time. Searches a
+    /// counterpart for the last signal.
     pub(crate) fn paired_signals(&self, signal: i32, sender: u32) -> u32 {
-        let mut signals = lock(&self.signals);
-        let is_paired = signals.unpaired.remove(&(signal, sender));
-        let count = signals.paired.entry(signal).or_default();
-        *count += u32::from(is_paired);
-        *count
+        lock(&self.signals).paired(signal, sender, Instant::now())
     }
 
     /// Reports a change of the command.
@@ -207,5 +223,38 @@ impl Shared {
 
     pub(crate) fn live(&self) -> u64 {
         self.live.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_signal_pairs_with_one_that_the_same_sender_has_just_sent() {
+        let (mut signals, now) = (Signals::default(), Instant::now());
+        signals.receive(10, 7, now);
+        assert_eq!(signals.paired(12, 7, now + MOMENT), 0, "another signal");
+        assert_eq!(signals.paired(10, 8, now + MOMENT), 0, "another sender");
+        assert_eq!(signals.paired(10, 7, now + MOMENT), 1);
+        assert_eq!(signals.paired(10, 7, now + MOMENT), 1, "it has its pair");
+    }
+
+    #[test]
+    fn a_signal_does_not_pair_with_an_old_one() {
+        let (mut signals, now) = (Signals::default(), Instant::now());
+        signals.receive(10, 7, now);
+        assert_eq!(signals.paired(10, 7, now + Duration::from_secs(1)), 0);
+    }
+
+    #[test]
+    fn old_signals_take_no_memory() {
+        let (mut signals, now) = (Signals::default(), Instant::now());
+        for sender in 0..1000 {
+            signals.receive(10, sender, now + MOMENT * sender);
+        }
+        assert!(signals.unpaired.len() <= 100, "{}", signals.unpaired.len());
     }
 }

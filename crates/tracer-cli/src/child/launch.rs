@@ -9,15 +9,26 @@ use crate::{
     threads::SingleThread,
 };
 
-/// Sets a variable in our own environment. The command inherits it. `None` removes the variable. All other variables
-/// keep their order, also malformed ones.
-pub(crate) fn set_variable(name: &str, value: Option<&str>, _: &SingleThread) {
-    match value {
-        // SAFETY: no other thread exists that could read the environment.
-        Some(value) => unsafe { env::set_var(name, value) },
-        // SAFETY: no other thread exists that could read the environment.
-        None => unsafe { env::remove_var(name) },
-    }
+/// Names and values of variables. `None`: the variable does not exist.
+pub(crate) type Variables = Vec<(&'static str, Option<OsString>)>;
+
+/// Sets variables in our own environment. The command inherits them. `None` removes a variable. All other variables keep
+/// their order, also malformed ones. Returns the former values.
+pub(crate) fn set_variables(
+    variables: impl IntoIterator<Item = (&'static str, Option<String>)>,
+    _: &SingleThread,
+) -> Variables {
+    let set = |(name, value)| {
+        let former = env::var_os(name);
+        match value {
+            // SAFETY: no other thread exists that could read the environment.
+            Some(value) => unsafe { env::set_var(name, value) },
+            // SAFETY: no other thread exists that could read the environment.
+            None => unsafe { env::remove_var(name) },
+        }
+        (name, former)
+    };
+    variables.into_iter().map(set).collect()
 }
 
 /// Returns a function that forks and executes the command. The command gets its inheritance back, and becomes `user`.
@@ -28,13 +39,25 @@ pub(crate) fn spawn(command: Vec<OsString>, inheritance: Inheritance, user: Opti
     })
 }
 
-/// Executes the command in place of process-tracer, which needs neither a process nor a descriptor. Returns only if that is
-/// impossible.
-pub(crate) fn replace(command: &[OsString], inheritance: Inheritance, user: Option<User>) -> io::Error {
-    match prepare(command, inheritance, user, None) {
-        Ok(mut command) => command.exec(),
-        Err(error) => error,
+/// Executes the command in place of process-tracer, which needs neither a process nor a descriptor. The command gets these
+/// variables, too. Returns only if that is impossible.
+pub(crate) fn replace(
+    command: &[OsString],
+    inheritance: Inheritance,
+    user: Option<User>,
+    variables: Variables,
+) -> io::Error {
+    let mut command = match prepare(command, inheritance, user, None) {
+        Ok(command) => command,
+        Err(error) => return error,
+    };
+    for (name, value) in variables {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
+    command.exec()
 }
 
 /// Forks and executes the command. Returns its pid.

@@ -3,7 +3,14 @@
 //! This is the only place that decides what an invalid value does. An invalid flag is an error. An invalid variable prints a
 //! warning and is ignored, so that a variable set for a whole CI system cannot break its jobs.
 
-use std::{collections::BTreeSet, env, error::Error as _, ffi::OsString, iter};
+use std::{
+    borrow::Cow,
+    collections::BTreeSet,
+    env,
+    error::Error as _,
+    ffi::{OsStr, OsString},
+    iter,
+};
 
 use clap::{
     Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches,
@@ -99,22 +106,10 @@ fn from_variables(flags: &ArgMatches) -> (Vec<OsString>, BTreeSet<String>) {
     for arg in command.get_arguments().filter(|arg| !is_flag(flags, arg.get_id().as_str())) {
         let Some(name) = variable_of(arg) else { continue };
         let Some(value) = env::var_os(&name).filter(|value| !value.is_empty()) else { continue };
-        let Some(value) = value.to_str() else {
-            console::warn(format_args!("{name} is ignored: it is not UTF-8"));
-            continue;
-        };
-        let flags = match as_flags(arg, value) {
-            Ok(flags) => flags,
-            Err(reason) => {
-                console::warn(format_args!("{name} is ignored: {reason}"));
-                continue;
-            }
-        };
-        for flag in flags {
-            let flag = match check(arg, &flag) {
-                Ok(()) => flag,
-                Err(error) => {
-                    let (_, reason) = explain(&error);
+        for flag in checked_flags(arg, &value) {
+            let flag = match flag {
+                Ok(flag) => flag,
+                Err(reason) => {
                     let fallback = FALLBACKS.iter().find(|(option, ..)| arg.get_id() == option);
                     let Some((_, flag, effect)) = fallback else {
                         console::warn(format_args!("{name} is ignored: {reason}"));
@@ -141,9 +136,24 @@ fn warn_of_unknown(command: &Command) {
     }
 }
 
-/// If the variable of such an option is invalid, this flag counts instead. An invalid `PROCESS_TRACER_ARGS` must not export
-/// more than it was meant to.
-const FALLBACKS: [(&str, &str, &str); 1] = [("args", "--args=none", "no arguments are exported")];
+/// If the variable of such an option is invalid, this flag counts instead. An invalid variable must not export more than it
+/// was meant to.
+const FALLBACKS: [(&str, &str, &str); 2] = [
+    ("args", "--args=none", "no arguments are exported"),
+    ("redact", "--redact=*", "all values with a name are masked"),
+];
+
+/// The flags that stand for a variable with this value. If one is invalid, the reason takes its place.
+fn checked_flags(arg: &Arg, value: &OsStr) -> Vec<Result<String, String>> {
+    let value = match value.to_str() {
+        Some(value) => Cow::Borrowed(value),
+        // No user has such a name. So the command does not start, and it does not run as the wrong user.
+        None if arg.get_id() == "user" => value.to_string_lossy(),
+        None => return vec![Err("it is not UTF-8".to_owned())],
+    };
+    let checked = |flag: String| check(arg, &flag).map(|()| flag).map_err(|error| explain(&error).1);
+    as_flags(arg, &value).map_or_else(|reason| vec![Err(reason)], |flags| flags.into_iter().map(checked).collect())
+}
 
 /// The flags that stand for a variable with this value.
 ///

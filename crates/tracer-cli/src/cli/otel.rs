@@ -3,7 +3,7 @@
 //! The page about options follows from the table. Variables for metrics, for logs and for single languages concern other
 //! programs, so that they are in no list here.
 
-use std::env;
+use std::{env, ffi::OsStr};
 
 use tracer_otlp::Counts;
 
@@ -98,19 +98,21 @@ const FOREIGN: [&str; 2] = ["OTEL_EXPORTER_OTLP_METRICS_", "OTEL_EXPORTER_OTLP_L
 
 /// Prints a warning for each variable that is set and has no effect.
 pub(super) fn warn_of_ignored() {
-    let names = env::vars_os().filter(|(_, value)| !value.is_empty()).filter_map(|(name, _)| name.into_string().ok());
-    for (name, reason) in names.filter_map(|name| Some((name.clone(), why_ignored(&name)?))) {
-        console::warn(format_args!("{name} is ignored: {reason}"));
+    for (name, value) in env::vars_os().filter(|(_, value)| !value.is_empty()) {
+        if let Some((name, reason)) = name.to_str().and_then(|name| Some((name, why_ignored(name, &value)?))) {
+            console::warn(format_args!("{name} is ignored: {reason}"));
+        }
     }
 }
 
 /// Why a variable has no effect. `None`: it has one, or it concerns other programs.
-fn why_ignored(name: &str) -> Option<String> {
+fn why_ignored(name: &str, value: &OsStr) -> Option<String> {
+    let unreadable = || value.to_str().is_none().then(|| "it is not UTF-8".to_owned());
     let general = name.replacen("_OTLP_TRACES_", "_OTLP_", 1);
     for (known, what) in VARIABLES {
         match what {
-            Read(_) if *known == name => return None,
-            ReadForTraces(_) if *known == general => return None,
+            Read(_) if *known == name => return unreadable(),
+            ReadForTraces(_) if *known == general => return unreadable(),
             Ignored(reason) if *known == name => return Some((*reason).to_owned()),
             _ => {}
         }
@@ -191,10 +193,13 @@ pub(super) fn tables() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
     fn a_variable_without_effect_is_named_with_the_reason() {
+        let why_ignored = |name: &str| why_ignored(name, OsStr::new("1"));
         for name in names() {
             assert_eq!(why_ignored(&name), None, "{name}");
         }
@@ -205,5 +210,14 @@ mod tests {
         {
             assert_eq!(why_ignored(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_variable_that_is_not_utf_8_is_ignored() {
+        let why_ignored = |name: &str| why_ignored(name, OsStr::from_bytes(b"\xff"));
+        for name in names() {
+            assert_eq!(why_ignored(&name).as_deref(), Some("it is not UTF-8"), "{name}");
+        }
+        assert_eq!(why_ignored("HOME"), None);
     }
 }

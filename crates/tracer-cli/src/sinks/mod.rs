@@ -15,7 +15,6 @@ pub(crate) mod report_file;
 mod sink;
 
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
@@ -34,10 +33,12 @@ use crate::{
     child::privileges,
     cli::config::{Output, Wanted},
     console, limits,
-    threads::{Threads, WorkClock},
+    threads::{self, Threads, WorkClock},
 };
 
 pub(crate) use self::queue::Undelivered;
+#[cfg(test)]
+pub(crate) use self::queue::tests::span as span_of_test;
 use self::{
     patience::{Glance, Patience},
     queue::Queue,
@@ -168,24 +169,17 @@ fn serve(mut sink: Box<dyn Sink>, queue: &Queue, mut obstacle: Option<String>) -
         let spans = batch.len() as u64;
         let missing = match obstacle {
             None => catch_unwind(AssertUnwindSafe(|| sink.write(batch, queue)))
-                .map_err(|payload| obstacle = Some(said(payload.as_ref())))
+                .map_err(|payload| obstacle = Some(threads::bug(payload.as_ref())))
                 .ok(),
             Some(_) => None,
         };
         queue.count(spans, missing.unwrap_or(Undelivered { lost: spans, saved: 0 }));
     }
     let closing = match obstacle {
-        None => catch_unwind(AssertUnwindSafe(|| sink.close(queue))).map_err(|payload| said(payload.as_ref())),
+        None => catch_unwind(AssertUnwindSafe(|| sink.close(queue))).map_err(|payload| threads::bug(payload.as_ref())),
         Some(obstacle) => Err(obstacle),
     };
     closing.unwrap_or_else(|problem| Closing { problem: Some(problem), ..Closing::default() })
-}
-
-/// The message of a panic, for a user.
-fn said(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied().map(str::to_owned);
-    let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
-    format!("this is a bug, please report it: {text}")
 }
 
 /// Accepts spans for the sinks. It never waits.

@@ -287,7 +287,7 @@ fn value_size(value: &Value) -> usize {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::time::SystemTime;
 
     use tracer_model::{
@@ -301,7 +301,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in super::super) fn span(argument_bytes: usize) -> Span {
+    pub(crate) fn span(argument_bytes: usize) -> Span {
         let arguments = Strings { bytes: vec![b'x'; argument_bytes], size: argument_bytes as u64 };
         let process = ProcessSpan {
             pid: 1,

@@ -25,12 +25,14 @@ pub(super) struct Departures {
     /// `None`: `/proc` is not mounted.
     reexec: Option<Reexec>,
     aside: Aside,
+    /// Programs that stay at their exec stop until their targets are left. They cannot stop again.
+    waiting: Vec<Tid>,
 }
 
 impl Departures {
     /// For a tracer that is the calling thread.
     pub(super) fn for_this_thread() -> Self {
-        Self { reexec: Reexec::for_this_thread().ok(), aside: Aside::default() }
+        Self { reexec: Reexec::for_this_thread().ok(), ..Self::default() }
     }
 }
 
@@ -51,18 +53,21 @@ impl Tracer {
         let Some(need) = self.departures.aside.at_exec(&exe, arguments, image.variables()) else { return false };
         self.shared.leave_program(Cause::Tracing, image.program());
         if need == Need::Ptrace {
+            self.departures.waiting.push(tgid);
             for target in numbers(arguments) {
                 self.release(target, reader);
             }
+            self.departures.waiting.pop();
         }
         kernel::detach(tgid, 0);
         true
     }
 
-    /// Leaves a process, so that another process can trace it. This other process stays at its exec stop in the
-    /// meantime.
-    fn release(&mut self, target: Tid, reader: &mut Reader) {
-        if !self.tree.processes.contains_key(&target) {
+    /// Leaves the process of a thread, so that another process can trace it. This other process stays at its exec stop
+    /// in the meantime.
+    fn release(&mut self, thread: Tid, reader: &mut Reader) {
+        let Some(target) = self.tree.threads.get(&thread).map(|thread| thread.tgid) else { return };
+        if self.departures.waiting.contains(&target) {
             return;
         }
         self.shared.counts.traced_targets.fetch_add(1, Ordering::Relaxed);
