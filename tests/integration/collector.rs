@@ -368,7 +368,7 @@ impl Drop for HttpsServer {
 }
 
 #[tokio::test]
-async fn https_works_with_an_authority_and_a_client_certificate_of_ones_own() {
+async fn https_works_with_the_authority_and_the_client_certificate_of_the_user() {
     let certificates = Certificates::make();
     let server = HttpsServer::start(&certificates);
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("https://127.0.0.1:{}", server.port));
@@ -392,7 +392,7 @@ async fn https_works_with_an_authority_and_a_client_certificate_of_ones_own() {
 }
 
 #[tokio::test]
-async fn grpc_works_over_tls_with_an_authority_and_a_client_certificate_of_ones_own() {
+async fn grpc_works_over_tls_with_the_authority_and_the_client_certificate_of_the_user() {
     use opentelemetry_proto::tonic::collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
         trace_service_server::{TraceService, TraceServiceServer},

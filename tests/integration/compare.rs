@@ -46,7 +46,7 @@ impl Pids {
     }
 }
 
-/// The root of ptrace's trace is not the root of eBPF's.
+/// Whether only root spans have this attribute. The root of ptrace's trace is not the root of eBPF's.
 fn is_of_the_root(key: &str) -> bool {
     let names = [
         "tree.",

@@ -343,7 +343,7 @@ fn a_collector_gets_no_request_before_the_time_in_retry_after() {
 }
 
 #[test]
-fn a_collector_is_away_for_twenty_seconds() {
+fn spans_arrive_if_a_collector_is_away_for_twenty_seconds() {
     let started = Instant::now();
     let collector = Collector::start(move |_, _| match started.elapsed().as_secs() {
         0..20 => Deed::Answer("503 Service Unavailable", "", Vec::new()),

@@ -1,4 +1,5 @@
-//! What `report` reads and writes besides one plain file: several runs of a trace, stdin, compressed files, JSON and CSV.
+//! Inputs and outputs of `report` other than one plain file: several runs of a trace, stdin, compressed files, JSON and
+//! CSV.
 
 use std::{
     fs,

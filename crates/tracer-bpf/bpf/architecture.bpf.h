@@ -35,7 +35,7 @@ struct pt_regs___arm {
 #define CALL_EXECVE	1
 #define CALL_EXECVEAT	2
 #define CALL_CONNECT	3
-#define CALL_SOCKETCALL 4  /* connect(2) of 32-bit programs on x86, perhaps: socketcall(2) */
+#define CALL_SOCKETCALL 4  /* socketcall(2) of 32-bit programs on x86, which may be connect(2) */
 #define CALL_KIND	7  /* mask of these */
 #define CALL_32BIT	16 /* its numbers and its arguments are those of 32-bit programs */
 

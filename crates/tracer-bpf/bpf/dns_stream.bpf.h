@@ -71,7 +71,7 @@ static __always_inline bool is_of_name_server(struct sock *sk)
 	return BPF_CORE_READ(sk, __sk_common.skc_dport) == bpf_htons(PORT_DNS);
 }
 
-/* Another socket is at that address now. */
+/* Forgets what is known of a socket, because another socket is at its address now. */
 __noinline int forget_dns_streams(__u64 socket)
 {
 	struct dns_stream_key key = {.socket = socket};
@@ -140,7 +140,7 @@ __noinline int find_pieces(__u64 socket, __u32 is_read)
 		flags = call_argument(registers, 3);
 	else if (kind == TRANSFER_MESSAGE)
 		flags = call_argument(registers, 2);
-	/* Then the buffer gets no data. */
+	/* With MSG_TRUNC, the buffer gets no data. */
 	if (is_read && (flags & MSG_TRUNC))
 		return 0;
 	if (kind == TRANSFER_BUFFER || kind == TRANSFER_FLAGS) {

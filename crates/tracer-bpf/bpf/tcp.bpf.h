@@ -47,7 +47,9 @@ struct {
 	__type(value, struct listener);
 } listeners SEC(".maps");
 
-/* Counters of sockets that have reached CLOSE before their owners have closed them. All retransmits are in one count.
+/*
+ * Counters of sockets that have reached CLOSE before their owners have closed them. The count of retransmits includes
+ * those of the handshake.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -256,7 +258,7 @@ __noinline int close_connection(__u64 socket, __u32 error)
 	return 0;
 }
 
-/* Of a socket that listens. */
+/* A listening socket has accepted a connection. The owner of the connection is at first the owner of the listener. */
 __noinline int accept_connection(__u64 socket)
 {
 	struct listener *known = find_listener((struct sock *)socket);

@@ -146,7 +146,7 @@ struct text_record {
 
 /* Usage of a process in its whole life, by all its threads. */
 struct usage {
-	__u64 runtime_ns; /* CPU time, exact. The next two are exact in their proportion only. */
+	__u64 runtime_ns; /* CPU time, exact. Of the next two, only the ratio counts. */
 	__u64 user_ns;
 	__u64 system_ns;
 	__u64 peak_resident_pages;
@@ -166,7 +166,7 @@ struct exit_record {
 	__u32 is_status_withheld; /* 1: the restricted user must not know status and is_oom_victim */
 };
 
-/* Of the whole life of a TCP connection. */
+/* Counters of a TCP connection in its whole life. */
 struct tcp_counters {
 	__u64 bytes_sent; /* payload */
 	__u64 bytes_received;
@@ -187,7 +187,7 @@ struct connection_record {
 	__u32 direction;
 	__u32 error;		 /* errno, 0 for none */
 	__u32 closed_by;	 /* the side whose FIN or RST came first */
-	__u32 network_namespace; /* in disguise: equal if it is the same */
+	__u32 network_namespace; /* disguised: two are equal if the namespaces are the same */
 	__u32 network_inode;	 /* of that namespace */
 	__u32 reserved;
 	__u16 local_port;	/* host order */
@@ -229,7 +229,7 @@ struct flow_record {
 	struct record_header header; /* process: the sender */
 	__u32 slot;
 	__u32 generation;	 /* of the slot */
-	__u32 network_namespace; /* masked: two are equal if the namespaces are the same */
+	__u32 network_namespace; /* disguised: two are equal if the namespaces are the same */
 	__u16 local_port;	 /* host order */
 	__u16 peer_port;	 /* host order */
 	__u8 local_address[16];	 /* IPv4 as v4-mapped */

@@ -9,7 +9,8 @@ use std::{
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_prog_info, bpf_prog_type};
 use nix::libc;
 
-/// Loads the type information of the object. Only if a global function has types, the verifier verifies it once.
+/// Loads the type information of the object. It gives types to global functions. Without types, the verifier would
+/// verify a function again at each call.
 pub(crate) fn load_types(btf: &[u8]) -> io::Result<OwnedFd> {
     let mut attributes = zeroed();
     attributes.__bindgen_anon_7.btf = address(btf);

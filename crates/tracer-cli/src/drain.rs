@@ -166,12 +166,12 @@ impl Reader {
             if ready[0].any().unwrap_or(false) {
                 return;
             }
-            // They have come before the events that are read now.
+            // Tags first, because they came before the events that are read now.
             self.take_tags();
             match self.read() {
                 Ok(0) => quiet = quiet.saturating_add(1),
                 Ok(_) => quiet = 0,
-                // It is readable all the time.
+                // After an error the stream stays readable, so poll(2) does not wait.
                 Err(_) => thread::sleep(Duration::from_millis(INTERVAL_MS.into())),
             }
             self.tracer.settle(now());

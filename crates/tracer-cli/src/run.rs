@@ -57,7 +57,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     }
     let root_span_id = ids.span_id();
     let is_sampled = config.sample(trace_id);
-    // Without outputs, an unsampled trace is nothing to report.
+    // An unsampled trace without outputs is not reported.
     let is_quiet = config.is_quiet || !is_sampled && config.outputs.is_empty();
     let spool = config.spool.as_ref().map(|folder| folder.join(format!("{trace_id}-{root_span_id}.jsonl")));
     let token = format!("{:032x}", u128::from_le_bytes(seed()?));
@@ -180,7 +180,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
             if tracer.has_foreign_tags() {
                 console::warn("tags are ignored: the pids of this pid namespace are not those of the machine");
             }
-            // This can take the kernel long. Meanwhile the sinks deliver what is left.
+            // The kernel can take long to detach the source. Meanwhile the sinks deliver the remaining spans.
             drop((source, seat, announcement));
             listen_to_impatience(signals, intake, threads);
             report(&tracer, trace_id, &sinks.join(), is_quiet);

@@ -108,7 +108,7 @@ fn quota(version: u32, folder: &Path) -> Option<(u64, u64)> {
     Some((quota.parse().ok()?, period.parse().ok()?))
 }
 
-/// Also returns the folder of the group with the tightest limit.
+/// Adds the CPU limit and its counters. Also returns the folder of the group with the tightest limit.
 fn cpu(groups: &Groups, shortage: Shortage) -> (Shortage, Option<PathBuf>) {
     let (version, folders) = groups.with("cpu");
     let limits = folders.iter().filter_map(|folder| {
@@ -150,7 +150,7 @@ fn memory(groups: &Groups, shortage: Shortage) -> Shortage {
     }
 }
 
-/// The kernel can be without it, or does not count it by default.
+/// Adds the stall times of the machine. A kernel can lack them, or not count them by default.
 fn pressure(shortage: Shortage) -> Shortage {
     let some = |file: &str| -> Option<u64> {
         let text = fs::read_to_string(Path::new("/proc/pressure").join(file)).ok()?;

@@ -253,7 +253,6 @@ pub(crate) fn contains(needle: &Value, within: &Value, budget: &mut Budget) -> R
     match within {
         Value::Nil => Ok(false),
         Value::List(list) => {
-            // An integer in a range needs no search.
             for item in list.iter() {
                 if equal(&item, needle, budget)? {
                     return Ok(true);

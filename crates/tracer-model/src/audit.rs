@@ -71,7 +71,7 @@ impl Audit {
         *self.shortage = shortage;
     }
 
-    /// Records that were lost since the last call.
+    /// Adds a gap: a full buffer has lost this number of records since the last call.
     pub(crate) fn lose(&mut self, anchor: &Anchor, at: Ktime, records: u64) {
         let is_full = self.gaps.len() >= GAPS;
         match self.gaps.last_mut() {

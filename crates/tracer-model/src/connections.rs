@@ -95,15 +95,15 @@ impl Connections {
         }
     }
 
-    /// Ends all connections, because the trace ends. `may_be_closed`: some of the missing events may have closed a
-    /// connection.
-    /// A process ended without a span. What it owned belongs to the process above it.
+    /// A process ended without a span. Its connections belong to the process above it.
     pub(crate) fn rehome(&mut self, from: SpanId, to: SpanId) {
         for connection in self.table.values_mut().filter(|connection| connection.owner.span_id == from) {
             connection.owner.span_id = to;
         }
     }
 
+    /// Ends all connections, because the trace ends. `may_be_closed`: some of the missing events may have closed a
+    /// connection.
     pub(crate) fn finish(&mut self, emitter: &mut Emitter, at: Ktime, may_be_closed: bool) {
         let mut connections = self.table.drain();
         screening::remove_dropped(emitter, at, &mut connections);

@@ -167,9 +167,9 @@ impl Emitter {
         self.screen.as_ref().map(|screen| screen.failures()).unwrap_or_default()
     }
 
-    /// Adds the span of a process that has ended, unless it is left out. Then the result is the span above that counts it.
+    /// Adds the span of a process that has ended. If the process is left out, returns the span above that counts it.
     ///
-    /// `status`: the trace did not end first.
+    /// `status` is `None` if the trace ended before the process.
     pub(crate) fn emit_process(&mut self, mut draft: Draft, status: Option<ExitStatus>) -> Option<SpanId> {
         if let (Some(folding), Subject::Process(process)) = (&mut self.folding, &mut draft.subject) {
             if folding.leaves_out(draft.span_id, draft.end, status) {
@@ -206,7 +206,7 @@ impl Emitter {
         self.folding.as_ref().map(|folding| folding.folded_of(process)).unwrap_or_default()
     }
 
-    /// The span that stands for a process.
+    /// The span of a process, or the span above that counts it.
     pub(crate) fn home(&self, process: SpanId) -> SpanId {
         self.folding.as_ref().map_or(process, |folding| folding.home(process))
     }

@@ -215,8 +215,8 @@ pub struct Names {
 }
 
 impl Image {
-    /// Whether files such as `/etc/passwd` are those that process-tracer sees. Its namespaces have to be compared with those of
-    /// the root already.
+    /// Whether files such as `/etc/passwd` are those that process-tracer sees. Call this after its namespaces
+    /// were compared with those of the root.
     pub(crate) fn has_root_of_tracer(&self) -> bool {
         self.visibility == Visibility::All && self.namespaces.mount == 0 && !self.has_other_root
     }

@@ -82,14 +82,14 @@ impl Flows {
         self.table.insert(id, flow);
     }
 
-    /// Ends all flows, because the trace ends. `may_be_over`: the exits of some owners may be missing.
-    /// A process ended without a span. What it owned belongs to the process above it.
+    /// A process ended without a span. Its flows belong to the process above it.
     pub(crate) fn rehome(&mut self, from: SpanId, to: SpanId) {
         for flow in self.table.values_mut().filter(|flow| flow.owner.span_id == from) {
             flow.owner.span_id = to;
         }
     }
 
+    /// Ends all flows, because the trace ends. `may_be_over`: the exits of some owners may be missing.
     pub(crate) fn finish(&mut self, emitter: &mut Emitter, at: Ktime, may_be_over: bool) {
         let mut flows = self.table.drain();
         screening::remove_dropped(emitter, at, &mut flows);

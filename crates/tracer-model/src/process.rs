@@ -53,7 +53,7 @@ pub(crate) struct Process {
     own_attributes: UserAttributes,
     /// Its tags, and those of the processes above it.
     pub(crate) tags: Tags,
-    /// Its environment, if it is judged again by it: its forks, or itself at its end.
+    /// Its environment, if a later ruling needs it: that of a fork, or its own at its end.
     environment: Option<Arc<Strings>>,
     ruling: Arc<Ruling>,
     /// The group of its parent, if children of the parent belong to it.
@@ -350,8 +350,8 @@ impl Process {
         }
     }
 
-    /// The span that a process between it and its parent chose as parent: its environment names another span than the
-    /// environment of its parent.
+    /// The span that its environment names, unless the environment of its parent named the same one. An instrumented
+    /// program sets it for its children.
     fn adopted_by(&self) -> Option<SpanContext> {
         self.context.filter(|context| self.inherited_context != Some(*context))
     }

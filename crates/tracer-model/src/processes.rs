@@ -187,7 +187,7 @@ impl Processes {
         }
     }
 
-    /// A process ends. If it has no span, the result is its own span id, and the span that stands for it.
+    /// A process ends. If it has no span, returns its own span id, and the span that counts it.
     pub(crate) fn exit(
         &mut self,
         emitter: &mut Emitter,

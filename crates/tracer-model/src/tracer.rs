@@ -299,7 +299,7 @@ impl Tracer {
         let alive = self.processes.get(process);
         let attributes = alive.filter(|_| self.images.attributes_are_on_all_spans());
         Owner {
-            // A process that ended without a span stands no longer for itself.
+            // If a process ended without a span, the span belongs to the process that counts it.
             span_id: if alive.is_some() { span_id } else { self.emitter.home(span_id) },
             is_known,
             is_alive: alive.is_some(),

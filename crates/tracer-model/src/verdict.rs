@@ -60,7 +60,7 @@ pub(crate) enum Failure {
         span_id: SpanId,
         exit: ExitStatus,
     },
-    /// For example, of a connection.
+    /// The failure of a span that is not a process, for example of a connection.
     Other,
 }
 

@@ -14,7 +14,7 @@ pub enum PemError {
     /// It has no part of this kind.
     #[error("there is no {0} in it")]
     Missing(&'static str),
-    /// It is malformed. The parser's own words are numbers of bytes.
+    /// It is malformed. The message of the parser has only numbers of bytes.
     #[error("it is not PEM, or it is cut off")]
     Malformed,
     /// No certificate in it can be read.

@@ -28,7 +28,8 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Sends a request with that many items until the collector accepts it, trying has no point, or the patience is over.
+    /// Sends a request with that many items until the collector accepts it, a retry is useless, or the patience is
+    /// over.
     ///
     /// # Errors
     ///

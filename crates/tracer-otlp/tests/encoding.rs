@@ -276,7 +276,7 @@ fn spans_and_links_have_the_state_and_the_flag_of_their_trace() {
 }
 
 #[test]
-fn what_exceeds_a_count_is_counted_as_dropped() {
+fn items_beyond_a_count_are_counted_as_dropped() {
     let link = SpanContext { trace_id: TraceId([1; 16]), span_id: SpanId([2; 8]) };
     let span = Span { links: vec![link; 3], ..of_process(|_| ()) };
     let attributes = tracer_model::semconv::attributes(&span).count();

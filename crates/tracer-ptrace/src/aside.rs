@@ -50,7 +50,7 @@ const LIBRARIES: [&str; 4] = ["libasan.", "liblsan.", "libclang_rt.asan", "libcl
 enum Facts {
     Nothing,
     Always(Need),
-    /// Ask the arguments.
+    /// The arguments decide.
     Perf,
 }
 

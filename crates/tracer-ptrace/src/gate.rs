@@ -47,7 +47,7 @@ fn after_fork(gate: UnixStream, inside: RawFd) -> AfterFork {
         // This copy must be closed. Otherwise the death of the tracer does not end the wait. SAFETY: this process does
         // not use it.
         unsafe { libc::close(inside) };
-        // A process of a file with capabilities cannot be seized. This one gives up its capabilities anyway.
+        // A process that runs a file with capabilities cannot be seized. This one gives up its capabilities anyway.
         make_dumpable();
         // SAFETY: no memory is involved.
         let tid = unsafe { libc::getpid() }.to_ne_bytes();

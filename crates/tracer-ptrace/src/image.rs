@@ -196,7 +196,7 @@ impl Reader {
     fn stack(&mut self, tgid: Tid, folder: &mut Folder, texts: &mut Texts) -> RawStack {
         self.bytes.clear();
         self.read_stack(tgid, texts).unwrap_or_else(|| {
-            // Not even word by word: the file is unreadable, or this kernel does not say where the stack is.
+            // The stack cannot be read: the file is unreadable, or this kernel does not say where the stack is.
             let arguments = folder.read("cmdline").unwrap_or_default();
             RawStack {
                 file: texts.add_bytes(&name(folder, &arguments)),

@@ -40,7 +40,7 @@ pub(crate) struct Change {
 pub(crate) const EVENT_STOP: c_int = 128;
 const GET_SYSCALL_INFO: Request = 0x420e;
 
-/// An unset bit: a convention of 32 bits. From linux/audit.h.
+/// This bit is not set for a 32-bit program: linux/audit.h.
 const AUDIT_ARCH_64BIT: u32 = 0x8000_0000;
 
 /// As the C library declares it.

@@ -97,7 +97,7 @@ impl Folder {
         namespace.unwrap_or_default()
     }
 
-    /// Likewise all of them.
+    /// The namespaces of all kinds, as [`Self::namespace`] returns them.
     pub(crate) fn all_namespaces(&mut self, memory: &mut Vec<u8>) -> Namespaces {
         Namespaces {
             mount: self.namespace("ns/mnt", memory),

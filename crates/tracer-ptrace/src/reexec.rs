@@ -141,7 +141,7 @@ fn in_our_user_namespace(pid: Pid) -> bool {
     }
 }
 
-/// A process whose `/proc/PID/exe` we may read.
+/// Executes the program of a process again. We may read its `/proc/PID/exe`.
 fn again(pid: Pid, exe: &Metadata) -> Result<(), Refusal> {
     let registers = Registers::read(pid)?;
     let abi = registers.abi().ok_or(Refusal::UnknownAbi)?;
@@ -184,7 +184,7 @@ fn exec_and_detach(pid: Pid, abi: &Abi, instruction: u64, call: [u64; 4]) -> Res
     Ok(ptrace::detach(pid, None)?)
 }
 
-/// A process whose `/proc/PID/exe` we may not read. It is another user's process, or it runs an unreadable file.
+/// Checks a process whose `/proc/PID/exe` we may not read. It is another user's process, or it runs an unreadable file.
 fn at_exec_of_stranger(pid: Pid) -> AtExec {
     if Credentials::read(pid.as_raw()).is_ok_and(|after| after.no_new_privileges) {
         return AtExec::Follow;

@@ -44,7 +44,7 @@ pub(crate) struct Row {
     pub(crate) is_shell: bool,
     /// How it ended, if it is a process that failed.
     pub(crate) exit: Option<ExitStatus>,
-    /// How it was ended, if a crash or the out-of-memory killer ended it. Also if `exit` does not count.
+    /// The crash or the out-of-memory kill that ended it, also if the failure was handled and `exit` is `None`.
     pub(crate) crash: Option<Crash>,
     pub(crate) is_repaired: bool,
     pub(crate) name: Label,

@@ -46,11 +46,11 @@ const KIND_DECL_TAG: u32 = 17;
 const KIND_ENUM64: u32 = 19;
 const KINDS: u32 = 19;
 
-/// Of `struct btf_type`: name_off, info, and size or type.
+/// The size of `struct btf_type`: name_off, info, and size or type.
 const TYPE: usize = 12;
-/// Of `struct btf_member`: name_off, type, offset.
+/// The size of `struct btf_member`: name_off, type, offset.
 const MEMBER: usize = 12;
-/// Of `struct btf_enum`: name_off, val; of `struct btf_enum64`: name_off, val_lo32, val_hi32.
+/// The sizes of `struct btf_enum`: name_off, val; and of `struct btf_enum64`: name_off, val_lo32, val_hi32.
 const ENUMERATOR: usize = 8;
 const ENUMERATOR64: usize = 12;
 

@@ -319,8 +319,8 @@ fn run_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<(
         Ok::<_, LoadError>(running)
     })?;
     let (mut programs, mut links) = (Programs::default(), Vec::new());
-    // They are closed from first to last. The kernel does not wait when it detaches a program that comes after another
-    // one.
+    // The links are closed from first to last. So the last program of a tracepoint comes first: the kernel detaches it
+    // without a wait, because another program is before it.
     for (name, program, link) in running.into_iter().flatten().rev() {
         programs.add(name, program);
         links.push(link);

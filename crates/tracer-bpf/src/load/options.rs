@@ -30,7 +30,7 @@ pub struct Options {
     pub asked: Asked,
 }
 
-/// A set of records that are reported only on demand. Records of system calls slow down every system call of every process.
+/// The records that are reported only on demand. Records of system calls slow down every system call of every process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked(u32);
 
@@ -69,9 +69,9 @@ impl FromIterator<RecordKind> for Asked {
 /// Upper limits of [`Options`], because all users share the memory of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Of [`Options::ring_bytes`].
+    /// The largest [`Options::ring_bytes`].
     pub ring_bytes: u32,
-    /// Of [`Options::max_processes`].
+    /// The largest [`Options::max_processes`].
     pub max_processes: u32,
 }
 

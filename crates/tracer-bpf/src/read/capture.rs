@@ -92,7 +92,7 @@ impl Capture {
 
     /// Makes the next fork of this process the root of the trace.
     fn arm(&self) {
-        // At the end, the order is reversed. So a run that is missed in the meantime counts.
+        // `missed` reads these two numbers in the other order. So a run that is missed between the two reads counts.
         let (counted, tcp_state) = self.missed_by_kernel();
         let missed = counted + tcp_state.saturating_sub(self.shared.nested_runs());
         self.missed_before.store(missed, Ordering::Relaxed);

@@ -28,7 +28,7 @@ pub(crate) struct Ring {
     page: u64,
     /// The position of the reader. Only the reader writes it.
     consumer: Mapping,
-    /// The position behind the last record. The last record can be reserved only.
+    /// The position behind the last record. That record may be reserved, but not yet written.
     producer: Mapping,
     window: Option<Window>,
     /// The last read ended at a record that is still being written.

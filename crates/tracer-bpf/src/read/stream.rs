@@ -64,7 +64,7 @@ impl EventStream for Stream {
         self.flows.finish(handle);
     }
 
-    /// All records that could not be read count as one.
+    /// If the reader is stuck at a record, this record and all records behind it count as one.
     fn undecodable(&self) -> u64 {
         self.undecodable + u64::from(self.is_stuck || self.ring.is_held_up())
     }

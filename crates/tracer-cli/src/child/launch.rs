@@ -37,7 +37,7 @@ pub(crate) fn replace(command: &[OsString], inheritance: Inheritance, user: Opti
     }
 }
 
-/// Returns the pid.
+/// Forks and executes the command. Returns its pid.
 ///
 /// # Errors
 ///

@@ -3,7 +3,7 @@
 use nix::libc::c_int;
 use tracer_model::{ExitStatus, source::End};
 
-/// A failure of process-tracer, the same status as of env(1) and timeout(1).
+/// process-tracer itself failed. env(1) and timeout(1) use the same status.
 pub(crate) const EXIT_FAILURE: u8 = 125;
 /// The command was found but cannot be invoked.
 const EXIT_CANNOT_INVOKE: u8 = 126;

@@ -32,7 +32,7 @@ pub(crate) fn drop_after_launch() {
     }
 }
 
-/// Drops all capabilities in a thread of ours. The programs are attached, and the files and sockets are open.
+/// Drops all capabilities in a thread of ours. By then, the programs are attached, and the files and sockets are open.
 pub(crate) fn drop_in_thread() {
     keep_or_warn(CapsHashSet::new());
 }

@@ -80,7 +80,7 @@ const BUILTINS: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// The command is no program. A shell may know it.
+/// The reason, if no program has this name. A shell may know the command.
 fn not_in_path(command: &[OsString]) -> String {
     match in_shell(command) {
         Some(InShell { reason, shell, script }) => {
@@ -140,7 +140,7 @@ fn assignment(word: &str) -> Option<(&str, &str)> {
     is_name.then_some((name, value))
 }
 
-/// The file exists. The kernel may lack what it needs to run it.
+/// Why an existing file cannot be executed, for example because its interpreter does not exist.
 fn of_file(file: &Path, kind: ErrorKind) -> Option<String> {
     if kind == ErrorKind::PermissionDenied
         && let Ok(metadata) = fs::metadata(file)

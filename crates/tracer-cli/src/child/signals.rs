@@ -43,10 +43,10 @@ const ENDING: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIG
 /// The time that a sender can need to send a signal to several processes.
 const ROUND: Duration = Duration::from_millis(5);
 
-/// How often to check if no signal wakes us, milliseconds.
+/// How often [`Signals::wait_until`] checks its condition, milliseconds.
 const INTERVAL_MS: u16 = 50;
 
-/// SIGCHLD wakes us. If it does not, we check again after this time, milliseconds.
+/// How often [`Signals::wait_for`] checks the command if no SIGCHLD wakes us, milliseconds.
 const LOOK_MS: u16 = 10_000;
 
 /// The signals to process-tracer. They are blocked, and read one by one.

@@ -162,8 +162,8 @@ impl Config {
         })
     }
 
-    /// Makes this a run for these rules and tags only. It belongs to no other trace, and nobody gets its spans. Its
-    /// command has the trace context of process-tracer.
+    /// Makes this a run for these rules and tags only. It belongs to no other trace, and nobody gets its spans. The
+    /// command inherits the trace context unchanged.
     pub(crate) fn restrict_to(self, rules: Rules, tagging: Option<Tagging>) -> Self {
         Self {
             rules,
@@ -319,7 +319,7 @@ fn is_asked_for(output: &Output, args: &Args, origins: &Origins) -> bool {
 ///
 /// # Errors
 ///
-/// A flag asks for such an export.
+/// A flag asks for an export that needs these authorities.
 fn trusted_outputs(args: &Args, origins: &Origins) -> Result<(Vec<Output>, Collector)> {
     let (mut outputs, collector, problem) = outputs(args);
     if let Some(problem) = problem {

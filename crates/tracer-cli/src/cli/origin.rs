@@ -91,7 +91,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<(Args, Origins), clap::Err
     Ok((args, Origins { flags, variables }))
 }
 
-/// The flags that the variables replace, and the options that they set.
+/// The variables as flags, and the options that they set.
 fn from_variables(flags: &ArgMatches) -> (Vec<OsString>, BTreeSet<String>) {
     let (mut set, mut options) = (Vec::new(), BTreeSet::new());
     let command = Args::command();
@@ -166,7 +166,7 @@ fn as_flags(arg: &Arg, value: &str) -> Result<Vec<String>, String> {
             let flag = |value: &str| match truth(value).filter(|_| is_switch) {
                 Some(true) => Some(Ok(name.clone())),
                 Some(false) => None,
-                // A name that reads like a switch is one with the wrong word.
+                // Such a word was meant as true or false, not as a name.
                 None if is_switch && is_one_of(value, &SWITCH_WORDS) => Some(Err(is_no_truth(value))),
                 None => Some(Ok(format!("{name}={value}"))),
             };

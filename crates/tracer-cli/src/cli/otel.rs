@@ -18,7 +18,7 @@ use crate::console;
 enum Use {
     /// It counts, and means this.
     Read(&'static str),
-    /// As `Read`. One with `_TRACES` after `_OTLP` wins over it.
+    /// As `Read`. The same name with `_TRACES` after `_OTLP` has priority.
     ReadForTraces(&'static str),
     /// It is ignored, for this reason.
     Ignored(&'static str),

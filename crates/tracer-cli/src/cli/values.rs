@@ -337,7 +337,7 @@ pub(super) fn shown(value: &str) -> Result<Shown> {
     Ok(if value.is_empty() { Shown::All } else { Shown::Named(pattern(value)?) })
 }
 
-/// Reads the name of a value. `origin` reports an invalid flag in the same words.
+/// Why a value is refused that is none of these. `origin` reports an invalid flag in the same words.
 pub(super) fn is_not_one_of(value: &str, names: &[String]) -> String {
     match names {
         [name] => format!("'{value}' is not {name}"),

@@ -60,7 +60,7 @@ impl Input {
         Self { path: path.to_owned(), kept: None, is_known: false }
     }
 
-    /// Makes it possible to read it twice. stdin is kept in memory, compressed if it is compressed.
+    /// Makes it possible to read the file twice. The content of stdin is kept in memory. It is not decompressed there.
     pub(super) fn keep(&mut self) -> Result<()> {
         if self.is_stdin() {
             let mut content = Vec::new();
@@ -86,7 +86,7 @@ impl Input {
     }
 }
 
-/// The same for several files, which have parts of one trace.
+/// The same as [`read`], for several files with parts of one trace.
 ///
 /// # Errors
 ///

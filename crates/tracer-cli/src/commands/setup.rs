@@ -176,7 +176,7 @@ fn encoded(permitted: u64) -> Vec<u8> {
     [REVISION_2 | EFFECTIVE, low, 0, high, 0].iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// The permitted set of revision 2 or 3, if it is also effective. Revision 3 only has a user id more.
+/// The permitted set of revision 2 or 3, if it is also effective. Revision 3 only adds a user id.
 fn decoded(data: &[u8]) -> Option<u64> {
     let word = |at: usize| Some(u32::from_le_bytes(data.get(at..at + 4)?.try_into().ok()?));
     let is_effective = word(0)? & EFFECTIVE != 0;

@@ -53,7 +53,7 @@ impl CutOff {
         Self { path, root, encoder, file: None, written: None, is_over: false }
     }
 
-    /// Call this before these spans are sent.
+    /// Writes the file, unless it was just written. Call this before these spans are sent.
     pub(super) fn prepare(&mut self, spans: &[Arc<Span>], queue: &Queue) {
         let is_recent = self.written.is_some_and(|at| at.elapsed() < INTERVAL);
         if self.is_over || is_recent || self.has_root(spans) {
@@ -66,7 +66,7 @@ impl CutOff {
         self.written = Some(Instant::now());
     }
 
-    /// Call this when these spans have arrived or are kept.
+    /// Deletes the file if the root is among these spans. Call this when they have arrived or are kept.
     pub(super) fn finish(&mut self, spans: &[Arc<Span>]) {
         if self.has_root(spans) {
             self.remove();
@@ -77,7 +77,7 @@ impl CutOff {
     pub(super) fn remove(&mut self) {
         self.is_over = true;
         if self.file.take().is_some() {
-            // If that fails, a file of its owner's is left behind.
+            // If this fails, the file is left behind. It belongs to its owner.
             let _ = Saved::open(&self.path, true).and_then(Saved::delete);
         }
     }

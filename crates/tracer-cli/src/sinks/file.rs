@@ -653,7 +653,7 @@ impl Saved {
         Ok(Uid::from_raw(self.file.metadata()?.uid()) == self.actor.owner())
     }
 
-    /// Deletes it, unless its name has come to be another file's.
+    /// Deletes it, unless its name now belongs to another file.
     ///
     /// # Errors
     ///

@@ -9,7 +9,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// group with a tenth of a percent of a processor still gets twice this.
 const LEAST_WORK: Duration = Duration::from_millis(1);
 
-/// So many glances are needed in each [`GRACE`].
+/// The glances that are needed in each [`GRACE`].
 const LEAST_GLANCES: u32 = 10;
 
 /// The state of a sink at a moment.
@@ -31,9 +31,9 @@ pub(super) struct Glance {
 #[derive(Debug)]
 pub(super) struct Patience {
     progress: Glance,
-    /// The start of the current span of [`GRACE`].
+    /// The start of the current period of [`GRACE`].
     start: Glance,
-    /// Since then. If the whole process gets no processor time, time passes without glances.
+    /// Glances since then. If the whole process gets no processor time, time passes without glances.
     glances: u32,
 }
 

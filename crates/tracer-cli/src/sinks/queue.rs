@@ -60,7 +60,7 @@ struct State {
     undelivered: Undelivered,
     /// The command has started.
     has_begun: bool,
-    /// When its end has to be over; it is closed then.
+    /// When all spans must be delivered. It is set when the queue is closed.
     deadline: Option<Instant>,
     /// The root span if process-tracer is killed now.
     cut_off_root: Option<Arc<Span>>,

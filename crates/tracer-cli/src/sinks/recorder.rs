@@ -35,7 +35,7 @@ impl Recorder {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(observation) = state.observer.observe(event) else { return };
         let Some(Err(error)) = state.sender.as_ref().map(|sender| sender.try_send(observation)) else { return };
-        // After a lost end, the entries are kept at the end of the run.
+        // If only the end of a process is lost, its entries are added at the end of the run.
         if let TrySendError::Full(Observation::Compiler { .. }) = error {
             state.lost += 1;
         }

@@ -102,7 +102,7 @@ macro_rules! calls {
     };
 }
 
-// Kind(span), name of many, noun.
+// Kind(span), name in the plural, noun.
 calls! {
     /// A call of connect for a unix socket.
     UnixConnect(UnixConnectSpan), unix_connects, "unix connect";

@@ -157,7 +157,7 @@ pub(super) const PAIRS: [(&str, &str); 19] = [
     ("sonar", "login"),
 ];
 
-/// Words before `key` that give it another meaning than the key of a lock.
+/// Words before `key` that make it no secret, for example `public key` and `primary key`.
 const OTHER_KEYS: [&str; 45] = [
     "public",
     "pub",

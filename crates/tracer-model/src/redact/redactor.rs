@@ -35,8 +35,8 @@ pub struct Redactor {
     searched: AtomicUsize,
 }
 
-/// So many bytes of arguments are searched without the first look. To compile it takes about as long, and a short run is over
-/// before it needs one.
+/// This many bytes of arguments are searched without the first look. Compiling the first look takes about as long, and
+/// a short run ends before it needs one.
 const WITHOUT_FIRST_LOOK: usize = 32 * 1024;
 
 impl Redactor {

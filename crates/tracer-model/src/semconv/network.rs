@@ -128,7 +128,7 @@ fn connection(span: &Span) -> Option<&Connection> {
     }
 }
 
-/// The counters of an open connection are not known.
+/// The connection, if it is closed. The counters of an open connection are not known.
 fn closed(span: &Span) -> Option<&Connection> {
     connection(span).filter(|_| !span.is_unfinished)
 }

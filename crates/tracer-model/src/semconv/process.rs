@@ -248,7 +248,8 @@ fn cgroups(image: &Image) -> impl Iterator<Item = &str> {
     [&image.cgroup, &image.cgroup_v1].into_iter().flatten().map(AsRef::as_ref)
 }
 
-/// Without version 2 each process is in the root of that hierarchy.
+/// The line of the control group to show. If version 1 is in use, each process is in the root group of version 2, which
+/// says nothing.
 fn cgroup(span: &Span) -> Option<&str> {
     let image = image(span)?;
     cgroups(image).find(|line| *line != "0::/" || image.cgroup_v1.is_none())

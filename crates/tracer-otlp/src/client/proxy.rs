@@ -20,7 +20,7 @@ pub(super) fn connector(
     let proxy = Matcher::from_env().intercept(collector)?;
     let shown = proxy.uri().authority().map(ToString::to_string).unwrap_or_default();
     let mut connector = resolve::connector();
-    // It would send the password of a proxy with TLS without TLS.
+    // Without this, the password for an https:// proxy would be sent without TLS.
     connector.enforce_http(true);
     let tunnel = Tunnel::new(proxy.uri().clone(), connector);
     let tunnel = match proxy.basic_auth() {
@@ -31,7 +31,7 @@ pub(super) fn connector(
     Some(tunnel.map_request(with_port).map_err(explain))
 }
 
-/// The tunnel takes 443 for a missing port.
+/// Adds the port of http, because the tunnel uses 443 if there is no port.
 fn with_port(uri: Uri) -> Uri {
     let is_plain = uri.scheme_str() == Some("http") && uri.port().is_none();
     let plain = uri.host().filter(|_| is_plain).and_then(|host| format!("http://{host}:80").parse().ok());

@@ -1,4 +1,4 @@
-//! Mistakes in the way to a collector: which port, which protocol, which certificate. Each has a sentence with its remedy.
+//! Mistakes in the way to a collector: a wrong port, protocol or certificate. Each has a sentence with its remedy.
 //!
 //! The error of a library only describes its own view, for example "frame with invalid size". So we ask the port once what it
 //! speaks. Its first bytes show it.
@@ -138,7 +138,7 @@ impl Way {
             (true, _, Spoken::Http1 | Spoken::Http2) => Some(PLAIN_PORT),
             (false, _, Spoken::Tls { .. }) => Some(TLS_PORT),
             (false, Protocol::Grpc, Spoken::Http1) => Some(HTTP_PORT),
-            // Some servers speak both. One that breaks off has another reason.
+            // Some servers speak both protocols. If such a server breaks off, the protocol is not the reason.
             (false, Protocol::HttpProtobuf | Protocol::HttpJson, Spoken::Http2) if is_not_http1(causes) => {
                 Some(GRPC_PORT)
             }

@@ -24,7 +24,8 @@ impl Json {
         self.0
     }
 
-    /// Every text ends with a quote, so that a bracket at the end has just been opened.
+    /// Writes a comma, unless this is the first item in its brackets. Every text ends with a quote, so that a bracket at
+    /// the end has just been opened.
     fn comma(&mut self) {
         if !matches!(self.0.last(), Some(b'{' | b'[')) {
             self.0.push(b',');

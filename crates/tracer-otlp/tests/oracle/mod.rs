@@ -21,7 +21,7 @@ pub struct Converter {
     scope: InstrumentationScope,
     /// Longest string value, in characters.
     value_limit: Option<usize>,
-    /// Of the trace: its state, and whether it is sampled.
+    /// The state of the trace, and whether it is sampled.
     trace: (&'static str, bool),
 }
 

@@ -121,7 +121,7 @@ impl Borrowed {
         Ok(set_signal_mask(self.pid, self.mask)?)
     }
 
-    /// The former mask. Returns the address of an instruction that makes a system call.
+    /// Restores the signal mask. Returns the address of an instruction that makes a system call.
     pub(super) fn end(&self) -> Result<u64, Refusal> {
         set_signal_mask(self.pid, self.mask)?;
         Ok(self.instruction)

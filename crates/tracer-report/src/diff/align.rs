@@ -7,7 +7,7 @@
 //! 2. the same name, and an argument that no other step without a match has, such as the name of the source file;
 //! 3. the same name, if each side has only one such step without a match.
 //!
-//! A rule can name a process in one run only. So for 1 and 2, the same program does if no step has the same name.
+//! A rule can name a process in one run only. So 1 and 2 also accept the same program, if no step has the same name.
 //!
 //! A step without a match can be at another place, for example below a wrapper. It is found there if its command line
 //! occurs once.
@@ -80,7 +80,7 @@ struct Joining<'a> {
 
 type Key<'a> = (&'a str, &'a str);
 
-/// Finds the same steps among these joints and steps, if they are the same in this respect.
+/// Finds the same steps among these joints and steps. The identity says in which respect they must be the same.
 type Method<'a> = fn(&Joining<'a>, &[usize], &[usize], Identity) -> Vec<Pair>;
 
 /// What a step is, from its name and its command line. Empty: unknown.
@@ -142,8 +142,8 @@ impl<'a> Joining<'a> {
         }
     }
 
-    /// The root of the run, or the step in it or in the alignment that has the command line of the other root: a command can
-    /// be traced once with a wrapper and once without.
+    /// The first pair. It is usually the two roots. But a command can be traced once with a wrapper and once without.
+    /// Then the root without the wrapper pairs with the step that has the same command line.
     fn roots(&self, joint: usize, step: usize) -> Pair {
         let (joints, steps) = (&self.alignment.joints, &self.run.steps);
         let root = &steps[step];

@@ -83,7 +83,8 @@ impl Critical {
         self.by_place.len()
     }
 
-    /// The lines for this much room. Chains are exact, but a few of many chains would hide most of the time.
+    /// The lines for this much room. They are chains, if the chains that fit have most of the time. Otherwise they are
+    /// names.
     fn steps(&self, limit: usize) -> &[Step] {
         let shown: u64 = self.by_place[..fitting(self.by_place.len(), limit)].iter().map(|step| step.time).sum();
         if shown.saturating_mul(10) >= self.whole.saturating_mul(9) { &self.by_place } else { &self.by_name }
