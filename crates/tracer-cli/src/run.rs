@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    io,
+    env, io,
     sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime},
@@ -45,7 +45,8 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
     let resource = resource(config.service_name.as_deref());
     let mut ids = IdGenerator::new(seed()?);
     let trace_id = config.trace_id.unwrap_or_else(|| ids.trace_id());
-    if let Some(outer) = nesting::outer_run(trace_id) {
+    let outer = nesting::outer_run(trace_id);
+    if let Some(outer) = outer {
         config.outputs.retain(|wanted| !matches!(wanted.output, Output::Otlp | Output::JobSummary(_)));
         if config.is_verbose {
             console::say(format_args!("process {outer} exports this trace, so this run sends nothing over OTLP"));
@@ -103,6 +104,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         attributes,
         arguments: std::mem::take(&mut config.arguments),
         captured: config.captured,
+        own_name: own_name(),
         accounts: accounts(),
         cpus: thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
         hosts: hosts(),
@@ -112,9 +114,12 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         rules: std::mem::take(&mut config.rules),
     });
     restore_environment(&config, inheritance, &single);
-    let root = SpanContext { trace_id, span_id: root_span_id };
-    for (name, value) in config.propagators.inject(root, is_sampled, config.caller) {
-        launch::set_variable(name, value.as_deref(), &single);
+    // The trace that an outer run exports has no span with the id of this root.
+    if outer.is_none() {
+        let root = SpanContext { trace_id, span_id: root_span_id };
+        for (name, value) in config.propagators.inject(root, is_sampled, config.caller) {
+            launch::set_variable(name, value.as_deref(), &single);
+        }
     }
 
     let mut signals = match Signals::hold(&single).map_err(io::Error::from) {
@@ -393,6 +398,12 @@ fn programs(losses: &Losses, cause: Cause) -> String {
         _ => names[NAMED] = "…",
     }
     format!(" ({})", names.join(", "))
+}
+
+/// The file name of process-tracer.
+fn own_name() -> String {
+    let path = env::current_exe().unwrap_or_default();
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Random bytes of the system.
