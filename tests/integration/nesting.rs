@@ -119,3 +119,14 @@ fn an_inner_run_that_sends_nothing_leaves_the_trace_context_unchanged() {
     assert_eq!(contexts.len(), 2, "{stdout}");
     assert_eq!(contexts[0], contexts[1]);
 }
+
+#[test]
+fn an_outer_run_that_leaves_out_other_kinds_still_exports_all_processes() {
+    for (list, of_inner) in [("processes", ""), ("processes,flows", "--capture processes,flows")] {
+        let collector = Collector::start(|_, _| Deed::Accept);
+        let script = format!("$INNER -q {of_inner} -- sh -c '/bin/true; :'; :");
+        let stderr = stderr_of(&mut outer(&collector, &["-q", "--capture", list], &script), 0);
+        // The shell of the script, the inner shell, and true.
+        assert_eq!(collector.taken().len(), 3, "{list}: {stderr}");
+    }
+}

@@ -88,8 +88,7 @@ pub(crate) fn run(mut config: Config, inheritance: Inheritance, single: SingleTh
         }
     };
     let is_sent = config.outputs.iter().any(|wanted| wanted.output == Output::Otlp);
-    let is_all = config.captured.left_out().next().is_none();
-    let announcement = (is_sent && is_all && chosen.source.description().sees_everything())
+    let announcement = (is_sent && config.captured.processes && chosen.source.description().sees_everything())
         .then(|| nesting::announce(trace_id))
         .flatten();
     let tracer = Tracer::new(Settings {
