@@ -437,7 +437,12 @@ listener.accept()[0].close()
 fn only_the_kinds_that_the_user_lists_are_captured() {
     for (list, counts, unobserved, last) in [
         ("processes,connections,flows,lookups", [2, 2, 1, 1], None, "complete\n"),
-        ("processes", [2, 0, 0, 0], Some("[connections, flows, lookups]"), "complete, connections not observed\n"),
+        (
+            "processes",
+            [2, 0, 0, 0],
+            Some("[connections, flows, lookups]"),
+            "complete, connections, flows and lookups not observed\n",
+        ),
         ("processes,connections", [2, 2, 0, 0], Some("[flows, lookups]"), "complete, flows and lookups not observed\n"),
         (
             "processes,flows",
@@ -463,6 +468,10 @@ fn only_the_kinds_that_the_user_lists_are_captured() {
         let kinds = trace.root().attributes.get("process_tracer.unobserved.kinds").map(String::as_str);
         assert_eq!(kinds, unobserved, "{list}");
         assert!(run.stderr.ends_with(last), "{list}: {}", run.stderr);
+        for kind in ["connections", "flows", "lookups"] {
+            let is_counted = trace.root().has(&format!("process_tracer.{kind}"));
+            assert_eq!(is_counted, list.contains(kind), "{list}: {kind}");
+        }
         // The owner is named, also if it has no span.
         let client = trace.connections().find(|span| span.kind == KIND_CLIENT);
         assert!(client.is_none_or(|client| client.attribute("process.pid") != trace.root().attribute("process.pid")));

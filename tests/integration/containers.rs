@@ -160,7 +160,7 @@ fn build_in_a_default_container_is_traced_as_by_ebpf_outside() {
     let stderr = stderr_of(&output);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("ptrace observes the processes, because eBPF is impossible: missing CAP_BPF"), "{stderr}");
-    assert!(stderr.contains("inner.jsonl, complete, connections not observed"), "{stderr}");
+    assert!(stderr.contains("inner.jsonl, complete, connections, flows and lookups not observed"), "{stderr}");
     assert_eq!(fs::read_to_string(container.work().join("sum")).unwrap(), "66\n");
     let by_ptrace = Trace::read(&container.work().join("inner.jsonl"));
     assert_eq!(by_ptrace.root().attribute("process_tracer.source"), "ptrace");
@@ -182,7 +182,10 @@ fn the_example_for_docker_traces_a_build_in_a_container() {
     let output = example.env_remove("OTLP_ENDPOINT").output().unwrap();
     let stderr = stderr_of(&output);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains("trace.html, trace.jsonl, complete, connections not observed"), "{stderr}");
+    assert!(
+        stderr.contains("trace.html, trace.jsonl, complete, connections, flows and lookups not observed"),
+        "{stderr}"
+    );
     let trace = Trace::read(&container.work().join("trace.jsonl"));
     assert_eq!(trace.root().attribute("process_tracer.source"), "ptrace");
     assert!(container.work().join("trace.html").is_file());
@@ -239,7 +242,7 @@ fn profile_that_refuses_bpf_despite_the_capabilities_is_recognised() {
         stderr.contains("because eBPF is impossible: a seccomp profile forbids bpf(2), although the capabilities"),
         "{stderr}"
     );
-    assert!(stderr.contains("2 spans, complete, connections not observed"), "{stderr}");
+    assert!(stderr.contains("2 spans, complete, connections, flows and lookups not observed"), "{stderr}");
     // The remedies: the named option in place of the profile, or all privileges.
     assert_eq!(options(remedy), ["--security-opt=seccomp=unconfined"], "{table}");
     for remedy in [&[&capabilities[..], &["--security-opt=seccomp=unconfined"]].concat()[..], &["--privileged"]] {

@@ -108,7 +108,7 @@ fn without_privileges_the_whole_tree_is_traced() {
     let stderr = stderr_of(&output);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("ptrace observes the processes, because eBPF is impossible: missing CAP_BPF"), "{stderr}");
-    assert!(stderr.contains("3 spans to t.jsonl, complete, connections not observed"), "{stderr}");
+    assert!(stderr.contains("3 spans to t.jsonl, complete, connections, flows and lookups not observed"), "{stderr}");
     let trace = Trace::read(&folder.path().join("t.jsonl"));
     trace.assert_complete();
     let root = trace.root();
@@ -140,7 +140,7 @@ fn programs_that_are_not_followed_have_a_reason_and_a_name() {
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("sudo: a password is required"), "{stderr}");
     let verdict = "incomplete: 3 programs not followed: uses ptrace itself (strace, gdb), \
-                   1 program not followed: gains privileges (sudo), connections not observed";
+                   1 program not followed: gains privileges (sudo), connections, flows and lookups not observed";
     assert!(stderr.contains(verdict), "{stderr}");
     let trace = Trace::read(&folder.path().join("t.jsonl"));
     let root = trace.root();

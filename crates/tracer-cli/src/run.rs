@@ -350,16 +350,15 @@ fn report(tracer: &Tracer, trace_id: TraceId, deliveries: &[Delivery], is_quiet:
     ));
 }
 
-/// The main kinds of events that were not observed. An attribute of the root has all of them.
+/// The kinds of spans that were not observed. An attribute of the root also has the smaller kinds of a source.
 fn unseen(certificate: &Certificate) -> String {
-    let kinds = certificate.source.as_ref().map_or(&[][..], |source| &source.unobserved_kinds);
-    let mut names = ["processes", "connections", "flows", "lookups"].to_vec();
-    names.retain(|kind| kinds.contains(kind));
-    if let [.., "connections", "flows", "lookups"] = names[..] {
-        // Connections stand for the whole network.
-        names.truncate(names.len() - 2);
+    let mut kinds = ["processes", "connections", "flows", "lookups"].to_vec();
+    kinds.retain(|kind| !certificate.has_observed(kind));
+    match kinds.as_slice() {
+        [] => String::new(),
+        [kind] => format!(", {kind} not observed"),
+        [kinds @ .., last] => format!(", {} and {last} not observed", kinds.join(", ")),
     }
-    if names.is_empty() { String::new() } else { format!(", {} not observed", names.join(" and ")) }
 }
 
 /// Whether the trace is complete. If not, the reasons.
