@@ -352,6 +352,42 @@ time.sleep(0.5)
 }
 
 #[test]
+fn an_accepted_mptcp_connection_belongs_to_the_worker() {
+    // The listener is MPTCP in all rounds. A worker that only reads is known when it closes.
+    for (client, replies) in [(262, true), (262, false), (0, true)] {
+        let script = format!(
+            "
+import os, socket
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+listener.bind(('127.0.0.1', 0))
+listener.listen()
+if os.fork() == 0:
+    print('worker', os.getpid(), flush=True)
+    it, _ = listener.accept()
+    assert len(it.recv(100, socket.MSG_WAITALL)) == 100
+    if {replies}: it.sendall(b'x' * 300)
+    while it.recv(100): pass
+    os._exit(0)
+it = socket.socket(socket.AF_INET, socket.SOCK_STREAM, {client})
+it.connect(listener.getsockname())
+it.sendall(b'x' * 100)
+if {replies}: assert len(it.recv(300, socket.MSG_WAITALL)) == 300
+it.close()
+os.wait()
+",
+            replies = if replies { "True" } else { "False" },
+        );
+        let run = crate::harness::trace_python(&[], &script, &[]);
+        run.trace.assert_complete();
+        let worker = run.told("worker").next().unwrap()[1].to_owned();
+        let accepted: Vec<_> = run.trace.connections().filter(|span| span.kind == KIND_SERVER).collect();
+        assert_eq!(accepted.len(), 1, "{accepted:#?}");
+        assert_eq!(accepted[0].attribute("process.pid"), worker, "client {client}, replies {replies}");
+        assert_eq!(accepted[0].parent_id, run.trace.process(worker.parse().unwrap()).span_id);
+    }
+}
+
+#[test]
 fn a_syn_that_was_sent_again_is_no_other_retransmit() {
     // The queue of the listener is full. So the kernel drops the SYN, and sends it again after a second.
     let script = "\
@@ -401,7 +437,12 @@ listener.accept()[0].close()
 fn only_the_kinds_that_the_user_lists_are_captured() {
     for (list, counts, unobserved, last) in [
         ("processes,connections,flows,lookups", [2, 2, 1, 1], None, "complete\n"),
-        ("processes", [2, 0, 0, 0], Some("[connections, flows, lookups]"), "complete, connections not observed\n"),
+        (
+            "processes",
+            [2, 0, 0, 0],
+            Some("[connections, flows, lookups]"),
+            "complete, connections not observed\n",
+        ),
         ("processes,connections", [2, 2, 0, 0], Some("[flows, lookups]"), "complete, flows and lookups not observed\n"),
         (
             "processes,flows",
@@ -427,6 +468,10 @@ fn only_the_kinds_that_the_user_lists_are_captured() {
         let kinds = trace.root().attributes.get("process_tracer.unobserved.kinds").map(String::as_str);
         assert_eq!(kinds, unobserved, "{list}");
         assert!(run.stderr.ends_with(last), "{list}: {}", run.stderr);
+        for kind in ["connections", "flows", "lookups"] {
+            let is_counted = trace.root().has(&format!("process_tracer.{kind}"));
+            assert_eq!(is_counted, list.contains(kind), "{list}: {kind}");
+        }
         // The owner is named, also if it has no span.
         let client = trace.connections().find(|span| span.kind == KIND_CLIENT);
         assert!(client.is_none_or(|client| client.attribute("process.pid") != trace.root().attribute("process.pid")));

@@ -1,6 +1,6 @@
 //! process-tracer inside process-tracer: no process is exported twice into one trace.
 
-use std::{fs, process::Command};
+use std::{collections::HashSet, fs, process::Command};
 
 use crate::{
     delivery::{Collector, Deed},
@@ -74,4 +74,59 @@ fn an_inner_run_with_another_trace_or_without_an_exporting_outer_run_exports() {
     stderr_of(command.arg(collector.endpoint()).args(["--", "/bin/true"]), 0);
     assert_eq!(collector.taken().len(), 1);
     assert!(fs::metadata(folder.path().join("outer.jsonl")).unwrap().len() > 0);
+}
+
+#[test]
+fn every_parent_in_the_outer_trace_is_a_span_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outer_file, inner_file) = (folder.path().join("outer.jsonl"), folder.path().join("inner.jsonl"));
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let endpoint = format!("--endpoint {}", collector.endpoint());
+    for (exports, inner) in [
+        (true, format!("-o {}", inner_file.display())),
+        (true, "-o summary".to_owned()),
+        (true, "--live".to_owned()),
+        (false, endpoint.clone()),
+        (false, format!("-o {}", inner_file.display())),
+    ] {
+        let mut command = process_tracer();
+        if exports {
+            command.args(endpoint.split(' '));
+        }
+        command.arg("-qo").arg(&outer_file).args(["--", "sh", "-c"]);
+        command.arg(format!("{PROCESS_TRACER} -q {inner} -- sh -c '/bin/true; :'; :"));
+        let stderr = stderr_of(&mut command, 0);
+        let outer = Trace::read(&outer_file);
+        outer.assert_complete();
+        let ids: HashSet<_> = outer.spans.iter().map(|span| span.span_id.as_str()).collect();
+        let above_inner = outer.processes().find(|span| span.name == "process-tracer").unwrap();
+        // The root has no parent.
+        for span in outer.spans.iter().filter(|span| !span.parent_id.is_empty()) {
+            assert!(ids.contains(span.parent_id.as_str()), "{inner}: {stderr}{span:#?}");
+        }
+        assert!(outer.children_of(above_inner).any(|span| span.name == "sh"), "{inner}");
+        fs::remove_file(&outer_file).unwrap();
+    }
+}
+
+#[test]
+fn an_inner_run_that_sends_nothing_leaves_the_trace_context_unchanged() {
+    let collector = Collector::start(|_, _| Deed::Accept);
+    let script = "echo $TRACEPARENT; $INNER -q -o summary -- sh -c 'echo $TRACEPARENT'";
+    let output = outer(&collector, &["-q"], script).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let contexts: Vec<_> = stdout.lines().collect();
+    assert_eq!(contexts.len(), 2, "{stdout}");
+    assert_eq!(contexts[0], contexts[1]);
+}
+
+#[test]
+fn an_outer_run_that_leaves_out_other_kinds_still_exports_all_processes() {
+    for (list, of_inner) in [("processes", ""), ("processes,flows", "--capture processes,flows")] {
+        let collector = Collector::start(|_, _| Deed::Accept);
+        let script = format!("$INNER -q {of_inner} -- sh -c '/bin/true; :'; :");
+        let stderr = stderr_of(&mut outer(&collector, &["-q", "--capture", list], &script), 0);
+        // The shell of the script, the inner shell, and true.
+        assert_eq!(collector.taken().len(), 3, "{list}: {stderr}");
+    }
 }

@@ -622,4 +622,10 @@ fn the_root_is_named_after_the_typed_program_or_the_job() {
     assert_eq!(run(&[], &job), "build: sh");
     assert_eq!(run(&["--root-name", "nightly"], &job), "nightly");
     assert_eq!(run(&["--root-name", "expr:env.GITHUB_JOB + '!'"], &job), "build!");
+    // The arguments are those of the command.
+    assert_eq!(run(&["--root-name", "expr:args[0] + ' ' + args[1]"], &[]), "sh -c");
+    assert_eq!(
+        run(&[], &[("PROCESS_TRACER_ROOT_NAME", "expr:'run of ' + cmdline")]),
+        "run of sh -c /bin/true; exec sleep 0"
+    );
 }

@@ -90,6 +90,7 @@ fn tracer() -> Tracer {
         attributes: [].into_iter().collect(),
         arguments: Policy::default(),
         captured: Captured::default(),
+        own_name: "process-tracer".to_owned(),
         accounts: Accounts::default(),
         cpus: 2,
         hosts: Hosts::new(String::new()),

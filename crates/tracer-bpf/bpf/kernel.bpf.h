@@ -379,6 +379,16 @@ struct tcp_sock {
 	__u32 total_retrans;
 };
 
+/* Only with CONFIG_MPTCP. */
+struct mptcp_sock {
+	struct sock *first; /* the socket of its first TCP connection */
+};
+
+struct mptcp_subflow_context {
+	struct sock *tcp_sock;
+	struct sock *conn; /* the MPTCP socket */
+};
+
 #pragma clang attribute pop
 
 /* Helpers of this kernel: include/uapi/linux/bpf.h */

@@ -3,7 +3,8 @@
 #ifndef TRACER_SOCKET_BPF_H
 #define TRACER_SOCKET_BPF_H
 
-#define IPPROTO_TCP 6
+#define IPPROTO_TCP   6
+#define IPPROTO_MPTCP 262
 
 #define PORT_DNS 53
 

@@ -4,7 +4,8 @@
  *
  * Most state changes happen in softirq context, where any task can be current. So the owner is recorded when it makes a
  * call: connect(), listen() for later accepted connections, or the first read of an accepted connection. This read
- * moves the connection from the listener to the worker.
+ * moves the connection from the listener to the worker. With MPTCP, the first write or the close does this, because no
+ * tracepoint shows the read.
  */
 #ifndef TRACER_TCP_BPF_H
 #define TRACER_TCP_BPF_H
@@ -315,6 +316,31 @@ __noinline int stop_listening(__u64 socket)
 	return 0;
 }
 
+/* A process uses a connection. It is the true owner of an accepted one. */
+static __always_inline int use_connection(__u64 socket, struct identity *user)
+{
+	struct connection *connection = bpf_map_lookup_elem(&connections, &socket);
+
+	if (!connection || connection->is_owned || !user)
+		return 0;
+	connection->owner = *user;
+	connection->is_owned = 1;
+	return emit_connection(socket, CONNECTION_OWNED, 0);
+}
+
+/*
+ * The state of an MPTCP socket changes. If a process has locked the socket, it has closed or shut down the socket. The
+ * states of the TCP sockets below it change later, in a thread of the kernel.
+ */
+__noinline int use_mptcp_socket(__u64 socket)
+{
+	struct mptcp_sock *mptcp = (struct mptcp_sock *)socket;
+
+	if (!bpf_core_field_exists(mptcp->first) || !BPF_CORE_READ((struct sock *)socket, sk_lock.owned))
+		return 0;
+	return use_connection((__u64)BPF_CORE_READ(mptcp, first), tracked_or_exiting_current());
+}
+
 /*
  * Whether the owner has closed the socket. Its close() has one of three signs: the first FIN; a change into the same
  * state, if a half-close has sent the FIN before; an abort to CLOSE. In each case both directions are shut. The peer
@@ -393,11 +419,14 @@ int handle_tcp_state(struct bpf_raw_tracepoint_args *ctx)
 	int old_state = ctx->args[1];
 	int new_state = ctx->args[2];
 	__u64 key = (__u64)sk;
+	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
 	__u64 *seen = seen_to(0);
 
 	if (seen)
 		WRITE_ONCE(*seen, BPF_CORE_READ(sk, sk_lock.owned) ? 0 : change_of(ctx));
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (protocol == IPPROTO_MPTCP)
+		return use_mptcp_socket(key);
+	if (protocol != IPPROTO_TCP)
 		return 0;
 
 	if (new_state == TCP_SYN_SENT) {
@@ -452,11 +481,18 @@ int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (connection->is_dns)
 		tell_transfer(key, 1);
-	if (connection->is_owned)
+	return use_connection(key, &reader->identity);
+}
+
+/* A write to an MPTCP socket. The kernel looks at each of its connections. It can do so in a softirq, for no process. */
+SEC("raw_tp/mptcp_subflow_get_send")
+int handle_mptcp_write(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct mptcp_subflow_context *subflow = (struct mptcp_subflow_context *)ctx->args[0];
+
+	if (!bpf_core_field_exists(subflow->tcp_sock) || !BPF_CORE_READ(subflow, conn, sk_lock.owned))
 		return 0;
-	connection->owner = reader->identity;
-	connection->is_owned = 1;
-	return emit_connection(key, CONNECTION_OWNED, 0);
+	return use_connection((__u64)BPF_CORE_READ(subflow, tcp_sock), tracked_current());
 }
 
 /* The socket does not exist any more. In every case, its entry must leave the table. */

@@ -16,10 +16,11 @@ pub(crate) const PROCESSES: [Attachment; 4] = [
 
 /// The programs for connections, and for lookups over TCP. The programs of one tracepoint are neighbours, in the order in
 /// which the kernel is to call them.
-pub(crate) const CONNECTIONS: [Attachment; 4] = [
+pub(crate) const CONNECTIONS: [Attachment; 5] = [
     (TCP_STATE, c"inet_sock_set_state"),
     (NESTED, c"inet_sock_set_state"),
     (TCP_READ, c"tcp_rcv_space_adjust"),
+    (MPTCP_WRITE, c"mptcp_subflow_get_send"),
     ("handle_tcp_destroy", c"tcp_destroy_sock"),
 ];
 
@@ -33,8 +34,9 @@ pub(crate) const SYSTEM_CALLS: [Attachment; 1] = [("handle_syscall_exit", c"sys_
 /// The program for connections to unix sockets that make no system call.
 pub(crate) const QUEUES: [Attachment; 1] = [(IO_URING, c"io_uring_create")];
 
-/// A kernel without io_uring has no such tracepoint.
-pub(crate) const IO_URING: &str = "handle_io_uring";
+/// A kernel without io_uring or MPTCP has no tracepoints for them.
+pub(crate) const OPTIONAL: [&str; 2] = [IO_URING, MPTCP_WRITE];
+const IO_URING: &str = "handle_io_uring";
 
 /// The number of all programs.
 pub(crate) const PROGRAMS: usize =
@@ -44,8 +46,9 @@ pub(crate) const PROGRAMS: usize =
 pub(crate) const TCP_STATE: &str = "handle_tcp_state";
 pub(crate) const NESTED: &str = "handle_nested_tcp_state";
 
-/// A missed run of this program loses no event, because the kernel never misses a run for the process's own reads.
+/// A missed run of these programs loses no event, because the kernel never misses a run for the process's own reads and writes.
 pub(crate) const TCP_READ: &str = "handle_tcp_read";
+const MPTCP_WRITE: &str = "handle_mptcp_write";
 
 /// How long each step took.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +87,7 @@ impl Programs {
     pub(crate) fn add(&mut self, name: &str, program: OwnedFd) {
         match name {
             TCP_STATE => self.tcp_state = Some(program),
-            NESTED | TCP_READ => {}
+            NESTED | TCP_READ | MPTCP_WRITE => {}
             _ => self.counted.push(program),
         }
     }

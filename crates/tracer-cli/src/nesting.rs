@@ -20,7 +20,7 @@ pub(crate) struct Announcement {
     _socket: UnixDatagram,
 }
 
-/// Announces that this run exports all its descendants. `None` if the machine has no sockets for us: then an inner run exports
+/// Announces that this run exports all processes below it. `None` if the machine has no sockets for us: then an inner run exports
 /// its processes too.
 pub(crate) fn announce(trace_id: TraceId) -> Option<Announcement> {
     let socket = UnixDatagram::bind_addr(&name(trace_id, process::id()).ok()?).ok()?;

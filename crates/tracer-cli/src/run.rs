@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    io,
+    env, io,
     ops::ControlFlow::{self, Break, Continue},
     sync::Arc,
     thread,
@@ -105,7 +105,8 @@ fn prepare(
     let resource = resource(config.service_name.as_deref());
     let mut ids = IdGenerator::new(seed()?);
     let trace_id = config.trace_id.unwrap_or_else(|| ids.trace_id());
-    if let Some(outer) = nesting::outer_run(trace_id) {
+    let outer = nesting::outer_run(trace_id);
+    if let Some(outer) = outer {
         config.outputs.retain(|wanted| !matches!(wanted.output, Output::Otlp | Output::JobSummary(_)));
         if config.is_verbose {
             console::say(format_args!("process {outer} exports this trace, so this run sends nothing over OTLP"));
@@ -147,8 +148,7 @@ fn prepare(
         }
     };
     let is_sent = config.outputs.iter().any(|wanted| wanted.output == Output::Otlp);
-    let is_all = config.captured.left_out().next().is_none();
-    let announcement = (is_sent && is_all && chosen.source.description().sees_everything())
+    let announcement = (is_sent && config.captured.processes && chosen.source.description().sees_everything())
         .then(|| nesting::announce(trace_id))
         .flatten();
     let tracer = Tracer::new(Settings {
@@ -163,6 +163,7 @@ fn prepare(
         attributes,
         arguments: std::mem::take(&mut config.arguments),
         captured: config.captured,
+        own_name: own_name(),
         accounts: accounts(),
         cpus: thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
         hosts: hosts(),
@@ -172,8 +173,12 @@ fn prepare(
         rules: std::mem::take(&mut config.rules),
     });
     restore_environment(&config, inheritance, &single);
-    let root = SpanContext { trace_id, span_id: root_span_id };
-    let former = launch::set_variables(config.propagators.inject(root, is_sampled, config.caller), &single);
+    // The trace that an outer run exports has no span with the id of this root.
+    let variables = match outer {
+        Some(_) => Vec::new(),
+        None => config.propagators.inject(SpanContext { trace_id, span_id: root_span_id }, is_sampled, config.caller),
+    };
+    let former = launch::set_variables(variables, &single);
 
     let signals = match Signals::hold(&single).map_err(io::Error::from) {
         Ok(signals) => signals,
@@ -446,16 +451,19 @@ fn report(tracer: Option<&Tracer>, trace_id: TraceId, deliveries: &[Delivery], i
     ));
 }
 
-/// The main kinds of events that were not observed. An attribute of the root has all of them.
+/// The kinds of spans that were not observed. An attribute of the root also has the smaller kinds of a source.
 fn unseen(certificate: &Certificate) -> String {
-    let kinds = certificate.source.as_ref().map_or(&[][..], |source| &source.unobserved_kinds);
-    let mut names = ["processes", "connections", "flows", "lookups"].to_vec();
-    names.retain(|kind| kinds.contains(kind));
-    if let [.., "connections", "flows", "lookups"] = names[..] {
+    let mut kinds = ["processes", "connections", "flows", "lookups"].to_vec();
+    kinds.retain(|kind| !certificate.has_observed(kind));
+    if let [.., "connections", "flows", "lookups"] = kinds[..] {
         // Connections stand for the whole network.
-        names.truncate(names.len() - 2);
+        kinds.truncate(kinds.len() - 2);
     }
-    if names.is_empty() { String::new() } else { format!(", {} not observed", names.join(" and ")) }
+    match kinds.as_slice() {
+        [] => String::new(),
+        [kind] => format!(", {kind} not observed"),
+        [kinds @ .., last] => format!(", {} and {last} not observed", kinds.join(", ")),
+    }
 }
 
 /// Whether the trace is complete. If not, the reasons.
@@ -493,6 +501,12 @@ fn programs(losses: &Losses, cause: Cause) -> String {
         _ => names[NAMED] = "…",
     }
     format!(" ({})", names.join(", "))
+}
+
+/// The file name of process-tracer.
+fn own_name() -> String {
+    let path = env::current_exe().unwrap_or_default();
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Random bytes of the system.

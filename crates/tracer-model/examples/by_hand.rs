@@ -63,6 +63,7 @@ fn settings() -> Settings {
         attributes: Attributes::default(),
         arguments: Policy::default(),
         captured: Captured::default(),
+        own_name: "process-tracer".to_owned(),
         accounts: Accounts::default(),
         cpus: 2,
         hosts: Hosts::default(),

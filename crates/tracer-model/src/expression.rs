@@ -221,6 +221,15 @@ fn without_prefix(source: &str) -> &str {
     source.trim_start().strip_prefix(PREFIX).unwrap_or(source)
 }
 
+/// Checks an expression for [`text`].
+///
+/// # Errors
+///
+/// The expression does not compile.
+pub fn check(source: &str) -> Result<(), tracer_expr::Error> {
+    Program::compile(without_prefix(source)).map(drop)
+}
+
 /// Evaluates an expression over one process's arguments and environment. Returns its value as a text, which is empty if the
 /// value is absent.
 ///

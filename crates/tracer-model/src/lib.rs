@@ -26,6 +26,7 @@
 //!     attributes: Attributes::default(),
 //!     arguments: Policy::default(),
 //!     captured: Captured::default(),
+//!     own_name: "process-tracer".to_owned(),
 //!     accounts: Accounts::default(),
 //!     cpus: 2,
 //!     hosts: Hosts::default(),

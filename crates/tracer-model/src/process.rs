@@ -63,7 +63,7 @@ pub(crate) struct Process {
     /// The span that its environment names.
     context: Option<SpanContext>,
     /// The span that the environment of its parent named when it was forked.
-    inherited_context: Option<SpanContext>,
+    pub(crate) inherited_context: Option<SpanContext>,
     executions: Vec<Execution>,
     failed_execs: Vec<FailedExec>,
     dropped_executions: u32,
@@ -295,6 +295,12 @@ impl Process {
     pub(crate) fn known_name(&self) -> Option<&str> {
         let name = self.label.as_deref().or(self.ruling.name.as_deref());
         name.or_else(|| self.image.as_ref().map(|image| image.name())).filter(|name| !name.is_empty())
+    }
+
+    /// Whether it is still the copy of a parent that runs this program.
+    pub(crate) fn is_copy_of(&self, program: &str) -> bool {
+        let executable = self.image.as_ref().and_then(|image| image.executable.as_deref());
+        !self.has_executed() && executable.is_some_and(|path| base_name(path) == program)
     }
 
     pub(crate) fn has_executed(&self) -> bool {

@@ -31,6 +31,7 @@ pub(crate) struct Processes {
     root_parent_id: Option<SpanId>,
     root_name: String,
     root_label: Option<String>,
+    own_name: String,
     /// `false`: only the root has a span, and all other spans belong to it.
     have_spans: bool,
     judge: Option<Box<dyn Judge>>,
@@ -45,6 +46,7 @@ impl Processes {
         root_parent_id: Option<SpanId>,
         root_name: String,
         root_label: Option<String>,
+        own_name: String,
         have_spans: bool,
         rules: Rules,
     ) -> Self {
@@ -57,6 +59,7 @@ impl Processes {
             root_parent_id,
             root_name,
             root_label,
+            own_name,
             have_spans,
             judge: rules.judge,
             above,
@@ -166,6 +169,10 @@ impl Processes {
     ) -> bool {
         let is_root = self.is_root(identity);
         let Some(process) = self.table.get_mut(identity) else { return false };
+        if process.is_copy_of(&self.own_name) && context.is_some_and(|context| context.trace_id == emitter.trace_id) {
+            // The environment names the root of that run. Here, the root is this process itself.
+            process.inherited_context = context;
+        }
         if !process.exec(at, &emitter.anchor, executed, context) {
             return false;
         }

@@ -316,6 +316,12 @@ impl fmt::Display for Value {
 }
 
 impl Certificate {
+    /// Whether the source observes this kind of events, and the user has not left it out.
+    #[must_use]
+    pub fn has_observed(&self, kind: &str) -> bool {
+        self.source.as_ref().is_none_or(|source| !source.unobserved_kinds.contains(&kind))
+    }
+
     /// Number of all spans in the trace.
     #[must_use]
     pub fn spans(&self) -> u64 {

@@ -54,6 +54,9 @@ pub struct Settings {
     pub arguments: Policy,
     /// The kinds of spans that the trace has.
     pub captured: Captured,
+    /// The file name of this program. A process with this file is another run. It names its own root in the environment of
+    /// its command, but that span is not in this trace.
+    pub own_name: String,
     /// Names of users and groups.
     pub accounts: Accounts,
     /// Processors that the command may use at once.
@@ -115,6 +118,7 @@ impl Tracer {
                 settings.root_parent_id,
                 settings.root_name,
                 settings.root_label,
+                settings.own_name,
                 settings.captured.processes,
                 settings.rules,
             ),

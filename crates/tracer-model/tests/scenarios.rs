@@ -804,6 +804,37 @@ fn the_span_in_the_environment_of_a_process_is_its_parent() {
 }
 
 #[test]
+fn the_span_that_a_run_within_this_run_names_is_no_parent() {
+    let root_of_inner = SpanContext { trace_id: TraceId([0x11; 16]), span_id: SpanId([0x77; 8]) };
+    let elsewhere = SpanContext { trace_id: TraceId([0x22; 16]), ..root_of_inner };
+    let step = SpanContext { span_id: SpanId([0x88; 8]), ..root_of_inner };
+    let trace = Story::new()
+        .environment(&[])
+        .fork(2, 3)
+        .exec(3, "/opt/bin/process-tracer")
+        .fork(3, 4)
+        .environment(&[&format!("TRACEPARENT={root_of_inner}")])
+        .exec(4, "/bin/inner")
+        .fork(4, 5)
+        .exec(5, "/bin/below")
+        .fork(4, 6)
+        .environment(&[&format!("TRACEPARENT={step}")])
+        .exec(6, "/bin/instrumented")
+        .fork(3, 7)
+        .environment(&[&format!("TRACEPARENT={elsewhere}")])
+        .exec(7, "/bin/foreign")
+        .finish();
+    let (tracer, inner) = (trace.span("process-tracer").span_id, trace.span("inner"));
+    assert_eq!((inner.parent_id, inner.links.as_slice()), (Some(tracer), &[][..]));
+    assert_eq!(trace.span("below").parent_id, Some(inner.span_id));
+    assert_eq!(trace.span("instrumented").parent_id, Some(step.span_id));
+    assert_eq!(
+        (trace.span("foreign").parent_id, trace.span("foreign").links.as_slice()),
+        (Some(tracer), &[elsewhere][..])
+    );
+}
+
+#[test]
 fn failed_execs_are_events_and_a_search_along_path_is_one_event() {
     let failed = |story: Story, file: &str, error| story.fail_to_exec(3, file, error);
     let mut story = Story::new().fork(2, 3);

@@ -39,7 +39,7 @@ use crate::{
         options::{Limits, Options},
         probe::{KERNEL_TYPES, Obstacle, has_filter},
     },
-    programs::{Attached, Attachment, IO_URING, PROGRAMS, Programs, Timing},
+    programs::{Attached, Attachment, OPTIONAL, PROGRAMS, Programs, Timing},
     syscall::{self, RawTracepoint},
     wire,
 };
@@ -302,7 +302,7 @@ fn run_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<(
             &program, tracepoint,
         ) {
             Ok(link) => Some(Ok((name, program, link))),
-            Err(error) if name == IO_URING && error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if OPTIONAL.contains(&name) && error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => Some(Err(LoadError::Attach { program: name, source })),
         };
         attachments.iter().zip(loaded).filter_map(attach).collect::<Result<Vec<_>, _>>()

@@ -20,7 +20,7 @@ use tracer_report::{By, formats};
 
 pub(crate) use super::values::DiffOutput;
 use super::values::{
-    self, AttributesOn, ErrorsChoice, Given, NamesChoice, Output, Parent, Shown, SourceChoice, Spool, Wait,
+    self, AttributesOn, ErrorsChoice, Given, NamesChoice, Output, Parent, RootName, Shown, SourceChoice, Spool, Wait,
 };
 
 /// The forms of the command line, one per line.
@@ -80,10 +80,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHICH", value_enum)]
     pub(crate) parent: Option<Parent>,
 
-    /// Name of the root span, or `expr:` and an expression [default: the program; in CI the name of the job and the
-    /// program]
+    /// Name of the root span, or `expr:` and an expression over the arguments of COMMAND [default: the program; in CI
+    /// the name of the job and the program]
     #[arg(long, value_name = "NAME", value_parser = values::root_name)]
-    pub(crate) root_name: Option<String>,
+    pub(crate) root_name: Option<RootName>,
 
     /// Add an attribute to every process. EXPR is an expression in the expr language, and can use `env`, `args` and
     /// `cmdline`. Repeatable; in the variable one per line

@@ -2,7 +2,7 @@
 //!
 //! This module has the rules that concern several options, for example the choice of the outputs of a run.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Error, Result, bail};
 use tracer_bpf::RecordKind;
@@ -117,6 +117,7 @@ impl Config {
             args.attribute.iter().map(|text| Attribute::compile(text)).collect::<Result<Attributes, _>>()?;
         let (outputs, collector) = trusted_outputs(&args, origins)?;
         let (rules, tagging) = rules::of_run(&args, origins)?;
+        let arguments = argument_policy(&args, origins)?;
         let wanted = |output| Wanted { is_optional: !is_asked_for(&output, &args, origins), output };
         Ok(Self {
             trace_id: place.trace_id,
@@ -144,7 +145,8 @@ impl Config {
             uses_sudo: args.sudo,
             captured: args.capture,
             system_calls: args.system_calls(),
-            arguments: argument_policy(&args, origins)?,
+            root_name: root_name(&args, &arguments, origins)?,
+            arguments,
             rules,
             tagging,
             is_strict: args.strict,
@@ -155,7 +157,6 @@ impl Config {
                 Some(Spool::Folder(folder)) => Some(folder),
                 None => state::folder(),
             },
-            root_name: args.root_name.clone().or_else(|| name_in_ci(&args.command)),
             peer_names: args.peer_name.into_iter().collect(),
             service_name: args.service_name.filter(|name| !name.is_empty()),
             command: args.command,
@@ -197,6 +198,25 @@ impl Config {
     pub(crate) fn system_call_flags(&self) -> Option<String> {
         let given: Vec<_> = self.system_calls.iter().map(|(flag, _)| *flag).collect();
         (!given.is_empty()).then(|| given.join(" and "))
+    }
+}
+
+/// The name of the root, if the program alone does not decide it.
+///
+/// # Errors
+///
+/// The flag has an expression that fails.
+fn root_name(args: &Args, policy: &Policy, origins: &Origins) -> Result<Option<String>> {
+    let default = || name_in_ci(&args.command);
+    let Some(name) = &args.root_name else { return Ok(default()) };
+    let command = args.command.iter().map(|argument| argument.as_bytes()).collect();
+    match name.evaluate(&policy.exported(command)) {
+        Ok(name) => Ok(Some(name)),
+        Err(error) if origins.of("root_name") == Origin::Variable => {
+            console::warn(format_args!("{} is ignored: {error:#}", origins.name_of("root_name")));
+            Ok(default())
+        }
+        Err(error) => Err(error.context(origins.name_of("root_name"))),
     }
 }
 

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use tracer_bpf::Limits;
 use tracer_model::{
     Captured, Errors, ParseIdError, PeerName, SpanId, TraceId,
+    event::Strings,
     expression::{self, Attribute, CompileError},
     redact::Pattern,
 };
@@ -180,7 +181,7 @@ where
         })?;
         return Ok(Given { id, derivation: None });
     };
-    let text = evaluate(source)?;
+    let text = evaluate(source, &env::args_os().map(OsStringExt::into_vec).collect())?;
     match text.parse() {
         Ok(id) => Ok(Given { id, derivation: Some(source.trim().to_owned()) }),
         Err(error @ ParseIdError::Zero) => bail!("'{value}': {error}"),
@@ -192,12 +193,11 @@ where
     }
 }
 
-/// The value of an expression over our own environment and arguments.
-fn evaluate(source: &str) -> Result<String> {
-    let arguments = env::args_os().map(OsStringExt::into_vec).collect();
+/// The value of an expression over our own environment and these arguments.
+fn evaluate(source: &str, arguments: &Strings) -> Result<String> {
     let variable = |(name, value): (OsString, OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
     let environment = env::vars_os().map(variable).collect();
-    let text = expression::text(source, &arguments, &environment, SystemTime::now());
+    let text = expression::text(source, arguments, &environment, SystemTime::now());
     let text = text.with_context(|| format!("'{}{source}'", expression::PREFIX))?;
     if text.is_empty() {
         bail!("the value of '{}{source}' is empty", expression::PREFIX);
@@ -205,9 +205,40 @@ fn evaluate(source: &str) -> Result<String> {
     Ok(text)
 }
 
+/// A name for the root.
+#[derive(Clone, Debug)]
+pub(crate) enum RootName {
+    Fixed(String),
+    /// The name is the value of an expression over the arguments of the command.
+    Expression(String),
+}
+
+impl RootName {
+    /// The name, if these are the exported arguments of the command.
+    ///
+    /// # Errors
+    ///
+    /// The expression fails, or its value is blank.
+    pub(super) fn evaluate(&self, arguments: &Strings) -> Result<String> {
+        match self {
+            Self::Fixed(name) => Ok(name.clone()),
+            Self::Expression(source) => not_blank(evaluate(source, arguments)?),
+        }
+    }
+}
+
 /// A name, or `expr:` and an expression whose value is the name.
-pub(super) fn root_name(value: &str) -> Result<String> {
-    let name = value.strip_prefix(expression::PREFIX).map_or_else(|| Ok(value.to_owned()), evaluate)?;
+pub(super) fn root_name(value: &str) -> Result<RootName> {
+    match value.strip_prefix(expression::PREFIX) {
+        Some(source) => {
+            expression::check(source).with_context(|| format!("'{value}'"))?;
+            Ok(RootName::Expression(source.to_owned()))
+        }
+        None => not_blank(value.to_owned()).map(RootName::Fixed),
+    }
+}
+
+fn not_blank(name: String) -> Result<String> {
     if name.trim().is_empty() {
         bail!("the name is empty");
     }
@@ -387,10 +418,13 @@ mod tests {
     }
 
     #[test]
-    fn a_root_name_is_not_blank() {
-        assert_eq!(root_name("build all").unwrap(), "build all");
-        assert_eq!(root_name("expr:\"a\" + \"b\"").unwrap(), "ab");
-        assert!(["", "  ", "expr:\" \"", "expr:\"\""].iter().all(|value| root_name(value).is_err()));
+    fn a_root_name_is_not_blank_and_can_use_the_arguments_of_the_command() {
+        let name = |value| root_name(value).and_then(|name| name.evaluate(&["make", "all"].into_iter().collect()));
+        assert_eq!(name("build all").unwrap(), "build all");
+        assert_eq!(name("expr:\"a\" + args[1]").unwrap(), "aall");
+        assert!(["", "  ", "expr:\" \"", "expr:\"\"", "expr:args[2]"].iter().all(|value| name(value).is_err()));
+        // An invalid expression is an error before the command is known.
+        assert!(root_name("expr:nonsense").is_err());
     }
 
     const HASH: &str = "9bf1b5433aade46f7da23e241669eca2";

@@ -31,6 +31,12 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The arguments that are exported instead of these.
+    #[must_use]
+    pub fn exported(&self, arguments: Strings) -> Strings {
+        self.apply(&arguments).0.unwrap_or(arguments)
+    }
+
     /// The exported arguments, if they differ from these, and whether these had secrets.
     pub(crate) fn apply(&self, arguments: &Strings) -> (Option<Strings>, bool) {
         let limited = match self.extent {
@@ -58,8 +64,7 @@ mod tests {
     use super::*;
 
     fn exported(extent: Extent, arguments: &[&str]) -> Strings {
-        let arguments = arguments.iter().copied().collect();
-        Policy { extent, ..Policy::default() }.apply(&arguments).0.unwrap_or(arguments)
+        Policy { extent, ..Policy::default() }.exported(arguments.iter().copied().collect())
     }
 
     #[test]

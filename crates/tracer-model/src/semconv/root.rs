@@ -26,14 +26,14 @@ rows! {
         "number of process spans in the trace",
         span counted |it| it.processes;
     CONNECTIONS = "process_tracer.connections", "root", "int", "", "the model", "12",
-        "number of connection spans in the trace",
-        span counted |it| it.connections;
+        "number of connection spans in the trace, if connections were observed",
+        span counted |it| it.has_observed("connections").then_some(it.connections);
     FLOWS = "process_tracer.flows", "root", "int", "", "the model", "3",
-        "number of UDP flow spans in the trace",
-        span counted |it| it.flows;
+        "number of UDP flow spans in the trace, if flows were observed",
+        span counted |it| it.has_observed("flows").then_some(it.flows);
     LOOKUPS = "process_tracer.lookups", "root", "int", "", "the model", "4",
-        "number of name lookup spans in the trace",
-        span counted |it| it.lookups;
+        "number of name lookup spans in the trace, if lookups were observed",
+        span counted |it| it.has_observed("lookups").then_some(it.lookups);
     CPUS = "process_tracer.cpus", "root", "int", "", "sched_getaffinity(2), cgroup cpu.max", "2",
         "number of processors that the command could use at once when it began",
         span certificate |it| it.cpus;

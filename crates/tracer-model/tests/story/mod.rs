@@ -48,6 +48,7 @@ pub fn settings(attributes: &[&str]) -> Settings {
         attributes,
         arguments: Policy::default(),
         captured: Captured::default(),
+        own_name: "process-tracer".to_owned(),
         accounts: Accounts {
             users: BTreeMap::from([(0, "root".into()), (1000, "someone".into())]),
             groups: BTreeMap::from([(5, "staff".into())]),
