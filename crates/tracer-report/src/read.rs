@@ -137,8 +137,7 @@ impl<R: BufRead> SavedTrace<R> {
                     self.pending = Box::new(spans(line.data));
                 }
                 Ok(None) => return Ok(None),
-                // The run was killed or the disk was full.
-                Err(LineError::Malformed { line, is_cut_off: true, .. }) => {
+                Err(LineError::CutOff { line }) => {
                     self.cut_off = Some(line);
                     return Ok(None);
                 }
