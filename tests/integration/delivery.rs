@@ -811,12 +811,17 @@ fn send_continues_where_it_stopped() {
 fn send_does_not_change_a_file_that_is_not_a_trace() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
-    fs::write(&file, "{\"resourceSpans\":[]}\nnonsense\n").unwrap();
     let collector = Collector::start(|_, _| Deed::Accept);
-    let (code, stderr) = send(&file, &collector.endpoint());
-    assert_eq!(code, Some(1));
-    assert!(stderr.contains("t.jsonl: line 2 is not OTLP/JSON; nothing has been sent"), "{stderr}");
-    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 2);
+    for (line, reason) in [
+        ("nonsense\n", "line 2 is not OTLP/JSON: expected ident at line 1 column 2"),
+        ("{\"resourceSpans\":[", "the file ends in the middle of line 2"),
+    ] {
+        fs::write(&file, format!("{{\"resourceSpans\":[]}}\n{line}")).unwrap();
+        let (code, stderr) = send(&file, &collector.endpoint());
+        assert_eq!(code, Some(1));
+        assert!(stderr.ends_with(&format!("t.jsonl: nothing has been sent: {reason}\n")), "{stderr}");
+        assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 2);
+    }
     let (code, stderr) = send(&folder.path().join("none.jsonl"), &collector.endpoint());
     assert_eq!(code, Some(1));
     assert!(stderr.contains("none.jsonl: No such file"), "{stderr}");

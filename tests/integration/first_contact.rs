@@ -42,6 +42,7 @@ fn a_command_without_dashes_gets_the_right_command_line() {
         (&["-q", "-o", "a b.jsonl", "make", "all"], "process-tracer -q -o 'a b.jsonl' -- make all"),
         (&["-o", "make.jsonl", "make", "make.jsonl"], "process-tracer -o make.jsonl -- make make.jsonl"),
         (&["--live", "make", "x"], "process-tracer --live -- make x"),
+        (&["--live", "make", "-j2"], "process-tracer --live -- make -j2"),
         (&["-q", "sh", "-c", "echo $PATH"], "process-tracer -q -- sh -c 'echo $PATH'"),
         (&["-q", "make", "--", "-j2"], "process-tracer -q -- make -- -j2"),
         (&["sed", "s/send/sed/"], "process-tracer -- sed s/send/sed/"),
@@ -69,6 +70,13 @@ fn a_command_without_dashes_gets_the_right_command_line() {
         let (code, stderr) = run(arguments);
         assert!(code == Some(125) && !stderr.contains("put the command"), "{stderr}");
         assert!(!arguments.contains(&"true") || stderr.contains("port"), "{stderr}");
+    }
+    // The value of a flag is wrong, too.
+    for (arguments, reason) in [
+        (&["--live", "99999", "true"][..], "--live: '99999' is not a port: a port is at most 65535"),
+        (&["--wait", "make", "make", "-j2"], "--wait: 'make' is not one of command and tree"),
+    ] {
+        assert_eq!(run(arguments), (Some(125), format!("process-tracer: {reason}\n")));
     }
 }
 

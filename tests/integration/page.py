@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -143,6 +144,9 @@ def check_tree(page, report, claim):
         shown["drawn"] <= 60 and shown["elements"] <= 80,
         f"{shown['drawn']} of {shown['rows']}",
     )
+    words = [text.split(" · ", 1) for text in page.locator("#tree .row:not([hidden]) .more").all_inner_texts()]
+    repeated = [text for text in words if text[-1].find(text[0], 0, len(text[0]) + 20) >= 0 and len(text) > 1]
+    claim("no row begins with the same words twice", not repeated, repeated[:3] or len(words))
     if len(report.spans) > 1:
         page.keyboard.press("Home")
         page.keyboard.press("ArrowLeft")
@@ -330,10 +334,24 @@ def check_failures(page, report, claim):
     lines = sum(1 + bool(cause["before"]) for cause in causes)
     claim("the tab shows each cause", page.locator("#sheet .cause").count() == lines, lines)
     if causes:
+        copy = page.locator("#sheet .cause .copy")
+        claim("the command line of each cause can be copied", copy.count() == lines, copy.count())
         page.locator("#sheet .cause .jump").last.click()
         last = (causes[-1]["before"] or causes[-1]["chain"])[-1]
         claim("a cause leads to its span", page.evaluate("processTracer.selected()") == last)
         page.click("#tab-failures")
+
+
+def check_pasting(page, claim):
+    """Each shell reads the same arguments from a command line that the page shows."""
+    words = ["a b", "V=1", "it's", "", "-n", "a\tb\n\n", "100 %\\\x1b[31m!", "-\u202ex'\n", "$HOME `id`", "ü"]
+    line = page.evaluate(
+        "words => processTracer.commandLine(words, '/').join(' ')", ["sh", "-c", 'pwd; printf "%s\\0" "$@"', "x", *words]
+    )
+    expected = "/\n" + "".join(f"{word}\0" for word in words)
+    for shell in ["sh", "bash", "dash"]:
+        output = subprocess.run([shell, "-c", line], capture_output=True)
+        claim(f"{shell} runs the command line of the page", output.stdout.decode() == expected, output.stderr.decode())
 
 
 def check_tables(page, report, claim):
@@ -676,6 +694,7 @@ def main(chromium, path, folder=None):
         check_details(page, report, claim)
         check_search(page, report, claim)
         check_failures(page, report, claim)
+        check_pasting(page, claim)
         check_tables(page, report, claim)
         check_reading(page, claim)
         check_pointer(page, claim)

@@ -5,7 +5,7 @@ use std::{
     env, fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::Duration,
 };
@@ -381,13 +381,18 @@ fn a_file_that_was_cut_off_is_reported_up_to_the_cut() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     assert!(process_tracer().arg("-o").arg(&file).args(["--", "true"]).status().unwrap().success());
-    let mut text = fs::read_to_string(&file).unwrap();
-    text.push_str("{\"resourceSpans\":[{");
-    fs::write(&file, text).unwrap();
-    let output = Command::new(PROCESS_TRACER).arg("report").arg(&file).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && stderr.contains("ends in the middle of line 2"), "{stderr}");
-    assert!(String::from_utf8_lossy(&output.stdout).starts_with("true\n"), "{output:?}");
+    let line = fs::read(&file).unwrap();
+    let report = |content: &[u8]| {
+        fs::write(&file, content).unwrap();
+        let Output { status, stdout, stderr } = Command::new(PROCESS_TRACER).arg("report").arg(&file).output().unwrap();
+        (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    };
+    let (code, stdout, stderr) = report(&[&line[..], b"{\"resourceSpans\":[{"].concat());
+    assert!(code == Some(0) && stderr.contains("ends in the middle of line 2"), "{stderr}");
+    assert!(stdout.starts_with("true\n"), "{stdout}");
+    let (code, _, stderr) = report(&line[..100]);
+    assert!(code == Some(125) && stderr.contains("ends in the middle of line 1"), "{stderr}");
+    assert!(stderr.ends_with("t.jsonl' has no spans\n"), "{stderr}");
 }
 
 #[test]

@@ -30,10 +30,14 @@ pub enum LineError {
     Malformed {
         /// Counted from 1.
         line: u64,
-        /// The file ends in the middle of the line. A killed run or a full disk leaves such a line.
-        is_cut_off: bool,
         /// The error of the parser.
         source: serde_json::Error,
+    },
+    /// The file ends in the middle of a line. A killed run or a full disk leaves such a line.
+    #[error("the file ends in the middle of line {line}")]
+    CutOff {
+        /// Counted from 1.
+        line: u64,
     },
     /// A line is longer than [`LONGEST_LINE`].
     #[error("line {line} is longer than {} MiB", LONGEST_LINE >> 20)]
@@ -116,10 +120,10 @@ impl<R: BufRead> JsonLines<R> {
             }
             return match parse(&self.line) {
                 Ok((data, has_other_signals)) => Ok(Some(Line { number, start, data, has_other_signals })),
-                Err(source) => {
-                    let is_cut_off = source.is_eof() && !self.line.ends_with(b"\n");
-                    Err(LineError::Malformed { line: number, is_cut_off, source })
+                Err(source) if source.is_eof() && !self.line.ends_with(b"\n") => {
+                    Err(LineError::CutOff { line: number })
                 }
+                Err(source) => Err(LineError::Malformed { line: number, source }),
             };
         }
     }
@@ -199,11 +203,11 @@ mod tests {
     #[test]
     fn a_malformed_line_is_named() {
         let lines = numbers(b"{}\nnonsense\n");
-        assert!(matches!(lines[1], Err(LineError::Malformed { line: 2, is_cut_off: false, .. })), "{lines:?}");
+        assert!(matches!(lines[1], Err(LineError::Malformed { line: 2, .. })), "{lines:?}");
         let lines = numbers(b"{}\n{\"a\":");
-        assert!(matches!(lines[1], Err(LineError::Malformed { line: 2, is_cut_off: true, .. })), "{lines:?}");
+        assert!(matches!(lines[1], Err(LineError::CutOff { line: 2 })), "{lines:?}");
         let lines = numbers(b"{\"a\":\n{}");
-        assert!(matches!(lines[0], Err(LineError::Malformed { line: 1, is_cut_off: false, .. })), "{lines:?}");
+        assert!(matches!(lines[0], Err(LineError::Malformed { line: 1, .. })), "{lines:?}");
     }
 
     #[test]

@@ -137,8 +137,7 @@ impl<R: BufRead> SavedTrace<R> {
                     self.pending = Box::new(spans(line.data));
                 }
                 Ok(None) => return Ok(None),
-                // The run was killed or the disk was full.
-                Err(LineError::Malformed { line, is_cut_off: true, .. }) if self.resource.is_some() => {
+                Err(LineError::CutOff { line }) => {
                     self.cut_off = Some(line);
                     return Ok(None);
                 }
@@ -205,6 +204,8 @@ mod tests {
         let file = line(1, "a") + &line(1, "b")[..40];
         let (names, cut_off, end) = read(&file, None);
         assert!(names == ["a"] && cut_off == Some(2) && end.is_ok());
+        let (names, cut_off, end) = read(&line(1, "a")[..40], None);
+        assert!(names.is_empty() && cut_off == Some(1) && matches!(end, Err(ReadError::Empty)), "{end:?}");
     }
 
     #[test]

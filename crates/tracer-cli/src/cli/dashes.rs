@@ -65,9 +65,7 @@ fn place(error: &clap::Error, arguments: &[OsString]) -> Option<usize> {
     };
     let word = word.filter(|word| !word.starts_with('-'))?;
     (1..arguments.len()).filter(|place| arguments[*place] == word).find_map(|place| {
-        match Args::command().try_get_matches_from(&arguments[..place]) {
-            Ok(flags) => flags.subcommand().is_none().then_some(place),
-            Err(error) => self::place(&error, &arguments[..place]),
-        }
+        let flags = Args::command().try_get_matches_from(&arguments[..place]).ok()?;
+        flags.subcommand().is_none().then_some(place)
     })
 }

@@ -83,6 +83,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<(Args, Origins), clap::Err
     let arguments = flagged.as_deref().unwrap_or(arguments);
     let flags = Args::command().try_get_matches_from(arguments).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp => help::command(arguments).try_get_matches_from(arguments).err().unwrap_or(error),
+        ErrorKind::UnknownArgument => invalid_value(arguments).unwrap_or(error),
         _ => error,
     })?;
     let args = Args::from_arg_matches(&flags)?;
@@ -96,6 +97,16 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<(Args, Origins), clap::Err
     let all = arguments.iter().take(1).cloned().chain(set).chain(arguments.iter().skip(1).cloned());
     let args = Args::from_arg_matches(&Args::command().try_get_matches_from(all)?)?;
     Ok((args, Origins { flags, variables }))
+}
+
+/// The first invalid value of a flag. clap reports an unexpected argument after it instead.
+fn invalid_value(arguments: &[OsString]) -> Option<clap::Error> {
+    let beginnings = (1..arguments.len()).map(|end| &arguments[..end]);
+    let mut errors = beginnings.filter_map(|beginning| Args::command().try_get_matches_from(beginning).err());
+    errors.find(|error| match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => !value.is_empty(),
+        _ => false,
+    })
 }
 
 /// The variables as flags, and the options that they set.

@@ -52,7 +52,7 @@ impl Copy {
             for line in JsonLines::new(from) {
                 let data = match line {
                     Ok(line) => keep(line.data, &mut is_wanted),
-                    Err(LineError::Malformed { is_cut_off: true, .. }) => break,
+                    Err(LineError::CutOff { .. }) => break,
                     Err(error) => return Err(saved::explain(error.into(), input, Some(trace))),
                 };
                 if !data.resource_spans.is_empty() {

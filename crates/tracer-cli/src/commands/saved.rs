@@ -206,12 +206,13 @@ pub(super) fn explain(error: ReadError, input: &Input, trace: Option<TraceId>) -
     let shown = input.shown();
     match error {
         ReadError::Line(LineError::Io(error)) => Error::new(error).context(format!("cannot read {shown}")),
-        ReadError::Line(LineError::Malformed { line, source, .. }) => {
+        ReadError::Line(LineError::Malformed { line, source }) => {
             Error::new(source).context(format!("{shown}, line {line}: not OTLP/JSON, as -o FILE.jsonl writes it"))
         }
         ReadError::Line(error @ LineError::TooLong { .. }) => {
             anyhow!("{shown}: {error}; a saved trace has shorter lines")
         }
+        ReadError::Line(error @ LineError::CutOff { .. }) => anyhow!("{shown}: {error}"),
         ReadError::SeveralTraces(traces) => {
             anyhow!("{shown} has {} traces; choose one with --trace-id ID: {}", traces.len(), list(&traces))
         }

@@ -73,10 +73,7 @@ fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) ->
     });
     progress.end();
     let Delivered { spans, accepted, skipped } = sent.map_err(|error| match error {
-        DeliveryError::Line(error) => {
-            let shown = format!("{error}; nothing has been sent");
-            anyhow!(error).context(shown)
-        }
+        DeliveryError::Line(_) => error.into(),
         DeliveryError::File(error) => error.into(),
         DeliveryError::Undelivered { left, total, source } => {
             anyhow!(source).context(format!("not delivered to {endpoint}, {left} of {total} bytes are left"))

@@ -61,7 +61,7 @@ class Details {
       );
     }
 
-    const args = Array.isArray(words) && words.length ? words.map(shellQuote) : null;
+    const args = Array.isArray(words) && words.length ? commandLine(words) : null;
     return [
       this.breadcrumb(number),
       html.h2(
@@ -214,7 +214,7 @@ class Details {
                 html.dt(key),
                 html.dd(
                   Array.isArray(value)
-                    ? value.map((word) => shellQuote(String(word))).join(" ")
+                    ? commandLine(value.map(String)).join(" ")
                     : typeof value === "number"
                       ? formatNumber(key, value)
                       : typeof value === "object"
@@ -284,7 +284,7 @@ class Details {
 
 function attributeRow({ key, value, unit }) {
   const text = Array.isArray(value)
-    ? value.map((word) => (typeof word === "string" ? shellQuote(word) : JSON.stringify(word))).join(" ")
+    ? commandLine(value.map((word) => (typeof word === "string" ? word : JSON.stringify(word)))).join(" ")
     : typeof value === "number"
       ? formatNumber(key, value, unit)
       : typeof value === "object" && value !== null

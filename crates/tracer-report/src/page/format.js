@@ -104,14 +104,25 @@ function octal(text) {
 // In a format of printf(1) between single quotes these are something else, or the history of a shell replaces them.
 const NOT_IN_FORMATS = new RegExp(`^-|[\\\\%'!]|${UNSEEN.source}`, "gu");
 
-// Quotes a word for a shell, as command_line.rs does. The copied text equals the shown text.
-function shellQuote(word) {
-  if (/^[\w@%+:,./-][\w@%+=:,./-]*$/.test(word)) return word;
-  if (word.search(UNSEEN) < 0) return `'${word.replaceAll("'", "'\\''")}'`;
-  // $(…) drops newlines at the end. dash does not have this form.
-  if (word.endsWith("\n")) return `$'${word.replace(/[\\']/g, "\\$&").replace(UNSEEN, escaped)}'`;
-  const named = { "\\": "\\\\", "%": "%%", "\n": "\\n", "\t": "\\t" };
-  return `"$(printf '${word.replace(NOT_IN_FORMATS, (character) => named[character] ?? octal(character))}')"`;
+// The words of a command line that starts a program with exactly these arguments, as command_line.rs writes it. The copied text
+// equals the shown text.
+function commandLine(words, directory) {
+  const steps = [];
+  const quoted = (word) => {
+    if (/^[\w@%+:,./-][\w@%+=:,./-]*$/.test(word)) return word;
+    if (word.search(UNSEEN) < 0) return `'${word.replaceAll("'", "'\\''")}'`;
+    const named = { "\\": "\\\\", "%": "%%", "\n": "\\n", "\t": "\\t" };
+    const format = word.replace(NOT_IN_FORMATS, (character) => named[character] ?? octal(character));
+    if (!word.endsWith("\n")) return `"$(printf '${format}')"`;
+    // $(…) drops newlines at the end. The dot protects them.
+    const variable = `arg${steps.length + 1}`;
+    steps.push(`${variable}=$(printf '${format}.')`);
+    return `"\${${variable}%.}"`;
+  };
+  const line = words.map(quoted);
+  if (directory) steps.push(`cd ${quoted(directory)}`);
+  if (!steps.length) return line;
+  return [`(${steps.join(" && ")} &&`, ...line.slice(0, -1), `${line.at(-1)})`];
 }
 
 // A number with its unit. If the column has no unit, the last part of the key shows it, by the semantic conventions.

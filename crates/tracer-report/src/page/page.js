@@ -388,9 +388,11 @@ document.addEventListener("DOMContentLoaded", () => {
 //   frames()         milliseconds of the last redraws
 //   settled()        whether a live trace is laid out as far as its spans have come
 //   visible(text)    the text with invisible characters escaped
+//   commandLine(words, directory)   words to paste into a shell
 function testAccess(page) {
   return {
     visible,
+    commandLine,
     get ready() {
       return page.loadTime !== undefined && page.frames.length > 0 && page.due === null;
     },

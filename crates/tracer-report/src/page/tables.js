@@ -168,7 +168,8 @@ class Failures {
       this.panel.jump(number, number === last ? trace.labelOf(number) : trace.nameOf(number)),
     ]);
     const failure = html.span({ class: "bad" }, trace.errorOf(last) || "failed");
-    return html.p({ class: "cause" }, lead, steps, " ", failure, note);
+    const command = trace.commandOf(last);
+    return html.p({ class: "cause" }, lead, steps, " ", failure, note, " ", command && copyButton(command, "command line"));
   }
 
   listed(title, numbers) {

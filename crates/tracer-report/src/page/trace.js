@@ -186,6 +186,11 @@ class Trace {
   labelOf(number) {
     return `${this.nameOf(number)} ${this.argumentOf(number)}`.trimEnd();
   }
+  // Its command line, to paste.
+  commandOf(number) {
+    const [words, directory] = ["command_args", "working_directory"].map((key) => this.attribute(number, `process.${key}`));
+    return Array.isArray(words) && words.length ? commandLine(words, directory).join(" ") : "";
+  }
   errorOf(number) {
     return this.error[number] < 0 ? "" : (this.strings[this.error[number]] ?? "");
   }

@@ -3,6 +3,7 @@
 
 const ROW = 22; // height in pixels
 const BAR = { top: 5, height: 11 };
+const NEAR = 30; // characters
 const MARKS = { top: 17, height: 3 }; // connections and lookups, below their process's bar
 
 class TreeView {
@@ -315,6 +316,16 @@ class TreeView {
     this.root.setAttribute("aria-rowcount", outline.rows.length);
   }
 
+  // The command line after the name. The argument that distinguishes it comes first, unless it is near the beginning anyway.
+  wordsOf(row) {
+    const { trace } = this.page;
+    const words = trace.attribute(row, "process.command_args");
+    const rest = Array.isArray(words) ? words.slice(1).join(" ") : "";
+    const argument = trace.argumentOf(row);
+    const place = rest.indexOf(argument.replace(/…$| and more$/, ""));
+    return place >= 0 && place < NEAR ? rest : `${argument} · ${rest}`;
+  }
+
   fillRow(element, row, index) {
     const { page } = this;
     const { trace, outline, result } = page;
@@ -343,12 +354,7 @@ class TreeView {
     indent.style.width = `${this.indent(depth)}px`;
     fold.textContent = foldable ? (open ? "▾" : "▸") : "";
     name.textContent = visible(group ? group.name : trace.nameOf(row));
-    const words = group ? null : trace.attribute(row, "process.command_args");
-    const argument = group ? "" : trace.argumentOf(row);
-    const rest = Array.isArray(words) ? words.slice(1).join(" ") : "";
-    more.textContent = group
-      ? `× ${formatCount(group.members.length)}`
-      : visible((argument && argument !== rest ? `${argument} · ${rest}` : rest).slice(0, 300));
+    more.textContent = group ? `× ${formatCount(group.members.length)}` : visible(this.wordsOf(row).slice(0, 300));
     more.classList.toggle("times", !!group);
     const duration = group
       ? group.members.reduce((sum, member) => sum + trace.durationOf(member), 0)

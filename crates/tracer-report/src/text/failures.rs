@@ -94,8 +94,9 @@ pub(super) fn notices(names: &Names<'_>, root: usize, causes: &Causes, style: &S
         let shown: Vec<_> = found()
             .take(NAMED)
             .map(|row| {
-                let failure = rows[row].failure.map(|failure| format!(" {}", style.show(names.rows.text(failure))));
-                names.whole(row, style, 40) + &failure.filter(|_| rows[row].crash.is_some()).unwrap_or_default()
+                let signal = rows[row].failure.filter(|_| matches!(rows[row].crash, Some(Crash::Signal(_))));
+                let signal = signal.map(|signal| format!(" {}", style.show(names.rows.text(signal))));
+                names.whole(row, style, 40) + &signal.unwrap_or_default()
             })
             .collect();
         let more = match found().count().saturating_sub(NAMED) {
@@ -294,7 +295,7 @@ mod tests {
         let tree = Tree::grow(&rows.rows).unwrap();
         let lines = notices(&Names::new(&rows), tree.root, &Causes::new(&rows, &tree), &PLAIN);
         let expected = [
-            (true, "killed by the out-of-memory killer: cc big.c SIGKILL"),
+            (true, "killed by the out-of-memory killer: cc big.c"),
             (true, "crashed: conftest SIGSEGV"),
             (false, "still running at the end: sleep 99"),
         ];
