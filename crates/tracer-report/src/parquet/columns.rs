@@ -19,7 +19,7 @@ use crate::span::Span;
 pub(super) const ROWS: usize = if cfg!(test) { 100 } else { 32_768 };
 
 /// The most bytes of texts of a row group, except if one span has more.
-const BYTES: usize = 16 << 20;
+pub(super) const BYTES: usize = 16 << 20;
 
 /// A column of the lowest level.
 #[derive(Debug, Default)]
