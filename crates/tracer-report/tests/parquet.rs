@@ -1,7 +1,6 @@
 //! The size of Parquet files.
 #![allow(clippy::unwrap_used)]
 
-#[allow(clippy::cast_possible_truncation)]
 #[path = "../benches/build/mod.rs"]
 mod build;
 
