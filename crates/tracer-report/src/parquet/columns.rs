@@ -7,7 +7,7 @@ use parquet::{
     errors::Result,
     file::writer::SerializedColumnWriter,
 };
-use tracer_model::Value;
+use tracer_model::{Value, semconv::PROCESS_COMMAND_ARGS};
 
 use super::{
     schema::{ERROR, UNSET},
@@ -19,7 +19,7 @@ use crate::span::Span;
 pub(super) const ROWS: usize = if cfg!(test) { 100 } else { 32_768 };
 
 /// The most bytes of texts of a row group, except if one span has more.
-const BYTES: usize = 16 << 20;
+pub(super) const BYTES: usize = 16 << 20;
 
 /// A column of the lowest level.
 #[derive(Debug, Default)]
@@ -189,7 +189,10 @@ impl Columns {
             self.event_at.values.push(number(event.at));
             self.event_name.level(1, repetition);
             self.event_name.values.push(&event.name);
-            let attributes = event.attributes.iter().map(|(key, value)| (&**key, value));
+            let attributes = event.attributes.iter().map(|attribute @ (key, value)| {
+                let is_of_span = key == PROCESS_COMMAND_ARGS && details.attributes.contains(attribute);
+                (&**key, if is_of_span { &OF_SPAN } else { value })
+            });
             self.event_attributes.push(attributes, [1, repetition], types);
         }
         let links = span.links();
@@ -252,6 +255,9 @@ impl Columns {
 }
 
 const SERVICE_NAME: &str = "service.name";
+
+/// Stands for the arguments of the span in its exec event. They would be the longest text, twice.
+static OF_SPAN: Value = Value::String(String::new());
 
 fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

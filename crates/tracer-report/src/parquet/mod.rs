@@ -62,7 +62,10 @@ mod tests {
             ("numbers".to_owned(), Value::Ints(vec![1, i64::MIN])),
             ("floats".to_owned(), Value::Floats(vec![1.5, f64::INFINITY])),
             ("flags".to_owned(), Value::Bools(vec![true])),
+            ("process.command_args".to_owned(), Value::Strings(vec!["make".to_owned()])),
         ];
+        let wrapper =
+            vec![("process.command_args".to_owned(), Value::Strings(vec!["env".to_owned(), "make".to_owned()]))];
         let event = |attributes| saved::Event { name: "exec".to_owned(), at: 7, attributes };
         let resource = [("service.name".to_owned(), text("ci")), ("host.cpu".to_owned(), Value::Int(2))];
         let plain = saved::Span { message: String::new(), ..story("make", 0, 10).spans().remove(0) };
@@ -70,14 +73,19 @@ mod tests {
             parent_id: Some(SpanId([9; 8])),
             is_parent_remote: true,
             attributes: attributes.clone(),
-            events: vec![event(Vec::new()), event(attributes), event(Vec::new())],
+            events: vec![event(Vec::new()), event(wrapper.clone()), event(attributes), event(Vec::new())],
             links: vec![link(3), link(4)],
             has_failed: true,
             message: "exit code 2".to_owned(),
             resource: resource.to_vec().into(),
             ..plain.clone()
         };
-        let bare = saved::Span { attributes: Vec::new(), kind: saved::Kind::Client, ..plain.clone() };
+        let bare = saved::Span {
+            attributes: Vec::new(),
+            events: vec![event(wrapper)],
+            kind: saved::Kind::Client,
+            ..plain.clone()
+        };
         let kinds = [saved::Kind::Unspecified, saved::Kind::Server].map(|kind| saved::Span { kind, ..bare.clone() });
         let spans = [&[full, bare.clone(), plain, bare][..], &kinds].concat();
         let (first, read) = round_trip(&spans);

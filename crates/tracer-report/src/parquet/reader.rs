@@ -7,7 +7,7 @@ use parquet::{
     file::{reader::FileReader, serialized_reader::SerializedFileReader},
     record::{Field, Row, reader::RowIter},
 };
-use tracer_model::{SpanId, TraceId};
+use tracer_model::{SpanId, TraceId, Value, semconv::PROCESS_COMMAND_ARGS};
 
 use super::{
     schema::{
@@ -83,6 +83,12 @@ impl Reader {
                 PARENT_IS_REMOTE => span.is_parent_remote = matches!(field, Field::Bool(true)),
                 _ => {}
             }
+        }
+        if let Some(arguments) = span.value(PROCESS_COMMAND_ARGS).cloned() {
+            let of_events = span.events.iter_mut().flat_map(|event| &mut event.attributes);
+            let of_span =
+                of_events.filter(|(key, value)| key == PROCESS_COMMAND_ARGS && *value == Value::String(String::new()));
+            of_span.for_each(|(_, value)| value.clone_from(&arguments));
         }
         span.end = span.start.saturating_add(duration);
         span.resource = Arc::clone(&self.resource);

@@ -18,7 +18,7 @@ use parquet::{
 use tracer_model::Resource;
 
 use super::{
-    columns::Columns,
+    columns::{BYTES, Columns, ROWS},
     schema::{TYPES, schema},
     values::Types,
 };
@@ -37,10 +37,17 @@ impl Writer {
                 .set_created_by(format!("process-tracer version {}", env!("CARGO_PKG_VERSION")))
                 .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?))
                 // The footer must stay small, because it waits in memory until the end.
-                .set_statistics_enabled(EnabledStatistics::Chunk)
-                .set_offset_index_disabled(true);
+                .set_statistics_enabled(EnabledStatistics::None)
+                .set_offset_index_disabled(true)
+                // A column of a row group is one page, because zstd forgets all texts at the end of a page.
+                .set_data_page_size_limit(4 * BYTES)
+                .set_data_page_row_count_limit(ROWS);
+            let path = |column: &str| ColumnPath::new(column.split('.').map(str::to_owned).collect());
+            for column in SELECTIVE {
+                properties = properties.set_column_statistics_enabled(path(column), EnabledStatistics::Chunk);
+            }
             for (column, encoding) in PACKED {
-                let column = ColumnPath::new(column.split('.').map(str::to_owned).collect());
+                let column = path(column);
                 properties = properties.set_column_dictionary_enabled(column.clone(), false);
                 properties = properties.set_column_encoding(column, encoding);
             }
@@ -63,14 +70,21 @@ impl Writer {
     }
 }
 
+/// Columns by whose least and largest values a query can skip a row group.
+const SELECTIVE: [&str; 4] = ["Timestamp", "TraceId", "ServiceName", "Duration"];
+
 /// Columns whose values hardly recur, so that a dictionary makes the file larger.
-const PACKED: [(&str, Encoding); 6] = [
+///
+/// Values of attributes are plain: each is beside its length, so zstd finds both in the spans before. Lengths apart, packed in
+/// bits, hardly compress.
+const PACKED: [(&str, Encoding); 7] = [
     ("Timestamp", Encoding::DELTA_BINARY_PACKED),
     ("SpanId", Encoding::DELTA_LENGTH_BYTE_ARRAY),
-    ("SpanAttributes.key_value.value", Encoding::DELTA_LENGTH_BYTE_ARRAY),
+    ("ParentSpanId", Encoding::DELTA_LENGTH_BYTE_ARRAY),
+    ("SpanAttributes.key_value.value", Encoding::PLAIN),
     ("Duration", Encoding::DELTA_BINARY_PACKED),
     ("Events.list.element.Timestamp", Encoding::DELTA_BINARY_PACKED),
-    ("Events.list.element.Attributes.key_value.value", Encoding::DELTA_LENGTH_BYTE_ARRAY),
+    ("Events.list.element.Attributes.key_value.value", Encoding::PLAIN),
 ];
 
 /// Most bytes are digits of numbers that do not recur. Level 3 finds short repetitions in them, which cost more than they save.
