@@ -437,12 +437,7 @@ listener.accept()[0].close()
 fn only_the_kinds_that_the_user_lists_are_captured() {
     for (list, counts, unobserved, last) in [
         ("processes,connections,flows,lookups", [2, 2, 1, 1], None, "complete\n"),
-        (
-            "processes",
-            [2, 0, 0, 0],
-            Some("[connections, flows, lookups]"),
-            "complete, connections not observed\n",
-        ),
+        ("processes", [2, 0, 0, 0], Some("[connections, flows, lookups]"), "complete, connections not observed\n"),
         ("processes,connections", [2, 2, 0, 0], Some("[flows, lookups]"), "complete, flows and lookups not observed\n"),
         (
             "processes,flows",

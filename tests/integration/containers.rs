@@ -182,10 +182,7 @@ fn the_example_for_docker_traces_a_build_in_a_container() {
     let output = example.env_remove("OTLP_ENDPOINT").output().unwrap();
     let stderr = stderr_of(&output);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert!(
-        stderr.contains("trace.html, trace.jsonl, complete, connections not observed"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("trace.html, trace.jsonl, complete, connections not observed"), "{stderr}");
     let trace = Trace::read(&container.work().join("trace.jsonl"));
     assert_eq!(trace.root().attribute("process_tracer.source"), "ptrace");
     assert!(container.work().join("trace.html").is_file());
