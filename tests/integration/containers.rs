@@ -196,8 +196,7 @@ fn remedies_of_doctor_work_in_a_container() {
     for name in ["CAP_BPF", "CAP_PERFMON", "eBPF programs"] {
         assert!(row(&table, name).0.starts_with("FAIL"), "{table}");
     }
-    for (name, text) in
-        [("seccomp", "a filter"), ("outer tracer", "none"), ("ptrace", "works: without eBPF, processes")]
+    for (name, text) in [("seccomp", "a filter"), ("outer tracer", "none"), ("ptrace", "works: process-tracer uses it")]
     {
         let row = row(&table, name).0;
         assert!(row.starts_with("ok") && row.contains(text), "{table}");

@@ -79,6 +79,15 @@ fn a_low_soft_limit_on_open_files_is_raised_for_process_tracer_alone() {
 }
 
 #[test]
+fn ptrace_observes_because_of_the_limit_on_open_files() {
+    for files in [24, 36, 40] {
+        let (_, stderr) = run(env(), PROCESS_TRACER, &format!("ulimit -n {files}"));
+        let reason = "eBPF is impossible: process-tracer has reached the limit of open files, see 'ulimit -n'\n";
+        assert!(stderr.contains(reason), "{files}: {stderr}");
+    }
+}
+
+#[test]
 fn a_low_limit_on_processes_does_not_stop_the_command() {
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();

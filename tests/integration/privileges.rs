@@ -135,7 +135,7 @@ fn with_strict_the_command_does_not_run_untraced() {
     let output = ordinary.without_ptrace().args(["--strict", "--", "echo", "ran"]).output().unwrap();
     let stderr = text(&output.stderr);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{stderr}");
-    assert!(stderr.contains("as --strict asks: missing CAP_BPF"), "{stderr}");
+    assert!(stderr.contains("because of --strict: missing CAP_BPF"), "{stderr}");
 }
 
 #[test]
@@ -466,8 +466,8 @@ wait
     let stderr = text(&output.stderr);
     assert_eq!(text(&output.stdout), "3\n125\n4\n5\n", "{stderr}");
     let reason = "other runs without root already observe the system calls";
-    assert!(stderr.contains(&format!("warning: not observed: --failed-execs and --unix: {reason}")), "{stderr}");
-    assert!(stderr.contains(&format!("as --strict asks: --failed-execs: {reason}")), "{stderr}");
+    assert!(stderr.contains(&format!("warning: --failed-execs and --unix not observed: {reason}")), "{stderr}");
+    assert!(stderr.contains(&format!("because of --strict: --failed-execs not observed: {reason}")), "{stderr}");
     let fifth = Trace::read(&ordinary.path("fifth.jsonl"));
     assert_eq!(fifth.root().attribute("process_tracer.complete"), "false");
     assert!(fifth.root().attribute("process_tracer.unobserved").contains(reason), "{fifth:#?}");
@@ -493,7 +493,7 @@ wait
     let output = inside("--net", ":", ordinary.command("sh").args(["-c", script])).output().unwrap();
     let stderr = text(&output.stderr);
     assert_eq!(text(&output.stdout), "3\n", "{stderr}");
-    assert_eq!(stderr.matches("--unix: ptrace cannot observe this").count(), 4, "{stderr}");
+    assert_eq!(stderr.matches("--unix not observed: impossible with ptrace").count(), 4, "{stderr}");
     Trace::read(&ordinary.path("fifth.jsonl")).assert_complete();
 }
 
@@ -791,10 +791,14 @@ fn setup_lets_all_users_or_one_group_trace_and_undo_takes_it_back() {
 
     assert_eq!(setup(&["--group", "tty"]).0, Some(0));
     let (status, stdout, stderr) = setup(&["--undo"]);
-    assert!(status == Some(0) && stdout.contains(": none: sudo "), "{stdout}{stderr}");
+    assert!(status == Some(0) && stdout.contains(": none. To let ordinary users trace: sudo "), "{stdout}{stderr}");
     assert_eq!(mode(), (0o755, 0));
     let (status, table) = doctor("--clear-groups");
-    assert!(status == Some(1) && table.contains("ok    file capabilities          none: sudo "), "{table}");
+    assert!(
+        status == Some(1)
+            && table.contains("ok    file capabilities          none. To let ordinary users trace: sudo "),
+        "{table}"
+    );
     // There is nothing to take back.
     assert_eq!(setup(&["--undo"]).0, Some(0));
 

@@ -139,7 +139,7 @@ fn programs_that_are_not_followed_have_a_reason_and_a_name() {
     let stderr = stderr_of(&output);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("sudo: a password is required"), "{stderr}");
-    let verdict = "incomplete: 3 programs not followed: uses ptrace itself (strace, gdb), \
+    let verdict = "incomplete: 3 programs not followed: own use of ptrace (strace, gdb), \
                    1 program not followed: gains privileges (sudo), connections not observed";
     assert!(stderr.contains(verdict), "{stderr}");
     let trace = Trace::read(&folder.path().join("t.jsonl"));
@@ -201,8 +201,8 @@ fn target_of_a_debugger_is_not_followed_and_counted() {
     let output = as_nobody(folder.path(), &command).output().unwrap();
     let stderr = stderr_of(&output);
     assert_eq!(output.status.code(), Some(4), "{stderr}");
-    let reasons = "incomplete: 1 program not followed: uses ptrace itself (gdb), \
-                   1 process not followed: a debugger traces it";
+    let reasons = "incomplete: 1 program not followed: own use of ptrace (gdb), \
+                   1 process not followed: traced by a debugger";
     assert!(stderr.contains(reasons), "{stderr}");
     let trace = Trace::read(&folder.path().join("t.jsonl"));
     assert_eq!(trace.root().attribute("process_tracer.lost.traced_targets"), "1");
@@ -337,7 +337,10 @@ fn flags_that_ptrace_cannot_serve_are_a_warning_or_with_strict_an_error() {
     for flag in ["--unix", "--failed-execs"] {
         let output = process_tracer().args(PTRACE).args([flag, "--", "echo", "ran"]).output().unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 4), "{output:?}");
-        assert!(stderr_of(&output).contains(&format!("warning: {flag}: ptrace cannot observe this")), "{output:?}");
+        assert!(
+            stderr_of(&output).contains(&format!("warning: {flag} not observed: impossible with ptrace")),
+            "{output:?}"
+        );
         let output = process_tracer().args(PTRACE).args(["--strict", flag, "--", "echo", "ran"]).output().unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{output:?}");
     }

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    process::Stdio,
     thread,
 };
 
@@ -227,4 +228,18 @@ async fn other_failures_keep_their_words() {
         let shown = reason(&format!("http://{}", server(answer)), "http/protobuf", &[]).await;
         assert!(!shown.contains("the collector") && shown.starts_with(words), "{shown}");
     }
+}
+
+#[test]
+fn a_request_without_spans_has_a_length() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let mut doctor = process_tracer().args(["doctor", "--endpoint", &endpoint]).stdout(Stdio::null()).spawn().unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut request = [0; 4096];
+    let size = stream.read(&mut request).unwrap();
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+    doctor.wait().unwrap();
+    let head = String::from_utf8_lossy(&request[..size]).to_lowercase();
+    assert!(head.contains("\r\ncontent-length: 0\r\n"), "{head}");
 }

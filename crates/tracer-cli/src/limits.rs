@@ -24,6 +24,12 @@ pub(crate) fn behind(error: &Error) -> Option<&io::Error> {
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).find(|error| is_limit(error))
 }
 
+/// The error in words. If files cannot be opened, only the limit matters, and not the place that reached it.
+pub(crate) fn reason(error: &Error) -> Cow<'static, str> {
+    let is_of_files = |limit: &&io::Error| limit.raw_os_error() == Some(Errno::EMFILE as i32);
+    behind(error).filter(is_of_files).map_or_else(|| format!("{error:#}").into(), in_words)
+}
+
 /// The reason of a limit, with the remedy.
 pub(crate) fn in_words(error: &io::Error) -> Cow<'static, str> {
     match error.raw_os_error().map(Errno::from_raw) {

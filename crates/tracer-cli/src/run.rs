@@ -307,7 +307,7 @@ impl Running {
 fn run_untraced(error: &io::Error, config: &Config, inheritance: Inheritance, former: Variables) -> Result<Outcome> {
     let reason = limits::in_words(error);
     if config.is_strict {
-        bail!("the command is not started, as --strict asks: {reason}");
+        bail!("the command is not started, because of --strict: {reason}");
     }
     console::warn(format_args!("the command runs without a trace: {reason}"));
     Ok(replace(config, inheritance, former))
@@ -429,15 +429,6 @@ fn report(tracer: Option<&Tracer>, trace_id: TraceId, deliveries: &[Delivery], i
         }
         return;
     }
-    let destinations: Vec<_> = deliveries
-        .iter()
-        .filter(|delivery| !delivery.destination.is_empty())
-        .map(|delivery| match delivery.missing {
-            Undelivered { lost: 0, saved: 0 } => delivery.destination.clone(),
-            _ => format!("{} (only {})", delivery.destination, delivery.delivered),
-        })
-        .collect();
-    let to = if destinations.is_empty() { String::new() } else { format!(" to {}", destinations.join(", ")) };
     let is_kept = deliveries.iter().all(|delivery| delivery.missing.lost == 0);
     let mut verdict = verdict(certificate, is_kept);
     if certificate.is_complete && is_kept && deliveries.iter().any(|delivery| delivery.missing.saved > 0) {
@@ -446,9 +437,23 @@ fn report(tracer: Option<&Tracer>, trace_id: TraceId, deliveries: &[Delivery], i
     let unseen = if certificate.losses.unobserved.is_none() { unseen(certificate) } else { String::new() };
     let from = &certificate.trace_id_source;
     console::say(format_args!(
-        "trace {trace_id} ({from}), {}{to}, {verdict}{unseen}",
-        counted(certificate.spans(), "span")
+        "trace {trace_id} ({from}), {}, {verdict}{unseen}",
+        spans_to(deliveries, &counted(certificate.spans(), "span"))
     ));
+}
+
+/// How many spans each destination has: "3 spans to a.jsonl, b.html, 2 of 3 spans to URL".
+fn spans_to(deliveries: &[Delivery], spans: &str) -> String {
+    let named = deliveries.iter().filter(|delivery| !delivery.destination.is_empty());
+    let (whole, partial): (Vec<_>, Vec<_>) = named.partition(|delivery| delivery.missing == Undelivered::default());
+    let partial =
+        partial.iter().map(|delivery| format!("{} of {spans} to {}", delivery.delivered, delivery.destination));
+    let mut parts: Vec<_> = partial.collect();
+    let whole: Vec<_> = whole.iter().map(|delivery| &*delivery.destination).collect();
+    if !whole.is_empty() {
+        parts.insert(0, format!("{spans} to {}", whole.join(", ")));
+    }
+    if parts.is_empty() { spans.to_owned() } else { parts.join(", ") }
 }
 
 /// The kinds of spans that were not observed. An attribute of the root also has the smaller kinds of a source.
@@ -474,7 +479,7 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
     let losses = &certificate.losses;
     let mut reasons = self::losses(certificate, |_| true);
     if let Some(reason) = &losses.unobserved {
-        reasons.push(format!("not observed: {reason}"));
+        reasons.push(reason.clone());
     }
     if !is_kept || losses.undelivered > 0 {
         reasons.push("not all delivered".to_owned());

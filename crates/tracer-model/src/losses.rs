@@ -123,11 +123,11 @@ losses! {
         untracked_connections: "1", ["connection or flow", "connections or flows"];
     }
     /// The source left it, because a process has one tracer at most. Its descendants are missing too.
-    Tracing: "ptrace: exec", ["program", "programs"], "not followed: uses ptrace itself" {
+    Tracing: "ptrace: exec", ["program", "programs"], "not followed: own use of ptrace" {
         tracing_programs: "1", ["program", "programs"];
     }
     /// The source left it, so that a debugger can trace it. Its descendants are missing too.
-    Traced: "ptrace: exec", ["process", "processes"], "not followed: a debugger traces it" {
+    Traced: "ptrace: exec", ["process", "processes"], "not followed: traced by a debugger" {
         traced_targets: "1", ["process", "processes"];
     }
     /// The source left it, because the kernel gives no privileges to a traced program. Its descendants are missing too.

@@ -118,10 +118,9 @@ impl Source for Ptrace {
             traced_targets: count(&counts.traced_targets),
             lost_privileges: count(&counts.lost_privileges),
             programs: self.shared.left_programs(),
-            unobserved: self
-                .shared
-                .is_abandoned()
-                .then(|| "processes after a panic of the tracer, which is a bug: please report it".to_owned()),
+            unobserved: self.shared.is_abandoned().then(|| {
+                "processes not observed after a panic of the tracer: this is a bug, please report it".to_owned()
+            }),
             ..Losses::default()
         }
     }

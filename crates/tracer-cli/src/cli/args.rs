@@ -57,7 +57,7 @@ TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environmen
 /// its streams and its signals.
 ///
 /// The exit status is the command's own. It is 125 if process-tracer fails before the command starts, 126 if the
-/// command cannot be invoked, and 127 if it is not found.
+/// command cannot be executed, and 127 if it is not found.
 #[derive(Debug, Parser)]
 #[command(
     name = "process-tracer",
@@ -67,7 +67,8 @@ TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environmen
 )]
 pub(crate) struct Args {
     /// Trace id: 32 hexadecimal digits, or `expr:` and an expression in the expr language, for example
-    /// expr:env.CI_PIPELINE_ID. A value that is not an id is hashed [default: from TRACEPARENT, else random]
+    /// expr:env.CI_PIPELINE_ID. The value of an expression is hashed if it is not an id [default: from TRACEPARENT, else
+    /// random]
     #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
     pub(crate) trace_id: Option<Given<TraceId>>,
 
@@ -85,17 +86,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", value_parser = values::root_name)]
     pub(crate) root_name: Option<RootName>,
 
-    /// Add an attribute to every process. EXPR is an expression in the expr language, and can use `env`, `args` and
-    /// `cmdline`. Repeatable; in the variable one per line
+    /// Add an attribute to every process. EXPR is an expression in the expr language. It can use `env`, `args` and
+    /// `cmdline`. You can repeat the flag. In the variable, write one attribute per
+    /// line
     #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute)]
     pub(crate) attribute: Vec<String>,
 
-    /// Which spans have these attributes: only `process` spans, or `all` spans of a process, also connections, flows
-    /// and lookups
+    /// Spans that get the attributes of --attribute: `process` spans, or `all` spans, also
+    /// connections, flows and lookups
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub(crate) attributes_on: AttributesOn,
 
-    /// Leave out an attribute of --attribute if its value is an empty text
+    /// Leave out an attribute of --attribute if its value is empty
     #[arg(long)]
     pub(crate) skip_empty_values: bool,
 
@@ -131,7 +133,7 @@ pub(crate) struct Args {
     pub(crate) service_name: Option<String>,
 
     /// Name of the service at a host. Connections to HOST have NAME as service.peer.name. HOST is a name or an address,
-    /// with or without :PORT, or the path of a unix socket. Repeatable; in the variable separated by commas
+    /// with or without :PORT, or the path of a unix socket. You can repeat the flag. In the variable, separate the values by commas
     #[arg(long, value_name = "HOST=NAME", value_parser = values::peer_name)]
     pub(crate) peer_name: Vec<PeerName>,
 
@@ -153,13 +155,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) rules: Option<PathBuf>,
 
-    /// Names of processes that the rules do not name: `smart` adds the script to the name of an interpreter, `detailed`
-    /// also adds the source to the name of a compiler, `plain` is the program alone
+    /// Names of processes that the rules do not name: `plain` is the program alone. `smart` adds the script to the
+    /// name of an interpreter. `detailed` also adds the source to the name of a compiler
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub(crate) names: NamesChoice,
 
-    /// Leave out successful processes that lived shorter, for example 20ms, and have no exported spans below them. The
-    /// process above counts them
+    /// Leave out successful processes that lived shorter than this, for example 20ms. The process above counts them.
+    /// Processes with exported spans below them stay
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) min_duration: Option<Duration>,
 
@@ -172,8 +174,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", value_parser = values::spool)]
     pub(crate) spool: Option<Spool>,
 
-    /// Size of the buffer between the kernel and process-tracer, in bytes, or with K, M or G. A power of two; without
-    /// root at most 64M
+    /// Size of the buffer between the kernel and process-tracer, in bytes, or with K, M or G. It must be a power of
+    /// two. Without root it is at most 64M
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = values::ring_bytes)]
     pub(crate) buffer_size: u32,
 
@@ -181,8 +183,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", default_value = "16384", value_parser = values::max_processes)]
     pub(crate) max_processes: u32,
 
-    /// What to record: a list of `processes`, `connections`, `flows` and `lookups`. The eBPF programs for the rest are not
-    /// attached. Without `processes`, only the command has a process span
+    /// What to record: a list of `processes`, `connections`, `flows` and `lookups`. Other kinds are not
+    /// observed. Without `processes`, only the command has a process span
     #[arg(long, value_name = "LIST", default_value_t, value_parser = values::captured)]
     pub(crate) capture: Captured,
 
@@ -191,8 +193,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) failed_execs: bool,
 
-    /// Also record connections to unix sockets. This costs the same as --failed-execs. Both together cost as much as
-    /// one
+    /// Also record connections to unix sockets. Each system call on the machine takes about 0.15 microseconds
+    /// longer, as with --failed-execs. Both together cost no more
     #[arg(long)]
     pub(crate) unix: bool,
 
@@ -200,13 +202,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHICH", default_value = "all", value_parser = extent())]
     pub(crate) args: Extent,
 
-    /// Also mask values in arguments if their names match, for example '*_dsn'. Repeatable; in the variable separated
-    /// by commas
+    /// Also mask values in arguments if their names match, for example '*_dsn'. You can repeat the flag.
+    /// In the variable, separate the values by commas
     #[arg(long, value_name = "PATTERN", value_parser = values::pattern)]
     pub(crate) redact: Vec<Pattern>,
 
     /// Do not mask values if their names match. Without a pattern (in the variable: `1`), mask nothing: passwords and
-    /// tokens are exported. Repeatable; in the variable separated by commas
+    /// tokens are exported. You can repeat the flag. In the variable, separate the values by commas
     #[arg(
         long,
         value_name = "PATTERN",
@@ -254,9 +256,10 @@ pub(crate) struct Args {
 
 fn output_help() -> String {
     format!(
-        "Output: `otlp`; `summary` or `tree`, on stderr after the command has ended; or a file: {}. If .gz or .zst follows, the \
-         file is compressed, but HTML cannot be. Repeatable; in the variable separated by commas [default: otlp if an OTLP \
-         endpoint is configured, else summary]",
+        "Output. `otlp` sends the trace to the OTLP endpoint. `summary` and `tree` print a text on stderr after the command \
+         has ended. Anything else is a file: {}. A file is compressed if .gz or .zst follows. HTML cannot be compressed. You \
+         can repeat the flag. In the variable, separate the values by commas [default: otlp if an OTLP endpoint is configured, \
+         else summary]",
         formats::files()
     )
 }
@@ -285,7 +288,7 @@ fn extent() -> impl TypedValueParser<Value = Extent> {
 pub(crate) enum Action {
     /// Check whether this machine can trace, and print how to fix what is missing
     ///
-    /// The exit status is 0 if this machine can trace, otherwise 1. With an endpoint, the collector is checked, too.
+    /// The exit status is 0 if this machine can trace and a configured collector answers, otherwise 1.
     Doctor,
     /// Send saved spans, FILE.jsonl, to a collector, and delete each delivered file
     ///
@@ -303,18 +306,18 @@ pub(crate) enum Action {
         /// The saved trace, or several runs of one trace. `-` is stdin. Files can be compressed with gzip or zstd
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Output: `summary`, `tree`, `json` or `csv`, on stdout; or a file, as for a run. Repeatable [default:
-        /// summary, or tree with --min-duration, --only-failed or --depth]
+        /// Output: `summary`, `tree`, `json` or `csv`, on stdout; or a file, as for a run. You can repeat the
+        /// flag [default: summary, or tree with --min-duration, --only-failed or --depth]
         #[arg(short, long, value_name = "DEST", value_parser = values::output)]
         output: Vec<Output>,
-        /// Trace to convert, if the files have several
+        /// Trace to convert, if the files have several traces
         #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
         trace_id: Option<Given<TraceId>>,
-        /// Add an attribute to every process. EXPR is an expression in the expr language, and can use `args` and
-        /// `cmdline`. Repeatable
+        /// Add an attribute to every process. EXPR is an expression in the expr language. It can use `args` and
+        /// `cmdline`. You can repeat the flag
         #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute_of_saved)]
         attribute: Vec<String>,
-        /// Add totals of the processes to the texts and the page: by `group`, `user`, `container` or any attribute
+        /// Add totals of the processes to the summary, the tree and the page: by `group`, `user`, `container` or any attribute
         #[arg(long, value_name = "KEY")]
         by: Option<By>,
         /// In the tree and the page, hide shorter spans that did not fail, for example 100ms or 2s. A span counts the
@@ -386,7 +389,7 @@ pub(crate) enum Action {
 pub(crate) enum RulesAction {
     /// Check a rules file, and print which rules match each process of a trace
     ///
-    /// The processes come from a saved trace, or from a command that this runs. If the file has a mistake, the exit
+    /// The processes come from a saved trace, or from a command that `rules check` runs. If the file has a mistake, the exit
     /// status is 1.
     Check {
         /// The rules file
@@ -425,8 +428,8 @@ pub(crate) struct Diff {
     /// The traces after the change
     #[arg(long, value_name = "AFTER", num_args = 1..)]
     pub(crate) to: Vec<PathBuf>,
-    /// Trace to read from a file that has several. Repeatable: each file uses the id that it has. If a file is given
-    /// several times, it uses the ids in their order
+    /// Trace to read from a file with several traces. You can repeat the flag. Each file uses the id that it has. If a
+    /// file is given several times, it uses the ids in their order
     #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
     pub(crate) trace_id: Vec<Given<TraceId>>,
     /// Exit with 1 if the whole run or a step became slower by more than this, for example 10%

@@ -60,7 +60,7 @@ const COMMON: [(&str, &str); 8] = [
     ("help", HELP),
 ];
 
-const HELP: &str = "Print the common options; `all` prints all";
+const HELP: &str = "Print help; `--help all` prints all options";
 
 /// The subcommands on the screen, each in one line.
 const SUBCOMMANDS: [(&str, &str); 5] = [
@@ -68,7 +68,19 @@ const SUBCOMMANDS: [(&str, &str); 5] = [
     ("setup", "Let ordinary users trace without sudo"),
     ("report", "Convert a saved trace, FILE.jsonl, to another format"),
     ("diff", "Compare saved traces"),
-    ("send", "Send saved traces to a collector"),
+    ("send", "Send saved spans to a collector"),
+];
+
+/// The help of --endpoint in the subcommands that have it.
+const ENDPOINTS: [(&str, &str); 2] = [
+    (
+        "doctor",
+        "OTLP endpoint to check, such as http://localhost:4318 [default: from OTEL_EXPORTER_OTLP_ENDPOINT, else none]",
+    ),
+    (
+        "send",
+        "OTLP endpoint, such as http://localhost:4318 [default: from OTEL_EXPORTER_OTLP_ENDPOINT, else localhost]",
+    ),
 ];
 
 /// The command line for readers: each option of a run names its variable.
@@ -89,10 +101,14 @@ pub(crate) fn documented() -> Command {
     });
     // The global options are about the collector.
     let global = command.get_arguments().filter(|arg| arg.is_global_set());
-    let hidden: Vec<_> = global.map(|arg| arg.clone().global(false).hide(true)).collect();
-    command.mut_subcommands(|subcommand| match subcommand.get_name() {
-        "doctor" | "send" => subcommand,
-        _ => subcommand.args(hidden.clone()),
+    let global: Vec<_> = global.map(|arg| arg.clone().global(false)).collect();
+    command.mut_subcommands(|subcommand| {
+        let endpoint = ENDPOINTS.iter().find(|(name, _)| subcommand.get_name() == *name);
+        subcommand.args(global.iter().cloned().map(|arg| match endpoint {
+            Some((_, help)) if arg.get_id() == "endpoint" => arg.help(*help),
+            Some(_) => arg,
+            None => arg.hide(true),
+        }))
     })
 }
 
@@ -100,8 +116,8 @@ pub(crate) fn documented() -> Command {
 pub(crate) fn command(arguments: &[OsString]) -> Command {
     let words = || arguments.iter().skip(1).map(|word| word.to_string_lossy()).take_while(|word| word != "--");
     let asks_for_all = words().zip(words().skip(1)).any(|(word, next)| is_help(&word) && next == "all");
-    let help = if asks_for_all { with_help_explained(documented()).render_long_help() } else { screen() };
-    documented().override_help(format!("{}\n", help.ansi()))
+    let help = if asks_for_all { explained(documented()).render_long_help() } else { screen() };
+    explained(documented()).override_help(format!("{}\n", help.ansi()))
 }
 
 fn is_help(word: &str) -> bool {
@@ -123,15 +139,22 @@ pub(super) fn heading(arg: &Arg) -> Option<&'static str> {
     GROUPS.iter().find(|(_, options)| options.contains(&arg.get_id().as_str())).map(|(heading, _)| *heading)
 }
 
-/// The help flag of clap describes a short and a long help. The result is for rendering: `mut_arg` breaks a parser.
-pub(super) fn with_help_explained(mut command: Command) -> Command {
+/// The built command with our own words for clap's help. clap describes a short and a long help.
+pub(crate) fn explained(mut command: Command) -> Command {
+    fn explain(command: Command, flag: &'static str) -> Command {
+        let command = command.mut_args(|arg| if arg.get_id() == "help" { arg.help(flag).long_help(flag) } else { arg });
+        command.mut_subcommands(|subcommand| match subcommand.get_name() {
+            "help" => subcommand.about("Print the help of a subcommand"),
+            _ => explain(subcommand, "Print help"),
+        })
+    }
     command.build();
-    command.mut_arg("help", |arg| arg.help(HELP).long_help(HELP))
+    explain(command, HELP)
 }
 
 /// The options that most users need.
 fn screen() -> StyledStr {
-    with_help_explained(documented())
+    explained(documented())
         .term_width(80)
         .mut_args(|arg| match COMMON.iter().position(|(option, _)| arg.get_id() == option) {
             Some(place) => {
@@ -217,8 +240,7 @@ mod tests {
             ["<!-- options: generated, see CONTRIBUTING.md -->\n\n", "\n<!-- end of options -->\n"];
         const VARIABLES: [&str; 2] =
             ["<!-- variables: generated, see CONTRIBUTING.md -->\n\n", "\n<!-- end of variables -->\n"];
-        let mut command = with_help_explained(documented());
-        command.build();
+        let command = explained(documented());
         let flags = command.get_arguments().filter(|arg| arg.get_long().is_some() && !arg.is_hide_set());
         let rows: String = flags.map(row).collect();
         assert!(rows.contains("| `-t`, `--trace-id ID` | `PROCESS_TRACER_TRACE_ID` | "), "{rows}");

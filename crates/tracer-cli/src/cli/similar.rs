@@ -1,9 +1,12 @@
 //! Names that somebody may have meant.
 
-/// The reason to ignore a variable that does not exist: it names the nearest one that does.
+/// The reason to ignore a variable that does not exist: it names the nearest one that does, if that is near.
 pub(super) fn no_such_variable(name: &str, known: impl IntoIterator<Item = String>) -> String {
-    let nearest = known.into_iter().min_by_key(|known| strsim::damerau_levenshtein(name, known));
-    let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+    // The first words of most names are the same. So the last word decides how many letters can be wrong.
+    let most = (name.rsplit('_').next().unwrap_or_default().len() / 3).max(1);
+    let distances = known.into_iter().map(|known| (strsim::damerau_levenshtein(name, &known), known));
+    let nearest = distances.min_by_key(|(distance, _)| *distance).filter(|(distance, _)| *distance <= most);
+    let hint = nearest.map(|(_, nearest)| format!("; did you mean {nearest}?")).unwrap_or_default();
     format!("there is no such variable{hint}")
 }
 
@@ -17,5 +20,12 @@ mod tests {
         let reason = no_such_variable("PROCESS_TRACER_ATTRIBUTES", known());
         assert_eq!(reason, "there is no such variable; did you mean PROCESS_TRACER_ATTRIBUTE?");
         assert!(no_such_variable("PROCESS_TRACER_ATTRIBUTE_ON", known()).ends_with("PROCESS_TRACER_ATTRIBUTES_ON?"));
+    }
+
+    #[test]
+    fn no_variable_is_named_if_none_is_near() {
+        for (name, known) in [("OTEL_BSP_FOO", "OTEL_PROPAGATORS"), ("PROCESS_TRACER_FOO", "PROCESS_TRACER_LOG")] {
+            assert_eq!(no_such_variable(name, [known.to_owned()]), "there is no such variable");
+        }
     }
 }

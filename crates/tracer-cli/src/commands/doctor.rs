@@ -239,7 +239,9 @@ fn ptrace_rows(Ptrace { facts, hazard }: &Ptrace, has_ebpf: bool) -> Vec<Row> {
             format!("works, but '{}' could lose its privileges", program.display()),
             Some("use --source ptrace, if the command does not need this program".to_owned()),
         ),
-        (None, None) => ("works: without eBPF, processes are traced, but not connections".to_owned(), None),
+        (None, None) => {
+            ("works: process-tracer uses it if eBPF is impossible, and records no connections".to_owned(), None)
+        }
     };
     let verdict = Row { what: "ptrace", found, remedy: remedy.filter(|_| !has_ebpf) };
     vec![row("Yama ptrace_scope", scope), row("seccomp", seccomp.to_owned()), row("outer tracer", tracer), verdict]
@@ -321,7 +323,7 @@ mod tests {
             unprivileged_bpf_disabled: Some("2".to_owned()),
             perf_event_paranoid: None,
             memlock: "8192 KiB".to_owned(),
-            file_capabilities: "none: sudo /usr/bin/process-tracer setup lets ordinary users trace".to_owned(),
+            file_capabilities: "none. To let ordinary users trace: sudo /usr/bin/process-tracer setup".to_owned(),
         }
     }
 
@@ -342,7 +344,7 @@ mod tests {
                 ok    user namespace             the initial one
                 ok    CAP_BPF                    held
                 ok    CAP_PERFMON                held
-                ok    file capabilities          none: sudo /usr/bin/process-tracer setup lets ordinary users trace
+                ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
                 ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (does not count since Linux 5.11)
@@ -351,7 +353,7 @@ mod tests {
                 ok    Yama ptrace_scope          1 (allows ptrace of own children)
                 ok    seccomp                    a filter
                 ok    outer tracer               none
-                ok    ptrace                     works: without eBPF, processes are traced, but not connections
+                ok    ptrace                     works: process-tracer uses it if eBPF is impossible, and records no connections
                 ok    collector                  http://localhost:4318 answers in 3 ms
                 tracing works here
             "#]],
@@ -373,7 +375,7 @@ mod tests {
                                                  remedy: run with sudo or --sudo, or once: sudo /opt/no-such-folder/process-tracer setup
                 FAIL  CAP_PERFMON                not held
                                                  remedy: run with sudo or --sudo, or once: sudo /opt/no-such-folder/process-tracer setup
-                ok    file capabilities          none: sudo /usr/bin/process-tracer setup lets ordinary users trace
+                ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
                 ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (does not count since Linux 5.11)
@@ -383,7 +385,7 @@ mod tests {
                 ok    Yama ptrace_scope          1 (allows ptrace of own children)
                 ok    seccomp                    a filter
                 ok    outer tracer               none
-                ok    ptrace                     works: without eBPF, processes are traced, but not connections
+                ok    ptrace                     works: process-tracer uses it if eBPF is impossible, and records no connections
                 FAIL  collector                  http://localhost:4318: connection refused
                                                  remedy: check that the collector runs, and check --endpoint and --protocol, or OTEL_EXPORTER_OTLP_*
                 4 problems
@@ -404,7 +406,7 @@ mod tests {
                                                  remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
                 FAIL  CAP_PERFMON                not held
                                                  remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
-                ok    file capabilities          none: sudo /usr/bin/process-tracer setup lets ordinary users trace
+                ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
                 ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (does not count since Linux 5.11)
@@ -414,7 +416,7 @@ mod tests {
                 ok    Yama ptrace_scope          1 (allows ptrace of own children)
                 ok    seccomp                    a filter
                 ok    outer tracer               none
-                ok    ptrace                     works: without eBPF, processes are traced, but not connections
+                ok    ptrace                     works: process-tracer uses it if eBPF is impossible, and records no connections
                 ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
                 3 problems
             "#]],
@@ -429,7 +431,7 @@ mod tests {
                 ok    user namespace             the initial one
                 ok    CAP_BPF                    held
                 ok    CAP_PERFMON                held
-                ok    file capabilities          none: sudo /usr/bin/process-tracer setup lets ordinary users trace
+                ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
                 ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (does not count since Linux 5.11)
@@ -439,7 +441,7 @@ mod tests {
                 ok    Yama ptrace_scope          1 (allows ptrace of own children)
                 ok    seccomp                    a filter
                 ok    outer tracer               none
-                ok    ptrace                     works: without eBPF, processes are traced, but not connections
+                ok    ptrace                     works: process-tracer uses it if eBPF is impossible, and records no connections
                 ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
                 1 problem
             "#]],
@@ -466,7 +468,7 @@ mod tests {
                                                  remedy: start process-tracer outside of this namespace, and let it run the program that makes the namespace
                 ok    CAP_BPF                    held
                 ok    CAP_PERFMON                held
-                ok    file capabilities          none: sudo /usr/bin/process-tracer setup lets ordinary users trace
+                ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
                 ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (process-tracer lifts the limit if it can)
@@ -476,7 +478,7 @@ mod tests {
                 ok    Yama ptrace_scope          1 (allows ptrace of own children)
                 ok    seccomp                    a filter
                 ok    outer tracer               none
-                ok    ptrace                     works: without eBPF, processes are traced, but not connections
+                ok    ptrace                     works: process-tracer uses it if eBPF is impossible, and records no connections
                 ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
                 5 problems
             "#]],

@@ -11,7 +11,7 @@ use clap_mangen::{
 use crate::{
     cli::{
         args::{ENVIRONMENT, EXAMPLES, USAGE},
-        help::documented,
+        help::{documented, explained},
     },
     console,
 };
@@ -28,19 +28,13 @@ pub(crate) fn completions(shell: Shell) -> Result<()> {
 }
 
 fn script(shell: Shell) -> Vec<u8> {
-    script_of(shell, &built(documented()))
+    script_of(shell, &explained(documented()))
 }
 
 fn script_of(shell: Shell, command: &Command) -> Vec<u8> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut visible(command), NAME, &mut text);
     text
-}
-
-/// The command line with the global options in each subcommand that has them. clap adds them only when it builds the command.
-fn built(mut command: Command) -> Command {
-    command.build();
-    command
 }
 
 /// The subcommands that users see. clap's own `help` is in the synopsis.
@@ -77,7 +71,7 @@ pub(crate) fn man() -> Result<()> {
 
 /// One page for all commands, so that a user finds all of them with `man process-tracer`.
 fn page() -> Result<Vec<u8>> {
-    page_of(&built(documented()))
+    page_of(&explained(documented()))
 }
 
 fn page_of(command: &Command) -> Result<Vec<u8>> {
@@ -198,7 +192,7 @@ mod tests {
     fn nested_commands_have_sections_and_completions() {
         let inner = Command::new("check").about("Check it").arg(clap::Arg::new("deep").long("deep"));
         let outer = Command::new("outer").subcommand_required(true).subcommand(inner);
-        let command = built(documented().subcommand(outer));
+        let command = explained(documented().subcommand(outer));
         let page = String::from_utf8(page_of(&command).unwrap()).unwrap().replace("\\-", "-");
         assert!(section(&page, "outer check").contains("--deep"), "{page}");
         for shell in Shell::value_variants() {

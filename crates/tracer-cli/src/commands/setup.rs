@@ -160,7 +160,7 @@ impl Program {
         let path = self.path.display();
         let has = self.capabilities().is_some_and(|capabilities| capabilities & NEEDED == NEEDED);
         match has {
-            false => format!("none: sudo {path} setup lets ordinary users trace"),
+            false => format!("none. To let ordinary users trace: sudo {path} setup"),
             true if is_nosuid(&self.path) => "without effect: the file system is mounted nosuid".to_owned(),
             true if self.metadata.mode() & BY_OTHERS == 0 => {
                 let group = accounts::name_of_group(Gid::from_raw(self.metadata.gid()));

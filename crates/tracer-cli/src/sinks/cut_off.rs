@@ -129,7 +129,7 @@ pub(crate) fn finish_others(
 
 /// Reports the traces that [`finish_others`] has finished.
 pub(crate) fn report(traces: &[String]) -> String {
-    format!("an earlier run ended without its root span; its trace now has one: {}", traces.join(", "))
+    format!("sent the missing root span of an earlier run: trace {}", traces.join(", "))
 }
 
 /// Sends a file and deletes it, unless its run is still alive or it is another user's.

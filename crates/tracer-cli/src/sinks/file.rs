@@ -326,7 +326,7 @@ fn has_one_name(there: &Metadata) -> io::Result<()> {
     if there.nlink() <= 1 {
         Ok(())
     } else {
-        Err(io::Error::other("the file has another name (hard link); delete this one"))
+        Err(io::Error::other("the file has another name (hard link); delete this name"))
     }
 }
 

@@ -103,11 +103,12 @@ impl SystemCalls {
             }
             Err(error) => format!("cannot take a seat at the system calls: {error}"),
         };
+        let unobserved = format!("{flags} not observed: {reason}");
         if config.is_strict {
-            bail!("the command is not started, as --strict asks: {flags}: {reason}; try again later, or run with sudo");
+            bail!("the command is not started, because of --strict: {unobserved}; try again later, or run with sudo");
         }
-        console::warn(format_args!("not observed: {flags}: {reason}; try again later, or run with sudo"));
-        Ok(Self { seat: None, unobserved: Some(format!("{flags}: {reason}")) })
+        console::warn(format_args!("{unobserved}; try again later, or run with sudo"));
+        Ok(Self { seat: None, unobserved: Some(unobserved) })
     }
 
     fn is_observed(&self) -> bool {

@@ -75,14 +75,17 @@ pub(crate) fn choose(config: &Config, needs_environment: bool) -> Result<Chosen>
                 Ok(()) => {
                     let chosen = ptrace::start(config, needs_environment)?;
                     let notice = (!config.is_quiet).then(|| Notice {
-                        text: format!("ptrace observes the processes, because eBPF is impossible: {error:#}"),
+                        text: format!(
+                            "ptrace observes the processes, because eBPF is impossible: {}",
+                            limits::reason(&error)
+                        ),
                         is_warning: false,
                         is_of_limit: limits::behind(&error).is_some(),
                     });
                     Ok(Chosen { notice, ..chosen })
                 }
                 Err(obstacle) => {
-                    let mut chosen = alone(&anyhow!("{error:#}; {obstacle:#}"), config, true)?;
+                    let mut chosen = alone(&anyhow!("{}; {obstacle:#}", limits::reason(&error)), config, true)?;
                     if let Some(notice) = &mut chosen.notice {
                         notice.is_of_limit = limits::behind(&error).or(limits::behind(&obstacle)).is_some();
                     }
@@ -117,7 +120,7 @@ fn ebpf(config: &Config, needs_environment: bool) -> Result<Result<Chosen>> {
 /// With `--strict`.
 pub(crate) fn alone(reason: &Error, config: &Config, is_surprise: bool) -> Result<Chosen> {
     if config.is_strict {
-        bail!("the command is not started, as --strict asks: {reason:#}");
+        bail!("the command is not started, because of --strict: {reason:#}");
     }
     let notice = is_surprise.then(|| Notice {
         text: format!("only the command itself is traced, not its descendants: {reason:#}"),
@@ -128,7 +131,7 @@ pub(crate) fn alone(reason: &Error, config: &Config, is_surprise: bool) -> Resul
     Ok(Chosen {
         source: Arc::new(source),
         stream: Box::new(stream),
-        unobserved: Some(format!("{reason:#}")),
+        unobserved: Some(format!("descendants not observed: {reason:#}")),
         seat: None,
         notice,
     })

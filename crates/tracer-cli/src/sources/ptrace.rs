@@ -44,10 +44,10 @@ pub(super) fn check_harmless() -> Result<()> {
 ///
 /// With `--strict`, the source cannot observe all events that were asked for.
 pub(super) fn start(config: &Config, needs_environment: bool) -> Result<Chosen> {
-    let unobserved = config.system_call_flags().map(|flags| format!("{flags}: ptrace cannot observe this"));
+    let unobserved = config.system_call_flags().map(|flags| format!("{flags} not observed: impossible with ptrace"));
     if let Some(unobserved) = &unobserved {
         if config.is_strict {
-            bail!("the command is not started, as --strict asks: {unobserved}");
+            bail!("the command is not started, because of --strict: {unobserved}");
         }
         console::warn(unobserved);
     }

@@ -130,7 +130,7 @@ rows! {
     FAILURE_COMMAND_ARGS = "process_tracer.failure.command_args", "root", "string[]", "", "the model", "[\"cc1\", \"a.c\"]",
         "the first 4 KiB of the arguments of that process",
         span failure |origin| (!origin.arguments.bytes.is_empty()).then_some(Texts::Captured(&origin.arguments));
-    UNOBSERVED = "process_tracer.unobserved", "root", "string", "", "loading", "missing CAP_BPF",
+    UNOBSERVED = "process_tracer.unobserved", "root", "string", "", "loading", "descendants not observed: missing CAP_BPF",
         "events that process-tracer did not observe, and the reason: all of the command's descendants, or events that an option asked for",
         span certificate |it| it.losses.unobserved.as_deref();
 }

@@ -274,6 +274,8 @@ async fn post(
         body = written.map_err(|error| Failure::Refused(error.to_string()))?.into();
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
+    // hyper leaves it out if the body is empty. Some servers then answer 411.
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     let answer = time.bound(client.post(url.secret()).headers(headers).body(body).send()).await;
     let answer = answer.ok_or_else(Failure::timed_out)?;

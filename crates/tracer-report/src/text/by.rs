@@ -62,8 +62,8 @@ pub fn compare_totals(before: &Totals, after: &Totals, style: &Style) -> String 
     let _ = writeln!(text, "{}", style.dim(&format!("  {heading}{columns}")));
     for (value, [before, after]) in values.iter().take(LINES) {
         let name = value.as_ref().map_or_else(|| "(none)".to_owned(), |value| style.show(value));
-        let processes = format!("{} > {}", before.processes, after.processes);
-        let own = format!("{} > {}", duration(before.own, style), duration(after.own, style));
+        let processes = format!("{} {} {}", before.processes, style.arrow(), after.processes);
+        let own = format!("{} {} {}", duration(before.own, style), style.arrow(), duration(after.own, style));
         let name = pad(&style.cut_end(&name, width), width);
         let _ = writeln!(text, "  {name}{}{}", align(&processes, 22), align(&own, 22));
     }

@@ -119,7 +119,7 @@ fn name(rows: &Rows, label: Label, style: &Style) -> String {
 /// The names of both processes.
 fn both(rows: &Rows, pair: &Pair, style: &Style) -> String {
     let [from, to] = [pair.from, pair.to].map(|label| style.show(rows.text(label)));
-    format!("{from} {} {to}", if style.is_unicode { "→" } else { "->" })
+    format!("{from} {} {to}", style.arrow())
 }
 
 fn more(count: usize, style: &Style, text: &mut String) {

@@ -67,6 +67,11 @@ impl Style {
         if self.is_unicode { "…" } else { "..." }
     }
 
+    /// From the first to the second.
+    pub(crate) fn arrow(&self) -> &'static str {
+        if self.is_unicode { "→" } else { "->" }
+    }
+
     /// The separator between the names of a chain.
     pub(crate) fn step(&self) -> &'static str {
         if self.is_unicode { " › " } else { " > " }

@@ -51,8 +51,8 @@ process_names:
         .replace("tmux: server", "'tmux: server'")
         .as_str(),
         r#"
-# Converted from process-exporter. It ignores processes outside of all groups. Here they stay in the trace,
-# without a group. To leave them out: default: drop
+# Converted from process-exporter. process-exporter ignores processes outside of all groups. Here such processes stay
+# in the trace, without a group. To leave them out: default: drop
 rules:
   # process_names[0]
   - comm: [zsh, 'tmux: server']
@@ -81,8 +81,8 @@ fn a_template_of_go_that_is_no_field_is_reported() {
     check(
         "process_names:\n- {comm: [a], name: '{{if .Comm}}x{{end}}', owner: me}\n- {comm: [b]}\nports: [1]\n",
         r"
-# Converted from process-exporter. It ignores processes outside of all groups. Here they stay in the trace,
-# without a group. To leave them out: default: drop
+# Converted from process-exporter. process-exporter ignores processes outside of all groups. Here such processes stay
+# in the trace, without a group. To leave them out: default: drop
 rules:
   # process_names[0]
   - comm: [a]
@@ -107,8 +107,8 @@ rules:
 #[test]
 fn flags_of_process_exporter() {
     let rules = r#"
-# Converted from process-exporter. It ignores processes outside of all groups. Here they stay in the trace,
-# without a group. To leave them out: default: drop
+# Converted from process-exporter. process-exporter ignores processes outside of all groups. Here such processes stay
+# in the trace, without a group. To leave them out: default: drop
 rules:
   # -namemapping ruby,(\w+)\.rb|-e (\w+)
   - comm: [ruby]
