@@ -98,7 +98,7 @@ impl Rule {
             ruling.name = some_text(name.render(facts, &captures));
         }
         if let (Some(text), Some(pattern)) = (rewrite, patterns.first()) {
-            let whole = if self.selectors.has_process { facts.name() } else { facts.command_line() };
+            let whole = if self.selectors.has_process { facts.name } else { facts.command_line() };
             ruling.name = some_text(rewritten(whole, pattern, text, facts, self.selectors.captures(facts)));
         }
         if let Some(group) = group
@@ -192,7 +192,7 @@ impl Selectors {
     /// Whether all selectors except `when` match. The cheapest come first.
     fn match_all(&self, facts: &Facts<'_>, more: &[(String, AttributeValue)]) -> bool {
         let is_one_of = |list: &[String], text: &str| list.iter().any(|known| known == text);
-        (self.comm.is_empty() || is_one_of(&self.comm, facts.comm()))
+        (self.comm.is_empty() || is_one_of(&self.comm, facts.comm))
             && (self.exe.is_empty() || self.exe.iter().any(|exe| is_exe(exe, facts)))
             && self.parent.is_none_or(|parent| has_bit(&facts.subject.lineage.0, parent))
             && (self.user.is_empty() || self.has_user(facts))
@@ -219,7 +219,7 @@ impl Selectors {
 
     /// The text that a pattern is about.
     fn text<'a>(&self, index: usize, facts: &'a Facts<'_>) -> &'a str {
-        if index == 0 && self.has_process { facts.name() } else { facts.command_line() }
+        if index == 0 && self.has_process { facts.name } else { facts.command_line() }
     }
 
     /// A test costs much less than captures.
