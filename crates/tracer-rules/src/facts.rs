@@ -141,7 +141,7 @@ pub(crate) fn kernel_name(name: &str) -> &str {
 /// The variables of an expression in a rule.
 pub(crate) struct InRule<'a, 'f> {
     pub(crate) facts: &'a Facts<'f>,
-    /// The named captures of the rule.
+    /// The captures of the rule, by name or number.
     pub(crate) captures: &'a dyn Fn() -> Vec<(String, String)>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use regex::bytes::Captures;
+use regex::bytes::{Captures, Match};
 use tracer_expr::{Input, Program, Value};
 use tracer_model::{
     Value as AttributeValue,
@@ -85,8 +85,8 @@ impl Rule {
         }
         let captures = self.selectors.captures(facts);
         let patterns = &self.selectors.patterns;
-        let named = || named(patterns, &captures);
-        let variables = InRule { facts, captures: &named };
+        let by_key = || by_key(patterns, &captures);
+        let variables = InRule { facts, captures: &by_key };
         let input = Input::new(&variables);
         if let Some(when) = &mut self.selectors.when
             && !when.is_true(&input)
@@ -152,9 +152,11 @@ fn some_text(text: String) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| text.into())
 }
 
-/// The named captures of all patterns. The first pattern with a name counts.
-fn named(patterns: &[Pattern], captures: &[Option<Captures<'_>>]) -> Vec<(String, String)> {
-    let mut all: Vec<(String, String)> = Vec::new();
+/// The captures of the first pattern by number, and the named captures of all patterns. The first pattern with a name counts.
+fn by_key(patterns: &[Pattern], captures: &[Option<Captures<'_>>]) -> Vec<(String, String)> {
+    let first = captures.iter().take(1).flatten().flat_map(Captures::iter).enumerate();
+    let text = |found: Match<'_>| String::from_utf8_lossy(found.as_bytes()).into_owned();
+    let mut all: Vec<_> = first.filter_map(|(number, found)| Some((number.to_string(), text(found?)))).collect();
     for (pattern, captures) in patterns.iter().zip(captures) {
         for (name, text) in captures.iter().flat_map(|captures| pattern.named(captures)) {
             if all.iter().all(|(known, _)| *known != name) {
