@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{cargo, root, setup};
 
-/// The counted benches: package, name, the benchmark that runs the function, and the divisor.
+/// The counted benches: what is counted, package, name, the benchmark that runs the function `counted_*`, and the divisor.
 const COUNTED: [(&str, &str, &str, &str, u64, &str); 5] = [
     ("decoding", "tracer-bpf", "records", "decode", 30_000, "event"),
     ("the model", "tracer-bpf", "records", "model", 30_000, "event"),
@@ -23,15 +23,15 @@ const COUNTED: [(&str, &str, &str, &str, u64, &str); 5] = [
 pub(crate) fn count() -> Result<Vec<String>> {
     setup::command("valgrind", "valgrind", "valgrind", "valgrind")?;
     let mut lines = Vec::new();
-    for (what, package, bench, function, number, unit) in COUNTED {
+    for (what, package, bench, benchmark, number, unit) in COUNTED {
         let binary = build(package, bench)?;
         // Criterion runs the benchmark with exactly that name once.
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(format!("--toggle-collect=*counted_{function}*"))
+            .arg("--toggle-collect=*counted_*")
             .arg(&binary)
             .args(["--bench", "--test", "--exact"])
-            .arg(format!("{bench}/{function}"))
+            .arg(format!("{bench}/{benchmark}"))
             .stdout(Stdio::null())
             .output()
             .context("cannot run valgrind")?;

@@ -103,11 +103,8 @@ fn tracer() -> Tracer {
 
 /// Not inlined, because its instructions are counted by its name. The same is true for the next function.
 #[inline(never)]
-fn counted_decode(records: &[Vec<u8>], mut handle: impl FnMut(Event)) {
-    let mut decoder = Decoder::default();
-    for record in records {
-        decoder.decode(black_box(record), &mut handle).unwrap();
-    }
+fn counted_decode(records: &[Vec<u8>], handle: impl FnMut(Event)) {
+    decode(records, handle);
 }
 
 #[inline(never)]
@@ -121,9 +118,16 @@ fn counted_model(events: Vec<Event>, mut handle: impl FnMut(Span)) {
     }
 }
 
+fn decode(records: &[Vec<u8>], mut handle: impl FnMut(Event)) {
+    let mut decoder = Decoder::default();
+    for record in records {
+        decoder.decode(black_box(record), &mut handle).unwrap();
+    }
+}
+
 fn decoded(records: &[Vec<u8>]) -> Vec<Event> {
     let mut events = Vec::with_capacity(EVENTS as usize);
-    counted_decode(records, |event| events.push(event));
+    decode(records, |event| events.push(event));
     events
 }
 

@@ -1,15 +1,10 @@
 //! Totals of processes by one of their properties: the group, the user, the container, or an attribute.
 
-use std::{collections::HashMap, convert::Infallible, str::FromStr};
+use std::{cmp::Reverse, collections::HashMap, convert::Infallible, str::FromStr};
 
-use tracer_model::{SpanId, Value, semconv};
+use tracer_model::{Value, semconv};
 
-use crate::{
-    analysis::Tree,
-    row::{Kind, Rows},
-    span::Span,
-    untrusted::Untrusted,
-};
+use crate::{analysis::Tree, row::Row, span::Span, untrusted::Untrusted};
 
 /// The property by which processes are added up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,48 +56,52 @@ impl By {
 
 /// The totals of the processes with one value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Total {
-    /// How many they are.
-    pub processes: u64,
+pub(crate) struct Total {
+    /// How many they are, with those below them that have no span.
+    pub(crate) processes: u64,
     /// Time during which no process that they started was alive, nanoseconds.
-    pub own: u64,
-    /// CPU time, nanoseconds.
-    pub cpu: u64,
+    pub(crate) own: u64,
+    /// CPU time, also of those that have no span, nanoseconds.
+    pub(crate) cpu: u64,
     /// The largest resident set of any of them, bytes.
-    pub peak: u64,
+    pub(crate) peak: u64,
     /// Bytes that they read and wrote.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// How many of them failed.
-    pub failed: u64,
+    pub(crate) failed: u64,
 }
 
-/// Collects the spans of a trace for totals.
+/// What the processes of a report add to the totals.
 #[derive(Debug)]
-pub struct Totals {
+pub(crate) struct Shares {
     by: By,
-    rows: Rows,
-    /// The value of each process that has one.
-    values: HashMap<SpanId, Untrusted>,
-    /// The peak and the bytes of each process.
-    amounts: HashMap<SpanId, (u64, u64)>,
+    /// By the row of the process.
+    of_row: HashMap<usize, Share>,
 }
 
-impl Totals {
-    /// Begins without spans. It keeps at most `limit` spans that are not processes, and twice as many processes.
-    #[must_use]
-    pub fn new(by: By, limit: usize) -> Self {
-        Self { by, rows: Rows::with_limit(limit), values: HashMap::new(), amounts: HashMap::new() }
+#[derive(Debug)]
+struct Share {
+    value: Option<Untrusted>,
+    peak: u64,
+    bytes: u64,
+}
+
+/// The totals of each value.
+#[derive(Debug)]
+pub(crate) struct Totals {
+    pub(crate) by: By,
+    /// The largest own time or CPU time comes first. Processes without a value have `None`.
+    pub(crate) of_value: Vec<(Option<Untrusted>, Total)>,
+}
+
+impl Shares {
+    pub(crate) fn new(by: By) -> Self {
+        Self { by, of_row: HashMap::new() }
     }
 
-    /// The property.
-    #[must_use]
-    pub fn by(&self) -> &By {
-        &self.by
-    }
-
-    /// Adds a span. The order of the spans does not matter.
-    pub fn add(&mut self, span: &Span<'_>) {
-        if span.process().is_none() || self.rows.insert(span).is_none() {
+    /// Adds the span of a row.
+    pub(crate) fn add(&mut self, row: usize, span: &Span<'_>) {
+        if span.process().is_none() {
             return;
         }
         let attributes = span.details().attributes;
@@ -111,42 +110,38 @@ impl Totals {
             Some(Value::Int(amount)) => u64::try_from(*amount).unwrap_or_default(),
             _ => 0,
         };
-        let bytes = amount(semconv::READ_CHARS).saturating_add(amount(semconv::WRITTEN_CHARS));
-        self.amounts.insert(span.id, (amount(semconv::MEMORY_PEAK), bytes));
-        if let Some(value) = self.by.keys().into_iter().find_map(value) {
-            self.values.insert(span.id, value.to_string().into());
-        }
+        let share = Share {
+            value: self.by.keys().into_iter().find_map(value).map(|value| value.to_string().into()),
+            peak: amount(semconv::MEMORY_PEAK),
+            bytes: amount(semconv::READ_CHARS).saturating_add(amount(semconv::WRITTEN_CHARS)),
+        };
+        self.of_row.insert(row, share);
     }
 
-    /// The totals of each value. The largest own time or CPU time comes first. Processes without a value have `None`.
-    #[must_use]
-    pub fn totals(&self) -> Vec<(Option<Untrusted>, Total)> {
-        let rows = &self.rows.rows;
-        let Some(tree) = Tree::grow(rows) else { return Vec::new() };
-        let mut totals: HashMap<Option<&Untrusted>, Total> = HashMap::new();
-        for (row, own) in rows.iter().zip(tree.own_time(rows)).filter(|(row, _)| row.kind == Kind::Process) {
-            let total = totals.entry(self.values.get(&row.id)).or_default();
-            let (peak, bytes) = self.amounts.get(&row.id).copied().unwrap_or_default();
-            total.processes += 1;
-            total.own = total.own.saturating_add(own);
-            total.cpu = total.cpu.saturating_add(row.cpu);
-            total.peak = total.peak.max(peak);
-            total.bytes = total.bytes.saturating_add(bytes);
+    pub(crate) fn totals(&self, rows: &[Row], tree: &Tree) -> Totals {
+        let own = tree.own_time(rows);
+        let mut of_value: HashMap<Option<&Untrusted>, Total> = HashMap::new();
+        for (index, share) in &self.of_row {
+            let row = &rows[*index];
+            let total = of_value.entry(share.value.as_ref()).or_default();
+            total.processes = total.processes.saturating_add(1).saturating_add(row.folded.processes);
+            total.own = total.own.saturating_add(own[*index]);
+            total.cpu = total.cpu.saturating_add(row.cpu).saturating_add(row.folded.cpu);
+            total.peak = total.peak.max(share.peak);
+            total.bytes = total.bytes.saturating_add(share.bytes);
             total.failed += u64::from(row.failure.is_some());
         }
-        let mut totals: Vec<_> = totals.into_iter().map(|(value, total)| (value.cloned(), total)).collect();
-        totals.sort_by(|(one, a), (other, b)| {
-            let text = |value: &Option<Untrusted>| value.as_ref().map(|value| value.exact().to_owned());
-            b.own.max(b.cpu).cmp(&a.own.max(a.cpu)).then_with(|| text(one).cmp(&text(other)))
-        });
-        totals
+        let mut of_value: Vec<_> = of_value.into_iter().collect();
+        of_value.sort_by_key(|(value, total)| (Reverse(total.own.max(total.cpu)), *value));
+        let of_value = of_value.into_iter().map(|(value, total)| (value.cloned(), total)).collect();
+        Totals { by: self.by.clone(), of_value }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::read::SavedTrace;
+    use crate::{read::SavedTrace, row::Rows};
 
     fn totals(by: &str) -> Vec<(String, Total)> {
         let process = |id: u32, parent: u32, start: u64, end: u64, attributes: &str| {
@@ -160,23 +155,29 @@ mod tests {
         let cc = text(semconv::GROUP, "cc") + &int(semconv::MEMORY_PEAK, 7) + &int(semconv::READ_CHARS, 5);
         let other = text(semconv::GROUP, "cc") + &int(semconv::MEMORY_PEAK, 9) + &int(semconv::WRITTEN_CHARS, 6);
         let failed = other + &int(semconv::PROCESS_EXIT_CODE, 1);
+        let folded = r#",{"key":"process_tracer.folded.cpu_time","value":{"doubleValue":0.000000004}}"#;
+        let cc = cc + &int(semconv::FOLDED_PROCESSES, 3) + folded;
         let root = text(semconv::PROCESS_USER_NAME, "builder")
             + r#",{"key":"process_tracer.complete","value":{"boolValue":true}}"#;
         let spans = [process(3, 1, 10, 40, &cc), process(4, 1, 40, 60, &failed), process(1, 9, 0, 100, &root)];
         let file = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#, spans.join(","));
-        let mut totals = Totals::new(by.parse().unwrap(), usize::MAX);
-        for span in SavedTrace::new(file.as_bytes(), None) {
-            totals.add(&Span::from(&span.unwrap()));
+        let (mut rows, mut shares) = (Rows::default(), Shares::new(by.parse().unwrap()));
+        for saved in SavedTrace::new(file.as_bytes(), None) {
+            let saved = saved.unwrap();
+            let span = Span::from(&saved);
+            shares.add(rows.insert(&span).unwrap(), &span);
         }
         let name = |value: Option<Untrusted>| value.map(|value| value.exact().to_owned()).unwrap_or_default();
-        totals.totals().into_iter().map(|(value, total)| (name(value), total)).collect()
+        let totals = shares.totals(&rows.rows, &Tree::grow(&rows.rows).unwrap());
+        totals.of_value.into_iter().map(|(value, total)| (name(value), total)).collect()
     }
 
     #[test]
     fn processes_with_the_same_value_are_added_up() {
         let groups = totals("group");
         assert_eq!(groups.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["", "cc"]);
-        let cc = Total { processes: 2, own: 50, cpu: 0, peak: 9, bytes: 11, failed: 1 };
+        // Three more processes have no span.
+        let cc = Total { processes: 5, own: 50, cpu: 4, peak: 9, bytes: 11, failed: 1 };
         assert_eq!((groups[1].1.clone(), groups[0].1.own), (cc, 50));
         assert_eq!(totals("user").iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["", "builder"]);
         assert_eq!(totals("process.pid").len(), 3);

@@ -61,7 +61,7 @@ pub mod untrusted;
 mod whatif;
 mod words;
 
-pub use by::{By, Total, Totals};
+pub use by::By;
 pub use filter::{Filter, Selection};
 pub use judged::Judged;
 pub use read::{ReadError, SavedTrace};

@@ -1,4 +1,4 @@
-//! The facts about a process that selectors and templates need. Each is made once, when a rule first asks for it.
+//! The facts about a process that selectors and templates need. Each is made only once: the costly ones when a rule first asks.
 
 use std::{borrow::Cow, cell::OnceCell, fmt::Write, time::UNIX_EPOCH};
 
@@ -40,23 +40,24 @@ pub(crate) enum Field {
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) subject: &'a Subject<'a>,
+    /// The kernel's name of the process.
+    pub(crate) comm: &'a str,
+    /// The name of the process, before rules.
+    pub(crate) name: &'a str,
     command_line: OnceCell<String>,
     first_argument: OnceCell<Cow<'a, str>>,
 }
 
 impl<'a> Facts<'a> {
     pub(crate) fn new(subject: &'a Subject<'a>) -> Self {
-        Self { subject, command_line: OnceCell::new(), first_argument: OnceCell::new() }
-    }
-
-    /// The kernel's name of the process.
-    pub(crate) fn comm(&self) -> &'a str {
-        kernel_name(base_name(&self.subject.image.file))
-    }
-
-    /// The name of the process, before rules.
-    pub(crate) fn name(&self) -> &'a str {
-        self.subject.image.name()
+        let image = subject.image;
+        Self {
+            subject,
+            comm: kernel_name(base_name(&image.file)),
+            name: image.name(),
+            command_line: OnceCell::new(),
+            first_argument: OnceCell::new(),
+        }
     }
 
     /// The arguments, joined by spaces.
@@ -76,7 +77,7 @@ impl<'a> Facts<'a> {
     /// `argv[0]`, or the kernel's name if that is empty.
     pub(crate) fn exe_full(&self) -> &str {
         let first = self.first_argument.get_or_init(|| self.subject.image.arguments.iter().next().unwrap_or_default());
-        if first.is_empty() { self.comm() } else { first }
+        if first.is_empty() { self.comm } else { first }
     }
 
     pub(crate) fn exe_base(&self) -> &str {
@@ -121,7 +122,7 @@ impl<'a> Facts<'a> {
         match field {
             Field::ExeBase => text.push_str(self.exe_base()),
             Field::ExeFull => text.push_str(self.exe_full()),
-            Field::Comm => text.push_str(self.comm()),
+            Field::Comm => text.push_str(self.comm),
             Field::Username => text.push_str(&self.user()),
             Field::Cwd => text.push_str(self.directory()),
             Field::Pid => drop(write!(text, "{}", self.subject.pid)),
@@ -140,7 +141,7 @@ pub(crate) fn kernel_name(name: &str) -> &str {
 /// The variables of an expression in a rule.
 pub(crate) struct InRule<'a, 'f> {
     pub(crate) facts: &'a Facts<'f>,
-    /// The named captures of the rule.
+    /// The captures of the rule, by name or number.
     pub(crate) captures: &'a dyn Fn() -> Vec<(String, String)>,
 }
 
@@ -165,7 +166,7 @@ impl Variables for InRule<'_, '_> {
     fn variable(&self, name: &'static str) -> Value {
         let facts = self.facts;
         match name {
-            "comm" => facts.comm().into(),
+            "comm" => facts.comm.into(),
             "exe" => facts.exe_full().into(),
             "ppid" => Value::Int(facts.subject.parent_pid.into()),
             "user" => Value::from(&*facts.user()),
@@ -208,7 +209,7 @@ pub(crate) mod tests {
             let image = Image { file: file.into(), arguments: arguments.iter().collect(), ..Image::default() };
             let subject = subject(&image, &lineage);
             let facts = Facts::new(&subject);
-            (facts.comm().to_owned(), facts.exe_full().to_owned(), facts.exe_base().to_owned())
+            (facts.comm.to_owned(), facts.exe_full().to_owned(), facts.exe_base().to_owned())
         };
         let owned = |(comm, full, base): (&str, &str, &str)| (comm.to_owned(), full.to_owned(), base.to_owned());
         assert_eq!(facts("/bin/dash", &["/bin/sh", "-c"]), owned(("dash", "/bin/sh", "sh")));

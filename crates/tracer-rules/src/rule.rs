@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use regex::bytes::Captures;
+use regex::bytes::{Captures, Match};
 use tracer_expr::{Input, Program, Value};
 use tracer_model::{
     Value as AttributeValue,
@@ -85,8 +85,8 @@ impl Rule {
         }
         let captures = self.selectors.captures(facts);
         let patterns = &self.selectors.patterns;
-        let named = || named(patterns, &captures);
-        let variables = InRule { facts, captures: &named };
+        let by_key = || by_key(patterns, &captures);
+        let variables = InRule { facts, captures: &by_key };
         let input = Input::new(&variables);
         if let Some(when) = &mut self.selectors.when
             && !when.is_true(&input)
@@ -98,7 +98,7 @@ impl Rule {
             ruling.name = some_text(name.render(facts, &captures));
         }
         if let (Some(text), Some(pattern)) = (rewrite, patterns.first()) {
-            let whole = if self.selectors.has_process { facts.name() } else { facts.command_line() };
+            let whole = if self.selectors.has_process { facts.name } else { facts.command_line() };
             ruling.name = some_text(rewritten(whole, pattern, text, facts, self.selectors.captures(facts)));
         }
         if let Some(group) = group
@@ -152,9 +152,11 @@ fn some_text(text: String) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| text.into())
 }
 
-/// The named captures of all patterns. The first pattern with a name counts.
-fn named(patterns: &[Pattern], captures: &[Option<Captures<'_>>]) -> Vec<(String, String)> {
-    let mut all: Vec<(String, String)> = Vec::new();
+/// The captures of the first pattern by number, and the named captures of all patterns. The first pattern with a name counts.
+fn by_key(patterns: &[Pattern], captures: &[Option<Captures<'_>>]) -> Vec<(String, String)> {
+    let first = captures.iter().take(1).flatten().flat_map(Captures::iter).enumerate();
+    let text = |found: Match<'_>| String::from_utf8_lossy(found.as_bytes()).into_owned();
+    let mut all: Vec<_> = first.filter_map(|(number, found)| Some((number.to_string(), text(found?)))).collect();
     for (pattern, captures) in patterns.iter().zip(captures) {
         for (name, text) in captures.iter().flat_map(|captures| pattern.named(captures)) {
             if all.iter().all(|(known, _)| *known != name) {
@@ -192,7 +194,7 @@ impl Selectors {
     /// Whether all selectors except `when` match. The cheapest come first.
     fn match_all(&self, facts: &Facts<'_>, more: &[(String, AttributeValue)]) -> bool {
         let is_one_of = |list: &[String], text: &str| list.iter().any(|known| known == text);
-        (self.comm.is_empty() || is_one_of(&self.comm, facts.comm()))
+        (self.comm.is_empty() || is_one_of(&self.comm, facts.comm))
             && (self.exe.is_empty() || self.exe.iter().any(|exe| is_exe(exe, facts)))
             && self.parent.is_none_or(|parent| has_bit(&facts.subject.lineage.0, parent))
             && (self.user.is_empty() || self.has_user(facts))
@@ -219,7 +221,7 @@ impl Selectors {
 
     /// The text that a pattern is about.
     fn text<'a>(&self, index: usize, facts: &'a Facts<'_>) -> &'a str {
-        if index == 0 && self.has_process { facts.name() } else { facts.command_line() }
+        if index == 0 && self.has_process { facts.name } else { facts.command_line() }
     }
 
     /// A test costs much less than captures.

@@ -118,6 +118,10 @@ fn each_selector_decides() {
         ("when: 'ppid == 6 and comm == \"python3\" and exe == \"/opt/python3\" and cwd == \"/src\"'", true),
         ("when: 'user == \"builder\" and len(container) == 64 and env.JOB == \"build\" and len(args) == 3'", true),
         ("cmdline: ['(?P<s>\\w+)\\.py'], when: 'captures.s == \"setup\" and captures.none == \"\"'", true),
+        (
+            "cmdline: ['(\\w+)\\.(py)|(x)', '(s)'], when: 'captures[\"1\"] == \"setup\" and captures[\"3\"] == \"\"'",
+            true,
+        ),
         ("when: 'false'", false),
         ("when: 'args[9] == \"\"'", false),
     ] {

@@ -8,9 +8,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tracer_model::TraceId;
 use tracer_report::{
-    By, Totals,
+    By,
     diff::{Comparison, Recording, Run},
-    text::compare_totals,
 };
 
 use super::saved::{self, Input, OtherTraces};
@@ -37,27 +36,16 @@ pub(crate) fn diff(diff: Diff) -> Result<u8> {
     }
     let mut choice = Choice::new(diff.trace_id.iter().map(|given| given.id), diff.by);
     let mut read = |paths: &[PathBuf]| paths.iter().map(|path| choice.read(path)).collect::<Result<Vec<_>>>();
-    let ((before, totals_before), (after, totals_after)) = (split(read(&before)?), split(read(&after)?));
+    let (before, after) = (read(&before)?, read(&after)?);
     choice.check()?;
     let comparison = Comparison::new(before, after, diff.threshold);
     let style = console::style(&stdout());
     console::print(match diff.output {
-        DiffOutput::Text => {
-            let totals =
-                totals_before.iter().zip(&totals_after).map(|(before, after)| compare_totals(before, after, &style));
-            comparison.text(&style) + &totals.collect::<String>()
-        }
+        DiffOutput::Text => comparison.text(&style),
         DiffOutput::Markdown => comparison.markdown(),
         DiffOutput::Json => comparison.json(),
     })?;
     Ok(if comparison.has_regressions() { EXIT_SLOWER } else { 0 })
-}
-
-type Reading = (Run, Option<Totals>);
-
-fn split(readings: Vec<Reading>) -> (Vec<Run>, Vec<Totals>) {
-    let (runs, totals): (Vec<_>, Vec<_>) = readings.into_iter().unzip();
-    (runs, totals.into_iter().flatten().collect())
 }
 
 /// The files of both sides.
@@ -87,7 +75,7 @@ impl Choice {
 
     /// Reads a trace that has one of the ids. An id that this file has not used yet comes first. A file with only one trace
     /// needs no id.
-    fn read(&mut self, path: &Path) -> Result<Reading> {
+    fn read(&mut self, path: &Path) -> Result<Run> {
         let by = self.by.as_ref();
         let is_used = |(_, files): &&mut (TraceId, Vec<PathBuf>)| files.iter().any(|file| file == path);
         let mut inputs = [Input::new(path)];
@@ -116,16 +104,11 @@ impl Choice {
     }
 }
 
-fn read(path: &Path, inputs: &mut [Input], trace: Option<TraceId>, by: Option<&By>) -> Result<Reading> {
-    let mut recording = Recording::default();
-    let mut totals = by.map(|by| Totals::new(by.clone(), usize::MAX));
+fn read(path: &Path, inputs: &mut [Input], trace: Option<TraceId>, by: Option<&By>) -> Result<Run> {
+    let mut recording = Recording::new(by.cloned());
     saved::read_all(inputs, trace, |span| {
         recording.add(span);
-        if let Some(totals) = &mut totals {
-            totals.add(span);
-        }
         Ok(())
     })?;
-    let run = recording.reduce().with_context(|| format!("'{}' has no spans", path.display()))?;
-    Ok((run, totals))
+    recording.reduce().with_context(|| format!("'{}' has no spans", path.display()))
 }

@@ -115,9 +115,7 @@ impl<'a> Reports<'a> {
         let mut reports = Self::default();
         for output in outputs {
             match output {
-                Output::Text(text) => {
-                    reports.texts.push(TextReport::new(*text, usize::MAX).by(by.cloned(), usize::MAX))
-                }
+                Output::Text(text) => reports.texts.push(TextReport::new(*text, usize::MAX).by(by.cloned())),
                 Output::Stdout(format) => {
                     let to = Box::new(BufWriter::new(Data::new()));
                     reports.streams.push(files::begin(*format, to, by).context(STDOUT)?);

@@ -31,7 +31,7 @@ pub(super) struct TextSink {
 
 impl TextSink {
     pub(super) fn new(text: Text, by: Option<By>) -> Self {
-        Self { report: TextReport::new(text, SPAN_LIMIT).by(by, SPAN_LIMIT), file: None }
+        Self { report: TextReport::new(text, SPAN_LIMIT).by(by), file: None }
     }
 
     /// A text for the page of a CI job.

@@ -12,6 +12,7 @@ use tracer_model::event::TEMPORARY_FOLDERS;
 
 use crate::{
     analysis::Tree,
+    by::{By, Shares, Totals},
     row::{Kind, Label, Rows},
     span::Span,
     untrusted::Untrusted,
@@ -30,6 +31,7 @@ pub struct Recording {
     known: HashSet<Arc<str>>,
     /// The working directories of roots, by row.
     directories: HashMap<usize, Untrusted>,
+    shares: Option<Shares>,
 }
 
 /// A run, reduced to its steps. Parents come before their children.
@@ -46,6 +48,8 @@ pub struct Run {
     pub(super) cpu: u64,
     pub(super) processes: u64,
     pub(super) steps: Vec<Step>,
+    /// If they were asked for.
+    pub(super) totals: Option<Totals>,
 }
 
 /// The processes with one command line at one place.
@@ -69,6 +73,11 @@ pub(super) struct Step {
 }
 
 impl Recording {
+    /// Begins without spans. With `by`, it also adds up the processes by this property.
+    pub fn new(by: Option<By>) -> Self {
+        Self { shares: by.map(Shares::new), ..Self::default() }
+    }
+
     /// Adds a span. The order of the spans does not matter.
     pub fn add(&mut self, span: &Span<'_>) {
         let Some(row) = self.rows.insert(span) else { return };
@@ -77,6 +86,9 @@ impl Recording {
         self.commands.push(command);
         if let Some(directory) = call.directory.filter(|_| span.is_root()) {
             self.directories.insert(row, directory);
+        }
+        if let Some(shares) = &mut self.shares {
+            shares.add(row, span);
         }
     }
 
@@ -111,6 +123,7 @@ impl Recording {
             cpu: 0,
             processes: 0,
             steps: Vec::new(),
+            totals: self.shares.as_ref().map(|shares| shares.totals(&self.rows.rows, &tree)),
         };
         let mut known: HashMap<(Option<usize>, Label, Arc<str>), usize> = HashMap::new();
         let mut of_row: Vec<Option<usize>> = vec![None; self.rows.rows.len()];
@@ -146,8 +159,8 @@ impl Recording {
                 if let Some(failure) = row.failure {
                     *step.failures.entry(self.rows.text(failure).clone()).or_default() += 1;
                 }
-                run.processes += 1;
-                run.cpu = run.cpu.saturating_add(row.cpu);
+                run.processes = run.processes.saturating_add(1).saturating_add(row.folded.processes);
+                run.cpu = run.cpu.saturating_add(row.cpu).saturating_add(row.folded.cpu);
             }
             open.extend(tree.children(index).iter().rev().map(|child| (*child as usize, step)));
         }

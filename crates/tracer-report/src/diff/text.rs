@@ -7,8 +7,12 @@ use unicode_width::UnicodeWidthStr;
 use super::{
     compare::{ComparedStep, Comparison, Presence, Regression},
     sample::{Change, Sample},
+    steps::Run,
 };
-use crate::text::style::{Style, align, duration, pad};
+use crate::text::{
+    compare_totals,
+    style::{Style, align, duration, pad},
+};
 
 /// The most lines of a table.
 const LINES: usize = 12;
@@ -26,6 +30,9 @@ impl Comparison {
         self.commands(style, &mut text);
         self.by_name(style, &mut text);
         steps("by step, own time", self.changed(|step| &step.own), |step| &step.own, style, &mut text);
+        if let [Run { totals: Some(before), .. }, Run { totals: Some(after), .. }] = &self.runs[..] {
+            text.push_str(&compare_totals(before, after, style));
+        }
         self.verdict(style, &mut text);
         text
     }

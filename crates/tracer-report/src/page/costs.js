@@ -50,11 +50,13 @@ function propertiesOf(trace) {
 function totalsBy(trace, by) {
   const keys = PROPERTIES[by] ?? [by];
   const valueOf = new Map(); // span → [the place of the key in `keys`, its value]
-  const amounts = { peak: new Map(), bytes: new Map() };
+  const amounts = { peak: new Map(), bytes: new Map(), hidden: new Map(), hiddenSeconds: new Map() };
   const amountOf = {
     "process_tracer.memory.peak": amounts.peak,
     "process_tracer.io.read_chars": amounts.bytes,
     "process_tracer.io.written_chars": amounts.bytes,
+    "process_tracer.folded.processes": amounts.hidden,
+    "process_tracer.folded.cpu_time": amounts.hiddenSeconds,
   };
   eachColumn(
     trace,
@@ -78,9 +80,9 @@ function totalsBy(trace, by) {
       const field = typeof value === "string" ? keys[place] : null;
       totals.set(key, (total = { name, field, count: 0, own: 0, cpu: 0, peak: 0, bytes: 0, failed: 0 }));
     }
-    total.count += 1;
+    total.count += 1 + (amounts.hidden.get(number) ?? 0);
     total.own += trace.ownTime(number);
-    total.cpu += trace.cpu[number];
+    total.cpu += trace.cpu[number] + 1e9 * (amounts.hiddenSeconds.get(number) ?? 0);
     total.peak = Math.max(total.peak, amounts.peak.get(number) ?? 0);
     total.bytes += amounts.bytes.get(number) ?? 0;
     total.failed += trace.flags[number] & FAILED;

@@ -1,6 +1,6 @@
 //! The table of totals by a property.
 
-use std::{cmp::Reverse, collections::BTreeMap, fmt::Write};
+use std::{cmp::Reverse, collections::HashMap, fmt::Write};
 
 use super::style::{Style, align, bytes, duration, pad};
 use crate::{
@@ -16,8 +16,8 @@ const COLUMNS: [(&str, usize); 6] =
     [("processes", 9), ("own time", 9), ("CPU time", 9), ("peak", 9), ("bytes", 9), ("failed", 6)];
 
 /// Draws the totals. The text is empty without any process.
-pub fn totals(totals: &Totals, style: &Style) -> String {
-    let all = totals.totals();
+pub(super) fn totals(totals: &Totals, style: &Style) -> String {
+    let all = &totals.of_value;
     let mut text = String::new();
     if all.is_empty() {
         return text;
@@ -26,7 +26,7 @@ pub fn totals(totals: &Totals, style: &Style) -> String {
         |value: &Option<Untrusted>| value.as_ref().map_or_else(|| "(none)".to_owned(), |value| style.show(value));
     let used: usize = COLUMNS.iter().map(|(_, width)| width + 1).sum();
     let widest = all.iter().take(LINES).map(|(value, _)| name(value).chars().count()).max().unwrap_or_default();
-    let heading = format!("by {}", totals.by().name());
+    let heading = format!("by {}", totals.by.name());
     let width = widest.max(heading.chars().count()).min(style.width.saturating_sub(used + 2)).max(8);
     let columns: String = COLUMNS.iter().map(|(name, width)| format!(" {}", align(name, *width))).collect();
     let heading = pad(&style.cut_end(&heading, width), width);
@@ -41,26 +41,24 @@ pub fn totals(totals: &Totals, style: &Style) -> String {
 }
 
 /// Draws the totals of two traces, the largest change of own time first. The text is empty without any process.
-pub fn compare_totals(before: &Totals, after: &Totals, style: &Style) -> String {
-    let mut values: BTreeMap<Option<Untrusted>, [Total; 2]> = BTreeMap::new();
+pub(crate) fn compare_totals(before: &Totals, after: &Totals, style: &Style) -> String {
+    let mut values: HashMap<_, [Total; 2]> = HashMap::new();
     for (side, totals) in [before, after].into_iter().enumerate() {
-        for (value, total) in totals.totals() {
-            if let Some(place) = values.entry(value).or_default().get_mut(side) {
-                *place = total;
-            }
+        for (value, total) in &totals.of_value {
+            values.entry(value).or_default()[side] = total.clone();
         }
     }
     let mut values: Vec<_> = values.into_iter().collect();
-    values.sort_by_key(|(_, [before, after])| Reverse(before.own.abs_diff(after.own)));
+    values.sort_by_key(|(value, [before, after])| (Reverse(before.own.abs_diff(after.own)), *value));
     let mut text = String::new();
     if values.is_empty() {
         return text;
     }
     let width = style.width.saturating_sub(2 + 2 * 22).clamp(8, 40);
-    let heading = pad(&style.cut_end(&format!("by {}", before.by().name()), width), width);
+    let heading = pad(&style.cut_end(&format!("by {}", before.by.name()), width), width);
     let columns = format!("{:>22}{:>22}", "processes", "own time");
     let _ = writeln!(text, "{}", style.dim(&format!("  {heading}{columns}")));
-    for (value, [before, after]) in values.iter().take(LINES) {
+    for (value, [before, after]) in values.into_iter().take(LINES) {
         let name = value.as_ref().map_or_else(|| "(none)".to_owned(), |value| style.show(value));
         let processes = format!("{} {} {}", before.processes, style.arrow(), after.processes);
         let own = format!("{} {} {}", duration(before.own, style), style.arrow(), duration(after.own, style));

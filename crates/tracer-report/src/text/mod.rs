@@ -17,17 +17,17 @@ use std::fmt::Write;
 use self::names::Names;
 use crate::{
     analysis::Tree,
-    by::{By, Totals},
+    by::{By, Shares},
     causes::Causes,
     formats::Text,
     row::Rows,
     span::Span,
 };
 
-pub(crate) use self::markdown::{cell, code};
-pub use self::{
-    by::{compare_totals, totals},
-    style::Style,
+pub use self::style::Style;
+pub(crate) use self::{
+    by::compare_totals,
+    markdown::{cell, code},
 };
 
 /// Collects spans for a text.
@@ -35,8 +35,8 @@ pub use self::{
 pub struct TextReport {
     text: Text,
     rows: Rows,
-    /// The table at the end.
-    totals: Option<Totals>,
+    /// For the table at the end.
+    shares: Option<Shares>,
 }
 
 impl TextReport {
@@ -44,20 +44,19 @@ impl TextReport {
     pub fn new(text: Text, limit: usize) -> Self {
         let rows = Rows::with_limit(limit);
         let rows = if text == Text::Tree { rows } else { rows.with_files() };
-        Self { text, rows, totals: None }
+        Self { text, rows, shares: None }
     }
 
-    /// Adds a table of totals by a property of the processes. It keeps at most `limit` spans for that.
+    /// Adds a table of totals by a property of the processes.
     #[must_use]
-    pub fn by(self, by: Option<By>, limit: usize) -> Self {
-        Self { totals: by.map(|by| Totals::new(by, limit)), ..self }
+    pub fn by(self, by: Option<By>) -> Self {
+        Self { shares: by.map(Shares::new), ..self }
     }
 
     /// Adds a span. The order of the spans does not matter.
     pub fn add(&mut self, span: &Span<'_>) {
-        self.rows.add(span);
-        if let Some(totals) = &mut self.totals {
-            totals.add(span);
+        if let (Some(row), Some(shares)) = (self.rows.insert(span), &mut self.shares) {
+            shares.add(row, span);
         }
     }
 
@@ -78,13 +77,13 @@ impl TextReport {
                 }
             }
         }
-        match (&self.totals, self.text) {
-            (Some(totals), Text::Markdown) => {
-                let table = by::totals(totals, &style::PLAIN);
-                let _ = write!(text, "\n```\n{table}```\n");
+        if let (Some(shares), Some(tree)) = (&self.shares, Tree::grow(&self.rows.rows)) {
+            let totals = shares.totals(&self.rows.rows, &tree);
+            if self.text == Text::Markdown {
+                let _ = write!(text, "\n```\n{}```\n", by::totals(&totals, &style::PLAIN));
+            } else {
+                text.push_str(&by::totals(&totals, style));
             }
-            (Some(totals), Text::Summary | Text::Tree) => text.push_str(&by::totals(totals, style)),
-            (None, _) => {}
         }
         text
     }

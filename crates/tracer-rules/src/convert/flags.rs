@@ -40,8 +40,7 @@ pub(super) fn convert(text: &str, output: &mut Output) -> Result<(), Error> {
     }
     for (name, regex) in &mapped {
         let origin = format!("-namemapping {name},{regex}");
-        let (regex, captures) = with_names(regex);
-        Pattern::compile(&regex).map_err(|reason| Error::new(None, format!("{origin}: {reason}")))?;
+        let pattern = Pattern::compile(regex).map_err(|reason| Error::new(None, format!("{origin}: {reason}")))?;
         let prefix = match template::literal(&format!("{name}:")) {
             Ok(prefix) => prefix,
             Err(reason) => {
@@ -49,7 +48,7 @@ pub(super) fn convert(text: &str, output: &mut Output) -> Result<(), Error> {
                 continue;
             }
         };
-        for capture in captures {
+        for capture in 1..pattern.groups() {
             output.rule(
                 origin.clone(),
                 Rule {
@@ -121,81 +120,5 @@ fn value(words: &[String], name: &str) -> Option<String> {
         Some((_, value)) => Some(value.to_owned()),
         // In a list of YAML, the value is the next item.
         None => words.get(at + 1..)?.iter().find(|word| *word != "-").cloned(),
-    }
-}
-
-/// Gives each group of a regular expression a name, so that expressions can use its capture. Returns the names, too.
-fn with_names(regex: &str) -> (String, Vec<String>) {
-    let mut out = String::with_capacity(regex.len() + 8);
-    let mut names = Vec::new();
-    let mut rest = regex;
-    while let Some(next) = rest.chars().next() {
-        let length = match next {
-            '\\' if rest.starts_with("\\Q") => rest.find("\\E").map_or(rest.len(), |end| end + 2),
-            '\\' => 1 + rest.chars().nth(1).map_or(0, char::len_utf8),
-            '[' => class(rest),
-            '(' => {
-                let named = rest.strip_prefix("(?P<").or_else(|| rest.strip_prefix("(?<"));
-                if let Some((name, _)) = named.and_then(|named| named.split_once('>')) {
-                    names.push(name.to_owned());
-                } else if !rest.starts_with("(?") {
-                    let name = format!("c{}", names.len() + 1);
-                    out.push_str("(?P<");
-                    out.push_str(&name);
-                    out.push('>');
-                    names.push(name);
-                    rest = &rest[1..];
-                    continue;
-                }
-                1
-            }
-            _ => next.len_utf8(),
-        };
-        let (part, after) = rest.split_at(length);
-        out.push_str(part);
-        rest = after;
-    }
-    (out, names)
-}
-
-/// The bytes of the character class at the start of a text.
-fn class(text: &str) -> usize {
-    let start = if text.starts_with("[^") { 2 } else { 1 };
-    // A bracket at the start is a character of the class.
-    let mut at = start + usize::from(text[start..].starts_with(']'));
-    while let Some(next) = text[at..].chars().next() {
-        at += match next {
-            ']' => return at + 1,
-            '\\' => 1 + text[at..].chars().nth(1).map_or(0, char::len_utf8),
-            '[' if text[at..].starts_with("[:") => text[at..].find(":]").map_or(1, |end| end + 2),
-            _ => next.len_utf8(),
-        };
-    }
-    text.len()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::with_names;
-
-    #[test]
-    fn each_group_gets_a_name() {
-        for (regex, expected, names) in [
-            (r"([^/]+)\.py", r"(?P<c1>[^/]+)\.py", &["c1"][..]),
-            (
-                r"\((a)[](]|[^](](?:b)(?P<x>c)(?i)(d)",
-                r"\((?P<c1>a)[](]|[^](](?:b)(?P<x>c)(?i)(?P<c3>d)",
-                &["c1", "x", "c3"],
-            ),
-            (r"\Q(a)\E([[:alpha:](]\]])(é)", r"\Q(a)\E(?P<c1>[[:alpha:](]\]])(?P<c2>é)", &["c1", "c2"]),
-            ("[(", "[(", &[]),
-            ("\\", "\\", &[]),
-        ] {
-            let (named, found) = with_names(regex);
-            assert_eq!(
-                (named.as_str(), &found[..]),
-                (expected, &names.iter().map(ToString::to_string).collect::<Vec<_>>()[..])
-            );
-        }
     }
 }

@@ -112,21 +112,21 @@ fn flags_of_process_exporter() {
 rules:
   # -namemapping ruby,(\w+)\.rb|-e (\w+)
   - comm: [ruby]
-    cmdline: ['(?P<c1>\w+)\.rb|-e (?P<c2>\w+)']
-    when: 'captures["c1"] != ""'
-    group: 'ruby:${c1}'
+    cmdline: ['(\w+)\.rb|-e (\w+)']
+    when: 'captures["1"] != ""'
+    group: 'ruby:${1}'
     children: false
   # -namemapping ruby,(\w+)\.rb|-e (\w+)
   - comm: [ruby]
-    cmdline: ['(?P<c1>\w+)\.rb|-e (?P<c2>\w+)']
-    when: 'captures["c2"] != ""'
-    group: 'ruby:${c2}'
+    cmdline: ['(\w+)\.rb|-e (\w+)']
+    when: 'captures["2"] != ""'
+    group: 'ruby:${2}'
     children: false
   # -namemapping login,(--user)
   - comm: [login]
-    cmdline: ['(?P<c1>--user)']
-    when: 'captures["c1"] != ""'
-    group: 'login:${c1}'
+    cmdline: ['(--user)']
+    when: 'captures["1"] != ""'
+    group: 'login:${1}'
     children: false
   # -procnames
   - comm: [zsh, vim]
