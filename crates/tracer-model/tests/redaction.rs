@@ -384,6 +384,114 @@ sudo -u me docker run -p 80:80 img
 ssh -p 22 h mkdir -p a
 "#;
 
+/// Secrets on the standard input of a program.
+const PIPED: &str = r#"
+sh -c «if true; then echo hunter2 | docker login --password-stdin; fi» => sh -c «if true; then echo *** | docker login --password-stdin; fi»
+sh -c «{ echo hunter2; } | docker login --password-stdin» => sh -c «{ echo ***; } | docker login --password-stdin»
+sh -c «(echo hunter2) | docker login --password-stdin» => sh -c «(echo ***) | docker login --password-stdin»
+sh -c «for i in a b; do echo hunter2; done | docker login --password-stdin» => sh -c «for i in a b; do echo ***; done | docker login --password-stdin»
+sh -c «if a; then (b; echo hunter2); else c; fi | { cd d; docker login --password-stdin; }» => sh -c «if a; then (b; echo ***); else c; fi | { cd d; docker login --password-stdin; }»
+sh -c «case $a in b) echo hi;; c) echo hunter2 | docker login --password-stdin;; esac» => sh -c «case $a in b) echo hi;; c) echo *** | docker login --password-stdin;; esac»
+sh -c «f() { echo hunter2 | docker login --password-stdin; }; f» => sh -c «f() { echo *** | docker login --password-stdin; }; f»
+sh -c «! A=1 sudo -u me env B=2 /bin/echo -n hunter2 | base64 | sudo docker login --password-stdin» => sh -c «! A=1 sudo -u me env B=2 /bin/echo -n *** | base64 | sudo docker login --password-stdin»
+sh -c «echo hunter2 2>/dev/null | docker login --password-stdin» => sh -c «echo *** 2>/dev/null | docker login --password-stdin»
+sh -c «echo hunter2 | 2>&1 docker login --password-stdin» => sh -c «echo *** | 2>&1 docker login --password-stdin»
+sh -c «echo hunter2 |& >a docker login --password-stdin &>b» => sh -c «echo *** |& >a docker login --password-stdin &>b»
+sh -c «echo hunter2 | tee a >b | docker login --password-stdin» => sh -c «echo *** | tee a >b | docker login --password-stdin»
+sh -c «echo hunter2 |\n  docker login --password-stdin» => sh -c «echo *** |\n  docker login --password-stdin»
+sh -c «echo hunter2 \\n  | docker login --password-stdin» => sh -c «echo *** \\n  | docker login --password-stdin»
+sh -c «echo hunter2 hunter2 | docker login --password-stdin» => sh -c «echo *** *** | docker login --password-stdin»
+sh -c «echo "$USER:hunter2" | chpasswd» => sh -c «echo "***" | chpasswd»
+sh -c «echo hunter2$A | docker login --password-stdin» => sh -c «echo *** | docker login --password-stdin»
+sh -c «printf 'hunter2' | docker login --password-stdin» => sh -c «printf '***' | docker login --password-stdin»
+sh -c «printf '%s\n' hunter2 | docker login --password-stdin» => sh -c «printf '%s\n' *** | docker login --password-stdin»
+sh -c «yes hunter2 | passwd me» => sh -c «yes *** | passwd me»
+sh -c «docker login --password-stdin <<< hunter2» => sh -c «docker login --password-stdin <<< ***»
+sh -c «docker login --password-stdin<<<"hunter2 b"» => sh -c «docker login --password-stdin<<<"***"»
+sh -c «base64 -d <<< hunter2 | docker login --password-stdin» => sh -c «base64 -d <<< *** | docker login --password-stdin»
+sh -c «while read -r a; do chpasswd; done <<< hunter2» => sh -c «while read -r a; do chpasswd; done <<< ***»
+sh -c «(cd a; chpasswd) <<< hunter2» => sh -c «(cd a; chpasswd) <<< ***»
+sh -c «docker login --password-stdin <<EOF\nhunter2\nEOF\nls» => sh -c «docker login --password-stdin <<EOF\n***\nEOF\nls»
+sh -c «chpasswd <<'E'\n$USER:hunter2\nb:hunter2\nE\nls» => sh -c «chpasswd <<'E'\n***\nE\nls»
+sh -c «cat <<EOF | sudo -kS ls\nhunter2\nEOF» => sh -c «cat <<EOF | sudo -kS ls\n***\nEOF»
+sh -c «docker login --password-stdin < <(echo hunter2)» => sh -c «docker login --password-stdin < <(echo ***)»
+sh -c «cryptsetup open --key-file <(printf %s hunter2) a b» => sh -c «cryptsetup open --key-file <(printf %s ***) a b»
+sh -c «ansible-playbook --vault-password-file <(echo hunter2) a» => sh -c «ansible-playbook --vault-password-file <(echo ***) a»
+sh -c «docker login --password-stdin <<< $(echo hunter2)» => sh -c «docker login --password-stdin <<< $(echo ***)»
+sh -c «echo "$(echo hunter2 | base64 -d)" | docker login --password-stdin» => sh -c «echo "$(echo *** | base64 -d)" | docker login --password-stdin»
+sh -c «mysql -p$(echo hunter2 | base64 -d) a; curl -u me:`echo hunter2` h» => sh -c «mysql -p$(echo *** | base64 -d) a; curl -u me:`echo ***` h»
+sh -c «export TOKEN="$(echo hunter2 | base64 -d)"; a» => sh -c «export TOKEN="$(echo *** | base64 -d)"; a»
+sh -c «sh -c 'echo hunter2' | docker login --password-stdin» => sh -c «sh -c 'echo ***' | docker login --password-stdin»
+sh -c «echo hunter2 | sh -c 'cd a && docker login --password-stdin'» => sh -c «echo *** | sh -c 'cd a && docker login --password-stdin'»
+ssh h «echo hunter2 | ssh g "sudo docker login --password-stdin"» => ssh h «echo *** | ssh g "sudo docker login --password-stdin"»
+bash -lc «echo hunter2 | gh auth login --with-token» => bash -lc «echo *** | gh auth login --with-token»
+env -S «echo hunter2 | vault login -» => env -S «echo *** | vault login -»
+su -c «echo me:hunter2|chpasswd» => su -c «echo ***|chpasswd»
+ssh h echo${IFS}a;chpasswd<<<hunter2 => ssh h echo${IFS}a;chpasswd<<<***
+sh -c «echo hunter2 | /usr/sbin/chpasswd» => sh -c «echo *** | /usr/sbin/chpasswd»
+sh -c «echo hunter2 | passwd --stdin me» => sh -c «echo *** | passwd --stdin me»
+sh -c «echo hunter2 | sudo -S ls» => sh -c «echo *** | sudo -S ls»
+sh -c «echo hunter2 | openssl enc -pass stdin» => sh -c «echo *** | openssl enc -pass stdin»
+sh -c «echo hunter2 | openssl rsa -passin file:/dev/stdin» => sh -c «echo *** | openssl rsa -passin file:/dev/stdin»
+sh -c «echo hunter2 | cryptsetup luksOpen a b -» => sh -c «echo *** | cryptsetup luksOpen a b -»
+sh -c «echo hunter2 | helm registry login h --password-stdin» => sh -c «echo *** | helm registry login h --password-stdin»
+sh -c «echo hunter2 | cargo login» => sh -c «echo *** | cargo login»
+sh -c «echo hunter2 | kinit me» => sh -c «echo *** | kinit me»
+sh -c «echo hunter2 | gh secret set A» => sh -c «echo *** | gh secret set A»
+sh -c «echo hunter2 | docker secret create a -» => sh -c «echo *** | docker secret create a -»
+sh -c «echo hunter2 | kubectl create secret generic a --from-file=b=/dev/stdin» => sh -c «echo *** | kubectl create secret generic a --from-file=b=/dev/stdin»
+sh -c «echo hunter2 | vault kv put secret/a b=-» => sh -c «echo *** | vault kv put secret/a b=-»
+sh -c «echo 'user = me:hunter2' | curl -K - h» => sh -c «echo '***' | curl -K - h»
+sh -c «echo hunter2 | x --api-key-stdin; echo hunter2 | x --token-file=- a» => sh -c «echo *** | x --api-key-stdin; echo *** | x --token-file=- a»
+sh -c «printf '%s\n%s\n' hunter2 hunter2 | aws configure» => sh -c «printf '%s\n%s\n' *** *** | aws configure»
+sh -c «IFS= read -rs PASSWORD <<< hunter2» => sh -c «IFS= read -rs PASSWORD <<< ***»
+"#;
+
+const HARMLESS_PIPED: &str = r#"
+sh -c «echo a && echo $TOKEN | docker login --password-stdin && echo b | tee c»
+sh -c «echo a | tee b; echo "$TOKEN" | docker login --password-stdin | grep c»
+sh -c «{ echo a; echo $TOKEN | docker login --password-stdin; echo b; } | tee c»
+sh -c «case $a in b) echo a;; c) echo ${TOKEN} | docker login --password-stdin;; esac»
+sh -c «aws ecr get-login-password --region a | docker login --password-stdin h»
+sh -c «cat /run/token | docker login --password-stdin < a»
+sh -c «printf '%s\n' "$TOKEN" | docker login --password-stdin; x <<< a»
+sh -c «docker login --password-stdin <<< "$TOKEN"; cat <<EOF\na b\nEOF»
+sh -c «docker login --password-stdin <<EOF\n${TOKEN}\nEOF»
+sh -c «echo 'deb http://h a b' | sudo tee /etc/apt/a.list»
+sh -c «diff <(echo a) <(echo b)»
+sh -c «TOKEN=$(echo $A | jq -r .token) x; A=$(echo b)»
+sh -c «echo a | bash --login -c b; login a»
+"#;
+
+/// Commands after the reserved words and wrappers of a shell.
+const BEHIND: &str = r#"
+sh -c «if docker login -p hunter2; then :; fi» => sh -c «if docker login -p ***; then :; fi»
+sh -c «for i in a; do curl -u me:hunter2 h; done» => sh -c «for i in a; do curl -u me:*** h; done»
+sh -c «a && TOKEN=hunter2 b || { DB_PASS=hunter2 c; }» => sh -c «a && TOKEN=*** b || { DB_PASS=*** c; }»
+sh -c «if a; then TOKEN=hunter2 b; fi; set -x; export PASSWORD=hunter2» => sh -c «if a; then TOKEN=*** b; fi; set -x; export PASSWORD=***»
+sh -c «docker login -u me &>/dev/null -p hunter2» => sh -c «docker login -u me &>/dev/null -p ***»
+sh -c «docker login -u me 2>/dev/null -p hunter2» => sh -c «docker login -u me 2>/dev/null -p ***»
+sh -c «docker login -p \\n hunter2» => sh -c «docker login -p \\n ***»
+sh -c «PASSWORDS=(hunter2 hunter2); a» => sh -c «PASSWORDS=***; a»
+sh -c «x <(mysql -phunter2) -b --password hunter2» => sh -c «x <(mysql -p***) -b --password ***»
+sh -c «read -p hunter PASSWORD; declare -x TOKEN=hunter2» => sh -c «read -p hunter PASSWORD; declare -x TOKEN=***»
+git clone https://me:hunter2@h/docker => git clone https://me:***@h/docker
+x TOKEN=/hunter2/curl -p 80 => x TOKEN=*** -p 80
+ssh h «mysql -phunter2 < /tmp/curl» => ssh h «mysql -p*** < /tmp/curl»
+bash -lc «while ! mysql -phunter2; do sleep 1; done» => bash -lc «while ! mysql -p***; do sleep 1; done»
+su -c «docker login -p hunter2» me => su -c «docker login -p ***» me
+ssh host «TOKEN=hunter2 cmd» => ssh host «TOKEN=*** cmd»
+ssh host ls;mysql<a;TOKEN=hunter2 => ssh host ls;mysql<a;TOKEN=***
+env -S «TOKEN=hunter2 mysql -phunter2» => env -S TOKEN=***
+env «-SA=b mysql -phunter2» => env «-SA=b mysql -p***»
+xargs -I{} sh -c «curl -u me:hunter2 {}» => xargs -I{} sh -c «curl -u me:*** {}»
+find . -exec sh -c «curl -u me:hunter2 "$1"» x {} ; => find . -exec sh -c «curl -u me:*** "$1"» x {} ;
+timeout 5 sh -c «curl -u me:hunter2 h» => timeout 5 sh -c «curl -u me:*** h»
+nice -n 5 docker login -p hunter2 => nice -n 5 docker login -p ***
+script -qc «docker login -p hunter2» /dev/null => script -qc «docker login -p ***» /dev/null
+script -c «docker login -p hunter2» => script -c «docker login -p ***»
+"#;
+
 fn cases(table: &str) -> impl Iterator<Item = (Vec<String>, Vec<String>)> {
     table.lines().filter(|line| !line.is_empty()).map(|line| {
         let (given, expected) = line.split_once(" => ").unwrap_or((line, line));
@@ -435,8 +543,8 @@ fn check(tables: &[&str]) -> usize {
     count
 }
 
-const SECRETS: [&str; 4] = [NAMES, TEXTS, PROGRAMS, WRAPPED];
-const HARMLESS: [&str; 4] = [HARMLESS_NAMES, HARMLESS_TEXTS, HARMLESS_PROGRAMS, HARMLESS_WRAPPED];
+const SECRETS: [&str; 6] = [NAMES, TEXTS, PROGRAMS, WRAPPED, PIPED, BEHIND];
+const HARMLESS: [&str; 5] = [HARMLESS_NAMES, HARMLESS_TEXTS, HARMLESS_PROGRAMS, HARMLESS_WRAPPED, HARMLESS_PIPED];
 
 #[test]
 fn secrets_are_replaced_and_nothing_else() {
@@ -498,7 +606,7 @@ fn a_text_that_is_not_a_command_is_searched_too() {
 }
 
 /// Pieces of secrets, names and scripts.
-const FRAGMENTS: [&str; 88] = [
+const FRAGMENTS: [&str; 106] = [
     "pass",
     "word",
     "PASS",
@@ -587,7 +695,77 @@ const FRAGMENTS: [&str; 88] = [
     "AUTH ",
     "cio0123456789abcdefghijABCDEFGHIJ",
     "lftp",
+    "printf ",
+    " | ",
+    "; ",
+    "(",
+    "<<< ",
+    "<(",
+    "chpasswd",
+    "login",
+    "sudo -S",
+    "cryptsetup ",
+    "kinit ",
+    "/dev/stdin",
+    "-stdin",
+    "-fd",
+    "read ",
+    "if ",
+    "fi",
+    "\\\n",
 ];
+
+const WRITERS: [&str; 9] = [
+    "echo hunter2",
+    "/bin/echo -n 'hunter2'",
+    "printf '%s\\n' hunter2 2>/dev/null",
+    "printf \"hunter2\\n\"",
+    "cat <<< hunter2",
+    "cat < <(echo hunter2)",
+    "sh -c 'echo hunter2'",
+    "echo $(printf hunter2)",
+    "yes me:hunter2 >&1",
+];
+
+const READERS: [&str; 6] = [
+    "docker login --password-stdin",
+    "docker login -u me --password-stdin h >/dev/null",
+    "gh auth login --with-token",
+    "/usr/sbin/chpasswd",
+    "sudo -S ls",
+    "ssh h 'cd a; vault login -'",
+];
+
+/// Words before a simple command. `@` is its place.
+const BEFORE: [&str; 8] =
+    ["@", "\\\n@", "A=1 B='c d' @", "sudo -u me @", "env A=1 @", "time command @", "nohup @", "exec nice -n 5 @"];
+
+/// Commands around a command.
+const AROUND: [&str; 16] = [
+    "if true; then @; fi",
+    "if @; then b; else c; fi",
+    "if a; then b; else\n@\nfi",
+    "for a in b c; do @; done",
+    "while ! @; do sleep 1; done",
+    "case $a in b) c;; d) @;; esac",
+    "case $a in (b) c;; (d) @;; esac",
+    "{ @; }",
+    "(@)",
+    "( cd a && @ )",
+    "f() { @; }",
+    "! @",
+    "a; @",
+    "{ a || @ # it's\n}",
+    "@ | tee a",
+    "tr a b | @",
+];
+
+fn around(commands: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let nested = |(command, before, around): (&str, &str, Vec<&str>)| {
+        around.iter().fold(before.replace('@', command), |inner, around| around.replace('@', &inner))
+    };
+    (select(commands), select(&BEFORE), vec(select(&AROUND), 0..4)).prop_map(nested)
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8192))]
@@ -608,6 +786,28 @@ proptest! {
             prop_assert!(is_left, "{} became {}", before, after);
         }
         prop_assert!(all.is_none_or(|all| all.iter().count() == arguments.len()));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    /// No form of a shell hides the command that writes a secret, or the command that reads it.
+    #[test]
+    fn a_secret_on_standard_input_is_replaced_in_any_script(
+        writer in around(&WRITERS),
+        reader in around(&READERS),
+        pipe in select(&["|", " | ", " |& ", " |\n  ", " \\\n| "]),
+        outer in select(&AROUND),
+    ) {
+        // A list ends before a pipe.
+        let group = |text: String| if text.contains([';', '|']) { format!("{{ {text}\n}}") } else { text };
+        let script = outer.replace('@', &format!("{}{pipe}{}", group(writer), group(reader)));
+        for given in [&["sh", "-c", &script][..], &["ssh", "h", &script], &["x", &script]] {
+            let given: Vec<String> = given.iter().copied().map(str::to_owned).collect();
+            let found = redacted(&Redactor::default(), &given).join(" ");
+            prop_assert!(!found.contains("hunter2"), "{} became {}", script, found);
+        }
     }
 }
 
@@ -650,6 +850,19 @@ fn hostile_arguments_take_linear_work() {
         ("", "echo a\n", ""),
         ("", "redis-cli auth ", ""),
         ("", "https://hooks.slack.com/services/", ""),
+        ("", "echo a|login|", ""),
+        ("", "echo a | sudo ", ""),
+        ("", "(echo a|", "login"),
+        ("", "if echo a | login; then ", ""),
+        ("", "fi) esac } ", ""),
+        ("", "a=(b ", ""),
+        ("", "<(echo a|", ""),
+        ("", "a<<<b ", "| login"),
+        ("", "a <<A\nb\nA\n", ""),
+        ("login", "<<A\n", ""),
+        ("login ", "<<A ", "\nb\n"),
+        ("", "password=$(echo a) ", ""),
+        ("", "read --password-fd - ", "| login"),
     ] {
         let count = (SIZE - start.len() - end.len()) / pattern.len();
         let text = [start, &pattern.repeat(count), end].concat();

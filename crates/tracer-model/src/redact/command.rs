@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{
     cut::Cut,
     names::{Kind, Names},
+    pipes::{self, Flow},
     programs::{self, Program, Value},
     shell::Script,
     text, tokens,
@@ -24,41 +25,42 @@ const NAMING: [&str; 8] =
 /// Words after which `NAME VALUE` are two operands: `aws configure set NAME VALUE`.
 const SETTERS: [&str; 8] = ["set", "config", "configure", "modify", "connect", "--arg", "--argjson", "machine"];
 
-/// Options of commands that read a secret from their standard input.
-const READERS: [&str; 3] = ["--password-stdin", "--passphrase-fd", "--token-stdin"];
-
 /// A cut in one of the words of a command.
 pub(super) type Found = Vec<(usize, Cut)>;
 
 /// Finds the secrets in the words of a command.
 pub(super) fn search(words: &[&str], names: &Names) -> Found {
-    let mut walk = Walk { words, names, depth: 0, found: Vec::new(), asked: Vec::new() };
+    search_words(words, names, 0, false)
+}
+
+fn search_words(words: &[&str], names: &Names, depth: u32, is_read: bool) -> Found {
+    let mut walk = Walk { words, names, depth, is_read, found: Vec::new(), asked: Vec::new() };
     walk.walk();
     walk.found
 }
 
-/// Finds the secrets in a script.
-fn search_script(script: &str, names: &Names, depth: u32, cuts: &mut Vec<Cut>) {
+/// Finds the secrets in a script. `is_read`: a program reads a secret from the output of the script.
+fn search_script(script: &str, names: &Names, depth: u32, is_read: bool, cuts: &mut Vec<Cut>) {
     if depth > DEPTH {
         return text::search(script, names, cuts);
     }
     tokens::search(script, cuts);
     let parsed = Script::parse(script);
-    for command in &parsed.commands {
-        let words: Vec<_> = command.iter().map(|word| word.text.as_str()).collect();
-        let mut walk = Walk { words: &words, names, depth, found: Vec::new(), asked: Vec::new() };
-        walk.walk();
-        cuts.extend(walk.found.iter().flat_map(|(index, cut)| command[*index].in_script(cut)));
-    }
-    // `echo SECRET | docker login --password-stdin`
-    for [writer, reader] in parsed.commands.array_windows() {
-        let is_writer = writer.first().is_some_and(|word| ["echo", "printf"].contains(&word.text.as_str()));
-        let is_reader = || reader.iter().any(|word| READERS.contains(&word.text.as_str()));
-        if is_writer
-            && is_reader()
-            && let [_, .., secret] = &writer[..]
-        {
-            cuts.extend(secret.in_script(&Cut::new(0..secret.text.len())));
+    let flow = Flow::new(&parsed, names, is_read);
+    let mut printed = pipes::Printed::new(&parsed.substitutions);
+    for (index, command) in parsed.commands.iter().enumerate() {
+        for list in command.lists() {
+            let words: Vec<_> = list.iter().map(|word| word.text.as_str()).collect();
+            for (at, cut) in search_words(&words, names, depth, flow.output[index]) {
+                printed.add(list[at].place(&cut.range));
+                cuts.extend(list[at].in_script(&cut));
+            }
+        }
+        for word in flow.secrets(index, command) {
+            cuts.extend(word.in_script(&Cut::new(0..word.text.len())));
+        }
+        for word in flow.sources(index, command) {
+            printed.add(word.place(&(0..word.text.len())));
         }
     }
     let mut inner = |range: &Range<usize>, search: &dyn Fn(&str, &mut Vec<Cut>)| {
@@ -66,16 +68,20 @@ fn search_script(script: &str, names: &Names, depth: u32, cuts: &mut Vec<Cut>) {
         search(&script[range.clone()], &mut found);
         cuts.extend(found.into_iter().map(|cut| cut.moved_by(range.start)));
     };
-    for range in &parsed.substitutions {
-        inner(range, &|script, cuts| search_script(script, names, depth + 1, cuts));
+    for (range, is_read) in printed.scripts() {
+        inner(range, &|script, cuts| search_script(script, names, depth + 1, is_read, cuts));
     }
     // A document is a script of a shell, or a file.
-    for range in &parsed.documents {
-        inner(range, &|document, cuts| {
-            search_script(document, names, depth + 1, cuts);
+    for document in &parsed.documents {
+        let is_secret = flow.input[document.command];
+        inner(&document.range, &|document, cuts| {
+            search_script(document, names, depth + 1, false, cuts);
             let mut found = Vec::new();
             text::search(document, names, &mut found);
             cuts.extend(found.into_iter().filter(|cut| !document[cut.range.clone()].starts_with('$')));
+            if is_secret {
+                cuts.extend(pipes::document(document));
+            }
         });
     }
     for range in &parsed.comments {
@@ -94,6 +100,8 @@ struct Walk<'a> {
     words: &'a [&'a str],
     names: &'a Names,
     depth: u32,
+    /// A program reads a secret from the output of the command.
+    is_read: bool,
     found: Found,
     /// Words that were searched for in the command, and whether the command has them.
     asked: Vec<(&'static str, bool)>,
@@ -134,6 +142,9 @@ impl Walk<'_> {
                     found.operands.filter(|_| programs <= PROGRAMS).map(|operands| operands(&words[index..]));
                 let operands = operands.unwrap_or_default();
                 self.found.extend(operands.into_iter().map(|(at, range)| (index + at, Cut::new(range))));
+                // It may only end like a path of the program: `https://me:SECRET@host/docker`.
+                self.text(index, 0);
+                self.inner_script(index);
                 continue;
             }
             let is_setter = SETTERS.iter().any(|setter| setter.eq_ignore_ascii_case(word));
@@ -143,7 +154,8 @@ impl Walk<'_> {
                 continue;
             }
             expected = self.option(index, program);
-            let is_script = program.is_some_and(|program| program.runs_operands) && word.contains(char::is_whitespace);
+            let is_script = program.is_some_and(|program| program.runs_operands)
+                && word.contains(|c: char| c.is_whitespace() || ";|&<>".contains(c));
             if is_script {
                 self.script(index, 0);
             } else {
@@ -253,7 +265,7 @@ impl Walk<'_> {
 
     fn script(&mut self, index: usize, start: usize) {
         let mut cuts = Vec::new();
-        search_script(&self.words[index][start..], self.names, self.depth + 1, &mut cuts);
+        search_script(&self.words[index][start..], self.names, self.depth + 1, self.is_read, &mut cuts);
         self.found.extend(cuts.into_iter().map(|cut| (index, cut.moved_by(start))));
     }
 

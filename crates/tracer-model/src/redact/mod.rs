@@ -7,6 +7,7 @@
 //! - `programs` knows the secret options and operands of programs,
 //! - `text`, `tokens` and `url` find secrets in any text,
 //! - `shell` splits scripts into commands,
+//! - `pipes` finds the commands of a script that write a secret for another program,
 //! - `command` applies all of these to a command,
 //! - `redactor` applies them to an argument vector,
 //! - `policy` says how many arguments are exported at all.
@@ -18,6 +19,7 @@
 mod command;
 mod cut;
 mod names;
+mod pipes;
 mod policy;
 mod programs;
 mod redactor;

@@ -356,11 +356,12 @@ fn openssl(words: &[&str]) -> Vec<(usize, Range<usize>)> {
 /// `vault login TOKEN`, `vault unwrap TOKEN`, `vault kv put PATH NAME=VALUE`.
 fn vault(words: &[&str]) -> Vec<(usize, Range<usize>)> {
     if has(words, "kv") && (has(words, "put") || has(words, "patch")) {
-        let value = |(index, word): (usize, &str)| Some((index, word.find('=')? + 1..word.len()));
-        return operands(words)
-            .filter_map(value)
-            .filter(|(index, range)| !words[*index][range.start..].starts_with('@'))
-            .collect();
+        let value = |(index, word): (usize, &str)| {
+            let start = word.find('=')? + 1;
+            let is_elsewhere = word[start..].starts_with('@') || word[start..] == *"-";
+            (!is_elsewhere).then_some((index, start..word.len()))
+        };
+        return operands(words).filter_map(value).collect();
     }
     let token = operands(words).skip_while(|(_, word)| !["login", "unwrap"].contains(word)).nth(1);
     token.filter(|(_, word)| !word.contains('=')).map(|(index, word)| (index, 0..word.len())).into_iter().collect()

@@ -14,7 +14,7 @@ use super::{
     command,
     cut::{Cut, apply},
     names::{self, Names, Pattern},
-    programs, tokens, url,
+    pipes, programs, tokens, url,
 };
 use crate::event::Strings;
 
@@ -116,7 +116,7 @@ fn first_look(names: &Names) -> Option<Regex> {
     let mut named: Vec<_> = std::iter::once(format!("(?i:{ends})")).chain(words).chain(pairs).collect();
     named.push("(?i:cookie)".to_owned());
     let named = format!("{}(?:[^a-z]|$)", any_of(named));
-    let programs = any_of(programs::with_secrets().map(escaped).collect());
+    let programs = any_of(programs::with_secrets().chain(pipes::readers()).map(escaped).collect());
     let programs = format!("(?:^|[^A-Za-z0-9]){programs}(?:[^A-Za-z0-9]|$)");
     let tokens = any_of(tokens::prefixes().map(escaped).collect());
     let mut all = vec![

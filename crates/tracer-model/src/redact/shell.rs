@@ -11,14 +11,52 @@ use super::cut::Cut;
 /// The commands of a script, and the scripts within it.
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    /// The commands, as lists of words. The target of a redirection is a separate command.
-    pub(super) commands: Vec<Vec<Word>>,
-    /// The places of command substitutions.
+    pub(super) commands: Vec<Command>,
+    /// The structure of the commands, in their order.
+    pub(super) parts: Vec<Part>,
+    /// The places of command substitutions and process substitutions.
     pub(super) substitutions: Vec<Range<usize>>,
     /// The places of comments.
     pub(super) comments: Vec<Range<usize>>,
-    /// The places of here-documents.
-    pub(super) documents: Vec<Range<usize>>,
+    /// The here-documents.
+    pub(super) documents: Vec<Document>,
+}
+
+/// A simple command.
+#[derive(Debug, Default)]
+pub(super) struct Command {
+    pub(super) words: Vec<Word>,
+    /// The targets of its redirections, without here-strings.
+    pub(super) targets: Vec<Word>,
+    pub(super) here_strings: Vec<Word>,
+}
+
+impl Command {
+    /// Its words, and each text of a redirection as a separate command.
+    pub(super) fn lists(&self) -> impl Iterator<Item = &[Word]> {
+        let redirections = self.targets.iter().chain(&self.here_strings).map(std::slice::from_ref);
+        std::iter::once(&*self.words).chain(redirections)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The command with this index.
+    Command(usize),
+    /// Its output is the input of the next part.
+    Pipe,
+    /// The end of a pipeline.
+    End,
+    /// The beginning of a group, such as `(` or `if`. Each group has a beginning and an end.
+    Open,
+    Close,
+}
+
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) range: Range<usize>,
+    /// The index of the command that gets it.
+    pub(super) command: usize,
 }
 
 /// A word as the program gets it, without expansion.
@@ -38,6 +76,15 @@ struct Origin {
 }
 
 impl Word {
+    /// The place of a part of this word in the script.
+    pub(super) fn place(&self, range: &Range<usize>) -> Range<usize> {
+        match self.origins.get(range.clone()) {
+            Some([first, .., last]) => first.start..last.end,
+            Some([one]) => one.start..one.end,
+            _ => 0..0,
+        }
+    }
+
     /// The cuts in the script for a cut in this word. They keep the quotes, so that the result is still a script.
     pub(super) fn in_script(&self, cut: &Cut) -> Vec<Cut> {
         let origins = self.origins.get(cut.range.clone()).unwrap_or_default();
@@ -64,11 +111,11 @@ impl Script {
             text,
             at: 0,
             script: Self::default(),
-            command: Vec::new(),
+            command: Command::default(),
             word: None,
-            is_target: false,
-            is_delimiter: false,
+            redirection: None,
             delimiters: VecDeque::new(),
+            groups: Vec::new(),
         };
         parser.parse();
         parser.script
@@ -79,14 +126,20 @@ struct Parser<'a> {
     text: &'a str,
     at: usize,
     script: Script,
-    command: Vec<Word>,
+    command: Command,
     word: Option<Word>,
-    /// The next word is the target of a redirection.
-    is_target: bool,
-    /// That target is the delimiter of a here-document.
-    is_delimiter: bool,
-    /// Delimiters of the here-documents that begin at the next line.
-    delimiters: VecDeque<String>,
+    /// The operator of a redirection, if the next word is its target.
+    redirection: Option<Range<usize>>,
+    /// Delimiters of the here-documents that begin at the next line, and the commands that get these.
+    delimiters: VecDeque<(String, usize)>,
+    /// The groups that are open.
+    groups: Vec<Group>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Parentheses,
+    Words,
 }
 
 impl Parser<'_> {
@@ -98,14 +151,42 @@ impl Parser<'_> {
                 ' ' | '\t' | '\r' => self.end_word(),
                 '\n' => {
                     self.end_command();
+                    self.separate(Part::End);
                     self.documents();
                 }
-                ';' | '&' | '|' | '(' | ')' => self.end_command(),
-                '<' | '>' => {
-                    self.end_word();
-                    self.at += self.rest().bytes().take_while(|byte| b"<>&|-".contains(byte)).count();
-                    self.is_target = true;
-                    self.is_delimiter = ["<<", "<<-"].contains(&&self.text[start..self.at]);
+                '<' | '>' if self.rest().starts_with('(') => {
+                    let inner = self.at + 1;
+                    self.substitution(start, inner, closing(&self.text[inner..], '(', ')'));
+                }
+                '&' if self.rest().starts_with('>') => self.redirection(start),
+                '<' | '>' => self.redirection(start),
+                '|' if self.rest().starts_with('|') => {
+                    self.at += 1;
+                    self.end_command();
+                    self.separate(Part::End);
+                }
+                '|' => {
+                    self.at += usize::from(self.rest().starts_with('&'));
+                    self.end_command();
+                    self.separate(Part::Pipe);
+                }
+                '(' if self.word.as_ref().is_some_and(|word| word.text.ends_with('=')) => {
+                    // The values of an array: `A=(a b)`.
+                    let end = closing(self.rest(), '(', ')').map_or(self.text.len(), |length| self.at + length + 1);
+                    self.push(start..end, false);
+                    self.at = end;
+                }
+                '(' => {
+                    self.end_command();
+                    self.open(Group::Parentheses);
+                }
+                ')' => {
+                    self.end_command();
+                    self.close(Group::Parentheses);
+                }
+                ';' | '&' => {
+                    self.end_command();
+                    self.separate(Part::End);
                 }
                 '#' if self.word.is_none() => {
                     self.at += self.rest().find('\n').unwrap_or(self.rest().len());
@@ -123,11 +204,12 @@ impl Parser<'_> {
             }
         }
         self.end_command();
+        self.script.parts.extend(self.groups.iter().map(|_| Part::Close));
     }
 
     /// The here-documents that begin here. Each ends at a line with only its delimiter.
     fn documents(&mut self) {
-        while let Some(delimiter) = self.delimiters.pop_front() {
+        while let Some((delimiter, command)) = self.delimiters.pop_front() {
             let start = self.at;
             while self.at < self.text.len() {
                 let end = self.rest().find('\n').map_or(self.text.len(), |length| self.at + length);
@@ -137,7 +219,7 @@ impl Parser<'_> {
                 }
                 self.at = (end + 1).min(self.text.len());
             }
-            self.script.documents.push(start..self.at);
+            self.script.documents.push(Document { range: start..self.at, command });
             self.at += self.rest().find('\n').map_or(self.rest().len(), |length| length + 1);
         }
     }
@@ -158,8 +240,8 @@ impl Parser<'_> {
         let start = self.at - 1;
         let Some(c) = self.rest().chars().next() else { return self.push(start..self.at, false) };
         self.at += c.len_utf8();
-        let word = self.word.get_or_insert_default();
         if c != '\n' {
+            let word = self.word.get_or_insert_default();
             word.text.push(c);
             word.origins.extend((0..c.len_utf8()).map(|_| Origin { start, end: self.at, is_expansion: false }));
         }
@@ -190,12 +272,7 @@ impl Parser<'_> {
             _ => None,
         };
         if let Some((inner, length)) = command {
-            // It is a separate script, and is not searched as a part of this word.
-            let end = length.map_or(self.text.len(), |length| inner + length);
-            self.script.substitutions.push(inner..end);
-            self.push(start..inner, true);
-            self.at = (end + 1).min(self.text.len());
-            self.push(end..self.at, true);
+            self.substitution(start, inner, length);
         } else if rest.starts_with('{') {
             let end = closing(&self.text[inner..], '{', '}').map_or(self.text.len(), |length| inner + length);
             // The default may be a secret: `${PASSWORD:-hunter2}`, but not `${PASSWORD:-}` or `${PASSWORD:?message}`.
@@ -224,24 +301,78 @@ impl Parser<'_> {
         }
     }
 
+    /// It is a separate script, and is not searched as a part of this word.
+    fn substitution(&mut self, start: usize, inner: usize, length: Option<usize>) {
+        let end = length.map_or(self.text.len(), |length| inner + length);
+        self.script.substitutions.push(inner..end);
+        self.push(start..inner, true);
+        self.at = (end + 1).min(self.text.len());
+        self.push(end..self.at, true);
+    }
+
+    fn redirection(&mut self, start: usize) {
+        // The number in `2>` is not a word.
+        let is_after_digit = self.text[..start].ends_with(|c: char| c.is_ascii_digit());
+        self.word.take_if(|word| is_after_digit && word.text.len() == 1);
+        self.end_word();
+        self.at += self.rest().bytes().take_while(|byte| b"<>&|-".contains(byte)).count();
+        self.redirection = Some(start..self.at);
+    }
+
     fn end_word(&mut self) {
         let Some(word) = self.word.take() else { return };
-        if std::mem::take(&mut self.is_target) {
-            if std::mem::take(&mut self.is_delimiter) {
-                self.delimiters.push_back(word.text.clone());
+        let text = self.text;
+        match self.redirection.take().map(|operator| &text[operator]) {
+            None => self.command.words.push(word),
+            Some("<<<") => self.command.here_strings.push(word),
+            Some(operator) => {
+                if ["<<", "<<-"].contains(&operator) {
+                    self.delimiters.push_back((word.text.clone(), self.script.commands.len()));
+                }
+                self.command.targets.push(word);
             }
-            self.script.commands.push(vec![word]);
-        } else {
-            self.command.push(word);
         }
     }
 
     fn end_command(&mut self) {
         self.end_word();
-        (self.is_target, self.is_delimiter) = (false, false);
-        if !self.command.is_empty() {
-            self.script.commands.push(std::mem::take(&mut self.command));
+        self.redirection = None;
+        let command = std::mem::take(&mut self.command);
+        if command.lists().all(<[Word]>::is_empty) {
+            return;
         }
+        for word in &command.words {
+            match word.text.as_str() {
+                "{" | "if" | "while" | "until" => self.open(Group::Words),
+                "}" | "fi" | "done" | "esac" => self.close(Group::Words),
+                "then" | "do" | "else" | "elif" | "!" | "time" => {}
+                "for" | "case" | "select" => {
+                    self.open(Group::Words);
+                    break;
+                }
+                _ => break,
+            }
+        }
+        self.script.parts.push(Part::Command(self.script.commands.len()));
+        self.script.commands.push(command);
+    }
+
+    fn separate(&mut self, part: Part) {
+        // A pipe goes on in the next line.
+        if self.script.parts.last() != Some(&Part::Pipe) {
+            self.script.parts.push(part);
+        }
+    }
+
+    fn open(&mut self, group: Group) {
+        self.groups.push(group);
+        self.script.parts.push(Part::Open);
+    }
+
+    fn close(&mut self, group: Group) {
+        let is_open = self.groups.pop_if(|open| *open == group).is_some();
+        // The pattern of `case` ends with `)`, too.
+        self.script.parts.push(if is_open { Part::Close } else { Part::End });
     }
 }
 
@@ -284,8 +415,8 @@ mod tests {
     use super::*;
 
     fn split(text: &str) -> Vec<Vec<String>> {
-        let words = |command: Vec<Word>| command.into_iter().map(|word| word.text).collect();
-        Script::parse(text).commands.into_iter().map(words).collect()
+        let words = |words: &[Word]| words.iter().map(|word| word.text.clone()).collect();
+        Script::parse(text).commands.iter().flat_map(Command::lists).map(words).collect()
     }
 
     #[test]
@@ -293,11 +424,26 @@ mod tests {
         assert_eq!(split("a b; c 'd e' \"f g\""), [&["a", "b"][..], &["c", "d e", "f g"]]);
         assert_eq!(split("a&&b||c|d &e\nf"), [["a"], ["b"], ["c"], ["d"], ["e"], ["f"]]);
         assert_eq!(split(r#"a b\ c "d\"e" 'f\' x\'y"#), [["a", "b c", "d\"e", "f\\", "x'y"]]);
-        assert_eq!(split("a >out <in b"), [&["out"][..], &["in"], &["a", "b"]]);
+        assert_eq!(split("a >out <in b"), [&["a", "b"][..], &["out"], &["in"]]);
         assert_eq!(split("a # it's\nb"), [["a"], ["b"]]);
         assert_eq!(split("(a; b) $'c\\'d'"), [["a"], ["b"], ["c'd"]]);
         assert_eq!(split("a 'open"), [["a", "open"]]);
         assert_eq!(split("a\\\nb ''"), [["ab", ""]]);
+        assert_eq!(split("a \\\n b"), [["a", "b"]]);
+        assert_eq!(split("a 2>b &>c '2'>d <<<e"), [&["a", "2"][..], &["b"], &["c"], &["d"], &["e"]]);
+    }
+
+    #[test]
+    fn every_group_that_opens_closes() {
+        use Part::{Close, End, Open, Pipe};
+        let parts = |text| {
+            let parts = Script::parse(text).parts.into_iter();
+            parts.filter(|part| !matches!(part, Part::Command(_))).collect::<Vec<_>>()
+        };
+        assert_eq!(parts("a; (b |\n c) || d |& e"), [End, Open, Pipe, Close, End, Pipe]);
+        assert_eq!(parts("if ! { a; }; then b; fi"), [Open, Open, End, Close, End, End, Close]);
+        assert_eq!(parts("case a in b) c;; esac"), [Open, End, End, End, Close]);
+        assert_eq!(parts("(a; { b) }"), [Open, End, Open, End, Close, Close]);
     }
 
     #[test]
