@@ -472,7 +472,7 @@ sh -c «if a; then TOKEN=hunter2 b; fi; set -x; export PASSWORD=hunter2» => sh 
 sh -c «docker login -u me &>/dev/null -p hunter2» => sh -c «docker login -u me &>/dev/null -p ***»
 sh -c «docker login -u me 2>/dev/null -p hunter2» => sh -c «docker login -u me 2>/dev/null -p ***»
 sh -c «docker login -p \\n hunter2» => sh -c «docker login -p \\n ***»
-sh -c «PASSWORDS=(hunter2 hunter2); a» => sh -c «PASSWORDS=***; a»
+sh -c «PASSWORDS=(hunter2 hunter2); A=(mysql -p"hunter2")» => sh -c «PASSWORDS=***; A=(mysql -p"***")»
 sh -c «x <(mysql -phunter2) -b --password hunter2» => sh -c «x <(mysql -p***) -b --password ***»
 sh -c «read -p hunter PASSWORD; declare -x TOKEN=hunter2» => sh -c «read -p hunter PASSWORD; declare -x TOKEN=***»
 git clone https://me:hunter2@h/docker => git clone https://me:***@h/docker
@@ -483,6 +483,7 @@ su -c «docker login -p hunter2» me => su -c «docker login -p ***» me
 ssh host «TOKEN=hunter2 cmd» => ssh host «TOKEN=*** cmd»
 ssh host ls;mysql<a;TOKEN=hunter2 => ssh host ls;mysql<a;TOKEN=***
 env -S «TOKEN=hunter2 mysql -phunter2» => env -S TOKEN=***
+sh -c «A="mysql -phunter2"; $A» => sh -c «A="mysql -p***"; $A»
 env «-SA=b mysql -phunter2» => env «-SA=b mysql -p***»
 xargs -I{} sh -c «curl -u me:hunter2 {}» => xargs -I{} sh -c «curl -u me:*** {}»
 find . -exec sh -c «curl -u me:hunter2 "$1"» x {} ; => find . -exec sh -c «curl -u me:*** "$1"» x {} ;

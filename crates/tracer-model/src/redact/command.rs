@@ -151,6 +151,7 @@ impl Walk<'_> {
             if index == 0 {
                 is_setting = is_setter;
                 self.text(index, 0);
+                self.inner_script(index);
                 continue;
             }
             expected = self.option(index, program);
