@@ -139,7 +139,7 @@ fn programs_that_are_not_followed_have_a_reason_and_a_name() {
     let stderr = stderr_of(&output);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("sudo: a password is required"), "{stderr}");
-    let verdict = "incomplete: 3 programs not followed: own use of ptrace (strace, gdb), \
+    let verdict = "incomplete: 3 programs not followed: uses ptrace itself (strace, gdb), \
                    1 program not followed: gains privileges (sudo), connections not observed";
     assert!(stderr.contains(verdict), "{stderr}");
     let trace = Trace::read(&folder.path().join("t.jsonl"));
@@ -201,7 +201,7 @@ fn target_of_a_debugger_is_not_followed_and_counted() {
     let output = as_nobody(folder.path(), &command).output().unwrap();
     let stderr = stderr_of(&output);
     assert_eq!(output.status.code(), Some(4), "{stderr}");
-    let reasons = "incomplete: 1 program not followed: own use of ptrace (gdb), \
+    let reasons = "incomplete: 1 program not followed: uses ptrace itself (gdb), \
                    1 process not followed: traced by a debugger";
     assert!(stderr.contains(reasons), "{stderr}");
     let trace = Trace::read(&folder.path().join("t.jsonl"));
@@ -235,9 +235,9 @@ fn a_debugger_can_name_itself_its_parent_or_a_thread() {
         (
             "gdb -q -nx -batch -p $$ -ex 'info proc' | grep -c '^cmdline = '; exit 4",
             "1\n",
-            "(gdb), 1 process not followed: a debugger traces it",
+            "(gdb), 1 process not followed: traced by a debugger",
         ),
-        ("./threads", "cmdline = './threads'\n", "(gdb), 1 process not followed: a debugger traces it"),
+        ("./threads", "cmdline = './threads'\n", "(gdb), 1 process not followed: traced by a debugger"),
     ];
     for (script, wanted, reason) in cases {
         let run =

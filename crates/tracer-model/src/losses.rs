@@ -123,7 +123,7 @@ losses! {
         untracked_connections: "1", ["connection or flow", "connections or flows"];
     }
     /// The source left it, because a process has one tracer at most. Its descendants are missing too.
-    Tracing: "ptrace: exec", ["program", "programs"], "not followed: own use of ptrace" {
+    Tracing: "ptrace: exec", ["program", "programs"], "not followed: uses ptrace itself" {
         tracing_programs: "1", ["program", "programs"];
     }
     /// The source left it, so that a debugger can trace it. Its descendants are missing too.
