@@ -748,7 +748,7 @@ fn send_sends_the_roots_of_runs_that_were_killed() {
     let collector = Collector::start(|_, _| Deed::Accept);
     let (root, file) = killed_run(&collector, folder.path());
     let other = folder.path().join("t.jsonl");
-    fs::write(&other, "{}\n").unwrap();
+    fs::write(&other, "").unwrap();
     let (code, stderr) = send(&other, &collector.endpoint());
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stderr.contains(&root.trace_id) && collector.taken().contains(&root.span_id), "{stderr}");
@@ -819,19 +819,26 @@ fn send_does_not_change_a_file_that_is_not_a_trace() {
         assert!(stderr.ends_with(&format!("t.jsonl: nothing has been sent: {reason}\n")), "{stderr}");
         assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 2);
     }
+    for other in ["{\"level\":\"info\"}\n", "{}", "{\"resourceSpans\":[]}\n"] {
+        fs::write(&file, other).unwrap();
+        let (code, stderr) = send(&file, &collector.endpoint());
+        assert_eq!((code, collector.asked()), (Some(1), 0), "{stderr}");
+        assert!(stderr.contains("t.jsonl: no spans of OTLP/JSON; nothing has been sent"), "{stderr}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), other);
+    }
     let (code, stderr) = send(&folder.path().join("none.jsonl"), &collector.endpoint());
     assert_eq!(code, Some(1));
     assert!(stderr.contains("none.jsonl: No such file"), "{stderr}");
 }
 
-/// A line of logs, one of metrics, and one of a trace between them.
+/// A line that is no OTLP, one of logs and one of metrics, and one of a trace between them.
 fn file_of_all_signals(folder: &Path) -> PathBuf {
     let trace = folder.join("t.jsonl");
     assert!(process_tracer().arg("-o").arg(&trace).args(["--", "true"]).status().unwrap().success());
     let all = folder.join("all.jsonl");
     let logs = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"x"}}]}]}]}"#;
     let metrics = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"x"}]}]}]}"#;
-    let content = [logs, "\n", &fs::read_to_string(trace).unwrap(), metrics, "\n"].concat();
+    let content = ["{\"level\":\"info\"}\n", logs, "\n", &fs::read_to_string(trace).unwrap(), metrics, "\n"].concat();
     fs::write(&all, content).unwrap();
     all
 }
@@ -844,7 +851,7 @@ fn send_skips_and_counts_lines_of_other_signals() {
     let collector = Collector::start(|_, _| Deed::Accept);
     let (code, stderr) = send(&file, &collector.endpoint());
     assert_eq!((code, collector.taken().len(), collector.asked()), (Some(0), 1, 1), "{stderr}");
-    assert!(stderr.contains("2 lines of logs, metrics or profiles are skipped, and the file is kept"), "{stderr}");
+    assert!(stderr.contains("3 lines of logs, metrics or other data are skipped, and the file is kept"), "{stderr}");
     assert!(stderr.contains(" delivered to "), "{stderr}");
     assert_eq!(fs::read_to_string(&file).unwrap(), before, "the other lines are still there");
 }
@@ -856,7 +863,7 @@ fn a_report_skips_and_counts_lines_of_other_signals() {
     let output = process_tracer().args(["report", "-o", "tree"]).arg(&file).output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && stdout.contains("true"), "{stdout}{stderr}");
-    assert!(stderr.contains("2 lines of logs, metrics or profiles are skipped"), "{stderr}");
+    assert!(stderr.contains("3 lines of logs, metrics or other data are skipped"), "{stderr}");
 }
 
 #[test]

@@ -224,18 +224,29 @@ impl Image {
     /// The base name of the file that was passed to exec, or of the script that is interpreted. People look for this name.
     ///
     /// It is the base name of the mapped file if exec got only a descriptor or `/proc/self/exe`, or if the name was
-    /// lost. It is empty if the mapped file is not known.
+    /// lost or is that of a temporary script. It is empty if the mapped file is not known.
     #[must_use]
     pub fn name(&self) -> &str {
         // A path below a descriptor is `/dev/fd/N/path`: Linux, fs/exec.c, alloc_bprm().
         let is_descriptor = self.file.strip_prefix("/dev/fd/").is_some_and(|rest| !rest.contains('/'));
         let is_own_file = is_link_in_proc(&self.file);
-        let invoked = if is_descriptor || is_own_file || self.file.is_empty() {
+        let invoked = if is_descriptor || is_own_file || self.file.is_empty() || self.is_temporary_script() {
             self.executable.as_deref().unwrap_or(&self.file)
         } else {
             &self.file
         };
-        base_name(invoked)
+        // The rest can be different in each run.
+        if invoked.starts_with(IN_MEMORY) { "memfd" } else { base_name(invoked) }
+    }
+
+    /// A script directly in a folder for temporary files. Its name can be different in each run.
+    fn is_temporary_script(&self) -> bool {
+        let is_in_temporary_folder = || {
+            let file = self.file.strip_prefix("./").unwrap_or(&self.file);
+            let directory = self.directory.as_deref().unwrap_or_default();
+            !file.contains('/') && is_temporary(&format!("{directory}/{file}"))
+        };
+        self.is_script && (is_temporary(&self.file) || is_in_temporary_folder())
     }
 }
 
@@ -252,11 +263,20 @@ fn is_link_in_proc(path: &str) -> bool {
 /// Folders for temporary files. Names in them are different in each run.
 pub const TEMPORARY_FOLDERS: [&str; 3] = ["/tmp/", "/var/tmp/", "/dev/shm/"];
 
+/// Whether a file is directly in a folder for temporary files.
+#[must_use]
+pub fn is_temporary(path: &str) -> bool {
+    TEMPORARY_FOLDERS.iter().filter_map(|folder| path.strip_prefix(folder)).any(|name| !name.contains('/'))
+}
+
+/// The path of a file in memory begins like this. The name that its program gave it follows.
+const IN_MEMORY: &str = "/memfd:";
+
 /// The part of a path after its last slash, or the path itself if that part is empty. A program can give a file in
 /// memory any name, also one with slashes.
 #[must_use]
 pub fn base_name(path: &str) -> &str {
-    if path.starts_with("/memfd:") {
+    if path.starts_with(IN_MEMORY) {
         return &path[1..];
     }
     match path.trim_end_matches('/').rsplit('/').next() {
@@ -492,5 +512,19 @@ mod tests {
         assert_eq!(named("./configure", Some("/usr/bin/dash")), "configure");
         assert_eq!(named("/dev/fd/3", Some("/usr/bin/dash")), "dash");
         assert_eq!(named("/", None), "/");
+        assert_eq!(named("/dev/fd/3", Some("/memfd:parcel/7")), "memfd");
+    }
+
+    #[test]
+    fn a_temporary_script_has_the_name_of_its_interpreter() {
+        let named = |file: &str, is_script| {
+            let (executable, directory) = (Some("/usr/bin/dash".into()), Some("/tmp".into()));
+            Image { file: file.into(), executable, directory, is_script, ..Image::default() }.name().to_owned()
+        };
+        for file in ["/tmp/tmpa1b2.sh", "/var/tmp/x", "/dev/shm/x", "./tmpa1b2.sh", "tmpa1b2.sh"] {
+            assert_eq!(named(file, true), "dash", "{file}");
+        }
+        assert_eq!([named("/tmp/build/configure", true), named("build/configure", true)], ["configure"; 2]);
+        assert_eq!(named("/tmp/conftest", false), "conftest");
     }
 }

@@ -56,25 +56,26 @@ pub struct Line {
     pub start: u64,
     /// Its spans.
     pub data: TracesData,
-    /// It has logs, metrics or profiles. They are not read.
-    pub has_other_signals: bool,
+    /// It has logs, metrics or profiles, or is no OTLP. They are not read.
+    pub has_other_data: bool,
 }
 
 /// The content of a line. The Collector's file exporter writes lines of any signal.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Content {
-    resource_spans: Vec<ResourceSpans>,
+    resource_spans: Option<Vec<ResourceSpans>>,
     resource_logs: Option<IgnoredAny>,
     resource_metrics: Option<IgnoredAny>,
     resource_profiles: Option<IgnoredAny>,
 }
 
-/// Reads a line. The flag says whether it has other signals than spans.
+/// Reads a line. The flag says whether it has other data than spans.
 pub(crate) fn parse(line: &[u8]) -> serde_json::Result<(TracesData, bool)> {
     let Content { resource_spans, resource_logs, resource_metrics, resource_profiles } = serde_json::from_slice(line)?;
     let has_other_signals = [resource_logs, resource_metrics, resource_profiles].iter().any(Option::is_some);
-    Ok((TracesData { resource_spans }, has_other_signals))
+    let has_other_data = has_other_signals || resource_spans.is_none();
+    Ok((TracesData { resource_spans: resource_spans.unwrap_or_default() }, has_other_data))
 }
 
 /// Reads a file line by line. Empty lines are skipped.
@@ -119,7 +120,7 @@ impl<R: BufRead> JsonLines<R> {
                 continue;
             }
             return match parse(&self.line) {
-                Ok((data, has_other_signals)) => Ok(Some(Line { number, start, data, has_other_signals })),
+                Ok((data, has_other_data)) => Ok(Some(Line { number, start, data, has_other_data })),
                 Err(source) if source.is_eof() && !self.line.ends_with(b"\n") => {
                     Err(LineError::CutOff { line: number })
                 }
@@ -188,16 +189,16 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_other_signals_are_marked() {
+    fn lines_of_other_data_are_marked() {
         let file = r#"{"resourceLogs":[]}
             {"resourceMetrics":[{"scopeMetrics":[]}]}
             {"resourceProfiles":[],"dictionary":{}}
             {"resourceSpans":[],"resourceLogs":null}
             {"resourceSpans":[{}],"resourceLogs":[{}]}
-            {}"#;
+            {"level":"info"}"#;
         let lines: Result<Vec<_>, _> = JsonLines::new(file.as_bytes()).collect();
-        let marks: Vec<_> = lines.unwrap().iter().map(|line| line.has_other_signals).collect();
-        assert_eq!(marks, [true, true, true, false, true, false]);
+        let marks: Vec<_> = lines.unwrap().iter().map(|line| line.has_other_data).collect();
+        assert_eq!(marks, [true, true, true, false, true, true]);
     }
 
     #[test]

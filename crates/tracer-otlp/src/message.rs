@@ -27,13 +27,13 @@ pub struct TracesData {
 #[derive(Clone, PartialEq, Message, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ResourceSpans {
+    /// The spans, by their scope. JSON begins with them, as the encoder writes it.
+    #[prost(message, repeated, tag = 2)]
+    pub scope_spans: Vec<ScopeSpans>,
     /// The producer of the spans.
     #[prost(message, optional, tag = 1)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<Resource>,
-    /// The spans, by their scope.
-    #[prost(message, repeated, tag = 2)]
-    pub scope_spans: Vec<ScopeSpans>,
     /// The schema of the resource.
     #[prost(string, tag = 3)]
     pub schema_url: String,

@@ -68,6 +68,9 @@ pub enum DeliveryError {
     /// A line cannot be read.
     #[error("nothing has been sent")]
     Line(#[from] LineError),
+    /// The file is not empty, but has no spans. It is probably no trace.
+    #[error("no spans of OTLP/JSON; nothing has been sent")]
+    NoSpans,
     /// The file cannot be read or cut.
     #[error("cannot read or shorten the file")]
     File(#[from] io::Error),
@@ -90,17 +93,17 @@ pub struct Delivered {
     pub spans: u64,
     /// The answers.
     pub accepted: Accepted,
-    /// The number of lines with logs, metrics or profiles. They were not sent.
+    /// The number of lines with other data than spans. They were not sent.
     pub skipped: u64,
 }
 
 /// Delivers the spans of a file line by line, from its end. Unless `keep` is set, it removes each delivered line from the
-/// file. So the rest of the file is always the rest of the work, even after a crash. A file with other signals stays as it
+/// file. So the rest of the file is always the rest of the work, even after a crash. A file with other data stays as it
 /// is. Calls `progress` with the bytes sent and their total.
 ///
 /// # Errors
 ///
-/// A line cannot be read, or the collector did not accept a line.
+/// A line cannot be read, or no line has spans, or the collector did not accept a line.
 pub fn deliver(
     file: &File,
     keep: bool,
@@ -114,18 +117,21 @@ pub fn deliver(
     for line in JsonLines::new(BufReader::new(file)) {
         let line = line?;
         starts.push(line.start);
-        delivered.skipped += u64::from(line.has_other_signals);
+        delivered.spans += line.data.span_count() as u64;
+        delivered.skipped += u64::from(line.has_other_data);
+    }
+    if delivered.spans == 0 && !starts.is_empty() {
+        return Err(DeliveryError::NoSpans);
     }
     let total = file.metadata()?.len();
     let keep = keep || delivered.skipped > 0;
     let mut end = total;
     for start in starts.into_iter().rev() {
-        let (data, has_other_signals) = read(file, start, end)?;
-        if has_other_signals && data.span_count() == 0 {
+        let data = read(file, start, end)?;
+        if data.span_count() == 0 {
             end = start;
             continue;
         }
-        delivered.spans += data.span_count() as u64;
         let answer = retry::send(client, data, patience).map_err(|source| DeliveryError::Undelivered {
             left: end,
             total,
@@ -161,9 +167,9 @@ pub fn send_line(
 }
 
 /// The line between two positions.
-fn read(mut file: &File, start: u64, end: u64) -> io::Result<(TracesData, bool)> {
+fn read(mut file: &File, start: u64, end: u64) -> io::Result<TracesData> {
     let mut line = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
     file.seek(SeekFrom::Start(start))?;
     file.read_exact(&mut line)?;
-    Ok(json_lines::parse(&line)?)
+    Ok(json_lines::parse(&line)?.0)
 }

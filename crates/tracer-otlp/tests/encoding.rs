@@ -55,7 +55,9 @@ fn compare_in(spans: &[Span], limit: Option<usize>, trace: (&'static str, bool))
     // The fields can have any order. No field may be written twice or in a longer form.
     assert_eq!(request.len(), expected.encoded_len());
     let line = encoder.json_lines(spans);
-    assert_eq!(String::from_utf8(line.clone()).unwrap(), serde_json::to_string(&expected).unwrap() + "\n");
+    let json = serde_json::to_vec(&expected).unwrap();
+    let value = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).unwrap();
+    assert_eq!((line.len(), value(&line)), (json.len() + 1, value(&json)));
     // Our own reader reads the same message from both.
     let read = serde_json::from_slice::<tracer_otlp::message::TracesData>(&line).unwrap();
     assert!(read.encode_to_vec() == expected.encode_to_vec());
@@ -317,6 +319,20 @@ fn a_long_line_becomes_several() {
     assert!(lines.len() > 6 && lines.iter().all(|line| line.ends_with(b"\n") && line.len() < 1 << 20));
     let read = |line: &[u8]| serde_json::from_slice::<tracer_otlp::message::TracesData>(line).unwrap().span_count();
     assert_eq!(lines.iter().map(|line| read(line)).sum::<usize>(), spans.len());
+}
+
+#[test]
+fn the_first_bytes_of_two_traces_differ() {
+    let resource = [("os.description", Value::String("a".repeat(2000)))];
+    let encoder = Encoder::new(tracer_model::Resource::from_iter(resource), None);
+    let first_bytes = |trace| {
+        let line = encoder.json_lines([&Span { trace_id: TraceId([trace; 16]), ..of_process(|_| ()) }]);
+        // Our own reader writes in the same order.
+        let read = serde_json::from_slice::<tracer_otlp::message::TracesData>(&line).unwrap();
+        [line, serde_json::to_vec(&read).unwrap()].map(|line| line[..1000].to_vec())
+    };
+    let (one, other) = (first_bytes(1), first_bytes(2));
+    assert!(one[0] != other[0] && one[1] != other[1]);
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub struct SavedTrace<R> {
     traces: BTreeSet<TraceId>,
     /// The number of an incomplete last line.
     cut_off: Option<u64>,
-    /// The number of lines with logs, metrics or profiles.
+    /// The number of lines with other data than spans.
     skipped: u64,
     is_over: bool,
 }
@@ -92,7 +92,7 @@ impl<R: BufRead> SavedTrace<R> {
         self.cut_off
     }
 
-    /// The number of lines with logs, metrics or profiles so far. They are not read.
+    /// The number of lines with other data than spans so far. They are not read.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
@@ -133,7 +133,7 @@ impl<R: BufRead> SavedTrace<R> {
             };
             match lines.next().transpose() {
                 Ok(Some(line)) => {
-                    self.skipped += u64::from(line.has_other_signals);
+                    self.skipped += u64::from(line.has_other_data);
                     self.pending = Box::new(spans(line.data));
                 }
                 Ok(None) => return Ok(None),

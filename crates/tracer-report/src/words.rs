@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tracer_model::event::TEMPORARY_FOLDERS;
+use tracer_model::event::is_temporary;
 
 /// A word of a command line. `T` is its text, or stands for it.
 #[derive(Clone, Copy, Debug)]
@@ -144,11 +144,6 @@ fn files<'a>(script: &'a str) -> impl Iterator<Item = Word<Cow<'a, str>>> {
 
 /// The most files of a script to look at.
 const SCRIPT_FILES: usize = 16;
-
-/// A file directly in a folder for temporary files.
-fn is_temporary(text: &str) -> bool {
-    TEMPORARY_FOLDERS.iter().filter_map(|folder| text.strip_prefix(folder)).any(|name| !name.contains('/'))
-}
 
 /// The beginning of a script, on one line.
 fn shortened(script: &str) -> Cow<'_, str> {

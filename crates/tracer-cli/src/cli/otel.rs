@@ -93,6 +93,9 @@ const EVENT_ATTRIBUTE_COUNT: &str = "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT";
 /// Unknown names that begin like this are probably misspelled.
 const FAMILIES: [&str; 5] = ["OTEL_EXPORTER_OTLP_", "OTEL_TRACES_", "OTEL_BSP_", "OTEL_SPAN_", "OTEL_ATTRIBUTE_"];
 
+/// So few characters differ between a misspelled name and the variable that it means.
+const FEW_TYPOS: usize = 2;
+
 /// Variables for other programs that begin like ours.
 const FOREIGN: [&str; 2] = ["OTEL_EXPORTER_OTLP_METRICS_", "OTEL_EXPORTER_OTLP_LOGS_"];
 
@@ -118,7 +121,8 @@ fn why_ignored(name: &str, value: &OsStr) -> Option<String> {
         }
     }
     let begins_with = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-    let is_ours = begins_with(&FAMILIES) && !begins_with(&FOREIGN);
+    let is_near = || names().iter().any(|known| strsim::damerau_levenshtein(name, known) <= FEW_TYPOS);
+    let is_ours = !begins_with(&FOREIGN) && (begins_with(&FAMILIES) || is_near());
     is_ours.then(|| no_such_variable(name, names()))
 }
 
@@ -206,8 +210,24 @@ mod tests {
         assert_eq!(why_ignored("OTEL_BSP_SCHEDULE_DELAY").unwrap(), "spans are sent at least once a second");
         let misspelled = why_ignored("OTEL_EXPORTER_OTLP_TRACES_HEADER").unwrap();
         assert_eq!(misspelled, "there is no such variable; did you mean OTEL_EXPORTER_OTLP_TRACES_HEADERS?");
-        for foreign in ["OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_PYTHON_LOG_LEVEL", "HOME"]
-        {
+        for (misspelled, meant) in [
+            ("OTEL_SERVICENAME", "OTEL_SERVICE_NAME"),
+            ("OTEL_TRACE_SAMPLER", "OTEL_TRACES_SAMPLER"),
+            ("OTEL_RESOURCE_ATTRIBUTE", "OTEL_RESOURCE_ATTRIBUTES"),
+        ] {
+            let reason = why_ignored(misspelled).unwrap();
+            assert_eq!(reason, format!("there is no such variable; did you mean {meant}?"));
+        }
+        for foreign in [
+            "OTEL_JAVAAGENT_ENABLED",
+            "OTEL_INSTRUMENTATION_HTTP_ENABLED",
+            "OTEL_LOGS_EXPORTER",
+            "OTEL_BLRP_SCHEDULE_DELAY",
+            "OTEL_METRICS_EXPORTER",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+            "OTEL_PYTHON_LOG_LEVEL",
+            "HOME",
+        ] {
             assert_eq!(why_ignored(foreign), None, "{foreign}");
         }
     }

@@ -42,7 +42,11 @@ const FORMATS: [(&str, Format); 4] = [
 
 /// The formats of the trace context. The default is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Propagators(Vec<Format>);
+pub(crate) struct Propagators {
+    formats: Vec<Format>,
+    /// The caller wants a trace for debugging. Only B3 can say so, and only B3 passes it on.
+    is_debug: bool,
+}
 
 /// The span that called process-tracer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +72,7 @@ impl Propagators {
                 "'{name}' of {PROPAGATORS} is ignored: it is not one of tracecontext, baggage, b3, b3multi and none"
             ));
         }
-        propagators
+        Self { is_debug: is_debug(&variable), ..propagators }
     }
 
     /// The formats of this value, and the names in it that are not known.
@@ -88,12 +92,12 @@ impl Propagators {
         if unknown.len() == names.len() {
             formats = vec![Format::TraceContext, Format::Baggage];
         }
-        (Self(formats), unknown)
+        (Self { formats, is_debug: false }, unknown)
     }
 
     /// The span that the variables name. If several formats name one, the last format counts.
     pub(super) fn extract(&self, variable: impl Fn(&str) -> Option<String>) -> Option<Caller> {
-        let callers = self.0.iter().filter_map(|format| match format {
+        let callers = self.formats.iter().filter_map(|format| match format {
             Format::TraceContext => of_trace_context(&variable),
             Format::Baggage => None,
             // By the specification, both propagators read both forms.
@@ -104,7 +108,7 @@ impl Propagators {
 
     /// The decision about sampling of a caller that names no span. Only B3 has this.
     pub(super) fn decision(&self, variable: impl Fn(&str) -> Option<String>) -> Option<bool> {
-        let reads_b3 = self.0.iter().any(|format| matches!(format, Format::B3 | Format::B3Multi));
+        let reads_b3 = self.formats.iter().any(|format| matches!(format, Format::B3 | Format::B3Multi));
         let single = || b3_decision(&variable(B3)?);
         let multi = || if variable(B3_TRACE_ID).is_none() { b3_multi_decision(&variable) } else { None };
         if reads_b3 { single().or_else(multi) } else { None }
@@ -114,9 +118,10 @@ impl Propagators {
     /// us, if it names one.
     pub(crate) fn inject(&self, span: SpanContext, is_sampled: bool, caller: Option<TraceId>) -> Changes {
         let (trace_id, span_id) = (span.trace_id, span.span_id);
+        let is_debug = is_sampled && self.is_debug;
         let state = if is_sampled { "1" } else { "0" };
         let mut changes = Changes::new();
-        for format in &self.0 {
+        for format in &self.formats {
             match format {
                 Format::TraceContext => {
                     // The state of the caller stays only if its trace is ours.
@@ -126,13 +131,17 @@ impl Propagators {
                     changes.push((TRACEPARENT, Some(Traceparent { span, is_sampled }.to_string())));
                 }
                 Format::Baggage => {}
-                Format::B3 => changes.push((B3, Some(format!("{trace_id}-{span_id}-{state}")))),
+                Format::B3 => {
+                    let state = if is_debug { "d" } else { state };
+                    changes.push((B3, Some(format!("{trace_id}-{span_id}-{state}"))));
+                }
                 Format::B3Multi => changes.extend([
                     (B3_TRACE_ID, Some(trace_id.to_string())),
                     (B3_SPAN_ID, Some(span_id.to_string())),
-                    (B3_SAMPLED, Some(state.to_owned())),
+                    // The debug flag alone says that the trace is sampled.
+                    (B3_SAMPLED, (!is_debug).then(|| state.to_owned())),
                     (B3_PARENT_SPAN_ID, None),
-                    (B3_FLAGS, None),
+                    (B3_FLAGS, is_debug.then(|| "1".to_owned())),
                 ]),
             }
         }
@@ -183,6 +192,14 @@ fn b3_multi_decision(variable: &impl Fn(&str) -> Option<String>) -> Option<bool>
     if is_debug { Some(true) } else { b3_decision(&variable(B3_SAMPLED)?) }
 }
 
+/// Whether the decision in B3 is `d`, with or without a span.
+fn is_debug(variable: &impl Fn(&str) -> Option<String>) -> bool {
+    match variable(B3) {
+        Some(value) => is_one_of(value.split('-').nth(2).unwrap_or(&value), &["d"]),
+        None => variable(B3_FLAGS).is_some_and(|flags| flags == "1"),
+    }
+}
+
 /// A span in B3. A trace id can have 16 digits.
 fn b3_span(trace: Option<&str>, span: Option<&str>) -> Option<SpanContext> {
     let trace = trace.filter(|trace| [16, 32].contains(&trace.len()))?;
@@ -218,13 +235,14 @@ mod tests {
 
     #[test]
     fn the_default_is_w3c_trace_context_and_baggage() {
-        let default = Propagators(vec![Format::TraceContext, Format::Baggage]);
+        let of = |formats| Propagators { formats, is_debug: false };
+        let default = of(vec![Format::TraceContext, Format::Baggage]);
         for value in [None, Some(""), Some(" , ")] {
             assert_eq!(Propagators::read(value), (default.clone(), Vec::new()));
         }
         assert_eq!(Propagators::read(Some("jaeger")), (default, vec!["jaeger".to_owned()]));
-        assert_eq!(Propagators::read(Some("none")).0, Propagators(Vec::new()));
-        let both = Propagators(vec![Format::B3, Format::TraceContext]);
+        assert_eq!(Propagators::read(Some("none")).0, of(Vec::new()));
+        let both = of(vec![Format::B3, Format::TraceContext]);
         assert_eq!(Propagators::read(Some("b3, tracecontext,b3,xray")), (both, vec!["xray".to_owned()]));
     }
 
@@ -312,6 +330,22 @@ mod tests {
         let multi = inject("b3multi", false, None);
         assert!(
             multi.contains(&("X_B3_SAMPLED", Some("0".to_owned()))) && multi.contains(&("X_B3_FLAGS", None)),
+            "{multi:?}"
+        );
+        for (name, value, is_debugged) in [
+            ("B3", format!("{TRACE}-{SPAN}-d"), true),
+            ("B3", "d".to_owned(), true),
+            ("X_B3_FLAGS", "1".to_owned(), true),
+            ("B3", format!("{TRACE}-{SPAN}-1"), false),
+        ] {
+            assert_eq!(is_debug(&|asked: &str| (asked == name).then(|| value.clone())), is_debugged, "{name}={value}");
+        }
+        let debug = |names| Propagators { is_debug: true, ..Propagators::read(Some(names)).0 };
+        assert_eq!(debug("b3").inject(span, true, None), [("B3", Some(format!("{trace}-{id}-d")))]);
+        assert_eq!(debug("b3").inject(span, false, None), [("B3", Some(format!("{trace}-{id}-0")))]);
+        let multi = debug("b3multi").inject(span, true, None);
+        assert!(
+            multi.contains(&("X_B3_FLAGS", Some("1".to_owned()))) && multi.contains(&("X_B3_SAMPLED", None)),
             "{multi:?}"
         );
         assert!(inject("none", true, None).is_empty() && inject("baggage", true, None).is_empty());

@@ -155,7 +155,7 @@ fn read_file(
         }
     };
     if skipped > 0 {
-        warn(format!("{}: {}", input.shown(), lines_of_other_signals(skipped)));
+        warn(format!("{}: {}", input.shown(), lines_of_other_data(skipped)));
     }
     if let Some(line) = cut_off {
         warn(format!("{} ends in the middle of line {line}; this line is ignored", input.shown()));
@@ -188,11 +188,11 @@ const STDIN: &str = "-";
 const STDIN_NAME: &str = "stdin";
 
 /// Reports lines that were skipped.
-pub(super) fn lines_of_other_signals(count: u64) -> String {
+pub(super) fn lines_of_other_data(count: u64) -> String {
     let lines = if count == 1 {
-        "1 line of logs, metrics or profiles is".to_owned()
+        "1 line of logs, metrics or other data is".to_owned()
     } else {
-        format!("{count} lines of logs, metrics or profiles are")
+        format!("{count} lines of logs, metrics or other data are")
     };
     lines + " skipped"
 }

@@ -73,7 +73,7 @@ fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) ->
     });
     progress.end();
     let Delivered { spans, accepted, skipped } = sent.map_err(|error| match error {
-        DeliveryError::Line(_) => error.into(),
+        error @ (DeliveryError::Line(_) | DeliveryError::NoSpans) => error.into(),
         DeliveryError::File(error) => error.into(),
         DeliveryError::Undelivered { left, total, source } => {
             anyhow!(source).context(format!("not delivered to {endpoint}, {left} of {total} bytes are left"))
@@ -91,7 +91,7 @@ fn send_file(path: &Path, keep: bool, client: &Client, collector: &Collector) ->
         console::warn(format_args!(
             "{}: {}, and the file is kept",
             path.display(),
-            saved::lines_of_other_signals(skipped)
+            saved::lines_of_other_data(skipped)
         ));
     } else if !keep {
         file.delete().context("delivered, but cannot be deleted")?;

@@ -22,7 +22,7 @@ use protobuf::Protobuf;
 ///
 /// let resource = Resource::from_iter([("service.name", Value::String("make".to_owned()))]);
 /// let line = Encoder::new(resource, None).json_lines([]);
-/// assert!(line.starts_with(br#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":"#));
+/// assert!(line.starts_with(br#"{"resourceSpans":[{"scopeSpans":[{"spans":[],"scope":{"name":"process-tracer","#));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Encoder {

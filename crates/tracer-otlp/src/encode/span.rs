@@ -37,24 +37,26 @@ pub(super) fn write_traces<'a, W: Writer>(
 ) {
     // A list of one.
     writer.messages(field!(1, "resourceSpans"), [spans], |writer, spans| {
-        writer.message(field!(1, "resource"), |writer| {
-            let attributes = encoder.resource.iter().map(|(key, value)| (key, value.into()));
-            key_values(writer, field!(1, "attributes"), attributes, None, None);
-            writer.uint32(field!(2, "droppedAttributesCount"), 0);
-            writer.messages(field!(3, "entityRefs"), [(); 0], |_, ()| {});
-        });
+        // The ids come first. The Collector's file receiver recognises a file by its first 1000 bytes. If they were those
+        // of the resource, it would take the files of one host for one file.
         writer.messages(field!(2, "scopeSpans"), [spans], |writer, spans| {
+            writer.messages(field!(2, "spans"), spans, |writer, span| {
+                write_span(writer, span, encoder);
+                written(writer);
+            });
             writer.message(field!(1, "scope"), |writer| {
                 writer.string(field!(1, "name"), SCOPE);
                 writer.string(field!(2, "version"), env!("CARGO_PKG_VERSION"));
                 key_values(writer, field!(3, "attributes"), NONE, None, None);
                 writer.uint32(field!(4, "droppedAttributesCount"), 0);
             });
-            writer.messages(field!(2, "spans"), spans, |writer, span| {
-                write_span(writer, span, encoder);
-                written(writer);
-            });
             writer.string(field!(3, "schemaUrl"), semconv::SCHEMA_URL);
+        });
+        writer.message(field!(1, "resource"), |writer| {
+            let attributes = encoder.resource.iter().map(|(key, value)| (key, value.into()));
+            key_values(writer, field!(1, "attributes"), attributes, None, None);
+            writer.uint32(field!(2, "droppedAttributesCount"), 0);
+            writer.messages(field!(3, "entityRefs"), [(); 0], |_, ()| {});
         });
         writer.string(field!(3, "schemaUrl"), semconv::SCHEMA_URL);
     });
