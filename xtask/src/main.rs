@@ -104,9 +104,13 @@ fn run(arguments: &[String]) -> Result<()> {
 
 /// Variables that cargo and rustup set for this task. The traced command must run without them: it may be cargo too.
 fn is_of_cargo(name: &str) -> bool {
-    let of_package = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
-    let single = ["CARGO", "RUSTUP_TOOLCHAIN", "RUST_RECURSION_COUNT"];
-    single.contains(&name) || of_package.iter().any(|prefix| name.starts_with(prefix))
+    ["CARGO", "RUSTUP_TOOLCHAIN", "RUST_RECURSION_COUNT"].contains(&name) || is_of_package(name)
+}
+
+/// Variables that describe the package of this task.
+fn is_of_package(name: &str) -> bool {
+    let prefixes = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn build() -> Result<PathBuf> {
@@ -158,6 +162,10 @@ fn root() -> PathBuf {
 
 fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // The build script of ring runs again if these variables change. So `cargo build` after a task would compile it again.
+    for (name, _) in env::vars().filter(|(name, _)| is_of_package(name)) {
+        cargo.env_remove(name);
+    }
     cargo.current_dir(root());
     cargo
 }
