@@ -50,7 +50,7 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     let workloads = workloads()?;
     let mut table = Table::default();
     table.line(&format!(
-        "Medians of {pairs} pairs, in the first row of {STARTS}. *Running* is the ratio without start-up and teardown, as the first row has them.\n"
+        "The numbers of the first row are medians of {STARTS} pairs. All other numbers are medians of {pairs} pairs. *Running* is the ratio without start-up and teardown. The first row shows the cost of start-up and teardown.\n"
     ))?;
     table.line("| workload | bare | traced | ratio | running | least – most | peak |")?;
     table.line("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")?;

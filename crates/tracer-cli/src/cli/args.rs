@@ -67,8 +67,8 @@ TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environmen
 )]
 pub(crate) struct Args {
     /// Trace id: 32 hexadecimal digits, or `expr:` and an expression in the expr language, for example
-    /// expr:env.CI_PIPELINE_ID. The value of an expression is hashed if it is not an id [default: from TRACEPARENT, else
-    /// random]
+    /// expr:env.CI_PIPELINE_ID. The value of an expression is hashed if it is not an id [default: from TRACEPARENT,
+    /// else random]
     #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
     pub(crate) trace_id: Option<Given<TraceId>>,
 
@@ -87,13 +87,12 @@ pub(crate) struct Args {
     pub(crate) root_name: Option<RootName>,
 
     /// Add an attribute to every process. EXPR is an expression in the expr language. It can use `env`, `args` and
-    /// `cmdline`. You can repeat the flag. In the variable, write one attribute per
-    /// line
+    /// `cmdline`. You can repeat the flag. In the variable, write one attribute per line
     #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute)]
     pub(crate) attribute: Vec<String>,
 
-    /// Spans that get the attributes of --attribute: `process` spans, or `all` spans, also
-    /// connections, flows and lookups
+    /// Spans that get the attributes of --attribute: `process` spans, or `all` spans, also connections, flows and
+    /// lookups
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub(crate) attributes_on: AttributesOn,
 
@@ -133,7 +132,8 @@ pub(crate) struct Args {
     pub(crate) service_name: Option<String>,
 
     /// Name of the service at a host. Connections to HOST have NAME as service.peer.name. HOST is a name or an address,
-    /// with or without :PORT, or the path of a unix socket. You can repeat the flag. In the variable, separate the values by commas
+    /// with or without :PORT, or the path of a unix socket. You can repeat the flag. In the variable, separate the
+    /// values by commas
     #[arg(long, value_name = "HOST=NAME", value_parser = values::peer_name)]
     pub(crate) peer_name: Vec<PeerName>,
 
@@ -155,8 +155,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) rules: Option<PathBuf>,
 
-    /// Names of processes that the rules do not name: `plain` is the program alone. `smart` adds the script to the
-    /// name of an interpreter. `detailed` also adds the source to the name of a compiler
+    /// Names of processes that the rules do not name: `plain` is the program alone. `smart` adds the script to the name
+    /// of an interpreter. `detailed` also adds the source to the name of a compiler
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub(crate) names: NamesChoice,
 
@@ -183,8 +183,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", default_value = "16384", value_parser = values::max_processes)]
     pub(crate) max_processes: u32,
 
-    /// What to record: a list of `processes`, `connections`, `flows` and `lookups`. Other kinds are not
-    /// observed. Without `processes`, only the command has a process span
+    /// What to record: a list of `processes`, `connections`, `flows` and `lookups`. Other kinds are not observed.
+    /// Without `processes`, only the command has a process span
     #[arg(long, value_name = "LIST", default_value_t, value_parser = values::captured)]
     pub(crate) capture: Captured,
 
@@ -193,8 +193,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) failed_execs: bool,
 
-    /// Also record connections to unix sockets. Each system call on the machine takes about 0.15 microseconds
-    /// longer, as with --failed-execs. Both together cost no more
+    /// Also record connections to unix sockets. Each system call on the machine takes about 0.15 microseconds longer,
+    /// as with --failed-execs. Both together cost no more
     #[arg(long)]
     pub(crate) unix: bool,
 
@@ -202,8 +202,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHICH", default_value = "all", value_parser = extent())]
     pub(crate) args: Extent,
 
-    /// Also mask values in arguments if their names match, for example '*_dsn'. You can repeat the flag.
-    /// In the variable, separate the values by commas
+    /// Also mask values in arguments if their names match, for example '*_dsn'. You can repeat the flag. In the
+    /// variable, separate the values by commas
     #[arg(long, value_name = "PATTERN", value_parser = values::pattern)]
     pub(crate) redact: Vec<Pattern>,
 
@@ -306,8 +306,8 @@ pub(crate) enum Action {
         /// The saved trace, or several runs of one trace. `-` is stdin. Files can be compressed with gzip or zstd
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Output: `summary`, `tree`, `json` or `csv`, on stdout; or a file, as for a run. You can repeat the
-        /// flag [default: summary, or tree with --min-duration, --only-failed or --depth]
+        /// Output: `summary`, `tree`, `json` or `csv`, on stdout; or a file, as for a run. You can repeat the flag
+        /// [default: summary, or tree with --min-duration, --only-failed or --depth]
         #[arg(short, long, value_name = "DEST", value_parser = values::output)]
         output: Vec<Output>,
         /// Trace to convert, if the files have several traces
@@ -317,7 +317,8 @@ pub(crate) enum Action {
         /// `cmdline`. You can repeat the flag
         #[arg(short, long, value_name = "NAME=EXPR", value_parser = values::attribute_of_saved)]
         attribute: Vec<String>,
-        /// Add totals of the processes to the summary, the tree and the page: by `group`, `user`, `container` or any attribute
+        /// Add totals of the processes to the summary, the tree and the page: by `group`, `user`, `container` or any
+        /// attribute
         #[arg(long, value_name = "KEY")]
         by: Option<By>,
         /// In the tree and the page, hide shorter spans that did not fail, for example 100ms or 2s. A span counts the
@@ -389,8 +390,8 @@ pub(crate) enum Action {
 pub(crate) enum RulesAction {
     /// Check a rules file, and print which rules match each process of a trace
     ///
-    /// The processes come from a saved trace, or from a command that `rules check` runs. If the file has a mistake, the exit
-    /// status is 1.
+    /// The processes come from a saved trace, or from a command that `rules check` runs. If the file has a mistake, the
+    /// exit status is 1.
     Check {
         /// The rules file
         #[arg(value_name = "FILE")]
