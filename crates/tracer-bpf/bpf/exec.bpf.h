@@ -95,7 +95,10 @@ __noinline int emit_user_text(__u32 part, __u64 start, __u64 size)
 	return 0;
 }
 
-/* This is one comparison, because the verifier follows each branch of each turn. A string would need another map. */
+/*
+ * This is one comparison, because the verifier follows each branch of each turn. The name is two numbers and not a
+ * string, because a string would need another map.
+ */
 static __always_inline bool is_context(const char *text)
 {
 	const __u64 begin = bpf_cpu_to_be64(0x5452414345504152); /* TRACEPAR */

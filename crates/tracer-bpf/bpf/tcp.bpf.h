@@ -15,7 +15,7 @@ struct connection {
 	__u64 opened_ns;
 	__u8 direction;
 	__u8 closed_by; /* the side whose FIN or RST came first so far */
-	__u8 is_owned;	/* the owner has used it; before that the owner is the listener */
+	__u8 is_owned;	/* 1: the process in `owner` has used it. 0: `owner` is still the owner of the listener */
 	__u8 is_established;
 	__u8 is_dns;	       /* connected to a name server */
 	__u8 is_hidden;	       /* the restricted user cannot see it in /proc/net/tcp */
@@ -251,7 +251,7 @@ __noinline int close_connection(__u64 socket, __u32 error)
 		forget_dns_streams(socket);
 	if (error)
 		connection->closed_by = CLOSED_BY_NOBODY;
-	/* Otherwise the handshake has failed, and no process has seen it. */
+	/* An incoming connection whose handshake has failed has no record: no process has seen it. */
 	if (connection->direction == DIRECTION_CONNECT || connection->is_established)
 		emit_connection(socket, CONNECTION_CLOSED, error);
 	bpf_map_delete_elem(&kept_counters, &socket);

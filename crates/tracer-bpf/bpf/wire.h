@@ -71,8 +71,8 @@ struct identity {
 };
 
 /*
- * Counters that each thread has and no process. The bytes are rchar, wchar, read_bytes and write_bytes of
- * proc_pid_io(5).
+ * Counters that the kernel keeps for each thread, but not for a process. The bytes are rchar, wchar, read_bytes and
+ * write_bytes of proc_pid_io(5).
  */
 struct thread_counters {
 	__u64 read_chars;
@@ -117,7 +117,7 @@ struct namespaces {
 struct exec_record {
 	struct record_header header;
 	__u64 arguments_size;	/* in the process, bytes */
-	__u64 environment_size; /* in the process, bytes, also if it was not read */
+	__u64 environment_size; /* in the process, bytes, even if the environment was not read */
 	__u32 argument_count;
 	__u32 user_id; /* effective */
 	__u32 real_user_id;
@@ -187,7 +187,7 @@ struct connection_record {
 	__u32 direction;
 	__u32 error;		 /* errno, 0 for none */
 	__u32 closed_by;	 /* the side whose FIN or RST came first */
-	__u32 network_namespace; /* disguised: two are equal if the namespaces are the same */
+	__u32 network_namespace; /* from the inode number: equal numbers mean the same namespace */
 	__u32 network_inode;	 /* of that namespace */
 	__u32 reserved;
 	__u16 local_port;	/* host order */
@@ -229,7 +229,7 @@ struct flow_record {
 	struct record_header header; /* process: the sender */
 	__u32 slot;
 	__u32 generation;	 /* of the slot */
-	__u32 network_namespace; /* disguised: two are equal if the namespaces are the same */
+	__u32 network_namespace; /* from the inode number: equal numbers mean the same namespace */
 	__u16 local_port;	 /* host order */
 	__u16 peer_port;	 /* host order */
 	__u8 local_address[16];	 /* IPv4 as v4-mapped */
@@ -292,7 +292,7 @@ struct shared_page {
 	__u64 untracked_connections; /* did not fit into the tables of connections, or found no free slot for a flow */
 	__u64 text_faults[TEXT_PARTS]; /* chunks of text that could not be read, and paths that are too deep or too long */
 	__u64 io_uring_queues; /* made by processes, if connect() to unix sockets is reported */
-	__u64 nested_runs;     /* runs of programs in place of one that the kernel does not run within itself */
+	__u64 nested_runs;     /* of another program: the kernel does not start a program again while it runs */
 	__u32 paired_signals[SIGNALS]; /* by number: the same sender has sent it to the launcher and to the root */
 	__u32 reserved;
 };

@@ -56,7 +56,7 @@ fn constant(define: &str, rust: &mut String) -> Result<(), String> {
         return Ok(()); // the include guard has no value
     };
     let value = number(value.trim()).ok_or_else(|| format!("not a number: #define {define}"))?;
-    // Write to a String cannot fail.
+    // Writing to a String cannot fail.
     let _ = writeln!(rust, "pub(crate) const {name}: u32 = {value};");
     Ok(())
 }

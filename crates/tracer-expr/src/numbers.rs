@@ -169,7 +169,7 @@ fn digits(value: f64) -> (String, i32) {
     (digits, exponent.parse().unwrap_or(0))
 }
 
-/// Shorter texts are exact, or one of them is nearer.
+/// With fewer digits, two texts are never equally near: the text is exact, or one text is nearer to the number.
 const MANY_DIGITS: usize = 15;
 
 /// With an exponent of at least two digits.

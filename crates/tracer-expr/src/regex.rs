@@ -464,7 +464,7 @@ impl Translator {
     }
 
     fn class_literal(&mut self, character: char) {
-        // A number has the same meaning in all places.
+        // The number of a character has no special meaning anywhere in a class.
         self.out.push_str(&format!("\\x{{{:x}}}", u32::from(character)));
     }
 

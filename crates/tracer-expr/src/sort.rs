@@ -66,8 +66,8 @@ impl<T, F: FnMut(&T, &T) -> Result<bool, Fault>> Sorter<T, F> {
             if looks_sorted && self.shift_few(&range)? {
                 return Ok(());
             }
-            // The element before the range is not larger than any element in it. If it equals the pivot, the pivot is
-            // the smallest element, and many elements can equal it.
+            // The element before the range is not larger than any element in the range. If the pivot equals that element,
+            // no element of the range is smaller than the pivot, and many elements can equal the pivot.
             if range.start > 0 && !self.is_less(range.start - 1, pivot)? {
                 range.start = self.partition_equal(&range, pivot)?;
                 continue;
@@ -208,7 +208,7 @@ impl<T, F: FnMut(&T, &T) -> Result<bool, Fault>> Sorter<T, F> {
         Ok(false)
     }
 
-    /// Swaps three elements in the middle with others, the same ones for the same length.
+    /// Swaps three elements in the middle with other elements. The choice depends only on the length of the range.
     fn scatter(&mut self, range: &Range<usize>) {
         let length = range.len();
         let mask = (1_usize << (usize::BITS - length.leading_zeros())) - 1;

@@ -77,11 +77,11 @@ const SHELLS: [&str; 15] = [
     "sh", "dash", "bash", "ash", "rbash", "zsh", "ksh", "ksh93", "mksh", "oksh", "posh", "yash", "fish", "hush", "osh",
 ];
 
-/// The program that is many programs, also a shell.
+/// busybox contains many programs. One of them is a shell.
 const BUSYBOX: &str = "busybox";
 
-/// Whether a program is a shell. `executable` is the mapped file, `command` the first argument. busybox is a shell under the
-/// name of one. A script of busybox is a shell script.
+/// Whether a program is a shell. `executable` is the mapped file, `command` the first argument. busybox is a shell if it is
+/// called by the name of a shell. A script of busybox is a shell script.
 #[must_use]
 pub fn is_shell(executable: &str, command: &str, is_script: bool) -> bool {
     let is_name = |name: &str| SHELLS.contains(&name);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_code_explains_that_of_a_shell() {
+    fn only_the_same_exit_code_explains_the_exit_code_of_a_shell() {
         let sh = FailedParent { status: Code(3), is_shell: true };
         assert!(sh.is_explained_by(Code(3)) && !sh.is_explained_by(Code(2)));
         assert!(FailedParent { is_shell: false, ..sh }.is_explained_by(Code(2)));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn busybox_is_a_shell_under_the_name_of_one() {
+    fn busybox_is_a_shell_if_it_is_called_by_the_name_of_a_shell() {
         assert!(is_shell("/usr/bin/dash", "sh", false));
         assert!(is_shell("/bin/busybox", "-sh", false) && is_shell("/bin/busybox", "/bin/ash", false));
         assert!(is_shell("/bin/busybox", "./configure", true));

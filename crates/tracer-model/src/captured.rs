@@ -25,7 +25,7 @@ pub struct Captured {
     pub lookups: bool,
 }
 
-/// A name that is no kind of span. An empty list has the empty name.
+/// A name that is not a kind of span. An empty list counts as one empty name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not one of processes, connections, flows and lookups")]
 pub struct UnknownKind(String);

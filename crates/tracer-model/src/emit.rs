@@ -239,14 +239,14 @@ impl Emitter {
         }
     }
 
-    /// Lets go of the failed spans that have waited too long.
+    /// Exports the failed spans that have waited too long.
     pub(crate) fn settle(&mut self, now: Ktime) {
         if let Some(waiting) = &mut self.waiting {
             self.spans.extend(iter::from_fn(|| waiting.overdue(now)));
         }
     }
 
-    /// Lets go of all failed spans that wait, since the trace ends.
+    /// Exports all failed spans that wait, because the trace ends.
     pub(crate) fn settle_all(&mut self) {
         if let Some(waiting) = &mut self.waiting {
             self.spans.extend(iter::from_fn(|| waiting.oldest()));
@@ -257,7 +257,7 @@ impl Emitter {
         self.waiting.as_ref().is_some_and(|waiting| !waiting.is_empty())
     }
 
-    /// Adds the span of a call, which is a moment.
+    /// Adds the span of a call. It has no duration.
     pub(crate) fn emit_call(&mut self, at: Ktime, owner: Owner, call: Call) {
         let span_id = self.new_id();
         self.emit(Draft {

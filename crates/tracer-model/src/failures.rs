@@ -14,7 +14,7 @@ use crate::{
 /// Bytes of the arguments of the process where a failure began.
 const ARGUMENTS: usize = 4096;
 
-/// The failed children of a process: of each exit status, only the last to end. So their number has a limit.
+/// The failed children of a process. For each exit status, only the child that ended last is kept. So their number has a limit.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FailedChildren(Vec<FailedChild>);
 

@@ -99,7 +99,7 @@ impl Folding {
         }
     }
 
-    /// The span that stands for a span: itself, or the nearest span above it that the trace has.
+    /// Returns the span itself if the trace has it. Otherwise returns the nearest span above it that the trace has.
     pub(crate) fn home(&self, span: SpanId) -> SpanId {
         self.home_if(span, Place::is_passed)
     }
@@ -217,13 +217,13 @@ impl Place {
         Duration::from_nanos(at.0.saturating_sub(self.start.0))
     }
 
-    /// The spans below hang under the process above: this one has no span, or the rules leave it out and no exported span needs
-    /// it.
+    /// Whether the spans below this process get the process above as their parent. So it is if this process has no span, or
+    /// if the rules leave it out and no exported span needs it.
     fn is_passed(&self) -> bool {
         self.is_gone || !self.is_needed && matches!(self.fate, Fate::Drop { shorter_than: None, .. })
     }
 
-    /// It would have no span if it succeeded now.
+    /// Whether it would have no span if it succeeded now.
     fn is_hidden(&self, at: Ktime, min_duration: Duration) -> bool {
         let limit = match self.fate {
             Fate::Drop { shorter_than: Some(limit), .. } => limit.max(min_duration),

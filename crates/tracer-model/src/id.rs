@@ -19,7 +19,7 @@ pub enum ParseIdError {
     #[error("'{0}' is not a hexadecimal digit")]
     Digit(char),
     /// W3C Trace Context reserves the all-zero id for "none".
-    #[error("all zeros, which W3C Trace Context reserves for no id")]
+    #[error("all zeros, which means \"no id\" in W3C Trace Context")]
     Zero,
 }
 

@@ -94,7 +94,7 @@ pub struct Ruling {
     pub attributes: Vec<(String, Value)>,
     /// Whether it has a span.
     pub fate: Fate,
-    /// The same if it ends without tags. It differs only while a tag can still come.
+    /// Whether it has a span if it ends without tags. This differs from `fate` only while a tag can still arrive.
     pub fate_without_tags: Fate,
 }
 

@@ -33,7 +33,7 @@ impl Owner {
 
     /// Takes the owner of a later event. The name of the peer stays.
     pub(crate) fn update(&mut self, latest: Self) {
-        // A dead owner that is forgotten is still the owner.
+        // If the dead owner is already forgotten, the span keeps the owner that it has.
         if latest.is_known {
             (self.span_id, self.is_known) = (latest.span_id, true);
         }

@@ -62,7 +62,7 @@ impl FromIterator<PeerName> for PeerNames {
 }
 
 impl PeerNames {
-    /// Adds the name of its other end to a span that has called one. The first fitting name counts.
+    /// If this span is the calling end, adds the name of the other end. The first fitting name counts.
     pub(crate) fn complete(&self, span: &mut Span) {
         if self.0.is_empty() || semconv::kind(span) != Kind::Client {
             return;

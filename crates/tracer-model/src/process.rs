@@ -53,7 +53,7 @@ pub(crate) struct Process {
     own_attributes: UserAttributes,
     /// Its tags, and those of the processes above it.
     pub(crate) tags: Tags,
-    /// Its environment, if a later ruling needs it: that of a fork, or its own at its end.
+    /// Its environment, if a later ruling needs it: the ruling of a forked child, or its own ruling at its end.
     environment: Option<Arc<Strings>>,
     ruling: Arc<Ruling>,
     /// The group of its parent, if children of the parent belong to it.

@@ -170,7 +170,8 @@ impl Processes {
         let is_root = self.is_root(identity);
         let Some(process) = self.table.get_mut(identity) else { return false };
         if process.is_copy_of(&self.own_name) && context.is_some_and(|context| context.trace_id == emitter.trace_id) {
-            // The environment names the root of that run. Here, the root is this process itself.
+            // This process is another process-tracer. Its environment names its own root span. In this trace, that span is
+            // the process itself.
             process.inherited_context = context;
         }
         if !process.exec(at, &emitter.anchor, executed, context) {
@@ -194,7 +195,7 @@ impl Processes {
         }
     }
 
-    /// A process ends. If it has no span, returns its own span id, and the span that counts it.
+    /// A process ends. If it gets no span, returns the id that its span would have, and the id of the span that counts it.
     pub(crate) fn exit(
         &mut self,
         emitter: &mut Emitter,

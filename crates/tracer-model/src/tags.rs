@@ -1,7 +1,7 @@
 //! Tags that a command of the user gives to processes while they run.
 //!
-//! A tag belongs to a process and to its descendants. A descendant's own value wins. A tag arrives after the exec, so that a
-//! process that ends before has none of its own.
+//! A tag belongs to a process and to its descendants. A descendant's own value wins. A tag arrives after the exec. A
+//! process that ends earlier gets no tag of its own.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ pub const PREFIX: &str = "process_tracer.tag.";
 /// The tags of processes at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Before this moment the processes were alive.
+    /// When the command began to list the processes. They were alive before this moment.
     pub at: Ktime,
-    /// The root's pid, as the command that prints tags sees it. In another pid namespace, pids are others.
+    /// The root's pid, as the command that prints tags sees it. The pid is different in another pid namespace.
     pub root_pid: u32,
     /// The processes.
     pub processes: Vec<Tagged>,

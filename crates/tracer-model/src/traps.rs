@@ -3,7 +3,7 @@
 use crate::event::base_name;
 
 /// Whether a shell runs this command line in a trap, as far as its own command line says: `sh -c "trap 'rm -r x' EXIT; …"`.
-/// Both are arguments, with the program first. A trap that can pass on the status of its command does not
+/// `shell` and `command` are arguments that begin with the program. A trap that can pass on the status of its command does not
 /// count: see `can_pass_on`.
 ///
 /// ```
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn other_commands_are_not_taken_for_those_of_a_trap() {
+    fn other_commands_do_not_count_as_commands_of_a_trap() {
         assert!(!is_trapped("trap 'make clean' EXIT; make", "make"));
         assert!(!is_trapped("trap 'ls /x' EXIT; ls /y", "ls /y"));
         assert!(!is_trapped("trap 'ls /x; exit $?' EXIT; make", "ls /x"), "its status may be that of ls");

@@ -143,7 +143,7 @@ fn assert_each_process_once(spans: &[Span]) {
     let mut seen = HashSet::new();
     for span in spans {
         if let Subject::Process(process) = &span.subject {
-            assert!(seen.insert((process.pid, span.start)), "{span:?} is told twice");
+            assert!(seen.insert((process.pid, span.start)), "{span:?} is reported twice");
         }
     }
 }
@@ -223,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn spans_that_wait_come_out_once_and_otherwise_unchanged(
+    fn a_span_that_waits_comes_out_once_and_differs_only_in_whether_it_is_handled(
         events in vec(event(), 0..60),
         end in time(),
         lost_exits in 0_u64..2,
@@ -304,7 +304,7 @@ proptest! {
             .iter()
             .map(|span| match &span.subject {
                 Subject::Process(process) => (span.span_id, process.pid),
-                _ => panic!("no connections were told of"),
+                _ => panic!("no connections were reported"),
             })
             .collect();
         for span in &spans {

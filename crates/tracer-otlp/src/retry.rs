@@ -23,7 +23,8 @@ pub struct Pace<'a> {
 /// The requests to one collector. Between two of them, it waits for at least as long as the collector asks.
 #[derive(Debug, Default)]
 pub struct Retry {
-    /// The collector has asked for time, with this failure. There is no request before this moment.
+    /// The collector has asked to wait until this moment, and this is the failure with which it asked. No request is sent
+    /// before.
     pause: Option<(Instant, Failure)>,
 }
 

@@ -178,7 +178,7 @@ pub(crate) fn pidfd_open(tgid: Tid) -> Result<OwnedFd, Errno> {
 ///
 /// # Errors
 ///
-/// `ESRCH` if there is no such process. Others if the kernel does not say the number: it does so since Linux 6.13.
+/// `ESRCH` if there is no such process. Another error if the kernel is older than Linux 6.13, which does not report the number.
 pub(crate) fn control_group(tgid: Tid) -> Result<u64, Errno> {
     /// `struct pidfd_info` of linux/pidfd.h, in its first version.
     #[repr(C)]

@@ -81,7 +81,7 @@ struct Waiting {
 pub(crate) struct Lost {
     pub(crate) forks: AtomicU64,
     pub(crate) execs: AtomicU64,
-    /// If the end of a process will not be seen, it counts too.
+    /// An exit that nobody will see counts, too.
     pub(crate) exits: AtomicU64,
 }
 
@@ -117,14 +117,14 @@ impl Notes {
         waiting.notes.push(note);
         drop(waiting);
         if (before < many && before + size >= many) || self.wakes_for_any.load(Ordering::Relaxed) {
-            // It is full only if it is readable already.
+            // An error is ignored: the counter of the eventfd is full only if the eventfd is readable already.
             let _ = self.ready.write(1);
         }
     }
 
     /// The notes since the last time.
     pub(crate) fn take(&self) -> Vec<Note> {
-        // It fails if it was not written to.
+        // The read fails if nothing was written to the eventfd. That is no error.
         let _ = self.ready.read();
         mem::take(&mut *lock(&self.waiting)).notes
     }

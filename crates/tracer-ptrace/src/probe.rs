@@ -102,8 +102,8 @@ pub fn hazard() -> Option<PathBuf> {
 
 fn hazard_in(folder: &Path) -> Option<PathBuf> {
     fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
-        // This is the entry itself, not the target of a link. The target is in this folder too, or its folder is not on
-        // PATH.
+        // This is the entry itself, not the target of a link. A target in a folder of PATH is found in that folder. Other
+        // targets do not count.
         if !entry.file_type().ok()?.is_file() {
             return None;
         }

@@ -136,7 +136,7 @@ fn in_our_user_namespace(pid: Pid) -> bool {
     let inode = |process: &str| Path::new("/proc").join(process).join("ns/user").metadata().map(|file| file.ino());
     match (inode(&pid.to_string()), inode("self")) {
         (Ok(theirs), Ok(ours)) => theirs == ours,
-        // Another user's process.
+        // The namespace of another user's process cannot be read. It counts as ours.
         _ => true,
     }
 }
@@ -153,7 +153,7 @@ fn again(pid: Pid, exe: &Metadata) -> Result<(), Refusal> {
         Ok(program) if is_exe(&program.metadata) && stack.is_script(memory, &program, &name)? => {
             stack.exec_again(program.inserted)
         }
-        // execveat(2) of a descriptor, or the name refers to another file now.
+        // The exec used a descriptor (execveat(2)), or the name refers to another file now.
         _ => {
             let path = std::fs::read_link(format!("/proc/{pid}/exe")).map_err(|_| Refusal::NoPath)?;
             let inside =
@@ -318,8 +318,8 @@ impl Stack {
 
     /// The arguments of an execve with the same path as the first.
     ///
-    /// For a script, the kernel replaced argv[0] by the interpreter, its argument and the script's path. The vector
-    /// from the script's path on gives the same result again, because the kernel replaces this first string once more.
+    /// For a script, the kernel replaced argv[0] by the interpreter, its argument and the path of the script. The arguments for
+    /// the new execve begin with this path. The kernel replaces the path in the same way, so the result is the same.
     fn exec_again(&self, inserted: usize) -> [u64; 4] {
         [self.execfn, self.argv + inserted as u64 * self.abi.word, self.envp, 0]
     }

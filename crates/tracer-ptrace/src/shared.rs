@@ -137,8 +137,8 @@ impl Shared {
         lock(&self.signals).receive(signal, sender, Instant::now());
     }
 
-    /// How often the sender of a signal to process-tracer sent the same signal to the command at the same time. Searches a
-    /// counterpart for the last signal.
+    /// How often one sender has sent this signal to both process-tracer and the command, at the same time. `sender` has just
+    /// sent it to process-tracer. If the same sender has also sent it to the command, these two count, too.
     pub(crate) fn paired_signals(&self, signal: i32, sender: u32) -> u32 {
         lock(&self.signals).paired(signal, sender, Instant::now())
     }
@@ -146,7 +146,7 @@ impl Shared {
     /// Reports a change of the command.
     pub(crate) fn report(&self, change: ChildChange) {
         lock(&self.command).changes.push_back(change);
-        // It is full only if it is readable already.
+        // An error is ignored: the counter of the eventfd is full only if the eventfd is readable already.
         let _ = self.command_ready.write(1);
     }
 
@@ -172,7 +172,7 @@ impl Shared {
     }
 
     pub(crate) fn next_change(&self) -> Option<ChildChange> {
-        // It fails if it was not written to.
+        // The read fails if nothing was written to the eventfd. That is no error.
         let _ = self.command_ready.read();
         lock(&self.command).changes.pop_front()
     }

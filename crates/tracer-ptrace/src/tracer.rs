@@ -83,7 +83,8 @@ impl Tracer {
 
     /// Handles stops and deaths until there is no tracee any more.
     fn follow(&mut self, reader: &mut Reader) {
-        // Until the first exec of the command, the standard library waits for it and must find its end.
+        // Until the first exec of the command, the standard library waits for the command. If exec fails, the standard
+        // library must get the exit status, and not this loop.
         let mut is_in_spawn = true;
         loop {
             if is_in_spawn && kernel::peek().is_ok_and(|is_dead| is_dead) {
@@ -237,7 +238,7 @@ impl Tracer {
 
     fn exec(&mut self, tgid: Tid, total: &Usage, reader: &mut Reader) {
         let has_threads = self.tree.processes.get(&tgid).is_some_and(|process| process.threads > 0);
-        // Only a process with threads is asked which of them it was.
+        // The thread that called exec is looked up only if the process has several threads.
         let former = if has_threads { kernel::event_message(tgid).map_or(tgid, |tid| tid as Tid) } else { tgid };
         if former != tgid {
             // The thread that has called exec is the process now. Its options come with it.

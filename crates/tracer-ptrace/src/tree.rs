@@ -27,7 +27,7 @@ pub(crate) struct Process {
     pub(crate) parent: Identity,
     /// Threads that it has created.
     pub(crate) threads: u64,
-    /// It has children, so that its own usage is read at its exit.
+    /// Whether it has children. If so, its own usage is read at its exit.
     pub(crate) has_forked: bool,
     pub(crate) readings: Readings,
     /// The largest resident set of its programs before the last exec, bytes, as far as it is known.

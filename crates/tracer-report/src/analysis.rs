@@ -35,8 +35,8 @@ impl Tree {
         for incarnations in by_pid.values_mut() {
             incarnations.sort_by_key(|row| rows[*row].start);
         }
-        // The span above several runs is the root. Otherwise the longest run is: another one can be within it. In a trace of
-        // another program, it is the first span without a parent.
+        // A span above several runs is the root. Otherwise the longest run is the root, because a shorter run can be within it.
+        // In a trace of another program, the root is the first span without a parent.
         let root = (0..rows.len())
             .filter(|row| rows[*row].is_root)
             .rev()
@@ -243,7 +243,7 @@ impl Group {
         self.durations.len()
     }
 
-    /// The duration that this part of the spans does not exceed, by nearest rank.
+    /// The quantile by nearest rank: `part` of the spans last at most this long.
     pub(crate) fn quantile(&self, part: f64) -> u64 {
         let rank = (part * self.durations.len() as f64).ceil() as usize;
         self.durations.get(rank.saturating_sub(1)).copied().unwrap_or_default()

@@ -2,7 +2,7 @@
 //!
 //! All reports take it from here. Most words of a command line are the same for all processes of a name. So a word counts
 //! more if fewer of them have it. Among equally rare words, the input of a program says more than its output, and both say
-//! more than an option or a temporary file. A word that the name of the process has says nothing.
+//! more than an option or a temporary file. A word that is also in the name of the process says nothing.
 
 use std::{cmp::Reverse, collections::HashMap, hash::Hash, num::NonZeroU32};
 
@@ -72,7 +72,7 @@ impl Arguments {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Choice<T> {
     pub(crate) word: T,
-    /// It stands for several like it.
+    /// Whether the process has more words that say as much.
     has_more: bool,
 }
 
@@ -111,7 +111,7 @@ impl<T: Copy + Eq> Choice<T> {
     }
 }
 
-/// Chooses the argument of each of these command lines, all of processes with this name.
+/// Chooses the argument of each command line. All command lines are from processes with this name.
 pub(crate) fn choose<'a, T: Copy + Ord + Hash>(
     name: &str,
     commands: &[impl AsRef<[Word<T>]>],

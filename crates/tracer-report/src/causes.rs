@@ -17,8 +17,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cause {
     pub(crate) chain: Vec<usize>,
-    /// If the chain ends at a shell: the last failure below it. The shell has ended with another code, so it is not known whether
-    /// it failed because of this. If the last process may be a command of a trap: the failure before it. See [`before_trap`].
+    /// Another failure to show with this cause, or empty. If the chain ends at a shell, this is the last failure below the
+    /// shell. The shell ended with another code, so it is not known whether this failure is the reason. If the last process of
+    /// the chain may be a command of a trap, this is the failure before that process. See [`before_trap`].
     pub(crate) before: Vec<usize>,
     /// How many times this happened: the same command line failed in the same way at the same place.
     pub(crate) times: usize,
@@ -162,7 +163,8 @@ fn reasons(rows: &Rows, tree: &Tree, row: usize, stops_at_failure: bool) -> Vec<
     reasons
 }
 
-/// The chain of failures below a process that does not explain its exit code, if there is one.
+/// The last possible reason below a process, and the possible reasons below that one. It need not explain the exit code of the
+/// process. Empty if there is none.
 fn before(rows: &Rows, tree: &Tree, row: usize) -> Vec<usize> {
     let mut chain = Vec::new();
     let mut above = row;
@@ -176,8 +178,8 @@ fn before(rows: &Rows, tree: &Tree, row: usize) -> Vec<usize> {
 /// The most processes of a trap.
 const TRAP: usize = 3;
 
-/// If the script of a shell in the chain is not known: the chain of the failure before the one that explains the failure of the
-/// shell. The last one can be a command of a trap, and the shell ends with the status that it had before the trap.
+/// An earlier failure below a shell whose script is not known, and the failures below it. Empty if there is none. The
+/// failure in `chain` can be a command of a trap. The shell ends with the status that it had before the trap.
 fn before_trap(rows: &Rows, tree: &Tree, chain: &[usize]) -> Vec<usize> {
     let other = |shell: usize, last: usize| {
         let parent = parent(rows, shell).filter(|parent| parent.is_shell)?;
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_could_not_become_that_of_the_shell_is_not_the_cause() {
+    fn a_failure_that_cannot_explain_the_exit_code_of_the_shell_is_not_the_cause() {
         let story = story("bash", 0, 100)
             .exits(3)
             .starts("make", 5, 50, |make| make.exits(2).starts("cc", 6, 20, |cc| cc.exits(1)))
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn the_failure_before_the_last_one_is_shown_if_that_may_be_a_command_of_a_trap() {
+    fn the_earlier_failure_is_shown_if_the_last_one_may_be_a_command_of_a_trap() {
         let script = |arguments: &[&str]| {
             story("bash", 0, 100)
                 .exits(1)

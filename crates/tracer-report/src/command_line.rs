@@ -50,7 +50,7 @@ fn in_quotes(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Whether no shell changes a word that has a `=`. zsh replaces a word that begins with it.
+/// Whether all shells keep a word with a `=` as it is. zsh replaces a word that begins with `=`.
 fn is_plain(text: &str) -> bool {
     let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"=-_./:,+@%".contains(&c);
     text.contains('=') && !text.starts_with('=') && text.bytes().all(is_plain)
@@ -91,8 +91,9 @@ impl Quoter {
                 '\t' => format.push_str("\\t"),
                 '\\' => format.push_str("\\\\"),
                 '%' => format.push_str("%%"),
-                // It would end the quotes; the shell's history would replace it; it would begin an option.
+                // `'` would end the quotes. The history of the shell would replace `!`.
                 '\'' | '!' => octal(c, &mut format),
+                // It would begin an option.
                 '-' if at == 0 => octal(c, &mut format),
                 c if self.is_hidden(c) => octal(c, &mut format),
                 c => format.push(c),

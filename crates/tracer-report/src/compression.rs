@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_file_without_its_end_is_read_up_to_there() {
+    fn a_compressed_file_whose_end_is_missing_is_read_as_far_as_it_goes() {
         for kind in [Compression::Gzip, Compression::Zstd] {
             assert_eq!(read(&compressed(kind, "flushed\n", false)), ("flushed\n".to_owned(), true), "{kind:?}");
         }

@@ -16,7 +16,8 @@ use crate::{
     untrusted::Untrusted,
 };
 
-/// The page without a trace. It asks the server that sent it for the trace. Its costs are at first by this property.
+/// The page without a trace. It asks the server that sent it for the trace. The table of costs first shows sums by this
+/// property.
 pub(crate) fn page(by: Option<&By>) -> String {
     let by = by.map_or("", By::name).replace('&', "&amp;").replace('"', "&quot;");
     [("<!--BY-->", by), ("/*STYLE*/", include_str!("page/page.css").to_owned()), ("/*SCRIPT*/", SCRIPTS.join("\n"))]
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_costs_are_at_first_by_the_property_that_the_user_gives() {
+    fn the_table_of_costs_first_uses_the_property_that_the_user_gives() {
         let by = |text: &str| text.parse::<By>().unwrap();
         assert!(page(None).contains(r#"<html lang="en" data-by="">"#));
         assert!(page(Some(&by("group"))).contains(r#"<html lang="en" data-by="group">"#));

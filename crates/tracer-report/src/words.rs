@@ -28,7 +28,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// A word of this role says as much as a [`Role::File`] that this many times more processes have.
+    /// The weight of a word. The word with the smallest product of weight and number of processes says most.
     pub(crate) fn weight(self) -> usize {
         match self {
             Self::File => 2,

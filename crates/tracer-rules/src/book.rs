@@ -63,7 +63,7 @@ impl Book {
                 }
             }
             if !rule.continues {
-                // A process that meets a rule is accepted, unless a rule decides.
+                // A process that matches a rule is kept, unless this rule or an earlier one has decided otherwise.
                 fate.get_or_insert_default();
                 break;
             }

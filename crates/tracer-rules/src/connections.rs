@@ -61,8 +61,8 @@ fn ipnet_contains(network: &str, address: &str) -> bool {
         let (base, bits) = network.split_once('/')?;
         let (base, bits): (IpAddr, u32) = (base.parse().ok()?, bits.parse().ok()?);
         let bits = if base.is_ipv6() && base.to_canonical().is_ipv4() { bits.checked_sub(96)? } else { bits };
-        // The bits of the address that the network leaves free.
         let is_in = |base: u128, address: u128, all: u32| {
+            // The number of address bits that the network leaves free.
             let free = all.checked_sub(bits)?;
             Some(base.checked_shr(free).unwrap_or(0) == address.checked_shr(free).unwrap_or(0))
         };

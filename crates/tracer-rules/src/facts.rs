@@ -1,4 +1,5 @@
-//! The facts about a process that selectors and templates need. Each is made only once: the costly ones when a rule first asks.
+//! The facts about a process that selectors and templates need. Each is made only once. A costly fact is made when a rule first
+//! needs it.
 
 use std::{borrow::Cow, cell::OnceCell, fmt::Write, time::UNIX_EPOCH};
 

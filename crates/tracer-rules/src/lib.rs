@@ -1,4 +1,4 @@
-//! Rules files: names, groups, attributes and silence for the processes of a trace.
+//! Rules files: they give names, groups and attributes to processes, and leave processes out of the trace.
 //!
 //! [`schema`] has the keys of a rules file. [`parse`] reads one.
 //!

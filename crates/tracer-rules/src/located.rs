@@ -27,7 +27,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A value and its place. Two values are equal wherever they are.
+/// A value and its place. The place does not matter when two values are compared.
 #[derive(Clone, Debug, Default)]
 pub struct Located<T> {
     /// The value.

@@ -158,9 +158,9 @@ fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Located<Stri
 pub enum Drop {
     /// `false`.
     No,
-    /// `true`: unless it fails.
+    /// `true`: the process has no span, unless it fails.
     Yes,
-    /// `always`: also if it fails.
+    /// `always`: the process has no span, even if it fails.
     Always,
 }
 

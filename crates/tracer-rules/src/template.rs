@@ -16,7 +16,8 @@ pub(crate) struct Template(Vec<Part>);
 #[derive(Debug, PartialEq)]
 enum Part {
     Text(String),
-    /// The first of these groups that takes part in the match: the number of the pattern, and that of the group.
+    /// Groups of patterns: each has the number of its pattern and its own number. The text is from the first group that takes
+    /// part in the match.
     Capture(Vec<(usize, usize)>),
     Field(Field),
 }

@@ -350,8 +350,8 @@ mod tests {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/arm64.btf"), source.reduce().unwrap()).unwrap();
     }
 
-    /// The object is the same for all processors. Only functions that read registers have accesses for other processors. The
-    /// others are for other versions of the kernel.
+    /// The object is the same for all processors. Accesses for other processors are only in functions that read registers. All
+    /// other missing accesses are for other versions of the kernel.
     #[test]
     fn on_arm64_the_programs_miss_only_what_other_processors_and_kernels_have() {
         let mut object = Object::parse(wire::OBJECT).unwrap();

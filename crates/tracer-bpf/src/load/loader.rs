@@ -80,7 +80,7 @@ pub enum LoadError {
     Map { map: String, source: io::Error },
     #[error("the eBPF object lacks {0}")]
     Missing(&'static str),
-    #[error("cannot tell how many processors there may be")]
+    #[error("cannot find out the number of possible processors")]
     Processors(#[source] io::Error),
     #[error("cannot duplicate a descriptor")]
     Descriptor(#[source] io::Error),
@@ -189,8 +189,8 @@ fn set_unshared(map: &mut Map, options: &Options) -> Result<(), MapError> {
         asked_records: options.asked.bits(),
         has_dns_streams: 0,
         hides_processes: viewer.is_some_and(|viewer| viewer.hides_processes).into(),
-        // This process is in the viewer's network namespace, also as a helper of sudo. Inode numbers of namespaces have
-        // 32 bits.
+        // This process is in the network namespace of the viewer, even if sudo runs it as a helper. Inode numbers of namespaces
+        // have 32 bits.
         network_namespace: fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino() as u32),
         root_cgroup: 0,
         root_cgroup_v1: 0,
@@ -319,8 +319,8 @@ fn run_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<(
         Ok::<_, LoadError>(running)
     })?;
     let (mut programs, mut links) = (Programs::default(), Vec::new());
-    // The links are closed from first to last. So the last program of a tracepoint comes first: the kernel detaches it
-    // without a wait, because another program is before it.
+    // The links are closed in the order of this list. The list is in reverse order, so that an earlier program of the same
+    // tracepoint is still attached. Then the kernel detaches a program without a wait.
     for (name, program, link) in running.into_iter().flatten().rev() {
         programs.add(name, program);
         links.push(link);

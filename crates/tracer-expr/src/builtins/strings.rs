@@ -56,7 +56,7 @@ fn upper_character(character: char) -> char {
     let mut upper = character.to_uppercase();
     match (upper.next(), upper.next()) {
         (Some(upper), None) => upper,
-        // Greek with iota below has capitals of one character.
+        // Greek letters with an iota subscript have capitals of one character.
         _ => match character {
             '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => {
                 char::from_u32(u32::from(character) + 8).unwrap_or(character)

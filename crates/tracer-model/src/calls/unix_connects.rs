@@ -31,7 +31,7 @@ impl CallSpan for UnixConnectSpan {
     }
 }
 
-/// Whether the path can be different in each run, so that it cannot be in the name of a span. Programs often choose an abstract
+/// Whether the path can be different in each run. If so, it is not in the name of the span. Programs often choose an abstract
 /// name at random, or the kernel chooses it: unix(7).
 fn can_differ(path: &str) -> bool {
     path.starts_with('@') || TEMPORARY_FOLDERS.iter().any(|folder| path.starts_with(folder))

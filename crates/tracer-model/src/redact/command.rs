@@ -89,7 +89,7 @@ fn search_script(script: &str, names: &Names, depth: u32, is_read: bool, cuts: &
     }
 }
 
-/// The value that a word should be.
+/// What the next word is expected to be.
 enum Expected {
     ByProgram(Value),
     ByName(Kind),
@@ -142,7 +142,8 @@ impl Walk<'_> {
                     found.operands.filter(|_| programs <= PROGRAMS).map(|operands| operands(&words[index..]));
                 let operands = operands.unwrap_or_default();
                 self.found.extend(operands.into_iter().map(|(at, range)| (index + at, Cut::new(range))));
-                // It may only end like a path of the program: `https://me:SECRET@host/docker`.
+                // Perhaps the word only ends like a path of the program: `https://me:SECRET@host/docker`. So it is
+                // searched, too.
                 self.text(index, 0);
                 self.inner_script(index);
                 continue;

@@ -337,7 +337,7 @@ fn brief(text: &str) -> String {
     shown
 }
 
-/// The innermost cause of an error. The outer errors only say where it happened. This is known.
+/// The innermost cause of an error. The outer errors only say where it happened, and the message already says that.
 pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

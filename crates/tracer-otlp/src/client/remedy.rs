@@ -116,7 +116,7 @@ impl Way {
             }
             Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => Some(of_other_protocol),
             Some(_) => None,
-            // tonic keeps the type of this error to itself.
+            // The type of this error is private in tonic.
             None if cause.to_string() == "HTTP/2 was not negotiated." => Some(of_other_protocol),
             None => None,
         }
@@ -138,7 +138,7 @@ impl Way {
             (true, _, Spoken::Http1 | Spoken::Http2) => Some(PLAIN_PORT),
             (false, _, Spoken::Tls { .. }) => Some(TLS_PORT),
             (false, Protocol::Grpc, Spoken::Http1) => Some(HTTP_PORT),
-            // Some servers speak both protocols. If such a server breaks off, the protocol is not the reason.
+            // Some servers speak both protocols. If such a server ends the connection, the protocol is not the reason.
             (false, Protocol::HttpProtobuf | Protocol::HttpJson, Spoken::Http2) if is_not_http1(causes) => {
                 Some(GRPC_PORT)
             }
@@ -151,7 +151,8 @@ impl Way {
         let uri: Uri = url.secret().parse().ok()?;
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
         let port = uri.port_u16().unwrap_or(if url.is_secure() { 443 } else { 80 });
-        // Our own protocol comes first. A collector for HTTP would count an HTTP request.
+        // The protocol of the export comes first. But a plain HTTP/1 request is not sent if the export uses it, because the
+        // collector would count the request.
         let beginnings: &[Beginning] = match (url.is_secure(), self.protocol) {
             (true, _) => &[Beginning::Tls, Beginning::Plain(HTTP2), Beginning::Plain(HTTP1)],
             (false, Protocol::Grpc) => &[Beginning::Plain(HTTP2), Beginning::Tls, Beginning::Plain(HTTP1)],

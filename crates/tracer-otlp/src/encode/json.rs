@@ -24,8 +24,8 @@ impl Json {
         self.0
     }
 
-    /// Writes a comma, unless this is the first item in its brackets. Every text ends with a quote, so that a bracket at
-    /// the end has just been opened.
+    /// Writes a comma, unless this is the first item in its brackets. If the last byte is an opening bracket, it has just been
+    /// written as a bracket, because every text ends with a quote.
     fn comma(&mut self) {
         if !matches!(self.0.last(), Some(b'{' | b'[')) {
             self.0.push(b',');
@@ -64,7 +64,7 @@ impl Writer for Json {
     fn messages<T>(&mut self, field: Field, items: impl IntoIterator<Item = T>, mut content: impl FnMut(&mut Self, T)) {
         self.name(field);
         self.0.push(b'[');
-        // A chain of iterators is faster from within than from outside.
+        // If the iterator is a chain, `for_each` is faster than a `for` loop.
         items.into_iter().for_each(|item| {
             self.comma();
             self.0.push(b'{');

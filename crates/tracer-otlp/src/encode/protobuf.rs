@@ -62,7 +62,7 @@ impl Writer for Protobuf {
     }
 
     fn messages<T>(&mut self, field: Field, items: impl IntoIterator<Item = T>, mut content: impl FnMut(&mut Self, T)) {
-        // A chain of iterators is faster from within than from outside.
+        // If the iterator is a chain, `for_each` is faster than a `for` loop.
         items.into_iter().for_each(|item| self.message(field, |writer| content(writer, item)));
     }
 

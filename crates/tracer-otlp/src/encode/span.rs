@@ -37,8 +37,8 @@ pub(super) fn write_traces<'a, W: Writer>(
 ) {
     // A list of one.
     writer.messages(field!(1, "resourceSpans"), [spans], |writer, spans| {
-        // The ids come first. The Collector's file receiver recognises a file by its first 1000 bytes. If they were those
-        // of the resource, it would take the files of one host for one file.
+        // The ids come first. The Collector's file receiver recognises a file by its first 1000 bytes. If these bytes were
+        // only the resource, it would treat all files of a host as the same file.
         writer.messages(field!(2, "scopeSpans"), [spans], |writer, spans| {
             writer.messages(field!(2, "spans"), spans, |writer, span| {
                 write_span(writer, span, encoder);

@@ -48,7 +48,7 @@ impl Registers {
         self.0.regs[..4].copy_from_slice(&arguments);
     }
 
-    /// Not written: this needs the register set NT_ARM_SYSTEM_CALL. So an unreadable program is refused.
+    /// Not implemented, because it needs the register set NT_ARM_SYSTEM_CALL. So an unreadable program is refused.
     pub(crate) fn skip_call(&mut self) -> Option<u64> {
         None
     }

@@ -181,8 +181,8 @@ impl Credentials {
         Self::from_status_file("/proc/thread-self/status")
     }
 
-    /// Whether a tracer with these credentials changes no exec. The kernel requires CAP_SYS_PTRACE in the user
-    /// namespace of the process. That namespace is our own or one below it. A capability also counts in all namespaces
+    /// Whether programs keep their privileges under a tracer with these credentials. The kernel requires CAP_SYS_PTRACE in the
+    /// user namespace of the process. That namespace is our own or one below it. A capability also counts in all namespaces
     /// below.
     #[must_use]
     pub fn may_trace_privileged(&self) -> bool {

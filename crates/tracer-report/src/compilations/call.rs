@@ -23,7 +23,7 @@ enum Output {
     Unknown,
 }
 
-/// Options whose value is the next argument. A missing one does no harm, except if its value looks like a source.
+/// Options whose value is the next argument. An option that is missing here does no harm, unless its value looks like a source.
 const WITH_VALUE: &[&str] = &[
     // GCC and clang.
     "-A",

@@ -42,7 +42,7 @@ pub struct Summary {
     pub entries: u64,
     /// Number of sources that are not there at the end, such as those of `configure`.
     pub gone: u64,
-    /// Number of calls whose arguments were cut, or are too many with those of their response files.
+    /// Number of calls with arguments that were cut, or with too many arguments. Arguments in response files count, too.
     pub cut: u64,
     /// Number of calls that cannot be written: their arguments are not UTF-8, or their directory is not known.
     pub unknown: u64,
@@ -165,7 +165,7 @@ impl Database {
 
 /// A value as JSON in one line.
 fn line(value: &(impl Serialize + ?Sized)) -> String {
-    // Texts have a form in JSON.
+    // This cannot fail, because every text can be written as JSON.
     serde_json::to_string(value).unwrap_or_default() + "\n"
 }
 
@@ -255,7 +255,7 @@ mod tests {
         }
     }
 
-    /// The file that these calls of one process each give.
+    /// The file for these calls. Each call is made by a process of its own.
     fn written(images: impl IntoIterator<Item = Image>) -> (Summary, Vec<Value>) {
         let mut database = Database::default();
         for (tgid, image) in (1..).zip(images) {

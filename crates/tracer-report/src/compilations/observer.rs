@@ -18,7 +18,7 @@ pub enum Observation {
         process: Identity,
         /// The image, with all arguments as they are.
         image: Arc<Image>,
-        /// Paths lead to the same files as for process-tracer.
+        /// Whether each path leads the process to the same file as process-tracer.
         has_our_files: bool,
     },
     /// Such a process ended.

@@ -25,7 +25,7 @@ pub(super) fn expand(
     read: &mut dyn FnMut(&Path) -> Option<Vec<u8>>,
 ) -> Result<Vec<String>, TooLarge> {
     let (mut expanded, mut files, mut bytes, mut count) = (Vec::new(), 0, 0, 0);
-    // The next argument is the last one.
+    // In reverse order, so that `pop` takes the next argument.
     let mut rest: Vec<String> = arguments.into_iter().rev().collect();
     while let Some(argument) = rest.pop() {
         let file = argument.strip_prefix('@').filter(|file| !file.is_empty() && files < FILES);

@@ -4,13 +4,12 @@
 //! this order:
 //!
 //! 1. the same command line;
-//! 2. the same name, and an argument that no other step without a match has, such as the name of the source file;
-//! 3. the same name, if each side has only one such step without a match.
+//! 2. the same name, and an argument that no other unmatched step has, such as the name of the source file;
+//! 3. the same name, if each side has only one such unmatched step.
 //!
 //! A rule can name a process in one run only. So 1 and 2 also accept the same program, if no step has the same name.
 //!
-//! A step without a match can be at another place, for example below a wrapper. It is found there if its command line
-//! occurs once.
+//! An unmatched step can be at another place, for example below a wrapper. It is found there if its command line occurs once.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -116,7 +115,7 @@ impl<'a> Joining<'a> {
         }
         self.homeless.extend(of_run);
         self.match_children();
-        // Only joints of other runs can be another place of a step.
+        // A step that has moved can only belong to a joint that has no step of this run yet.
         let known = self.elsewhere();
         let mut counts: HashMap<Key<'_>, usize> = HashMap::new();
         for step in &run.steps {

@@ -28,7 +28,7 @@ const PART_OF_WHOLE: u64 = 100;
 #[derive(Debug)]
 pub struct Comparison {
     pub(super) runs: Vec<Run>,
-    /// The first runs are those before.
+    /// How many of `runs` belong to the side before the change. They come first.
     pub(super) runs_before: usize,
     /// The largest growth that is no regression, as a part: 0.1 is 10 %.
     pub(super) threshold: Option<f64>,

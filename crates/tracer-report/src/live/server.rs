@@ -54,7 +54,7 @@ pub struct Live {
 
 impl Live {
     /// Begins to listen. `token` is a secret that each request must show. On the page, string values of attributes are
-    /// cut to `value_limit` characters, and costs are at first by the property `by`.
+    /// cut to `value_limit` characters. The table of costs first shows sums by the property `by`.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 //
 // A row is the number of a span, or −1 − g for group g. A group is many children of one parent with the same name.
 
-const GROUP_FROM = 5; // least children of one name that make a group
+const GROUP_FROM = 5; // smallest number of children of one name that make a group
 const GROUP_IF = 300; // a trace of fewer spans has no groups
 const OPEN_AT_FIRST = 400; // most rows to unfold at first
 
@@ -10,7 +10,7 @@ class Outline {
   constructor(trace) {
     this.trace = trace;
     this.chosen = new Map(); // key of a row → the reader's choice whether it is open
-    this.grouping = undefined; // until the reader decides, the size of the trace does
+    this.grouping = undefined; // the reader's choice. undefined: the size of the trace decides
     this.kept = null; // with a filter, a byte for each span: 1 if it is a row. null: no filter
     this.reset();
   }

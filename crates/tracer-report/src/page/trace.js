@@ -123,7 +123,7 @@ class Trace {
     this.heardAt = performance.now();
   }
 
-  // The spans that ran and are not among these. They have ended without a span, because a rule leaves them out.
+  // The processes that ran and are not in `running`. They ended without a span, because a rule leaves them out.
   endedOf(running) {
     const still = new Set(running);
     const ended = [];
@@ -198,7 +198,7 @@ class Trace {
   // Makes the tree in depth-first order, children by start. A span whose parent is missing goes under the root. So does one
   // span of each circle of parents, which only broken data can have.
   index() {
-    // Until now the rows of the page showed them. If one has come as an ended span meanwhile, it stays.
+    // The rows of the page showed the spans in `gone` until now. A span that has arrived as an ended span meanwhile stays.
     for (const number of this.gone) if (this.known[number] && this.flags[number] & RUNNING) this.forget(number);
     this.gone = [];
     const { capacity, start, parent, known } = this;
@@ -236,7 +236,7 @@ class Trace {
     this.sum();
   }
 
-  // A span whose parent is not in the file is not the command. Only a finished file says so.
+  // A span whose parent is not in the file is not the command. Only a finished file has `no_root`.
   isRootMissing(root) {
     return this.about.no_root === true && root >= 0 && this.parent[root] >= 0 && !this.known[this.parent[root]];
   }

@@ -62,7 +62,7 @@ impl<V> Column<V> {
         self.repetitions.push(repetition);
     }
 
-    /// The levels, if it is in a list. Clears them.
+    /// Takes the levels, and leaves none. `None`: the column is not in a list.
     fn levels(&mut self) -> (Option<Vec<i16>>, Option<Vec<i16>>) {
         let levels = [&mut self.definitions, &mut self.repetitions].map(std::mem::take);
         let [definitions, repetitions] = levels.map(|levels| (!levels.is_empty()).then_some(levels));
@@ -256,7 +256,7 @@ impl Columns {
 
 const SERVICE_NAME: &str = "service.name";
 
-/// Stands for the arguments of the span in its exec event. They would be the longest text, twice.
+/// Replaces the arguments in an exec event if the span has the same ones. Otherwise the file would have this long text twice.
 static OF_SPAN: Value = Value::String(String::new());
 
 fn number(number: u64) -> i64 {

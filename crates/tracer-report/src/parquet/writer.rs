@@ -73,10 +73,10 @@ impl Writer {
 /// Columns by whose least and largest values a query can skip a row group.
 const SELECTIVE: [&str; 4] = ["Timestamp", "TraceId", "ServiceName", "Duration"];
 
-/// Columns whose values hardly recur, so that a dictionary makes the file larger.
+/// Columns whose values rarely repeat. A dictionary would make the file larger.
 ///
-/// Values of attributes are plain: each is beside its length, so zstd finds both in the spans before. Lengths apart, packed in
-/// bits, hardly compress.
+/// Values of attributes are plain: each value stands beside its length, and zstd finds both again in earlier spans. Lengths that
+/// are stored separately and packed in bits compress badly.
 const PACKED: [(&str, Encoding); 7] = [
     ("Timestamp", Encoding::DELTA_BINARY_PACKED),
     ("SpanId", Encoding::DELTA_LENGTH_BYTE_ARRAY),

@@ -115,7 +115,7 @@ impl<'a> Summary<'a> {
         let certificate = &self.rows.about.certificate;
         let shortage = &certificate.shortage;
         let mut parts = Vec::new();
-        // If several processors wait at the same time, the run takes no longer.
+        // If several processors wait at the same time, the run loses this time only once.
         let in_periods = shortage.throttled_periods.saturating_mul(shortage.period);
         let throttled = shortage.throttled.min(in_periods).min(self.wall);
         if throttled > self.wall / NOTABLE && shortage.cpu_limit > 0.0 {

@@ -15,7 +15,7 @@ use crate::{
     text::style::{Style, duration},
 };
 
-/// A shorter run has no statement, in seconds.
+/// In seconds. A shorter run gets no estimate.
 const SHORTEST: f64 = 1.0;
 
 /// The largest difference between the replay and the record, as a part of the record.
@@ -24,7 +24,7 @@ const TOLERANCE: f64 = 0.15;
 /// A larger shortage of CPU time, as a part of the run, makes the record unclear.
 const SHORTAGE: f64 = 0.05;
 
-/// Two estimates are one if they differ by at most this part. The text has two digits.
+/// Two estimates are shown as one if they differ by at most this part, because the text has only two digits.
 const SAME: f64 = 0.1;
 
 /// Two estimates say nothing if one is this many times the other.
@@ -114,7 +114,8 @@ impl WhatIf {
         if unlimited.low > base * (1.0 - HELP) {
             return Some(Self::NoHelp { undisturbed, reason: Reason::of(&recorded, base) });
         }
-        // If the command does not use all processors yet, estimate this first.
+        // A build with fewer jobs than processors gets an estimate for one job on each processor. Others get one for twice
+        // as many processors.
         let more = if jobs > 0 && jobs < cpus { cpus } else { cpus.saturating_mul(2) };
         let is_help = |estimate: &Estimate| estimate.is_close() && estimate.high < base * (1.0 - HELP);
         let with = estimate(Some(more), Some(more)).filter(is_help);
@@ -235,7 +236,8 @@ fn is_clear(recorded: &Recorded<'_>, wall: f64, cpus: usize) -> bool {
             threaded += seconds(row.cpu);
         }
     }
-    // On a busy machine, processes wait for a processor. Without that time, their waiting is not understood.
+    // On a busy machine, processes also wait for a processor. If the kernel does not report this time, nobody knows why a
+    // process waited.
     let is_understood = delay > 0.0 || cpu < wall * cpus as f64 * 0.8;
     cpu > 0.0 && threaded + folded < cpu * 0.1 && is_understood && recorded.unknown_order() < 0.2
 }

@@ -20,7 +20,7 @@ use crate::{
 pub(super) enum Caution {
     /// A job depends on another one if it names a file that the other one named first.
     Low,
-    /// Also, jobs of another kind begin after all jobs before them have ended.
+    /// In addition to [`Caution::Low`], jobs of another kind begin after all jobs before them have ended.
     High,
 }
 
@@ -125,8 +125,8 @@ impl<'a> Recorded<'a> {
         usize::try_from(most).unwrap_or_default()
     }
 
-    /// The part of the own time below programs with an unknown order of processes. Such a program starts several
-    /// processes at once, and is neither a shell nor a build tool.
+    /// How much of all own time belongs to programs that start their processes in an unknown order, and to the processes below
+    /// them. Such a program starts several processes at once, and is neither a shell nor a build tool.
     pub(super) fn unknown_order(&self) -> f64 {
         const MANY: usize = 4;
         let is_pool = |process: &usize| {

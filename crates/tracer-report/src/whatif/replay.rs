@@ -53,8 +53,8 @@ impl Graph {
         self.jobs.insert(start, end);
     }
 
-    /// Seconds until all nodes have ended. `None`: as many as can be used. The result is also `None` if some node never
-    /// begins.
+    /// Seconds until all nodes have ended, or `None` if some node never begins. Without `processors` or `tokens`, their
+    /// number has no limit.
     pub(super) fn replay(&self, processors: Option<usize>, tokens: Option<usize>) -> Option<f64> {
         let returns = self.jobs.values().copied().collect();
         let mut replay = Replay {
@@ -100,7 +100,7 @@ struct Replay<'a> {
     tokens: usize,
     returns: std::collections::HashSet<NodeId>,
     now: f64,
-    /// The CPU time that each node which works all the time has got so far.
+    /// The CPU time so far of a node that has worked from the beginning.
     work: f64,
     /// When each working node ends, in terms of `work`.
     working: BinaryHeap<Moment>,

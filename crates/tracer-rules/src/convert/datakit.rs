@@ -148,7 +148,7 @@ fn white_lists(input: &Node, output: &mut Output) -> Result<(), Error> {
     Ok(())
 }
 
-/// Rules for processes with one of these names. The kernel cuts long names, so that only the first argument has them.
+/// Rules for processes with one of these names. The kernel cuts long names. So only the first argument has the whole name.
 fn by_name(origin: &str, names: Vec<String>, action: &Rule, output: &mut Output) {
     let (short, long): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| name.len() <= COMM);
     if !short.is_empty() {

@@ -3,8 +3,8 @@
 //! In both, a list of matchers is judged in order, and the first that matches decides. In the older list a process
 //! without a match is accepted, and in the newer one it is left out. The older `process_name` is the base name of the
 //! first argument, and `cmdline` all arguments. The newer `process_name` is the kernel's name, `cmdline` the base name of
-//! the program, and `cmdline_with_args` all arguments. The older list replaces the matched parts of the text, and the
-//! newer one names the process after the replacement alone.
+//! the program, and `cmdline_with_args` all arguments. The older list replaces the matched parts of the text. In the newer
+//! list, the replacement alone is the name of the process.
 
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ fn old_rules(matchers: &[Node], tagged_only: bool, output: &mut Output) -> Resul
     Ok(())
 }
 
-/// An attribute that a tag of any key becomes.
+/// Matches the attributes that tags become, whatever their keys are.
 const ANY_TAG: &str = r"^process_tracer\.tag\.";
 
 /// The feature that reports processes. The others enable profiles and probes.

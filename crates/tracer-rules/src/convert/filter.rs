@@ -97,7 +97,7 @@ fn lex(filter: &str) -> Result<Vec<Token>, String> {
     Ok(tokens)
 }
 
-/// A text in quotes, and the bytes it takes with them. Three quotes begin a text of several lines.
+/// Reads a text in quotes. Also returns its length in bytes, with the quotes. Three quotes begin a text of several lines.
 fn text(source: &str, quote: char) -> Result<(String, usize), String> {
     let unterminated = || "a quote is missing".to_owned();
     let triple = [quote; 3].iter().collect::<String>();
@@ -194,7 +194,7 @@ impl<'a> Parser<'a> {
     }
 
     fn unary(&mut self) -> Result<Expression, String> {
-        // A loop: a thousand `!` are no reason for a deep stack.
+        // This is a loop and no recursion, so that a thousand `!` cannot overflow the stack.
         let mut negations = 0;
         while self.operator(&["!"]).is_some() {
             negations += 1;
@@ -307,7 +307,8 @@ fn binary(operator: &str, left: &Expression, right: &Expression) -> Result<Print
         "&&" => 2,
         _ => 3,
     };
-    // An address is empty in connections of the other family. Compared with an address, that makes no difference.
+    // The address of a variable is empty if the connection has the other family. An address that is not empty never equals
+    // it. So a comparison with an address of the same family needs no check of the family.
     let plain = |side: &Expression, other: &Expression| match (side, other) {
         (Expression::Name(name), Expression::Text(text)) => variable(name, !is_of_family(name, text)),
         _ => print(side),
@@ -350,7 +351,7 @@ fn is_of_family(variable: &str, text: &str) -> bool {
     if variable.starts_with("ip6_") { text.contains(':') } else { text.contains('.') && !text.contains(':') }
 }
 
-/// Our name for a variable. `guarded`: an address of the other family must be empty.
+/// Our name for a variable. With `guarded`, an address variable also checks the family: it is empty if the family is another.
 fn variable(name: &str, guarded: bool) -> Result<Printed, String> {
     let (ours, kind) = match name {
         "tcp" | "udp" | "ipv4" | "ipv6" | "true" | "false" => (name, Type::Bool),

@@ -33,7 +33,7 @@ pub(super) fn convert(text: &str, output: &mut Output) -> Result<(), Error> {
     }
     for pair in parts.chunks_exact(2) {
         if let [name, regex] = pair {
-            // The last one with a name counts.
+            // If several pairs have the same name, the last pair counts.
             mapped.retain(|(other, _)| other != name);
             mapped.push(((*name).to_owned(), (*regex).to_owned()));
         }

@@ -88,7 +88,7 @@ pub(super) fn of_replacement(replacement: &str, pattern: &Pattern) -> Result<Str
             out.extend(["${", name, "}"]);
             rest = after;
         } else if plain > 0 {
-            // `$1_x` is the capture "1_x", as it is there.
+            // `$1_x` is the capture "1_x", as in the `regex` crate.
             check(&after[..plain])?;
             out.extend(["${", &after[..plain], "}"]);
             rest = &after[plain..];
