@@ -1,4 +1,4 @@
-//! Checks the workflows of GitHub with actionlint. It is no part of the gate, because it needs Go.
+//! Checks the workflows of GitHub with actionlint. `.ci/run` does not call it, because it needs Go.
 
 use std::{fs, path::Path, process::Command};
 

@@ -180,7 +180,7 @@ const SYSTEMS: [System; 10] = [
             (TASK_RUN_ID, Variable("BITBUCKET_STEP_UUID")),
             (OWNER, Variable("BITBUCKET_WORKSPACE")),
             (REPOSITORY, Variable("BITBUCKET_REPO_SLUG")),
-            // BITBUCKET_GIT_HTTP_ORIGIN begins with http://.
+            // BITBUCKET_GIT_HTTP_ORIGIN is not used, because it begins with http://.
             (REPOSITORY_URL, Text("https://bitbucket.org/{BITBUCKET_REPO_FULL_NAME}")),
             (REF_NAME, Variable("BITBUCKET_BRANCH")),
             (REF_NAME, Variable("BITBUCKET_TAG")),

@@ -13,7 +13,7 @@ pub(crate) use tracer_ptrace::probe::is_limit;
 /// The usual size of a stack, in bytes.
 pub(crate) const STACK: usize = 8 << 20;
 
-/// Whether `ulimit -s` leaves the main thread too little room. The command keeps this limit, so that it cannot be raised.
+/// Whether `ulimit -s` leaves the main thread too little room. The command must keep this limit. So it cannot be raised.
 pub(crate) fn is_stack_small() -> bool {
     const ENOUGH: u64 = 1 << 20;
     getrlimit(Resource::RLIMIT_STACK).is_ok_and(|(soft, _)| soft < ENOUGH)
@@ -24,7 +24,7 @@ pub(crate) fn behind(error: &Error) -> Option<&io::Error> {
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).find(|error| is_limit(error))
 }
 
-/// The error in words. If files cannot be opened, only the limit matters, and not the place that reached it.
+/// The error in words. If the limit on open files caused it, the text has only the limit, and not the step that failed.
 pub(crate) fn reason(error: &Error) -> Cow<'static, str> {
     let is_of_files = |limit: &&io::Error| limit.raw_os_error() == Some(Errno::EMFILE as i32);
     behind(error).filter(is_of_files).map_or_else(|| format!("{error:#}").into(), in_words)

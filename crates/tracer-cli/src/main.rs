@@ -77,7 +77,7 @@ extern "C" fn main(argc: std::ffi::c_int, argv: *const *const std::ffi::c_char) 
 fn main_with(arguments: &[&'static CStr], single: SingleThread) -> u8 {
     let inheritance = Inheritance::take(arguments.last().copied(), &single);
     panic::set_hook(Box::new(|panic| {
-        // While the command runs, only the thread that joins another thread reports its panic.
+        // While the command runs, a thread does not print its own panic. The thread that joins it reports the panic.
         if !threads::is_quiet() {
             console::begin(None);
             console::say(format_args!("this is a bug, please report it: {panic}"));

@@ -1,4 +1,4 @@
-//! Runs within runs: a run whose processes another run exports into the same trace does not export them again.
+//! Runs within runs: an inner run does not export its processes again if an outer run exports them into the same trace.
 //!
 //! A run that exports says so with the name of an abstract unix socket. The name has its trace id and its pid. The kernel
 //! frees the name when the process ends, however it ends. An inner run looks for the names of its ancestors.

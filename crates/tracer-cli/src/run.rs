@@ -422,7 +422,8 @@ fn report(tracer: Option<&Tracer>, trace_id: TraceId, deliveries: &[Delivery], i
     }
     let Some(certificate) = tracer.and_then(Tracer::certificate) else { return };
     if is_quiet {
-        // Undelivered spans and what was not observed have their own warnings. A long command line is no reason for one.
+        // Undelivered spans and unobserved events have their own warnings. A command line that was cut is no reason for a
+        // warning.
         let losses = losses(certificate, |cause| cause != Cause::Cut);
         if !losses.is_empty() {
             console::warn(format_args!("the trace is incomplete: {}", losses.join(", ")));

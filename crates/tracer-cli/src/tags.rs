@@ -39,7 +39,8 @@ use crate::{
     threads::{self, Threads},
 };
 
-/// The user for root, if the file names none and sudo was not called. Root runs the command only if the file says so.
+/// The user of the command, if root runs process-tracer without sudo and the file names no user. The command runs as root
+/// only if the file says so.
 const NOBODY: &str = "nobody";
 
 /// A run of the command takes at most this long.
@@ -60,7 +61,7 @@ const END: Duration = Duration::from_secs(1);
 /// The variables of our environment that a command of another user gets.
 const KEPT: [&str; 2] = ["PATH", "LANG"];
 
-/// The command, its user and its rhythm.
+/// The command, its user, and the interval between two runs.
 #[derive(Debug)]
 pub(crate) struct Tagging {
     command: Vec<String>,
@@ -239,7 +240,7 @@ fn spawn(command: &Tagging) -> io::Result<Child> {
     let (program, arguments) = command.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut spawned = Command::new(program);
     spawned.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Its own spans are none of this trace.
+    // If the command makes spans itself, they must not become part of this trace.
     spawned.env_remove("TRACEPARENT").env_remove("TRACESTATE");
     if let Some(user) = &command.user {
         if user.is_other() {

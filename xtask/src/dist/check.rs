@@ -78,8 +78,8 @@ impl System {
         Ok(Self { suite, folder })
     }
 
-    /// Runs a script in the system, as root in its own mount and process namespaces. The script is between two lists of all
-    /// files: they must not differ.
+    /// Runs a script in the system, as root in its own mount and process namespaces. All files are listed before and after the
+    /// script. The two lists must be the same.
     fn run(&self, way: &str, script: &str) -> Result<()> {
         let path = self.folder.join("release/check.sh");
         fs::write(&path, format!("set -eu\n{BEFORE}\n{script}\n{AFTER}"))?;
@@ -144,8 +144,8 @@ test -s /usr/share/bash-completion/completions/process-tracer
 dpkg --purge process-tracer > /dev/null
 "#;
 
-/// `rpm` of Debian knows no packages of Debian, so the C library is not found. Its database and some folders are those of
-/// other packages in a system with RPM.
+/// `rpm` of Debian knows no packages of Debian, so it does not find the C library. In a system with RPM, its database and some
+/// folders belong to other packages. So the script removes them itself.
 const RPM: &str = r#"
 rpm --install --nodeps /release/*.rpm > /tmp/installed
 grep -q 'sudo process-tracer setup' /tmp/installed || fail "the package does not print how to get the capabilities"

@@ -187,7 +187,7 @@ fn component(package: &Package) -> Value {
         "bom-ref": reference(package),
         "name": package.name,
         "version": package.version,
-        // An old crate has a slash: SPDX says OR.
+        // Old crates write `MIT/Apache-2.0`. SPDX has OR instead of the slash.
         "licenses": [{ "expression": package.licence.replace(" / ", " OR ").replace('/', " OR ") }],
         "purl": reference(package),
     });
@@ -250,7 +250,7 @@ mod tests {
             assert!(references.contains(&*reference(package)), "{}", package.name);
             assert_eq!(package.checksum.as_ref().unwrap().len(), 64, "{}", package.name);
         }
-        // Each reference is one to a component, or to the program itself.
+        // Each reference names a component, and none names the program itself.
         let program = reference(crates.package(&crates.program).unwrap());
         for dependency in sbom["dependencies"].as_array().unwrap() {
             for on in dependency["dependsOn"].as_array().unwrap() {

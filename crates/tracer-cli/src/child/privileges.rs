@@ -1,7 +1,7 @@
-//! The capabilities of process-tracer, and the user as whom it accesses files.
+//! The capabilities of process-tracer, and the user id with which it accesses files.
 //!
-//! Each thread has its own. The main thread drops its capabilities before and after the launch. Every other thread
-//! drops its capabilities before any other work.
+//! Each thread has its own. The main thread drops its capabilities before and after the launch. Every other thread drops
+//! capabilities before any other work. As root, some threads keep the capabilities that they need.
 
 use std::io;
 
@@ -110,7 +110,8 @@ fn become_invoker(invoker: &Invoker) -> io::Result<()> {
     }
     setfsgid(invoker.gid);
     setfsuid(invoker.uid);
-    // With root's id the kernel also removes CAP_DAC_OVERRIDE and similar ones, but not with SECBIT_NO_SETUID_FIXUP.
+    // When a thread gives up root's id, the kernel removes CAP_DAC_OVERRIDE and similar capabilities, except with
+    // SECBIT_NO_SETUID_FIXUP. So all capabilities are dropped here.
     keep(CapsHashSet::new()).map_err(|error| fail(error.to_string()))?;
     // The two calls report no errors.
     if is_invoker(invoker) { Ok(()) } else { Err(fail("the kernel does not allow it".to_owned())) }

@@ -147,7 +147,7 @@ fn leave_session_keyring() -> io::Result<()> {
         let has_no_keys = matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM));
         return if has_no_keys { Ok(()) } else { Err(error) };
     }
-    // Without the link, the command only does not see its user's keys. SAFETY: no memory is involved.
+    // It is no error if this fails: the command then does not see the keys of its user. SAFETY: no memory is involved.
     unsafe { libc::syscall(libc::SYS_keyctl, LINK, USER_KEYRING, SESSION_KEYRING) };
     Ok(())
 }

@@ -186,7 +186,7 @@ impl Config {
                 console::say(format_args!("trace {trace_id} is not sampled: nothing is sent over OTLP"));
             }
             self.outputs.retain(|wanted| wanted.output != Output::Otlp);
-            // Nobody gets the spans, so that nothing has to be observed.
+            // Nothing has to be observed, because nobody gets the spans.
             if self.outputs.is_empty() && self.wait == Wait::Command && !self.is_strict {
                 (self.source, self.uses_sudo) = (SourceChoice::None, false);
             }
@@ -335,7 +335,8 @@ fn is_asked_for(output: &Output, args: &Args, origins: &Origins) -> bool {
     }
 }
 
-/// The outputs and the collector of a run. Without the authorities that the user gave, nothing is sent over TLS.
+/// The outputs and the collector of a run. If the certificate authorities that the user named cannot be read, nothing is
+/// sent over TLS.
 ///
 /// # Errors
 ///

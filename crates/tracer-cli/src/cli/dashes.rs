@@ -31,7 +31,8 @@ pub(crate) fn missing(error: &clap::Error, arguments: &[OsString]) -> Option<Str
     })
 }
 
-/// The subcommand whose name differs in one letter, or in the order of two. Not for a program: `sed` is not `send`.
+/// The subcommand whose name differs in one letter, or in the order of two. `None` if the word is a program: `sed` is not a
+/// mistyped `send`.
 fn similar_subcommand(word: &OsStr) -> Option<String> {
     if refusal::search(word).is_some() {
         return None;

@@ -99,7 +99,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<(Args, Origins), clap::Err
     Ok((args, Origins { flags, variables }))
 }
 
-/// The first invalid value of a flag. clap reports an unexpected argument after it instead.
+/// The first invalid value of a flag. If an unexpected argument follows, clap reports only that argument.
 fn invalid_value(arguments: &[OsString]) -> Option<clap::Error> {
     let beginnings = (1..arguments.len()).map(|end| &arguments[..end]);
     let mut errors = beginnings.filter_map(|beginning| Args::command().try_get_matches_from(beginning).err());
@@ -147,8 +147,8 @@ fn warn_of_unknown(command: &Command) {
     }
 }
 
-/// If the variable of such an option is invalid, this flag counts instead. An invalid variable must not export more than it
-/// was meant to.
+/// An option, and the flag that counts if the variable of the option is invalid. An invalid variable must not export more
+/// than the user wanted.
 const FALLBACKS: [(&str, &str, &str); 2] = [
     ("args", "--args=none", "no arguments are exported"),
     ("redact", "--redact=*", "all values with a name are masked"),
@@ -158,7 +158,8 @@ const FALLBACKS: [(&str, &str, &str); 2] = [
 fn checked_flags(arg: &Arg, value: &OsStr) -> Vec<Result<String, String>> {
     let value = match value.to_str() {
         Some(value) => Cow::Borrowed(value),
-        // No user has such a name. So the command does not start, and it does not run as the wrong user.
+        // This name has replacement characters. No user has it, so the command does not start. Otherwise it would run as
+        // the wrong user.
         None if arg.get_id() == "user" => value.to_string_lossy(),
         None => return vec![Err("it is not UTF-8".to_owned())],
     };

@@ -1,7 +1,7 @@
 //! OpenTelemetry's variables: the table of those that concern traces, and how their values are read.
 //!
 //! The page about options follows from the table. Variables for metrics, for logs and for single languages concern other
-//! programs, so that they are in no list here.
+//! programs. They are in no list here.
 
 use std::{env, ffi::OsStr};
 
@@ -16,7 +16,7 @@ use crate::console;
 /// What process-tracer does with a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
-    /// It counts, and means this.
+    /// process-tracer reads the variable. The text is its meaning.
     Read(&'static str),
     /// As `Read`. The same name with `_TRACES` after `_OTLP` has priority.
     ReadForTraces(&'static str),
@@ -93,7 +93,7 @@ const EVENT_ATTRIBUTE_COUNT: &str = "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT";
 /// Unknown names that begin like this are probably misspelled.
 const FAMILIES: [&str; 5] = ["OTEL_EXPORTER_OTLP_", "OTEL_TRACES_", "OTEL_BSP_", "OTEL_SPAN_", "OTEL_ATTRIBUTE_"];
 
-/// So few characters differ between a misspelled name and the variable that it means.
+/// A misspelled name differs from the name that was meant in at most this many characters.
 const FEW_TYPOS: usize = 2;
 
 /// Variables for other programs that begin like ours.

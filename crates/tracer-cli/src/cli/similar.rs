@@ -1,6 +1,6 @@
 //! Names that somebody may have meant.
 
-/// The reason to ignore a variable that does not exist: it names the nearest one that does, if that is near.
+/// The reason to ignore a variable that does not exist. If the name of a known variable is similar, the text has it.
 pub(super) fn no_such_variable(name: &str, known: impl IntoIterator<Item = String>) -> String {
     // The first words of most names are the same. So the last word decides how many letters can be wrong.
     let most = (name.rsplit('_').next().unwrap_or_default().len() / 3).max(1);

@@ -67,7 +67,7 @@ impl From<ErrorsChoice> for Errors {
     }
 }
 
-/// How processes are named that the rules do not name.
+/// How process-tracer names the processes that no rule names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NamesChoice {
     /// Interpreters and launchers have the name of the script
@@ -368,7 +368,7 @@ pub(super) fn shown(value: &str) -> Result<Shown> {
     Ok(if value.is_empty() { Shown::All } else { Shown::Named(pattern(value)?) })
 }
 
-/// Why a value is refused that is none of these. `origin` reports an invalid flag in the same words.
+/// The reason to refuse a value that is not in `names`. `origin` reports an invalid flag in the same words.
 pub(super) fn is_not_one_of(value: &str, names: &[String]) -> String {
     match names {
         [name] => format!("'{value}' is not {name}"),

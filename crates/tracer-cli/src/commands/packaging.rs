@@ -44,7 +44,8 @@ fn subcommands(command: &Command) -> impl Iterator<Item = &Command> {
 
 /// The command without hidden options and subcommands. Some shells' scripts would complete them.
 fn visible(command: &Command) -> Command {
-    // Each command has its global options already. It must not hand them to those that hide them.
+    // Each subcommand already has the global options as its own. So they are not global here. Otherwise clap would add them
+    // to the subcommands that hide them.
     let arguments = command.get_arguments().filter(|arg| !arg.is_hide_set()).map(|arg| arg.clone().global(false));
     let shown = Command::new(command.get_name().to_owned())
         .about(command.get_about().cloned().unwrap_or_default())

@@ -28,7 +28,7 @@ use super::{
     queue::Queue,
 };
 
-/// How often the file is written again. Its time is the end of the span.
+/// How often the file is written again. The root span in it ends at the time of the last write.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many files of other runs are sent at once. The exit must not wait for more.

@@ -46,7 +46,8 @@ impl JsonLinesSink {
 impl Lines {
     fn begin(&mut self, path: &Path, file: File) -> io::Result<()> {
         if let (Self::Compressed(_, to), Some(kind)) = (self, Compression::of_name(path)) {
-            // An encoder without content writes its end when it is dropped. So it must not exist before.
+            // When an encoder is dropped, it writes the end of the file, even without content. So it is made only after the
+            // command has started.
             *to = Some(Compressor::new(kind, Box::new(file))?);
         }
         Ok(())

@@ -97,7 +97,7 @@ impl OpenSinks {
                 Output::Report(format, path) => Box::new(report::ReportSink::open(*format, path, run)?),
                 Output::CompileCommands(path) => Box::new(compile_commands::CompileCommandsSink::open(path)?),
                 Output::Stdout(format) => bail!(
-                    "stdout belongs to the command, so only report can write this output; use -o {}",
+                    "stdout belongs to the command; only `process-tracer report` can write this output; use -o {}",
                     format.file_name()
                 ),
                 Output::JsonLines(path) => Box::new(json_lines::JsonLinesSink::open(path, run.encoder.clone())?),
@@ -228,7 +228,7 @@ impl Intake {
         }
     }
 
-    /// Whether somebody may come to look at what runs.
+    /// Whether there is a live page, which somebody can open to see the running processes.
     pub(crate) fn may_be_watched(&self) -> bool {
         !self.watches.is_empty()
     }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 /// The time that the end of a sink takes in addition to the delivery.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A sink that computes less than this in [`GRACE`] waits for something, for example for a reader of its pipe. A control
-/// group with a tenth of a percent of a processor still gets twice this.
+/// A sink that computes less than this in [`GRACE`] waits for something, for example for a reader of its pipe. Even a control
+/// group that may use only 0.1 % of a processor gets twice as much in this time.
 const LEAST_WORK: Duration = Duration::from_millis(1);
 
-/// The glances that are needed in each [`GRACE`].
+/// A period of [`GRACE`] must have this many glances before a sink is given up.
 const LEAST_GLANCES: u32 = 10;
 
 /// The state of a sink at a moment.
@@ -61,8 +61,9 @@ impl Patience {
 mod tests {
     use super::*;
 
-    /// How many tenths of a second a sink has, if it works that long in each of them. It has ten spans, and counts one in each
-    /// `per_span` tenths. `None`: longer than ten minutes, or to its end.
+    /// The tenth of a second in which a sink is given up. In each tenth, it uses `work` of processor time. It has ten
+    /// spans, and counts one in each `per_span` tenths. `None`: it is not given up in ten minutes, or before it has counted
+    /// all spans.
     fn tenths(work: Duration, per_span: Option<u32>) -> Option<u32> {
         let tenth = Duration::from_millis(100);
         let start = Instant::now();

@@ -17,8 +17,8 @@ pub(crate) trait Sink: Send {
     /// Its name; empty if it has none.
     fn destination(&self) -> String;
 
-    /// The command that delivers the spans that it keeps; `None` if it keeps none. It must be known before there are any,
-    /// because a sink that hangs cannot name it.
+    /// The command that delivers the spans that the sink keeps. `None`: the sink keeps no spans. Callers ask before the
+    /// sink keeps any, because a sink that hangs cannot answer.
     fn to_send(&self) -> Option<String> {
         None
     }

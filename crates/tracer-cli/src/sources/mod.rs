@@ -35,8 +35,8 @@ pub(crate) struct Chosen {
 pub(crate) struct Notice {
     text: String,
     is_warning: bool,
-    /// A limit of the system caused the choice. Then the command may not run beside process-tracer either, and another line
-    /// says so. So this line is printed only after the command.
+    /// A limit of the system caused the choice. The same limit can prevent the start of the command beside process-tracer,
+    /// and then another line says so. So this line is printed only after the command.
     pub(crate) is_of_limit: bool,
 }
 

@@ -22,7 +22,7 @@ pub(super) fn check() -> Result<()> {
     }
 }
 
-/// Checks whether ptrace breaks no program.
+/// Checks that ptrace breaks no program on PATH.
 ///
 /// # Errors
 ///
@@ -30,8 +30,8 @@ pub(super) fn check() -> Result<()> {
 pub(super) fn check_harmless() -> Result<()> {
     match hazard() {
         Some(program) => bail!(
-            "ptrace is not used, because '{}' cannot be read and could lose its privileges; --source ptrace uses it all the \
-             same",
+            "ptrace is not used, because '{}' cannot be read and could lose its privileges; to use ptrace anyway, add \
+             --source ptrace",
             program.display()
         ),
         None => Ok(()),

@@ -41,7 +41,10 @@ const REFUSED: u8 = b'-';
 pub(crate) fn attach(options: &Options) -> Result<Attached> {
     let facts = probe::Facts::gather();
     if !facts.is_at_least(HANDING_OVER_FLOOR) {
-        bail!("--sudo needs Linux 5.19, this is {}; run all of it with sudo", facts.release);
+        bail!(
+            "--sudo needs Linux 5.19, and this is {}; instead, run process-tracer with sudo: sudo process-tracer -- COMMAND",
+            facts.release
+        );
     }
     // Only this process may have the descriptors. Otherwise other processes of the user, also the command, could take
     // them.
