@@ -67,7 +67,7 @@ socket.create_connection(server.getsockname())";
         fs::write(jobs.folder.path().join("build.sh"), script).unwrap();
         jobs.run(number, "build", &format!("commit{number}"), QUICK, &["sh", "build.sh"]);
     }
-    // Once, ccache has to compile. Twice, it does not.
+    // ccache has to compile in the first run. In the next two runs it does not.
     fs::write(jobs.folder.path().join("a.c"), "int a;").unwrap();
     for number in 1..=3 {
         jobs.run(number, "cached", "commit1", QUICK, &["sh", "-c", "ccache cc -c -o a.o a.c; true"]);

@@ -52,7 +52,7 @@ class Place:
         (self.folder / "Makefile").write_text(MAKEFILE)
         bin = self.folder / "bin"
         bin.mkdir()
-        # A link would do. But `setcap` must not change the binary of other tests.
+        # A copy and not a link, because `setcap` must not change the binary of other tests.
         shutil.copy(tracer, bin)
         (bin / "sudo").write_text("#!/bin/sh\necho \"$@\" >> sudo.log\n")
         (bin / "buildkite-agent").write_text('#!/bin/sh\necho "$@" > annotate.log\ncat > annotation.md\n')

@@ -143,7 +143,7 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
 }
 
 #[test]
-fn a_file_without_a_certificate_stops_only_an_export_over_tls_that_a_flag_asks_for() {
+fn a_file_without_a_certificate_is_an_error_only_if_a_flag_asks_for_an_export_over_tls() {
     let certificate = ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/passwd");
     let (output, stderr, has_run) = run(&["--endpoint", "https://127.0.0.1:9"], &[certificate]);
     assert_eq!((output.status.code(), has_run), (Some(125), false), "{stderr}");
@@ -160,7 +160,7 @@ fn a_variable_with_an_output_that_cannot_be_written_does_not_stop_the_command() 
     assert!(has_run && stderr.contains("warning: an output is left out: cannot write '/no/such/"), "{stderr}");
     assert!(stderr.contains("touch"), "the other output is kept: {stderr}");
 
-    // Also not if flags name another output.
+    // The command also starts if flags name another output.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let cases: [(&[&str], _, _); 2] = [
@@ -439,7 +439,7 @@ fn background_processes_continue_and_are_waited_for_on_request() {
         let mut left = 100;
         while !mark.exists() {
             left -= 1;
-            assert!(left > 0, "what ran in the background is gone");
+            assert!(left > 0, "the background process has disappeared");
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
     }

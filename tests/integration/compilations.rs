@@ -120,8 +120,8 @@ fn the_compilation_database_has_each_source_of_a_build() {
     }
 }
 
-/// Bear misses a source in a response file. It takes the same source in two directories for one. It writes neither arguments
-/// of the linker nor those that write dependencies, and it adds `-c`.
+/// Bear misses a source in a response file. It treats the same file name in two directories as one source. It leaves out
+/// arguments of the linker and arguments that write dependencies. It adds `-c`.
 #[test]
 fn the_entries_are_those_of_bear() {
     let folder = project();

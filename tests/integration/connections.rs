@@ -388,7 +388,7 @@ os.wait()
 }
 
 #[test]
-fn a_syn_that_was_sent_again_is_no_other_retransmit() {
+fn a_syn_that_is_sent_again_counts_only_as_a_retransmitted_syn() {
     // The queue of the listener is full. So the kernel drops the SYN, and sends it again after a second.
     let script = "\
 import socket

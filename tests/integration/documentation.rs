@@ -12,7 +12,7 @@ fn read(file: impl AsRef<Path>) -> String {
 }
 
 /// The stability of a name in the registry of the semantic conventions: `stable`, `release_candidate`, `development` or
-/// `deprecated`. `None`: not a name of theirs.
+/// `deprecated`. `None`: the semantic conventions do not have this name.
 fn stability(key: &str) -> Option<&'static str> {
     let registry = include_str!("semantic-conventions.txt").lines().filter(|line| !line.starts_with('#'));
     registry.filter_map(|line| line.split_once(' ')).find(|(known, _)| *known == key).map(|(_, stability)| stability)

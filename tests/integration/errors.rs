@@ -52,7 +52,7 @@ fn names<'a>(spans: &[&'a Span]) -> Vec<&'a str> {
     spans.iter().map(|span| span.name.as_str()).collect()
 }
 
-/// The compiler proper, below the failed compile of make.
+/// Checks that the root names `cc1`, the compiler itself, below the failed compile step of make.
 fn assert_failure_is_named(run: &Run) {
     let root = run.trace.root();
     let id = root.attribute("process_tracer.failure.span_id");

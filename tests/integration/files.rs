@@ -292,7 +292,7 @@ fn a_file_with_a_second_hard_link_is_refused() {
     let scene = Scene::new();
     for name in NAMES {
         let precious = scene.precious("precious");
-        // The invoker may write to the file, so that only the link can prevent it.
+        // The invoker may write to the file. So only the second link is a reason to refuse it.
         let shared = scene.own("shared");
         fs::write(&shared, "shared").unwrap();
         chown(&shared, Some(INVOKER.1), None).unwrap();
@@ -382,7 +382,7 @@ fn root_without_sudo_writes_to_folders_of_others() {
 }
 
 #[test]
-fn where_only_root_can_write_root_writes_for_the_invoker() {
+fn root_writes_for_the_invoker_in_folders_that_only_root_can_write() {
     let scene = Scene::new();
     // Like /var/run.
     let link = scene.parent.path().join("link");
@@ -595,7 +595,7 @@ fn under_sudo_a_report_that_could_not_be_finished_is_refused_before_the_command_
 }
 
 #[test]
-fn under_sudo_a_group_of_root_does_not_open_a_folder_for_a_report() {
+fn under_sudo_a_report_is_refused_in_a_folder_that_only_a_group_of_root_can_write() {
     let scene = Scene::new();
     let staff = scene.folder("staff", (STRANGER, STAFF), 0o770);
     let mut command = Command::new("setpriv");

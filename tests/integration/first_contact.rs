@@ -160,7 +160,7 @@ fn a_script_that_cannot_run_names_its_interpreter() {
     let output = process_tracer().args(["--", "missing"]).env("PATH", search).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(stderr, "process-tracer: cannot run 'missing': its interpreter '/no/such/python' does not exist\n");
-    // What the message says works.
+    // The remedy in the message works.
     assert!(Command::new("sed").args(["-i", r"s/\r$//", &path("dos")]).status().unwrap().success());
     assert_eq!(run(&["-q", "--", &path("dos")]), (Some(0), String::new()));
 }
@@ -176,7 +176,7 @@ fn a_program_whose_loader_is_missing_is_recognised() {
     executable(&program, &bytes);
     let (code, stderr) = run(&["--", program.to_str().unwrap()]);
     assert_eq!(code, Some(127), "{stderr}");
-    let expected = "the file exists, but not the loader that it needs; see: file ";
+    let expected = "the file exists, but the loader that it needs does not; see: file ";
     assert!(stderr.contains(expected), "{stderr}");
 }
 
@@ -273,7 +273,7 @@ fn a_run_that_does_not_start_leaves_the_old_trace_alone() {
             }
         }
     }
-    // A run that starts empties the file at once. Otherwise the old trace would pass for the new one.
+    // A run that starts empties the file at once. Otherwise a reader could think that the old trace is the new one.
     let mut command = process_tracer();
     command.args(["-q", "-o", path, "--", "sh", "-c", "while [ -s \"$0\" ]; do sleep 0.01; done; echo empty", path]);
     let output = command.output().unwrap();
@@ -373,7 +373,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success() && stderr.is_empty(), "{arguments:?}: {:?} {stderr}", output.status);
     }
-    // A full disk is one.
+    // A full disk is an error.
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = process_tracer().args(["report", SAVED]).stdout(full).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();

@@ -1,4 +1,5 @@
-//! Low limits on files and processes. The command runs and ends as without process-tracer, whatever can be traced.
+//! Low limits on files and processes. The command runs and ends as without process-tracer, even if not everything can be
+//! traced.
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 

@@ -52,7 +52,7 @@ fn an_inner_run_writes_the_file_that_it_was_asked_for() {
 }
 
 #[test]
-fn an_inner_run_with_another_trace_or_without_an_exporting_outer_run_exports() {
+fn an_inner_run_exports_if_it_has_another_trace_or_if_no_outer_run_exports() {
     let id = "0123456789abcdef0123456789abcdef";
     let other = format!("$INNER -q -t {id} -- /bin/true");
     for (flags, script, spans) in [

@@ -146,7 +146,7 @@ def check_tree(page, report, claim):
     )
     words = [text.split(" · ", 1) for text in page.locator("#tree .row:not([hidden]) .more").all_inner_texts()]
     repeated = [text for text in words if text[-1].find(text[0], 0, len(text[0]) + 20) >= 0 and len(text) > 1]
-    claim("no row begins with the same words twice", not repeated, repeated[:3] or len(words))
+    claim("no row repeats its first words", not repeated, repeated[:3] or len(words))
     if len(report.spans) > 1:
         page.keyboard.press("Home")
         page.keyboard.press("ArrowLeft")
@@ -278,8 +278,8 @@ def check_search(page, report, claim):
     page.keyboard.press("Enter")
     settle(page)
     matches = page.evaluate("processTracer.matches()")
-    claim("typed, it finds at least those", names[name] <= set(matches), f"{len(matches)}, {page.inner_text('#found')}")
-    claim("Enter goes to the first after the selected", page.evaluate("processTracer.selected()") in matches)
+    claim("typing a name finds at least the spans with this name", names[name] <= set(matches), f"{len(matches)}, {page.inner_text('#found')}")
+    claim("Enter goes to the first match after the selected span", page.evaluate("processTracer.selected()") in matches)
     first = page.evaluate("processTracer.selected()")
     page.keyboard.press("Enter")
     page.keyboard.press("Shift+Enter")
@@ -302,7 +302,7 @@ def check_search(page, report, claim):
         wrong = longest[0] + longest[2] + longest[1] + longest[3:]
         close = page.evaluate("text => processTracer.search(text)", wrong)
         claim(
-            "a slip of the pen still finds something",
+            "a search with a typing error still finds something",
             close["count"] > 0,
             f"{wrong}: {close['count']}{' nearly' if close['close'] else ''}",
         )
@@ -311,7 +311,7 @@ def check_search(page, report, claim):
     settle(page)
     claim("Esc clears the search", page.input_value("#search") == "" and counts(page)["matches"] == 0)
     nothing = page.evaluate("processTracer.search('\"no text says this ⚙\"')")
-    claim("what is nowhere is not found", nothing["count"] == 0)
+    claim("a text that no span has is not found", nothing["count"] == 0)
     page.keyboard.press("Escape")
 
 
@@ -420,7 +420,7 @@ def check_reading(page, claim):
         == [],
     )
     claim(
-        "no markup came of data",
+        "no text of the trace became markup",
         page.evaluate("document.querySelectorAll('body img, body iframe, body object, body a[href]').length") == 0,
     )
 
@@ -595,7 +595,7 @@ class Live:
         )
         self.send_rest.wait(SLOWEST)
         if self.connections == 1:
-            return  # a lost connection: the page comes again, and is told all from the start
+            return  # the connection is lost: the page connects again and gets everything from the start
         message("reset", {})
         for batch in report.batches:
             message("spans", batch)
@@ -640,17 +640,17 @@ def check_live(browser, path, report, claim):
     )
     live.send_rest.set()
     claim(
-        "live: a lost connection is told",
+        "live: the page shows that the connection is lost",
         until("processTracer.state() === 'lost'") and "lost" in page.inner_text("#verdict"),
     )
     claim(
-        "live: after it all spans are there",
+        "live: after the new connection, the page has all spans",
         until(f"processTracer.counts().spans === {len(report.spans)}") and live.connections == 2,
         f"{live.connections} connections",
     )
     live.end.set()
     claim(
-        "live: the end is told",
+        "live: the page shows the end of the run",
         until("processTracer.state() === 'ended'")
         and "ended" in page.inner_text("#verdict")
         and page.is_hidden("#follow"),
@@ -719,7 +719,7 @@ def main(chromium, path, folder=None):
         check_live(browser, path, report, claim)
         if folder:
             take_pictures(browser, url, folder, complaints)
-        claim("no errors, and nothing asked of a network", not complaints, "; ".join(complaints[:5]))
+        claim("no errors, and no request to a network", not complaints, "; ".join(complaints[:5]))
         browser.close()
     if claim.broken:
         sys.exit(f"{claim.broken} claims do not hold")

@@ -285,7 +285,7 @@ fn resource_usage_is_what_the_kernel_reports_to_the_process() {
     let child = run.trace.children_of(root).next().unwrap();
     assert_eq!(child.attribute("process_tracer.io.written_chars"), "256");
     assert!(!child.has("process_tracer.threads"));
-    // The kernel also counts the total of the tree, with both.
+    // The kernel also counts a total for the tree: the process and its child together.
     assert!(value("tree.cpu.user_time") + value("tree.cpu.system_time") >= cpu * 0.98, "{root:#?}");
     assert!(is_about(value("tree.memory.peak"), peak, 0.0), "{root:#?}");
 }

@@ -195,7 +195,7 @@ fn real_programs_work_as_without_a_tracer() {
 }
 
 #[test]
-fn target_of_a_debugger_is_not_followed_and_counted() {
+fn target_of_a_debugger_is_counted_but_not_followed() {
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
     let script = "sleep 60 & gdb -q -nx -batch -p $! -ex 'info proc' -ex kill 2>&1; exit 4";
     let command = ["./process-tracer", "--source", "ptrace", "-o", "t.jsonl", "--", "sh", "-c", script];
@@ -210,7 +210,7 @@ fn target_of_a_debugger_is_not_followed_and_counted() {
 }
 
 #[test]
-fn a_debugger_can_name_itself_its_parent_or_a_thread() {
+fn a_debugger_can_have_itself_or_its_parent_or_a_thread_as_its_target() {
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
     let code = r#"
         #define _GNU_SOURCE
@@ -334,7 +334,7 @@ fn impossible_source_ends_the_run_with_125() {
 }
 
 #[test]
-fn flags_that_ptrace_cannot_serve_are_a_warning_or_with_strict_an_error() {
+fn a_flag_that_ptrace_cannot_serve_prints_a_warning_and_is_an_error_with_strict() {
     for flag in ["--unix", "--failed-execs"] {
         let output = process_tracer().args(PTRACE).args([flag, "--", "echo", "ran"]).output().unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 4), "{output:?}");

@@ -139,7 +139,7 @@ fn check_prints_the_rules_that_each_process_meets() {
     // The root is never left out.
     let of_run = check(&["--", "sleep", "0"]);
     assert!(of_run.contains("sleep: rule 1 (line 3); kept, because it is the root\n"), "{of_run}");
-    // Neither an outer run of the same trace nor its sampling nor another rules file matters.
+    // The check ignores three things: an outer run of the same trace, the sampling of that trace, and another rules file.
     let mut outer = process_tracer();
     outer.args([
         "-q",

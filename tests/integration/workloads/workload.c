@@ -346,7 +346,8 @@ static void serve_names(int fd)
 
 /*
  * Asks for the address of `NAME.test` this many times, over a connected socket or not. Each time it waits 200 ms for an
- * answer. Only poll() waits that long for certain: SO_RCVTIMEO counts ticks, and a busy kernel counts them late.
+ * answer. It uses poll(), because only poll() always waits that long. SO_RCVTIMEO counts ticks, and a busy kernel counts
+ * them late.
  */
 static void look_up(const char *name, int connected, int times)
 {
@@ -622,8 +623,8 @@ static int call32(long number, unsigned long first, unsigned long second, unsign
 }
 
 /*
- * Connects to unix sockets and fails to execute, as a 32-bit program does. For 64-bit programs, these numbers of calls
- * mean other calls. Those calls fail or succeed here too.
+ * Connects to unix sockets and fails to execute, as a 32-bit program does. In a 64-bit program, these system call numbers
+ * mean other calls. With these arguments, the other calls can succeed or fail, too.
  */
 static int calls32(char **arguments)
 {
@@ -718,7 +719,7 @@ static int as_sudo(char **arguments)
 	snprintf(group, sizeof(group), "%u", getgid());
 	check(!setenv("SUDO_UID", user, 1) && !setenv("SUDO_GID", group, 1), "setenv");
 	check(!setgid(0) && !setuid(0), "setuid");
-	/* As it does by default. */
+	/* sudo closes these descriptors by default. */
 	check(!close_range(3, ~0U, 0), "close_range");
 	check(arguments[0] && !strcmp(arguments[0], "--"), "usage");
 	execvp(arguments[1], arguments + 1);
