@@ -491,7 +491,7 @@ fn stderr_with(flags: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, Stri
 }
 
 #[test]
-fn the_log_gets_all_messages_and_stderr_only_those_of_the_command() {
+fn the_log_gets_all_messages_and_stderr_only_the_messages_of_the_command() {
     let folder = TempDir::new().unwrap();
     let log = folder.path().join("log");
     let path = log.to_str().unwrap();

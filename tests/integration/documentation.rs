@@ -70,7 +70,7 @@ fn the_documents_name_only_attributes_that_exist() {
     assert!(documents.iter().any(|path| path.ends_with("docs/spans.md")), "{documents:?}");
     for path in documents {
         let document = read(&path);
-        // Also within queries and settings.
+        // A key can also be within a query or a setting.
         let codes =
             document.split('`').skip(1).step_by(2).flat_map(|code| code.match_indices(OWN).map(|(at, _)| &code[at..]));
         let keys = codes.map(|code| {

@@ -305,7 +305,7 @@ fn a_file_with_a_second_hard_link_is_refused() {
         precious.assert_untouched(name);
         assert_eq!(fs::read_to_string(&shared).unwrap(), "shared");
     }
-    // Also without sudo.
+    // Such a file is also refused without sudo.
     let folder = TempDir::new().unwrap();
     let [file, second] = ["t.jsonl", "second"].map(|name| folder.path().join(name));
     fs::write(&file, "before").unwrap();

@@ -325,7 +325,7 @@ fn the_next_run_removes_the_temporary_file_of_a_killed_run() {
     symlink("b.html", path(".process-tracer-0123456789abcdef")).unwrap();
     assert_eq!(drafts(), 4);
     assert!(process_tracer().arg("-qo").arg(path("c.html")).args(["--", "true"]).status().unwrap().success());
-    assert_eq!(drafts(), 3, "that of the run that still runs, the notes, and the link");
+    assert_eq!(drafts(), 3, "the file of the run that still runs, the notes, and the link");
     kill(&sleeper);
     running.wait().unwrap();
     assert!(path("b.html").exists() && path("c.html").exists() && !path("a.html").exists());

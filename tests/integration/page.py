@@ -135,7 +135,7 @@ def check_tree(page, report, claim):
     settle(page)
     shown = counts(page)
     claim(
-        "unfolded, the tree has a row for each span",
+        "the unfolded tree has a row for each span",
         sorted(page.evaluate("processTracer.rows()")) == sorted(report.spans),
         shown["rows"],
     )
@@ -184,8 +184,8 @@ def check_details(page, report, claim):
         if isinstance(value, str) and visible(value) and "  " not in value and len(value) < 200
     ]
     missing = [value for value in plain if value not in texts]
-    claim("with its text", not missing, missing[:3] if missing else len(plain))
-    claim("and the span's id", span["id"] in texts)
+    claim("the panel shows the text of each attribute", not missing, missing[:3] if missing else len(plain))
+    claim("the panel shows the span's id", span["id"] in texts)
     page.evaluate("number => processTracer.select(number)", page.evaluate("processTracer.rows()[0]"))
     settle(page)
     claim("times count from the root's start", page.locator("#sheet .facts dd").first.inner_text().startswith("+0"))
@@ -278,7 +278,11 @@ def check_search(page, report, claim):
     page.keyboard.press("Enter")
     settle(page)
     matches = page.evaluate("processTracer.matches()")
-    claim("typing a name finds at least the spans with this name", names[name] <= set(matches), f"{len(matches)}, {page.inner_text('#found')}")
+    claim(
+        "typing a name finds at least the spans with this name",
+        names[name] <= set(matches),
+        f"{len(matches)}, {page.inner_text('#found')}",
+    )
     claim("Enter goes to the first match after the selected span", page.evaluate("processTracer.selected()") in matches)
     first = page.evaluate("processTracer.selected()")
     page.keyboard.press("Enter")
@@ -296,7 +300,7 @@ def check_search(page, report, claim):
             kept.add(number)
     roots = {number for number, span in report.spans.items() if span["parent"] not in report.spans}
     rows = set(page.evaluate("processTracer.rows()"))
-    claim("only matches: they and their ancestors are the rows", kept <= rows <= kept | roots, len(rows))
+    claim("with only matches, the rows are the matches and their ancestors", kept <= rows <= kept | roots, len(rows))
     longest = max((name for name in names if name.isalpha() and name.isascii()), key=len, default="")
     if len(longest) > 4:
         wrong = longest[0] + longest[2] + longest[1] + longest[3:]
@@ -321,7 +325,11 @@ def check_failures(page, report, claim):
         return print("skip failures: this report has none")
     page.check("#failed")
     settle(page)
-    claim("the filter shows exactly what failed", set(page.evaluate("processTracer.matches()")) == failed, len(failed))
+    claim(
+        "the filter shows exactly the failed spans",
+        set(page.evaluate("processTracer.matches()")) == failed,
+        len(failed),
+    )
     page.uncheck("#failed")
     page.focus("#tree")
     page.keyboard.press("f")
@@ -329,7 +337,7 @@ def check_failures(page, report, claim):
     claim("f goes to a failure", page.evaluate("processTracer.selected()") in failed)
     page.click("#tab-failures")
     listed = page.locator("#all-failures tr").count()
-    claim("the tab lists them", listed == min(500, len(failed)), listed)
+    claim("the tab lists the failures", listed == min(500, len(failed)), listed)
     causes = report.about.get("causes", [])
     lines = sum(1 + bool(cause["before"]) for cause in causes)
     claim("the tab shows each cause", page.locator("#sheet .cause").count() == lines, lines)
@@ -362,7 +370,11 @@ def check_tables(page, report, claim):
         for number in page.eval_on_selector_all("#critical-steps tr", "rows => rows.map(row => row.dataset.span)")
     ]
     if len(critical) <= 500:
-        claim("the critical path is that of the trace", listed == [number for number, _, _ in critical], len(listed))
+        claim(
+            "the page shows the critical path of the trace",
+            listed == [number for number, _, _ in critical],
+            len(listed),
+        )
     else:
         steps = iter(number for number, _, _ in critical)
         claim(
@@ -386,7 +398,7 @@ def check_tables(page, report, claim):
             "#sheet .costs tbody tr td:nth-child(2)", "cells => cells.map(cell => cell.textContent)"
         )
     ]
-    claim("sorted by count, if asked", numbers == sorted(numbers, reverse=True))
+    claim("the costs can be sorted by count", numbers == sorted(numbers, reverse=True))
     if "user" in page.eval_on_selector_all("#costs-by option", "all => all.map(option => option.textContent)"):
         page.select_option("#costs-by", label="user")
         numbers = [

@@ -52,7 +52,7 @@ fn duckdb_and_arrow_read_what_the_trace_has() {
 }
 
 #[test]
-fn a_report_of_a_parquet_file_is_that_of_the_trace() {
+fn a_parquet_file_gives_the_same_reports_as_the_trace() {
     let folder = TempDir::new().unwrap();
     reports::run_with_all(folder.path());
     let report = |file: &str, output: &str| {

@@ -278,7 +278,7 @@ fn resource_usage_is_what_the_kernel_reports_to_the_process() {
     assert!(is_about(value("page_faults.minor"), faults, 100.0), "{root:#?}: {}", run.stdout);
     assert!(is_about(value("context_switches.voluntary"), switches, 20.0), "{root:#?}: {}", run.stdout);
     assert_eq!(root.attribute("process_tracer.threads"), "3");
-    // Without the bytes that the child has written.
+    // The bytes that the child has written are not in it.
     let told_itself: usize = run.stdout.lines().map(|line| line.len() + 1).sum();
     assert_eq!(root.attribute("process_tracer.io.written_chars"), ((3 << 20) + told_itself).to_string());
     assert!(value("io.read_chars") >= f64::from(1 << 20), "{root:#?}");

@@ -196,7 +196,8 @@ fn start_up_steps(tracer: &Path, command: &[String]) -> Result<Vec<(&'static str
         }
         runs[STEPS.len()].push(rest);
     }
-    let names = STEPS.iter().map(|(_, what)| *what).chain(["the rest: start and exit of process-tracer and of the command"]);
+    let names =
+        STEPS.iter().map(|(_, what)| *what).chain(["the rest: start and exit of process-tracer and of the command"]);
     Ok(names.zip(runs).map(|(what, times)| (what, sorted(times.into_iter())[STARTS / 2])).collect())
 }
 

@@ -50,7 +50,7 @@ struct {
 
 /*
  * Counters of sockets that have reached CLOSE before their owners have closed them. The count of retransmits includes
- * those of the handshake.
+ * the retransmits of the handshake.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

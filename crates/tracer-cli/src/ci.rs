@@ -281,10 +281,10 @@ fn find<'a>(attributes: &'a [(&'static str, String)], key: &str) -> Option<&'a s
     attributes.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str())
 }
 
-/// The value as the semantic conventions want it. `None`: it says nothing.
+/// The value as the semantic conventions want it. `None`: the value has no information.
 fn conventional(key: &str, value: &str) -> Option<String> {
     let value = match key {
-        // Without the organisation or group.
+        // The name has no organisation or group before it.
         REPOSITORY => value.rsplit('/').next().unwrap_or(value).to_owned(),
         REPOSITORY_URL => return repository_url(value),
         RUN_URL | TASK_RUN_URL => without_password(value),

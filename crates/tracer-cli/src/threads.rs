@@ -124,7 +124,7 @@ thread_local! {
     static IS_QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether panics of this thread print nothing.
+/// Whether this thread leaves the report of its own panic to the thread that joins it.
 pub(crate) fn is_quiet() -> bool {
     IS_QUIET.get()
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use tracer_expr::{Input, Program, Value, Variables};
 
-/// Without `NONE` in the environment.
+/// The environment has no `NONE`.
 struct Sample;
 
 impl Variables for Sample {

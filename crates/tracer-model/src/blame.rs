@@ -51,16 +51,16 @@ impl FailedParent {
 
     /// Whether each failed child can be a reason. Otherwise only the child of the greatest rank can.
     ///
-    /// A shell script runs many commands that may fail, such as grep or test. Its exit code is that of one command. Other
-    /// programs, such as make with `-k`, go on after a failure, and fail in the end.
+    /// A shell script runs many commands that may fail, such as grep or test. Its exit code is the exit code of one
+    /// command. Other programs, such as make with `-k`, go on after a failure, and fail in the end.
     #[must_use]
     pub fn may_have_several_reasons(self) -> bool {
         !self.is_shell
     }
 }
 
-/// Whether a program starts no more children after one has failed, as make does without `-k`. `arguments` begin with the
-/// program.
+/// Whether a program stops after a child has failed: it then starts no more children. make stops, except with `-k`. `arguments`
+/// begin with the program.
 #[must_use]
 pub fn stops_at_failure(arguments: &[&str]) -> bool {
     let Some((program, options)) = arguments.split_first() else { return false };

@@ -186,7 +186,7 @@ impl Emitter {
         None
     }
 
-    /// Whether a process that ends now has no span.
+    /// Whether a process that ends now is left out of the trace.
     pub(crate) fn leaves_out(&self, process: SpanId, end: Ktime, status: ExitStatus) -> bool {
         self.folding.as_ref().is_some_and(|folding| folding.leaves_out(process, end, Some(status)))
     }

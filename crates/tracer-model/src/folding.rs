@@ -134,7 +134,7 @@ impl Folding {
         }
     }
 
-    /// Whether a process that ends now has no span. `None`: the trace ends first.
+    /// Whether a process that ends now is left out of the trace. Without a status, the trace ends first.
     pub(crate) fn leaves_out(&self, process: SpanId, end: Ktime, status: Option<ExitStatus>) -> bool {
         let Some(place) = self.places.get(&process).filter(|place| process != self.root && !place.is_needed) else {
             return false;

@@ -116,7 +116,7 @@ impl Images {
         if self.root_namespaces.is_none_or(is_root) { 0 } else { namespace }
     }
 
-    /// An image without a control group is in that of the root.
+    /// An image without a control group is in the control group of the root.
     fn add_cgroup(&mut self, image: &mut Arc<Image>, is_root: bool) {
         let (cgroup, cgroup_v1) = (image.cgroup.as_ref(), image.cgroup_v1.as_ref());
         let cgroups = [cgroup.or(self.root_cgroup.as_ref()), cgroup_v1.or(self.root_cgroup_v1.as_ref())];

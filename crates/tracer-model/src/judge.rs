@@ -88,7 +88,7 @@ pub struct Subject<'a> {
 pub struct Ruling {
     /// The name of its span. `None`: the name of its program.
     pub name: Option<Arc<str>>,
-    /// Its group. `None`: that of its parent.
+    /// Its group. `None`: the group of its parent.
     pub group: Option<Group>,
     /// More attributes.
     pub attributes: Vec<(String, Value)>,
@@ -115,9 +115,9 @@ pub enum Fate {
     Keep,
     /// It has none. A failed process has one, unless it is `always` left out.
     Drop {
-        /// Also if it fails.
+        /// Whether it has no span even if it fails.
         always: bool,
-        /// Only if it lives shorter and has no exported spans below it.
+        /// It has no span only if it lives shorter than this and has no exported spans below it.
         shorter_than: Option<Duration>,
     },
 }

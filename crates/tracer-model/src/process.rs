@@ -158,7 +158,7 @@ impl Process {
         judge.extend(&self.lineage, self.image.as_ref().map_or("", |image| image.name()))
     }
 
-    /// Judges it by its image, after an exec or its fork. `environment`: that of the exec.
+    /// Judges it by its image, after an exec or its fork. `environment`: the environment of the exec.
     pub(crate) fn judge(
         &mut self,
         judge: &mut dyn Judge,
@@ -255,7 +255,7 @@ impl Process {
         self.own_attributes = Arc::clone(&attributes);
         self.attributes = attributes;
         self.ruling = Arc::default();
-        // If the environment of the new image is not readable, that of the former image does not count.
+        // Even if the environment of the new image is not readable, the environment of the former image does not count.
         self.environment = None;
         self.context = context.or(self.context);
         true
@@ -291,7 +291,7 @@ impl Process {
         self.known_name().unwrap_or(UNKNOWN)
     }
 
-    /// The name that replaces others, the name by the rules, or that of the program.
+    /// The name that replaces others, the name by the rules, or the name of the program.
     pub(crate) fn known_name(&self) -> Option<&str> {
         let name = self.label.as_deref().or(self.ruling.name.as_deref());
         name.or_else(|| self.image.as_ref().map(|image| image.name())).filter(|name| !name.is_empty())

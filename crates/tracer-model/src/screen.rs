@@ -9,7 +9,7 @@ use crate::{
 
 /// Decides which connections, flows and lookups have spans.
 pub trait Screen: fmt::Debug + Send {
-    /// Whether it has no span.
+    /// Whether a connection, a flow or a lookup is left out of the trace.
     ///
     /// `at` is the time of its end.
     fn drops(&mut self, at: SystemTime, traffic: &Traffic<'_>) -> bool;

@@ -76,7 +76,7 @@ pub struct ProcessSpan {
     pub forked_by: Option<SpanId>,
     /// Name of the span.
     pub name: String,
-    /// Its last image. If it never called exec, it is that of its parent. `None` if it is not known.
+    /// Its last image. If it never called exec, it is the image of its parent. `None` if it is not known.
     pub image: Option<Arc<Image>>,
     /// All execs, in order.
     pub executions: Vec<Execution>,

@@ -191,7 +191,7 @@ impl Tracer {
         }
     }
 
-    /// Lets go of failed spans that have waited too long for the end of the process above them.
+    /// Exports failed spans that have waited too long for the end of the process above them.
     pub fn settle(&mut self, now: Ktime) {
         self.emitter.settle(now);
     }

@@ -44,7 +44,7 @@ pub fn has_script<'a>(shell: impl IntoIterator<Item = &'a str>) -> bool {
     false
 }
 
-/// Whether the status of a command in this action can become that of the shell: `exit $?`, or `rm x || exit 1`. A plain
+/// Whether the status of a command in this action can become the status of the shell: `exit $?`, or `rm x || exit 1`. A plain
 /// `exit 1` does not depend on a command, and `exit` alone ends with the status before the trap.
 fn can_pass_on(action: &str) -> bool {
     action.match_indices("exit").any(|(at, exit)| {

@@ -200,7 +200,7 @@ fn a_failure_that_its_parent_handled_is_no_error_although_the_root_failed() {
 }
 
 #[test]
-fn the_exit_code_of_a_shell_is_that_of_the_last_child_with_this_code() {
+fn a_shell_fails_because_of_the_last_child_with_the_same_exit_code() {
     let script = || Story::of_unhandled_errors().runs(2, 3, "/bin/grep", 1).runs(2, 4, "/bin/cc", 1);
     assert_eq!(script().runs(2, 5, "/bin/rm", 2).exit(2, 1).finish().errors(), ["sh", "cc"]);
     // A script with an exit code of its own, for example `exit 77`.

@@ -43,7 +43,7 @@ pub fn check_certificates(text: &[u8]) -> Result<(), PemError> {
 ///
 /// # Errors
 ///
-/// There is none.
+/// There is no private key, or it cannot be read.
 pub fn check_key(text: &[u8]) -> Result<(), PemError> {
     match PrivateKeyDer::from_pem_slice(text) {
         Ok(_) => Ok(()),

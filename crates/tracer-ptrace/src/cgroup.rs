@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn remembered_path_is_that_of_the_file() {
+    fn the_remembered_path_is_the_path_in_the_file() {
         let own = std::process::id() as Tid;
         let (mut groups, mut folder) = (ControlGroups::default(), Folder::of(own));
         let file = folder.read("cgroup").unwrap();

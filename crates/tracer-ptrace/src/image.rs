@@ -41,7 +41,7 @@ pub(crate) struct RawImage {
     session_leader: Tid,
     is_interactive: bool,
     nice: c_int,
-    /// Only if the ids on the stack are those of another namespace.
+    /// It is read only if the ids on the stack belong to another namespace.
     status: Option<Part>,
     cgroup: Part,
     namespaces: Namespaces,

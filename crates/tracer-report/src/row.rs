@@ -377,7 +377,7 @@ impl Rows {
         self.root_is_missing = true;
     }
 
-    /// What is missing from the trace, in words. Empty if the trace is complete, or if nothing is known about that.
+    /// What is missing from the trace, in words. Empty if the trace is complete, or if nothing is known about it.
     pub(crate) fn problems(&self) -> Vec<String> {
         let certificate = &self.about.certificate;
         let losses = certificate.losses.iter();

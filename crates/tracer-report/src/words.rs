@@ -43,7 +43,7 @@ impl Role {
 /// The most words of a command line to look at.
 const WORDS: usize = 200;
 
-/// The longest word to keep, and the longest option, in bytes. A longer option is hardly ever readable.
+/// The longest word to keep, and the longest option, in bytes. A longer option is rarely readable.
 const LONGEST: usize = 120;
 const LONGEST_OPTION: usize = 24;
 

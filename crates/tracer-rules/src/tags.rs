@@ -12,7 +12,7 @@ use crate::{error::Error, located::Located, schema::Scalar};
 pub struct TagCommand {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// Time from the start of a run to that of the next.
+    /// Time from the start of a run to the start of the next run.
     pub interval: Duration,
     /// The user who runs it.
     pub user: Option<Located<String>>,

@@ -82,7 +82,7 @@ pub(crate) fn as_invoker<T: Send>(invoker: &Invoker, act: impl FnOnce() -> io::R
 ///
 /// # Errors
 ///
-/// Those of `act`.
+/// The errors of `act`.
 pub(crate) fn as_root<T: Send>(act: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     apart("files", || {
         setfsgid(getegid());

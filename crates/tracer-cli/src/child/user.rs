@@ -113,7 +113,7 @@ impl User {
         ]
     }
 
-    /// Whether it is another user than that of process-tracer.
+    /// Whether it is another user than the user of process-tracer.
     pub(crate) fn is_other(&self) -> bool {
         self.uid != getuid()
     }

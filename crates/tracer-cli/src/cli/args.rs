@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_those_of_the_kernel_side() {
+    fn the_defaults_are_the_same_as_on_the_kernel_side() {
         let args = Args::try_parse_from(["process-tracer"]).unwrap();
         let options = Options::default();
         assert_eq!((args.buffer_size, args.max_processes), (options.ring_bytes, options.max_processes));

@@ -45,7 +45,7 @@ pub(crate) struct Config {
     pub(crate) parent_id: Option<SpanId>,
     /// The trace that TRACEPARENT names.
     pub(crate) caller: Option<TraceId>,
-    /// Whether the trace of the parent is sampled. `None`: there is no parent, or it does not say so.
+    /// Whether the trace of the parent is sampled. `None`: there is no parent, or nobody knows.
     is_parent_sampled: Option<bool>,
     /// The state of the trace in W3C Trace Context. Empty: none.
     pub(crate) trace_state: String,

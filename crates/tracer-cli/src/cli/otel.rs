@@ -108,7 +108,7 @@ pub(super) fn warn_of_ignored() {
     }
 }
 
-/// Why a variable has no effect. `None`: it has one, or it concerns other programs.
+/// Why a variable has no effect. `None`: it has an effect, or it concerns other programs.
 fn why_ignored(name: &str, value: &OsStr) -> Option<String> {
     let unreadable = || value.to_str().is_none().then(|| "it is not UTF-8".to_owned());
     let general = name.replacen("_OTLP_TRACES_", "_OTLP_", 1);

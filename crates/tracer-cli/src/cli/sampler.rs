@@ -63,7 +63,7 @@ impl Sampler {
         }
     }
 
-    /// Whether this trace is sampled. `parent` says whether its parent is: `None` if there is no parent, or it does not say so.
+    /// Whether this trace is sampled. `parent`: whether its parent is sampled, or `None` if nobody knows.
     pub(crate) fn samples(self, parent: Option<bool>, trace: TraceId) -> bool {
         if let Some(is_sampled) = parent.filter(|_| self.follows_parent) {
             return is_sampled;

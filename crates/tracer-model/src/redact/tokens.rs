@@ -17,9 +17,9 @@ enum Alphabet {
     /// Capital letters and digits.
     Upper,
     Alphanumeric,
-    /// Also `-` and `_`.
+    /// Letters, digits, `-` and `_`.
     Url,
-    /// Also `.`, `=`, `/` and `+`.
+    /// All of these, `.`, `=`, `/` and `+`.
     Base64,
 }
 

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_port_is_that_of_the_scheme() {
+    fn without_a_port_the_port_of_the_scheme_is_used() {
         for (uri, expected) in [
             ("http://a.test", "http://a.test:80/"),
             ("http://[::1]", "http://[::1]:80/"),

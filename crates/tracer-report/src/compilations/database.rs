@@ -114,7 +114,7 @@ impl Database {
         self.summary.late += calls;
     }
 
-    /// Keeps an entry. It replaces that of an earlier compilation of the same source to the same output.
+    /// Keeps an entry. It replaces the entry of an earlier compilation of the same source to the same output.
     fn keep(&mut self, entry: &Entry) {
         let mut hasher = DefaultHasher::new();
         (&entry.file, &entry.output).hash(&mut hasher);

@@ -211,7 +211,7 @@ class Outline {
     return this.groupOfSpan.get(child);
   }
 
-  // The row that shows a span: its own, or that of the group or ancestor that hides it. −1: none.
+  // The row that shows a span: its own row, or the row of the group or ancestor that hides it. −1: there is no row.
   rowIndexOf(number) {
     for (let span = number; span >= 0; span = this.trace.above[span]) {
       if (this.rowOfSpan[span] >= 0) return this.rowOfSpan[span];

@@ -115,7 +115,7 @@ pub(super) fn notices(names: &Names<'_>, root: usize, causes: &Causes, style: &S
 /// The most processes to name in a line.
 const NAMED: usize = 3;
 
-/// What is missing from the trace. `None`: nothing, or nothing is known about that.
+/// What is missing from the trace. `None`: nothing is missing, or nothing is known about it.
 pub(super) fn incomplete(rows: &Rows, style: &Style) -> Option<String> {
     let certificate = &rows.about.certificate;
     let problems = rows.problems();
