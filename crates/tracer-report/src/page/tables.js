@@ -139,7 +139,7 @@ class Failures {
           ]),
           earlier > 0 && html.p({ class: "empty" }, `and ${formatCount(earlier)} earlier`),
         ),
-      this.listed("Crashed, or killed for memory", crashed),
+      this.listed("Crashed, or killed by the out-of-memory killer", crashed),
       this.listed("Still running at the end", running),
     ];
     if (!trace.failed.length) return [...sections, html.p({ class: "empty" }, "Nothing failed.")];
