@@ -1,6 +1,6 @@
 //! Tags that a command of the user gives to processes while they run.
 //!
-//! A tag belongs to a process and to its descendants. A descendant's own value wins. A tag arrives after the exec, so that a
+//! A tag belongs to a process and to its descendants. A descendant's own value has priority. A tag arrives after the exec, so that a
 //! process that ends before has none of its own.
 
 use std::sync::Arc;
