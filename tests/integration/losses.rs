@@ -132,7 +132,7 @@ fn processes_beyond_the_limit_are_counted() {
     assert_eq!(run.trace.spans.len(), 5, "{:#?}", run.trace);
     assert_eq!(count(&run.trace, "process_tracer.lost.untracked_processes"), 6);
     assert_eq!(run.trace.root().attribute("process_tracer.complete"), "false");
-    assert!(run.stderr.contains("incomplete: 6 processes too many to follow"), "{}", run.stderr);
+    assert!(run.stderr.contains("incomplete: 6 processes not followed: too many at once"), "{}", run.stderr);
     // The limit is for processes that live at the same time, not for their total number.
     let run = trace_script(&["--max-processes", "2"], "for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true; done");
     run.trace.assert_complete();

@@ -95,7 +95,7 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
 
     let others = other_tracers(&tracer.display().to_string());
     let other_pairs = OTHER_PAIRS.min(pairs.div_ceil(3));
-    table.line(&format!("\nOther tracers, medians of {other_pairs} pairs, whole processes:\n"))?;
+    table.line(&format!("\nOther tracers, with their start-up, medians of {other_pairs} pairs:\n"))?;
     let names: Vec<_> = others.iter().map(|(name, _)| *name).collect();
     table.line(&format!("| workload | {} |", names.join(" | ")))?;
     table.line(&format!("| --- |{}", " ---: |".repeat(names.len())))?;

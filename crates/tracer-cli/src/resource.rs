@@ -15,7 +15,7 @@ use crate::{ci, cli::variables::variable, console, pod};
 /// Our name as a producer of telemetry. It is also the name of the service if there is no better one.
 const PRODUCER: &str = "process-tracer";
 
-/// Describes this machine and service. `--service-name` wins, then `OTEL_SERVICE_NAME`, then `OTEL_RESOURCE_ATTRIBUTES`, then
+/// Describes this machine and service. `--service-name` has priority, then `OTEL_SERVICE_NAME`, then `OTEL_RESOURCE_ATTRIBUTES`, then
 /// the detected attributes: in CI the service is the repository.
 pub(crate) fn resource(service_name: Option<&str>) -> Resource {
     let of_job = ci::attributes(variable);

@@ -118,7 +118,7 @@ losses! {
         unix_connects: "2", ["connection to a unix socket", "connections to unix sockets"];
     }
     /// The source had no room to follow it. The descendants of such a process are missing too.
-    TooMany: "eBPF: full map", ["process or connection", "processes or connections"], "too many to follow" {
+    TooMany: "eBPF: full map", ["process or connection", "processes or connections"], "not followed: too many at once" {
         untracked_processes: "1", ["process", "processes"];
         untracked_connections: "1", ["connection or flow", "connections or flows"];
     }
@@ -165,8 +165,8 @@ losses! {
     Undecodable: "eBPF: ring buffer", ["record", "records"], "not understood" {
         undecodable: "1", ["record", "records"];
     }
-    /// A sink gave it up before the end of the trace.
-    Undelivered: "sinks", ["span", "spans"], "given up before the end of the trace" {
+    /// An output lost it before the end of the trace.
+    Undelivered: "sinks", ["span", "spans"], "lost by an output before the end of the trace" {
         undelivered: "200", ["span", "spans"];
     }
 }

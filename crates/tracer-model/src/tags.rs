@@ -1,6 +1,6 @@
 //! Tags that a command of the user gives to processes while they run.
 //!
-//! A tag belongs to a process and to its descendants. A descendant's own value wins. A tag arrives after the exec. A
+//! A tag belongs to a process and to its descendants. A descendant's own value has priority. A tag arrives after the exec. A
 //! process that ends earlier gets no tag of its own.
 
 use std::sync::Arc;

@@ -81,7 +81,7 @@ pub const FORMATS: [Entry; 15] = [
     row("FILE.cpu.folded", "for flame graphs of CPU time", Target::File(Format::FoldedCpu)),
     row("FILE.processes.json", "of all processes as JSON", Target::File(Format::Json)),
     row("FILE.csv", "of all processes as CSV", Target::File(Format::Csv)),
-    row("compile_commands.json", "of the calls of compilers", Target::CompileCommands),
+    row("compile_commands.json", "of all compiler calls, for clangd", Target::CompileCommands),
 ];
 
 const fn row(name: &'static str, holds: &'static str, target: Target) -> Entry {

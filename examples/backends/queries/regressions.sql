@@ -1,5 +1,6 @@
--- Which commit made a step slower? Each run of a step splits its history: the median of the 5 runs before, and of the 5 runs
--- from it on. A step that got slower has one row: the run with the largest change. A new step has no history.
+-- Which commit made a step slower? For each run of a step, the query compares two medians: that of the 5 runs before, and that
+-- of this run and the 4 runs after it. A step that got slower has one row: the run with the largest change. A new step has no
+-- history.
 WITH
     by_run AS (
         SELECT

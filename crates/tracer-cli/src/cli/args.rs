@@ -258,8 +258,8 @@ fn output_help() -> String {
     format!(
         "Output. `otlp` sends the trace to the OTLP endpoint. `summary` and `tree` print a text on stderr after the command \
          has ended. Anything else is a file: {}. A file is compressed if .gz or .zst follows. HTML cannot be compressed. You \
-         can repeat the flag. In the variable, separate the values by commas [default: otlp if an OTLP endpoint is configured, \
-         else summary]",
+         can repeat the flag. In the variable, separate the values by commas [default: from OTEL_TRACES_EXPORTER, else otlp \
+         if an OTLP endpoint is configured, else summary]",
         formats::files()
     )
 }
@@ -335,10 +335,10 @@ pub(crate) enum Action {
     /// Compare saved traces, and print what became slower and what became faster
     ///
     /// `diff BEFORE AFTER` compares two traces. `diff BEFORE... --to AFTER...` compares several runs of each side. It shows the
-    /// medians, and the noise: how much the runs of one side differ.
+    /// medians, and the noise: how much the runs of each side differ, added up for both sides.
     ///
-    /// With --threshold, the exit status is 1 if the whole run or a step became slower by more than the threshold and
-    /// the noise.
+    /// With --threshold, the exit status is 1 if the whole run or a step became slower by more than the threshold,
+    /// and also by more than the noise.
     #[command(override_usage = "process-tracer diff [OPTIONS] BEFORE AFTER
        process-tracer diff [OPTIONS] BEFORE... --to AFTER...")]
     Diff(Diff),
@@ -396,7 +396,8 @@ pub(crate) enum RulesAction {
         /// The rules file
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// A saved trace. It has no environments
+        /// A saved trace. It has no environments, so the selector `env` matches no process
+
         #[arg(long, value_name = "FILE.jsonl", conflicts_with = "run")]
         trace: Option<PathBuf>,
         /// The command and its arguments
@@ -429,11 +430,13 @@ pub(crate) struct Diff {
     /// The traces after the change
     #[arg(long, value_name = "AFTER", num_args = 1..)]
     pub(crate) to: Vec<PathBuf>,
-    /// Trace to read from a file with several traces. You can repeat the flag. Each file uses the id that it has. If a
-    /// file is given several times, it uses the ids in their order
+    /// Id of the trace to read from a file with several traces. You can repeat the flag. From each file, `diff` reads the
+    /// first of these traces that the file has. If you name a file again, `diff` reads the next one
     #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
     pub(crate) trace_id: Vec<Given<TraceId>>,
-    /// Exit with 1 if the whole run or a step became slower by more than this, for example 10%
+    /// Exit with 1 if the whole run or a step became slower by more than this, for example 10%. A growth must also be
+    /// more than the noise, and at least 10 ms. For a step, it must also be at least 1% of the whole time
+
     #[arg(long, value_name = "PERCENT", value_parser = values::percent, allow_hyphen_values = true)]
     pub(crate) threshold: Option<f64>,
     /// Format of the comparison on stdout: `text`, `markdown` or `json`

@@ -124,13 +124,15 @@ fn is_help(word: &str) -> bool {
     ["-h", "--help", "help"].contains(&word)
 }
 
-/// Rewrites `process-tracer help all` to `process-tracer --help all`. clap would look for a subcommand `all`.
-pub(crate) fn without_subcommand(arguments: &[OsString]) -> Option<Vec<OsString>> {
-    match arguments {
-        [program, help, all, ..] if help == "help" && all == "all" => {
-            Some(vec![program.clone(), "--help".into(), all.clone()])
-        }
-        _ => None,
+/// `help all` as `--help all`, and `help --help` as `help help`. clap would look for subcommands of these names.
+pub(crate) fn for_clap(arguments: &[OsString]) -> Option<Vec<OsString>> {
+    let [program, help, word, ..] = arguments else { return None };
+    if help != "help" {
+        None
+    } else if word == "all" {
+        Some(vec![program.clone(), "--help".into(), word.clone()])
+    } else {
+        is_help(&word.to_string_lossy()).then(|| vec![program.clone(), help.clone(), help.clone()])
     }
 }
 
@@ -143,9 +145,10 @@ pub(super) fn heading(arg: &Arg) -> Option<&'static str> {
 pub(crate) fn explained(mut command: Command) -> Command {
     fn explain(command: Command, flag: &'static str) -> Command {
         let command = command.mut_args(|arg| if arg.get_id() == "help" { arg.help(flag).long_help(flag) } else { arg });
-        command.mut_subcommands(|subcommand| match subcommand.get_name() {
-            "help" => subcommand.about("Print the help of a subcommand"),
-            _ => explain(subcommand, "Print help"),
+        command.mut_subcommands(|subcommand| {
+            let subcommand = explain(subcommand, "Print help");
+            let is_help = subcommand.get_name() == "help";
+            if is_help { subcommand.about("Print the help of a subcommand") } else { subcommand }
         })
     }
     command.build();

@@ -79,8 +79,8 @@ fn is_flag(flags: &ArgMatches, option: &str) -> bool {
 ///
 /// A flag is invalid; or the user asks for the help or the version.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<(Args, Origins), clap::Error> {
-    let flagged = help::without_subcommand(arguments);
-    let arguments = flagged.as_deref().unwrap_or(arguments);
+    let rewritten = help::for_clap(arguments);
+    let arguments = rewritten.as_deref().unwrap_or(arguments);
     let flags = Args::command().try_get_matches_from(arguments).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp => help::command(arguments).try_get_matches_from(arguments).err().unwrap_or(error),
         ErrorKind::UnknownArgument => invalid_value(arguments).unwrap_or(error),

@@ -37,7 +37,7 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_EXPORTER_OTLP_INSECURE", ReadForTraces("for a gRPC endpoint without a scheme: `true` means no TLS")),
     ("OTEL_EXPORTER_OTLP_CERTIFICATE", ReadForTraces("PEM file of authorities to trust, besides the system's")),
     ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", ReadForTraces("PEM file of the client certificate")),
-    ("OTEL_EXPORTER_OTLP_CLIENT_KEY", ReadForTraces("PEM file of its key")),
+    ("OTEL_EXPORTER_OTLP_CLIENT_KEY", ReadForTraces("PEM file of the key of the client certificate")),
     ("OTEL_TRACES_EXPORTER", Read("outputs: `otlp`, `console` and `none`, separated by commas")),
     ("OTEL_SDK_DISABLED", Read("`true`: nothing is sent over OTLP")),
     (
@@ -72,7 +72,9 @@ const VARIABLES: &[(&str, Use)] = &[
     ("OTEL_BSP_SCHEDULE_DELAY", Ignored("spans are sent at least once a second")),
     (
         "OTEL_BSP_EXPORT_TIMEOUT",
-        Ignored("OTEL_EXPORTER_OTLP_TIMEOUT limits each request, and --flush-timeout all of them"),
+        Ignored(
+            "OTEL_EXPORTER_OTLP_TIMEOUT limits each request, and --flush-timeout the time after the command has ended",
+        ),
     ),
     ("OTEL_BSP_MAX_QUEUE_SIZE", Ignored("a queue has 256 MiB")),
     ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", Ignored("a batch has about 2 MiB")),

@@ -80,22 +80,22 @@ rows! {
         "number of processors that the control group may use on average: the tightest limit of the group and its parents",
         span shortage |it| it.cpu_limit.map(|limit| limit as f64 / 1000.0);
     CPU_PERIODS = "process_tracer.cgroup.cpu.periods", "root", "int", "", "cgroup cpu.stat", "1200",
-        "number of periods of this limit in which the group ran, during the trace",
+        "number of periods of the CPU limit in which the control group ran, during the trace",
         span shortage |it| it.periods;
     CPU_PERIOD = "process_tracer.cgroup.cpu.period", "root", "double", "s", "cgroup cpu.max, cpu.cfs_period_us", "0.1",
-        "length of such a period",
+        "length of a period of the CPU limit",
         span shortage |it| it.period_ns.map(seconds);
     CPU_THROTTLED_PERIODS = "process_tracer.cgroup.cpu.throttled_periods", "root", "int", "", "cgroup cpu.stat", "380",
-        "number of periods in which the group had used up its limit",
+        "number of periods in which the control group had used up its CPU limit",
         span shortage |it| it.throttled_periods;
     CPU_THROTTLED = "process_tracer.cgroup.cpu.throttled_time", "root", "double", "s", "cgroup cpu.stat", "38.0",
-        "time that the group had to wait because of the limit, summed over all processors",
+        "time that the control group had to wait because of its CPU limit, summed over all processors",
         span shortage |it| it.throttled_ns.map(seconds);
     MEMORY_LIMIT = "process_tracer.cgroup.memory.limit", "root", "int", "By", "cgroup memory.max, memory.limit_in_bytes", "2147483648",
         "memory that the control group may use: the tightest limit of the group and its parents",
         span shortage |it| it.memory_limit;
     CGROUP_MEMORY_PEAK = "process_tracer.cgroup.memory.peak", "root", "int", "By", "cgroup memory.peak, memory.max_usage_in_bytes", "2000000000",
-        "most memory that this group has used, also before the trace; without a limit, this is the group of the command",
+        "most memory that the control group with the tightest memory limit has used, also before the trace; without a limit, that of the command's group",
         span shortage |it| it.memory_peak;
     OOM_KILLS = "process_tracer.cgroup.memory.oom_kills", "root", "int", "", "cgroup memory.events, memory.oom_control", "1",
         "number of processes that the out-of-memory killer killed in the control group during the trace",

@@ -1,4 +1,4 @@
-// The tab of costs: the totals of spans with the same name, or of processes that have another property in common.
+// The tab "Costliest": the totals of spans with the same name, or of processes that have another property in common.
 
 const NAME = "name";
 

@@ -10,7 +10,7 @@ const COMPILERS: &str = include_str!("compilers.yaml");
 /// How processes are named if no rule of the user names them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Names {
-    /// Names of interpreters and launchers have the name of the script.
+    /// Interpreters and launchers also have the name of the script, such as `python3 setup.py`.
     #[default]
     Smart,
     /// The name of the program alone.
