@@ -66,7 +66,7 @@ impl Claim {
         self.file.try_clone()
     }
 
-    /// Empties the file, and makes it its owner's alone.
+    /// Empties the file, and lets only its owner access it.
     ///
     /// # Errors
     ///

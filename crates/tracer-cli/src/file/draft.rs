@@ -79,7 +79,7 @@ fn explain(actor: Actor, path: &Path, error: io::Error) -> io::Error {
         (Actor::RootFor(_), Some(libc::EACCES | libc::EPERM)) => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             io::Error::other(format!(
-                "'{}' is writable only with capabilities, and none are left when the file is complete; choose a folder \
+                "'{}' is not writable at the end of the run, because process-tracer has no capabilities then; choose a folder \
                  that you or root may write",
                 folder.display()
             ))
@@ -116,7 +116,7 @@ impl Temporary {
             let mut random = [0; 8];
             SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
             let temporary = OsString::from(format!("{PREFIX}{:016x}", u64::from_ne_bytes(random)));
-            // What works now works at the end, too.
+            // The file is created with the rights that are left at the end. So it can also be renamed at the end.
             let create = || Ok(create_new(&folder, &temporary, OFlag::O_WRONLY)?);
             let file = actor.perform_as_at_the_end(create)?;
             actor.give_away(&file);
@@ -147,7 +147,7 @@ fn remove_orphans(actor: Actor, folder: &OwnedFd) {
         let number = name.strip_prefix(PREFIX.as_bytes());
         number.is_some_and(|number| number.len() == 16 && number.iter().all(u8::is_ascii_hexdigit))
     };
-    // The descriptor of the folder may serve only as a place: O_PATH.
+    // The folder may be open with O_PATH, which does not allow reading it. So it is opened again.
     let Ok(mut entries) =
         Dir::openat(folder, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
     else {

@@ -27,7 +27,8 @@ impl Call {
     }
 }
 
-/// The words of an exec of a script, up to its path: the interpreter, and its words in the first line as one.
+/// The most words of a script's exec up to the path of the script: the interpreter, all its words in the first line as one word,
+/// and the path.
 const SHEBANG: usize = 3;
 
 /// The number of bytes of arguments that most reports read.

@@ -67,7 +67,7 @@ impl<'a> From<&'a tracer_model::Span> for Span<'a> {
             ModelSubject::Lookup(lookup) => {
                 let failure = match &lookup.reply {
                     Reply::None => Some(Cow::Borrowed("no answer")),
-                    // A name that does not exist is an answer.
+                    // NXDOMAIN is an answer, not a failure.
                     Reply::Answer(answer) if !["NOERROR", "NXDOMAIN"].contains(&answer.code.as_str()) => {
                         Some(Cow::Owned(answer.code.clone()))
                     }

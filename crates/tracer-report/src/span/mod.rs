@@ -9,8 +9,8 @@
 //! - The OpenTelemetry span kind says whether it is a process. Processes are INTERNAL, everything else is CLIENT or SERVER.
 //!   Other spans may have the user's attributes, too, but never under a key that decides their kind.
 //! - The status message says how a process ended. It is no attribute, and no limit cuts it.
-//! - Keys that begin with `process_tracer.` are reserved: the command line refuses them. Older versions did not. So the root
-//!   span must also have no parent, or have the tracer's version, and a complete trace must not list any loss.
+//! - Keys that begin with `process_tracer.` are reserved: the command line refuses them. Older versions did not. So two more
+//!   conditions hold: a root span has no parent or has the version of the tracer, and a complete trace lists no loss.
 //!
 //! The pid, the arguments and the working directory are only shown. A user may replace them, and the report shows the
 //! replacement. The name of the executable says only whether a process is a shell: see [`blame`](tracer_model::blame).
@@ -177,8 +177,8 @@ impl Span<'_> {
         self.added.push((Cow::Borrowed(key), value));
     }
 
-    /// The other end of a connection; the process that forked a process whose parent is another span; or from the root the
-    /// process where its failure began.
+    /// Links to other spans. A connection links to its other end. A process whose parent is another program's span links to the
+    /// process that forked it. The root links to the process where its failure began.
     pub(crate) fn links(&self) -> Vec<(TraceId, SpanId)> {
         match self.origin {
             Origin::Run(span) => span.links.iter().map(|link| (link.trace_id, link.span_id)).collect(),

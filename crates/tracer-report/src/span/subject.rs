@@ -27,7 +27,7 @@ pub(crate) struct Process {
     pub(crate) is_fork: bool,
     /// Its last program is a shell.
     pub(crate) is_shell: bool,
-    /// How it ended, if it failed. A saved trace does not say whether it dumped core, so this never does.
+    /// How it ended, if it failed. A saved trace does not say whether the process dumped core. So `core_dumped` is never set.
     pub(crate) exit: Option<ExitStatus>,
     /// If a crash or the out-of-memory killer ended it. `--errors unhandled` does not change it.
     pub(crate) crash: Option<Crash>,
@@ -50,7 +50,7 @@ pub(crate) struct Folded {
 pub(crate) const FOLDED_PROCESSES: &str = semconv::FOLDED_PROCESSES;
 pub(crate) const FOLDED_CPU_TIME: &str = semconv::FOLDED_CPU_TIME;
 
-/// An end that nobody wants.
+/// A crash, or a kill by the out-of-memory killer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Crash {
     OutOfMemory,
@@ -74,7 +74,7 @@ impl Crash {
 /// A TCP connection, a UDP flow, or a connection to a unix socket.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connection {
-    /// The other end's name or address, and its port. `None`: accepted, so the span's name is used.
+    /// The other end's name or address, and its port. `None`: the connection was accepted. Reports then use the name of the span.
     pub(crate) peer: Option<String>,
     pub(crate) is_accepted: bool,
     /// Payload in both directions.
