@@ -1,7 +1,7 @@
 //! The capabilities of process-tracer, and the user id with which it accesses files.
 //!
-//! Each thread has its own. The main thread drops its capabilities before and after the launch. Every other thread drops
-//! capabilities before any other work. As root, some threads keep the capabilities that they need.
+//! Each thread has its own. The main thread drops its capabilities before and after the launch. Every other thread drops them
+//! before any other work. Root's threads that write spans, run the command for tags or trace with ptrace keep some.
 
 use std::io;
 

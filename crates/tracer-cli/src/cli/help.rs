@@ -124,7 +124,7 @@ fn is_help(word: &str) -> bool {
     ["-h", "--help", "help"].contains(&word)
 }
 
-/// Rewrites `process-tracer help all` to `process-tracer --help all`. clap would look for a subcommand `all`.
+/// `process-tracer help all` as `process-tracer --help all`. clap would look for a subcommand `all`.
 pub(crate) fn without_subcommand(arguments: &[OsString]) -> Option<Vec<OsString>> {
     match arguments {
         [program, help, all, ..] if help == "help" && all == "all" => {
