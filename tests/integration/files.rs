@@ -577,7 +577,7 @@ fn under_sudo_a_report_that_could_not_be_finished_is_refused_before_the_command_
             let path = folder.join(name);
             scene.assert_refused(
                 path.to_str().unwrap(),
-                &format!("'{}' is writable only with capabilities", folder.display()),
+                &format!("'{}' is not writable at the end of the run", folder.display()),
             );
             assert_eq!(names(folder), [""; 0], "{name}");
             // If only a variable asks for it, the command runs.

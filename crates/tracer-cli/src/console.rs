@@ -1,6 +1,7 @@
 //! Our messages, on stderr or in the file of `--log`. They never contain control characters for the terminal.
 
 use std::{
+    borrow::Cow,
     env,
     fmt::Display,
     fs::File,
@@ -131,6 +132,12 @@ pub(crate) fn write(text: &str) {
         Destination::Stderr => stderr().lock().write_all(text.as_bytes()),
         Destination::Log(file) => file.write_all(text.as_bytes()),
     };
+}
+
+/// A word of a command line, for a shell.
+pub(crate) fn quoted(word: &str) -> String {
+    // Only a NUL byte cannot be quoted, and no argument has one.
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), Cow::into_owned)
 }
 
 /// A number and a noun with a regular plural.

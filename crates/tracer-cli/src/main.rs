@@ -11,6 +11,7 @@ mod cli;
 mod commands;
 mod console;
 mod drain;
+mod file;
 mod limits;
 mod machine;
 mod nesting;
@@ -112,7 +113,7 @@ fn main_with(arguments: &[&'static CStr], single: SingleThread) -> u8 {
 /// The file for the messages of a run. If only a variable names it and it cannot be written, they go to stderr.
 fn open_log(args: &Args, origins: &Origins) -> anyhow::Result<Option<File>> {
     let Some(path) = args.log.as_ref().filter(|_| args.action.is_none()) else { return Ok(None) };
-    match sinks::file::append(path).with_context(|| format!("cannot write '{}'", path.display())) {
+    match file::append(path).with_context(|| format!("cannot write '{}'", path.display())) {
         Ok(file) => Ok(Some(file)),
         Err(error) if origins.of("log") == Origin::Variable => {
             console::warn(format_args!("{} is ignored: {error:#}", origins.name_of("log")));

@@ -14,7 +14,7 @@ use std::{
 
 use nix::{errno::Errno, libc};
 
-use crate::cli::quoted;
+use crate::console::quoted;
 
 /// The reason in words. `error` is the error of exec.
 pub(crate) fn reason(command: &[OsString], error: &io::Error) -> String {

@@ -11,7 +11,7 @@ use tracer_otlp::{
 };
 
 use super::{otel::is_true, values::is_not_one_of, variables::variable};
-use crate::{console, sinks::file};
+use crate::{console, file};
 
 /// The collector, whether the user configured an endpoint, and a problem with its authorities. `protocol` and `endpoint`
 /// are those of the flags.

@@ -8,8 +8,9 @@ use clap::{
 };
 use tracer_model::redact;
 
-use super::{args::Args, quoted};
+use super::args::Args;
 use crate::child::refusal::{self, InShell};
+use crate::console::quoted;
 
 /// What to say if the `--` before the command is missing: the command line with it, for a user to paste. `None` if something
 /// else is wrong.

@@ -17,11 +17,3 @@ mod sampler;
 mod similar;
 mod values;
 pub(crate) mod variables;
-
-use std::borrow::Cow;
-
-/// A word of a command line, for a shell.
-pub(crate) fn quoted(word: &str) -> String {
-    // Only a NUL byte cannot be quoted, and no argument has one.
-    shlex::try_quote(word).map_or_else(|_| word.to_owned(), Cow::into_owned)
-}

@@ -18,7 +18,7 @@ use tracer_report::{
 
 use crate::{
     console::{self, Progress},
-    sinks::file,
+    file,
 };
 
 /// Passes each span of the trace `trace` in the file to `take`. Without `trace`, the file must have only one trace.

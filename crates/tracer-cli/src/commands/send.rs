@@ -19,7 +19,8 @@ use tracer_report::compression::Compression;
 use super::saved;
 use crate::{
     console::{self, Progress, counted},
-    sinks::{cut_off, file::Saved},
+    file::Saved,
+    sinks::cut_off,
 };
 
 /// Exit status if some spans were not delivered.

@@ -20,7 +20,6 @@ use tracer_model::Span;
 use tracer_report::compilations::{Database, Observation, RESPONSE_BYTES, Summary};
 
 use super::{
-    file::Draft,
     queue::{Queue, Undelivered},
     recorder::Recorder,
     sink::{Closing, Extras, Sink},
@@ -28,6 +27,7 @@ use super::{
 use crate::{
     child::{privileges, user::Invoker},
     console::{self, counted},
+    file::Draft,
     threads::Threads,
 };
 

@@ -23,10 +23,8 @@ use sha2::{Digest, Sha256};
 use tracer_model::{Span, SpanId};
 use tracer_otlp::{Client, Collector, Encoder, Signal, spool};
 
-use super::{
-    file::{self, Saved},
-    queue::Queue,
-};
+use super::queue::Queue;
+use crate::file::{self, Saved};
 
 /// How often the file is written again. The root span in it ends at the time of the last write.
 const INTERVAL: Duration = Duration::from_secs(1);

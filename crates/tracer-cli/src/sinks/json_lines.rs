@@ -13,10 +13,10 @@ use tracer_otlp::{Encoder, LineWriter};
 use tracer_report::compression::{Compression, Compressor};
 
 use super::{
-    file::Claim,
     queue::{Queue, Undelivered},
     sink::{Closing, Sink},
 };
+use crate::file::Claim;
 
 pub(crate) struct JsonLinesSink {
     path: PathBuf,

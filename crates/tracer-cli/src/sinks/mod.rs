@@ -3,7 +3,6 @@
 
 mod compile_commands;
 pub(crate) mod cut_off;
-pub(crate) mod file;
 mod json_lines;
 mod live;
 mod otlp;

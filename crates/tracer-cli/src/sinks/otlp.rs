@@ -1,7 +1,6 @@
 //! The sink of a collector, over OTLP. If the collector does not accept spans, they are sent again, and finally saved.
 
 use std::{
-    borrow::Cow,
     env,
     path::{self, Path, PathBuf},
     sync::Arc,
@@ -19,11 +18,14 @@ use tracer_otlp::{
 use super::{
     RunFacts,
     cut_off::{self, CutOff},
-    file,
     queue::{Queue, Undelivered},
     sink::{Closing, Sink},
 };
-use crate::{cli::config::TRACES_ENDPOINT, console};
+use crate::{
+    cli::config::TRACES_ENDPOINT,
+    console::{self, quoted},
+    file,
+};
 
 /// If more bytes wait behind a batch that is sent again, the batch is saved instead.
 const PATIENCE: usize = 64 << 20;
@@ -204,7 +206,6 @@ fn command_to_send(file: &Path, collector: &Collector) -> String {
         words.extend(["--endpoint".to_owned(), endpoint.clone()]);
     }
     words.extend(["--protocol".to_owned(), collector.protocol.name().to_owned(), file.to_string_lossy().into_owned()]);
-    let quoted = |word: &str| shlex::try_quote(word).map_or_else(|_| word.to_owned(), Cow::into_owned);
     let command = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
     if is_below_base { command } else { format!("{TRACES_ENDPOINT}={} {command}", quoted(&endpoint)) }
 }

@@ -15,12 +15,12 @@ use tracer_report::{
 };
 
 use super::{
-    RunFacts, file,
+    RunFacts,
     queue::{Queue, Undelivered},
     report_file::ReportFile,
     sink::{Closing, Sink},
 };
-use crate::console;
+use crate::{console, file};
 
 /// A text for the user.
 pub(super) struct TextSink {

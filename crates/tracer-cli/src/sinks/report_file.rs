@@ -14,7 +14,7 @@ use tracer_report::{
     formats::Format,
 };
 
-use super::file::Draft;
+use crate::file::Draft;
 
 /// A report, and the file that it becomes.
 pub(crate) struct ReportFile {
