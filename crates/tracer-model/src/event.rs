@@ -155,7 +155,7 @@ pub struct Image {
     pub real_user_id: u32,
     /// Its control group, version 2, as a line of `/proc/PID/cgroup`. `None`: the same as the root of the trace.
     pub cgroup: Option<Arc<str>>,
-    /// The same for the memory controller, if it is in a hierarchy of version 1.
+    /// The same for version 1: the line of the memory controller. The ptrace source prefers a line that names a container.
     pub cgroup_v1: Option<Arc<str>>,
     /// Process id in its own pid namespace. If it is 0, this and the next three fields are unknown.
     pub vpid: u32,

@@ -448,7 +448,7 @@ impl RawImage {
             user_id,
             real_user_id,
             cgroup: cgroup::unified(groups).map(|line| String::from_utf8_lossy(line).into()),
-            cgroup_v1: cgroup::memory_v1(groups).map(|line| String::from_utf8_lossy(line).into()),
+            cgroup_v1: cgroup::v1(groups).map(|line| String::from_utf8_lossy(line).into()),
             // Linux's pids have 22 bits at most.
             vpid: vpid.map_or(self.tgid as u32, |vpid| vpid as u32),
             group_leader_pid: self.group_leader as u32,
