@@ -314,8 +314,8 @@ fn sudo_works_for_an_ordinary_user_in_a_container() {
 }
 
 #[test]
-fn a_process_below_another_root_folder_has_no_names_of_users() {
-    // It could have another /etc/passwd there. Debian's /usr has all that a program needs.
+fn below_a_root_folder_without_users_a_process_has_no_names_of_users() {
+    // Debian's /usr has all that a program needs, but no /etc/passwd.
     for source in ["ebpf", "ptrace"] {
         let run = trace_script(&["--source", source], "chroot /usr /bin/ls >/dev/null; true");
         run.trace.assert_complete();

@@ -5,6 +5,7 @@
 //! Without them the tests fail. They are never skipped.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, unreachable_pub)]
 
+mod accounts;
 mod answers;
 mod backends;
 mod ci_examples;

@@ -577,6 +577,21 @@ fn a_container_is_known_by_its_control_group_for_memory() {
     remove_group(group.parent().unwrap());
 }
 
+/// Podman can put a container only into the hierarchy of systemd. A machine without version 1 has version 2 there.
+#[test]
+fn with_ptrace_a_container_is_known_by_its_control_group_of_systemd() {
+    let systemd = mounts().into_iter().find(|(kind, _, options)| kind == "cgroup" && options.contains("name=systemd"));
+    let root = systemd.map_or_else(control_groups, |(_, folder, _)| folder);
+    let id = format!("{:064x}", std::process::id());
+    let group = root.join(format!("libpod-{id}.scope"));
+    std::fs::create_dir(&group).unwrap();
+    let script = format!("/bin/true; sh -c 'echo $$ > {}/cgroup.procs; exec /bin/echo'", group.display());
+    let run = trace_script(&["--source", "ptrace"], &script);
+    remove_group(&group);
+    assert_eq!(run.trace.named("echo").attribute("container.id"), id);
+    assert!(!run.trace.named("true").has("container.id"));
+}
+
 #[test]
 fn a_time_namespace_does_not_shift_the_trace() {
     for source in ["ebpf", "ptrace", "none"] {

@@ -327,6 +327,15 @@ static __always_inline void read_namespaces(struct exec_record *record, struct t
 	BPF_CORE_READ_INTO(&record->namespaces.user, task, cred, user_ns, ns.inum);
 }
 
+static __always_inline void read_root_folder(struct exec_record *record, struct task_struct *task)
+{
+	struct vfsmount *vfsmount = BPF_CORE_READ(task, fs, root.mnt);
+	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+
+	record->root_folder.mount = BPF_CORE_READ(mount, mnt_id);
+	record->root_folder.inode = BPF_CORE_READ(task, fs, root.dentry, d_inode, i_ino);
+}
+
 /* The static priority of niceness 0: include/linux/sched/prio.h, DEFAULT_PRIO. */
 #define STATIC_PRIORITY 120
 
@@ -360,8 +369,11 @@ static __always_inline void emit_exec(struct text_scratch *text, struct task_str
 	record->is_interactive = BPF_CORE_READ(task, signal, tty) != NULL;
 	record->has_other_root = (__u64)BPF_CORE_READ(task, fs, root.dentry) != unshared.root_folder;
 	read_namespaces(record, task);
-	if (visibility != VISIBLE_ALL)
+	read_root_folder(record, task);
+	if (visibility != VISIBLE_ALL) {
 		__builtin_memset(&record->namespaces, 0, sizeof(record->namespaces));
+		__builtin_memset(&record->root_folder, 0, sizeof(record->root_folder));
+	}
 	emit(record, sizeof(*record), RECORD_EXEC);
 }
 

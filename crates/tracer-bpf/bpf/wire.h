@@ -113,11 +113,18 @@ struct namespaces {
 	__u32 user;
 };
 
+/* As statx(2) describes it. */
+struct root_folder {
+	__u64 inode;
+	__u64 mount;
+};
+
 /* It follows its text records, which have the same header.time_ns. */
 struct exec_record {
 	struct record_header header;
 	__u64 arguments_size;	/* in the process, bytes */
 	__u64 environment_size; /* in the process, bytes, even if the environment was not read */
+	struct root_folder root_folder; /* 0 for a withheld process */
 	__u32 argument_count;
 	__u32 user_id; /* effective */
 	__u32 real_user_id;

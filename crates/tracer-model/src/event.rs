@@ -155,7 +155,7 @@ pub struct Image {
     pub real_user_id: u32,
     /// Its control group, version 2, as a line of `/proc/PID/cgroup`. `None`: the same as the root of the trace.
     pub cgroup: Option<Arc<str>>,
-    /// The same for the memory controller, if it is in a hierarchy of version 1.
+    /// The same for version 1: the line of the memory controller. The ptrace source prefers a line that names a container.
     pub cgroup_v1: Option<Arc<str>>,
     /// Process id in its own pid namespace. If it is 0, this and the next three fields are unknown.
     pub vpid: u32,
@@ -177,7 +177,10 @@ pub struct Image {
     pub nice: i8,
     /// Its namespaces. In the image of a span, a namespace is 0 if the root began in it.
     pub namespaces: Namespaces,
-    /// The names of its users and groups on this machine.
+    /// Its root folder.
+    pub root_folder: RootFolder,
+    /// The names of its users and groups. A source reads them only if the process has another root folder or mount namespace
+    /// than process-tracer.
     pub names: Names,
 }
 
@@ -204,6 +207,14 @@ pub struct Namespaces {
     pub user: u32,
 }
 
+/// A root folder, as statx(2) describes it. If `inode` is 0, it is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct RootFolder {
+    pub mount: u64,
+    pub inode: u64,
+}
+
 /// Names of the users and groups of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -215,6 +226,12 @@ pub struct Names {
 }
 
 impl Image {
+    /// Its user, real user, group and real group.
+    #[must_use]
+    pub fn ids(&self) -> [u32; 4] {
+        [self.user_id, self.real_user_id, self.group_id, self.real_group_id]
+    }
+
     /// Whether files such as `/etc/passwd` are those that process-tracer sees. Call this after its namespaces
     /// were compared with those of the root.
     pub(crate) fn has_root_of_tracer(&self) -> bool {

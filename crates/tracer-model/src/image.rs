@@ -17,6 +17,40 @@ pub struct Accounts {
     pub groups: BTreeMap<u32, Arc<str>>,
 }
 
+impl Accounts {
+    /// From the contents of passwd(5) and group(5).
+    #[must_use]
+    pub fn new(users: &[u8], groups: &[u8]) -> Self {
+        Self { users: names_by_id(users), groups: names_by_id(groups) }
+    }
+
+    /// The names of these ids: user, real user, group, real group.
+    #[must_use]
+    pub fn names(&self, [user, real_user, group, real_group]: [Option<u32>; 4]) -> Names {
+        let Self { users, groups } = self;
+        let name = |names: &BTreeMap<u32, Arc<str>>, id: Option<u32>| names.get(&id?).cloned();
+        Names {
+            user: name(users, user),
+            real_user: name(users, real_user),
+            group: name(groups, group),
+            real_group: name(groups, real_group),
+        }
+    }
+}
+
+/// The lines of both passwd(5) and group(5) begin with NAME:PASSWORD:ID.
+fn names_by_id(text: &[u8]) -> BTreeMap<u32, Arc<str>> {
+    let mut names = BTreeMap::new();
+    for line in String::from_utf8_lossy(text).lines() {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(Ok(id))) = (fields.next(), fields.nth(1).map(str::parse)) {
+            // The first one counts.
+            names.entry(id).or_insert_with(|| name.into());
+        }
+    }
+    names
+}
+
 /// Completes the images of a trace.
 #[derive(Debug)]
 pub(crate) struct Images {
@@ -83,7 +117,7 @@ impl Images {
     }
 
     /// Compares the namespaces with those of the root, and names the users and groups. Another mount namespace and another
-    /// root folder have an `/etc/passwd` of their own, so the names are not valid there.
+    /// root folder have an `/etc/passwd` of their own. The source may have read the names there.
     fn place(&mut self, image: &mut Arc<Image>) {
         // If the namespaces are unknown, they cannot be compared.
         if image.visibility != Visibility::All {
@@ -100,13 +134,7 @@ impl Images {
             user: other(own.user, root.user),
         };
         if image.has_root_of_tracer() {
-            let Accounts { users, groups } = &self.accounts;
-            image.names = Names {
-                user: users.get(&image.user_id).cloned(),
-                real_user: users.get(&image.real_user_id).cloned(),
-                group: groups.get(&image.group_id).cloned(),
-                real_group: groups.get(&image.real_group_id).cloned(),
-            };
+            image.names = self.accounts.names(image.ids().map(Some));
         }
     }
 

@@ -12,7 +12,7 @@ use story::{CALLER_SPAN, ROOT_SPAN, Story, accept, connect, flow, ns, string};
 use tracer_model::{
     Anchor, Event, ExitStatus, Identity, Ktime, Losses, Settings, SpanId, TraceId, Tracer, Value,
     context::SpanContext,
-    event::{Change, Connection, Direction, Flow, Image, Namespaces, Strings, Visibility},
+    event::{Change, Connection, Direction, Flow, Image, Names, Namespaces, Strings, Visibility},
     losses::Cause,
     redact::{Extent, Policy},
     semconv::{Description, KeyValues, Kind, describe},
@@ -533,7 +533,7 @@ fn the_real_user_is_recorded_if_it_differs() {
 }
 
 #[test]
-fn users_and_groups_have_names_in_the_mount_namespace_of_the_root() {
+fn users_and_groups_have_names_from_the_mount_namespace_of_the_root_or_from_the_source() {
     let image = |file: &str, mount| Image {
         file: file.into(),
         directory: Some("/".into()),
@@ -546,8 +546,12 @@ fn users_and_groups_have_names_in_the_mount_namespace_of_the_root() {
         namespaces: Namespaces { mount, ..Namespaces::default() },
         ..Image::default()
     };
+    let read = Names { user: Some("inner".into()), ..Names::default() };
     let story = Story::new().exec_image(2, image("/bin/here", 0)).fork(2, 3).exec_image(3, image("/bin/there", 70));
-    let trace = story.exit(3, 0).exit(2, 0).finish();
+    let story = story.fork(2, 4).exec_image(4, Image { names: read, ..image("/bin/inside", 71) });
+    let trace = story.exit(3, 0).exit(4, 0).exit(2, 0).finish();
+    assert_eq!(trace.attribute("inside", "process.user.name"), string("inner"));
+    assert_eq!(trace.attribute("inside", "process.real_user.name"), None);
     let int = |value| Some(Value::Int(value));
     for name in ["sh", "there"] {
         assert_eq!(trace.attribute(name, "process_tracer.group.id"), int(5));

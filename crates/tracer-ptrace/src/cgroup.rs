@@ -5,6 +5,7 @@ use std::io;
 
 use hashbrown::HashMap;
 use nix::errno::Errno;
+use tracer_model::cgroup::container_id;
 
 use crate::{
     kernel::{self, Tid},
@@ -33,8 +34,8 @@ impl ControlGroups {
         }
         let start = lines.len();
         folder.append("cgroup", lines)?;
-        // The number is that of version 2. It does not say when the group of version 1 changes.
-        if memory_v1(&lines[start..]).is_some() {
+        // The number is that of version 2. It does not say when a group of version 1 changes.
+        if lines_of_v1(&lines[start..]).next().is_some() {
             self.is_unnumbered = true;
             return Ok(());
         }
@@ -68,20 +69,26 @@ impl ControlGroups {
 
 /// The line of version 2 of control groups: cgroups(7).
 pub(crate) fn unified(file: &[u8]) -> Option<&[u8]> {
-    line(file, |number, _| number == b"0")
+    file.split(|byte| *byte == b'\n').find(|line| hierarchy(line).is_some_and(|(number, _)| number == b"0"))
 }
 
-/// The line of the memory controller, if it is in a hierarchy of version 1.
-pub(crate) fn memory_v1(file: &[u8]) -> Option<&[u8]> {
-    line(file, |number, controllers| number != b"0" && controllers == b"memory")
+/// The line of version 1 that names a container, or else the line of the memory controller. Some runtimes use only one
+/// hierarchy, for example that of systemd.
+pub(crate) fn v1(file: &[u8]) -> Option<&[u8]> {
+    let names_container = |line: &&[u8]| str::from_utf8(line).is_ok_and(|line| container_id(line).is_some());
+    let is_memory = |line: &&[u8]| hierarchy(line).is_some_and(|(_, controllers)| controllers == b"memory");
+    let of_memory = lines_of_v1(file).find(is_memory);
+    of_memory.filter(names_container).or_else(|| lines_of_v1(file).find(names_container)).or(of_memory)
 }
 
-/// The first line whose hierarchy has such a number and such controllers.
-fn line(file: &[u8], is_wanted: impl Fn(&[u8], &[u8]) -> bool) -> Option<&[u8]> {
-    file.split(|byte| *byte == b'\n').find(|line| {
-        let mut fields = line.splitn(3, |byte| *byte == b':');
-        matches!((fields.next(), fields.next()), (Some(number), Some(controllers)) if is_wanted(number, controllers))
-    })
+fn lines_of_v1(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    file.split(|byte| *byte == b'\n').filter(|line| hierarchy(line).is_some_and(|(number, _)| number != b"0"))
+}
+
+/// The number of a line's hierarchy, and its controllers or its name.
+fn hierarchy(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut fields = line.splitn(3, |byte| *byte == b':');
+    Some((fields.next()?, fields.next()?))
 }
 
 #[cfg(test)]
@@ -91,8 +98,20 @@ mod tests {
     #[test]
     fn each_version_has_its_line() {
         let file = b"5:memory:/a:b\n4:cpu:/a\n0::/b/c\n";
-        assert_eq!((unified(file), memory_v1(file)), (Some(&b"0::/b/c"[..]), Some(&b"5:memory:/a:b"[..])));
-        assert_eq!((unified(b"4:cpu:/a\n"), memory_v1(b"4:cpu:/a\n0::/b\n")), (None, None));
+        assert_eq!((unified(file), v1(file)), (Some(&b"0::/b/c"[..]), Some(&b"5:memory:/a:b"[..])));
+        assert_eq!((unified(b"4:cpu:/a\n"), v1(b"4:cpu:/a\n0::/b\n")), (None, None));
+    }
+
+    #[test]
+    fn a_container_is_found_in_any_hierarchy() {
+        let [one, two] = ["1", "2"].map(|digit| digit.repeat(64));
+        let line = |file: &str| v1(file.as_bytes()).map(|line| String::from_utf8(line.to_vec()).unwrap());
+        let systemd = format!("1:name=systemd:/machine.slice/libpod-{one}.scope");
+        assert_eq!(line(&format!("5:memory:/user.slice\n3:pids:/\n{systemd}\n0::/\n")), Some(systemd.clone()));
+        assert_eq!(line(&format!("{systemd}\n0::/\n")), Some(systemd.clone()));
+        let memory = format!("5:memory:/docker/{two}");
+        assert_eq!(line(&format!("{systemd}\n{memory}\n0::/\n")), Some(memory));
+        assert_eq!(line(&format!("5:memory:/a\n0::/docker/{one}\n")).as_deref(), Some("5:memory:/a"));
     }
 
     #[test]
@@ -104,10 +123,10 @@ mod tests {
             let mut lines = b"before".to_vec();
             groups.append(own, &mut folder, &mut lines).unwrap();
             assert_eq!(unified(&lines[6..]), unified(&file), "round {round}");
-            assert_eq!(memory_v1(&lines[6..]), memory_v1(&file), "round {round}");
+            assert_eq!(v1(&lines[6..]), v1(&file), "round {round}");
         }
         // The second round has asked for the number only.
-        let is_numbered = kernel::control_group(own).is_ok() && memory_v1(&file).is_none();
+        let is_numbered = kernel::control_group(own).is_ok() && lines_of_v1(&file).next().is_none();
         assert_eq!(groups.lines.len(), usize::from(is_numbered && unified(&file).is_some()));
     }
 

@@ -6,10 +6,11 @@ use hashbrown::HashMap;
 use libc::c_int;
 use tracer_model::{
     context::{SpanContext, TRACEPARENT},
-    event::{Image, Namespaces, Strings, Visibility},
+    event::{Image, Names, Namespaces, RootFolder, Strings, Visibility},
 };
 
 use crate::{
+    accounts::{Registry, Resident, own_namespaces},
     aside,
     cgroup::{self, ControlGroups},
     kernel::{self, Tid},
@@ -46,6 +47,8 @@ pub(crate) struct RawImage {
     cgroup: Part,
     namespaces: Namespaces,
     tgid: Tid,
+    /// Only in another root folder or mount namespace.
+    names: Names,
     /// The kernel refused to show some data because the user has changed.
     is_refused: bool,
 }
@@ -109,6 +112,7 @@ pub(crate) struct Reader {
     /// reads it again.
     terminals: HashMap<Tid, bool>,
     groups: ControlGroups,
+    registry: Registry,
     /// Memory of the last image, used again: paths, the stack, texts.
     folder: Folder,
     bytes: Vec<u8>,
@@ -120,14 +124,13 @@ const SESSIONS: usize = 1024;
 
 impl Reader {
     pub(crate) fn new(with_environment: bool) -> Self {
-        // Linux's pids have 22 bits at most.
-        let own_namespaces = Folder::of(std::process::id() as Tid).all_namespaces(&mut Vec::new());
         Self {
             with_environment,
-            own_namespaces,
+            own_namespaces: own_namespaces(),
             may_move: may_move(),
             terminals: HashMap::new(),
             groups: ControlGroups::default(),
+            registry: Registry::default(),
             folder: Folder::default(),
             bytes: Vec::new(),
             texts: Texts::default(),
@@ -147,7 +150,7 @@ impl Reader {
         let is_elsewhere = namespaces.user != own.user || namespaces.pid != own.pid;
         let needs_root = self.may_move || is_elsewhere;
         let session_leader = kernel::session_of(tgid);
-        let image = RawImage {
+        let mut image = RawImage {
             stack,
             executable: executable.ok(),
             directory: texts.add(|texts| folder.link("cwd", texts)).ok(),
@@ -160,9 +163,19 @@ impl Reader {
             cgroup: texts.add(|texts| self.groups.append(tgid, &mut folder, texts)).unwrap_or_default(),
             namespaces,
             tgid,
+            names: Names::default(),
             is_refused,
             texts: Texts(texts.0.as_slice().to_vec()),
         };
+        if !is_refused && (image.has_other_root() || namespaces.mount != own.mount) {
+            image.names = self.registry.names(Resident {
+                pids: vec![tgid.cast_unsigned()],
+                namespaces,
+                // The process is stopped.
+                root_folder: RootFolder::default(),
+                ids: image.ids(),
+            });
+        }
         (self.folder, self.texts) = (folder, texts);
         image
     }
@@ -415,6 +428,17 @@ impl RawImage {
         &self.stack.arguments
     }
 
+    fn has_other_root(&self) -> bool {
+        self.texts.get(self.root).len() > 1
+    }
+
+    /// User, real user, group and real group.
+    fn ids(&self) -> [u32; 4] {
+        let [real_user, user, real_group, group] =
+            self.status.map_or(self.stack.ids, |status| ids(self.texts.get(status)));
+        [user, real_user, group, real_group]
+    }
+
     fn text(&self, part: Part) -> String {
         String::from_utf8_lossy(self.texts.get(part)).into_owned()
     }
@@ -435,7 +459,7 @@ impl RawImage {
         let context = context.map(|bytes| Strings { size: bytes.len() as u64, bytes });
         let context = environment.as_ref().or(context.as_ref()).and_then(SpanContext::of_environment);
         let status = self.status.map(|part| texts.get(part));
-        let [real_user_id, user_id, real_group_id, group_id] = status.map_or(stack.ids, ids);
+        let [user_id, real_user_id, group_id, real_group_id] = self.ids();
         let vpid = status.and_then(|status| numbers(status, "NSpid").last());
         let groups = texts.get(self.cgroup);
         let image = Image {
@@ -448,19 +472,20 @@ impl RawImage {
             user_id,
             real_user_id,
             cgroup: cgroup::unified(groups).map(|line| String::from_utf8_lossy(line).into()),
-            cgroup_v1: cgroup::memory_v1(groups).map(|line| String::from_utf8_lossy(line).into()),
+            cgroup_v1: cgroup::v1(groups).map(|line| String::from_utf8_lossy(line).into()),
             // Linux's pids have 22 bits at most.
             vpid: vpid.map_or(self.tgid as u32, |vpid| vpid as u32),
             group_leader_pid: self.group_leader as u32,
             session_leader_pid: self.session_leader as u32,
             is_interactive: self.is_interactive,
             is_script,
-            has_other_root: texts.get(self.root).len() > 1,
+            has_other_root: self.has_other_root(),
             group_id,
             real_group_id,
             // Between -20 and 19: sched(7).
             nice: self.nice as i8,
             namespaces: self.namespaces,
+            names: self.names.clone(),
             ..Image::default()
         };
         (Arc::new(image), environment, context)

@@ -7,6 +7,7 @@
 //!
 //! No other thread may wait for any child, because it would take stops away from the tracer.
 
+pub mod accounts;
 mod arch;
 pub mod aside;
 mod cgroup;

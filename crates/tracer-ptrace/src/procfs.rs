@@ -90,9 +90,8 @@ impl Folder {
     /// The namespace of that kind; 0 if it is unknown. `memory` is left as it was.
     pub(crate) fn namespace(&mut self, name: &str, memory: &mut Vec<u8>) -> u32 {
         let before = memory.len();
-        // For example `user:[4026531837]`. The target itself is not looked at: that is less work.
-        let number = |link: &[u8]| str::from_utf8(link).ok()?.split_once('[')?.1.strip_suffix(']')?.parse().ok();
-        let namespace = self.link(name, memory).ok().and_then(|()| number(&memory[before..]));
+        // The target itself is not looked at: that is less work.
+        let namespace = self.link(name, memory).ok().and_then(|()| namespace_number(&memory[before..]));
         memory.truncate(before);
         namespace.unwrap_or_default()
     }
@@ -106,6 +105,11 @@ impl Folder {
             user: self.namespace("ns/user", memory),
         }
     }
+}
+
+/// The inode number of a namespace, from a link such as `user:[4026531837]`.
+pub(crate) fn namespace_number(link: &[u8]) -> Option<u32> {
+    str::from_utf8(link).ok()?.split_once('[')?.1.strip_suffix(']')?.parse().ok()
 }
 
 /// The fields of `/proc/PID/stat` from the third on. The second field is a name that can contain spaces and

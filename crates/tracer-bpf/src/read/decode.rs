@@ -13,8 +13,8 @@ use tracer_model::{
     context::SpanContext,
     dns::Message,
     event::{
-        Change, Connection, ConnectionId, Direction, End, Flow, FlowId, Image, Namespaces, Strings, Transport, Usage,
-        Visibility,
+        Change, Connection, ConnectionId, Direction, End, Flow, FlowId, Image, Namespaces, RootFolder, Strings,
+        Transport, Usage, Visibility,
     },
 };
 use zerocopy::FromBytes;
@@ -289,6 +289,7 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>, Option
             network: exec.namespaces.network,
             user: exec.namespaces.user,
         },
+        root_folder: RootFolder { mount: exec.root_folder.mount, inode: exec.root_folder.inode },
         ..Image::default()
     };
     let environment = environment.map(|part| Strings { bytes: part.bytes, size: exec.environment_size });
@@ -466,6 +467,8 @@ mod tests {
         Bytes::record(1)
             .u64(arguments_size)
             .u64(33)
+            .u64(71)
+            .u64(72)
             .u32(3)
             .u32(1000)
             .u32(1001)
@@ -587,6 +590,7 @@ mod tests {
             (7, 40, 41, true)
         );
         assert_eq!((image.is_script, image.group_id, image.real_group_id, image.nice), (true, 50, 51, 5));
+        assert_eq!(image.root_folder, RootFolder { inode: 71, mount: 72 });
         assert_eq!(image.namespaces, Namespaces { mount: 61, pid: 62, network: 63, user: 64 });
         let environment = environment.unwrap();
         assert_eq!(environment.iter().collect::<Vec<_>>(), ["A=1", "B=2"]);

@@ -3,6 +3,7 @@
 mod alone;
 mod ebpf;
 mod load;
+mod named;
 mod ptrace;
 mod seats;
 pub(crate) mod sudo;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context, Error, Result, anyhow, bail};
 use tracer_model::source::{EventStream, Source};
 
+use self::named::Named;
 pub(crate) use self::seats::Seat;
 use crate::{
     cli::config::{Config, SourceChoice},
@@ -106,7 +108,7 @@ fn ebpf(config: &Config, needs_environment: bool) -> Result<Result<Chosen>> {
     let started = ebpf::start(&way, config, &system_calls, needs_environment);
     Ok(started.map(|(capture, stream)| Chosen {
         source: Arc::new(capture),
-        stream: Box::new(stream),
+        stream: Box::new(Named::new(stream)),
         unobserved: system_calls.unobserved,
         seat: system_calls.seat,
         notice: None,

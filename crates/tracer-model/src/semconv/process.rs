@@ -106,25 +106,25 @@ rows! {
         "effective user id at exec",
         span reported |image| image.user_id;
     PROCESS_USER_NAME = "process.user.name", "process", "string", "", "/etc/passwd", "builder",
-        "name of the effective user, unless the process has another mount namespace or root folder",
+        "name of the effective user, in the root folder of the process",
         span reported |image| image.names.user.as_deref();
     PROCESS_REAL_USER_ID = "process.real_user.id", "process", "int", "", "cred.uid", "0",
         "real user id at exec, if it differs from the effective one",
         span reported |image| differing(image.real_user_id, image.user_id);
     PROCESS_REAL_USER_NAME = "process.real_user.name", "process", "string", "", "/etc/passwd", "root",
-        "name of the real user, if the user id differs and the process has the same mount namespace and root folder",
+        "name of the real user, if the user id differs, in the root folder of the process",
         span reported |image| differing(image.real_user_id, image.user_id).and(image.names.real_user.as_deref());
     GROUP_ID = "process_tracer.group.id", "process", "int", "", "cred.egid", "1000",
         "effective group id at exec",
         span reported |image| image.group_id;
     GROUP_NAME = "process_tracer.group.name", "process", "string", "", "/etc/group", "builder",
-        "name of the effective group, unless the process has another mount namespace or root folder",
+        "name of the effective group, in the root folder of the process",
         span reported |image| image.names.group.as_deref();
     REAL_GROUP_ID = "process_tracer.real_group.id", "process", "int", "", "cred.gid", "0",
         "real group id at exec, if it differs from the effective one",
         span reported |image| differing(image.real_group_id, image.group_id);
     REAL_GROUP_NAME = "process_tracer.real_group.name", "process", "string", "", "/etc/group", "root",
-        "name of the real group, if the group id differs and the process has the same mount namespace and root folder",
+        "name of the real group, if the group id differs, in the root folder of the process",
         span reported |image| differing(image.real_group_id, image.group_id).and(image.names.real_group.as_deref());
     PROCESS_EXIT_CODE = "process.exit.code", "process", "int", "", "signal_struct.group_exit_code", "2",
         "exit code as a shell shows it: 128 + N after signal N",
