@@ -19,5 +19,5 @@ fn a_span_of_a_build_takes_few_bytes() {
     }
     report.finish(&resource).unwrap();
     let bytes = file.seek(SeekFrom::End(0)).unwrap() / SPANS;
-    assert!(bytes < 80, "{bytes} bytes a span");
+    assert!(bytes < 70, "{bytes} bytes a span");
 }
