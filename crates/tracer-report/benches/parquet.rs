@@ -1,4 +1,5 @@
-//! Time and size of a Parquet file of a large build: `cargo bench -p tracer-report --bench parquet [SPANS]`.
+//! Time and size of a Parquet file of a large build: `cargo bench -p tracer-report --bench parquet -- [SPANS] [FILE.jsonl]`.
+//! FILE.jsonl is a saved trace of another build.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 mod build;
@@ -19,7 +20,9 @@ fn main() {
     let mut report =
         files::begin(Format::Parquet, Box::new(BufWriter::new(File::create(&path).unwrap())), None).unwrap();
     let mut spent = Duration::ZERO;
-    let mut spans = build::spans(count);
+    let file = std::env::args().skip(1).find(|argument| argument.ends_with(".jsonl"));
+    let other = file.map(|file| build::read(File::open(file).unwrap()));
+    let mut spans = build::spans(other.as_ref().unwrap_or(&build::BUILD), count);
     loop {
         let some: Vec<_> = spans.by_ref().take(100).collect();
         if some.is_empty() {

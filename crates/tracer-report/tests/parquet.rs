@@ -14,7 +14,7 @@ fn a_span_of_a_build_takes_few_bytes() {
     let mut file = tempfile::tempfile().unwrap();
     let mut report = files::begin(Format::Parquet, Box::new(file.try_clone().unwrap()), None).unwrap();
     let resource = build::resource();
-    for span in build::spans(SPANS as usize) {
+    for span in build::spans(&build::BUILD, SPANS as usize) {
         report.add(&Span::from(&span).with_resource(&resource)).unwrap();
     }
     report.finish(&resource).unwrap();
