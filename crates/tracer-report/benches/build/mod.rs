@@ -1,7 +1,11 @@
 //! Spans of a large build. `spans.jsonl.gz` has 300 spans of a build of redis 7.0.15: its `configure`, compilers and shells. They
 //! are repeated with other ids, times, process ids, names of files and measured values.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    io::{BufReader, Read},
+    sync::LazyLock,
+};
 
 use flate2::bufread::GzDecoder;
 use tracer_model::{Resource, Value, semconv};
@@ -11,17 +15,22 @@ use tracer_otlp::{
 };
 use tracer_report::SavedSpan;
 
-static BUILD: LazyLock<Vec<Span>> = LazyLock::new(|| {
-    let lines = JsonLines::new(std::io::BufReader::new(GzDecoder::new(&include_bytes!("spans.jsonl.gz")[..])));
-    let groups = lines.flat_map(|line| line.unwrap().data.resource_spans);
-    groups.flat_map(|group| group.scope_spans).flat_map(|scope| scope.spans).collect()
-});
+pub(crate) static BUILD: LazyLock<Vec<Span>> =
+    LazyLock::new(|| read(GzDecoder::new(&include_bytes!("spans.jsonl.gz")[..])));
 
-/// The first `count` spans.
-pub(crate) fn spans(count: usize) -> impl Iterator<Item = SavedSpan> {
+/// Reads the spans of a saved build.
+pub(crate) fn read(lines: impl Read) -> Vec<Span> {
+    let groups = JsonLines::new(BufReader::new(lines)).flat_map(|line| line.unwrap().data.resource_spans);
+    groups.flat_map(|group| group.scope_spans).flat_map(|scope| scope.spans).collect()
+}
+
+/// The first `count` spans of repetitions of a build.
+pub(crate) fn spans(build: &[Span], count: usize) -> impl Iterator<Item = SavedSpan> {
     let mut chance = Chance(1);
-    let repetitions = (0..).map(move |number| Repetition::new(number, &mut chance));
-    repetitions.flat_map(|mut repetition| BUILD.iter().map(move |span| repetition.of(span))).take(count)
+    let begin = build.iter().map(|span| span.start_time_unix_nano).min().unwrap_or_default();
+    let end = build.iter().map(|span| span.end_time_unix_nano).max().unwrap_or_default();
+    let repetitions = (0..).map(move |number| Repetition::new(number, end - begin, &mut chance));
+    repetitions.flat_map(|mut repetition| build.iter().map(move |span| repetition.of(span))).take(count)
 }
 
 /// The resource of all spans.
@@ -63,6 +72,8 @@ impl Chance {
 /// One of the builds.
 struct Repetition {
     number: u64,
+    /// The time of a build, in nanoseconds.
+    length: u64,
     chance: Chance,
     ids: HashMap<Vec<u8>, Vec<u8>>,
     /// The names of files.
@@ -72,14 +83,13 @@ struct Repetition {
 }
 
 impl Repetition {
-    fn new(number: u64, chance: &mut Chance) -> Self {
-        Self { number, chance: Chance(chance.next()), ids: HashMap::new(), names: HashMap::new(), later: 0 }
+    fn new(number: u64, length: u64, chance: &mut Chance) -> Self {
+        Self { number, length, chance: Chance(chance.next()), ids: HashMap::new(), names: HashMap::new(), later: 0 }
     }
 
     fn of(&mut self, span: &Span) -> SavedSpan {
         let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
-        // The recorded spans took about 20 s.
-        self.later = self.number * 20_000_000_000 + self.chance.below(2_000_000);
+        self.later = self.number * self.length + self.chance.below(2_000_000);
         let start_time = start + self.later;
         let mut span = Span {
             span_id: self.id(&span.span_id),

@@ -1,24 +1,26 @@
 //! The spans of one row group, by column, with the levels that Parquet has for lists:
 //! <https://parquet.apache.org/docs/file-format/nestedencoding/>.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use bytes::Bytes;
 use parquet::{
-    data_type::{BoolType, ByteArray, ByteArrayType, Int64Type},
+    data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int64Type},
     errors::Result,
     file::writer::SerializedColumnWriter,
 };
-use tracer_model::{Value, semconv::PROCESS_COMMAND_ARGS};
+use tracer_model::semconv::{PROCESS_COMMAND_ARGS, PROCESS_CREATION_TIME, ValueRef};
 
 use super::{
     schema::{ERROR, UNSET},
-    values::{Types, write_text},
+    values::{Keys, write_text},
 };
 use crate::span::Span;
 
 /// The most spans of a row group. More rows compress better, and take more memory.
 pub(super) const ROWS: usize = if cfg!(test) { 100 } else { 32_768 };
 
-/// The most bytes of texts of a row group, except if one span has more.
+/// The most bytes of attributes of a row group in memory, except if one span has more.
 pub(super) const BYTES: usize = 16 << 20;
 
 /// A column of the lowest level.
@@ -46,12 +48,9 @@ impl Texts {
         self.ends.push(self.bytes.len());
     }
 
-    /// The texts. They share their memory.
-    fn take(&mut self) -> Vec<ByteArray> {
-        let bytes = Bytes::from(std::mem::take(&mut self.bytes));
-        let mut begin = 0;
-        let mut text = |end| ByteArray::from(bytes.slice(std::mem::replace(&mut begin, end)..end));
-        std::mem::take(&mut self.ends).into_iter().map(&mut text).collect()
+    fn text(&self, index: usize) -> &[u8] {
+        let begin = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[begin..self.ends[index]]
     }
 }
 
@@ -62,72 +61,97 @@ impl<V> Column<V> {
         self.repetitions.push(repetition);
     }
 
-    /// Takes the levels, and leaves none. `None`: the column is not in a list.
-    fn levels(&mut self) -> (Option<Vec<i16>>, Option<Vec<i16>>) {
-        let levels = [&mut self.definitions, &mut self.repetitions].map(std::mem::take);
-        let [definitions, repetitions] = levels.map(|levels| (!levels.is_empty()).then_some(levels));
-        (definitions, repetitions)
+    /// Writes values, with the levels if the column is in a list. Clears the levels.
+    fn write<T: DataType>(&mut self, values: &[T::T], to: &mut SerializedColumnWriter<'_>) -> Result<()> {
+        to.typed::<T>().write_batch(values, in_list(&self.definitions), in_list(&self.repetitions))?;
+        self.definitions.clear();
+        self.repetitions.clear();
+        Ok(())
     }
 }
 
-/// Writes its values and forgets them.
+/// Levels, if there are any.
+fn in_list(levels: &[i16]) -> Option<&[i16]> {
+    (!levels.is_empty()).then_some(levels)
+}
+
+/// Writes its values and forgets them. It keeps its memory for the next row group.
 trait Flush {
     fn flush(&mut self, to: &mut SerializedColumnWriter<'_>) -> Result<()>;
 }
 
 impl Flush for Column<Texts> {
     fn flush(&mut self, to: &mut SerializedColumnWriter<'_>) -> Result<()> {
-        let (definitions, repetitions) = self.levels();
-        let values = self.values.take();
-        to.typed::<ByteArrayType>().write_batch(&values, definitions.as_deref(), repetitions.as_deref())?;
+        let mut bytes = Bytes::from(std::mem::take(&mut self.values.bytes));
+        let mut begin = 0;
+        let text = |end| ByteArray::from(bytes.slice(std::mem::replace(&mut begin, end)..end));
+        let values: Vec<_> = self.values.ends.drain(..).map(text).collect();
+        self.write::<ByteArrayType>(&values, to)?;
+        drop(values);
+        bytes.clear();
+        self.values.bytes = bytes.into();
         Ok(())
     }
 }
 
-impl Flush for Column<Vec<i64>> {
-    fn flush(&mut self, to: &mut SerializedColumnWriter<'_>) -> Result<()> {
-        let (definitions, repetitions) = self.levels();
-        let values = std::mem::take(&mut self.values);
-        to.typed::<Int64Type>().write_batch(&values, definitions.as_deref(), repetitions.as_deref())?;
-        Ok(())
-    }
+macro_rules! flush {
+    ($($value:ty: $kind:ty),*) => {$(
+        impl Flush for Column<Vec<$value>> {
+            fn flush(&mut self, to: &mut SerializedColumnWriter<'_>) -> Result<()> {
+                let mut values = std::mem::take(&mut self.values);
+                self.write::<$kind>(&values, to)?;
+                values.clear();
+                self.values = values;
+                Ok(())
+            }
+        }
+    )*};
 }
 
-impl Flush for Column<Vec<bool>> {
-    fn flush(&mut self, to: &mut SerializedColumnWriter<'_>) -> Result<()> {
-        let values = std::mem::take(&mut self.values);
-        to.typed::<BoolType>().write_batch(&values, None, None)?;
-        Ok(())
-    }
-}
+flush! { ByteArray: ByteArrayType, bool: BoolType, i64: Int64Type }
 
 /// A map from text to text.
 #[derive(Debug, Default)]
 struct Map {
-    keys: Column<Texts>,
+    keys: Column<Vec<ByteArray>>,
     values: Column<Texts>,
 }
 
 impl Map {
-    /// Adds a map. `definition` is the level of an empty map, and `repetition` that of the first entry.
+    /// Adds a map. `definition` is the level of an empty map, and `repetition` that of the first entry. The value `known`
+    /// is written as an empty text.
     fn push<'a>(
         &mut self,
-        entries: impl IntoIterator<Item = (&'a str, &'a Value)>,
+        entries: impl IntoIterator<Item = (&'a str, ValueRef<'a>)>,
         [definition, mut repetition]: [i16; 2],
-        types: &mut Types,
+        known: Option<(&str, &[u8])>,
+        limit: Option<usize>,
+        keys: &mut Keys,
     ) {
-        let before = self.keys.values.ends.len();
-        for (key, value) in entries {
+        let before = self.keys.values.len();
+        entries.into_iter().for_each(|(key, value)| {
             self.level(definition + 1, repetition);
             // All other entries are in the same map.
             repetition = definition + 1;
-            self.keys.values.push(key);
-            self.values.values.push_with(|bytes| write_text(bytes, value));
-            types.add(key, value);
-        }
-        if self.keys.values.ends.len() == before {
+            self.keys.values.push(keys.add(key, &value));
+            self.values.values.push_with(|bytes| {
+                let begin = bytes.len();
+                write_text(bytes, &value, limit);
+                if known == Some((key, &bytes[begin..])) {
+                    bytes.truncate(begin);
+                }
+            });
+        });
+        if self.keys.values.len() == before {
             self.level(definition, repetition);
         }
+    }
+
+    /// The last value of a key. Entries before `first` are of other spans.
+    fn find(&self, key: &str, first: usize) -> Option<&[u8]> {
+        let index =
+            (first..self.keys.values.len()).rev().find(|index| self.keys.values[*index].data() == key.as_bytes())?;
+        Some(self.values.values.text(index))
     }
 
     /// An empty list has no map.
@@ -161,39 +185,43 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub(super) fn add(&mut self, span: &Span<'_>, types: &mut Types) {
-        let details = span.details();
+    pub(super) fn add(&mut self, span: &Span<'_>, keys: &mut Keys) {
+        let limit = span.value_limit;
         self.timestamp.values.push(number(span.start));
         push_id(&mut self.trace_id, &span.trace.0);
         push_id(&mut self.span_id, &span.id.0);
         push_id(&mut self.parent_span_id, span.parent.as_ref().map_or(&[][..], |id| &id.0));
         self.name.values.push(&span.name);
         self.kind.values.push(span.kind().name());
-        let service = span.resource().find(|(key, _)| *key == SERVICE_NAME).map(|(_, value)| value);
-        self.service.values.push_with(|bytes| service.into_iter().for_each(|name| write_text(bytes, name)));
-        self.resource.push(span.resource(), [0, 0], types);
-        self.attributes.push(details.attributes.iter().map(|(key, value)| (&**key, value)), [0, 0], types);
+        let resource = || span.resource().map(|(key, value)| (key, ValueRef::from(value)));
+        let service = resource().find(|(key, _)| *key == SERVICE_NAME).map(|(_, value)| value);
+        self.service.values.push_with(|bytes| service.iter().for_each(|name| write_text(bytes, name, None)));
+        self.resource.push(resource(), [0, 0], None, None, keys);
+        let creation = creation_time(span.start);
+        let known = Some((PROCESS_CREATION_TIME, creation.as_bytes()));
+        let first = self.attributes.keys.values.len();
+        self.attributes.push(span.attributes(), [0, 0], known, limit, keys);
         self.duration.values.push(number(span.end - span.start));
         let message = span.status_message();
         self.status.values.push(if message.is_some() { ERROR } else { UNSET });
         self.message.values.push(message.as_deref().unwrap_or_default());
         self.is_parent_remote.values.push(span.is_parent_remote);
-        if details.events.is_empty() {
+        let events = span.events();
+        if events.is_empty() {
             self.event_at.level(0, 0);
             self.event_name.level(0, 0);
             self.event_attributes.level(0, 0);
         }
-        for (index, event) in details.events.iter().enumerate() {
+        // They would be the longest text, twice.
+        let known = self.attributes.find(PROCESS_COMMAND_ARGS, first);
+        let known = known.map(|text| (PROCESS_COMMAND_ARGS, text));
+        for (index, event) in events.into_iter().enumerate() {
             let repetition = i16::from(index > 0);
             self.event_at.level(1, repetition);
-            self.event_at.values.push(number(event.at));
+            self.event_at.values.push(number(event.at()));
             self.event_name.level(1, repetition);
-            self.event_name.values.push(&event.name);
-            let attributes = event.attributes.iter().map(|attribute @ (key, value)| {
-                let is_of_span = key == PROCESS_COMMAND_ARGS && details.attributes.contains(attribute);
-                (&**key, if is_of_span { &OF_SPAN } else { value })
-            });
-            self.event_attributes.push(attributes, [1, repetition], types);
+            self.event_name.values.push(event.name());
+            self.event_attributes.push(event.attributes(), [1, repetition], known, limit, keys);
         }
         let links = span.links();
         if links.is_empty() {
@@ -210,9 +238,13 @@ impl Columns {
 
     /// Whether a row group has enough spans.
     pub(super) fn is_full(&self) -> bool {
-        let texts = [&self.attributes, &self.event_attributes, &self.resource];
-        let bytes = texts.iter().map(|map| map.keys.values.bytes.len() + map.values.values.bytes.len());
-        self.len() >= ROWS || bytes.sum::<usize>() >= BYTES
+        self.len() >= ROWS || self.bytes() >= BYTES
+    }
+
+    /// The bytes of the attributes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let maps = [&self.attributes, &self.event_attributes, &self.resource];
+        maps.iter().map(|map| size_of_val(&*map.keys.values) + map.values.values.bytes.len()).sum()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -256,8 +288,10 @@ impl Columns {
 
 const SERVICE_NAME: &str = "service.name";
 
-/// Replaces the arguments in an exec event if the span has the same ones. Otherwise the file would have this long text twice.
-static OF_SPAN: Value = Value::String(String::new());
+/// The attribute `process.creation.time` of a span that starts then, in nanoseconds since the epoch.
+pub(super) fn creation_time(start: u64) -> String {
+    humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_nanos(start)).to_string()
+}
 
 fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

@@ -94,6 +94,29 @@ mod tests {
     }
 
     #[test]
+    fn the_creation_time_is_written_only_if_it_is_not_the_start() {
+        let at = |time: &str| ("process.creation.time".to_owned(), Value::String(time.to_owned()));
+        let span = saved::Span {
+            start: 1_795_814_674_104_770_530,
+            end: 1_795_814_674_104_770_531,
+            message: String::new(),
+            ..story("make", 0, 10).spans().remove(0)
+        };
+        let spans = ["2026-11-27T21:24:34.104770Z", "2026-11-27T21:24:34.104771Z"]
+            .map(|time| saved::Span { attributes: vec![at(time)], ..span.clone() });
+        let (_, read) = round_trip(&spans);
+        assert_eq!(format!("{read:#?}"), format!("{spans:#?}"));
+
+        let mut columns = columns::Columns::default();
+        let mut is_written = |span| {
+            let before = columns.bytes();
+            columns.add(&span::Span::from(span), &mut values::Keys::default());
+            columns.bytes() - before > size_of::<parquet::data_type::ByteArray>()
+        };
+        assert_eq!(spans.each_ref().map(&mut is_written), [false, true]);
+    }
+
+    #[test]
     fn spans_of_several_row_groups_keep_their_order() {
         let many: Vec<_> = story("make", 0, 10).spans().into_iter().cycle().take(3 * columns::ROWS / 2).collect();
         let numbered = many.into_iter().zip(0_u64..);

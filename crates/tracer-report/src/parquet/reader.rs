@@ -7,9 +7,13 @@ use parquet::{
     file::{reader::FileReader, serialized_reader::SerializedFileReader},
     record::{Field, Row, reader::RowIter},
 };
-use tracer_model::{SpanId, TraceId, Value, semconv::PROCESS_COMMAND_ARGS};
+use tracer_model::{
+    SpanId, TraceId, Value,
+    semconv::{PROCESS_COMMAND_ARGS, PROCESS_CREATION_TIME},
+};
 
 use super::{
+    columns::creation_time,
     schema::{
         ATTRIBUTES, DURATION, ERROR, EVENTS, LINKS, NAME, PARENT_IS_REMOTE, PARENT_SPAN_ID, RESOURCE_ATTRIBUTES,
         SPAN_ATTRIBUTES, SPAN_ID, SPAN_KIND, SPAN_NAME, STATUS_CODE, STATUS_MESSAGE, TIMESTAMP, TRACE_ID, TYPES,
@@ -89,6 +93,11 @@ impl Reader {
             let of_span =
                 of_events.filter(|(key, value)| key == PROCESS_COMMAND_ARGS && *value == Value::String(String::new()));
             of_span.for_each(|(_, value)| value.clone_from(&arguments));
+        }
+        for (key, value) in &mut span.attributes {
+            if key == PROCESS_CREATION_TIME && *value == Value::String(String::new()) {
+                *value = Value::String(creation_time(span.start));
+            }
         }
         span.end = span.start.saturating_add(duration);
         span.resource = Arc::clone(&self.resource);

@@ -5,26 +5,50 @@ use std::{
     io::Write,
 };
 
+use parquet::data_type::ByteArray;
 use serde_json::json;
-use tracer_model::Value;
+use tracer_model::{Value, semconv::ValueRef};
 
-/// Writes a value as the exporter for ClickHouse does: arrays are JSON.
-pub(super) fn write_text(bytes: &mut Vec<u8>, value: &Value) {
+/// Writes a value as the exporter for ClickHouse does: arrays are JSON. Texts have at most `limit` characters.
+pub(super) fn write_text(bytes: &mut Vec<u8>, value: &ValueRef<'_>, limit: Option<usize>) {
     // Writing to memory cannot fail.
     let _ = match value {
-        Value::String(text) => bytes.write_all(text.as_bytes()),
-        Value::Bool(value) => write!(bytes, "{value}"),
-        Value::Int(value) => write!(bytes, "{value}"),
-        Value::Float(value) => write!(bytes, "{value}"),
-        Value::Strings(values) => serde_json::to_writer(bytes, values).map_err(Into::into),
-        Value::Bools(values) => serde_json::to_writer(bytes, values).map_err(Into::into),
-        Value::Ints(values) => serde_json::to_writer(bytes, values).map_err(Into::into),
-        Value::Floats(values) => {
+        ValueRef::String(text) => bytes.write_all(first(text, limit).as_bytes()),
+        ValueRef::Bool(value) => write!(bytes, "{value}"),
+        ValueRef::Int(value) => write!(bytes, "{value}"),
+        ValueRef::Float(value) => write!(bytes, "{value}"),
+        ValueRef::Strings(texts) => {
+            bytes.push(b'[');
+            for (index, text) in texts.iter().enumerate() {
+                bytes.extend_from_slice(if index > 0 { b"," } else { b"" });
+                let _ = serde_json::to_writer(&mut *bytes, first(&text, limit));
+            }
+            bytes.write_all(b"]")
+        }
+        ValueRef::Bools(values) => serde_json::to_writer(bytes, values).map_err(Into::into),
+        ValueRef::Ints(values) => serde_json::to_writer(bytes, values).map_err(Into::into),
+        ValueRef::Floats(values) => {
             // JSON has no number that is not finite.
             let number = |value: &f64| if value.is_finite() { json!(value) } else { json!(value.to_string()) };
             serde_json::to_writer(bytes, &values.iter().map(number).collect::<Vec<_>>()).map_err(Into::into)
         }
     };
+}
+
+/// The first characters of a text.
+fn first(text: &str, limit: Option<usize>) -> &str {
+    let end = limit.and_then(|limit| text.char_indices().nth(limit)).map_or(text.len(), |(end, _)| end);
+    &text[..end]
+}
+
+/// The keys of attributes, and the types of their values.
+#[derive(Debug, Default)]
+pub(super) struct Keys(hashbrown::HashMap<String, Key>);
+
+#[derive(Debug)]
+struct Key {
+    text: ByteArray,
+    types: BTreeSet<Type>,
 }
 
 /// The types of attributes that are not texts, by key. Nearly always a key has one type.
@@ -50,34 +74,33 @@ enum Type {
     Strings,
 }
 
-/// The most keys whose types are kept. The values of others are read back as texts.
+/// The most keys that are kept. The values of others are read back as texts.
 const KEYS: usize = 10_000;
 
-impl Types {
-    pub(super) fn add(&mut self, key: &str, value: &Value) {
-        let kind = match value {
-            Value::String(_) => return,
-            Value::Bool(_) => Type::Bool,
-            Value::Int(_) => Type::Int,
-            Value::Float(_) => Type::Float,
-            Value::Bools(_) => Type::Bools,
-            Value::Ints(_) => Type::Ints,
-            Value::Floats(_) => Type::Floats,
-            Value::Strings(_) => Type::Strings,
-        };
+impl Keys {
+    /// The text of a key. The types of all its values are kept.
+    pub(super) fn add(&mut self, key: &str, value: &ValueRef<'_>) -> ByteArray {
+        let types = Type::of(value);
         if let Some(known) = self.0.get_mut(key) {
-            known.insert(kind);
-        } else if self.0.len() < KEYS {
-            self.0.insert(key.to_owned(), BTreeSet::from([kind]));
+            known.types.extend(types);
+            return known.text.clone();
         }
+        let text = ByteArray::from(key);
+        if self.0.len() < KEYS {
+            self.0.insert(key.to_owned(), Key { text: text.clone(), types: types.into_iter().collect() });
+        }
+        text
     }
 
     /// The types as JSON.
     pub(super) fn to_json(&self) -> String {
-        let sorted: BTreeMap<_, _> = self.0.iter().collect();
+        let keys = self.0.iter().filter(|(_, key)| !key.types.is_empty());
+        let sorted: BTreeMap<_, _> = keys.map(|(text, key)| (text, &key.types)).collect();
         serde_json::to_string(&sorted).unwrap_or_default()
     }
+}
 
+impl Types {
     /// Reads the types. A file of another program has none.
     pub(super) fn from_json(json: Option<&str>) -> Self {
         Self(json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default())
@@ -91,6 +114,19 @@ impl Types {
 }
 
 impl Type {
+    fn of(value: &ValueRef<'_>) -> Option<Self> {
+        Some(match value {
+            ValueRef::String(_) => return None,
+            ValueRef::Bool(_) => Self::Bool,
+            ValueRef::Int(_) => Self::Int,
+            ValueRef::Float(_) => Self::Float,
+            ValueRef::Bools(_) => Self::Bools,
+            ValueRef::Ints(_) => Self::Ints,
+            ValueRef::Floats(_) => Self::Floats,
+            ValueRef::Strings(_) => Self::Strings,
+        })
+    }
+
     fn read(self, text: &str) -> Option<Value> {
         Some(match self {
             Self::Bool => Value::Bool(text.parse().ok()?),

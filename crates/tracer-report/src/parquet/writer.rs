@@ -20,14 +20,14 @@ use tracer_model::Resource;
 use super::{
     columns::{BYTES, Columns, ROWS},
     schema::{TYPES, schema},
-    values::Types,
+    values::Keys,
 };
 use crate::{report::Report, span::Span};
 
 pub(crate) struct Writer {
     file: SerializedFileWriter<Box<dyn Write + Send>>,
     columns: Columns,
-    types: Types,
+    keys: Keys,
 }
 
 impl Writer {
@@ -35,7 +35,7 @@ impl Writer {
         let begin = || -> Result<Self> {
             let mut properties = WriterProperties::builder()
                 .set_created_by(format!("process-tracer version {}", env!("CARGO_PKG_VERSION")))
-                .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?))
+                .set_compression(zstd(LEVEL)?)
                 // The footer must stay small, because it waits in memory until the end.
                 .set_statistics_enabled(EnabledStatistics::None)
                 .set_offset_index_disabled(true)
@@ -46,13 +46,16 @@ impl Writer {
             for column in SELECTIVE {
                 properties = properties.set_column_statistics_enabled(path(column), EnabledStatistics::Chunk);
             }
+            for (column, level) in LEVELS {
+                properties = properties.set_column_compression(path(column), zstd(level)?);
+            }
             for (column, encoding) in PACKED {
                 let column = path(column);
                 properties = properties.set_column_dictionary_enabled(column.clone(), false);
                 properties = properties.set_column_encoding(column, encoding);
             }
             let file = SerializedFileWriter::new(to, schema()?, Arc::new(properties.build()))?;
-            Ok(Self { file, columns: Columns::default(), types: Types::default() })
+            Ok(Self { file, columns: Columns::default(), keys: Keys::default() })
         };
         begin().map_err(io_error)
     }
@@ -87,12 +90,20 @@ const PACKED: [(&str, Encoding); 7] = [
     ("Events.list.element.Attributes.key_value.value", Encoding::PLAIN),
 ];
 
-/// Most bytes are digits of numbers that do not recur. Level 3 finds short repetitions in them, which cost more than they save.
+/// The level of zstd. Higher levels find short repetitions in random digits, which cost more than they save.
 const LEVEL: i32 = 1;
+
+/// Columns with long repetitions, and their levels.
+const LEVELS: [(&str, i32); 4] = [
+    ("SpanAttributes.key_value.key", 8),
+    ("SpanAttributes.key_value.value", 6),
+    ("Events.list.element.Attributes.key_value.key", 8),
+    ("Events.list.element.Attributes.key_value.value", 6),
+];
 
 impl Report for Writer {
     fn add(&mut self, span: &Span<'_>) -> io::Result<()> {
-        self.columns.add(span, &mut self.types);
+        self.columns.add(span, &mut self.keys);
         if self.columns.is_full() { self.write_group().map_err(io_error) } else { Ok(()) }
     }
 
@@ -102,13 +113,17 @@ impl Report for Writer {
             if self.columns.len() > 0 {
                 self.write_group()?;
             }
-            self.file.append_key_value_metadata(KeyValue::new(TYPES.to_owned(), self.types.to_json()));
+            self.file.append_key_value_metadata(KeyValue::new(TYPES.to_owned(), self.keys.to_json()));
             self.file.finish()?;
             self.file.inner_mut().flush()?;
             Ok(())
         };
         finish().map_err(io_error)
     }
+}
+
+fn zstd(level: i32) -> Result<Compression> {
+    Ok(Compression::ZSTD(ZstdLevel::try_new(level)?))
 }
 
 /// The error of the file, such as "No space left on device", without the words of the library.

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use tracer_model::{
     Value,
-    semconv::{self, KeyValues},
+    semconv::{self, KeyValues, ValueRef},
 };
 
 use super::{Origin, Span, nanoseconds};
+use crate::saved;
 
 /// The attributes and events of a span, for a reader who wants to see all of it.
 #[derive(Debug)]
@@ -25,40 +26,78 @@ pub(crate) struct Event {
     pub(crate) attributes: KeyValues,
 }
 
+/// An event that borrows from its span.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum EventRef<'a> {
+    Run(semconv::EventRef<'a>),
+    Saved(&'a saved::Event),
+}
+
 impl Span<'_> {
-    /// All attributes and events, as they are exported.
-    pub(crate) fn details(&self) -> Details {
-        let mut details = match self.origin {
-            Origin::Run(span) => {
-                let description = semconv::describe(span);
-                let events = description.events.into_iter().map(|event| Event {
-                    name: Cow::Borrowed(event.name),
-                    at: nanoseconds(event.at),
-                    attributes: event.attributes,
-                });
-                Details { attributes: description.attributes, events: events.collect() }
-            }
-            Origin::Saved(span) => {
-                let owned = |attributes: &[(String, Value)]| {
-                    attributes.iter().map(|(key, value)| (Cow::Owned(key.clone()), value.clone())).collect()
-                };
-                let events = span.events.iter().map(|event| Event {
-                    name: Cow::Owned(event.name.clone()),
-                    at: event.at,
-                    attributes: owned(&event.attributes),
-                });
-                Details { attributes: owned(&span.attributes), events: events.collect() }
-            }
+    /// All attributes, as they are exported, but not cut.
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
+        let (run, saved) = match self.origin {
+            Origin::Run(span) => (Some(semconv::attributes(span)), &[][..]),
+            Origin::Saved(span) => (None, span.attributes.as_slice()),
         };
         let is_replaced = |key: &str| self.added.iter().any(|(added, _)| added == key);
-        details.attributes.retain(|(key, _)| !is_replaced(key));
-        details.attributes.extend(self.added.iter().cloned());
-        if let Some(limit) = self.value_limit {
-            let attributes = details.events.iter_mut().map(|event| &mut event.attributes);
-            attributes.chain([&mut details.attributes]).flatten().for_each(|(_, value)| cut(value, limit));
-        }
-        details
+        let own = run.into_iter().flatten().chain(saved.iter().map(borrowed));
+        let added = self.added.iter().map(|(key, value)| (key.as_ref(), value.into()));
+        own.filter(move |(key, _)| !is_replaced(key)).chain(added)
     }
+
+    /// All events, as they are exported, but not cut.
+    pub(crate) fn events(&self) -> Vec<EventRef<'_>> {
+        match self.origin {
+            Origin::Run(span) => semconv::events(span).into_iter().map(EventRef::Run).collect(),
+            Origin::Saved(span) => span.events.iter().map(EventRef::Saved).collect(),
+        }
+    }
+
+    /// All attributes and events, as they are exported.
+    pub(crate) fn details(&self) -> Details {
+        let owned = |(key, value): (&str, ValueRef<'_>)| {
+            let mut value = value.into_owned();
+            self.value_limit.into_iter().for_each(|limit| cut(&mut value, limit));
+            (Cow::Owned(key.to_owned()), value)
+        };
+        let events = self.events().into_iter().map(|event| Event {
+            name: Cow::Owned(event.name().to_owned()),
+            at: event.at(),
+            attributes: event.attributes().map(owned).collect(),
+        });
+        Details { attributes: self.attributes().map(owned).collect(), events: events.collect() }
+    }
+}
+
+impl<'a> EventRef<'a> {
+    pub(crate) fn name(&self) -> &'a str {
+        match self {
+            Self::Run(event) => event.name(),
+            Self::Saved(event) => &event.name,
+        }
+    }
+
+    /// Nanoseconds since the epoch.
+    pub(crate) fn at(&self) -> u64 {
+        match self {
+            Self::Run(event) => nanoseconds(event.at),
+            Self::Saved(event) => event.at,
+        }
+    }
+
+    /// Its attributes, not cut.
+    pub(crate) fn attributes(self) -> impl Iterator<Item = (&'a str, ValueRef<'a>)> {
+        let (run, saved) = match self {
+            Self::Run(event) => (Some(event.attributes()), &[][..]),
+            Self::Saved(event) => (None, event.attributes.as_slice()),
+        };
+        run.into_iter().flatten().chain(saved.iter().map(borrowed))
+    }
+}
+
+fn borrowed((key, value): &(String, Value)) -> (&str, ValueRef<'_>) {
+    (key, value.into())
 }
 
 pub(super) fn cut(value: &mut Value, limit: usize) {

@@ -67,7 +67,7 @@ pub struct Span<'a> {
     /// Attributes that the live page or the user adds.
     added: KeyValues,
     /// The longest string value to show, in characters.
-    value_limit: Option<usize>,
+    pub(crate) value_limit: Option<usize>,
     /// The attributes of its producer, if it is a span of a run.
     resource: Option<&'a Resource>,
     origin: Origin<'a>,
