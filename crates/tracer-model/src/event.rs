@@ -505,9 +505,34 @@ pub struct Usage {
     pub threads: u64,
 }
 
+impl Usage {
+    /// With times in whole microseconds, as getrusage(2) has them. The other digits mean nothing, and make traces larger.
+    pub(crate) fn in_microseconds(self) -> Self {
+        let rounded = |ns: u64| ns.saturating_add(500) / 1000 * 1000;
+        Self {
+            user_ns: rounded(self.user_ns),
+            system_ns: rounded(self.system_ns),
+            run_delay_ns: rounded(self.run_delay_ns),
+            block_delay_ns: rounded(self.block_delay_ns),
+            ..self
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_rounded_to_microseconds() {
+        let usage =
+            Usage { user_ns: 1499, system_ns: 1500, run_delay_ns: 499, block_delay_ns: 7000, ..Usage::default() };
+        let expected =
+            Usage { user_ns: 1000, system_ns: 2000, run_delay_ns: 0, block_delay_ns: 7000, ..Usage::default() };
+        assert_eq!(usage.in_microseconds(), expected);
+        let longest = Usage { user_ns: u64::MAX, ..Usage::default() };
+        assert_eq!(longest.in_microseconds().user_ns, u64::MAX / 1000 * 1000);
+    }
 
     #[test]
     fn exit_codes_signals_and_core_dumps_are_read_from_wait_statuses() {

@@ -388,6 +388,7 @@ impl Process {
         let is_oom_victim = death.as_ref().is_some_and(|death| death.is_oom_victim);
         let group = self.group();
         let (exit, usage) = death.map_or((None, None), |death| (Some(death.status), death.usage));
+        let usage = usage.map(|usage| Box::new(usage.in_microseconds()));
         Draft {
             span_id: self.span_id,
             parent_id: self.parent_id,
