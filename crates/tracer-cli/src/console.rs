@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result};
 use tracer_report::{text::Style, untrusted::visible};
 
-use crate::cli::variables::variable;
+use crate::variables::variable;
 
 /// Where our messages go.
 enum Destination {

@@ -25,6 +25,7 @@ mod sources;
 mod state;
 mod tags;
 mod threads;
+mod variables;
 
 use std::{
     ffi::{CStr, OsStr, OsString},

@@ -10,7 +10,7 @@ use tracer_model::{
     semconv::KeyValues,
 };
 
-use crate::{ci, cli::variables::variable, console, pod};
+use crate::{ci, console, pod, variables::variable};
 
 /// Our name as a producer of telemetry. It is also the name of the service if there is no better one.
 const PRODUCER: &str = "process-tracer";

@@ -1,48 +1,11 @@
-//! The rules of a run: read from the file, with the facts that they need of this machine.
+//! A rules file: read, with the facts that it needs of this machine.
 
 use std::{env, fs, path::Path};
 
 use anyhow::{Context, Result, anyhow};
-use tracer_model::judge::{Judge, Rules};
-use tracer_rules::{Book, Names, RulesJudge};
+use tracer_rules::Book;
 
-use crate::{
-    cli::{
-        args::Args,
-        origin::{Origin, Origins},
-    },
-    console, nesting,
-    tags::Tagging,
-};
-
-/// The rules that the options of a run ask for, and the command that prints tags.
-///
-/// # Errors
-///
-/// The file of `--rules` cannot be used. If a variable names it, the file is ignored.
-pub(crate) fn of_run(args: &Args, origins: &Origins) -> Result<(Rules, Option<Tagging>)> {
-    let option = origins.name_of("rules");
-    let read = |path: &Path| -> Result<(Book, Option<Tagging>)> {
-        let mut book = read(path)?;
-        let tagging = book.take_tags().map(Tagging::new).transpose();
-        Ok((book, tagging.with_context(|| path.display().to_string())?))
-    };
-    let (mut book, tagging) = match args.rules.as_deref().map(read).transpose() {
-        Ok(book) => book.unwrap_or_default(),
-        Err(error) if origins.of("rules") == Origin::Variable => {
-            console::warn(format_args!("{option} is ignored: {error:#}"));
-            <(Book, Option<Tagging>)>::default()
-        }
-        Err(error) => return Err(error.context(option)),
-    };
-    let screen = book.take_screen();
-    let names = Names::from(args.names);
-    // Only rules of the user ask for these names.
-    let above = if book.is_empty() { Vec::new() } else { names_above() };
-    let judge = (!book.is_empty() || book.may_drop() || names != Names::Plain)
-        .then(|| Box::new(RulesJudge::new(book, names)) as Box<dyn Judge>);
-    Ok((Rules { judge, screen, above, min_duration: args.min_duration.unwrap_or_default() }, tagging))
-}
+use crate::nesting;
 
 /// Reads and compiles a rules file.
 ///

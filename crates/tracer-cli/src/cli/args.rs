@@ -374,7 +374,7 @@ pub(crate) enum Action {
     /// Example: process-tracer man > /usr/share/man/man1/process-tracer.1
     Man,
     /// Load the eBPF programs for the process at the other end of stdin. --sudo runs this command
-    #[command(name = crate::sources::sudo::HELPER, hide = true)]
+    #[command(name = HELPER, hide = true)]
     Helper {
         /// Bytes of the ring buffer
         ring_bytes: u32,
@@ -384,6 +384,9 @@ pub(crate) enum Action {
         asked: u32,
     },
 }
+
+/// The subcommand that is the helper of `--sudo`.
+pub(crate) const HELPER: &str = "attach-for-sudo";
 
 /// The commands about rules.
 #[derive(Clone, Debug, Subcommand)]

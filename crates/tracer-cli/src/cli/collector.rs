@@ -10,8 +10,8 @@ use tracer_otlp::{
     pem::{self, PemError},
 };
 
-use super::{otel::is_true, values::is_not_one_of, variables::variable};
-use crate::{console, file};
+use super::{otel::is_true, values::is_not_one_of};
+use crate::{console, file, variables::variable};
 
 /// The collector, whether the user configured an endpoint, and a problem with its authorities. `protocol` and `endpoint`
 /// are those of the flags.

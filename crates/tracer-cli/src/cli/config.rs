@@ -23,15 +23,15 @@ use super::{
     origin::{Origin, Origins},
     otel::{self, Limits},
     propagation::{Caller, Propagators},
+    rules,
     sampler::Sampler,
     values::{AttributesOn, ErrorsChoice, Parent, Shown, Spool},
-    variables::variable,
 };
 pub(crate) use super::{
     collector::TRACES_ENDPOINT,
     values::{Output, SourceChoice, Wait},
 };
-use crate::{child::user::User, ci, console, rules, state, tags::Tagging};
+use crate::{child::user::User, ci, console, state, tags::Tagging, variables::variable};
 
 /// The configuration of a run.
 #[derive(Debug)]

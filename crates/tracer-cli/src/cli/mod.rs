@@ -2,8 +2,8 @@
 //!
 //! `args` defines each flag, `values` reads its value, `origin` finds the value in flags and variables, and `config` resolves
 //! rules that concern several options. `collector` reads how to reach a collector. `otel`, `sampler` and `propagation` read
-//! OpenTelemetry's variables. `dashes` helps a user who has forgotten the `--` before the command, and `help` chooses what
-//! the help shows.
+//! OpenTelemetry's variables. `rules` makes the rules of a run. `dashes` helps a user who has forgotten the `--` before the
+//! command, and `help` chooses what the help shows.
 
 pub(crate) mod args;
 mod collector;
@@ -13,7 +13,7 @@ pub(crate) mod help;
 pub(crate) mod origin;
 pub(crate) mod otel;
 mod propagation;
+mod rules;
 mod sampler;
 mod similar;
 mod values;
-pub(crate) mod variables;

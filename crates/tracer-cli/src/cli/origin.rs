@@ -25,9 +25,11 @@ use super::{
     help,
     similar::no_such_variable,
     values::is_not_one_of,
+};
+use crate::{
+    console,
     variables::{is_no_truth, is_one_of, truth},
 };
-use crate::console;
 
 /// Where the value of an option comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,11 +7,11 @@ use std::{env, ffi::OsStr};
 
 use tracer_otlp::Counts;
 
-use super::{
-    similar::no_such_variable,
+use super::similar::no_such_variable;
+use crate::{
+    console,
     variables::{is_no_truth, variable},
 };
-use crate::console;
 
 /// What process-tracer does with a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

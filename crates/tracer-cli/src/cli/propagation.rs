@@ -8,8 +8,10 @@ use tracer_model::{
     context::{SpanContext, TRACEPARENT, Traceparent, is_trace_state},
 };
 
-use super::variables::{is_one_of, variable};
-use crate::console;
+use crate::{
+    console,
+    variables::{is_one_of, variable},
+};
 
 const PROPAGATORS: &str = "OTEL_PROPAGATORS";
 

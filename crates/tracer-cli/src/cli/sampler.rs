@@ -2,8 +2,9 @@
 
 use tracer_model::TraceId;
 
-use super::{values::is_not_one_of, variables::variable};
+use super::values::is_not_one_of;
 use crate::console;
+use crate::variables::variable;
 
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";

@@ -26,11 +26,9 @@ use tracer_bpf::{
 
 use crate::{
     child::user::{Invoker, invoker},
+    cli::args::HELPER,
     sources::load::load,
 };
-
-/// The subcommand that is the helper.
-pub(crate) const HELPER: &str = "attach-for-sudo";
 
 /// The first byte of the helper's message, if the descriptors come with it.
 const ATTACHED: u8 = b'+';
