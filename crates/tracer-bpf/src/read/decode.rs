@@ -39,9 +39,9 @@ pub enum DecodeError {
     /// A field has an impossible value.
     #[error("field {field} cannot be {value}")]
     Field {
-        /// Which.
+        /// The name of the field.
         field: &'static str,
-        /// What it was.
+        /// The value that it has.
         value: u32,
     },
 }
