@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use tonic::{codec::CompressionEncoding, service::Routes, transport::server::TcpIncoming};
 
 use crate::{
-    delivery::{Collector, Deed, Delivery, SHORT, send},
+    delivery::{Action, Collector, Delivery, SHORT, send},
     harness::process_tracer,
 };
 
@@ -38,9 +38,9 @@ const FAR_BELOW_ENDLESS: usize = 64 << 20;
 const ENDLESS: usize = 256 << 20;
 
 /// An answer with an endless body. It counts the bytes that the client has read.
-fn endless(head: &'static str, written: &Arc<AtomicUsize>) -> Deed {
+fn endless(head: &'static str, written: &Arc<AtomicUsize>) -> Action {
     let written = Arc::clone(written);
-    Deed::Write(Box::new(move |writer| {
+    Action::Write(Box::new(move |writer| {
         writer.write_all(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes())?;
         let piece = if head.contains("chunked") {
             [b"10000\r\n", vec![b'x'; 0x10000].as_slice(), b"\r\n"].concat()
@@ -113,7 +113,7 @@ fn an_endless_answer_is_read_up_to_4_mib_and_its_status_counts() {
 #[test]
 fn a_compressed_answer_that_would_become_large_is_not_unpacked() {
     let bomb = bomb();
-    let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "Content-Encoding: gzip\r\n", bomb.clone()));
+    let collector = Collector::start(move |_, _| Action::Answer("200 OK", "Content-Encoding: gzip\r\n", bomb.clone()));
     let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
     assert_accepted(&delivery, collector.asked(), "cannot be read: it is larger than 4 MiB");
 }
@@ -125,7 +125,7 @@ fn an_endless_head_counts_as_no_answer() {
         let written = Arc::clone(&written);
         move |_, _| {
             let written = Arc::clone(&written);
-            Deed::Write(Box::new(move |writer| {
+            Action::Write(Box::new(move |writer| {
                 writer.write_all(b"HTTP/1.1 200 OK\r\n")?;
                 let header = format!("X-Filler: {}\r\n", "x".repeat(4096));
                 while written.load(Ordering::Relaxed) < ENDLESS {
@@ -152,7 +152,7 @@ fn run_in_haste(endpoint: &str, flags: &[&str]) -> Delivery {
 fn the_status_counts_if_the_rest_of_the_answer_does_not_arrive() {
     let cut = |status: &'static str| {
         move |_, _| {
-            Deed::Write(Box::new(move |writer| write!(writer, "HTTP/1.1 {status}\r\nContent-Length: 99\r\n\r\nhalf")))
+            Action::Write(Box::new(move |writer| write!(writer, "HTTP/1.1 {status}\r\nContent-Length: 99\r\n\r\nhalf")))
         }
     };
     let collector = Collector::start(cut("200 OK"));
@@ -170,7 +170,7 @@ fn the_status_counts_if_the_rest_of_the_answer_does_not_arrive() {
 
     let trickle = |status: &'static str| {
         move |_, _| {
-            Deed::Write(Box::new(move |writer| {
+            Action::Write(Box::new(move |writer| {
                 write!(writer, "HTTP/1.1 {status}\r\nContent-Length: 1000000\r\n\r\n")?;
                 for _ in 0..600 {
                     writer.write_all(b"x")?;
@@ -192,7 +192,8 @@ fn the_status_counts_if_the_rest_of_the_answer_does_not_arrive() {
 #[test]
 fn a_compressed_answer_over_http_is_understood() {
     let answer = gzip(&partial_success(2, "too old").encode_to_vec());
-    let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "Content-Encoding: gzip\r\n", answer.clone()));
+    let collector =
+        Collector::start(move |_, _| Action::Answer("200 OK", "Content-Encoding: gzip\r\n", answer.clone()));
     let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
     let stderr = &delivery.stderr;
     assert!(
@@ -205,7 +206,7 @@ fn a_compressed_answer_over_http_is_understood() {
 fn an_answer_that_is_a_web_page_prints_a_warning() {
     let page = b"<html>\n<title>Please log in</title>\n</html>";
     let collector =
-        Collector::start(|_, _| Deed::Answer("200 OK", "Content-Type: text/html; charset=utf-8\r\n", page.to_vec()));
+        Collector::start(|_, _| Action::Answer("200 OK", "Content-Type: text/html; charset=utf-8\r\n", page.to_vec()));
     let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
     let warning = "cannot be read: it is not OTLP: <html> <title>Please log in</title> </html>";
     assert_accepted(&delivery, collector.asked(), warning);
@@ -218,7 +219,7 @@ fn an_answer_that_is_a_web_page_prints_a_warning() {
 fn an_answer_in_json_is_understood() {
     let json = br#"{"partialSuccess":{"errorMessage":"this endpoint is deprecated"}}"#;
     let collector =
-        Collector::start(|_, _| Deed::Answer("200 OK", "Content-Type: application/json\r\n", json.to_vec()));
+        Collector::start(|_, _| Action::Answer("200 OK", "Content-Type: application/json\r\n", json.to_vec()));
     let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
     assert_accepted(&delivery, collector.asked(), "the collector warns: this endpoint is deprecated");
 }
@@ -228,7 +229,7 @@ fn a_warning_of_the_collector_is_shown_and_the_spans_count_as_delivered() {
     let answer = partial_success(0, "please batch\nmore \x1b[31m");
     let warning = "the collector warns: please batch more \\x1b[31m";
     let body = answer.encode_to_vec();
-    let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "", body.clone()));
+    let collector = Collector::start(move |_, _| Action::Answer("200 OK", "", body.clone()));
     assert_accepted(&Delivery::run(&collector.endpoint(), &[], SHORT), collector.asked(), warning);
 
     let frames = vec![Frame::data(message(0, &answer.encode_to_vec())), ok()];
@@ -237,7 +238,7 @@ fn a_warning_of_the_collector_is_shown_and_the_spans_count_as_delivered() {
 
     let (_folder, file) = a_file();
     let body = answer.encode_to_vec();
-    let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "", body.clone()));
+    let collector = Collector::start(move |_, _| Action::Answer("200 OK", "", body.clone()));
     let (code, stderr) = send(&file, &collector.endpoint());
     assert!(code == Some(0) && stderr.contains(warning) && !file.exists(), "{stderr}");
 }
@@ -261,7 +262,7 @@ fn the_text_of_a_refusal_is_shown() {
         ("", Vec::new(), "the collector answers 403 Forbidden"),
     ];
     for (headers, body, shown) in cases {
-        let collector = Collector::start(move |_, _| Deed::Answer("403 Forbidden", headers, body.clone()));
+        let collector = Collector::start(move |_, _| Action::Answer("403 Forbidden", headers, body.clone()));
         let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
         assert_refused(&delivery, shown);
         assert!(delivery.stderr.contains("the collector answers 403 Forbidden"), "{}", delivery.stderr);
@@ -277,8 +278,8 @@ const TOO_LARGE: &[u8] = b"\x08\x03\x12\x1chttp: request body too large";
 #[test]
 fn a_collector_that_answers_400_to_a_large_body_gets_smaller_ones() {
     let collector = Collector::start(|_, spans| match spans {
-        0..=3 => Deed::Accept,
-        _ => Deed::Answer("400 Bad Request", "Content-Type: application/x-protobuf\r\n", TOO_LARGE.to_vec()),
+        0..=3 => Action::Accept,
+        _ => Action::Answer("400 Bad Request", "Content-Type: application/x-protobuf\r\n", TOO_LARGE.to_vec()),
     });
     let script = "for i in 1 2 3 4 5 6 7 8 9; do /bin/true; done";
     Delivery::run(&collector.endpoint(), &[], script).assert_delivered(&collector.taken());

@@ -42,7 +42,7 @@ pub type Ids = BTreeSet<String>;
 type Writes = dyn FnOnce(&mut dyn Write) -> io::Result<()>;
 
 /// The action of a collector at a request.
-pub enum Deed {
+pub enum Action {
     Accept,
     /// Status line, more headers with their line ends, body.
     Answer(&'static str, &'static str, Vec<u8>),
@@ -65,12 +65,12 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// `deed` receives the number of the request, from 0, and the spans in it.
-    pub fn start(deed: impl Fn(usize, usize) -> Deed + Send + Sync + 'static) -> Self {
-        Self::start_at("127.0.0.1:0", deed)
+    /// `action` receives the number of the request, counted from 0, and the number of spans in it.
+    pub fn start(action: impl Fn(usize, usize) -> Action + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0", action)
     }
 
-    fn start_at(address: &str, deed: impl Fn(usize, usize) -> Deed + Send + Sync + 'static) -> Self {
+    fn start_at(address: &str, action: impl Fn(usize, usize) -> Action + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (taken, ends) = (Arc::new(Mutex::new(Ids::new())), Arc::new(AtomicBool::new(false)));
@@ -79,7 +79,7 @@ impl Collector {
             let asked = Arc::clone(&asked);
             move |number, spans| {
                 asked.fetch_add(spans, Ordering::Relaxed);
-                deed(number, spans)
+                action(number, spans)
             }
         };
         let shared = Arc::new((Mutex::new(0), counted));
@@ -124,7 +124,7 @@ fn serve(
     taken: &Mutex<Ids>,
     path: &Mutex<String>,
     requests: &Mutex<usize>,
-    deed: &impl Fn(usize, usize) -> Deed,
+    action: &impl Fn(usize, usize) -> Action,
 ) {
     let mut reader = BufReader::new(stream);
     let mut writer = stream;
@@ -155,21 +155,21 @@ fn serve(
             let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
             writer.write_all(&[head.as_bytes(), body].concat()).is_ok()
         };
-        let goes_on = match deed(number, ids.len()) {
-            Deed::Accept => {
+        let goes_on = match action(number, ids.len()) {
+            Action::Accept => {
                 taken.lock().unwrap().extend(ids);
                 answer("200 OK", "", &[])
             }
-            Deed::Answer(status, headers, body) => answer(status, headers, &body),
-            Deed::Hang => {
+            Action::Answer(status, headers, body) => answer(status, headers, &body),
+            Action::Hang => {
                 thread::sleep(Duration::from_secs(60));
                 false
             }
-            Deed::Cut => {
+            Action::Cut => {
                 let _ = writer.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 1000\r\n\r\nhalf");
                 false
             }
-            Deed::Write(write) => {
+            Action::Write(write) => {
                 // The client may have closed the connection.
                 let _ = write(&mut writer);
                 false
@@ -241,7 +241,7 @@ impl Delivery {
         assert!(self.stderr.trim_end().ends_with("complete"), "{}", self.stderr);
     }
 
-    /// Checks that no span is missing or there twice, and that the printed command delivers the rest.
+    /// Checks that each span exists exactly once, and that the printed command delivers the rest.
     fn assert_kept(&self, taken: &Ids, reason: &str) {
         let kept = self.kept();
         assert!(!kept.is_empty() && kept.is_disjoint(taken), "{}", self.stderr);
@@ -254,7 +254,7 @@ impl Delivery {
             .find(|line| line.contains("kept; to deliver: ") && line.contains("/process-tracer send --endpoint "))
             .unwrap();
         assert!(hint.ends_with(file.to_str().unwrap()), "{hint}");
-        let collector = Collector::start(|_, _| Deed::Accept);
+        let collector = Collector::start(|_, _| Action::Accept);
         let (code, stderr) = send(&file, &collector.endpoint());
         assert_eq!(code, Some(0), "{stderr}");
         assert_eq!((collector.taken(), file.exists()), (kept, false));
@@ -290,7 +290,7 @@ fn spans_are_kept_if_the_name_of_the_collector_does_not_resolve() {
 
 #[test]
 fn spans_are_kept_if_a_collector_never_answers() {
-    let collector = Collector::start(|_, _| Deed::Hang);
+    let collector = Collector::start(|_, _| Action::Hang);
     for script in [SHORT, LONG] {
         let delivery = Delivery::run(&collector.endpoint(), &["--flush-timeout", "1"], script);
         delivery.assert_kept(&Ids::new(), "no answer in time");
@@ -301,8 +301,8 @@ fn spans_are_kept_if_a_collector_never_answers() {
 #[test]
 fn spans_arrive_after_the_time_that_a_collector_asks_for() {
     let collector = Collector::start(|number, _| match number {
-        0 => Deed::Answer("429 Too Many Requests", "Retry-After: 2\r\n", Vec::new()),
-        _ => Deed::Accept,
+        0 => Action::Answer("429 Too Many Requests", "Retry-After: 2\r\n", Vec::new()),
+        _ => Action::Accept,
     });
     let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
     delivery.assert_delivered(&collector.taken());
@@ -311,7 +311,8 @@ fn spans_arrive_after_the_time_that_a_collector_asks_for() {
 
 #[test]
 fn spans_are_kept_if_a_collector_asks_for_more_time_than_is_left() {
-    let collector = Collector::start(|_, _| Deed::Answer("429 Too Many Requests", "Retry-After: 3600\r\n", Vec::new()));
+    let collector =
+        Collector::start(|_, _| Action::Answer("429 Too Many Requests", "Retry-After: 3600\r\n", Vec::new()));
     for script in [SHORT, LONG] {
         let delivery = Delivery::run(&collector.endpoint(), &["--flush-timeout", "60"], script);
         delivery.assert_kept(&Ids::new(), "429 Too Many Requests");
@@ -332,7 +333,7 @@ fn a_collector_gets_no_request_before_the_time_in_retry_after() {
             let requests = Arc::clone(&requests);
             move |_, _| {
                 requests.fetch_add(1, Ordering::Relaxed);
-                Deed::Answer("503 Service Unavailable", header, Vec::new())
+                Action::Answer("503 Service Unavailable", header, Vec::new())
             }
         });
         // The first request comes after a second, when the command still runs.
@@ -346,15 +347,15 @@ fn a_collector_gets_no_request_before_the_time_in_retry_after() {
 fn spans_arrive_if_a_collector_is_away_for_twenty_seconds() {
     let started = Instant::now();
     let collector = Collector::start(move |_, _| match started.elapsed().as_secs() {
-        0..20 => Deed::Answer("503 Service Unavailable", "", Vec::new()),
-        _ => Deed::Accept,
+        0..20 => Action::Answer("503 Service Unavailable", "", Vec::new()),
+        _ => Action::Accept,
     });
     Delivery::run(&collector.endpoint(), &["--flush-timeout", "60"], LONG).assert_delivered(&collector.taken());
 }
 
 #[test]
 fn spans_arrive_if_a_collector_restarts_during_the_run() {
-    let first = Collector::start(|_, _| Deed::Accept);
+    let first = Collector::start(|_, _| Action::Accept);
     let (address, endpoint, taken) = (first.address.clone(), first.endpoint(), Arc::clone(&first.taken));
     let restart = thread::spawn(move || {
         while first.taken().is_empty() {
@@ -362,7 +363,7 @@ fn spans_arrive_if_a_collector_restarts_during_the_run() {
         }
         drop(first);
         thread::sleep(Duration::from_millis(500));
-        Collector::start_at(&address, |_, _| Deed::Accept)
+        Collector::start_at(&address, |_, _| Action::Accept)
     });
     let delivery = Delivery::run(&endpoint, &[], &format!("{LONG}; {LONG}"));
     let second = restart.join().unwrap();
@@ -372,19 +373,19 @@ fn spans_arrive_if_a_collector_restarts_during_the_run() {
 #[test]
 fn spans_arrive_in_small_requests_if_a_collector_accepts_only_these() {
     let collector = Collector::start(|_, spans| match spans {
-        0..=3 => Deed::Accept,
-        _ => Deed::Answer("413 Payload Too Large", "", Vec::new()),
+        0..=3 => Action::Accept,
+        _ => Action::Answer("413 Payload Too Large", "", Vec::new()),
     });
     let delivery = Delivery::run(&collector.endpoint(), &[], "for i in 1 2 3 4 5 6 7 8 9; do /bin/true; done");
     delivery.assert_delivered(&collector.taken());
-    let nothing = Collector::start(|_, _| Deed::Answer("413 Payload Too Large", "", Vec::new()));
+    let nothing = Collector::start(|_, _| Action::Answer("413 Payload Too Large", "", Vec::new()));
     Delivery::run(&nothing.endpoint(), &[], SHORT).assert_kept(&Ids::new(), "413 Payload Too Large");
 }
 
 #[test]
 fn the_status_counts_if_a_collector_answers_nonsense() {
     // Without a status there is no answer. Otherwise the status counts.
-    let collector = Collector::start(|_, _| Deed::Answer("200 OK", "", b"\xff\xff nonsense".to_vec()));
+    let collector = Collector::start(|_, _| Action::Answer("200 OK", "", b"\xff\xff nonsense".to_vec()));
     let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
     assert!(delivery.stderr.trim_end().ends_with("complete"), "{}", delivery.stderr);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -399,20 +400,20 @@ fn the_status_counts_if_a_collector_answers_nonsense() {
 
 #[test]
 fn spans_are_kept_if_a_collector_refuses_them() {
-    let collector = Collector::start(|_, _| Deed::Answer("401 Unauthorized", "", Vec::new()));
+    let collector = Collector::start(|_, _| Action::Answer("401 Unauthorized", "", Vec::new()));
     Delivery::run(&collector.endpoint(), &[], LONG).assert_kept(&Ids::new(), "the collector answers 401 Unauthorized");
 }
 
 #[test]
 fn spans_are_kept_if_a_collector_redirects() {
     // A redirected request would lose its spans.
-    let collector = Collector::start(|_, _| Deed::Answer("302 Found", "Location: /login\r\n", Vec::new()));
+    let collector = Collector::start(|_, _| Action::Answer("302 Found", "Location: /login\r\n", Vec::new()));
     Delivery::run(&collector.endpoint(), &[], SHORT).assert_kept(&Ids::new(), "the collector answers 302 Found");
 }
 
 #[test]
 fn no_span_is_missing_if_a_collector_closes_connections_early() {
-    let collector = Collector::start(|number, _| if number % 2 == 0 { Deed::Cut } else { Deed::Accept });
+    let collector = Collector::start(|number, _| if number % 2 == 0 { Action::Cut } else { Action::Accept });
     let delivery = Delivery::run(&collector.endpoint(), &[], LONG);
     // While the command runs, there is time for another attempt. Afterwards an absent collector gets no more time.
     let (taken, kept) = (collector.taken(), delivery.kept());
@@ -424,7 +425,7 @@ fn no_span_is_missing_if_a_collector_closes_connections_early() {
 fn spans_that_a_collector_rejects_are_reported() {
     let partial = ExportTracePartialSuccess { rejected_spans: 2, error_message: "too old".to_owned() };
     let answer = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
-    let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "", answer.clone()));
+    let collector = Collector::start(move |_, _| Action::Answer("200 OK", "", answer.clone()));
     let delivery = Delivery::run(&collector.endpoint(), &[], SHORT);
     let stderr = &delivery.stderr;
     assert!(
@@ -441,13 +442,17 @@ fn spans_are_kept_if_a_collector_refuses_even_single_spans() {
         let requests = Arc::clone(&requests);
         move |number, _| {
             *requests.lock().unwrap() = number + 1;
-            Deed::Answer("413 Payload Too Large", "", Vec::new())
+            Action::Answer("413 Payload Too Large", "", Vec::new())
         }
     });
     let script = "i=0; while [ $i -lt 500 ]; do /bin/true; i=$((i+1)); done";
     Delivery::run(&collector.endpoint(), &["--flush-timeout", "60"], script)
         .assert_kept(&Ids::new(), "413 Payload Too Large");
-    assert!(*requests.lock().unwrap() < 50, "it is no use asking {} times", requests.lock().unwrap());
+    assert!(
+        *requests.lock().unwrap() < 50,
+        "{} requests are too many: the collector refuses all of them",
+        requests.lock().unwrap()
+    );
 }
 
 #[test]
@@ -465,7 +470,7 @@ fn the_printed_send_command_works_from_any_folder() {
         let output = command.arg("--spool").arg(spool.file_name().unwrap()).args(["--", "true"]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let hint = stderr.split_once("1 span kept; to deliver: ").unwrap_or_else(|| panic!("{stderr}")).1;
-        let collector = Collector::start_at(&nobody.to_string(), |_, _| Deed::Accept);
+        let collector = Collector::start_at(&nobody.to_string(), |_, _| Action::Accept);
         let output =
             Command::new("env").args(["-i", "/bin/sh", "-c", hint.lines().next().unwrap()]).current_dir("/").output();
         let output = output.unwrap();
@@ -493,8 +498,8 @@ fn passwords_are_not_shown() {
 }
 
 #[test]
-fn without_trusted_authorities_only_a_flag_stops_the_run() {
-    let collector = Collector::start(|_, _| Deed::Accept);
+fn without_trusted_authorities_a_run_fails_only_if_a_flag_asks_for_the_export() {
+    let collector = Collector::start(|_, _| Action::Accept);
     let run = |variables: &[(&str, &str)], flags: &[&str]| {
         let mut command = process_tracer();
         command.envs([("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/nowhere")]).envs(variables.iter().copied());
@@ -563,7 +568,7 @@ fn a_pipe_without_a_reader_does_not_delay_the_exit() {
 #[test]
 fn the_first_signal_ends_the_delivery_and_the_second_ends_process_tracer() {
     use std::os::unix::process::ExitStatusExt;
-    let collector = Collector::start(|_, _| Deed::Hang);
+    let collector = Collector::start(|_, _| Action::Hang);
     let folder = TempDir::new().unwrap();
     let mut command = process_tracer();
     command.args(["--flush-timeout", "600", "--endpoint", &collector.endpoint(), "--spool"]).arg(folder.path());
@@ -591,7 +596,7 @@ fn the_first_signal_ends_the_delivery_and_the_second_ends_process_tracer() {
 #[test]
 fn send_refuses_a_file_that_a_run_is_still_writing() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let collector = Collector::start(|_, _| Deed::Accept);
+    let collector = Collector::start(|_, _| Action::Accept);
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     let mut command = process_tracer();
@@ -622,7 +627,7 @@ fn send_keeps_a_file_if_a_part_is_rejected() {
     assert!(process_tracer().arg("-o").arg(&file).args(["--", "sh", "-c", SHORT]).status().unwrap().success());
     let partial = ExportTracePartialSuccess { rejected_spans: 2, error_message: "too old".to_owned() };
     let answer = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
-    let collector = Collector::start(move |_, _| Deed::Answer("200 OK", "", answer.clone()));
+    let collector = Collector::start(move |_, _| Action::Answer("200 OK", "", answer.clone()));
     let (code, stderr) = send(&file, &collector.endpoint());
     assert!(
         code == Some(1) && stderr.contains("has rejected 2 of 3 spans: ") && stderr.contains("too old"),
@@ -636,7 +641,8 @@ fn send_gives_up_after_its_time_limit() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     assert!(process_tracer().arg("-o").arg(&file).args(["--", "true"]).status().unwrap().success());
-    let collector = Collector::start(|_, _| Deed::Answer("429 Too Many Requests", "Retry-After: 600\r\n", Vec::new()));
+    let collector =
+        Collector::start(|_, _| Action::Answer("429 Too Many Requests", "Retry-After: 600\r\n", Vec::new()));
     let started = Instant::now();
     let (code, stderr) = send(&file, &collector.endpoint());
     assert!(code == Some(1) && stderr.contains("429 Too Many Requests"), "{stderr}");
@@ -684,7 +690,7 @@ fn in_a_long_outage_spans_beyond_the_memory_limit_go_to_the_spool() {
 
 #[test]
 fn the_certificate_counts_spans_lost_before_the_end() {
-    let collector = Collector::start(|_, _| Deed::Answer("401 Unauthorized", "", Vec::new()));
+    let collector = Collector::start(|_, _| Action::Answer("401 Unauthorized", "", Vec::new()));
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
     let mut command = process_tracer();
@@ -715,7 +721,7 @@ fn killed_run(collector: &Collector, spool: &Path) -> (crate::trace::Span, PathB
 #[test]
 fn the_next_run_sends_the_root_of_a_run_that_was_killed() {
     let folder = TempDir::new().unwrap();
-    let collector = Collector::start(|_, _| Deed::Accept);
+    let collector = Collector::start(|_, _| Action::Accept);
     let (root, file) = killed_run(&collector, folder.path());
     assert_eq!((root.name.as_str(), root.attribute("process_tracer.complete")), ("sh", "false"));
     assert!(root.attribute("process_tracer.cut_off") == "true" && root.has("process_tracer.unfinished"), "{root:?}");
@@ -729,7 +735,7 @@ fn the_next_run_sends_the_root_of_a_run_that_was_killed() {
         assert!(output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };
-    let other = Collector::start(|_, _| Deed::Accept);
+    let other = Collector::start(|_, _| Action::Accept);
     let stderr = run(&other.endpoint());
     assert!(file.exists() && other.taken().len() == 1, "another collector does not have the trace: {stderr}");
 
@@ -745,7 +751,7 @@ fn the_next_run_sends_the_root_of_a_run_that_was_killed() {
 #[test]
 fn send_sends_the_roots_of_runs_that_were_killed() {
     let folder = TempDir::new().unwrap();
-    let collector = Collector::start(|_, _| Deed::Accept);
+    let collector = Collector::start(|_, _| Action::Accept);
     let (root, file) = killed_run(&collector, folder.path());
     let other = folder.path().join("t.jsonl");
     fs::write(&other, "").unwrap();
@@ -758,7 +764,7 @@ fn send_sends_the_roots_of_runs_that_were_killed() {
 #[test]
 fn the_root_of_a_live_run_is_not_sent() {
     let folder = TempDir::new().unwrap();
-    let collector = Collector::start(|_, _| Deed::Accept);
+    let collector = Collector::start(|_, _| Action::Accept);
     let mut command = process_tracer();
     command.args(["-o", "otlp", "--endpoint", &collector.endpoint(), "--spool"]).arg(folder.path());
     command.args(["--", "sh", "-c", "/bin/true; read line"]).stdin(Stdio::piped()).stderr(Stdio::null());
@@ -786,16 +792,18 @@ fn send_continues_where_it_stopped() {
     let lines = fs::read_to_string(&file).unwrap().lines().count();
     assert!(lines > 1, "several lines are needed");
 
-    let fickle = Collector::start(
-        |number, _| if number == 0 { Deed::Accept } else { Deed::Answer("400 Bad Request", "", vec![]) },
-    );
+    let fickle =
+        Collector::start(
+            |number, _| if number == 0 { Action::Accept } else { Action::Answer("400 Bad Request", "", vec![]) },
+        );
     let (code, stderr) = send(&file, &fickle.endpoint());
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("400 Bad Request") && stderr.contains("bytes are left"), "{stderr}");
     assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), lines - 1);
 
-    let well =
-        Collector::start(|_, spans| if spans > 2 { Deed::Answer("413 Too Large", "", vec![]) } else { Deed::Accept });
+    let well = Collector::start(
+        |_, spans| if spans > 2 { Action::Answer("413 Too Large", "", vec![]) } else { Action::Accept },
+    );
     let output = process_tracer().args(["send", "--keep", "--endpoint", &well.endpoint()]).arg(&file).output().unwrap();
     assert!(output.status.success() && file.exists());
     let (code, stderr) = send(&file, &well.endpoint());
@@ -808,7 +816,7 @@ fn send_continues_where_it_stopped() {
 fn send_does_not_change_a_file_that_is_not_a_trace() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
-    let collector = Collector::start(|_, _| Deed::Accept);
+    let collector = Collector::start(|_, _| Action::Accept);
     for (line, reason) in [
         ("nonsense\n", "line 2 is not OTLP/JSON: expected ident at line 1 column 2"),
         ("{\"resourceSpans\":[", "the file ends in the middle of line 2"),
@@ -848,7 +856,7 @@ fn send_skips_and_counts_lines_of_other_signals() {
     let folder = TempDir::new().unwrap();
     let file = file_of_all_signals(folder.path());
     let before = fs::read_to_string(&file).unwrap();
-    let collector = Collector::start(|_, _| Deed::Accept);
+    let collector = Collector::start(|_, _| Action::Accept);
     let (code, stderr) = send(&file, &collector.endpoint());
     assert_eq!((code, collector.taken().len(), collector.asked()), (Some(0), 1, 1), "{stderr}");
     assert!(stderr.contains("3 lines of logs, metrics or other data are skipped, and the file is kept"), "{stderr}");

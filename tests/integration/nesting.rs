@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fs, process::Command};
 
 use crate::{
-    delivery::{Collector, Deed},
+    delivery::{Action, Collector},
     harness::{PROCESS_TRACER, process_tracer},
     trace::Trace,
 };
@@ -25,7 +25,7 @@ fn stderr_of(command: &mut Command, status: i32) -> String {
 
 #[test]
 fn an_inner_run_does_not_export_again_what_the_outer_run_exports() {
-    let collector = Collector::start(|_, _| Deed::Accept);
+    let collector = Collector::start(|_, _| Action::Accept);
     let stderr = stderr_of(&mut outer(&collector, &[], "$INNER -v -- sh -c '/bin/true; exit 5'"), 5);
     assert!(stderr.contains("exports this trace, so this run sends nothing over OTLP"), "{stderr}");
     // The command of the inner run replaces that run. So the outer run has sh, sh and true.
@@ -39,7 +39,7 @@ fn an_inner_run_does_not_export_again_what_the_outer_run_exports() {
 
 #[test]
 fn an_inner_run_writes_the_file_that_it_was_asked_for() {
-    let collector = Collector::start(|_, _| Deed::Accept);
+    let collector = Collector::start(|_, _| Action::Accept);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("inner.jsonl");
     let script = format!("$INNER -q -o {} -- sh -c '/bin/true; exit 5'", file.display());
@@ -63,12 +63,12 @@ fn an_inner_run_exports_if_it_has_another_trace_or_if_no_outer_run_exports() {
         // It exports only its command.
         (&["-q", "--source", "none"], "$INNER -q -- /bin/true", 1 + 1),
     ] {
-        let collector = Collector::start(|_, _| Deed::Accept);
+        let collector = Collector::start(|_, _| Action::Accept);
         let stderr = stderr_of(&mut outer(&collector, flags, script), 0);
         assert_eq!(collector.taken().len(), spans, "{flags:?}: {stderr}");
     }
     // An outer run that only writes a file.
-    let (folder, collector) = (tempfile::tempdir().unwrap(), Collector::start(|_, _| Deed::Accept));
+    let (folder, collector) = (tempfile::tempdir().unwrap(), Collector::start(|_, _| Action::Accept));
     let mut command = process_tracer();
     command.arg("-qo").arg(folder.path().join("outer.jsonl")).args(["--", PROCESS_TRACER, "-q", "--endpoint"]);
     stderr_of(command.arg(collector.endpoint()).args(["--", "/bin/true"]), 0);
@@ -80,7 +80,7 @@ fn an_inner_run_exports_if_it_has_another_trace_or_if_no_outer_run_exports() {
 fn every_parent_in_the_outer_trace_is_a_span_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let (outer_file, inner_file) = (folder.path().join("outer.jsonl"), folder.path().join("inner.jsonl"));
-    let collector = Collector::start(|_, _| Deed::Accept);
+    let collector = Collector::start(|_, _| Action::Accept);
     let endpoint = format!("--endpoint {}", collector.endpoint());
     for (exports, inner) in [
         (true, format!("-o {}", inner_file.display())),
@@ -111,7 +111,7 @@ fn every_parent_in_the_outer_trace_is_a_span_of_it() {
 
 #[test]
 fn an_inner_run_that_sends_nothing_leaves_the_trace_context_unchanged() {
-    let collector = Collector::start(|_, _| Deed::Accept);
+    let collector = Collector::start(|_, _| Action::Accept);
     let script = "echo $TRACEPARENT; $INNER -q -o summary -- sh -c 'echo $TRACEPARENT'";
     let output = outer(&collector, &["-q"], script).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
@@ -123,7 +123,7 @@ fn an_inner_run_that_sends_nothing_leaves_the_trace_context_unchanged() {
 #[test]
 fn an_outer_run_that_leaves_out_other_kinds_still_exports_all_processes() {
     for (list, of_inner) in [("processes", ""), ("processes,flows", "--capture processes,flows")] {
-        let collector = Collector::start(|_, _| Deed::Accept);
+        let collector = Collector::start(|_, _| Action::Accept);
         let script = format!("$INNER -q {of_inner} -- sh -c '/bin/true; :'; :");
         let stderr = stderr_of(&mut outer(&collector, &["-q", "--capture", list], &script), 0);
         // The shell of the script, the inner shell, and true.

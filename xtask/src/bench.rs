@@ -187,10 +187,10 @@ fn start_up_steps(tracer: &Path, command: &[String]) -> Result<Vec<(&'static str
         let start = Instant::now();
         let output = Command::new(&traced[0]).args(&traced[1..]).stdin(Stdio::null()).output()?;
         let mut rest = start.elapsed();
-        let printed = String::from_utf8(output.stderr)?;
+        let messages = String::from_utf8(output.stderr)?;
         for ((name, _), times) in STEPS.iter().zip(&mut runs) {
-            let after = printed.split(name).skip(1).find_map(|after| after.split_once(" ms")?.0.parse::<f64>().ok());
-            let time = after.with_context(|| format!("-v does not print '{name}': {printed}"))?;
+            let after = messages.split(name).skip(1).find_map(|after| after.split_once(" ms")?.0.parse::<f64>().ok());
+            let time = after.with_context(|| format!("-v does not report '{name}': {messages}"))?;
             times.push(Duration::from_secs_f64(time / 1e3));
             rest = rest.saturating_sub(Duration::from_secs_f64(time / 1e3));
         }

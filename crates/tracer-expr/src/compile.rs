@@ -226,7 +226,7 @@ impl Compiler<'_> {
             NodeKind::Binary(operator, left, right) => self.binary(*operator, left, right)?,
             NodeKind::Chain(inner) => {
                 self.chain(inner)?;
-                // Values that equal nil become nil.
+                // A value that only equals nil is replaced by nil itself.
                 let jump = self.emit(Instruction::JumpIfNotNil(LATER));
                 self.emit(Instruction::Pop);
                 self.push(Value::Nil);
@@ -651,7 +651,7 @@ impl Compiler<'_> {
             self.each(body)?
         }
         if builtin.throws {
-            self.emit(I::Throw("no element matches, so that the index is out of range"));
+            self.emit(I::Throw("no element matches, so the index is out of range"));
         } else {
             self.push(Value::Nil);
         }

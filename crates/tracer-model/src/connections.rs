@@ -97,9 +97,7 @@ impl Connections {
 
     /// A process ended without a span. Its connections belong to the process above it.
     pub(crate) fn rehome(&mut self, from: SpanId, to: SpanId) {
-        for connection in self.table.values_mut().filter(|connection| connection.owner.span_id == from) {
-            connection.owner.span_id = to;
-        }
+        self.table.values_mut().for_each(|connection| connection.owner.rehome(from, to));
     }
 
     /// Ends all connections, because the trace ends. `may_be_closed`: some of the missing events may have closed a

@@ -84,9 +84,7 @@ impl Flows {
 
     /// A process ended without a span. Its flows belong to the process above it.
     pub(crate) fn rehome(&mut self, from: SpanId, to: SpanId) {
-        for flow in self.table.values_mut().filter(|flow| flow.owner.span_id == from) {
-            flow.owner.span_id = to;
-        }
+        self.table.values_mut().for_each(|flow| flow.owner.rehome(from, to));
     }
 
     /// Ends all flows, because the trace ends. `may_be_over`: the exits of some owners may be missing.

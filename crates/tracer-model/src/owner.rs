@@ -42,4 +42,11 @@ impl Owner {
             (self.process, self.attributes) = (latest.process, latest.attributes);
         }
     }
+
+    /// The process `from` ended without a span. `to` is the span of the process above it.
+    pub(crate) fn rehome(&mut self, from: SpanId, to: SpanId) {
+        if self.span_id == from {
+            self.span_id = to;
+        }
+    }
 }

@@ -736,7 +736,7 @@ fn without_process_spans_all_spans_belong_to_the_root() {
 }
 
 #[test]
-fn a_connection_names_a_network_namespace_that_is_not_that_of_the_root() {
+fn a_connection_names_its_network_namespace_if_the_root_has_another_one() {
     let image = Image {
         visibility: Visibility::All,
         namespaces: Namespaces { mount: 1, pid: 2, network: 3, user: 4 },
@@ -802,13 +802,17 @@ fn the_span_in_the_environment_of_a_process_is_its_parent() {
     assert_eq!((trace.span("as-before").parent_id, trace.span("as-before").links.as_slice()), (Some(sh), &[][..]));
     assert_eq!((adopted.parent_id, trace.process("instrumented").forked_by), (Some(step.span_id), Some(sh)));
     assert_eq!(adopted.links, [SpanContext { span_id: sh, ..step }]);
-    assert_eq!(trace.span("below").parent_id, Some(adopted.span_id), "its parent's is its own");
+    assert_eq!(
+        trace.span("below").parent_id,
+        Some(adopted.span_id),
+        "the span in the environment of its parent is its own span"
+    );
     assert_eq!(trace.span("without").parent_id, Some(trace.span("below").span_id));
     assert_eq!((trace.span("foreign").parent_id, trace.span("foreign").links.as_slice()), (Some(sh), &[elsewhere][..]));
 }
 
 #[test]
-fn the_span_that_a_run_within_this_run_names_is_no_parent() {
+fn a_span_that_an_inner_run_sets_in_the_environment_is_not_a_parent() {
     let root_of_inner = SpanContext { trace_id: TraceId([0x11; 16]), span_id: SpanId([0x77; 8]) };
     let elsewhere = SpanContext { trace_id: TraceId([0x22; 16]), ..root_of_inner };
     let step = SpanContext { span_id: SpanId([0x88; 8]), ..root_of_inner };

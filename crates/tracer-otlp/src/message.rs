@@ -12,6 +12,7 @@ mod numbers;
 use prost::Message;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+pub use numbers::not_finite;
 use numbers::{number, some_number};
 
 /// A trace: the content of a line in a file, and of a request.
@@ -394,13 +395,11 @@ fn write_some_text<S: Serializer>(number: &Option<i64>, to: S) -> Result<S::Ok, 
     to.collect_str(&number.unwrap_or_default())
 }
 
-/// JSON has no number that is not finite. protobuf's JSON mapping has texts for them.
 fn write_some_double<S: Serializer>(number: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
-    match number.unwrap_or_default() {
-        f64::INFINITY => to.serialize_str("Infinity"),
-        f64::NEG_INFINITY => to.serialize_str("-Infinity"),
-        number if number.is_nan() => to.serialize_str("NaN"),
-        number => to.serialize_f64(number),
+    let number = number.unwrap_or_default();
+    match not_finite(number) {
+        Some(word) => to.serialize_str(word),
+        None => to.serialize_f64(number),
     }
 }
 

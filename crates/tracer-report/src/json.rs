@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 use tracer_model::{Value, semconv::KeyValues};
+use tracer_otlp::message::not_finite;
 
 /// Attributes as a JSON object.
 pub(crate) fn json_object(attributes: &KeyValues) -> Map<String, Json> {
@@ -22,13 +23,9 @@ pub(crate) fn json_value(value: &Value) -> Json {
     }
 }
 
-/// JSON has no number that is not finite. OTLP/JSON writes it as a string, and so do reports.
+/// A number that is not finite is a string, as in OTLP/JSON.
 fn json_double(value: f64) -> Json {
-    match value {
-        _ if value.is_finite() => Json::from(value),
-        _ if value.is_nan() => Json::from("NaN"),
-        _ => Json::from(if value > 0.0 { "Infinity" } else { "-Infinity" }),
-    }
+    not_finite(value).map_or_else(|| Json::from(value), Json::from)
 }
 
 #[cfg(test)]

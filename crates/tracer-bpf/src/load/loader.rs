@@ -143,7 +143,7 @@ impl Attached {
         let definitions = definitions(mem::take(&mut object.maps), options)?;
         let create = |definition| create(definition, &types);
         let created = thread::scope(|scope| -> Result<_, LoadError> {
-            let creation = helper(scope, || definitions.work_off(create));
+            let creation = spawn_worker(scope, || definitions.work_off(create));
             object.relocate_btf(&kernel_types()?)?;
             let mut created = definitions.work_off(create)?;
             if let Some(creation) = creation {
@@ -278,7 +278,7 @@ fn link(object: &mut Object, created: Vec<(Definition, MapData)>) -> Result<Hash
 }
 
 /// Starts a thread that does tasks. `None` if the kernel cannot start another thread.
-fn helper<'scope, T: Send + 'scope>(
+fn spawn_worker<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Option<ScopedJoinHandle<'scope, T>> {
@@ -311,7 +311,7 @@ fn run_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<(
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let running = thread::scope(|scope| {
         let others: Vec<_> =
-            (1..processors.min(PROGRAMS)).map_while(|_| helper(scope, || queue.work_off(run))).collect();
+            (1..processors.min(PROGRAMS)).map_while(|_| spawn_worker(scope, || queue.work_off(run))).collect();
         let mut running = queue.work_off(run)?;
         for other in others {
             running.extend(joined(other)?);

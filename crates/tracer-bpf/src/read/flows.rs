@@ -62,7 +62,7 @@ impl Flows {
     /// Reports the flows that are over.
     pub(crate) fn look(&mut self, now: Ktime, mut handle: impl FnMut(Event)) {
         for (owner, id, flow) in mem::take(&mut self.settled) {
-            handle(self.slots.told(owner, id, flow, true));
+            handle(self.slots.event(owner, id, flow, true));
             self.slots.give_back(id.slot);
         }
         if now.0.saturating_sub(self.looked.0) >= LOOK_NS {
@@ -87,11 +87,11 @@ impl Flows {
     /// Reports all flows. A live flow is reported with its counts of now.
     pub(crate) fn finish(&mut self, mut handle: impl FnMut(Event)) {
         for (owner, id, flow) in self.settled.drain(..).chain(self.released.drain(..)) {
-            handle(self.slots.told(owner, id, flow, true));
+            handle(self.slots.event(owner, id, flow, true));
         }
         for (owner, flows) in self.live.drain() {
             for (id, flow) in flows {
-                handle(self.slots.told(owner, id, flow, false));
+                handle(self.slots.event(owner, id, flow, false));
             }
         }
     }
@@ -134,7 +134,7 @@ impl Slots {
         Ktime(self.count(slot, offset_of!(wire::FlowSlot, last_ns)))
     }
 
-    fn told(&self, owner: Identity, id: FlowId, flow: Flow, is_over: bool) -> Event {
+    fn event(&self, owner: Identity, id: FlowId, flow: Flow, is_over: bool) -> Event {
         let count = |field| self.count(id.slot, field);
         let flow = Flow {
             datagrams_sent: count(offset_of!(wire::FlowSlot, datagrams_sent)),
@@ -215,14 +215,14 @@ mod tests {
     }
 
     /// The reported flows: slot, bytes sent, last datagram, and whether it is over.
-    fn told(tell: impl FnOnce(&mut dyn FnMut(Event))) -> Vec<(u32, u64, u64, bool)> {
-        let mut told = Vec::new();
-        tell(&mut |event| {
+    fn reported(report: impl FnOnce(&mut dyn FnMut(Event))) -> Vec<(u32, u64, u64, bool)> {
+        let mut flows = Vec::new();
+        report(&mut |event| {
             let Event::Flow { at, id, is_over, flow, .. } = event else { panic!("{event:?}") };
-            told.push((id.slot, flow.bytes_sent, at.0, is_over));
+            flows.push((id.slot, flow.bytes_sent, at.0, is_over));
         });
-        told.sort_unstable();
-        told
+        flows.sort_unstable();
+        flows
     }
 
     #[test]
@@ -230,15 +230,15 @@ mod tests {
         let mut flows = flows();
         flows.note(&opened(id(1030, 0)));
         send(&flows, 1030, 200, 10);
-        assert_eq!(told(|handle| flows.look(Ktime(300), handle)), []);
+        assert_eq!(reported(|handle| flows.look(Ktime(300), handle)), []);
         flows.note(&exit());
-        assert_eq!(told(|handle| flows.look(Ktime(600), handle)), []);
+        assert_eq!(reported(|handle| flows.look(Ktime(600), handle)), []);
         // A program was still counting.
         send(&flows, 1030, 450, 20);
         assert_eq!(freed(&flows, 1024), 0);
-        assert_eq!(told(|handle| flows.look(Ktime(700), handle)), [(1030, 30, 450, true)]);
+        assert_eq!(reported(|handle| flows.look(Ktime(700), handle)), [(1030, 30, 450, true)]);
         assert_eq!((freed(&flows, 1024), freed(&flows, 1025), freed(&flows, 0)), (1031, 0, 0));
-        assert_eq!(told(|handle| flows.finish(handle)), []);
+        assert_eq!(reported(|handle| flows.finish(handle)), []);
     }
 
     #[test]
@@ -251,9 +251,9 @@ mod tests {
         let now = IDLE_NS + 1000;
         for at in [now, now + 1, now + 2] {
             let expected = if at == now + 1 { vec![(0, 10, 200, true)] } else { Vec::new() };
-            assert_eq!(told(|handle| flows.look(Ktime(at), handle)), expected);
+            assert_eq!(reported(|handle| flows.look(Ktime(at), handle)), expected);
         }
-        assert_eq!(told(|handle| flows.finish(handle)), [(1, 10, IDLE_NS, false)]);
+        assert_eq!(reported(|handle| flows.finish(handle)), [(1, 10, IDLE_NS, false)]);
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
         flows.note(&exit());
         flows.note(&opened(id(2047, 0)));
         flows.note(&opened(id(u32::MAX, 0)));
-        let told = told(|handle| flows.finish(handle));
-        assert_eq!(told, [(0, 0, 0, true), (2047, 0, 0, false)]);
+        let reported = reported(|handle| flows.finish(handle));
+        assert_eq!(reported, [(0, 0, 0, true), (2047, 0, 0, false)]);
     }
 }

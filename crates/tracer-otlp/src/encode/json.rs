@@ -1,6 +1,7 @@
 //! OTLP/JSON: ids in hexadecimal, 64-bit integers as strings, enumerations as numbers.
 
 use super::writer::{Field, Writer};
+use crate::message::not_finite;
 
 /// A line under construction, and the lines before it.
 #[derive(Debug)]
@@ -117,14 +118,11 @@ impl Writer for Json {
         self.quoted(number);
     }
 
-    /// JSON has no number that is not finite. protobuf's JSON mapping has texts for them.
     fn one_double(&mut self, field: Field, number: f64) {
         self.name(field);
-        match number {
-            f64::INFINITY => self.0.extend_from_slice(br#""Infinity""#),
-            f64::NEG_INFINITY => self.0.extend_from_slice(br#""-Infinity""#),
-            number if number.is_nan() => self.0.extend_from_slice(br#""NaN""#),
-            number => self.serialized(&number),
+        match not_finite(number) {
+            Some(word) => self.serialized(&word),
+            None => self.serialized(&number),
         }
     }
 }

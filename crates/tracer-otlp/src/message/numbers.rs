@@ -48,6 +48,15 @@ macro_rules! whole_numbers {
 
 whole_numbers!(i32, u32, i64, u64);
 
+/// The word for a number that is not finite. JSON has no such number, so protobuf's JSON mapping has these strings.
+pub fn not_finite(number: f64) -> Option<&'static str> {
+    match number {
+        f64::INFINITY => Some("Infinity"),
+        f64::NEG_INFINITY => Some("-Infinity"),
+        _ => number.is_nan().then_some("NaN"),
+    }
+}
+
 pub(super) fn number<'de, T: Number, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     struct OfType<T>(PhantomData<T>);
 
