@@ -5,33 +5,31 @@ use tracer_model::{
     judge::{Judge, Lineage, Ruling, Subject},
 };
 
-use crate::{Book, Met, Names};
+use crate::{Book, Met, Names, builtin::BuiltIn};
 
 /// Judges the processes of a trace.
 #[derive(Debug)]
 pub struct RulesJudge {
     user: Book,
-    names: Book,
+    names: BuiltIn,
 }
 
 impl RulesJudge {
     /// The rules of the user, and names for the processes that these rules do not name.
     #[must_use]
     pub fn new(user: Book, names: Names) -> Self {
-        Self { user, names: names.book() }
+        Self { user, names: BuiltIn::new(names) }
     }
 
     /// Judges a process, and passes the rules of the user that it meets to `met`.
     pub fn judge_and_tell(&mut self, subject: &Subject<'_>, met: impl FnMut(Met)) -> Ruling {
         let mut ruling = self.user.judge(subject, met);
-        if ruling.name.is_none() && !self.names.is_empty() {
-            ruling.name = self.names.judge(subject, |_| {}).name;
+        if ruling.name.is_none()
+            && let Some(names) = self.names.book_for(subject.image.name())
+        {
+            ruling.name = names.judge(subject, |_| {}).name;
         }
         ruling
-    }
-
-    fn books(&self) -> [&Book; 2] {
-        [&self.user, &self.names]
     }
 }
 
@@ -54,7 +52,8 @@ impl Judge for RulesJudge {
     }
 
     fn needs_environment(&self) -> bool {
-        self.books().into_iter().any(Book::needs_environment)
+        // The built-in names do not.
+        self.user.needs_environment()
     }
 
     fn lineage_of(&self, names: &[String]) -> Lineage {
@@ -66,6 +65,6 @@ impl Judge for RulesJudge {
     }
 
     fn failures(&self) -> Vec<Failure<'_>> {
-        self.books().into_iter().flat_map(Book::failures).collect()
+        self.user.failures().chain(self.names.failures()).collect()
     }
 }

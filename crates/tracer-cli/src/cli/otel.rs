@@ -3,11 +3,11 @@
 //! The page about options follows from the table. Variables for metrics, for logs and for single languages concern other
 //! programs. They are in no list here.
 
-use std::{env, ffi::OsStr};
+use std::{env, ffi::OsStr, sync::LazyLock};
 
 use tracer_otlp::Counts;
 
-use super::similar::no_such_variable;
+use super::similar::{is_near, no_such_variable};
 use crate::{
     console,
     variables::{is_no_truth, variable},
@@ -123,20 +123,20 @@ fn why_ignored(name: &str, value: &OsStr) -> Option<String> {
         }
     }
     let begins_with = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-    let is_near = || names().iter().any(|known| strsim::damerau_levenshtein(name, known) <= FEW_TYPOS);
-    let is_ours = !begins_with(&FOREIGN) && (begins_with(&FAMILIES) || is_near());
-    is_ours.then(|| no_such_variable(name, names()))
+    let is_misspelled = || NAMES.iter().any(|known| is_near(name, known, FEW_TYPOS));
+    let is_ours = !begins_with(&FOREIGN) && (begins_with(&FAMILIES) || is_misspelled());
+    is_ours.then(|| no_such_variable(name, NAMES.iter().cloned()))
 }
 
 /// The names of the variables that count.
-fn names() -> Vec<String> {
+static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let names = |(name, what): &(&str, Use)| match what {
         Read(_) => vec![(*name).to_owned()],
         ReadForTraces(_) => vec![(*name).to_owned(), name.replacen("_OTLP_", "_OTLP_TRACES_", 1)],
         Ignored(_) => Vec::new(),
     };
     VARIABLES.iter().flat_map(names).collect()
-}
+});
 
 /// Reads a boolean variable. By the specification only `true` is true, in upper or lower case.
 pub(super) fn is_true(name: &str, value: &str) -> bool {
@@ -206,8 +206,8 @@ mod tests {
     #[test]
     fn a_variable_without_effect_is_named_with_the_reason() {
         let why_ignored = |name: &str| why_ignored(name, OsStr::new("1"));
-        for name in names() {
-            assert_eq!(why_ignored(&name), None, "{name}");
+        for name in &*NAMES {
+            assert_eq!(why_ignored(name), None, "{name}");
         }
         assert_eq!(why_ignored("OTEL_BSP_SCHEDULE_DELAY").unwrap(), "spans are sent at least once a second");
         let misspelled = why_ignored("OTEL_EXPORTER_OTLP_TRACES_HEADER").unwrap();
@@ -237,8 +237,8 @@ mod tests {
     #[test]
     fn a_variable_that_is_not_utf_8_is_ignored() {
         let why_ignored = |name: &str| why_ignored(name, OsStr::from_bytes(b"\xff"));
-        for name in names() {
-            assert_eq!(why_ignored(&name).as_deref(), Some("it is not UTF-8"), "{name}");
+        for name in &*NAMES {
+            assert_eq!(why_ignored(name).as_deref(), Some("it is not UTF-8"), "{name}");
         }
         assert_eq!(why_ignored("HOME"), None);
     }

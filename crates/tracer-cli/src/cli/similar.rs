@@ -10,9 +10,25 @@ pub(super) fn no_such_variable(name: &str, known: impl IntoIterator<Item = Strin
     format!("there is no such variable{hint}")
 }
 
+/// Whether so few typos make one name of the other.
+pub(super) fn is_near(name: &str, known: &str, typos: usize) -> bool {
+    // A typo changes the length by one at most, and removes one letter at most. Both are counted much faster than a distance.
+    name.chars().count().abs_diff(known.chars().count()) <= typos
+        && known.chars().filter(|letter| !name.contains(*letter)).count() <= typos
+        && strsim::damerau_levenshtein(name, known) <= typos
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_few_typos_is_near() {
+        assert!(is_near("OTEL_SERVCIE_NAM", "OTEL_SERVICE_NAME", 2));
+        assert!(!is_near("OTEL_SERVCIE_NA", "OTEL_SERVICE_NAME", 2));
+        // Letters count, not bytes.
+        assert!(is_near("OTEL_SERVICE_N€ME", "OTEL_SERVICE_NAME", 1));
+    }
 
     #[test]
     fn the_nearest_variable_is_named() {

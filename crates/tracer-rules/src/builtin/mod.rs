@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use tracer_model::expression::Failure;
+
 use crate::Book;
 
 const SMART: &str = include_str!("smart.yaml");
@@ -41,12 +43,52 @@ impl Names {
     }
 }
 
+/// The built-in names of a trace. They are compiled for the first process that they may name, because this takes more
+/// instructions than all the rest of a start.
+#[derive(Debug)]
+pub(crate) struct BuiltIn {
+    names: Names,
+    /// The beginnings of the programs that they name. `None`: they name any program.
+    programs: Option<Vec<&'static str>>,
+    book: Option<Book>,
+}
+
+impl BuiltIn {
+    pub(crate) fn new(names: Names) -> Self {
+        let programs = match names {
+            Names::Smart => Some(words_of_patterns(SMART).collect()),
+            Names::Plain => Some(Vec::new()),
+            Names::Detailed => None,
+        };
+        Self { names, programs, book: None }
+    }
+
+    /// The rules, if they may name a process of this program.
+    pub(crate) fn book_for(&mut self, program: &str) -> Option<&mut Book> {
+        let is_named = self.programs.as_ref().is_none_or(|known| known.iter().any(|known| program.starts_with(known)));
+        is_named.then(|| self.book.get_or_insert_with(|| self.names.book()))
+    }
+
+    pub(crate) fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
+        self.book.iter().flat_map(Book::failures)
+    }
+}
+
+/// The words in the patterns over names of processes. Each pattern has a word that begins the name.
+fn words_of_patterns(file: &str) -> impl Iterator<Item = &str> {
+    let patterns = file.lines().filter_map(|line| Some(line.split_once("process: ")?.1));
+    patterns.flat_map(|pattern| pattern.split(|next: char| !next.is_ascii_alphabetic())).filter(|word| !word.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
-    use tracer_model::{event::Image, judge::Lineage};
+    use tracer_model::{
+        event::Image,
+        judge::{Judge as _, Lineage},
+    };
 
     use super::*;
-    use crate::facts::tests::subject;
+    use crate::{RulesJudge, facts::tests::subject};
 
     fn name(names: Names, arguments: &[&str]) -> String {
         let image = Image {
@@ -55,7 +97,7 @@ mod tests {
             ..Image::default()
         };
         let lineage = Lineage::default();
-        let ruling = names.book().judge(&subject(&image, &lineage), |_| {});
+        let ruling = RulesJudge::new(Book::default(), names).judge(&subject(&image, &lineage));
         ruling.name.map_or_else(|| image.name().to_owned(), |name| name.to_string())
     }
 
@@ -65,6 +107,23 @@ mod tests {
             let book = Book::read(&names.file(), &|_| None).unwrap_or_else(|error| panic!("{names:?}: {error:?}"));
             assert!(book.len() >= least, "{names:?}");
         }
+    }
+
+    #[test]
+    fn the_rules_are_compiled_for_the_first_program_that_they_may_name() {
+        let mut names = BuiltIn::new(Names::Smart);
+        assert!(["make", "cc", "perf", ""].into_iter().all(|program| names.book_for(program).is_none()));
+        assert!(names.book.is_none());
+        assert!(names.book_for("python3.11").is_some());
+        assert!(BuiltIn::new(Names::Plain).book_for("python3").is_none());
+        assert!(BuiltIn::new(Names::Detailed).book_for("x86_64-linux-gnu-gcc").is_some());
+    }
+
+    #[test]
+    fn the_rules_need_no_environment() {
+        assert!(
+            [Names::Smart, Names::Plain, Names::Detailed].into_iter().all(|names| !names.book().needs_environment())
+        );
     }
 
     #[test]
