@@ -1,5 +1,7 @@
 //! OTLP/JSON: ids in hexadecimal, 64-bit integers as strings, enumerations as numbers.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
+
 use super::writer::{Field, Writer};
 
 /// A line under construction, and the lines before it.
@@ -126,5 +128,9 @@ impl Writer for Json {
             number if number.is_nan() => self.0.extend_from_slice(br#""NaN""#),
             number => self.serialized(&number),
         }
+    }
+
+    fn one_bytes(&mut self, field: Field, bytes: &[u8]) {
+        self.string(field, &BASE64_STANDARD.encode(bytes));
     }
 }

@@ -5,10 +5,11 @@ use std::{
     io::Write,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
 use tracer_model::Value;
 
-/// Writes a value as the exporter for ClickHouse does: arrays are JSON.
+/// Writes a value as the exporter for ClickHouse does: arrays are JSON, bytes are base64.
 pub(super) fn write_text(bytes: &mut Vec<u8>, value: &Value) {
     // Writing to memory cannot fail.
     let _ = match value {
@@ -16,6 +17,7 @@ pub(super) fn write_text(bytes: &mut Vec<u8>, value: &Value) {
         Value::Bool(value) => write!(bytes, "{value}"),
         Value::Int(value) => write!(bytes, "{value}"),
         Value::Float(value) => write!(bytes, "{value}"),
+        Value::Bytes(_) => write!(bytes, "{value}"),
         Value::Strings(values) => serde_json::to_writer(bytes, values).map_err(Into::into),
         Value::Bools(values) => serde_json::to_writer(bytes, values).map_err(Into::into),
         Value::Ints(values) => serde_json::to_writer(bytes, values).map_err(Into::into),
@@ -40,6 +42,8 @@ enum Type {
     Int,
     #[serde(rename = "double")]
     Float,
+    #[serde(rename = "bytes")]
+    Bytes,
     #[serde(rename = "bool[]")]
     Bools,
     #[serde(rename = "int[]")]
@@ -60,6 +64,7 @@ impl Types {
             Value::Bool(_) => Type::Bool,
             Value::Int(_) => Type::Int,
             Value::Float(_) => Type::Float,
+            Value::Bytes(_) => Type::Bytes,
             Value::Bools(_) => Type::Bools,
             Value::Ints(_) => Type::Ints,
             Value::Floats(_) => Type::Floats,
@@ -96,6 +101,7 @@ impl Type {
             Self::Bool => Value::Bool(text.parse().ok()?),
             Self::Int => Value::Int(text.parse().ok()?),
             Self::Float => Value::Float(text.parse().ok()?),
+            Self::Bytes => Value::Bytes(BASE64_STANDARD.decode(text).ok()?),
             Self::Bools => Value::Bools(serde_json::from_str(text).ok()?),
             Self::Ints => Value::Ints(serde_json::from_str(text).ok()?),
             Self::Strings => Value::Strings(serde_json::from_str(text).ok()?),
