@@ -35,10 +35,10 @@ pub(crate) fn command_line(
 
 /// The note for a command line that does not start the program with exactly these arguments.
 pub(crate) fn inexact(call: &Call, is_unicode: bool) -> Option<String> {
-    let shown = if is_unicode { "\u{fffd}" } else { "\\357\\277\\275" };
     if call.is_cut {
         return Some("not exact: the end of the arguments is missing".to_owned());
     }
+    let shown = if is_unicode { "\u{fffd}" } else { "\\357\\277\\275" };
     let is_inexact = call.arguments.iter().chain(&call.directory).any(Untrusted::has_unknown_bytes);
     is_inexact.then(|| format!("not exact: {shown} replaces bytes that are not UTF-8"))
 }

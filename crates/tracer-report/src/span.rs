@@ -354,10 +354,8 @@ impl Span<'_> {
                 match value_of(&first.attributes, semconv::PROCESS_COMMAND_ARGS) {
                     Some(Value::Strings(texts)) => {
                         let texts = arguments(texts.iter().map(|text| Cow::Borrowed(text.as_str())), usize::MAX);
-                        Some(Untrusted::with_bytes(
-                            texts,
-                            value_of(&first.attributes, semconv::ARGS_RAW).and_then(Value::as_bytes),
-                        ))
+                        let bytes = value_of(&first.attributes, semconv::ARGS_RAW).and_then(Value::as_bytes);
+                        Some(Untrusted::with_bytes(texts, bytes))
                     }
                     _ => None,
                 }
@@ -369,12 +367,9 @@ impl Span<'_> {
     /// How it was called, with all arguments and byte by byte, if it is a process.
     pub(crate) fn call(&self) -> Call {
         let Call { directory, arguments, .. } = self.call_within(usize::MAX);
+        let directory = directory.into_iter().collect();
         Call {
-            directory: Untrusted::with_bytes(
-                directory.into_iter().collect(),
-                self.bytes(semconv::WORKING_DIRECTORY_RAW),
-            )
-            .pop(),
+            directory: Untrusted::with_bytes(directory, self.bytes(semconv::WORKING_DIRECTORY_RAW)).pop(),
             arguments: Untrusted::with_bytes(arguments, self.bytes(semconv::ARGS_RAW)),
             is_cut: self.value(semconv::ARGS_SIZE).is_some(),
         }
@@ -1055,8 +1050,8 @@ mod tests {
     #[test]
     fn a_users_arguments_replace_the_real_ones() {
         let image = Image {
-            arguments: [&b"cc"[..], b"secret"].into_iter().collect(),
-            directory: Some("/src".into()),
+            arguments: [&b"cc"[..], b"secret\xff"].into_iter().collect(),
+            directory: Some(b"/src\xff".to_vec()),
             ..Default::default()
         };
         let shown = |attributes: &[(&str, Value)]| {
