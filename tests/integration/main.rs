@@ -31,6 +31,7 @@ mod names;
 mod nesting;
 mod opentelemetry;
 mod parquet;
+mod pasting;
 mod privileges;
 mod processes;
 mod ptrace;

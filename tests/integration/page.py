@@ -353,13 +353,30 @@ def check_failures(page, report, claim):
 def check_pasting(page, claim):
     """Each shell reads the same arguments from a command line that the page shows."""
     words = ["a b", "V=1", "it's", "", "-n", "a\tb\n\n", "100 %\\\x1b[31m!", "-\u202ex'\n", "$HOME `id`", "ü"]
+    # Bytes that are not UTF-8: the page has the same form for them as Python.
+    words += [word.decode(errors="surrogateescape") for word in [b"\xff", b"a\xffb\xc3\n", b"\xf0\x9f\x98\x80\xed\xa0\x80%"]]
     line = page.evaluate(
-        "words => processTracer.commandLine(words, '/').join(' ')", ["sh", "-c", 'pwd; printf "%s\\0" "$@"', "x", *words]
+        "words => processTracer.commandLine(JSON.parse(words), '/').join(' ')",
+        json.dumps(["sh", "-c", 'pwd; printf "%s\\0" "$@"', "x", *words]),
     )
-    expected = "/\n" + "".join(f"{word}\0" for word in words)
+    expected = b"/\n" + b"".join(word.encode(errors="surrogateescape") + b"\0" for word in words)
     for shell in ["sh", "bash", "dash"]:
         output = subprocess.run([shell, "-c", line], capture_output=True)
-        claim(f"{shell} runs the command line of the page", output.stdout.decode() == expected, output.stderr.decode())
+        claim(f"{shell} runs the command line of the page", output.stdout == expected, output.stderr.decode())
+
+
+def check_bytes(page, report, claim):
+    """The shown command lines have the bytes that are not UTF-8."""
+    page.click("#tab-span")
+    for number, span in report.spans.items():
+        raw = span["attributes"].get("process_tracer.args.raw")
+        if raw is None:
+            continue
+        page.evaluate("number => processTracer.select(number)", number)
+        settle(page)
+        line = page.locator("#sheet pre.command").text_content()
+        output = subprocess.run(["sh", "-c", f"printf '%s\\0' {line}"], capture_output=True)
+        claim("a shell reads the same bytes from a command line", output.stdout == base64.b64decode(json.loads(raw)), line)
 
 
 def check_tables(page, report, claim):
@@ -707,6 +724,7 @@ def main(chromium, path, folder=None):
         check_search(page, report, claim)
         check_failures(page, report, claim)
         check_pasting(page, claim)
+        check_bytes(page, report, claim)
         check_tables(page, report, claim)
         check_reading(page, claim)
         check_pointer(page, claim)

@@ -19,11 +19,11 @@ use crate::{
     trace::{KIND_CLIENT, Span, Trace},
 };
 
-/// Nested processes: one fails, one only forks, and one is below another program's span. Three connections to one address, two of
+/// Nested processes: one fails and has an argument that is not UTF-8, one only forks, and one is below another program's span. Three connections to one address, two of
 /// them at a time, and a flow, each with both ends.
 const SCRIPT: &str = r#"
 (:; true; sleep 0.05)
-sh -c 'sh -c "exit 3"; exit 2'
+sh -c 'sh -c "exit 3"; exit 2' "$(printf 'caf\351')"
 TRACEPARENT=${TRACEPARENT%-*-*}-00000000000000ab-01 sh -c 'true; true'
 python3 - <<'END'
 import socket, os

@@ -111,6 +111,7 @@ fn crafted(processes: u64, folder: &Path, file: &str) -> std::path::PathBuf {
             "process.executable.path",
             "process.command",
             "process.user.name",
+            "process_tracer.args.raw",
             "process_tracer.exit.signal",
             "process_tracer.unobserved",
             "process_tracer.version",

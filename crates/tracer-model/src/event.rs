@@ -1,10 +1,10 @@
 //! The events that a source reports. Each event names its process and the parent, so that the model can repair the tree
 //! if other events are missing.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 pub use crate::strings::Strings;
-use crate::{calls::Call, context::SpanContext, dns::Message, time::Ktime};
+use crate::{calls::Call, context::SpanContext, dns::Message, strings::lossy, time::Ktime};
 
 /// One incarnation of a pid. The kernel uses a pid again, but never the pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,8 +139,8 @@ pub struct Image {
     pub file: String,
     /// Absolute path of the mapped file: the interpreter of a script, or the target of a link.
     pub executable: Option<String>,
-    /// Working directory at exec.
-    pub directory: Option<String>,
+    /// Working directory at exec, byte by byte.
+    pub directory: Option<Vec<u8>>,
     /// The argument vector.
     pub arguments: Strings,
     /// The arguments had secrets, which are replaced.
@@ -256,11 +256,17 @@ impl Image {
         if invoked.starts_with(IN_MEMORY) { "memfd" } else { base_name(invoked) }
     }
 
+    /// The working directory as a text. Bytes that are not UTF-8 become U+FFFD.
+    #[must_use]
+    pub fn directory(&self) -> Option<Cow<'_, str>> {
+        self.directory.as_deref().map(lossy)
+    }
+
     /// A script directly in a folder for temporary files. Its name can be different in each run.
     fn is_temporary_script(&self) -> bool {
         let is_in_temporary_folder = || {
             let file = self.file.strip_prefix("./").unwrap_or(&self.file);
-            let directory = self.directory.as_deref().unwrap_or_default();
+            let directory = self.directory().unwrap_or_default();
             !file.contains('/') && is_temporary(&format!("{directory}/{file}"))
         };
         self.is_script && (is_temporary(&self.file) || is_in_temporary_folder())

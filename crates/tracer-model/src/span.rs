@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt, net::SocketAddr, sync::Arc, time::SystemTime};
 
+use base64::{display::Base64Display, prelude::BASE64_STANDARD};
+
 use crate::{
     calls::{Call, CallCounts},
     context::SpanContext,
@@ -287,13 +289,25 @@ pub enum Value {
     Int(i64),
     Float(f64),
     String(String),
+    Bytes(Vec<u8>),
     Bools(Vec<bool>),
     Ints(Vec<i64>),
     Floats(Vec<f64>),
     Strings(Vec<String>),
 }
 
-/// The items of a list have commas between them.
+impl Value {
+    /// The bytes, if it is no text.
+    #[must_use]
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+/// The items of a list have commas between them. Bytes are base64.
 impl fmt::Display for Value {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn list<T: fmt::Display>(items: &[T], to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -307,6 +321,7 @@ impl fmt::Display for Value {
             Self::Int(value) => value.fmt(to),
             Self::Float(value) => value.fmt(to),
             Self::String(text) => text.fmt(to),
+            Self::Bytes(bytes) => Base64Display::new(bytes, &BASE64_STANDARD).fmt(to),
             Self::Bools(items) => list(items, to),
             Self::Ints(items) => list(items, to),
             Self::Floats(items) => list(items, to),

@@ -28,9 +28,21 @@ impl Strings {
 
     /// The strings. Bytes that are not UTF-8 become U+FFFD, since strings of OpenTelemetry are UTF-8.
     pub fn iter(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.exact().map(lossy)
+    }
+
+    /// The strings, byte by byte.
+    pub fn exact(&self) -> impl Iterator<Item = &[u8]> {
         let bytes = self.bytes.strip_suffix(b"\0").unwrap_or(&self.bytes);
         let some = !self.bytes.is_empty();
-        bytes.split(|byte| *byte == 0).filter(move |_| some).map(lossy)
+        bytes.split(|byte| *byte == 0).filter(move |_| some)
+    }
+
+    /// The captured beginning, if [`Self::iter`] does not have the same bytes. The end may be missing within a character.
+    #[must_use]
+    pub fn not_utf8(&self) -> Option<&[u8]> {
+        let error = str::from_utf8(&self.bytes).err()?;
+        (error.error_len().is_some() || !self.is_truncated()).then_some(&self.bytes)
     }
 
     /// The first `limit` captured bytes of it.
@@ -41,7 +53,7 @@ impl Strings {
 }
 
 /// Does the same as `String::from_utf8_lossy`, and is faster if the bytes are UTF-8.
-fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
@@ -68,5 +80,15 @@ mod tests {
         assert!(!strings.is_truncated());
         assert!(strings.limited(2).is_truncated());
         assert_eq!(Strings::default().iter().count(), 0);
+    }
+
+    #[test]
+    fn a_character_without_its_end_is_still_utf8() {
+        let strings: Strings = ["ä", "ö"].into_iter().collect();
+        assert_eq!((strings.not_utf8(), strings.limited(4).not_utf8()), (None, None));
+        let cut_for_us = Strings { bytes: b"a\xc3".to_vec(), size: 2 };
+        assert_eq!(cut_for_us.not_utf8(), Some(&b"a\xc3"[..]), "nothing is missing");
+        let strings: Strings = [&b"a\xff"[..], "ö".as_bytes()].into_iter().collect();
+        assert_eq!(strings.limited(4).not_utf8(), Some(&b"a\xff\0\xc3"[..]));
     }
 }

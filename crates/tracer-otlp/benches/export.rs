@@ -65,7 +65,7 @@ fn spans() -> Vec<Span> {
         let image = Image {
             file: "/usr/lib/gcc/x86_64-linux-gnu/12/cc1".to_owned(),
             executable: Some("/usr/lib/gcc/x86_64-linux-gnu/12/cc1".to_owned()),
-            directory: Some("/home/someone/redis/src".to_owned()),
+            directory: Some("/home/someone/redis/src".into()),
             arguments: arguments.into_iter().collect::<Strings>(),
             argument_count: 9,
             cgroup: Some("0::/user.slice/user-1000.slice/session-2.scope".into()),

@@ -90,7 +90,7 @@ fn process() -> ProcessSpan {
     let image = Image {
         file: "/bin/sh".to_owned(),
         executable: Some("/usr/bin/dash".to_owned()),
-        directory: Some("/src/\"quoted\"".to_owned()),
+        directory: Some("/src/\"quoted\"".into()),
         arguments: ["sh", "-c", "make \u{7f}\n\t\\ ü 語"].into_iter().collect::<Strings>(),
         argument_count: 3,
         user_id: 1000,
@@ -175,6 +175,8 @@ fn every_type() -> Arc<[(String, Value)]> {
         ("large".to_owned(), Value::Float(1e300)),
         ("string".to_owned(), Value::String("ääää \u{1f600}".to_owned())),
         (String::new(), Value::String(String::new())),
+        ("bytes".to_owned(), Value::Bytes(b"a\0\xff".to_vec())),
+        ("no bytes".to_owned(), Value::Bytes(Vec::new())),
         ("bools".to_owned(), Value::Bools(vec![true, false])),
         ("ints".to_owned(), Value::Ints(vec![1, 0, -1])),
         ("floats".to_owned(), Value::Floats(vec![0.0, 2.5])),
@@ -235,6 +237,12 @@ fn all() -> Vec<Span> {
         Span { attributes: every_type(), ..of_process(|_| ()) },
         of_process(|process| process.exit = Some(ExitStatus::Signal { number: 9, core_dumped: true })),
         of_process(|process| process.exit = Some(ExitStatus::Withheld)),
+        of_process(|process| {
+            let arguments: Strings = [&b"cat"[..], b"a\xffb", b"\xfe\n"].into_iter().collect();
+            process.executions[0].arguments = arguments.limited(9);
+            process.image =
+                Some(Arc::new(Image { directory: Some(b"/caf\xe9".to_vec()), arguments, ..Image::default() }));
+        }),
         of_process(|process| (process.image, process.is_fork) = (None, true)),
         Span { is_handled: true, ..of_process(|_| ()) },
         Span { is_unfinished: true, ..of_process(|process| process.exit = None) },
@@ -367,6 +375,7 @@ fn value() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::Int),
         proptest::num::f64::NORMAL.prop_map(Value::Float),
         any::<String>().prop_map(Value::String),
+        any::<Vec<u8>>().prop_map(Value::Bytes),
         any::<Vec<bool>>().prop_map(Value::Bools),
         any::<Vec<i64>>().prop_map(Value::Ints),
         proptest::collection::vec(proptest::num::f64::NORMAL, 0..20).prop_map(Value::Floats),

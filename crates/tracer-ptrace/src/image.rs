@@ -411,8 +411,7 @@ impl RawImage {
 
     /// The name of the program, for a message.
     pub(crate) fn program(&self) -> String {
-        let image =
-            Image { file: self.text(self.stack.file), executable: self.path(self.executable), ..Image::default() };
+        let image = Image { file: self.text(self.stack.file), executable: self.executable(), ..Image::default() };
         image.name().to_owned()
     }
 
@@ -443,8 +442,12 @@ impl RawImage {
         String::from_utf8_lossy(self.texts.get(part)).into_owned()
     }
 
+    fn executable(&self) -> Option<String> {
+        self.path(self.executable).map(|path| String::from_utf8_lossy(path).into_owned())
+    }
+
     /// As the process itself sees it.
-    fn path(&self, part: Option<Part>) -> Option<String> {
+    fn path(&self, part: Option<Part>) -> Option<&[u8]> {
         part.map(|part| inside(self.texts.get(part), self.texts.get(self.root)))
     }
 
@@ -464,8 +467,8 @@ impl RawImage {
         let groups = texts.get(self.cgroup);
         let image = Image {
             file: self.text(stack.file),
-            executable: self.path(self.executable),
-            directory: self.path(self.directory),
+            executable: self.executable(),
+            directory: self.path(self.directory).map(<[u8]>::to_vec),
             arguments: Strings { bytes: arguments, size: stack.arguments_size },
             argument_count: stack.argument_count.try_into().unwrap_or(u32::MAX),
             visibility: if self.is_refused { Visibility::Public } else { Visibility::All },
@@ -493,15 +496,14 @@ impl RawImage {
 }
 
 /// A path below the root folder of the process, as the process itself sees it.
-fn inside(path: &[u8], root: &[u8]) -> String {
+fn inside<'a>(path: &'a [u8], root: &[u8]) -> &'a [u8] {
     let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
     let below = if root.len() > 1 { path.strip_prefix(root) } else { None };
-    let path = match below {
+    match below {
         Some([]) => b"/",
         Some(below) if below.starts_with(b"/") => below,
         _ => path,
-    };
-    String::from_utf8_lossy(path).into_owned()
+    }
 }
 
 /// The kernel puts the interpreter's path, and perhaps an argument for it, before the path of a script: execve(2). An
@@ -560,7 +562,7 @@ mod tests {
 
     #[test]
     fn path_is_relative_to_the_root_of_the_process() {
-        let path = inside;
+        let path = |path, root| str::from_utf8(inside(path, root)).unwrap();
         assert_eq!(path(b"/usr/bin/dash", b"/"), "/usr/bin/dash");
         assert_eq!(path(b"/srv/root/bin/sh", b"/srv/root"), "/bin/sh");
         assert_eq!(path(b"/srv/rooted/bin/sh", b"/srv/root"), "/srv/rooted/bin/sh");

@@ -16,6 +16,7 @@ pub(crate) fn json_value(value: &Value) -> Json {
         Value::Int(value) => Json::from(*value),
         Value::Float(value) => json_double(*value),
         Value::String(value) => Json::from(value.as_str()),
+        Value::Bytes(_) => Json::from(value.to_string()),
         Value::Bools(values) => Json::from(values.as_slice()),
         Value::Ints(values) => Json::from(values.as_slice()),
         Value::Floats(values) => values.iter().copied().map(json_double).collect(),

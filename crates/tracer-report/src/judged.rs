@@ -50,7 +50,7 @@ impl Judged {
                 (semconv::PROCESS_USER_ID, Value::Int(id)) => image.user_id = u32::try_from(id).unwrap_or_default(),
                 (semconv::PROCESS_USER_NAME, value) => image.names.user = text(value).map(Into::into),
                 (semconv::PROCESS_LINUX_CGROUP, value) => image.cgroup = text(value).map(Into::into),
-                (semconv::PROCESS_WORKING_DIRECTORY, value) => image.directory = text(value),
+                (semconv::PROCESS_WORKING_DIRECTORY, value) => image.directory = text(value).map(Into::into),
                 (semconv::PROCESS_EXECUTABLE_PATH, value) => image.executable = text(value),
                 (semconv::SCRIPT, value) => script = text(value),
                 (key, value) if semconv::ATTRIBUTES.iter().all(|known| known.key != key) => {

@@ -83,7 +83,7 @@ pub(crate) struct Link {
 
 impl Span {
     pub(crate) fn value(&self, key: &str) -> Option<&Value> {
-        self.attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value)
+        value_of(&self.attributes, key)
     }
 
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
@@ -109,6 +109,10 @@ impl Span {
             _ => 0,
         }
     }
+}
+
+pub(crate) fn value_of<'a, K: AsRef<str>>(attributes: &'a [(K, Value)], key: &str) -> Option<&'a Value> {
+    attributes.iter().find(|(known, _)| known.as_ref() == key).map(|(_, value)| value)
 }
 
 /// `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`.
@@ -172,7 +176,7 @@ fn value(value: AnyValue) -> Value {
         AnyValue { int_value: Some(value), .. } => Value::Int(value),
         AnyValue { double_value: Some(value), .. } => Value::Float(value),
         AnyValue { array_value: Some(values), .. } => array(&values.values),
-        AnyValue { bytes_value: Some(bytes), .. } => Value::String(BASE64_STANDARD.encode(bytes)),
+        AnyValue { bytes_value: Some(bytes), .. } => Value::Bytes(bytes),
         AnyValue { kvlist_value: Some(_), .. } => Value::String(json(&value).to_string()),
         _ => Value::String(String::new()),
     }
@@ -224,7 +228,7 @@ mod tests {
         assert_eq!(array(r#"{"stringValue":"a"},{"intValue":1},{}"#), Value::String(r#"["a",1,null]"#.into()));
         let map = r#"{"kvlistValue":{"values":[{"key":"a","value":{"intValue":1}}]}}"#;
         assert_eq!(read(map), Value::String(r#"{"a":1}"#.into()));
-        assert_eq!(read(r#"{"bytesValue":"+/8="}"#), Value::String("+/8=".into()));
+        assert_eq!(read(r#"{"bytesValue":"+/8="}"#), Value::Bytes(vec![0xfb, 0xff]));
         assert_eq!(read("{}"), Value::String(String::new()));
     }
 

@@ -13,28 +13,63 @@ use icu_properties::{
 
 /// Text of a trace. It has no `Display`, so a report for people cannot print it unescaped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Untrusted(Arc<str>);
+pub struct Untrusted {
+    text: Arc<str>,
+    /// Its bytes, if U+FFFD replaces some of them in the text.
+    bytes: Option<Arc<[u8]>>,
+}
 
 impl Untrusted {
     /// The exact text, for files that programs read and for the page.
     pub fn exact(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The text for people: see [`visible`].
     pub fn visible(&self) -> Cow<'_, str> {
-        visible(&self.0)
+        visible(&self.text)
     }
 
     /// The text for people, for a terminal that draws only ASCII.
     pub fn visible_in_ascii(&self) -> Cow<'_, str> {
-        escaped_where(&self.0, |c| !c.is_ascii() || is_unseen(c))
+        escaped_where(&self.text, |c| !c.is_ascii() || is_unseen(c))
+    }
+
+    /// The bytes. They can be wrong if they are not [known](Self::has_unknown_bytes).
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or(self.text.as_bytes())
+    }
+
+    /// The bytes of memory behind it.
+    pub(crate) fn size(&self) -> usize {
+        const COUNTS: usize = 2 * size_of::<usize>();
+        COUNTS + self.text.len() + self.bytes.as_ref().map_or(0, |bytes| COUNTS + bytes.len())
+    }
+
+    /// Whether U+FFFD replaces bytes that nobody knows.
+    pub(crate) fn has_unknown_bytes(&self) -> bool {
+        self.bytes.is_none() && self.text.contains(REPLACED)
+    }
+
+    /// The texts with their bytes. `bytes` has a NUL after each text. Bytes of another text are ignored: a saved trace can have
+    /// any.
+    pub(crate) fn with_bytes(mut texts: Vec<Self>, bytes: Option<&[u8]>) -> Vec<Self> {
+        let bytes = bytes.into_iter().flat_map(|bytes| bytes.split(|byte| *byte == 0));
+        for (text, bytes) in texts.iter_mut().zip(bytes) {
+            if text.text.contains(REPLACED) && String::from_utf8_lossy(bytes) == *text.text {
+                text.bytes = Some(bytes.into());
+            }
+        }
+        texts
     }
 }
 
+/// `String::from_utf8_lossy` writes it for bytes that are not UTF-8.
+pub(crate) const REPLACED: char = char::REPLACEMENT_CHARACTER;
+
 impl<T: Into<Arc<str>>> From<T> for Untrusted {
     fn from(text: T) -> Self {
-        Self(text.into())
+        Self { text: text.into(), bytes: None }
     }
 }
 

@@ -110,8 +110,8 @@ impl<'a> Facts<'a> {
         if image.is_script { &image.file } else { "" }
     }
 
-    pub(crate) fn directory(&self) -> &'a str {
-        self.subject.image.directory.as_deref().unwrap_or_default()
+    pub(crate) fn directory(&self) -> Cow<'a, str> {
+        self.subject.image.directory().unwrap_or_default()
     }
 
     /// The variables of its environment, each with its `=`.
@@ -125,7 +125,7 @@ impl<'a> Facts<'a> {
             Field::ExeFull => text.push_str(self.exe_full()),
             Field::Comm => text.push_str(self.comm),
             Field::Username => text.push_str(&self.user()),
-            Field::Cwd => text.push_str(self.directory()),
+            Field::Cwd => text.push_str(&self.directory()),
             Field::Pid => drop(write!(text, "{}", self.subject.pid)),
             Field::StartTime => drop(write!(text, "{}", humantime::format_rfc3339(self.subject.start))),
             // As Go prints a list.
@@ -171,7 +171,7 @@ impl Variables for InRule<'_, '_> {
             "exe" => facts.exe_full().into(),
             "ppid" => Value::Int(facts.subject.parent_pid.into()),
             "user" => Value::from(&*facts.user()),
-            "cwd" => facts.directory().into(),
+            "cwd" => Value::from(&*facts.directory()),
             "container" => facts.container().unwrap_or_default().into(),
             "script" => facts.script().into(),
             "captures" => Value::texts((self.captures)()),

@@ -259,7 +259,7 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>, Option
     file.pop_if(|last| *last == 0);
     let image = Image {
         file: lossy(file),
-        executable: executable.and_then(path),
+        executable: executable.and_then(path).map(lossy),
         directory: directory.and_then(path),
         visibility: match exec.visibility {
             wire::VISIBLE_ALL => Visibility::All,
@@ -271,8 +271,8 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>, Option
         user_id: exec.user_id,
         real_user_id: exec.real_user_id,
         // As in /proc/PID/cgroup: cgroups(7).
-        cgroup: cgroup.and_then(path).map(|path| ["0::", &path].concat().into()),
-        cgroup_v1: cgroup_v1.and_then(path).map(|path| format!("{}:memory:{path}", exec.hierarchy).into()),
+        cgroup: cgroup.and_then(path).map(|path| ["0::", &lossy(path)].concat().into()),
+        cgroup_v1: cgroup_v1.and_then(path).map(|path| format!("{}:memory:{}", exec.hierarchy, lossy(path)).into()),
         vpid: exec.vpid,
         group_leader_pid: exec.group_leader_pid,
         session_leader_pid: exec.session_leader_pid,
@@ -300,17 +300,17 @@ fn image(exec: &wire::ExecRecord, text: Text) -> (Image, Option<Strings>, Option
 
 /// Decodes a path. Its components come from leaf to root, each with a NUL. The root has no components. `None` if a
 /// piece is missing, because the rest would be another path.
-fn path(part: Part) -> Option<String> {
+fn path(part: Part) -> Option<Vec<u8>> {
     if part.is_broken {
         return None;
     }
-    let Some(components) = part.bytes.strip_suffix(b"\0") else { return Some("/".to_owned()) };
+    let Some(components) = part.bytes.strip_suffix(b"\0") else { return Some(b"/".to_vec()) };
     let mut path = Vec::with_capacity(components.len() + 1);
     for component in components.rsplit(|byte| *byte == 0) {
         path.push(b'/');
         path.extend_from_slice(component);
     }
-    Some(lossy(path))
+    Some(path)
 }
 
 /// Makes no copy of UTF-8.

@@ -261,7 +261,7 @@ mod tests {
             let process = Identity { tgid, start: Ktime(1) };
             let arguments = ["gcc", "-c", "a.c"].iter().collect();
             let image =
-                Image { file: "/bin/gcc".to_owned(), arguments, directory: Some("/".to_owned()), ..Image::default() };
+                Image { file: "/bin/gcc".to_owned(), arguments, directory: Some("/".into()), ..Image::default() };
             let (image, at, parent) = (Arc::new(image), Ktime(2), process);
             recorder.record(&Event::Exec { at, process, parent, image, environment: None, context: None });
         }

@@ -240,7 +240,8 @@ fn encoded_size(span: &Span) -> usize {
                 let name = |name: &Option<Arc<str>>| name.as_ref().map_or(0, |name| name.len());
                 let names = &image.names;
                 let names = [&names.user, &names.real_user, &names.group, &names.real_group].map(name);
-                let paths = image.file.len() + 2 * text(&image.executable) + text(&image.directory);
+                let directory = image.directory.as_deref().map_or(0, bytes_size);
+                let paths = image.file.len() + 2 * text(&image.executable) + directory;
                 let group = 2 * name(&image.cgroup).max(name(&image.cgroup_v1));
                 2 * strings_size(&image.arguments) + paths + group + names.iter().sum::<usize>()
             });
@@ -268,17 +269,26 @@ fn encoded_size(span: &Span) -> usize {
 
 /// An upper bound of the bytes of a list of texts in protobuf.
 fn strings_size(strings: &Strings) -> usize {
-    // Each text has two tags and two lengths. A byte that is not UTF-8 becomes a character of three bytes.
+    // Each text has two tags and two lengths.
     let texts = strings.bytes.iter().filter(|byte| **byte == 0).count() + 1;
-    let foreign = strings.bytes.iter().filter(|byte| !byte.is_ascii()).count();
-    let long = strings.bytes.len() / 16;
-    strings.bytes.len() + long + 2 * foreign + 4 * texts
+    bytes_size(&strings.bytes) + strings.bytes.len() / 16 + 4 * texts
+}
+
+/// An upper bound of the bytes of a text in protobuf. A byte that is not UTF-8 becomes a character of three bytes, and then
+/// another attribute has all bytes.
+fn bytes_size(bytes: &[u8]) -> usize {
+    const RAW: usize = 64;
+    if str::from_utf8(bytes).is_ok() {
+        return bytes.len();
+    }
+    RAW + 2 * bytes.len() + 2 * bytes.iter().filter(|byte| !byte.is_ascii()).count()
 }
 
 fn value_size(value: &Value) -> usize {
     match value {
         Value::Bool(_) | Value::Int(_) | Value::Float(_) => 16,
         Value::String(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
         Value::Bools(values) => 16 * values.len(),
         Value::Ints(values) => 16 * values.len(),
         Value::Floats(values) => 16 * values.len(),
@@ -370,7 +380,7 @@ pub(crate) mod tests {
             let image = Image {
                 file: "/usr/lib/gcc/x86_64-linux-gnu/12/cc1".to_owned(),
                 executable: Some("/usr/lib/gcc/x86_64-linux-gnu/12/cc1".to_owned()),
-                directory: Some("/home/someone/redis/src".to_owned()),
+                directory: Some("/home/someone/redis/src".into()),
                 arguments: compiler.into_iter().collect(),
                 argument_count: 9,
                 user_id: 1000,

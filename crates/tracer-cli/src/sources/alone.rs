@@ -3,7 +3,10 @@
 use std::{
     ffi::OsString,
     io,
-    os::{fd::BorrowedFd, unix::ffi::OsStrExt},
+    os::{
+        fd::BorrowedFd,
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
     sync::{Arc, OnceLock},
 };
 
@@ -92,7 +95,7 @@ impl EventStream for AloneStream {
 fn image(command: &[OsString]) -> Image {
     Image {
         file: command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default(),
-        directory: std::env::current_dir().ok().map(|directory| directory.to_string_lossy().into_owned()),
+        directory: std::env::current_dir().ok().map(|directory| directory.into_os_string().into_vec()),
         arguments: command.iter().map(|argument| argument.as_bytes()).collect::<Strings>(),
         argument_count: command.len().try_into().unwrap_or(u32::MAX),
         user_id: geteuid().as_raw(),

@@ -1,11 +1,8 @@
 //! The search for secrets in an argument vector, and a quick first look.
 
-use std::{
-    borrow::Cow,
-    sync::{
-        OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use regex::bytes::{Regex, RegexBuilder};
@@ -62,7 +59,7 @@ impl Redactor {
     #[doc(hidden)]
     #[must_use]
     pub fn redact_without_first_look(&self, arguments: &Strings) -> Option<Strings> {
-        let mut texts: Vec<_> = arguments.iter().collect();
+        let texts: Vec<_> = arguments.iter().collect();
         let words: Vec<_> = texts.iter().map(AsRef::as_ref).collect();
         let mut cuts: Vec<Vec<Cut>> = vec![Vec::new(); words.len()];
         for (index, cut) in command::search(&words, &self.names) {
@@ -70,17 +67,12 @@ impl Redactor {
                 cuts.push(cut);
             }
         }
-        let changed: Vec<_> = words.iter().zip(cuts).map(|(word, cuts)| apply(word, cuts)).enumerate().collect();
-        let mut is_changed = false;
-        for (index, text) in changed {
-            if let Some(text) = text {
-                (texts[index], is_changed) = (Cow::Owned(text), true);
-            }
-        }
-        if !is_changed {
+        let changed: Vec<_> = words.iter().zip(cuts).map(|(word, cuts)| apply(word, cuts)).collect();
+        if changed.iter().all(Option::is_none) {
             return None;
         }
-        let mut redacted: Strings = texts.iter().map(|text| text.as_bytes()).collect();
+        let all = arguments.exact().zip(&changed);
+        let mut redacted: Strings = all.map(|(old, new)| new.as_ref().map_or(old, |text| text.as_bytes())).collect();
         // The end of truncated arguments is still missing.
         redacted.size += arguments.size - arguments.bytes.len() as u64;
         Some(redacted)
@@ -153,6 +145,13 @@ mod tests {
         }
         assert!(before > WITHOUT_FIRST_LOOK, "{before}");
         assert_eq!((redactor.redact(&secret), redactor.redact(&plain)), (redacted, None));
+    }
+
+    #[test]
+    fn an_argument_with_a_secret_is_lossy_and_the_others_keep_their_bytes() {
+        let arguments: Strings = [&b"\xff"[..], b"--password=\xfe\xffs3cret", b"a\xff"].into_iter().collect();
+        let redacted = Redactor::default().redact(&arguments).unwrap();
+        assert_eq!(redacted.bytes, b"\xff\0--password=***\0a\xff\0");
     }
 
     #[test]

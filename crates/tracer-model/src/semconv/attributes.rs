@@ -4,7 +4,7 @@ use super::{
     any::ANY,
     event::EventRef,
     network::NETWORK,
-    process::{OWNER, PROCESS},
+    process::{ARGS_RAW, OWNER, PROCESS, PROCESS_COMMAND_ARGS, PROCESS_WORKING_DIRECTORY, WORKING_DIRECTORY_RAW},
     root::{ROOT, calls, losses},
     row::{Attribute, Row},
     value::ValueRef,
@@ -96,8 +96,16 @@ pub fn attributes(span: &Span) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
     let calls = calls(span).map(move |(row, count)| (row.key, int(count)));
     let losses = losses(span).map(move |(loss, count)| (loss.key, int(count)));
     let ours = of_rows(OWNER).chain(of_rows(rows)).chain(of_rows(root)).chain(calls).chain(losses).chain(of_rows(ANY));
-    ours.filter(move |(key, _)| own().all(|(name, _)| name != key))
+    ours.filter(move |(key, _)| own().all(|(name, _)| !replaces(name, key)))
         .chain(own().map(|(name, value)| (name.as_str(), value.into())))
+}
+
+/// Whether the user's attribute `own` replaces our attribute `key`. It replaces the bytes of a text too, because it may hide
+/// a secret.
+#[must_use]
+pub fn replaces(own: &str, key: &str) -> bool {
+    own == key
+        || [(PROCESS_COMMAND_ARGS, ARGS_RAW), (PROCESS_WORKING_DIRECTORY, WORKING_DIRECTORY_RAW)].contains(&(own, key))
 }
 
 impl<'a> EventRef<'a> {

@@ -53,6 +53,10 @@ rows! {
         "argument vector; an event has its first 4 KiB",
         span image |image| arguments(&image.arguments),
         event executed |exec| arguments(&exec.arguments);
+    ARGS_RAW = "process_tracer.args.raw", "process, exec event", "bytes", "", "mm_struct.arg_start", "Y3AAY2Fm6QA=",
+        "exact bytes of `process.command_args`, a NUL after each argument, if they are not UTF-8; in JSON as base64",
+        span image |image| image.arguments.not_utf8(),
+        event executed |exec| exec.arguments.not_utf8();
     PROCESS_ARGS_COUNT = "process.args_count", "process", "int", "", "linux_binprm.argc", "3",
         "length of the whole argument vector, also if only a part was captured",
         span image |image| arguments(&image.arguments).map(|_| image.argument_count);
@@ -101,7 +105,10 @@ rows! {
         span own_image |image| positive(image.namespaces.user);
     PROCESS_WORKING_DIRECTORY = "process.working_directory", "process", "string", "", "fs_struct.pwd", "/src/redis",
         "working directory at exec",
-        span image |image| image.directory.as_deref();
+        span image |image| image.directory();
+    WORKING_DIRECTORY_RAW = "process_tracer.working_directory.raw", "process", "bytes", "", "fs_struct.pwd", "L2NhZuk=",
+        "exact bytes of `process.working_directory`, if they are not UTF-8; in JSON as base64",
+        span image |image| image.directory.as_deref().filter(|directory| str::from_utf8(directory).is_err());
     PROCESS_USER_ID = "process.user.id", "process", "int", "", "cred.euid", "1000",
         "effective user id at exec",
         span reported |image| image.user_id;

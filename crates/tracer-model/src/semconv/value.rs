@@ -12,6 +12,7 @@ pub enum ValueRef<'a> {
     Int(i64),
     Float(f64),
     String(Cow<'a, str>),
+    Bytes(&'a [u8]),
     Bools(&'a [bool]),
     Ints(&'a [i64]),
     Floats(&'a [f64]),
@@ -27,6 +28,7 @@ impl ValueRef<'_> {
             Self::Int(value) => Value::Int(value),
             Self::Float(value) => Value::Float(value),
             Self::String(text) => Value::String(text.into_owned()),
+            Self::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
             Self::Bools(values) => Value::Bools(values.to_vec()),
             Self::Ints(values) => Value::Ints(values.to_vec()),
             Self::Floats(values) => Value::Floats(values.to_vec()),
@@ -42,6 +44,7 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
             Value::Int(value) => Self::Int(*value),
             Value::Float(value) => Self::Float(*value),
             Value::String(text) => Self::String(Cow::Borrowed(text)),
+            Value::Bytes(bytes) => Self::Bytes(bytes),
             Value::Bools(values) => Self::Bools(values),
             Value::Ints(values) => Self::Ints(values),
             Value::Floats(values) => Self::Floats(values),
@@ -108,6 +111,7 @@ into_value! {
     u32: |number| ValueRef::Int(number.into());
     u64: |number| ValueRef::Int(number.try_into().unwrap_or(i64::MAX));
     f64: |number| ValueRef::Float(number);
+    &'a [u8]: |bytes| ValueRef::Bytes(bytes);
     &'a str: |text| ValueRef::String(Cow::Borrowed(text));
     String: |text| ValueRef::String(Cow::Owned(text));
     Cow<'a, str>: |text| ValueRef::String(text);

@@ -174,7 +174,7 @@ impl Story {
         let image = Image {
             file: file.to_owned(),
             executable: Some(format!("/mapped{file}")),
-            directory: Some("/work".to_owned()),
+            directory: Some("/work".into()),
             arguments: arguments.iter().collect(),
             argument_count: arguments.len() as u32,
             ..Image::default()

@@ -1,5 +1,7 @@
 //! OTLP/JSON: ids in hexadecimal, 64-bit integers as strings, enumerations as numbers.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
+
 use super::writer::{Field, Writer};
 use crate::message::not_finite;
 
@@ -124,5 +126,9 @@ impl Writer for Json {
             Some(word) => self.serialized(&word),
             None => self.serialized(&number),
         }
+    }
+
+    fn one_bytes(&mut self, field: Field, bytes: &[u8]) {
+        self.string(field, &BASE64_STANDARD.encode(bytes));
     }
 }

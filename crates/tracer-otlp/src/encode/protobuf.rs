@@ -117,6 +117,10 @@ impl Writer for Protobuf {
         self.key(field, FIXED64);
         self.0.extend_from_slice(&number.to_le_bytes());
     }
+
+    fn one_bytes(&mut self, field: Field, bytes: &[u8]) {
+        self.delimited(field, bytes);
+    }
 }
 
 #[cfg(test)]

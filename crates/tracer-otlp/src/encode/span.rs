@@ -153,6 +153,7 @@ fn first<T>(items: impl IntoIterator<Item = T>, most: Option<usize>, dropped: &m
 fn any_value<W: Writer>(writer: &mut W, value: &ValueRef<'_>, limit: Option<usize>) {
     match value {
         ValueRef::String(text) => string(writer, text, limit),
+        ValueRef::Bytes(bytes) => writer.one_bytes(BYTES, &bytes[..limit.unwrap_or(bytes.len()).min(bytes.len())]),
         ValueRef::Bool(is_true) => writer.one_bool(BOOL, *is_true),
         ValueRef::Int(number) => writer.one_int(INT, *number),
         ValueRef::Float(number) => writer.one_double(DOUBLE, *number),
@@ -167,6 +168,7 @@ const STRING: Field = field!(1, "stringValue");
 const BOOL: Field = field!(2, "boolValue");
 const INT: Field = field!(3, "intValue");
 const DOUBLE: Field = field!(4, "doubleValue");
+const BYTES: Field = field!(7, "bytesValue");
 
 fn string<W: Writer>(writer: &mut W, text: &str, limit: Option<usize>) {
     let end = limit.and_then(|limit| text.char_indices().nth(limit)).map_or(text.len(), |(end, _)| end);

@@ -53,4 +53,7 @@ pub(super) trait Writer {
 
     /// A double of a `oneof`.
     fn one_double(&mut self, field: Field, number: f64);
+
+    /// Bytes of a `oneof`.
+    fn one_bytes(&mut self, field: Field, bytes: &[u8]);
 }

@@ -6,7 +6,7 @@ use opentelemetry::{
     trace::{Event, Link, SpanContext, SpanKind, Status, TraceFlags},
 };
 use opentelemetry_proto::{
-    tonic::trace::v1::TracesData,
+    tonic::{common::v1::any_value, trace::v1::TracesData},
     transform::{common::tonic::ResourceAttributesWithSchema, trace::tonic::group_spans_by_resource_and_scope},
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
@@ -14,6 +14,9 @@ use tracer_model::{
     Span, SpanId, TraceId, Value,
     semconv::{self, KeyValues, Kind},
 };
+
+/// The SDK has no bytes. Until the message exists, this is before their hexadecimal form.
+const BYTES: &str = "\u{0}the bytes of\u{0}";
 
 /// Makes spans of the SDK out of ours.
 #[derive(Clone, Debug)]
@@ -84,6 +87,10 @@ impl Converter {
             Value::Int(value) => value.into(),
             Value::Float(value) => value.into(),
             Value::String(value) => OtelValue::String(self.limited(value)),
+            Value::Bytes(bytes) => {
+                let limit = self.value_limit.map_or(bytes.len(), |limit| limit.min(bytes.len()));
+                (BYTES.to_owned() + &hex::encode(&bytes[..limit])).into()
+            }
             Value::Bools(values) => OtelValue::Array(Array::Bool(values)),
             Value::Ints(values) => OtelValue::Array(Array::I64(values)),
             Value::Floats(values) => OtelValue::Array(Array::F64(values)),
@@ -123,5 +130,18 @@ pub fn message(
 ) -> TracesData {
     let converter = Converter::new(value_limit, trace);
     let data = spans.iter().map(|span| converter.span_data(span)).collect();
-    TracesData { resource_spans: group_spans_by_resource_and_scope(data, resource) }
+    let mut data = TracesData { resource_spans: group_spans_by_resource_and_scope(data, resource) };
+    let scopes = data.resource_spans.iter_mut().flat_map(|resource| &mut resource.scope_spans);
+    for span in scopes.flat_map(|scope| &mut scope.spans) {
+        let of_events = span.events.iter_mut().flat_map(|event| &mut event.attributes);
+        span.attributes.iter_mut().chain(of_events).for_each(|attribute| {
+            let value = attribute.value.as_mut().and_then(|value| value.value.as_mut()).unwrap();
+            if let any_value::Value::StringValue(text) = value
+                && let Some(bytes) = text.strip_prefix(BYTES)
+            {
+                *value = any_value::Value::BytesValue(hex::decode(bytes).unwrap());
+            }
+        });
+    }
+    data
 }

@@ -176,9 +176,9 @@ fn entries(image: &Image, read: &mut dyn FnMut(&Path) -> Option<Vec<u8>>) -> Res
     }
     let bytes = image.arguments.bytes.strip_suffix(b"\0").unwrap_or(&image.arguments.bytes);
     let words = str::from_utf8(bytes).map_err(|_| Missing::Unknown)?.split('\0');
+    let directory = image.directory.as_deref().and_then(|path| str::from_utf8(path).ok()).ok_or(Missing::Unknown)?;
     // A path that is not UTF-8 has this character here, so its bytes are not known.
     let is_exact = |path: &&str| !path.contains('\u{fffd}');
-    let directory = image.directory.as_deref().filter(is_exact).ok_or(Missing::Unknown)?;
     let mut arguments: Vec<_> = if image.is_script {
         // The kernel puts the interpreter and its option before the path of the script.
         words.skip_while(|word| *word != image.file).skip(1).map(str::to_owned).collect()
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     fn call(arguments: &[&str]) -> Image {
-        let (file, directory) = (arguments[0].to_owned(), Some("/w".to_owned()));
+        let (file, directory) = (arguments[0].to_owned(), Some("/w".into()));
         Image { file, directory, arguments: arguments.iter().collect(), ..Image::default() }
     }
 
@@ -313,13 +313,14 @@ mod tests {
         let (summary, entries) = written([
             Image { arguments: cut, ..call(&["gcc"]) },
             Image { directory: None, ..call(&["gcc", "-c", "a.c"]) },
+            Image { directory: Some(b"/\xff".to_vec()), ..call(&["gcc", "-c", "a.c"]) },
             Image { arguments: [&b"gcc"[..], b"-c", b"\xff.c"].into_iter().collect(), ..call(&["gcc"]) },
             call(&["gcc", "@none.rsp"]),
             call(&["gcc", "-c", "conftest.c"]),
             call(&["gcc", "a.o", "-o", "prog"]),
             call(&["gcc", "-c", "@options.rsp", "@sources.rsp"]),
         ]);
-        assert_eq!(summary, Summary { entries: 0, gone: 1, cut: 2, unknown: 2, unread: 1, late: 0 });
+        assert_eq!(summary, Summary { entries: 0, gone: 1, cut: 2, unknown: 3, unread: 1, late: 0 });
         assert!(entries.is_empty());
     }
 

@@ -194,6 +194,7 @@ fn annotated(value: &Value) -> DebugAnnotation {
         Value::Int(value) => DebugAnnotation { int_value: Some(*value), ..none() },
         Value::Float(value) => DebugAnnotation { double_value: Some(*value), ..none() },
         Value::String(value) => DebugAnnotation { string_value: Some(value.clone()), ..none() },
+        Value::Bytes(_) => DebugAnnotation { string_value: Some(value.to_string()), ..none() },
         Value::Bools(values) => array(values.iter().map(|value| annotated(&Value::Bool(*value))).collect()),
         Value::Ints(values) => array(values.iter().map(|value| annotated(&Value::Int(*value))).collect()),
         Value::Floats(values) => array(values.iter().map(|value| annotated(&Value::Float(*value))).collect()),

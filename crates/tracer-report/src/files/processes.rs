@@ -108,8 +108,10 @@ impl<'a> Facts<'a> {
     }
 
     fn command(&self) -> Json {
-        let arguments: Vec<Untrusted> = self.arguments().iter().map(|argument| argument.as_str().into()).collect();
-        command_line(None, &arguments, true).map_or(Json::Null, |line| line.exact().into())
+        let arguments = self.arguments().iter().map(|argument| argument.as_str().into()).collect();
+        let bytes = self.value(semconv::ARGS_RAW).and_then(Value::as_bytes);
+        command_line(None, &Untrusted::with_bytes(arguments, bytes), true)
+            .map_or(Json::Null, |line| line.exact().into())
     }
 
     /// The user's own attribute does not hide how a process failed.

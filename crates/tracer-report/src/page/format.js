@@ -86,8 +86,9 @@ const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}]
 function escaped(character) {
   const named = { "\n": "\\n", "\t": "\\t", "\r": "\\r" }[character];
   if (named) return named;
-  const code = character.codePointAt(0);
-  if (code < 0x80) return `\\x${code.toString(16).padStart(2, "0")}`;
+  const byte = byteOf(character);
+  const code = byte ?? character.codePointAt(0);
+  if (byte || code < 0x80) return `\\x${code.toString(16).padStart(2, "0")}`;
   return code < 0x10000 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\U${code.toString(16).padStart(8, "0")}`;
 }
 
@@ -96,9 +97,48 @@ function visible(text) {
   return String(text).replace(UNSEEN, escaped);
 }
 
-// Each byte of a text as printf(1) reads it.
-function octal(text) {
-  return Array.from(new TextEncoder().encode(text), (byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
+// The byte of a text that is not UTF-8. As in Python, a text has a lone surrogate for it.
+function byteOf(character) {
+  const code = character.codePointAt(0);
+  return code > 0xdc7f && code < 0xdd00 ? code - 0xdc00 : undefined;
+}
+
+// The texts of an attribute with all their bytes. `raw` has the bytes in base64, with a NUL after each text. Those of another
+// text are ignored: a file can have any.
+function withBytes(texts, raw) {
+  if (!Array.isArray(texts)) return withBytes([texts], raw)[0];
+  if (!texts.some((text) => String(text).includes("\ufffd"))) return texts;
+  const bytes = (binary) => Uint8Array.from(binary, (byte) => byte.charCodeAt(0));
+  try {
+    const given = atob(raw).split("\0");
+    return texts.map((text, at) =>
+      at < given.length && new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes(given[at])) === text
+        ? ofBinary(given[at])
+        : text,
+    );
+  } catch {
+    return texts;
+  }
+}
+
+// A text from its bytes, each of them a character.
+function ofBinary(binary) {
+  const each = (found, write) => Array.from(found, (byte) => write(byte.charCodeAt(0))).join("");
+  const sequence = /[\xc0-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf7][\x80-\xbf]{3}|[\x80-\xff]/g;
+  return binary.replace(sequence, (found) => {
+    try {
+      return decodeURIComponent(each(found, (byte) => `%${byte.toString(16)}`));
+    } catch {
+      return each(found, (byte) => String.fromCharCode(0xdc00 + byte));
+    }
+  });
+}
+
+// Each byte of a character as printf(1) reads it.
+function octal(character) {
+  const byte = byteOf(character);
+  const bytes = byte ? [byte] : Array.from(new TextEncoder().encode(character));
+  return bytes.map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
 }
 
 // In a format of printf(1) between single quotes these are something else, or the history of a shell replaces them.

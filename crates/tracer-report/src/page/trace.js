@@ -12,6 +12,11 @@ const RUNNING = 2;
 const FORK = 4;
 const REPAIRED = 8;
 const ROOT = 16;
+// The attribute with the bytes of a text that is not UTF-8.
+const RAW = new Map([
+  ["process.command_args", "process_tracer.args.raw"],
+  ["process.working_directory", "process_tracer.working_directory.raw"],
+]);
 
 class Trace {
   constructor() {
@@ -368,7 +373,7 @@ class Trace {
     for (const column of batch.columns) {
       const value = column.at(row);
       if (value !== undefined && value !== null)
-        found.push({ key: column.key, unit: column.unit, value: this.decoded(column, value) });
+        found.push({ key: column.key, unit: column.unit, value: this.exact(number, column, value) });
     }
     return found.sort((a, b) => (a.key < b.key ? -1 : 1));
   }
@@ -376,7 +381,13 @@ class Trace {
   attribute(number, key) {
     const column = this.batches[this.batchOf[number]].columns.find((column) => column.key === key);
     const value = column?.at(this.rowOf[number]);
-    return value === undefined || value === null ? undefined : this.decoded(column, value);
+    return value === undefined || value === null ? undefined : this.exact(number, column, value);
+  }
+
+  // If a text is not UTF-8, another attribute has its bytes.
+  exact(number, column, value) {
+    const decoded = this.decoded(column, value);
+    return RAW.has(column.key) ? withBytes(decoded, this.attribute(number, RAW.get(column.key))) : decoded;
   }
 
   decoded(column, value) {
@@ -398,7 +409,11 @@ class Trace {
 
   events(number) {
     const events = this.batches[this.batchOf[number]].events.at(this.rowOf[number]) ?? [];
-    return events.map((event) => ({ ...event, time: event.time - this.origin }));
+    return events.map(({ attributes = {}, ...event }) => {
+      const exact = { ...attributes };
+      for (const [key, raw] of RAW) if (key in exact) exact[key] = withBytes(exact[key], attributes[raw]);
+      return { ...event, time: event.time - this.origin, attributes: exact };
+    });
   }
   links(number) {
     return (this.batches[this.batchOf[number]].links.at(this.rowOf[number]) ?? []).filter((other) => this.known[other]);

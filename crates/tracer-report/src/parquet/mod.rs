@@ -57,6 +57,7 @@ mod tests {
             ("float".to_owned(), Value::Float(0.1)),
             ("whole float".to_owned(), Value::Float(3.0)),
             ("no".to_owned(), Value::Bool(false)),
+            ("bytes".to_owned(), Value::Bytes(b"a\0\xff".to_vec())),
             ("words".to_owned(), Value::Strings(vec!["a \"b\"".to_owned(), String::new()])),
             ("none".to_owned(), Value::Strings(Vec::new())),
             ("numbers".to_owned(), Value::Ints(vec![1, i64::MIN])),

@@ -5,11 +5,13 @@ use std::{
     io::Write,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use parquet::data_type::ByteArray;
 use serde_json::json;
 use tracer_model::{Value, semconv::ValueRef};
 
-/// Writes a value as the exporter for ClickHouse does: arrays are JSON. Texts have at most `limit` characters.
+/// Writes a value as the exporter for ClickHouse does: arrays are JSON, bytes are base64. Texts have at most `limit` characters, and
+/// bytes as many bytes.
 pub(super) fn write_text(bytes: &mut Vec<u8>, value: &ValueRef<'_>, limit: Option<usize>) {
     // Writing to memory cannot fail.
     let _ = match value {
@@ -17,6 +19,10 @@ pub(super) fn write_text(bytes: &mut Vec<u8>, value: &ValueRef<'_>, limit: Optio
         ValueRef::Bool(value) => write!(bytes, "{value}"),
         ValueRef::Int(value) => write!(bytes, "{value}"),
         ValueRef::Float(value) => write!(bytes, "{value}"),
+        ValueRef::Bytes(value) => {
+            let value = &value[..value.len().min(limit.unwrap_or(usize::MAX))];
+            bytes.write_all(BASE64_STANDARD.encode(value).as_bytes())
+        }
         ValueRef::Strings(texts) => {
             bytes.push(b'[');
             for (index, text) in texts.iter().enumerate() {
@@ -64,6 +70,8 @@ enum Type {
     Int,
     #[serde(rename = "double")]
     Float,
+    #[serde(rename = "bytes")]
+    Bytes,
     #[serde(rename = "bool[]")]
     Bools,
     #[serde(rename = "int[]")]
@@ -120,6 +128,7 @@ impl Type {
             ValueRef::Bool(_) => Self::Bool,
             ValueRef::Int(_) => Self::Int,
             ValueRef::Float(_) => Self::Float,
+            ValueRef::Bytes(_) => Self::Bytes,
             ValueRef::Bools(_) => Self::Bools,
             ValueRef::Ints(_) => Self::Ints,
             ValueRef::Floats(_) => Self::Floats,
@@ -132,6 +141,7 @@ impl Type {
             Self::Bool => Value::Bool(text.parse().ok()?),
             Self::Int => Value::Int(text.parse().ok()?),
             Self::Float => Value::Float(text.parse().ok()?),
+            Self::Bytes => Value::Bytes(BASE64_STANDARD.decode(text).ok()?),
             Self::Bools => Value::Bools(serde_json::from_str(text).ok()?),
             Self::Ints => Value::Ints(serde_json::from_str(text).ok()?),
             Self::Strings => Value::Strings(serde_json::from_str(text).ok()?),

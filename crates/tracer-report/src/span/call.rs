@@ -5,24 +5,29 @@ use std::{borrow::Cow, iter};
 use tracer_model::{
     Value, blame,
     event::{Image, base_name},
-    semconv,
+    semconv::{self, ValueRef},
     span::{ProcessSpan, Subject as ModelSubject},
 };
 
 use super::{Origin, Span, Subject};
-use crate::{saved, untrusted::Untrusted};
+use crate::{
+    saved::{self, value_of},
+    untrusted::Untrusted,
+};
 
 /// How a process was called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Call {
     pub(crate) directory: Option<Untrusted>,
     pub(crate) arguments: Vec<Untrusted>,
+    /// The process had more arguments. Nobody knows them.
+    pub(crate) is_cut: bool,
 }
 
 impl Call {
     /// The bytes of memory that it takes.
     pub(crate) fn size(&self) -> usize {
-        let size = |text: &Untrusted| size_of::<Untrusted>() + 2 * size_of::<usize>() + text.exact().len();
+        let size = |text: &Untrusted| size_of::<Untrusted>() + text.size();
         self.arguments.iter().chain(&self.directory).map(size).sum()
     }
 }
@@ -41,15 +46,20 @@ impl Span<'_> {
             // The user's arguments replace the real ones everywhere.
             Origin::Run(span) if span.attributes.iter().any(|(key, _)| key == semconv::PROCESS_COMMAND_ARGS) => None,
             Origin::Run(span) => match span.process()?.executions.as_slice() {
-                [first, _, ..] => Some(arguments(first.arguments.iter(), usize::MAX)),
+                [first, _, ..] => {
+                    let texts = arguments(first.arguments.iter(), usize::MAX);
+                    Some(Untrusted::with_bytes(texts, first.arguments.not_utf8()))
+                }
                 _ => None,
             },
             Origin::Saved(span) => {
                 let execs: Vec<_> = span.events.iter().filter(|event| event.name == "exec").collect();
                 let [first, _, ..] = execs.as_slice() else { return None };
-                match first.attributes.iter().find(|(key, _)| key == semconv::PROCESS_COMMAND_ARGS) {
-                    Some((_, Value::Strings(texts))) => {
-                        Some(arguments(texts.iter().map(|text| Cow::Borrowed(text.as_str())), usize::MAX))
+                match value_of(&first.attributes, semconv::PROCESS_COMMAND_ARGS) {
+                    Some(Value::Strings(texts)) => {
+                        let texts = arguments(texts.iter().map(|text| Cow::Borrowed(text.as_str())), usize::MAX);
+                        let bytes = value_of(&first.attributes, semconv::ARGS_RAW).and_then(Value::as_bytes);
+                        Some(Untrusted::with_bytes(texts, bytes))
                     }
                     _ => None,
                 }
@@ -58,9 +68,30 @@ impl Span<'_> {
         .filter(|arguments| !arguments.is_empty())
     }
 
-    /// How it was called, with all arguments, if it is a process.
+    /// How it was called, with all arguments and byte by byte, if it is a process.
     pub(crate) fn call(&self) -> Call {
-        self.call_within(usize::MAX)
+        let Call { directory, arguments, .. } = self.call_within(usize::MAX);
+        let directory = directory.into_iter().collect();
+        Call {
+            directory: Untrusted::with_bytes(directory, self.bytes(semconv::WORKING_DIRECTORY_RAW)).pop(),
+            arguments: Untrusted::with_bytes(arguments, self.bytes(semconv::ARGS_RAW)),
+            is_cut: self.value(semconv::ARGS_SIZE).is_some(),
+        }
+    }
+
+    fn bytes(&self, key: &str) -> Option<&[u8]> {
+        match self.value(key)? {
+            ValueRef::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// One of its attributes.
+    fn value(&self, key: &str) -> Option<ValueRef<'_>> {
+        match self.origin {
+            Origin::Run(span) => semconv::attributes(span).find(|(known, _)| *known == key).map(|(_, value)| value),
+            Origin::Saved(span) => span.value(key).map(Into::into),
+        }
     }
 
     /// The same with the first arguments, and `...` for the rest.
@@ -77,7 +108,7 @@ impl Span<'_> {
             },
             Origin::Saved(span) => {
                 let directory = span.text(semconv::PROCESS_WORKING_DIRECTORY).map(Untrusted::from);
-                Call { directory, arguments: arguments(arguments_of_saved(span), room) }
+                Call { directory, arguments: arguments(arguments_of_saved(span), room), is_cut: false }
             }
         }
     }
@@ -151,12 +182,12 @@ fn call_of_run(process: &ProcessSpan, attributes: &[(String, Value)], room: usiz
     let own = |key| attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value);
     let image = process.image.as_deref();
     let directory = match own(semconv::PROCESS_WORKING_DIRECTORY) {
-        Some(Value::String(text)) => Some(text.as_str()),
+        Some(Value::String(text)) => Some(Cow::Borrowed(text.as_str())),
         Some(_) => None,
-        None => image.and_then(|image| image.directory.as_deref()),
+        None => image.and_then(Image::directory),
     };
     let arguments = arguments(arguments_of_run(process, attributes), room);
-    Call { directory: directory.map(Untrusted::from), arguments }
+    Call { directory: directory.map(|text| text.as_ref().into()), arguments, is_cut: false }
 }
 
 /// The arguments of a process of a run. The user's own attribute replaces them.

@@ -40,7 +40,7 @@ impl Span<'_> {
             Origin::Run(span) => (Some(semconv::attributes(span)), &[][..]),
             Origin::Saved(span) => (None, span.attributes.as_slice()),
         };
-        let is_replaced = |key: &str| self.added.iter().any(|(added, _)| added == key);
+        let is_replaced = |key: &str| self.added.iter().any(|(added, _)| semconv::replaces(added, key));
         let own = run.into_iter().flatten().chain(saved.iter().map(borrowed));
         let added = self.added.iter().map(|(key, value)| (key.as_ref(), value.into()));
         own.filter(move |(key, _)| !is_replaced(key)).chain(added)
@@ -108,6 +108,7 @@ pub(super) fn cut(value: &mut Value, limit: usize) {
     };
     match value {
         Value::String(text) => cut(text),
+        Value::Bytes(bytes) => bytes.truncate(limit),
         Value::Strings(texts) => texts.iter_mut().for_each(cut),
         _ => {}
     }

@@ -198,8 +198,8 @@ fn a_certificate_with_losses_is_not_complete() {
 #[test]
 fn a_users_arguments_replace_the_real_ones() {
     let image = Image {
-        arguments: [&b"cc"[..], b"secret"].into_iter().collect(),
-        directory: Some("/src".to_owned()),
+        arguments: [&b"cc"[..], b"secret\xff"].into_iter().collect(),
+        directory: Some(b"/src\xff".to_vec()),
         ..Default::default()
     };
     let shown = |attributes: &[(&str, Value)]| {

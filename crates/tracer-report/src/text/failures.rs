@@ -82,7 +82,7 @@ pub(super) fn described(names: &Names<'_>, chain: &[usize], style: &Style, room:
         chain: style.cut_start(&shown, room),
         reason,
         line: call.and_then(|call| to_paste(call, style)).map(|line| style.show(&line)),
-        note: call.and_then(|call| inexact(&call.arguments, style.is_unicode)),
+        note: call.and_then(|call| inexact(call, style.is_unicode)),
     })
 }
 

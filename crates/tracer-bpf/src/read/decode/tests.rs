@@ -168,7 +168,7 @@ fn an_exec_has_its_text() {
     ]);
     assert_eq!(image.file, "./configure");
     assert_eq!(image.executable.as_deref(), Some("/usr/bin/dash"));
-    assert_eq!(image.directory.as_deref(), Some("/src"));
+    assert_eq!(image.directory.as_deref(), Some(&b"/src"[..]));
     assert_eq!(image.arguments.iter().collect::<Vec<_>>(), ["sh", "./configure", "-x"]);
     assert!(!image.arguments.is_truncated());
     assert_eq!((image.argument_count, image.user_id, image.real_user_id), (3, 1000, 1001));
@@ -210,7 +210,7 @@ fn an_exec_without_its_text_is_truncated() {
 #[test]
 fn the_root_directory_has_no_components() {
     let (image, _) = decode_image(&[text(2, 0, b"", 0), exec(0)]);
-    assert_eq!(image.directory.as_deref(), Some("/"));
+    assert_eq!(image.directory.as_deref(), Some(&b"/"[..]));
 }
 
 #[test]
