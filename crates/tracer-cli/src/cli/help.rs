@@ -124,7 +124,7 @@ fn is_help(word: &str) -> bool {
     ["-h", "--help", "help"].contains(&word)
 }
 
-/// `help all` as `--help all`, and `help --help` as `help help`. clap would look for subcommands of these names.
+/// Rewrites `help all` to `--help all`, and `help --help` to `help help`. clap would look for subcommands of these names.
 pub(crate) fn for_clap(arguments: &[OsString]) -> Option<Vec<OsString>> {
     let [program, help, word, ..] = arguments else { return None };
     if help != "help" {
