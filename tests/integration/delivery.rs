@@ -261,6 +261,13 @@ impl Delivery {
     }
 }
 
+/// Checks that a run has not made the wait that the test excludes. That wait takes ten minutes, or never ends. The limit is
+/// far below it, and far above the time of a run on a slow machine.
+#[track_caller]
+fn assert_ended_early(elapsed: Duration) {
+    assert!(elapsed < Duration::from_secs(120), "{elapsed:?}");
+}
+
 pub fn send(file: &Path, endpoint: &str) -> (Option<i32>, String) {
     let output = process_tracer().args(["send", "--endpoint", endpoint]).arg(file).output().unwrap();
     assert!(output.stdout.is_empty());
@@ -275,9 +282,9 @@ pub const SHORT: &str = "/bin/true; /bin/true";
 fn spans_are_kept_if_nothing_listens_at_the_endpoint() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for script in [SHORT, LONG] {
-        let delivery = Delivery::run(&format!("http://{nobody}"), &[], script);
+        let delivery = Delivery::run(&format!("http://{nobody}"), &["--flush-timeout", "600"], script);
         delivery.assert_kept(&Ids::new(), "refused");
-        assert!(delivery.elapsed < Duration::from_secs(8), "{:?}", delivery.elapsed);
+        assert_ended_early(delivery.elapsed);
     }
 }
 
@@ -285,7 +292,7 @@ fn spans_are_kept_if_nothing_listens_at_the_endpoint() {
 fn spans_are_kept_if_the_name_of_the_collector_does_not_resolve() {
     let delivery = Delivery::run("http://collector.invalid:4318", &[], SHORT);
     delivery.assert_kept(&Ids::new(), "spans did not reach http://collector.invalid:4318");
-    assert!(delivery.elapsed < Duration::from_secs(15), "{:?}", delivery.elapsed);
+    assert_ended_early(delivery.elapsed);
 }
 
 #[test]
@@ -294,7 +301,7 @@ fn spans_are_kept_if_a_collector_never_answers() {
     for script in [SHORT, LONG] {
         let delivery = Delivery::run(&collector.endpoint(), &["--flush-timeout", "1"], script);
         delivery.assert_kept(&Ids::new(), "no answer in time");
-        assert!(delivery.elapsed < Duration::from_secs(8), "{:?}", delivery.elapsed);
+        assert_ended_early(delivery.elapsed);
     }
 }
 
@@ -314,9 +321,9 @@ fn spans_are_kept_if_a_collector_asks_for_more_time_than_is_left() {
     let collector =
         Collector::start(|_, _| Action::Answer("429 Too Many Requests", "Retry-After: 3600\r\n", Vec::new()));
     for script in [SHORT, LONG] {
-        let delivery = Delivery::run(&collector.endpoint(), &["--flush-timeout", "60"], script);
+        let delivery = Delivery::run(&collector.endpoint(), &["--flush-timeout", "600"], script);
         delivery.assert_kept(&Ids::new(), "429 Too Many Requests");
-        assert!(delivery.elapsed < Duration::from_secs(30), "{:?}", delivery.elapsed);
+        assert_ended_early(delivery.elapsed);
     }
 }
 
@@ -562,7 +569,7 @@ fn a_pipe_without_a_reader_does_not_delay_the_exit() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("it accepts no more data") && stderr.contains("not all delivered"), "{stderr}");
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_ended_early(started.elapsed());
 }
 
 #[test]
@@ -642,11 +649,11 @@ fn send_gives_up_after_its_time_limit() {
     let file = folder.path().join("t.jsonl");
     assert!(process_tracer().arg("-o").arg(&file).args(["--", "true"]).status().unwrap().success());
     let collector =
-        Collector::start(|_, _| Action::Answer("429 Too Many Requests", "Retry-After: 600\r\n", Vec::new()));
+        Collector::start(|_, _| Action::Answer("429 Too Many Requests", "Retry-After: 3600\r\n", Vec::new()));
     let started = Instant::now();
     let (code, stderr) = send(&file, &collector.endpoint());
     assert!(code == Some(1) && stderr.contains("429 Too Many Requests"), "{stderr}");
-    assert!(started.elapsed() < Duration::from_secs(60));
+    assert_ended_early(started.elapsed());
 }
 
 #[test]
