@@ -5,7 +5,7 @@
 //! - [`Capture::start`] takes over the attached programs, in this process or in another one. It returns the
 //!   [`Source`](tracer_model::source::Source) and its [`EventStream`](tracer_model::source::EventStream).
 //!
-//! The program `examples/events.rs` prints the events of a command.
+//! The program `examples/ebpf_events.rs` prints the events of a command.
 
 mod load;
 mod programs;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
-#[path = "../examples/events.rs"]
+#[path = "../examples/ebpf_events.rs"]
 mod events;
 
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Prints the events of a command: `cargo run --example events -- FILE sh -c 'ls | wc'` writes them to FILE.
+//! Prints the events of a command: `cargo run --example ptrace_events -- FILE sh -c 'ls | wc'` writes them to FILE.
 #![allow(clippy::print_stdout)]
 
 use std::{

@@ -1,4 +1,4 @@
-//! Prints the events of a command: `cargo run --example events -- sh -c 'ls | wc'`. This needs root.
+//! Prints the events of a command: `cargo run --example ebpf_events -- sh -c 'ls | wc'`. This needs root.
 #![allow(clippy::print_stdout)]
 
 use std::{
