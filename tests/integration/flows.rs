@@ -305,7 +305,11 @@ send(1500)
     let root = run.trace.root();
     assert_eq!(root.attribute("process_tracer.lost.untracked_connections"), (1500 - 1024).to_string());
     assert_eq!(root.attribute("process_tracer.complete"), "false");
-    assert!(run.stderr.contains("incomplete: 476 connections or flows not followed: too many at once"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("incomplete: 476 connections or flows not followed: too many at once"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
