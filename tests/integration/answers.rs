@@ -27,8 +27,8 @@ use tempfile::TempDir;
 use tonic::{codec::CompressionEncoding, service::Routes, transport::server::TcpIncoming};
 
 use crate::{
-    delivery::{Action, Collector, Delivery, SHORT, send},
     harness::process_tracer,
+    stand_in::{Action, Collector, Delivery, SHORT, send},
 };
 
 /// The largest part of an answer that a client may read, with room for the buffers of two sockets.

@@ -3,8 +3,8 @@
 use std::{collections::HashSet, fs, process::Command};
 
 use crate::{
-    delivery::{Action, Collector},
     harness::{PROCESS_TRACER, process_tracer},
+    stand_in::{Action, Collector},
     trace::Trace,
 };
 
