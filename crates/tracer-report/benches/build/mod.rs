@@ -125,7 +125,8 @@ impl Repetition {
             *text = self.renamed(text);
         }
         if let Some(seconds) = double_value {
-            *seconds = (self.chance.near(*seconds) * 1e9).round() / 1e9;
+            // CPU and wait times have microseconds.
+            *seconds = (self.chance.near(*seconds) * 1e6).round() / 1e6;
         }
         if let Some(number) = int_value {
             *number = match key.as_str() {
