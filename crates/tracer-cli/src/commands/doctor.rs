@@ -463,7 +463,7 @@ mod tests {
                 FAIL  type information           missing
                                                  remedy: use a kernel built with CONFIG_DEBUG_INFO_BTF=y
                 FAIL  lockdown                   confidentiality
-                                                 remedy: boot with lockdown=integrity on the kernel's command line, or none
+                                                 remedy: boot with lockdown=integrity on the kernel's command line, or without the option lockdown
                 FAIL  user namespace             not the initial one
                                                  remedy: start process-tracer outside of this namespace, and let it run the program that makes the namespace
                 ok    CAP_BPF                    held
