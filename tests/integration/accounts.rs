@@ -37,7 +37,7 @@ impl Root {
         root
     }
 
-    /// Instead of `/etc/passwd`, there is what this makes.
+    /// Calls `make`, which creates something in place of `/etc/passwd`.
     fn with_passwd(make: impl FnOnce(&Self, &Path)) -> Self {
         let root = Self::new();
         let passwd = root.path("root/etc/passwd");
@@ -167,8 +167,8 @@ fn only_regular_files_that_everybody_may_read_are_read() {
     }
 }
 
-/// With eBPF process-tracer has no capability while the command runs. The kernel lets the owner of a user namespace look into
-/// it, but it does not let root without capabilities look at a process that has some.
+/// With eBPF, process-tracer has no capability while the command runs. The owner of a user namespace may look at the
+/// processes in it. Root without capabilities may not look at a process with capabilities.
 #[test]
 fn with_ebpf_the_kernel_decides_which_names_are_known() {
     let root = Root::new();

@@ -46,7 +46,8 @@ fn lookups_are_spans_and_name_the_connections() {
     assert_eq!((silent.attribute("process_tracer.dns.attempts"), silent.attribute("error.type")), ("2", "no_answer"));
     assert!(silent.status == STATUS_ERROR && silent.end - silent.start >= 200_000_000);
 
-    // A process has the latest name of its own lookups. A process without a lookup has the latest of all.
+    // A connection has the latest name that its process looked up for the address. If its process looked up no name, it
+    // has the latest name that any process looked up.
     let name = format!("connect {}", end_in_name("www.test", port));
     let clients: Vec<_> = run.trace.connections().filter(|span| span.kind == KIND_CLIENT).collect();
     assert_eq!(clients.iter().map(|span| span.name.as_str()).collect::<Vec<_>>(), [name.as_str(); 2]);
@@ -284,7 +285,7 @@ fn lookups_over_tcp_are_recorded_like_others() {
     assert_eq!(run.code(), Some(0), "{}", run.stderr);
     run.trace.assert_complete();
     let root = run.trace.root();
-    // The last of six pieces is not read.
+    // One write has six pieces, and only four are read. So its third question is missing.
     let names = [
         "first", "second", "vector", "words", "apart", "long", "many", "other", "never", "again", "twice", "gone",
         "held", "one", "two", "behind", "child", "zombie",

@@ -35,8 +35,8 @@ fn terminal_and_its_job_control_work_under_ptrace() {
     assert_eq!(wrapped, bare);
 }
 
-/// Traces a command with both sources at once: eBPF observes the process-tracer with ptrace, and the command. Compares
-/// all processes of the command span by span. Returns the number of processes.
+/// Traces a command with both sources at once: an inner process-tracer uses ptrace, and eBPF observes the inner
+/// process-tracer and its command. Compares all processes of the command span by span. Returns the number of processes.
 fn compare(flags: &[&str], command: &[&str]) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let inner_file = folder.path().join("ptrace.jsonl");

@@ -246,8 +246,8 @@ impl Delivery {
     }
 }
 
-/// Checks that a run has not made the wait that the test excludes. That wait takes ten minutes, or never ends. The limit is
-/// far below it, and far above the time of a run on a slow machine.
+/// Checks that a run has ended early. A run that waits would take ten minutes, or never end. The limit is far below
+/// that, and far above the time of a run on a slow machine.
 #[track_caller]
 pub fn assert_ended_early(elapsed: Duration) {
     assert!(elapsed < Duration::from_secs(120), "{elapsed:?}");

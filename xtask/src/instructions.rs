@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::{cargo, root, setup};
 
-/// The counted benches: what is counted, package, name, the benchmark that runs the function `counted_*`, and the divisor.
+/// The counted benches: what is counted, the package, the bench, the benchmark in it that runs the function
+/// `counted_*`, the divisor and its unit.
 const COUNTED: [(&str, &str, &str, &str, u64, &str); 5] = [
     ("decoding", "tracer-bpf", "records", "decode", 30_000, "event"),
     ("the model", "tracer-bpf", "records", "model", 30_000, "event"),

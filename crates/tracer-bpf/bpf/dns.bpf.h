@@ -161,8 +161,9 @@ static __always_inline bool is_for_asker(struct question *question)
 }
 
 /*
- * Returns 0 if the datagram is not an answer. With address translation, an answer can come from another port than the
- * port to which the question went.
+ * Emits the datagram if it is an answer to a known question. Returns 1 if the answer comes from the port of name
+ * servers. With address translation, an answer can come from another port. Then it is emitted, too, but the result is
+ * 0.
  */
 __noinline int emit_answer(__u64 skb, __u64 net)
 {

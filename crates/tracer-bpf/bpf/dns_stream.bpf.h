@@ -266,7 +266,10 @@ __noinline int end_transfer(__u64 socket, __u32 is_answer, __u32 flags)
 	bpf_map_update_elem(&dns_streams, &transfer->key, stream, BPF_ANY);
 	if (transfer->size <= transfer->room)
 		return is_answer || transfer->room <= DNS_MESSAGE;
-	/* Skip it, because no question is so long. Also, a part of a long write may be missing. */
+	/*
+	 * The buffers do not hold all bytes. Such an answer is skipped. A write that is longer than any question is
+	 * skipped, too. A part of it may also be missing.
+	 */
 	if (is_answer || transfer->room > DNS_MESSAGE)
 		return 0;
 	/* The kernel can send delayed data without a system call. This data comes before the data in these buffers. */

@@ -46,7 +46,7 @@ __noinline int emit_text(__u32 part)
 	return 0;
 }
 
-/* Text of TEXT_LIMIT bytes needs at most one page more than it fills. */
+/* A text can begin in the middle of a page. So TEXT_LIMIT bytes can need one more page. */
 #define TEXT_LIMIT  (128 * 1024)
 #define TEXT_CHUNKS (TEXT_LIMIT / TEXT_CHUNK + 1)
 

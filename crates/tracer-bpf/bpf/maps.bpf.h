@@ -58,7 +58,7 @@ static __always_inline __u64 wakeup(void)
 {
 	__u64 unread = bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA);
 
-	/* This avoids a comparison, because the verifier follows both ways of every branch to the end. */
+	/* This avoids a comparison, because the verifier follows both ways of every branch: see verifier.bpf.h. */
 	return BPF_RB_NO_WAKEUP +
 	       (((__u64)shared.wakeup_bytes - 1 - unread) >> 63) * (BPF_RB_FORCE_WAKEUP - BPF_RB_NO_WAKEUP);
 }

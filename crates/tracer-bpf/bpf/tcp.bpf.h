@@ -126,8 +126,8 @@ static __always_inline void read_counters(struct tcp_counters *counters, struct 
 }
 
 /*
- * Keeps the counters of a socket that reaches CLOSE before its owner has closed it. The kernel clears them when it
- * disconnects the socket. It does this with the subflows of MPTCP. This is a separate function, because the stack is
+ * Keeps the counters of a socket that reaches CLOSE before its owner has closed it. The kernel clears the counters when
+ * it disconnects the socket. It disconnects the subflows of MPTCP. This is a separate function, because the stack is
  * small.
  */
 __noinline int keep_counters(__u64 socket)
@@ -342,9 +342,11 @@ __noinline int use_mptcp_socket(__u64 socket)
 }
 
 /*
- * Whether the owner has closed the socket. Its close() has one of three signs: the first FIN; a change into the same
- * state, if a half-close has sent the FIN before; an abort to CLOSE. In each case both directions are shut. The peer
- * can also end a half-closed socket in CLOSE, but from other states.
+ * Whether the owner has closed the socket. One of three changes shows its close():
+ * 1. The first FIN is sent.
+ * 2. The old and the new state are equal, because a half-close has sent the FIN before.
+ * 3. An abort changes the state to CLOSE.
+ * In each case both directions are shut. The peer can also end a half-closed socket in CLOSE, but from other states.
  */
 static __always_inline bool closed_by_owner(struct sock *sk, int old_state, int new_state)
 {
@@ -400,7 +402,9 @@ static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int 
  * handle because it was interrupted.
  */
 
-/* The change in a softirq that the first program has handled, and that the second program has not reached yet. */
+/*
+ * The last change that the first program has handled in a softirq. 0: there is none, or the second program has seen it.
+ */
 PER_PROCESSOR(seen_to, __u64, 1)
 
 /*

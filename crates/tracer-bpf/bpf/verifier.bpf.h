@@ -6,7 +6,7 @@
  * verifies a global function once, not once for each call. So code that is called often or repeated is a global
  * function (not static). There are few branches, especially where the stack is full. A loop keeps its variables in map
  * memory and reads them from there. The verifier does not follow values through map memory, so each turn looks the same
- * to it. Each loop is two nested loops. The inner loop is a global function of a few turns.
+ * to it. A loop is split into two or three nested loops. Each inner loop is a global function of a few turns.
  */
 #ifndef TRACER_VERIFIER_BPF_H
 #define TRACER_VERIFIER_BPF_H

@@ -222,7 +222,7 @@ struct dns_record {
 	struct record_header header; /* process: the one that asked */
 	__u64 socket;		     /* 0 for a datagram; otherwise as in a connection record */
 	__u64 offset;		     /* of the first byte, in its direction of the connection */
-	__u32 is_answer;	     /* the direction; 1: from the name server, or for a datagram from its port */
+	__u32 is_answer;	     /* 1: from the name server. For a datagram: from the port of name servers */
 	__u32 passed;		     /* bytes in all; the text is their beginning */
 	__u16 local_port;	     /* host order */
 	__u16 peer_port;	     /* host order; the name server's, as the process knows it */
@@ -299,7 +299,7 @@ struct shared_page {
 	__u64 untracked_connections; /* did not fit into the tables of connections, or found no free slot for a flow */
 	__u64 text_faults[TEXT_PARTS]; /* chunks of text that could not be read, and paths that are too deep or too long */
 	__u64 io_uring_queues; /* made by processes, if connect() to unix sockets is reported */
-	__u64 nested_runs;     /* of another program: the kernel does not start a program again while it runs */
+	__u64 nested_runs;     /* in place of a program that the kernel has skipped, because it was already running */
 	__u32 paired_signals[SIGNALS]; /* by number: the same sender has sent it to the launcher and to the root */
 	__u32 reserved;
 };

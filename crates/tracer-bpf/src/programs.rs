@@ -46,7 +46,8 @@ pub(crate) const PROGRAMS: usize =
 pub(crate) const TCP_STATE: &str = "handle_tcp_state";
 pub(crate) const NESTED: &str = "handle_nested_tcp_state";
 
-/// A missed run of these programs loses no event, because the kernel never misses a run for the process's own reads and writes.
+/// If the kernel misses a run of these programs, no event is lost. Such a run was not for a read or write of the
+/// process itself. The kernel never misses those.
 pub(crate) const TCP_READ: &str = "handle_tcp_read";
 const MPTCP_WRITE: &str = "handle_mptcp_write";
 

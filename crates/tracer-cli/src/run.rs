@@ -457,7 +457,8 @@ fn spans_to(deliveries: &[Delivery], spans: &str) -> String {
     if parts.is_empty() { spans.to_owned() } else { parts.join(", ") }
 }
 
-/// The kinds of spans that were not observed. An attribute of the root also has the smaller kinds of a source.
+/// The kinds of spans that were not observed. The attribute `process_tracer.unobserved.kinds` also lists smaller kinds,
+/// for example `usage`.
 fn unseen(certificate: &Certificate) -> String {
     let mut kinds = ["processes", "connections", "flows", "lookups"].to_vec();
     kinds.retain(|kind| !certificate.has_observed(kind));

@@ -139,7 +139,8 @@ fn memory(groups: &Groups, shortage: Shortage) -> Shortage {
     // Version 1 has a number near the largest one if there is no limit.
     let limits = folders.iter().filter_map(|folder| Some((number(folder, limit)?, folder)));
     let tightest = limits.filter(|(limit, _)| *limit < 1 << 60).min_by_key(|(limit, _)| *limit);
-    // Only the group itself counts the kills of its own processes in both versions.
+    // In version 1, a group counts only the kills of its own processes. In version 2, it also counts those of the
+    // groups below it. So the kills are read from the group itself, and not from the group with the limit.
     let own = folders.first();
     let (limit, limited) = tightest.map_or((None, own), |(limit, folder)| (Some(limit), Some(folder)));
     Shortage {

@@ -273,7 +273,8 @@ fn finished(status: Ended, output: Vec<u8>, message: &[u8]) -> io::Result<String
     }
 }
 
-/// The end of the command. As pid 1, another thread of ours reaps all children.
+/// The end of the command. If process-tracer is pid 1, another thread reaps all children. Then the status is not known
+/// here.
 enum Ended {
     Known(ExitStatus),
     Reaped,

@@ -15,8 +15,8 @@ use nix::{time::ClockId, unistd::gettid};
 /// Proof that this process has one thread. Only with this proof, the environment may change, because setenv(3) is not
 /// thread-safe.
 ///
-/// It cannot go to another thread. If a thread outlives the function that starts it, its start needs [`Threads`].
-/// [`Threads`] ends this proof.
+/// It cannot go to another thread. Only a function with [`Threads`] can start a thread that outlives it.
+/// [`SingleThread::end`] exchanges this proof for [`Threads`].
 #[derive(Debug)]
 pub(crate) struct SingleThread {
     is_not_send: PhantomData<*const ()>,

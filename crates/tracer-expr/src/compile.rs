@@ -226,7 +226,7 @@ impl Compiler<'_> {
             NodeKind::Binary(operator, left, right) => self.binary(*operator, left, right)?,
             NodeKind::Chain(inner) => {
                 self.chain(inner)?;
-                // A value that only equals nil is replaced by nil itself.
+                // A list can equal nil (see `Value::is_nil`). Here it becomes nil itself.
                 let jump = self.emit(Instruction::JumpIfNotNil(LATER));
                 self.emit(Instruction::Pop);
                 self.push(Value::Nil);
@@ -468,8 +468,9 @@ impl Compiler<'_> {
 
     /// A loop over all elements, the last one first.
     ///
-    /// For each test for the end, the reference leaves the result on its stack, below the result of the loop. This
-    /// moves the elements of a list around the loop: `[1, findLast([2], true)]` is `[true, 2]`.
+    /// `[1, findLast([2], true)]` is `[true, 2]`, as in the reference. At each test whether the loop ends, the
+    /// reference pushes the result of the test, and never takes it from the stack. It stays below the result of the
+    /// loop. So a list around the loop takes it as an element.
     fn each_from_end(&mut self, body: impl FnOnce(&mut Self) -> Done) -> Done {
         let end = self.emit(Instruction::JumpIfEnd(LATER));
         self.emit(Instruction::IndexFromEnd);
@@ -661,7 +662,8 @@ impl Compiler<'_> {
     }
 }
 
-/// The comparison for two types. The reference requires the types that it knows.
+/// The comparison for two types. For two integers or two strings, the reference has an instruction that fails with
+/// other types.
 fn equality(left: &Type, right: &Type) -> Instruction {
     match (left, right) {
         (Type::Int, Type::Int) => Instruction::EqualInts,

@@ -366,7 +366,7 @@ pub(crate) fn sliceable_length(object: &Value) -> Result<usize, Fault> {
         Value::Bytes(bytes) => bytes.len(),
         Value::String(text) => text.len(),
         Value::Absent => 0,
-        // A map has a length, but no slices. The slice itself reports it.
+        // A map has a length, but it cannot be sliced. The error is that of the slice, not of the length.
         Value::Map(map) if map.kind != MapKind::Environment || !map.is_empty() => {
             return Err(Fault::evaluation("a map cannot be sliced"));
         }

@@ -464,7 +464,7 @@ impl Translator {
     }
 
     fn class_literal(&mut self, character: char) {
-        // The number of a character has no special meaning anywhere in a class.
+        // The character is written as its number. Then it has no special meaning anywhere in a class.
         self.out.push_str(&format!("\\x{{{:x}}}", u32::from(character)));
     }
 

@@ -113,7 +113,8 @@ impl Connections {
 }
 
 impl LiveConnection {
-    /// A connection whose first event is `change`. If earlier events should exist, they were lost.
+    /// A connection whose first event is `change`. If a connection cannot begin with `change`, its earlier events were
+    /// lost.
     fn new(id: ConnectionId, at: Ktime, change: Change, span_id: SpanId, owner: Owner, latest: Connection) -> Self {
         use Direction::{Accept, Connect};
         let is_first = matches!((latest.direction, change), (Connect, Change::Opened) | (Accept, Change::Established));

@@ -217,8 +217,8 @@ impl Place {
         Duration::from_nanos(at.0.saturating_sub(self.start.0))
     }
 
-    /// Whether the spans below this process get the process above as their parent. So it is if this process has no span, or
-    /// if the rules leave it out and no exported span needs it.
+    /// Whether the spans below this process get the process above as their parent. This is true if this process has no
+    /// span. It is also true if the rules leave it out and no exported span needs it.
     fn is_passed(&self) -> bool {
         self.is_gone || !self.is_needed && matches!(self.fate, Fate::Drop { shorter_than: None, .. })
     }

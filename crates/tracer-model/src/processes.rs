@@ -170,8 +170,8 @@ impl Processes {
         let is_root = self.is_root(identity);
         let Some(process) = self.table.get_mut(identity) else { return false };
         if process.is_copy_of(&self.own_name) && context.is_some_and(|context| context.trace_id == emitter.trace_id) {
-            // This process is another process-tracer. Its environment names its own root span. In this trace, that span is
-            // the process itself.
+            // This process is the command of another process-tracer. Its environment names the root span of that run.
+            // In this trace, the process itself has that place. So this context does not count.
             process.inherited_context = context;
         }
         if !process.exec(at, &emitter.anchor, executed, context) {
@@ -267,7 +267,8 @@ impl Processes {
         }
     }
 
-    /// Makes sure that this process is known. If its fork was lost, the process gets the best place that its parent allows.
+    /// Makes sure that this process is known. If its fork was lost, its span goes below `parent` if `parent` is known
+    /// and older, otherwise below the root.
     ///
     /// `false`: the process has already ended. So the event is late, or it came twice.
     pub(crate) fn ensure(&mut self, emitter: &mut Emitter, identity: Identity, parent: Identity) -> bool {

@@ -79,7 +79,8 @@ struct WaitingSpan {
     at: Ktime,
     /// The span of the process for whose end it waits.
     above: SpanId,
-    /// Its own failure, or the one below `above` that it has caused.
+    /// The failure that the process `above` sees: that of this span, or that of a child of `above` that failed because
+    /// of this span.
     failure: Failure,
 }
 

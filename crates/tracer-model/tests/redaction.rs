@@ -801,7 +801,7 @@ proptest! {
         pipe in select(&["|", " | ", " |& ", " |\n  ", " \\\n| "]),
         outer in select(&AROUND),
     ) {
-        // A list ends before a pipe.
+        // A pipe reads only the last command of a list. So braces are put around a list.
         let group = |text: String| if text.contains([';', '|']) { format!("{{ {text}\n}}") } else { text };
         let script = outer.replace('@', &format!("{}{pipe}{}", group(writer), group(reader)));
         for given in [&["sh", "-c", &script][..], &["ssh", "h", &script], &["x", &script]] {

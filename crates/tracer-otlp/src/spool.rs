@@ -97,9 +97,9 @@ pub struct Delivered {
     pub skipped: u64,
 }
 
-/// Delivers the spans of a file line by line, from its end. Unless `keep` is set, it removes each delivered line from the
-/// file. So the rest of the file is always the rest of the work, even after a crash. A file with other data stays as it
-/// is. Calls `progress` with the bytes sent and their total.
+/// Delivers the spans of a file line by line, from its end. Unless `keep` is set, it removes delivered lines from the
+/// file. So after a crash, the rest of the file is the rest of the work. After a line with rejected spans, it removes
+/// no more lines. A file with other data stays as it is. Calls `progress` with the bytes sent and their total.
 ///
 /// # Errors
 ///

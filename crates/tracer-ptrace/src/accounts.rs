@@ -130,7 +130,8 @@ impl Roots {
             true => [None, None],
             false => [Some(read(&process, "uid_map")?), Some(read(&process, "gid_map")?)],
         };
-        // The process may have moved since its exec. It has not moved back.
+        // The process may have moved to another place since its exec. So the places are compared. A process does not
+        // move back.
         let status =
             statx(&root, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::INO | StatxFlags::MNT_ID)?;
         let folder = RootFolder { mount: status.stx_mnt_id, inode: status.stx_ino };

@@ -198,7 +198,7 @@ pub(crate) fn control_group(tgid: Tid) -> Result<u64, Errno> {
     if info.mask & HAS_CONTROL_GROUP == 0 { Err(Errno::ENODATA) } else { Ok(info.control_group) }
 }
 
-/// Where a stopped tracee's memory is read.
+/// The size of a page. A tracee's memory is read page by page.
 const PAGE: u64 = 4096;
 
 /// Pages that one call reads: UIO_MAXIOV is 1024.

@@ -64,7 +64,7 @@ pub(crate) struct Notes {
     waiting: Mutex<Waiting>,
     /// Bytes of notes at most.
     capacity: usize,
-    /// Readable when there are many notes, or when there is any note.
+    /// Readable when there are many notes. After `wake_for_any(true)`, one note is enough.
     ready: EventFd,
     wakes_for_any: AtomicBool,
     pub(crate) lost: Lost,

@@ -153,10 +153,11 @@ impl Tracer {
         }
     }
 
-    /// The first stop of a thread, the stop of a stopped process, or its end by SIGCONT.
+    /// Handles three stops: the first stop of a thread, the stop of its process by a signal, and the report that
+    /// SIGCONT has ended such a stop.
     fn stop(&mut self, tid: Tid, signal: c_int) {
         let Some(thread) = self.tree.threads.get(&tid) else {
-            // Its creator reports it at once.
+            // This is a new thread, and its creator will report it. An adopted thread with the same id is dead.
             self.tree.adopted.remove(&tid);
             self.tree.add_early(tid, Early::Stopped(signal));
             return;
@@ -202,7 +203,7 @@ impl Tracer {
         };
         let time = self.tree.time();
         let known = self.tree.threads.get(&tid).map(|thread| thread.tgid);
-        // It may be dead already.
+        // If the new thread was adopted and is already dead, only `adopted` still has it.
         let is_adopted = self.tree.adopted.remove(&tid);
         let Some((thread, process)) = self.tree.process_of(creator) else {
             kernel::go_on(creator, Continue::Run, 0);

@@ -94,8 +94,8 @@ pub(crate) enum Early {
     Dead(i32, Usage),
 }
 
-/// The largest number of dead threads that can still be reported. Other dead threads are ignored, because an exec ended
-/// them.
+/// If this many threads wait for the report of their creator, the dead ones are dropped. An exec has ended them, and
+/// nobody reports them any more.
 const EARLY: usize = 256;
 
 /// All tracees.

@@ -93,7 +93,7 @@ impl Readings {
             ..Usage::default()
         };
         // For a process with threads, ticks are not precise, and the switches of threads that ended early are missing.
-        // The difference between the two counts is exact if all children were waited for.
+        // `total` minus `children` is exact if all children were waited for.
         let rest = without(*total, children);
         let is_near = |one: u64, other: u64| one.abs_diff(other) <= 2 * tick_ns;
         if has_threads && is_near(rest.user_ns, usage.user_ns) && is_near(rest.system_ns, usage.system_ns) {

@@ -152,7 +152,7 @@ fn reasons(rows: &Rows, tree: &Tree, row: usize, stops_at_failure: bool) -> Vec<
     let mut reasons: Vec<usize> = possible.iter().map(|(.., child)| *child).collect();
     reasons.retain(|child| !(by_itself && is_kill(*child)));
     if stops_at_failure {
-        // A failure after which it started more was ignored.
+        // If the process started more children after a failure, it ignored this failure.
         let mut children = tree.children(row).iter().map(|child| &rows.rows[*child as usize]);
         let last_start = children.rfind(|child| child.kind == Kind::Process).map_or(0, |child| child.start);
         let stopped = |child: &usize| rows.rows[*child].end > last_start || rows.rows[*child].start == last_start;

@@ -163,7 +163,8 @@ pub(crate) const NO_ROOT: &str = "(the root span is missing)";
 const CALLS: usize = 1000;
 const BYTES_OF_CALLS: usize = 8 << 20;
 
-/// The most words and bytes of text, for each span of the limit. Processes beyond it have no argument in a report.
+/// The most words and the most bytes of text, as an average over the spans that `limit` allows. If there are more,
+/// later processes have no argument in a report.
 const WORDS: usize = 16;
 const BYTES: usize = 256;
 

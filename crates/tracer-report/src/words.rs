@@ -78,7 +78,8 @@ pub(crate) fn words<'a>(is_shell: bool, arguments: &'a [Cow<'_, str>]) -> Vec<Wo
             _ if is_temporary(text) => Role::Temporary,
             Some("-o" | "--output" | "-out") => Role::Output,
             _ if text.contains('=') => Role::Option,
-            // Most options of one letter have no value, or a file: `rm -f a.o`.
+            // Most options of one letter have no value, or their value is a file. So a file after such an option is a
+            // file: `rm -f a.o`.
             option if is_file(text) && option.is_none_or(|option| !option.starts_with("--")) => Role::File,
             Some(_) => Role::Value,
             None => Role::Word,

@@ -52,7 +52,7 @@ impl Judge for RulesJudge {
     }
 
     fn needs_environment(&self) -> bool {
-        // The built-in names do not.
+        // The built-in names need no environment.
         self.user.needs_environment()
     }
 

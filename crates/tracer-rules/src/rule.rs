@@ -130,7 +130,8 @@ impl Rule {
             || attributes.into_iter().any(|given| matches!(given, Given::Expression(it) if it.needs_environment()))
     }
 
-    /// Whether a process and its fork can differ. They have the same image, but other processes above them.
+    /// Whether a process and its fork can differ. They have the same image, but another pid, another start and other
+    /// processes above them.
     pub(crate) fn differs_in_forks(&self) -> bool {
         let Actions { name, rewrite, group, attributes, .. } = &self.actions;
         self.selectors.parent.is_some()

@@ -649,7 +649,10 @@ static int calls32(char **arguments)
 	check(call32(11, at + offsetof(struct room, file), 0, 0) == -ENOENT, "execve");
 	strcpy(room->file, "/no-such/execveat");
 	check(call32(358, -1, at + offsetof(struct room, file), 0) == -ENOENT, "execveat");
-	/* pipe(2) of 32-bit programs has the number of connect(2), geteuid(2) that of socketcall(2). */
+	/*
+	 * Some numbers mean another call in the other kind of program. In 32-bit programs, 42 is pipe(2), 102 is
+	 * socketcall(2) and 11 is execve(2). In 64-bit programs, they are connect(2), getuid(2) and munmap(2).
+	 */
 	check(call32(42, 0, at, size) == -EFAULT, "pipe");
 	check(syscall(SYS_getuid) == getuid() && syscall(SYS_munmap, 1, 1) == -1, "getuid, munmap");
 	return 0;

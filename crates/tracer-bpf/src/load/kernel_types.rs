@@ -80,7 +80,8 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn new(names: &'a [&'a str]) -> Self {
-        // After a shorter name, other bytes follow its NUL.
+        // Four bytes are compared. A name of less than three bytes ends before them, and unknown bytes follow its NUL.
+        // Then all beginnings are accepted.
         let mut beginnings = if names.iter().all(|name| name.len() >= 3) { [0; 64] } else { [u64::MAX; 64] };
         for name in names {
             let bytes: Vec<u8> = name.bytes().chain([0; 4]).take(4).collect();
@@ -190,8 +191,8 @@ impl<'a> Source<'a> {
                     set_u32(&mut record, at, name);
                 }
             }
-            // These kinds of types cannot be within a struct. Of the kinds that have a type, only modifiers and
-            // typedefs can.
+            // These kinds of types cannot be within a struct. Of the kinds that refer to another type (see `has_type`),
+            // only modifiers and typedefs can be within a struct.
             KIND_FUNC_PROTO | KIND_VAR | KIND_DATASEC | KIND_DECL_TAG => return None,
             KIND_INT => {}
             _ if has_type(kind_of(info)) => {
@@ -365,7 +366,8 @@ mod tests {
         });
         let of_processors = [("begin_transfer", 2), ("current_transfer_kind", 2), ("handle_syscall_exit", 8)];
         let of_kernels = [("climb_cgroup", 1), ("find_pieces", 3), ("handle_exec", 1), ("handle_fork", 1)];
-        // These types are older than the programs for MPTCP. They are also those of a kernel without MPTCP.
+        // The file arm64.btf is older than the programs for MPTCP. So it looks like the types of a kernel without
+        // MPTCP.
         let of_mptcp = [("use_mptcp_socket", 1), ("handle_mptcp_write", 2)];
         let expected: HashMap<_, _> = of_processors.into_iter().chain(of_kernels).chain(of_mptcp).collect();
         assert_eq!(missing.collect::<HashMap<_, _>>(), expected);
@@ -385,7 +387,7 @@ mod tests {
     #[test]
     fn a_struct_that_contains_itself_is_an_error() {
         let mut bytes = sample();
-        // The member `o` of `wanted`, which has the id 6, is of type 6.
+        // Gives the member `o` of `wanted` the type 6. That is `wanted` itself.
         let member = HEADER + 16 + 12 + 24 + 24 + 12 + TYPE + MEMBER;
         assert_eq!(u32_at(&bytes, member + 4), Some(3));
         set_u32(&mut bytes, member + 4, 6);

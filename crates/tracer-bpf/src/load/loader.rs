@@ -44,7 +44,7 @@ use crate::{
     wire,
 };
 
-/// These maps have one value each: the variables of the programs. A section names each map.
+/// These maps have one value each: the variables of the programs. The name of each map is the name of its section.
 const SHARED: &str = ".bss.shared";
 const UNSHARED: &str = ".bss.unshared";
 
@@ -139,7 +139,8 @@ impl Attached {
         let mut object = Object::parse(wire::OBJECT)?;
         let types = load_own_types(&mut object)?;
         let object_there = Instant::now();
-        // At the same time the kernel clears the memory of the maps.
+        // The kernel clears the memory of each new map, which takes time. So a second thread already creates maps while
+        // this thread relocates the programs.
         let definitions = definitions(mem::take(&mut object.maps), options)?;
         let create = |definition| create(definition, &types);
         let created = thread::scope(|scope| -> Result<_, LoadError> {

@@ -64,7 +64,9 @@ impl Obstacle {
         match self {
             Self::OldKernel(_) => "use a newer kernel".to_owned(),
             Self::NoTypes => "use a kernel built with CONFIG_DEBUG_INFO_BTF=y".to_owned(),
-            Self::Lockdown => "boot with lockdown=integrity on the kernel's command line, or none".to_owned(),
+            Self::Lockdown => {
+                "boot with lockdown=integrity on the kernel's command line, or without the option lockdown".to_owned()
+            }
             Self::UserNamespace => {
                 "start process-tracer outside of this namespace, and let it run the program that makes the namespace"
                     .to_owned()

@@ -116,8 +116,8 @@ impl Environment {
             return;
         }
         for (name, value) in variables() {
-            // Each variable is set at the end. So this also restores their order. SAFETY: no other thread exists that
-            // could read the environment.
+            // setenv(3) appends a new variable to the environment. So the loop also restores the order.
+            // SAFETY: no other thread exists that could read the environment.
             unsafe { env::remove_var(name) };
             // SAFETY: no other thread exists that could read the environment.
             unsafe { env::set_var(name, value) };

@@ -39,8 +39,8 @@ pub(crate) fn spawn(command: Vec<OsString>, inheritance: Inheritance, user: Opti
     })
 }
 
-/// Executes the command in place of process-tracer, which needs neither a process nor a descriptor. The command gets these
-/// variables, too. Returns only if that is impossible.
+/// Executes the command in place of process-tracer. This needs neither a new process nor a descriptor. The command gets
+/// these variables, too. Returns only if that is impossible.
 pub(crate) fn replace(
     command: &[OsString],
     inheritance: Inheritance,

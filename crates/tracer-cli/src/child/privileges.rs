@@ -1,7 +1,8 @@
 //! The capabilities of process-tracer, and the user id with which it accesses files.
 //!
-//! Each thread has its own. The main thread drops its capabilities before and after the launch. Every other thread drops them
-//! before any other work. Root's threads that write spans, run the command for tags or trace with ptrace keep some.
+//! Each thread has its own. The main thread drops its capabilities before and after the launch. Every other thread
+//! drops them before any other work. As root, three kinds of threads keep some capabilities: those that write spans,
+//! the one that runs the command for tags, and the tracer of ptrace.
 
 use std::io;
 
@@ -45,8 +46,8 @@ pub(crate) fn drop_in_tags() {
 }
 
 /// Drops capabilities in a thread that writes spans. Under sudo, the thread becomes the invoker for all file accesses,
-/// without capabilities. Root without sudo keeps access to folders of others, because in a CI container, root works in
-/// the folder of a user outside. An ordinary user's thread drops all capabilities.
+/// without capabilities. Root without sudo keeps access to the folders of other users. In a CI container, root works in
+/// a folder that belongs to a user of the host. An ordinary user's thread drops all capabilities.
 ///
 /// # Errors
 ///

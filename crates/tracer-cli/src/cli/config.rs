@@ -270,7 +270,7 @@ fn trace_context(args: &Args, origins: &Origins, propagators: &Propagators) -> R
             let run = ci::run_span(variable);
             if run.is_none() {
                 console::warn(format_args!(
-                    "{} ci: the variables show no CI system whose runs have a span; the trace has its own id",
+                    "{} ci is ignored: GITHUB_RUN_ID or GITHUB_RUN_ATTEMPT is not set; the CI run is not the parent",
                     origins.name_of("parent")
                 ));
             }

@@ -140,7 +140,7 @@ impl Propagators {
                 Format::B3Multi => changes.extend([
                     (B3_TRACE_ID, Some(trace_id.to_string())),
                     (B3_SPAN_ID, Some(span_id.to_string())),
-                    // The debug flag alone says that the trace is sampled.
+                    // With the debug flag, the trace is always sampled. So B3_SAMPLED is not set.
                     (B3_SAMPLED, (!is_debug).then(|| state.to_owned())),
                     (B3_PARENT_SPAN_ID, None),
                     (B3_FLAGS, is_debug.then(|| "1".to_owned())),

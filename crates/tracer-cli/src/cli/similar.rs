@@ -12,7 +12,8 @@ pub(super) fn no_such_variable(name: &str, known: impl IntoIterator<Item = Strin
 
 /// Whether so few typos make one name of the other.
 pub(super) fn is_near(name: &str, known: &str, typos: usize) -> bool {
-    // A typo changes the length by one at most, and removes one letter at most. Both are counted much faster than a distance.
+    // One typo changes the length by one at most. It removes at most one letter of the known name. These two tests are
+    // much faster than the distance.
     name.chars().count().abs_diff(known.chars().count()) <= typos
         && known.chars().filter(|letter| !name.contains(*letter)).count() <= typos
         && strsim::damerau_levenshtein(name, known) <= typos

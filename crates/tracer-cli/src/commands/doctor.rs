@@ -181,7 +181,7 @@ fn privilege_rows(machine: &Machine, obstacles: &[Obstacle]) -> Vec<Row> {
         setting(
             "unprivileged_bpf_disabled",
             &machine.unprivileged_bpf_disabled,
-            "does not matter with the capabilities",
+            "does not matter if the capabilities are held",
         ),
         setting(
             "perf_event_paranoid",
@@ -345,7 +345,7 @@ mod tests {
                 ok    CAP_BPF                    held
                 ok    CAP_PERFMON                held
                 ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
-                ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+                ok    unprivileged_bpf_disabled  2 (does not matter if the capabilities are held)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (does not count since Linux 5.11)
                 ok    clang                      not needed: the eBPF programs are built in
@@ -376,7 +376,7 @@ mod tests {
                 FAIL  CAP_PERFMON                not held
                                                  remedy: run with sudo or --sudo, or once: sudo /opt/no-such-folder/process-tracer setup
                 ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
-                ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+                ok    unprivileged_bpf_disabled  2 (does not matter if the capabilities are held)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (does not count since Linux 5.11)
                 ok    clang                      not needed: the eBPF programs are built in
@@ -407,7 +407,7 @@ mod tests {
                 FAIL  CAP_PERFMON                not held
                                                  remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
                 ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
-                ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+                ok    unprivileged_bpf_disabled  2 (does not matter if the capabilities are held)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (does not count since Linux 5.11)
                 ok    clang                      not needed: the eBPF programs are built in
@@ -432,7 +432,7 @@ mod tests {
                 ok    CAP_BPF                    held
                 ok    CAP_PERFMON                held
                 ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
-                ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+                ok    unprivileged_bpf_disabled  2 (does not matter if the capabilities are held)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (does not count since Linux 5.11)
                 ok    clang                      not needed: the eBPF programs are built in
@@ -463,13 +463,13 @@ mod tests {
                 FAIL  type information           missing
                                                  remedy: use a kernel built with CONFIG_DEBUG_INFO_BTF=y
                 FAIL  lockdown                   confidentiality
-                                                 remedy: boot with lockdown=integrity on the kernel's command line, or none
+                                                 remedy: boot with lockdown=integrity on the kernel's command line, or without the option lockdown
                 FAIL  user namespace             not the initial one
                                                  remedy: start process-tracer outside of this namespace, and let it run the program that makes the namespace
                 ok    CAP_BPF                    held
                 ok    CAP_PERFMON                held
                 ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
-                ok    unprivileged_bpf_disabled  2 (does not matter with the capabilities)
+                ok    unprivileged_bpf_disabled  2 (does not matter if the capabilities are held)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
                 ok    locked memory              8192 KiB (process-tracer lifts the limit if it can)
                 ok    clang                      not needed: the eBPF programs are built in

@@ -130,7 +130,8 @@ impl Sink for CompileCommandsSink {
 /// The file may take this much longer than the spans.
 const MORE: Duration = Duration::from_secs(1);
 
-/// The time in which the collector must end when it is late. It can only be slow if it reads a file.
+/// The time in which the thread that collects the entries must end when it is late. It can only be slow if it reads a
+/// file.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How often the time is checked.
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_collector_that_hangs_leaves_no_file() {
+    fn a_hanging_thread_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let mut sink = CompileCommandsSink::open(&folder.path().join("compile_commands.json")).unwrap();
         let (_sender, collected) = mpsc::channel();

@@ -28,7 +28,8 @@ pub(crate) struct JsonLinesSink {
 
 enum Lines {
     Plain(LineWriter),
-    /// `None`: the command has not started, or an error has ended the file. Nothing can be read behind it.
+    /// `None`: the command has not started, or a write has failed. A reader could not read anything after a failed
+    /// write.
     Compressed(Encoder, Option<Compressor>),
 }
 

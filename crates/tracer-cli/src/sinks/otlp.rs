@@ -43,7 +43,7 @@ pub(crate) struct OtlpSink {
     spool_file: Option<PathBuf>,
     /// `None`: nothing is kept.
     cut_off: Option<CutOff>,
-    /// Traces of earlier runs need no root any more.
+    /// It has tried to send the root spans of earlier runs that were killed.
     has_finished_others: bool,
     problem: Option<String>,
     /// The first warning of the collector.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 /// The time that the end of a sink takes in addition to the delivery.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A sink that computes less than this in [`GRACE`] waits for something, for example for a reader of its pipe. Even a control
-/// group that may use only 0.1 % of a processor gets twice as much in this time.
+/// A sink that computes less than this in [`GRACE`] waits for something, for example for a reader of its pipe. Even
+/// with only 0.1 % of a processor, a sink gets 2 ms of processor time in [`GRACE`].
 const LEAST_WORK: Duration = Duration::from_millis(1);
 
 /// A period of [`GRACE`] must have this many glances before a sink is given up.
@@ -61,9 +61,9 @@ impl Patience {
 mod tests {
     use super::*;
 
-    /// The tenth of a second in which a sink is given up. In each tenth, it uses `work` of processor time. It has ten
-    /// spans, and counts one in each `per_span` tenths. `None`: it is not given up in ten minutes, or before it has counted
-    /// all spans.
+    /// Counts time in tenths of a second. Returns the number of the tenth in which a sink is given up. In each tenth,
+    /// the sink uses `work` of processor time. It has ten spans, and counts one in each `per_span` tenths. `None`: it
+    /// is not given up in ten minutes, or before it has counted all spans.
     fn tenths(work: Duration, per_span: Option<u32>) -> Option<u32> {
         let tenth = Duration::from_millis(100);
         let start = Instant::now();

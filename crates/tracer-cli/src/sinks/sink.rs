@@ -59,6 +59,6 @@ pub(crate) struct Closing {
     pub(crate) note: Option<String>,
     /// Text to show.
     pub(crate) text: Option<String>,
-    /// The spans count as lost: the file, which must be complete, could not be finished.
+    /// The file could not be finished. It is useless if it is not complete, so its spans count as lost.
     pub(crate) is_void: bool,
 }

@@ -37,8 +37,9 @@ pub(crate) struct Chosen {
 pub(crate) struct Notice {
     text: String,
     is_warning: bool,
-    /// A limit of the system caused the choice. The same limit can prevent the start of the command beside process-tracer,
-    /// and then another line says so. So this line is printed only after the command.
+    /// A limit of the system caused the choice. The same limit can leave no room for the command and process-tracer
+    /// together. Then another line says so, and this line is not needed. So this line is printed only after the command
+    /// has ended.
     pub(crate) is_of_limit: bool,
 }
 

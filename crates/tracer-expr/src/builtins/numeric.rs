@@ -157,7 +157,7 @@ fn sum(arguments: &[Value]) -> f64 {
 pub(super) fn mean(arguments: &[Value], context: &mut Context<'_>) -> Answer {
     let mut numbers = Vec::new();
     all_numbers(arguments, &mut numbers, context)?;
-    // Elements of a list at the top add to the same total.
+    // If an argument is a list, its elements are added to the total one by one. Another order would round differently.
     let mut total = 0.0;
     for argument in arguments {
         match elements(argument) {

@@ -19,7 +19,7 @@ fn new_text(value: String, context: &mut Context<'_>) -> Answer {
 }
 
 pub(super) fn string(arguments: &[Value], context: &mut Context<'_>) -> Answer {
-    // The reference shows the fields of a zone here. For zones other than UTC, these contain addresses.
+    // The reference shows the fields of a zone here. For zones other than UTC, these fields contain memory addresses.
     if let Value::Zone(Zone::Utc) = argument(arguments) {
         return Ok("{UTC [] []  0 0 <nil>}".into());
     }

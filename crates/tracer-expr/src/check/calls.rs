@@ -32,7 +32,7 @@ impl Checker<'_> {
             nature if nature.is_unknown() => Type::Unknown,
             Type::Function(name) => match crate::builtins::find(name) {
                 Some(builtin) if builtin.call.is_some() => self.plain_builtin(name, arguments, offset),
-                // A function with a predicate, under another name.
+                // A function with a predicate that is called under another name. The type of its result is not known.
                 _ => {
                     for argument in arguments {
                         self.visit(argument);

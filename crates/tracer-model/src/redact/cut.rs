@@ -9,7 +9,7 @@ pub const REDACTED: &str = "***";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
     pub(super) range: Range<usize>,
-    /// Another cut has the beginning of the same secret. This cut is removed without a replacement.
+    /// Another cut has the beginning of the same secret. The text of this cut is removed, and nothing replaces it.
     pub(super) is_rest: bool,
 }
 

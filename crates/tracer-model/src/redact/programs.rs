@@ -31,7 +31,8 @@ type Operands = fn(&[&str]) -> Vec<(usize, Range<usize>)>;
 pub(super) struct Program {
     pub(super) names: &'static [&'static str],
     options: &'static [(&'static str, Value)],
-    /// Its short options may be joined, as in `-su`. These options have a value, which ends the cluster.
+    /// Its short options may be joined, as in `-su`. These are the letters of other options with a value. The value
+    /// ends the cluster.
     clusters: Option<&'static str>,
     /// No option has an attached value: `-key` is not `-k` with `ey`.
     is_apart: bool,

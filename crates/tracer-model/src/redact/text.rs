@@ -83,7 +83,7 @@ fn is_value(name: &str) -> bool {
 fn pairs(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
     let bytes = text.as_bytes();
     let (mut from, mut is_named) = (0, false);
-    // `--env=NAME=` is first, and `NAME=` in `a=b,NAME=` is not.
+    // The length of the first pair. NAME belongs to it in `--env=NAME=X`, but not in `a=b,NAME=X`.
     let first = bytes.iter().take_while(|byte| is_name(**byte) || **byte == b'=').count();
     while let Some(equals) = text[from..].find('=').map(|at| from + at) {
         from = equals + 1;
@@ -257,7 +257,8 @@ pub(super) fn header(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
     }
 }
 
-/// The length of the word before a credential that names the way to authenticate, with the space after it.
+/// A word before a credential can name the way to authenticate, for example `Bearer`. Returns the length of this word
+/// with the space after it.
 fn scheme(text: &str) -> usize {
     const SCHEMES: [&str; 6] = ["basic", "bearer", "token", "digest", "negotiate", "apikey"];
     let is_one = |scheme: &&&str| {

@@ -52,8 +52,9 @@ const fn of_loss(loss: &Loss) -> Attribute {
     Attribute { key, on: "root", kind: "int", unit: "", source, example, meaning }
 }
 
-/// The attributes of a span. The user's own attributes come last. They replace ours that describe the process and have the
-/// same key. On other spans, they do not replace the keys that say what kind of span it is.
+/// The attributes of a span. The user's own attributes come last. On the span of a process, they replace ours with the
+/// same key. On all other spans, they replace only ours that describe the process. Our other attributes stay, because
+/// reports read from them what kind of span it is.
 ///
 /// Each attribute borrows from the span, so that an encoder can write it to its place in one pass.
 ///

@@ -27,8 +27,8 @@ impl Json {
         self.0
     }
 
-    /// Writes a comma, unless this is the first item in its brackets. If the last byte is an opening bracket, it has just been
-    /// written as a bracket, because every text ends with a quote.
+    /// Writes a comma, unless this is the first item in its brackets. Then the last byte is `{` or `[`. This byte
+    /// cannot be part of a text, because every text ends with a quote.
     fn comma(&mut self) {
         if !matches!(self.0.last(), Some(b'{' | b'[')) {
             self.0.push(b',');

@@ -15,7 +15,8 @@ use tracer_model::{
     semconv::{self, KeyValues, Kind},
 };
 
-/// The SDK has no bytes. Until the message exists, this is before their hexadecimal form.
+/// The SDK has no type for bytes. So bytes become a text: this mark, and then their hexadecimal digits. In the message,
+/// they become bytes again.
 const BYTES: &str = "\u{0}the bytes of\u{0}";
 
 /// Makes spans of the SDK out of ours.

@@ -178,8 +178,8 @@ fn is_interruption(result: i64) -> bool {
     result == -i64::from(libc::EINTR)
 }
 
-/// The timeout of a call, in milliseconds. It is negative if the call waits for ever. Only calls count that can fail with EINTR
-/// although they have done nothing. `None`: another call, or a call whose timeout is in memory.
+/// The timeout of a call, in milliseconds. It is negative if the call waits for ever. Only calls that can fail with
+/// EINTR before they have done anything count. `None`: another call, or a call whose timeout is in memory.
 fn time_out(registers: &user_regs_struct) -> Option<i64> {
     let is_null = |argument: u64| if argument == 0 { Some(-1) } else { None };
     match registers.orig_rax.cast_signed() {

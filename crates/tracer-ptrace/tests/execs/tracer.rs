@@ -115,8 +115,8 @@ fn enter(setting: &Setting<'_>) {
     .unwrap();
     (setting.prepare)();
     (setting.become_user)();
-    // The process is then as after an exec by that user. Otherwise the kernel protects its memory, and the command's
-    // memory before the exec.
+    // After a change of user, the kernel protects the memory of this process, and that of the command until its exec.
+    // This call ends the protection, as an exec by that user does.
     nix::sys::prctl::set_dumpable(true).unwrap();
     chdir(setting.directory).unwrap();
 }

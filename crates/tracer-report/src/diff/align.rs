@@ -41,7 +41,7 @@ pub(super) fn align(runs: &[Run]) -> Vec<Joint> {
     alignment.joints
 }
 
-/// A step of a run that is a joint of the alignment.
+/// A joint of the alignment, and the step of a run that is the same step.
 type Pair = (usize, usize);
 
 struct Alignment {

@@ -20,8 +20,8 @@ use crate::{
 /// The smallest growth that counts as slower, in nanoseconds. Scheduling alone causes smaller ones.
 pub(super) const SMALLEST: u64 = 10_000_000;
 
-/// The growth of a step counts only if it is at least this part of the whole. With hundreds of steps, a few small ones
-/// always take longer.
+/// The growth of a step counts only if it is at least one PART_OF_WHOLEth of the whole. With hundreds of steps, a few
+/// small ones always take longer.
 const PART_OF_WHOLE: u64 = 100;
 
 /// Two sides of one or several runs, step by step.

@@ -55,7 +55,7 @@ impl Change {
         (before > 0 && after > 0).then(|| after as f64 / before as f64 - 1.0)
     }
 
-    /// The largest difference that the runs of the same side explain. `None`: each side has only one run.
+    /// The spreads of both sides together. A smaller difference can be chance. `None`: each side has only one run.
     pub(super) fn noise(&self) -> Option<u64> {
         match (self.before.spread(), self.after.spread()) {
             (None, None) => None,

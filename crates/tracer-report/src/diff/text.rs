@@ -52,7 +52,7 @@ impl Comparison {
         if has_noise {
             let (before, after) = (self.runs_before, self.runs.len() - self.runs_before);
             let note = format!(
-                "medians of {before} and {after} runs; {}: the noise, by which runs of one side differ from their median",
+                "medians of {before} and {after} runs; {}: the noise (largest distances from the medians, added up)",
                 style.plus_minus()
             );
             let _ = writeln!(text, "{}", style.dim(&style.cut_end(&note, style.width)));
@@ -151,7 +151,8 @@ impl ComparedStep {
         names.join(style.step()) + &argument.unwrap_or_default()
     }
 
-    /// A path without its folders: the end says more. Another long argument without its end.
+    /// Shortens a long argument. A path loses its beginning, because its end says more. Any other argument loses its
+    /// end.
     fn short(&self, argument: &str, style: &Style) -> String {
         const ARGUMENT: usize = 30;
         let is_path = argument.contains('/') && !argument.contains(' ');

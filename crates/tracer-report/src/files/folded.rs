@@ -19,8 +19,8 @@ use crate::{
 /// square of the depth.
 const DEPTH: u32 = 256;
 
-/// A process with at least this part of the whole weight has its argument in its name. Others have only their name, so that
-/// equal stacks stay together.
+/// A process with at least one NOTABLEth of the whole weight has its argument in its name. Others have only their name,
+/// so that equal stacks stay together.
 const NOTABLE: u64 = 200;
 
 /// The weight of a stack, in microseconds.

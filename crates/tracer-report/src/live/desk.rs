@@ -209,7 +209,7 @@ impl Messages {
     /// Makes a pulse: the running processes. Only the newest pulse is kept. Its strings become a message, because later
     /// messages refer to them.
     fn pulse(&mut self, running: &[Span<'_>], root: SpanId, resource: &Resource) {
-        // A process may have ended since it was reported as running. Beyond the size limit, pulses stop too.
+        // A process may have ended since it was reported as running. Beyond the size limit, a pulse has no processes.
         let has_room = self.bytes <= KEPT;
         let mut alive = Vec::new();
         for span in running {

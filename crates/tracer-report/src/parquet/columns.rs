@@ -154,7 +154,7 @@ impl Map {
         Some(self.values.values.text(index))
     }
 
-    /// An empty list has no map.
+    /// Writes the levels of an entry, of an empty map, or of an empty list of events, which has no map.
     fn level(&mut self, definition: i16, repetition: i16) {
         self.keys.level(definition, repetition);
         self.values.level(definition, repetition);
@@ -212,7 +212,8 @@ impl Columns {
             self.event_name.level(0, 0);
             self.event_attributes.level(0, 0);
         }
-        // They would be the longest text, twice.
+        // An exec event often has the same arguments as its span. They are the longest text, so they are written only
+        // once.
         let known = self.attributes.find(PROCESS_COMMAND_ARGS, first);
         let known = known.map(|text| (PROCESS_COMMAND_ARGS, text));
         for (index, event) in events.into_iter().enumerate() {

@@ -107,7 +107,7 @@ impl Report for Writer {
         if self.columns.is_full() { self.write_group().map_err(io_error) } else { Ok(()) }
     }
 
-    /// Each span has its own resource.
+    /// Ignores the resource, because each row has the resource of its span.
     fn finish(mut self: Box<Self>, _: &Resource) -> io::Result<()> {
         let mut finish = || -> Result<()> {
             if self.columns.len() > 0 {

@@ -32,8 +32,8 @@ impl Call {
     }
 }
 
-/// The most words of a script's exec up to the path of the script: the interpreter, all its words in the first line as one word,
-/// and the path.
+/// The kernel puts at most two arguments before the path of a script: the interpreter, and the rest of the first line
+/// as one argument. So the path is among the first three arguments.
 const SHEBANG: usize = 3;
 
 /// The number of bytes of arguments that most reports read.

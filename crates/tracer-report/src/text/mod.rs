@@ -97,7 +97,7 @@ impl TextReport {
         let verdict = match failures::incomplete(rows, style) {
             Some(incomplete) => incomplete,
             None if rows.about.certificate.is_complete => "complete".to_owned(),
-            None => "without a statement whether it is complete".to_owned(),
+            None => "not known whether the trace is complete".to_owned(),
         };
         format!("{id}{}, {verdict}\n", style::counted(spans, "span", "spans"))
     }

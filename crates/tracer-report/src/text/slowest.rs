@@ -8,7 +8,7 @@ use super::{
 };
 use crate::row::Kind;
 
-/// The processes to show: those with at least this part of the whole time. The root is shown elsewhere.
+/// A process is shown if its own time is more than one NOTABLEth of the whole time. The root is shown elsewhere.
 const NOTABLE: u64 = 100;
 
 /// The slowest processes, the slowest first.

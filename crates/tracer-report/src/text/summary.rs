@@ -24,7 +24,7 @@ use crate::{
 /// A trace of at most this many spans is shown as a tree.
 const SMALL: usize = 12;
 
-/// A shortage is shown if it took more than this part of the time.
+/// A shortage is shown if it took more than one NOTABLEth of the time.
 const NOTABLE: u64 = 20;
 
 /// The unit in which the kernel counts steal time, nanoseconds. A difference of two counts can be too large by one unit.

@@ -36,7 +36,7 @@ const HELP: f64 = 0.1;
 /// A run mostly waits if its processes use a processor for less than this part of the time.
 const BUSY: f64 = 0.5;
 
-/// Processes run one after the other if together they take less than this many times the run.
+/// If the processes together take less than 1.2 times as long as the run, they run one after the other.
 const ONE_BY_ONE: f64 = 1.2;
 
 /// What would happen with other numbers of processors.
@@ -230,8 +230,8 @@ fn is_clear(recorded: &Recorded<'_>, wall: f64, cpus: usize) -> bool {
         delay += seconds(row.run_delay);
         // Processes without a span are not in the graph.
         folded += seconds(row.folded.cpu);
-        // A process with several threads can use another number of processors in another way. The CPU time of a process that
-        // also works while its children run is more than its own time, too.
+        // CPU time above the own time has two possible reasons. The process has several threads, which would run
+        // differently with another number of processors. Or the process also works while its children run.
         if row.cpu > own.saturating_add(own / 10).saturating_add(20_000_000) {
             threaded += seconds(row.cpu);
         }
