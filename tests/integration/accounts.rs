@@ -12,7 +12,7 @@ use nix::{sys::stat::Mode, unistd::mkfifo};
 use tempfile::TempDir;
 
 use crate::{
-    harness::PROCESS_TRACER,
+    harness::{PROCESS_TRACER, copy_program},
     trace::{Span, Trace},
 };
 
@@ -30,8 +30,8 @@ impl Root {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let root = Self { folder };
         fs::create_dir_all(root.path("root/etc")).unwrap();
-        fs::copy(nap(), root.path("root/nap")).unwrap();
-        fs::copy(PROCESS_TRACER, root.path("process-tracer")).unwrap();
+        copy_program(nap(), root.path("root/nap"));
+        copy_program(PROCESS_TRACER, root.path("process-tracer"));
         fs::write(root.path("root/etc/passwd"), PASSWD).unwrap();
         fs::write(root.path("root/etc/group"), GROUP).unwrap();
         root

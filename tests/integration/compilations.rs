@@ -43,8 +43,7 @@ fn project() -> TempDir {
     write("m.c", "int main(void) { return 0; }\n");
     write("s.S", ".globl s\n");
     write("args.rsp", "-DX='a b'\n\"in a folder/d.c\" -c -o response.o");
-    write("cc", "#!/bin/sh -e\nexec gcc -DOF_SCRIPT \"$@\"\n");
-    fs::set_permissions(folder.path().join("cc"), fs::Permissions::from_mode(0o755)).unwrap();
+    crate::harness::write_program(folder.path().join("cc"), "#!/bin/sh -e\nexec gcc -DOF_SCRIPT \"$@\"\n");
     folder
 }
 

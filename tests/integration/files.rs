@@ -69,7 +69,7 @@ impl Account {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let program = folder.path().join("process-tracer");
-        fs::copy(PROCESS_TRACER, &program).unwrap();
+        crate::harness::copy_program(PROCESS_TRACER, &program);
         let rule = format!("{} ALL=(root) NOPASSWD:SETENV: {}\n", INVOKER.0, program.display());
         fs::write(SUDOERS, rule).unwrap();
         fs::set_permissions(SUDOERS, Permissions::from_mode(0o440)).unwrap();

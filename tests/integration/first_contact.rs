@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    harness::{PROCESS_TRACER, process_tracer, python},
+    harness::{PROCESS_TRACER, process_tracer, python, write_program},
     trace::Trace,
 };
 
@@ -112,19 +112,14 @@ fn a_command_that_only_a_shell_knows_gets_the_right_command_line() {
     assert_eq!((code, stderr.as_str()), (Some(127), "process-tracer: cannot run './cd': No such file or directory\n"));
 }
 
-fn executable(path: &Path, content: &[u8]) {
-    fs::write(path, content).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
 #[test]
 fn a_script_that_cannot_run_names_its_interpreter() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    executable(path("missing").as_ref(), b"#! /no/such/python -u\n");
-    executable(path("dos").as_ref(), b"#!/bin/sh\r\necho hi\r\n");
-    executable(path("nested").as_ref(), format!("#!{}\n", path("missing")).as_bytes());
-    executable(path("data").as_ref(), b"#!/etc/passwd\n");
+    write_program(path("missing").as_ref(), b"#! /no/such/python -u\n");
+    write_program(path("dos").as_ref(), b"#!/bin/sh\r\necho hi\r\n");
+    write_program(path("nested").as_ref(), format!("#!{}\n", path("missing")).as_bytes());
+    write_program(path("data").as_ref(), b"#!/etc/passwd\n");
     for (name, reason) in [
         ("missing", "its interpreter '/no/such/python' does not exist".to_owned()),
         (
@@ -173,7 +168,7 @@ fn a_program_whose_loader_is_missing_is_recognised() {
     let mut bytes = fs::read(fs::canonicalize("/bin/sh").unwrap()).unwrap();
     let at = bytes.windows(4).position(|window| window == b"/ld-" || window == b"/ld6").unwrap();
     bytes[at + 1] = b'X';
-    executable(&program, &bytes);
+    write_program(&program, &bytes);
     let (code, stderr) = run(&["--", program.to_str().unwrap()]);
     assert_eq!(code, Some(127), "{stderr}");
     let expected = "the file exists, but the loader that it needs does not; see: file ";

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::OnceLock,
@@ -12,6 +13,25 @@ use tempfile::TempDir;
 use crate::trace::Trace;
 
 pub const PROCESS_TRACER: &str = env!("CARGO_BIN_EXE_process-tracer");
+
+/// Copies a program. cp(1) writes the copy. If this process did, other tests could fork in the meantime, and their children would hold
+/// the open file for a moment. A file that is open for writing cannot be executed: ETXTBSY.
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let status = Command::new("cp").arg(from.as_ref()).arg(to.as_ref()).status();
+    assert!(status.unwrap().success());
+}
+
+/// Writes a program, such as a script. A child writes it, as in [`copy_program`].
+pub fn write_program(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+    let mut child = Command::new("sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(path.as_ref())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(content.as_ref()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
 
 /// The compiled `workloads/workload.c`. Without a compiler, the variable WORKLOAD names it.
 pub fn workload() -> &'static Path {

@@ -93,7 +93,7 @@ fn a_low_limit_on_processes_does_not_stop_the_command() {
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let tracer = folder.path().join("process-tracer");
-    fs::copy(PROCESS_TRACER, &tracer).unwrap();
+    crate::harness::copy_program(PROCESS_TRACER, &tracer);
     let mut told = String::new();
     for processes in 1..=8 {
         // Nobody else is this user.

@@ -39,8 +39,7 @@ impl Scene {
         let scene = Self { folder: TempDir::new().unwrap() };
         fs::create_dir(scene.place()).unwrap();
         let program = scene.place().join(OsStr::from_bytes(b"fail\xe9"));
-        fs::write(&program, PROGRAM).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        crate::harness::write_program(program, PROGRAM);
         scene
     }
 

@@ -25,7 +25,7 @@ use nix::{
 use tempfile::TempDir;
 
 use crate::{
-    harness::{FORBID_PTRACE, PROCESS_TRACER, process_tracer, python, workload},
+    harness::{FORBID_PTRACE, PROCESS_TRACER, copy_program, process_tracer, python, workload, write_program},
     rotel::Rotel,
     trace::{Span, Trace},
 };
@@ -47,7 +47,7 @@ impl Ordinary {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let ordinary = Self { folder };
-        fs::copy(PROCESS_TRACER, ordinary.path("process-tracer")).unwrap();
+        copy_program(PROCESS_TRACER, ordinary.path("process-tracer"));
         if let Some(capabilities) = capabilities {
             let setcap = Command::new("setcap").arg(capabilities).arg(ordinary.path("process-tracer")).status();
             assert!(setcap.unwrap().success());
@@ -57,7 +57,7 @@ impl Ordinary {
 
     /// Adds a program that runs other programs as root, like sudo.
     fn with_sudo(self) -> Self {
-        fs::copy(workload(), self.path("sudo")).unwrap();
+        copy_program(workload(), self.path("sudo"));
         fs::set_permissions(self.path("sudo"), fs::Permissions::from_mode(0o4755)).unwrap();
         self
     }
@@ -479,7 +479,7 @@ wait
 #[test]
 fn a_run_without_ebpf_takes_no_seat_at_the_system_calls() {
     let ordinary = Ordinary::new(Some(CAPABILITIES));
-    fs::copy(PROCESS_TRACER, ordinary.path("incapable")).unwrap();
+    copy_program(PROCESS_TRACER, ordinary.path("incapable"));
     let script = "\
 for number in 1 2 3 4; do
     ./incapable -q --unix -o $number.jsonl -- sh -c 'echo > ready.$0; until [ -e over ]; do sleep 0.1; done' $number &
@@ -501,7 +501,7 @@ wait
 fn a_setuid_program_cannot_be_made_the_launcher() {
     // An ordinary user can do this with the descriptors from --sudo.
     let ordinary = Ordinary::new(None).with_sudo();
-    fs::copy("/usr/bin/xargs", ordinary.path("setuid")).unwrap();
+    copy_program("/usr/bin/xargs", ordinary.path("setuid"));
     fs::set_permissions(ordinary.path("setuid"), fs::Permissions::from_mode(0o4755)).unwrap();
     let script = "\
 import mmap, os, socket, struct, subprocess, sys
@@ -612,8 +612,7 @@ fn if_sudo_fails_the_command_still_runs() {
         (Some("#!/bin/sh\nshift\nSUDO_UID=1 SUDO_GID=1 exec \"$@\"\n"), "sudo did not run the helper"),
     ] {
         if let Some(script) = script {
-            fs::write(ordinary.path("sudo"), script).unwrap();
-            fs::set_permissions(ordinary.path("sudo"), fs::Permissions::from_mode(0o755)).unwrap();
+            write_program(ordinary.path("sudo"), script);
         }
         let path =
             if script.is_some() { format!("{}:/bin", ordinary.folder.path().display()) } else { "/nowhere".to_owned() };

@@ -204,8 +204,7 @@ fn arguments_are_complete_up_to_128_kib_and_marked_beyond() {
 fn a_script_is_named_as_invoked_and_mapped_as_its_interpreter() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("configure");
-    std::fs::write(&script, "#!/bin/sh\nexit 0\n").unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    crate::harness::write_program(&script, "#!/bin/sh\nexit 0\n");
     let run = crate::harness::trace_with(&[], &[&script]);
     run.trace.assert_complete();
     let root = run.trace.root();
@@ -222,8 +221,7 @@ fn a_script_keeps_its_name_behind_env_and_another_shell() {
         ("configure", "#!/bin/sh\n[ \"$AGAIN\" ] || AGAIN=1 exec bash \"$0\" \"$@\"\nexit 0\n"),
     ] {
         let script = folder.path().join(name);
-        std::fs::write(&script, content).unwrap();
-        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        crate::harness::write_program(&script, content);
         for source in ["ebpf", "ptrace"] {
             let run = crate::harness::trace_with(&["--source", source], &[&script]);
             run.trace.assert_complete();

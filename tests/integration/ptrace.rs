@@ -88,7 +88,7 @@ fn both_sources_see_the_same_build() {
 fn as_nobody(folder: &Path, command: &[&str]) -> Command {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
     if !folder.join("process-tracer").exists() {
-        fs::copy(PROCESS_TRACER, folder.join("process-tracer")).unwrap();
+        crate::harness::copy_program(PROCESS_TRACER, folder.join("process-tracer"));
     }
     let mut setpriv = Command::new("setpriv");
     setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).args(command).current_dir(folder);

@@ -19,9 +19,7 @@ use crate::{
 fn programs(names: &[&str], body: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     for name in names {
-        let path = folder.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        crate::harness::write_program(folder.path().join(name), format!("#!/bin/sh\n{body}\n"));
     }
     folder
 }

@@ -207,7 +207,7 @@ fn a_run_cannot_control_the_terminal_or_the_page_of_a_job() {
     let directory = folder.path().join(EVIL);
     fs::create_dir(&directory).unwrap();
     let (program, summary) = (directory.join(EVIL), folder.path().join("summary.md"));
-    fs::copy("/bin/sh", &program).unwrap();
+    crate::harness::copy_program("/bin/sh", &program);
     for (count, kind) in [(1, "summary"), (20, "summary"), (20, "tree")] {
         fs::write(&summary, "").unwrap();
         let script = "\"$0\" -c 'exit 3' \"$1\"; ".repeat(count) + "exit 3";
