@@ -20,6 +20,7 @@ WHERE SpanAttributes['process_tracer.complete'] <> '' AND Timestamp > CAST(now()
 
 -- A row for each process.
 -- `own_seconds` is its time without that of its children. If children run at the same time, it can be too short.
+-- Reports compute own time exactly: the time in which no child was alive.
 -- Commands have no names of temporary files, so that a step has the same command in each run.
 CREATE OR REPLACE VIEW steps AS
 WITH

@@ -132,10 +132,23 @@ def tekton(place, endpoint):
     expand = lambda text: re.sub(r"\$\(([a-z.-]+)\)", lambda found: values[found[1]], text)
     (step,) = spec["steps"]
     assert expand(step["workingDir"]) == str(place.folder)
-    environment = {each["name"]: expand(each.get("value", each["name"])) for each in step["env"]}
     assert step["script"].startswith("#!/bin/sh\n")
-    status = place.script(["sh"], expand(step["script"]), **environment)
-    assert saved(place.folder / "trace.jsonl")[0]["traceId"] == (place.folder / "trace-id").read_text()
+
+    def trace_id(**labels):
+        """Runs the step in a pod with these labels. A variable of a label that the pod lacks is empty."""
+        field = lambda each: each["valueFrom"]["fieldRef"]["fieldPath"]
+        label = lambda each: re.match(r"metadata\.labels\['tekton\.dev/(.*)'\]", field(each))
+        value = lambda each: expand(each["value"]) if "value" in each else labels.get(label(each)[1], "") if label(each) else field(each)
+        nonlocal status
+        status = place.script(["sh"], expand(step["script"]), **{each["name"]: value(each) for each in step["env"]})
+        id = (place.folder / "trace-id").read_text()
+        assert saved(place.folder / "trace.jsonl")[0]["traceId"] == id
+        return id
+
+    status = None
+    alone = [trace_id(taskRun=run) for run in ("a", "b")]
+    of_pipeline = [trace_id(taskRun=run, pipelineRun="build-7") for run in ("a", "b")]
+    assert alone[0] != alone[1] and of_pipeline[0] == of_pipeline[1] not in alone, (alone, of_pipeline)
     return status, place.folder / "trace.html", place.folder / "trace.jsonl"
 
 

@@ -192,7 +192,7 @@ fn the_example_for_docker_traces_a_build_in_a_container() {
 fn remedies_of_doctor_work_in_a_container() {
     let container = Container::new();
     let (status, table) = container.doctor(&[]);
-    assert_eq!(status, Some(1), "{table}");
+    assert_eq!(status, Some(0), "{table}");
     for name in ["CAP_BPF", "CAP_PERFMON", "eBPF programs"] {
         assert!(row(&table, name).0.starts_with("FAIL"), "{table}");
     }
@@ -222,7 +222,7 @@ fn profile_that_refuses_bpf_despite_the_capabilities_is_recognised() {
     let capabilities = ["--cap-add=BPF", "--cap-add=PERFMON"];
     let refused = [&capabilities[..], &[&profile]].concat();
     let (status, table) = container.doctor(&refused);
-    assert_eq!(status, Some(1), "{table}");
+    assert_eq!(status, Some(0), "{table}");
     for name in ["CAP_BPF", "CAP_PERFMON", "ptrace"] {
         assert!(row(&table, name).0.starts_with("ok"), "{table}");
     }

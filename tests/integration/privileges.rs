@@ -721,7 +721,11 @@ fn the_doctor_reports_whether_tracing_works_and_the_remedies() {
     let ordinary = Ordinary::new(None);
     let output = ordinary.command("./process-tracer").arg("doctor").output().unwrap();
     let stdout = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{stdout}");
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    assert!(
+        stdout.ends_with("3 problems, but tracing works here with ptrace: no connections are recorded\n"),
+        "{stdout}"
+    );
     for what in ["CAP_BPF", "CAP_PERFMON", "eBPF programs"] {
         assert!(stdout.lines().any(|line| line.starts_with(&format!("FAIL  {what} "))), "{what}: {stdout}");
     }
@@ -794,7 +798,7 @@ fn setup_lets_all_users_or_one_group_trace_and_undo_takes_it_back() {
     assert_eq!(mode(), (0o755, 0));
     let (status, table) = doctor("--clear-groups");
     assert!(
-        status == Some(1)
+        status == Some(0)
             && table.contains("ok    file capabilities          none. To let ordinary users trace: sudo "),
         "{table}"
     );
@@ -816,7 +820,7 @@ fn setup_lets_all_users_or_one_group_trace_and_undo_takes_it_back() {
     std::os::unix::fs::chown(&program, Some(NOBODY), None).unwrap();
     let (status, _, stderr) = setup(&["--group", "tty"]);
     assert!(status == Some(125) && stderr.contains("does not belong to root"), "{stderr}");
-    assert_eq!(doctor("--clear-groups").0, Some(1));
+    assert!(doctor("--clear-groups").1.contains("FAIL  CAP_BPF "));
 }
 
 #[test]

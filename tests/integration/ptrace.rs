@@ -303,7 +303,10 @@ fn program_that_has_lost_its_privileges_is_named_in_a_warning() {
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let warning = "warning: setuid runs without its privileges: its file has no path any more";
     assert!(stderr.contains(warning), "{stderr}");
-    assert!(stderr.contains("incomplete: 1 program run without setuid, setgid or file capabilities"), "{stderr}");
+    assert!(
+        stderr.contains("incomplete: 1 program ran without the privileges of setuid, setgid or file capabilities"),
+        "{stderr}"
+    );
     let trace = Trace::read(&folder.path().join("t.jsonl"));
     assert_eq!(trace.root().attribute("process_tracer.lost.lost_privileges"), "1");
     assert_eq!(trace.root().name, "launcher");

@@ -55,11 +55,21 @@ impl Words {
     }
 }
 
+/// The meaning of a row in the table of attributes: its own words, or its noun and its fate.
+macro_rules! meaning {
+    ($these:literal, $fate:literal) => {
+        concat!($these, " ", $fate)
+    };
+    ($these:literal, $fate:literal, $meaning:literal) => {
+        $meaning
+    };
+}
+
 macro_rules! losses {
     ($(
         #[doc = $doc:literal]
         $cause:ident: $source:literal, [$one:literal, $many:literal], $fate:literal {
-            $($field:ident: $example:literal, [$this:literal, $these:literal];)*
+            $($field:ident: $example:literal, [$this:literal, $these:literal] $(, $meaning:literal)?;)*
         }
     )*) => {
         /// Why something is missing.
@@ -96,14 +106,14 @@ macro_rules! losses {
             cause: Cause::$cause,
             source: $source,
             example: $example,
-            meaning: concat!($these, " ", $fate),
+            meaning: meaning!($these, $fate $(, $meaning)?),
             count: |losses| losses.$field,
             words: Words { one: $this, many: $these, fate: $fate },
         },)*)*];
     };
 }
 
-// Cause: origin, [one, many] for all its kinds together, fate { field: example, [one, many]; … }.
+// Cause: origin, [one, many] for all its kinds together, fate { field: example, [one, many], own words for the table; … }.
 losses! {
     /// The source reported it, but it was not read in time.
     Unread: "eBPF: ring buffer; ptrace: buffer of notes", ["record", "records"], "lost to a full buffer" {
@@ -124,23 +134,25 @@ losses! {
     }
     /// The source left it, because a process has one tracer at most. Its descendants are missing too.
     Tracing: "ptrace: exec", ["program", "programs"], "not followed: uses ptrace itself" {
-        tracing_programs: "1", ["program", "programs"];
+        tracing_programs: "1", ["program", "programs"], "programs that were not followed, because they use ptrace themselves";
     }
     /// The source left it, so that a debugger can trace it. Its descendants are missing too.
     Traced: "ptrace: exec", ["process", "processes"], "not followed: traced by a debugger" {
-        traced_targets: "1", ["process", "processes"];
+        traced_targets: "1", ["process", "processes"], "processes that were not followed, because a debugger traces them";
     }
     /// The source left it, because the kernel gives no privileges to a traced program. Its descendants are missing too.
     Privileged: "ptrace: exec", ["program", "programs"], "not followed: gains privileges" {
-        privileged_programs: "1", ["program", "programs"];
+        privileged_programs: "1", ["program", "programs"], "programs that were not followed, because they gain privileges";
     }
     /// The source left it, because it may gain privileges. Its descendants are missing too.
     Opaque: "ptrace: exec", ["program", "programs"], "not followed: its file cannot be read" {
-        unreadable_programs: "1", ["program", "programs"];
+        unreadable_programs: "1", ["program", "programs"],
+            "programs that were not followed, because their file cannot be read: they may gain privileges";
     }
     /// The kernel gives fewer privileges to a traced program.
-    Unprivileged: "ptrace: exec", ["program", "programs"], "run without setuid, setgid or file capabilities" {
-        lost_privileges: "1", ["program", "programs"];
+    Unprivileged: "ptrace: exec", ["program", "programs"], "ran without the privileges of setuid, setgid or file capabilities" {
+        lost_privileges: "1", ["program", "programs"],
+            "programs that ran without the privileges of setuid, setgid or file capabilities";
     }
     /// The source cannot see the requests in it. With `--unix` some of them can be connections to unix sockets.
     Hidden: "eBPF: tracepoint io_uring_create", ["io_uring queue", "io_uring queues"], "not observed" {

@@ -59,7 +59,7 @@ pub enum Format {
 pub struct Entry {
     /// The value of `-o`: a word; `FILE` and the suffix that the file's name must have; or the name of a file, in any folder.
     pub name: &'static str,
-    /// The content of a file, as words that follow its name. Empty for a word.
+    /// The content of a file, in words. Empty for a word.
     pub holds: &'static str,
     /// Its meaning.
     pub target: Target,
@@ -72,16 +72,16 @@ pub const FORMATS: [Entry; 15] = [
     row("tree", "", Target::Text(Text::Tree)),
     row("json", "", Target::Stdout(Format::Json)),
     row("csv", "", Target::Stdout(Format::Csv)),
-    row("FILE.jsonl", "of OTLP/JSON lines", Target::JsonLines),
-    row("FILE.html", "for a browser", Target::File(Format::Html)),
-    row("FILE.pftrace", "for Perfetto", Target::File(Format::Perfetto)),
-    row("FILE.json", "of Chrome's trace events", Target::File(Format::Chrome)),
-    row("FILE.parquet", "of columns for databases", Target::File(Format::Parquet)),
-    row("FILE.folded", "for flame graphs of wall time", Target::File(Format::FoldedWall)),
-    row("FILE.cpu.folded", "for flame graphs of CPU time", Target::File(Format::FoldedCpu)),
-    row("FILE.processes.json", "of all processes as JSON", Target::File(Format::Json)),
-    row("FILE.csv", "of all processes as CSV", Target::File(Format::Csv)),
-    row("compile_commands.json", "of all compiler calls, for clangd", Target::CompileCommands),
+    row("FILE.jsonl", "OTLP/JSON lines", Target::JsonLines),
+    row("FILE.html", "a page for a browser", Target::File(Format::Html)),
+    row("FILE.pftrace", "a trace for Perfetto", Target::File(Format::Perfetto)),
+    row("FILE.json", "Chrome's trace events", Target::File(Format::Chrome)),
+    row("FILE.parquet", "columns for databases", Target::File(Format::Parquet)),
+    row("FILE.folded", "flame graphs of wall time", Target::File(Format::FoldedWall)),
+    row("FILE.cpu.folded", "flame graphs of CPU time", Target::File(Format::FoldedCpu)),
+    row("FILE.processes.json", "all processes as JSON", Target::File(Format::Json)),
+    row("FILE.csv", "all processes as CSV", Target::File(Format::Csv)),
+    row("compile_commands.json", "all compiler calls, for clangd", Target::CompileCommands),
 ];
 
 const fn row(name: &'static str, holds: &'static str, target: Target) -> Entry {
@@ -143,8 +143,8 @@ pub fn names() -> String {
 /// All files and their content, for the help.
 pub fn files() -> String {
     let files = FORMATS.iter().filter(|row| row.is_file());
-    let files: Vec<_> = files.map(|row| format!("{} {}", row.name, row.holds)).collect();
-    files.join(", ")
+    let files: Vec<_> = files.map(|row| format!("{}: {}", row.name, row.holds)).collect();
+    files.join("; ")
 }
 
 #[cfg(test)]

@@ -40,9 +40,9 @@ process-tracer [OPTIONS] -- COMMAND [ARGS]...
        process-tracer help [all | SUBCOMMAND]";
 
 /// For the end of the help.
-pub(crate) const EXAMPLES: &str = "  sudo process-tracer -- make -j8
-  sudo process-tracer -o build.jsonl -- cargo build
-  sudo process-tracer --endpoint http://localhost:4318 -a pod='env[\"POD_NAME\"]' -- ./ci.sh";
+pub(crate) const EXAMPLES: &str = "  sudo process-tracer -u invoker -- make -j8
+  sudo process-tracer -u invoker -o build.jsonl -- cargo build
+  sudo process-tracer -u invoker --endpoint http://localhost:4318 -a team='\"ci\"' -- ./ci.sh";
 
 /// The facts about variables that the help of each option does not have.
 pub(crate) const ENVIRONMENT: &str = "\
@@ -68,11 +68,12 @@ TRACEPARENT, and it sets TRACEPARENT for the command. sudo resets the environmen
 pub(crate) struct Args {
     /// Trace id: 32 hexadecimal digits, or `expr:` and an expression in the expr language, for example
     /// expr:env.CI_PIPELINE_ID. The value of an expression is hashed if it is not an id [default: from TRACEPARENT,
-    /// else random]
+    /// else from --parent, else random]
     #[arg(short, long, value_name = "ID", value_parser = values::trace_id)]
     pub(crate) trace_id: Option<Given<TraceId>>,
 
-    /// Parent of the root span: 16 hexadecimal digits, or `expr:` and an expression [default: from TRACEPARENT]
+    /// Parent of the root span: 16 hexadecimal digits, or `expr:` and an expression [default: from TRACEPARENT, else
+    /// from --parent]
     #[arg(short, long, value_name = "ID", value_parser = values::span_id)]
     pub(crate) parent_id: Option<Given<SpanId>>,
 
@@ -127,7 +128,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PROTOCOL", global = true, value_parser = protocol())]
     pub(crate) protocol: Option<Protocol>,
 
-    /// Resource attribute service.name [default: from OTEL_SERVICE_NAME, else the repository in CI, else process-tracer]
+    /// Resource attribute service.name [default: from OTEL_SERVICE_NAME, else from
+    /// OTEL_RESOURCE_ATTRIBUTES, else the repository in CI, else process-tracer]
     #[arg(long, value_name = "NAME")]
     pub(crate) service_name: Option<String>,
 
@@ -138,7 +140,7 @@ pub(crate) struct Args {
     pub(crate) peer_name: Vec<PeerName>,
 
     /// How to observe processes: `ebpf`, `ptrace`, or `none` for the command alone. `auto` uses eBPF if possible,
-    /// otherwise ptrace
+    /// else ptrace if possible, else none
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t)]
     pub(crate) source: SourceChoice,
 
@@ -238,7 +240,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) sudo: bool,
 
-    /// Print only warnings, errors and the address of --live
+    /// Print only warnings, errors, the address of --live, and texts that -o asks for
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
@@ -257,9 +259,10 @@ pub(crate) struct Args {
 fn output_help() -> String {
     format!(
         "Output. `otlp` sends the trace to the OTLP endpoint. `summary` and `tree` print a text on stderr after the command \
-         has ended. Anything else is a file: {}. A file is compressed if .gz or .zst follows. HTML cannot be compressed. You \
-         can repeat the flag. In the variable, separate the values by commas [default: from OTEL_TRACES_EXPORTER, else otlp \
-         if an OTLP endpoint is configured, else summary]",
+         has ended. Anything else is a file. {}. If .gz or .zst follows the name, the file is compressed. HTML, Parquet and \
+         compile_commands.json cannot be compressed. You can repeat the flag. In the variable, separate the values by commas \
+         [default: otlp with --endpoint, else from OTEL_TRACES_EXPORTER, else otlp if an OTLP endpoint is configured, else \
+         summary]",
         formats::files()
     )
 }
@@ -288,7 +291,7 @@ fn extent() -> impl TypedValueParser<Value = Extent> {
 pub(crate) enum Action {
     /// Check whether this machine can trace, and print how to fix what is missing
     ///
-    /// The exit status is 0 if this machine can trace and a configured collector answers, otherwise 1.
+    /// The exit status is 0 if eBPF or ptrace works and a configured collector answers, otherwise 1.
     Doctor,
     /// Send saved spans, FILE.jsonl, to a collector, and delete each delivered file
     ///

@@ -152,7 +152,10 @@ pub(crate) fn explained(mut command: Command) -> Command {
         })
     }
     command.build();
-    explain(command, HELP)
+    explain(command, HELP).mut_subcommand("help", |help| {
+        let about = "Print the help of a subcommand; `help all` prints all options";
+        help.about(about).override_usage("process-tracer help [all | SUBCOMMAND]")
+    })
 }
 
 /// The options that most users need.

@@ -24,8 +24,15 @@ use crate::{
     console::{self, is_coloured},
 };
 
-/// The exit status if this machine cannot trace.
+/// The exit status if this machine cannot trace, or the collector does not answer.
 const EXIT_SICK: u8 = 1;
+
+/// The row of the eBPF programs.
+const EBPF: &str = "eBPF programs";
+/// The row of ptrace.
+const PTRACE: &str = "ptrace";
+/// The row of the collector.
+const COLLECTOR: &str = "collector";
 
 /// A line of the table.
 struct Row {
@@ -79,7 +86,8 @@ impl Machine {
     }
 }
 
-/// Checks this machine and prints the table on stdout. Returns the exit status: 0 if this machine can trace.
+/// Checks this machine and prints the table on stdout. Returns the exit status: 0 if this machine can trace and the collector
+/// answers.
 ///
 /// # Errors
 ///
@@ -91,7 +99,7 @@ pub(crate) fn examine(collector: Option<&Collector>) -> Result<u8> {
     let asked = endpoint.as_ref().zip(collector.map(ask));
     let rows = rows(&machine, attempt, asked);
     console::print(render(&rows, is_coloured(&stdout())))?;
-    Ok(if rows.iter().all(|row| row.remedy.is_none()) { 0 } else { EXIT_SICK })
+    Ok(exit_status(&rows))
 }
 
 /// The error of an attempt to load the programs. It includes the obstacle that caused it, if that is known.
@@ -131,6 +139,12 @@ fn rows(machine: &Machine, attempt: Option<Result<Duration, Failure>>, asked: Op
     rows.extend(ptrace_rows(&machine.ptrace, has_ebpf));
     rows.push(collector_row(asked));
     rows
+}
+
+/// ptrace alone can trace, too. The row of ptrace has a remedy only if neither eBPF nor ptrace works.
+fn exit_status(rows: &[Row]) -> u8 {
+    let is_needed = |row: &&Row| [PTRACE, COLLECTOR].contains(&row.what);
+    if rows.iter().filter(is_needed).all(|row| row.remedy.is_none()) { 0 } else { EXIT_SICK }
 }
 
 fn kernel_rows(facts: &Facts, obstacles: &[Obstacle]) -> Vec<Row> {
@@ -199,7 +213,7 @@ fn privilege_rows(machine: &Machine, obstacles: &[Obstacle]) -> Vec<Row> {
 
 /// `attempt` is `None` if another row already shows why the programs cannot be loaded.
 fn program_row(attempt: Option<Result<Duration, Failure>>) -> Row {
-    let what = "eBPF programs";
+    let what = EBPF;
     match attempt {
         None => Row { what, found: "not tried".to_owned(), remedy: Some("fix the problems above first".to_owned()) },
         Some(Ok(time)) => Row { what, found: format!("loaded and attached in {} ms", time.as_millis()), remedy: None },
@@ -243,12 +257,12 @@ fn ptrace_rows(Ptrace { facts, hazard }: &Ptrace, has_ebpf: bool) -> Vec<Row> {
             ("works: process-tracer uses it if eBPF is impossible, and records no connections".to_owned(), None)
         }
     };
-    let verdict = Row { what: "ptrace", found, remedy: remedy.filter(|_| !has_ebpf) };
+    let verdict = Row { what: PTRACE, found, remedy: remedy.filter(|_| !has_ebpf) };
     vec![row("Yama ptrace_scope", scope), row("seccomp", seccomp.to_owned()), row("outer tracer", tracer), verdict]
 }
 
 fn collector_row(asked: Option<(&Url, Answer)>) -> Row {
-    let what = "collector";
+    let what = COLLECTOR;
     let Some((endpoint, answer)) = asked else {
         let found = "none configured: the trace goes to the outputs of -o, or to a summary".to_owned();
         return Row { what, found, remedy: None };
@@ -289,12 +303,22 @@ fn render(rows: &[Row], is_coloured: bool) -> String {
             }
         }
     }
-    let verdict = match rows.iter().filter(|row| row.remedy.is_some()).count() {
-        0 => "tracing works here".to_owned(),
+    text + &verdict(rows) + "\n"
+}
+
+/// The last line.
+fn verdict(rows: &[Row]) -> String {
+    let is_well = |what| rows.iter().all(|row| row.what != what || row.remedy.is_none());
+    let problems = match rows.iter().filter(|row| row.remedy.is_some()).count() {
+        0 => return "tracing works here".to_owned(),
         1 => "1 problem".to_owned(),
         problems => format!("{problems} problems"),
     };
-    text + &verdict + "\n"
+    if is_well(PTRACE) && !is_well(EBPF) {
+        format!("{problems}, but tracing works here with ptrace: no connections are recorded")
+    } else {
+        problems
+    }
 }
 
 #[cfg(test)]
@@ -361,6 +385,21 @@ mod tests {
     }
 
     #[test]
+    fn ptrace_alone_can_trace_and_a_collector_must_answer() {
+        let url = Url::parse("http://localhost:4318").unwrap();
+        let answer = || Ok((Duration::from_millis(3), None));
+        let without_ebpf = machine(0, false);
+        assert_eq!(exit_status(&rows(&without_ebpf, None, Some((&url, answer())))), 0);
+        assert_eq!(exit_status(&rows(&without_ebpf, None, Some((&url, Err("connection refused".to_owned()))))), 1);
+        let mut without_both = without_ebpf;
+        without_both.ptrace.facts.yama_scope = Some(3);
+        without_both.ptrace.facts.error = Some(std::io::Error::from_raw_os_error(1));
+        assert_eq!(exit_status(&rows(&without_both, None, None)), 1);
+        // With eBPF, ptrace is not needed.
+        assert_eq!(exit_status(&rows(&without_both, Some(Ok(Duration::from_millis(40))), None)), 0);
+    }
+
+    #[test]
     fn an_ordinary_user_reads_how_to_get_the_capabilities() {
         let url = Url::parse("http://localhost:4318").unwrap();
         let asked = Some((&url, Err("connection refused".to_owned())));
@@ -388,7 +427,7 @@ mod tests {
                 ok    ptrace                     works: process-tracer uses it if eBPF is impossible, and records no connections
                 FAIL  collector                  http://localhost:4318: connection refused
                                                  remedy: check that the collector runs, and check --endpoint and --protocol, or OTEL_EXPORTER_OTLP_*
-                4 problems
+                4 problems, but tracing works here with ptrace: no connections are recorded
             "#]],
         );
     }
@@ -418,7 +457,7 @@ mod tests {
                 ok    outer tracer               none
                 ok    ptrace                     works: process-tracer uses it if eBPF is impossible, and records no connections
                 ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
-                3 problems
+                3 problems, but tracing works here with ptrace: no connections are recorded
             "#]],
         );
         let error = "cannot load the eBPF object's type information: Operation not permitted (os error 1)";
@@ -443,7 +482,7 @@ mod tests {
                 ok    outer tracer               none
                 ok    ptrace                     works: process-tracer uses it if eBPF is impossible, and records no connections
                 ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
-                1 problem
+                1 problem, but tracing works here with ptrace: no connections are recorded
             "#]],
         );
     }
@@ -480,7 +519,7 @@ mod tests {
                 ok    outer tracer               none
                 ok    ptrace                     works: process-tracer uses it if eBPF is impossible, and records no connections
                 ok    collector                  none configured: the trace goes to the outputs of -o, or to a summary
-                5 problems
+                5 problems, but tracing works here with ptrace: no connections are recorded
             "#]],
         );
     }

@@ -73,8 +73,8 @@ rows! {
         "whether its session had a controlling terminal at exec",
         span seen |image| image.is_interactive;
     PROCESS_LINUX_CGROUP = "process.linux.cgroup", "process", "string", "", "css_set", "0::/system.slice/cron.service",
-        "control group at exec, as a line of `/proc/PID/cgroup`, from the root of the hierarchy; without a group of version 2, \
-         the group of the memory controller of version 1",
+        "control group at exec, written as a line of `/proc/PID/cgroup`; its path begins at the root of the hierarchy; if the \
+         process has no group of version 2, the group of the memory controller of version 1",
         span cgroup |line| line;
     CONTAINER_ID = "container.id", "process", "string", "", "css_set", "4b825dc642cb6eb9a060e54bf8d69288fbee4904a1b2c3d4e5f60718293a4b5c",
         "container id, from the name of a control group of docker, containerd, podman or CRI-O",
@@ -113,25 +113,25 @@ rows! {
         "effective user id at exec",
         span reported |image| image.user_id;
     PROCESS_USER_NAME = "process.user.name", "process", "string", "", "/etc/passwd", "builder",
-        "name of the effective user, in the root folder of the process",
+        "name of the effective user; in another root folder, from the `/etc/passwd` there",
         span reported |image| image.names.user.as_deref();
     PROCESS_REAL_USER_ID = "process.real_user.id", "process", "int", "", "cred.uid", "0",
         "real user id at exec, if it differs from the effective one",
         span reported |image| differing(image.real_user_id, image.user_id);
     PROCESS_REAL_USER_NAME = "process.real_user.name", "process", "string", "", "/etc/passwd", "root",
-        "name of the real user, if the user id differs, in the root folder of the process",
+        "name of the real user, if its id differs from the effective one; in another root folder, from the `/etc/passwd` there",
         span reported |image| differing(image.real_user_id, image.user_id).and(image.names.real_user.as_deref());
     GROUP_ID = "process_tracer.group.id", "process", "int", "", "cred.egid", "1000",
         "effective group id at exec",
         span reported |image| image.group_id;
     GROUP_NAME = "process_tracer.group.name", "process", "string", "", "/etc/group", "builder",
-        "name of the effective group, in the root folder of the process",
+        "name of the effective group; in another root folder, from the `/etc/group` there",
         span reported |image| image.names.group.as_deref();
     REAL_GROUP_ID = "process_tracer.real_group.id", "process", "int", "", "cred.gid", "0",
         "real group id at exec, if it differs from the effective one",
         span reported |image| differing(image.real_group_id, image.group_id);
     REAL_GROUP_NAME = "process_tracer.real_group.name", "process", "string", "", "/etc/group", "root",
-        "name of the real group, if the group id differs, in the root folder of the process",
+        "name of the real group, if its id differs from the effective one; in another root folder, from the `/etc/group` there",
         span reported |image| differing(image.real_group_id, image.group_id).and(image.names.real_group.as_deref());
     PROCESS_EXIT_CODE = "process.exit.code", "process", "int", "", "signal_struct.group_exit_code", "2",
         "exit code as a shell shows it: 128 + N after signal N",

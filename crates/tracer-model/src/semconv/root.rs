@@ -20,7 +20,7 @@ rows! {
         "`true`: process-tracer knows of nothing that is missing from this trace",
         span certificate |it| it.is_complete;
     CUT_OFF = "process_tracer.cut_off", "root", "boolean", "", "process-tracer", "true",
-        "`true`: process-tracer ended without the root span, for example because it was killed; this span ends when process-tracer last sent spans, and has no numbers of spans",
+        "`true`: process-tracer ended before it sent the root span, for example because it was killed; a later run or `send` sent this span; it ends when process-tracer last sent spans, and does not count spans",
         span certificate |it| it.is_cut_off.then_some(true);
     PROCESSES = "process_tracer.processes", "root", "int", "", "the model", "825",
         "number of process spans in the trace",
@@ -95,7 +95,7 @@ rows! {
         "memory that the control group may use: the tightest limit of the group and its parents",
         span shortage |it| it.memory_limit;
     CGROUP_MEMORY_PEAK = "process_tracer.cgroup.memory.peak", "root", "int", "By", "cgroup memory.peak, memory.max_usage_in_bytes", "2000000000",
-        "most memory that the control group with the tightest memory limit has used, also before the trace; without a limit, that of the command's group",
+        "peak memory of the control group with the tightest memory limit, also before the trace; if no group has a limit, peak memory of the command's group",
         span shortage |it| it.memory_peak;
     OOM_KILLS = "process_tracer.cgroup.memory.oom_kills", "root", "int", "", "cgroup memory.events, memory.oom_control", "1",
         "number of processes that the out-of-memory killer killed in the control group during the trace",
@@ -131,7 +131,7 @@ rows! {
         "the first 4 KiB of the arguments of that process",
         span failure |origin| (!origin.arguments.bytes.is_empty()).then_some(Texts::Captured(&origin.arguments));
     UNOBSERVED = "process_tracer.unobserved", "root", "string", "", "loading", "descendants not observed: missing CAP_BPF",
-        "events that process-tracer did not observe, and the reason: all of the command's descendants, or events that an option asked for",
+        "what process-tracer did not observe (all descendants of the command, or events that an option asked for), and the reason",
         span certificate |it| it.losses.unobserved.as_deref();
 }
 
