@@ -116,10 +116,10 @@ fn a_command_that_only_a_shell_knows_gets_the_right_command_line() {
 fn a_script_that_cannot_run_names_its_interpreter() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    write_program(path("missing").as_ref(), b"#! /no/such/python -u\n");
-    write_program(path("dos").as_ref(), b"#!/bin/sh\r\necho hi\r\n");
-    write_program(path("nested").as_ref(), format!("#!{}\n", path("missing")).as_bytes());
-    write_program(path("data").as_ref(), b"#!/etc/passwd\n");
+    write_program(path("missing"), b"#! /no/such/python -u\n");
+    write_program(path("dos"), b"#!/bin/sh\r\necho hi\r\n");
+    write_program(path("nested"), format!("#!{}\n", path("missing")).as_bytes());
+    write_program(path("data"), b"#!/etc/passwd\n");
     for (name, reason) in [
         ("missing", "its interpreter '/no/such/python' does not exist".to_owned()),
         (
