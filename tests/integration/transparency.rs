@@ -5,10 +5,11 @@ use std::process::{Command, Output};
 use crate::harness::PROCESS_TRACER;
 
 /// Counts the signals that it receives until a signal ends it.
-const COUNT: &str = "import signal, sys, time
+const COUNT: &str = "import os, signal, sys, time
 counts = {}
 def count(number, _):
     counts[number] = counts.get(number, 0) + 1
+    os.write(1, b'signal\\n')
     if number == signal.SIGTERM:
         time.sleep(0.1)
         print(sorted(counts.items()))
@@ -130,11 +131,11 @@ pub fn differences(flags: &str) -> Vec<String> {
         ("a busy file", "f=$(mktemp); cp /bin/true $f; chmod +x $f; exec 8>>$f; $WRAP $f 2>/dev/null; echo $?; rm $f"),
         (
             "signals to the whole group come once",
-            "set -m; f=$(mktemp -u); mkfifo $f; $WRAP python3 -c \"$COUNT\" > $f & disown; exec 3<$f; read -u 3; for i in 1 2 3; do kill -USR1 -- -$!; sleep 0.1; done; kill -HUP -- -$!; sleep 0.1; kill -TERM -- -$!; cat <&3; rm $f",
+            "set -m; f=$(mktemp -u); mkfifo $f; $WRAP python3 -c \"$COUNT\" > $f & disown; exec 3<$f; read -u 3; for i in 1 2 3; do kill -USR1 -- -$!; read -u 3; done; kill -HUP -- -$!; read -u 3; kill -TERM -- -$!; cat <&3; rm $f",
         ),
         (
             "signals to us come once",
-            "f=$(mktemp -u); mkfifo $f; $WRAP python3 -c \"$COUNT\" > $f & exec 3<$f; read -u 3; for i in 1 2 3; do kill -USR1 $!; sleep 0.1; done; kill -HUP $!; sleep 0.1; kill -TERM $!; cat <&3; rm $f",
+            "f=$(mktemp -u); mkfifo $f; $WRAP python3 -c \"$COUNT\" > $f & exec 3<$f; read -u 3; for i in 1 2 3; do kill -USR1 $!; read -u 3; done; kill -HUP $!; read -u 3; kill -TERM $!; cat <&3; rm $f",
         ),
         (
             "a limit on file sizes",

@@ -73,20 +73,22 @@ struct Command {
 /// Signals that the command has got.
 #[derive(Debug, Default)]
 struct Signals {
-    /// The time of the last one, by number and sender.
-    unpaired: HashMap<(i32, u32), Instant>,
+    /// The time of the last one, and how many there were, by number and sender.
+    unpaired: HashMap<(i32, u32), (Instant, u32)>,
     /// The number of these signals that process-tracer has got too, by signal number.
     paired: HashMap<i32, u32>,
 }
 
 impl Signals {
     fn receive(&mut self, signal: i32, sender: u32, now: Instant) {
-        self.unpaired.retain(|_, at| now - *at < PAIR);
-        self.unpaired.insert((signal, sender), now);
+        self.unpaired.retain(|_, (at, _)| now - *at < PAIR);
+        let (at, count) = self.unpaired.entry((signal, sender)).or_insert((now, 0));
+        (*at, *count) = (now, *count + 1);
     }
 
     fn paired(&mut self, signal: i32, sender: u32, now: Instant) -> u32 {
-        let is_paired = self.unpaired.remove(&(signal, sender)).is_some_and(|at| now - at < PAIR);
+        let unpaired = self.unpaired.get_mut(&(signal, sender)).filter(|(at, count)| now - *at < PAIR && *count > 0);
+        let is_paired = unpaired.map(|(_, count)| *count -= 1).is_some();
         let count = self.paired.entry(signal).or_default();
         *count += u32::from(is_paired);
         *count
@@ -240,6 +242,15 @@ mod tests {
         assert_eq!(signals.paired(10, 8, now + MOMENT), 0, "another sender");
         assert_eq!(signals.paired(10, 7, now + MOMENT), 1);
         assert_eq!(signals.paired(10, 7, now + MOMENT), 1, "it has its pair");
+    }
+
+    #[test]
+    fn signals_in_quick_succession_pair_one_by_one() {
+        let (mut signals, now) = (Signals::default(), Instant::now());
+        signals.receive(10, 7, now);
+        signals.receive(10, 7, now + MOMENT);
+        let paired = [0; 3].map(|_| signals.paired(10, 7, now + MOMENT));
+        assert_eq!(paired, [1, 2, 2]);
     }
 
     #[test]

@@ -72,11 +72,24 @@ impl Signals {
     pub(crate) fn wait_for(&mut self, child: &mut dyn Child, paired: impl Fn(c_int, u32) -> u32) -> End {
         // Linux's pids have 22 bits at most: include/linux/threads.h, PID_MAX_LIMIT.
         let command = child.id() as libc::pid_t;
-        let mut seen = HashMap::new();
+        let mut seen: HashMap<_, u32> = HashMap::new();
         let mut is_received = |signal: c_int, sender| {
-            let now = paired(signal, sender);
-            // Several pending signals may have become one.
-            now > seen.insert(signal, now).unwrap_or_default()
+            let mut now = paired(signal, sender);
+            let before = seen.entry(signal).or_default();
+            let is_received = now > *before;
+            // Several signals may have become one while they were pending. Then this one stands for all of them, unless
+            // another one is pending.
+            if is_pending(signal) {
+                now = now.min(*before + 1);
+            } else {
+                while let more = paired(signal, sender)
+                    && more > now
+                {
+                    now = more;
+                }
+            }
+            *before = now;
+            is_received
         };
         let mut watches_children = true;
         loop {
@@ -164,6 +177,15 @@ impl Signals {
 
 fn leads_session() -> bool {
     getsid(None).is_ok_and(|leader| leader == getpid())
+}
+
+/// Whether another signal of this number waits for us.
+fn is_pending(signal: c_int) -> bool {
+    let mut pending = MaybeUninit::uninit();
+    // SAFETY: sigpending(2) fills the set.
+    let is_set = unsafe { libc::sigpending(pending.as_mut_ptr()) == 0 };
+    // SAFETY: the set is filled.
+    is_set && unsafe { libc::sigismember(pending.as_ptr(), signal) == 1 }
 }
 
 fn all_but_ours() -> SigSet {
