@@ -38,7 +38,7 @@ rows! {
         span process |process| process.parent_pid;
     PROCESS_CREATION_TIME = "process.creation.time", "process", "string", "", "task_struct.start_boottime", "2026-11-21T09:16:05.037240Z",
         "time of the fork in UTC, in the format of RFC 3339",
-        span start |at| humantime::format_rfc3339_micros(at).to_string();
+        span start |at| creation_time(at);
     FORK = "process_tracer.fork", "process", "boolean", "", "no sched_process_exec", "true",
         "`true`: the process never called exec",
         span process |process| process.is_fork.then_some(true);
@@ -284,4 +284,10 @@ fn signal(span: &Span) -> Option<(u8, bool)> {
 
 fn usage(span: &Span) -> Option<&Usage> {
     process(span)?.usage.as_deref()
+}
+
+/// The value of `process.creation.time`.
+#[must_use]
+pub fn creation_time(at: SystemTime) -> String {
+    humantime::format_rfc3339_micros(at).to_string()
 }

@@ -115,7 +115,7 @@ impl Repetition {
         if let Some(text) = string_value {
             *text = if key == semconv::PROCESS_CREATION_TIME {
                 let start = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(start);
-                humantime::format_rfc3339_micros(start).to_string()
+                semconv::creation_time(start)
             } else {
                 self.renamed(text)
             };

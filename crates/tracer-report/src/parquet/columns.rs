@@ -9,7 +9,7 @@ use parquet::{
     errors::Result,
     file::writer::SerializedColumnWriter,
 };
-use tracer_model::semconv::{PROCESS_COMMAND_ARGS, PROCESS_CREATION_TIME, ValueRef};
+use tracer_model::semconv::{self, PROCESS_COMMAND_ARGS, PROCESS_CREATION_TIME, ValueRef};
 
 use super::{
     schema::{ERROR, UNSET},
@@ -291,7 +291,7 @@ const SERVICE_NAME: &str = "service.name";
 
 /// The attribute `process.creation.time` of a span that starts then, in nanoseconds since the epoch.
 pub(super) fn creation_time(start: u64) -> String {
-    humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_nanos(start)).to_string()
+    semconv::creation_time(UNIX_EPOCH + Duration::from_nanos(start))
 }
 
 fn number(number: u64) -> i64 {

@@ -10,6 +10,8 @@ use parquet::data_type::ByteArray;
 use serde_json::json;
 use tracer_model::{Value, semconv::ValueRef};
 
+use crate::span::first;
+
 /// Writes a value as the exporter for ClickHouse does: arrays are JSON, bytes are base64. Texts have at most `limit` characters, and
 /// bytes as many bytes.
 pub(super) fn write_text(bytes: &mut Vec<u8>, value: &ValueRef<'_>, limit: Option<usize>) {
@@ -39,12 +41,6 @@ pub(super) fn write_text(bytes: &mut Vec<u8>, value: &ValueRef<'_>, limit: Optio
             serde_json::to_writer(bytes, &values.iter().map(number).collect::<Vec<_>>()).map_err(Into::into)
         }
     };
-}
-
-/// The first characters of a text.
-fn first(text: &str, limit: Option<usize>) -> &str {
-    let end = limit.and_then(|limit| text.char_indices().nth(limit)).map_or(text.len(), |(end, _)| end);
-    &text[..end]
 }
 
 /// The keys of attributes, and the types of their values.

@@ -101,15 +101,17 @@ fn borrowed((key, value): &(String, Value)) -> (&str, ValueRef<'_>) {
 }
 
 pub(super) fn cut(value: &mut Value, limit: usize) {
-    let cut = |text: &mut String| {
-        if let Some((end, _)) = text.char_indices().nth(limit) {
-            text.truncate(end);
-        }
-    };
+    let cut = |text: &mut String| text.truncate(first(text, Some(limit)).len());
     match value {
         Value::String(text) => cut(text),
         Value::Bytes(bytes) => bytes.truncate(limit),
         Value::Strings(texts) => texts.iter_mut().for_each(cut),
         _ => {}
     }
+}
+
+/// The first characters of a text.
+pub(crate) fn first(text: &str, limit: Option<usize>) -> &str {
+    let end = limit.and_then(|limit| text.char_indices().nth(limit)).map_or(text.len(), |(end, _)| end);
+    &text[..end]
 }

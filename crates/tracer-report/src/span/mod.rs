@@ -40,7 +40,7 @@ pub(crate) use self::certificate::Shortage;
 pub(crate) use self::{
     call::Call,
     certificate::Certificate,
-    details::Details,
+    details::{Details, first},
     from_saved::{is_root, saved_exit},
     subject::{Connection, Crash, FOLDED_CPU_TIME, FOLDED_PROCESSES, Folded, Process, Subject},
 };
