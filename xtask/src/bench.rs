@@ -50,7 +50,7 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     let workloads = workloads()?;
     let mut table = Table::default();
     table.line(&format!(
-        "The numbers of the first row are medians of {STARTS} pairs. All other numbers are medians of {pairs} pairs. *Running* is the ratio without start-up and teardown. The first row shows the cost of start-up and teardown.\n"
+        "The numbers of the first row are medians of {STARTS} pairs. All other numbers are medians of {pairs} pairs. *Running* is the ratio without start-up and teardown. The first row shows the cost of start-up and teardown. *Least – most* are the smallest and the largest ratio of a pair.\n"
     ))?;
     table.line("| workload | bare | traced | ratio | running | least – most | peak |")?;
     table.line("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")?;
@@ -95,7 +95,7 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
 
     let others = other_tracers(&tracer.display().to_string());
     let other_pairs = OTHER_PAIRS.min(pairs.div_ceil(3));
-    table.line(&format!("\nOther tracers, with their start-up, medians of {other_pairs} pairs:\n"))?;
+    table.line(&format!("\nRatios of other tracers, with their start-up, medians of {other_pairs} pairs:\n"))?;
     let names: Vec<_> = others.iter().map(|(name, _)| *name).collect();
     table.line(&format!("| workload | {} |", names.join(" | ")))?;
     table.line(&format!("| --- |{}", " ---: |".repeat(names.len())))?;
