@@ -78,7 +78,7 @@ pub(crate) struct Args {
     pub(crate) parent_id: Option<Given<SpanId>>,
 
     /// Parent of the root span, if neither --parent-id nor TRACEPARENT names one. `ci` is the run of GitHub Actions, as
-    /// the OpenTelemetry Collector's receiver reports it
+    /// the OpenTelemetry Collector's GitHub receiver reports it
     #[arg(long, value_name = "WHICH", value_enum)]
     pub(crate) parent: Option<Parent>,
 

@@ -20,7 +20,7 @@ rows! {
         "`true`: process-tracer knows of nothing that is missing from this trace",
         span certificate |it| it.is_complete;
     CUT_OFF = "process_tracer.cut_off", "root", "boolean", "", "process-tracer", "true",
-        "`true`: process-tracer ended before it sent the root span, for example because it was killed; a later run or `send` sent this span; it ends when process-tracer last sent spans, and does not count spans",
+        "`true`: process-tracer ended before it sent the root span, for example because it was killed; a later run or `send` sent this span; its end is the time when process-tracer last sent spans; it has no numbers of spans, such as `process_tracer.processes`",
         span certificate |it| it.is_cut_off.then_some(true);
     PROCESSES = "process_tracer.processes", "root", "int", "", "the model", "825",
         "number of process spans in the trace",
