@@ -120,7 +120,7 @@ fn a_container_of_an_ordinary_user_has_its_own_names() {
 }
 
 #[test]
-fn users_can_change_within_a_mount_namespace() {
+fn the_user_database_can_change_within_a_mount_namespace() {
     let root = Root::new();
     let script = "unshare --mount sh -c '/bin/echo; mount --bind root/etc/passwd /etc/passwd; exec /bin/true'; true";
     let trace = root.trace(&[], "ptrace", script);

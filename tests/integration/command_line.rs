@@ -334,7 +334,7 @@ fn the_run_of_a_ci_system_can_be_the_parent() {
     );
     let caller = ("TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let (_, _, ids) = run(&[github[0], github[1], caller], "ci");
-    assert_eq!(ids.unwrap().1, "b7ad6b7169203331", "whoever calls us knows better");
+    assert_eq!(ids.unwrap().1, "b7ad6b7169203331", "TRACEPARENT has priority over --parent");
     let (code, stderr, ids) = run(&[], "ci");
     assert!(code == Some(0) && stderr.contains("warning: --parent ci") && ids.unwrap().1.is_empty(), "{stderr}");
     let (code, stderr, _) = run(&[], "me");

@@ -34,7 +34,7 @@ fn an_environment_of_100_kib_is_read_completely() {
 }
 
 #[test]
-fn a_failing_expression_is_left_out_and_shown_once() {
+fn an_attribute_whose_expression_fails_is_left_out_and_reported_once() {
     let run = trace_script(&["-a", "bad=args[7]", "-a", "good=args[0]"], "/bin/true; /bin/true");
     run.trace.assert_complete();
     assert_eq!(run.code(), Some(0));
@@ -126,7 +126,7 @@ fn a_trace_id_can_be_the_hash_of_a_variable() {
 }
 
 #[test]
-fn a_value_without_quotes_gets_both_spellings() {
+fn a_value_without_quotes_is_refused_and_both_correct_forms_are_shown() {
     let output = process_tracer().args(["-a", "team=platform", "--", "true"]).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(125));

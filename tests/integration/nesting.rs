@@ -58,7 +58,7 @@ fn an_inner_run_exports_if_it_has_another_trace_or_if_no_outer_run_exports() {
     for (flags, script, spans) in [
         // The shell, the inner run, its connection and its command. The inner run's own trace has the command too.
         (&["-q"][..], other.as_str(), 4 + 1),
-        // ptrace leaves the inner run, because a process has one tracer only.
+        // With ptrace, the outer run does not follow the inner run, because a process can have only one tracer.
         (&["-q", "--source", "ptrace"], "$INNER -q -- /bin/true", 2 + 1),
         // It exports only its command.
         (&["-q", "--source", "none"], "$INNER -q -- /bin/true", 1 + 1),

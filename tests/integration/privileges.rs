@@ -287,7 +287,7 @@ fn assert_only_own_environments_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     for name in ["sh", "true"] {
         assert_eq!((of(name).attribute("process.user.id"), of(name).attribute("word")), ("65534", "secret"));
     }
-    // One process: it execs the other program.
+    // sudo executes id in its own process.
     let privileged = of("id");
     assert_eq!(privileged.attribute("process.user.id"), "0");
     for key in ["word", "process.working_directory", "process.executable.path", "process_tracer.io.read_chars"] {
@@ -499,7 +499,7 @@ wait
 
 #[test]
 fn a_setuid_program_cannot_be_made_the_launcher() {
-    // An ordinary user can do this with the descriptors from --sudo.
+    // With the descriptors from --sudo, an ordinary user can write the launcher's pid into the shared page.
     let ordinary = Ordinary::new(None).with_sudo();
     copy_program("/usr/bin/xargs", ordinary.path("setuid"));
     fs::set_permissions(ordinary.path("setuid"), fs::Permissions::from_mode(0o4755)).unwrap();

@@ -236,7 +236,7 @@ fn a_script_keeps_its_name_behind_env_and_another_shell() {
 }
 
 #[test]
-fn a_program_that_executes_its_own_file_has_its_name() {
+fn a_program_that_executes_proc_self_exe_has_the_name_of_its_file() {
     let run = trace_script(&[], "(exec /proc/self/exe -c 'exit 3'); :");
     let shell = std::fs::canonicalize("/bin/sh").unwrap();
     assert_eq!(

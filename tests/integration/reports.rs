@@ -19,8 +19,9 @@ use crate::{
     trace::{KIND_CLIENT, Span, Trace},
 };
 
-/// Nested processes: one fails and has an argument that is not UTF-8, one only forks, and one is below another program's span. Three connections to one address, two of
-/// them at a time, and a flow, each with both ends.
+/// Nested processes: one fails and has an argument that is not UTF-8, one only forks, and one is below another program's span.
+/// Three connections to one address, two of them at the same time. A flow. Both ends of the connections and of the flow are
+/// in the trace.
 const SCRIPT: &str = r#"
 (:; true; sleep 0.05)
 sh -c 'sh -c "exit 3"; exit 2' "$(printf 'caf\351')"

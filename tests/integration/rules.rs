@@ -54,7 +54,8 @@ fn rules_name_group_and_leave_out_processes() {
     assert_eq!((env.attribute("team"), env.attribute("level"), env.attribute("kind")), ("platform", "3", "version"));
     assert!(trace.processes().any(|span| span.name == "true of "), "KIND is not set");
     let root = trace.root();
-    // The first shell and the sleep have no span. The second shell failed, so it is a leaf.
+    // The rules leave out the first shell and the sleep. The second shell failed, so it has a span. But the process below
+    // it is below the root.
     let echoes: Vec<_> = trace.processes().filter(|span| span.name == "echo").collect();
     assert_eq!(echoes.len(), 2);
     assert!(echoes.iter().all(|echo| echo.parent_id == root.span_id), "{echoes:?}");
@@ -113,7 +114,7 @@ fn rules_are_checked_before_anything_starts() {
 }
 
 #[test]
-fn check_prints_the_rules_that_each_process_meets() {
+fn check_prints_the_rules_that_match_each_process() {
     let folder = tempfile::tempdir().unwrap();
     let (rules, saved) = (rules(folder.path()), folder.path().join("t.jsonl"));
     let check = |more: &[&str]| {

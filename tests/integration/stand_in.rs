@@ -1,4 +1,4 @@
-//! A stand-in for a collector. The test chooses what it does. Also runs that send to it.
+//! A stand-in for a collector, and runs that send to it. The test chooses what the collector does.
 
 use std::{
     collections::BTreeSet,

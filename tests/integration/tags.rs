@@ -126,7 +126,7 @@ fn a_command_for_tags_that_fails_only_causes_a_warning() {
     )
     .unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    // The second run shows that the first has been judged.
+    // When the command runs for the second time, process-tracer has noticed that the first run failed.
     let text = fs::read_to_string(&rules).unwrap().replace("ran;", "ran; [ -e ran2 ];") + "  interval: 100ms\n";
     fs::write(&rules, text).unwrap();
     let wait = format!(

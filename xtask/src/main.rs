@@ -29,8 +29,8 @@ usage: cargo xtask TASK
   vmtest [--kernel K]        the kernel part of the tests in Debian's kernels 6.1, 6.12 or all, in virtual machines
   workflows                  check the workflows of GitHub with actionlint, which needs Go
   bench [--pairs N]          what tracing costs, as ratios against the bare command
-  bench storm                60 seconds of processes as fast as they come: what is lost
-  bench million              a million of them
+  bench storm                start processes as fast as possible for 60 seconds, and print what is lost
+  bench million              the same with a million processes
   pictures -- COMMAND        the pictures of the README, from a trace of COMMAND
   pictures FILE.jsonl        the same from a saved trace; `--with BINARY` before it uses another build than the release
   deny                       check the dependencies: licences, sources, known vulnerabilities
@@ -39,7 +39,7 @@ usage: cargo xtask TASK
   dist --check               install these files in new systems, trace, and remove them
   dist --check reproducible  build them again in another folder, and compare the bytes
   expr-oracle                ask the Go library expr about many expressions, and record its answers for the tests
-  expr-oracle --seed N|FILE  print its answers to other expressions, by chance or one on each line of FILE
+  expr-oracle --seed N|FILE  print its answers to random expressions, or to the expressions in FILE, one on each line
   setcap [BINARY]            give the release build, or BINARY, the capabilities it needs, for ordinary users
   setup                      install what building and testing need; the tasks above do this themselves
 ";

@@ -41,7 +41,7 @@ const IDLE_MS: u16 = 10_000;
 /// How often the live page gets the running processes, if the page is open.
 const GLANCE: Duration = Duration::from_secs(1);
 
-/// The largest number of processes that it gets.
+/// The largest number of processes that the page gets.
 const SHOWN: usize = 5000;
 
 /// How often the sinks get the root span that remains if process-tracer is killed.

@@ -29,7 +29,7 @@ pub(crate) fn announce(trace_id: TraceId) -> Option<Announcement> {
 
 /// The pid of the run that exports our processes into this trace.
 ///
-/// The ancestors of a process in another pid namespace, and of a daemon, are not known. Such a run exports its processes.
+/// In another pid namespace, and below a daemon, we do not find an outer run. Then this run exports its processes, too.
 pub(crate) fn outer_run(trace_id: TraceId) -> Option<u32> {
     let socket = UnixDatagram::unbound().ok()?;
     let is_announced = |pid: &u32| name(trace_id, *pid).and_then(|name| socket.connect_addr(&name)).is_ok();

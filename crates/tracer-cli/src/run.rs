@@ -173,7 +173,7 @@ fn prepare(
         rules: std::mem::take(&mut config.rules),
     });
     restore_environment(&config, inheritance, &single);
-    // The trace that an outer run exports has no span with the id of this root.
+    // If an outer run exports this trace, no span has the id of our root. So the variables must not name it.
     let variables = match outer {
         Some(_) => Vec::new(),
         None => config.propagators.inject(SpanContext { trace_id, span_id: root_span_id }, is_sampled, config.caller),
@@ -186,7 +186,7 @@ fn prepare(
             drop(sinks);
             return run_untraced(&error, &config, inheritance, former).map(Break);
         }
-        Err(error) => return Err(error).context("cannot hold back signals"),
+        Err(error) => return Err(error).context("cannot block signals"),
     };
     let threads = single.end();
     Ok(Continue(Prepared {
@@ -463,7 +463,7 @@ fn unseen(certificate: &Certificate) -> String {
     let mut kinds = ["processes", "connections", "flows", "lookups"].to_vec();
     kinds.retain(|kind| !certificate.has_observed(kind));
     if let [.., "connections", "flows", "lookups"] = kinds[..] {
-        // Connections stand for the whole network.
+        // All three are missing. The line names only the connections.
         kinds.truncate(kinds.len() - 2);
     }
     match kinds.as_slice() {

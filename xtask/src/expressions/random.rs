@@ -1,4 +1,4 @@
-//! Random expressions: of any parts, of a type, and broken ones.
+//! Random expressions. Some have any parts, some have parts of the right types, and some are broken.
 
 use super::{
     chance::Chance,

@@ -78,8 +78,8 @@ pub(crate) fn as_invoker<T: Send>(invoker: &Invoker, act: impl FnOnce() -> io::R
     })
 }
 
-/// Accesses files as root. After a thread has become the invoker, it has no capabilities. Then root has only the rights
-/// of the owner of a file.
+/// Accesses files as root. A thread that has become the invoker has no capabilities. Without them, root is an ordinary
+/// user: it can access only what the modes of files allow.
 ///
 /// # Errors
 ///

@@ -155,7 +155,9 @@ fn of_file(file: &Path, kind: ErrorKind) -> Option<String> {
     let start = start(file)?;
     if kind == ErrorKind::NotFound && start.starts_with(b"\x7fELF") {
         let file = quoted(&file.to_string_lossy());
-        return Some(format!("the file exists, but the loader that it needs does not; see: file {file}"));
+        return Some(format!(
+            "the file exists, but the loader that it needs does not exist; to see its name: file {file}"
+        ));
     }
     let interpreter = interpreter(&start)?;
     let (exists, shown) = (interpreter.exists(), interpreter.display());

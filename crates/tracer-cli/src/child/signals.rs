@@ -77,8 +77,8 @@ impl Signals {
             let mut now = paired(signal, sender);
             let before = seen.entry(signal).or_default();
             let is_received = now > *before;
-            // Several signals may have become one while they were pending. Then this one stands for all of them, unless
-            // another one is pending.
+            // The kernel merges equal signals that are pending. So the signal that we have read can stand for several. But
+            // if another one is still pending, that one stands for the rest, and this one counts once.
             if is_pending(signal) {
                 now = now.min(*before + 1);
             } else {
@@ -124,7 +124,8 @@ impl Signals {
                     let is_for_leader = [libc::SIGHUP, libc::SIGCONT].contains(&number) && leads_session();
                     OF_TERMINALS.contains(&number) && !is_for_leader
                 } else {
-                    // The command may get it in a moment, because a sender to all processes reaches us first.
+                    // A sender that signals all processes reaches us first. So the command may get its signal a moment
+                    // later.
                     is_received(number, sender) || {
                         thread::sleep(ROUND);
                         is_received(number, sender)

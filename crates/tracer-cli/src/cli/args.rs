@@ -77,8 +77,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "ID", value_parser = values::span_id)]
     pub(crate) parent_id: Option<Given<SpanId>>,
 
-    /// Parent of the root span, if neither --parent-id nor TRACEPARENT names one. `ci` is the run of GitHub Actions, as
-    /// the OpenTelemetry Collector's GitHub receiver reports it
+    /// Parent of the root span, if neither --parent-id nor TRACEPARENT names one. `ci` is the run of GitHub Actions, with
+    /// the ids that the OpenTelemetry Collector's GitHub receiver uses
     #[arg(long, value_name = "WHICH", value_enum)]
     pub(crate) parent: Option<Parent>,
 
@@ -108,8 +108,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEY")]
     pub(crate) by: Option<By>,
 
-    /// Show the trace in a browser while the command runs. The first line on stderr is the address of the page. ADDR is
-    /// a port or ADDRESS:PORT [default: any port of 127.0.0.1]
+    /// Show the trace in a browser while the command runs. process-tracer prints the address of the page on stderr
+    /// before the command starts. ADDR is a port or ADDRESS:PORT [default: any port of 127.0.0.1]
     #[arg(
         long,
         value_name = "ADDR",
@@ -222,7 +222,7 @@ pub(crate) struct Args {
     )]
     pub(crate) no_redact: Vec<Shown>,
 
-    /// Do not run the command if its processes cannot be traced
+    /// Do not run the command if its processes cannot be traced, or if --failed-execs or --unix has no effect
     #[arg(long)]
     pub(crate) strict: bool,
 

@@ -13,8 +13,8 @@ use tracer_otlp::{
 use super::{otel::is_true, values::is_not_one_of};
 use crate::{console, file, variables::variable};
 
-/// The collector, whether the user configured an endpoint, and a problem with its authorities. `protocol` and `endpoint`
-/// are those of the flags.
+/// The collector, whether the user configured an endpoint, and a problem with the file of certificate authorities.
+/// `protocol` and `endpoint` are those of the flags.
 pub(super) fn resolve(
     protocol: Option<Protocol>,
     endpoint: Option<&Url>,
@@ -43,7 +43,7 @@ fn protocol_of_variable(value: &str) -> Result<Protocol> {
     Protocol::from_name(value).with_context(|| format!("{}; http/protobuf is used", is_not_one_of(value, &names)))
 }
 
-/// Holds a complete endpoint.
+/// The variable with the complete URL for traces.
 pub(crate) const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 
 /// The endpoint in OpenTelemetry's variables. The variable for traces is complete, the general one is a base URL.
@@ -53,7 +53,7 @@ fn otel_endpoint(protocol: Protocol) -> Option<Endpoint> {
         let url = parse(&value).map_err(Error::new);
         url.inspect_err(|error| console::warn(format_args!("{name} is ignored: {error:#}"))).ok()
     };
-    // Only HTTP uses it unchanged, and then it may have a query.
+    // Over HTTP, the URL for traces is used unchanged, so it may have a query. With gRPC it is a base URL.
     let complete = read(TRACES_ENDPOINT, if protocol == Protocol::Grpc { Url::parse_base } else { Url::parse });
     // A valid URL for traces is enough. The base URL is not read, and so prints no warning.
     match complete {

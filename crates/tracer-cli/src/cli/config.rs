@@ -56,7 +56,7 @@ pub(crate) struct Config {
     pub(crate) root_name: Option<String>,
     pub(crate) attributes: Attributes,
     pub(crate) outputs: Vec<Wanted>,
-    /// The property for totals in texts.
+    /// `--by`: texts show totals for each value of this property.
     pub(crate) by: Option<By>,
     pub(crate) collector: Collector,
     /// `None`: OpenTelemetry's variables decide.
@@ -255,7 +255,7 @@ struct Place {
     parent_id: Option<SpanId>,
     /// The trace that TRACEPARENT names.
     caller: Option<TraceId>,
-    /// What the parent of the root has decided.
+    /// The sampling decision of our caller, if there is one.
     is_parent_sampled: Option<bool>,
     trace_state: String,
 }
@@ -282,7 +282,10 @@ fn trace_context(args: &Args, origins: &Origins, propagators: &Propagators) -> R
     let caller = caller.filter(|caller| trace_id.is_none_or(|trace_id| trace_id == caller.span.trace_id));
     if parent_id.is_some() && trace_id.is_none() && caller.is_none() {
         if origins.of("parent_id") == Origin::Variable {
-            console::warn("PROCESS_TRACER_PARENT_ID is ignored: there is no trace id for it");
+            console::warn(
+                "PROCESS_TRACER_PARENT_ID is ignored: the trace of this parent is not known; set PROCESS_TRACER_TRACE_ID, \
+                 too",
+            );
             return Ok(Place { trace_id_source: RANDOM.to_owned(), caller: calling_trace, ..Place::default() });
         }
         bail!("--parent-id: the trace of this parent is not known; set --trace-id, too");

@@ -59,7 +59,7 @@ fn place(error: &clap::Error, arguments: &[OsString]) -> Option<usize> {
     let word = match error.kind() {
         ErrorKind::UnknownArgument => text(ContextKind::InvalidArg),
         ErrorKind::InvalidSubcommand => text(ContextKind::InvalidSubcommand),
-        // The command after `--live` looks like its address.
+        // clap reads the command after `--live` as the address.
         ErrorKind::ValueValidation if text(ContextKind::InvalidArg)?.starts_with("--live") => {
             text(ContextKind::InvalidValue).filter(|value| !is_like_address(value))
         }

@@ -141,7 +141,7 @@ pub(super) fn heading(arg: &Arg) -> Option<&'static str> {
     GROUPS.iter().find(|(_, options)| options.contains(&arg.get_id().as_str())).map(|(heading, _)| *heading)
 }
 
-/// The built command with our own words for clap's help. clap describes a short and a long help.
+/// The built command, with our own texts for `--help` and `help`. clap's texts would describe a short and a long help.
 pub(crate) fn explained(mut command: Command) -> Command {
     fn explain(command: Command, flag: &'static str) -> Command {
         let command = command.mut_args(|arg| if arg.get_id() == "help" { arg.help(flag).long_help(flag) } else { arg });

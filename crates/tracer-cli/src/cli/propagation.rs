@@ -108,7 +108,7 @@ impl Propagators {
         callers.last()
     }
 
-    /// The decision about sampling of a caller that names no span. Only B3 has this.
+    /// The sampling decision of a caller that names no span. Only B3 has such decisions.
     pub(super) fn decision(&self, variable: impl Fn(&str) -> Option<String>) -> Option<bool> {
         let reads_b3 = self.formats.iter().any(|format| matches!(format, Format::B3 | Format::B3Multi));
         let single = || b3_decision(&variable(B3)?);
@@ -116,8 +116,8 @@ impl Propagators {
         if reads_b3 { single().or_else(multi) } else { None }
     }
 
-    /// The variables that make `span` the parent of spans that the command's programs make. `caller` is the trace that called
-    /// us, if it names one.
+    /// The variables that make `span` the parent of the spans that the command's programs make. `caller` is the trace of
+    /// our own caller.
     pub(crate) fn inject(&self, span: SpanContext, is_sampled: bool, caller: Option<TraceId>) -> Changes {
         let (trace_id, span_id) = (span.trace_id, span.span_id);
         let is_debug = is_sampled && self.is_debug;
@@ -126,7 +126,7 @@ impl Propagators {
         for format in &self.formats {
             match format {
                 Format::TraceContext => {
-                    // The state of the caller stays only if its trace is ours.
+                    // If we do not continue the caller's trace, its state does not belong to ours.
                     if caller != Some(trace_id) {
                         changes.push((TRACESTATE, None));
                     }

@@ -40,7 +40,8 @@ impl Copy {
     ///
     /// A file cannot be read or written.
     pub(super) fn write(mut self, inputs: &[Input], trace: TraceId) -> Result<()> {
-        // The same span can be in two files. A root span can come again with a later end.
+        // The same span can be in two files. It is copied once. The root span of a killed run and the real root have the
+        // same id, but different ends. Both are copied.
         let mut seen = HashSet::new();
         let mut is_wanted = |span: &Span| {
             span.trace_id == trace.0
@@ -71,7 +72,7 @@ impl Copy {
     }
 }
 
-/// Leaves out the other spans, and groups without spans.
+/// Keeps the wanted spans, and the groups that have some.
 fn keep(mut data: TracesData, is_wanted: &mut impl FnMut(&Span) -> bool) -> TracesData {
     for resource in &mut data.resource_spans {
         for scope in &mut resource.scope_spans {

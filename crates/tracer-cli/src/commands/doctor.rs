@@ -141,7 +141,7 @@ fn rows(machine: &Machine, attempt: Option<Result<Duration, Failure>>, asked: Op
     rows
 }
 
-/// ptrace alone can trace, too. The row of ptrace has a remedy only if neither eBPF nor ptrace works.
+/// ptrace alone is enough. Without eBPF, the row of ptrace has a remedy if ptrace is forbidden or can break a program.
 fn exit_status(rows: &[Row]) -> u8 {
     let is_needed = |row: &&Row| [PTRACE, COLLECTOR].contains(&row.what);
     if rows.iter().filter(is_needed).all(|row| row.remedy.is_none()) { 0 } else { EXIT_SICK }
@@ -230,7 +230,7 @@ fn program_row(attempt: Option<Result<Duration, Failure>>) -> Row {
 /// `Seccomp` of proc_pid_status(5).
 const FILTER: u32 = 2;
 
-/// With eBPF, ptrace is not needed.
+/// With eBPF, ptrace is not needed, so no row has a remedy.
 fn ptrace_rows(Ptrace { facts, hazard }: &Ptrace, has_ebpf: bool) -> Vec<Row> {
     let row = |what, found| Row { what, found, remedy: None };
     let scope = match facts.yama_scope {
@@ -250,7 +250,7 @@ fn ptrace_rows(Ptrace { facts, hazard }: &Ptrace, has_ebpf: bool) -> Vec<Row> {
     let (found, remedy) = match (facts.obstacle(), hazard) {
         (Some(obstacle), _) => ("forbidden".to_owned(), Some(obstacle)),
         (None, Some(program)) => (
-            format!("works, but '{}' could lose its privileges", program.display()),
+            format!("allowed, but '{}' could lose its privileges", program.display()),
             Some("use --source ptrace, if the command does not need this program".to_owned()),
         ),
         (None, None) => {

@@ -76,7 +76,7 @@ impl<'a> RulesFile<'a> {
         self.book.take_tags().map(Tagging::new).transpose().with_context(|| self.path.display().to_string())
     }
 
-    /// Prints the rules that each process of a saved trace meets.
+    /// Prints the rules that match each process of a saved trace.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl<'a> RulesFile<'a> {
         console::print(text)
     }
 
-    /// Runs the command, and prints the rules that each process meets.
+    /// Runs the command, and prints the rules that match each process.
     ///
     /// # Errors
     ///
@@ -147,11 +147,11 @@ type Key = (SystemTime, u32);
 /// The lines of processes, in the order of their starts.
 type Lines = Arc<Mutex<BTreeMap<Key, String>>>;
 
-/// Judges, and keeps a line about each process.
+/// Applies the rules, and keeps a line about each process.
 #[derive(Debug)]
 struct Told {
     judge: RulesJudge,
-    /// The first process that is judged.
+    /// The first process to which the rules are applied.
     root: Option<Key>,
     lines: Lines,
 }
@@ -164,7 +164,7 @@ impl Judge for Told {
         let key = (subject.start, subject.pid);
         let is_root = *self.root.get_or_insert(key) == key;
         write_line(&mut text, subject, is_root, &met, &ruling);
-        // The ruling after the last exec counts, or the one at the end, which knows the tags.
+        // The rules are applied again after each exec, and at the end if tags matter. The last result counts.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, text);
         ruling
     }

@@ -53,7 +53,7 @@ pub(crate) fn give(group: Option<&str>) -> Result<()> {
             .with_context(|| format!("there is no group '{name}'; add it with: sudo groupadd {name}"))?;
         if program.metadata.uid() != 0 {
             bail!(
-                "{path} does not belong to root, so its owner could give it to other users; install it as root first"
+                "{path} does not belong to root, so its owner could let other users run it; install it as root first"
             );
         }
         program.test()?;
@@ -67,7 +67,7 @@ pub(crate) fn give(group: Option<&str>) -> Result<()> {
     console::print(format!("{path}: {}\n", program.state()))
 }
 
-/// Takes the capabilities back, and lets all users run the program.
+/// Removes the capabilities, and lets all users run the program.
 ///
 /// # Errors
 ///
@@ -79,7 +79,7 @@ pub(crate) fn undo() -> Result<()> {
         // There are none, or the file system keeps none.
         Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
         Err(error) => {
-            let context = format!("cannot take the capabilities of {}", program.path.display());
+            let context = format!("cannot remove the capabilities of {}", program.path.display());
             return Err(Error::new(error).context(context));
         }
     }

@@ -232,8 +232,8 @@ fn read(path: &Path, user: u32) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Whether to read the file of an owner for the user of a compiler. The kernel only checks our own rights. The user may not
-/// have them, so the file must be theirs.
+/// Whether we, as `reader`, read a response file of `owner` for a compiler of `user`. The kernel checks only our rights, and
+/// `user` may have fewer. So the file must belong to `user`.
 fn may_read(user: u32, owner: u32, reader: u32) -> bool {
     user == 0 || user == reader || user == owner
 }
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_of_another_user_needs_a_response_file_of_its_own() {
+    fn for_a_compiler_of_another_user_only_that_users_response_file_is_read() {
         let (root, nobody, builder) = (0, 65534, 1000);
         assert!(may_read(nobody, nobody, root) && may_read(builder, root, builder) && may_read(root, builder, builder));
         assert!(!may_read(nobody, root, root) && !may_read(nobody, builder, builder));

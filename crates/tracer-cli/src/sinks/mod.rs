@@ -73,7 +73,7 @@ pub(crate) struct RunFacts<'a> {
     pub(crate) root: SpanId,
     /// A secret of this run.
     pub(crate) token: &'a str,
-    /// The property for totals in texts and pages.
+    /// `--by`: texts and pages show totals for each value of this property.
     pub(crate) by: Option<&'a By>,
 }
 

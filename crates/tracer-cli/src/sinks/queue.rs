@@ -404,7 +404,7 @@ pub(crate) mod tests {
             involuntary_switches: all,
             ..Usage::default()
         };
-        // Another kind of call makes no difference here.
+        // `default` is for kinds of calls that are added later.
         #[allow(clippy::needless_update)]
         let calls = CallCounts { unix_connects: all, ..CallCounts::default() };
         let certificate = Certificate {

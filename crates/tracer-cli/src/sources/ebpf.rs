@@ -101,7 +101,7 @@ impl SystemCalls {
             Ok(None) => {
                 "other runs without root already observe the system calls, and their number is limited".to_owned()
             }
-            Err(error) => format!("cannot take a seat at the system calls: {error}"),
+            Err(error) => format!("cannot count the runs that observe the system calls: {error}"),
         };
         let unobserved = format!("{flags} not observed: {reason}");
         if config.is_strict {

@@ -151,8 +151,8 @@ impl Way {
         let uri: Uri = url.secret().parse().ok()?;
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
         let port = uri.port_u16().unwrap_or(if url.is_secure() { 443 } else { 80 });
-        // The protocol of the export comes first. But a plain HTTP/1 request is not sent if the export uses it, because the
-        // collector would count the request.
+        // The protocol of the export comes first. There is one exception: if the export uses HTTP without TLS, we do not ask
+        // in HTTP/1, because the collector would count that as a request.
         let beginnings: &[Beginning] = match (url.is_secure(), self.protocol) {
             (true, _) => &[Beginning::Tls, Beginning::Plain(HTTP2), Beginning::Plain(HTTP1)],
             (false, Protocol::Grpc) => &[Beginning::Plain(HTTP2), Beginning::Tls, Beginning::Plain(HTTP1)],

@@ -1,4 +1,4 @@
-//! The same spans by way of the SDK's data and the messages of `opentelemetry-proto`: the oracle of the encoder.
+//! The oracle of the encoder: makes the messages of the same spans with the SDK's types and `opentelemetry-proto`.
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs)]
 
 use opentelemetry::{
