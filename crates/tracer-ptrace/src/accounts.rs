@@ -1,7 +1,7 @@
 //! Names of users and groups in the root folders of other processes, such as those of containers. Every source uses this.
 //!
-//! The files there belong to the command. Reading them can take any time, for example if a process of the command answers for
-//! the file system. So a thread of its own reads them. Callers wait for it only for a short time.
+//! The files there belong to the command. Reading them can take any time, for example if a process of the command
+//! implements the file system (FUSE). So a separate thread reads them. Callers wait for it only for a short time.
 
 use std::{
     fs::File,
