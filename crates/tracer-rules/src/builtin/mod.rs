@@ -48,7 +48,7 @@ impl Names {
 #[derive(Debug)]
 pub(crate) struct BuiltIn {
     names: Names,
-    /// The beginnings of the programs that they name. `None`: they name any program.
+    /// The beginnings of the names of programs that the rules can name. `None`: they can name any program.
     programs: Option<Vec<&'static str>>,
     book: Option<Book>,
 }
