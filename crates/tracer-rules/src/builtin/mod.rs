@@ -17,7 +17,7 @@ pub enum Names {
     Smart,
     /// The name of the program alone.
     Plain,
-    /// Names of compilers also have the name of the source.
+    /// The same as `Smart`, and names of compilers also have the name of the source.
     Detailed,
 }
 
