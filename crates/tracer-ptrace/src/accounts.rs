@@ -176,8 +176,8 @@ struct Version {
     changed: (i64, u32),
 }
 
-/// Finds a regular file that everybody may read, and does not open it: that could wait for a pipe, or do something with a
-/// device. Links cannot lead out of the root folder.
+/// Finds a regular file that everybody may read. It does not open the file, because opening a pipe could wait, and opening a
+/// device could change something. Links cannot lead out of the root folder.
 fn find(root: &OwnedFd, path: &str) -> Option<(OwnedFd, Version)> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let file = openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).ok()?;
