@@ -128,7 +128,10 @@ static __always_inline bool read_arguments(__u64 *arguments, int call, void *reg
 	struct pt_regs___x86 *x86 = registers;
 	__u32 words[3];
 
-	/* With a loop, clang computes all places first, also the places that this architecture does not have. */
+	/*
+	 * Not a loop: for a loop, clang computes the places of all registers first, also of registers that this
+	 * processor does not have.
+	 */
 	if (!(call & CALL_32BIT)) {
 		arguments[0] = call_argument(registers, 0);
 		arguments[1] = call_argument(registers, 1);

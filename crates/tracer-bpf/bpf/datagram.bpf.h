@@ -74,8 +74,8 @@ static __always_inline __u32 read_ip(struct datagram *datagram, const __u8 *ip)
 }
 
 /*
- * Returns 0 if there is no beginning of a datagram at `packet`. If `packet` is 0, the network header of the buffer
- * counts. Every read is a call, so the function reads only a few times.
+ * Reads the datagram that begins at `packet`. If `packet` is 0, it begins at the network header of the buffer. Returns
+ * 0 if no datagram begins there. Every read is a call, so the function reads only a few times.
  */
 __noinline int read_datagram(__u64 skb_address, __u64 packet, __u32 direction)
 {

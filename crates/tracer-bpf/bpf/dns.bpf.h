@@ -26,7 +26,7 @@ struct question_key {
 	__u32 network_namespace;
 	__u16 port;
 	__u16 id;	 /* of the message */
-	__u32 is_latest; /* 1: the latest question from that port with any id, for answers that cannot be read */
+	__u32 is_latest; /* 1: the latest question from that port, and `id` is 0; for answers that cannot be read */
 };
 
 /* The asker, and its socket. */
@@ -80,7 +80,7 @@ __noinline int read_message(__u64 skb_address, __u32 direction)
 	/* An answer is reported even if it cannot be read. */
 	if (!size)
 		return scratch->record.is_answer;
-	/* The port of a question can receive anything. */
+	/* Any data can arrive at the port of a question. Only answers are reported. */
 	return direction == OUTGOING || (scratch->message[DNS_FLAGS] & DNS_RESPONSE);
 }
 

@@ -20,7 +20,7 @@
  */
 #define DEVICE_SILENCE_NS (1000 * 1000 * 1000ULL)
 
-/* The loader sets their number. */
+/* The slots of all flows. The loader sets the size of this map. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -30,8 +30,8 @@ struct {
 } flow_slots SEC(".maps");
 
 /*
- * The free slots of a processor. Another program never interrupts a program that sends, because the kernel transmits
- * with softirqs off (net/core/dev.c, __dev_queue_xmit()).
+ * The free slots of a processor. They need no lock: no other program can interrupt the program that takes a slot,
+ * because the kernel transmits with softirqs off (net/core/dev.c, __dev_queue_xmit()).
  */
 struct flow_cursor {
 	__u32 unused; /* all slots before this one have been in use */
@@ -301,7 +301,7 @@ __noinline int open_flow(__u64 socket, __u32 local_port)
 	if (question)
 		flow.passage = question->passage;
 	bpf_map_update_elem(&flows, &incoming, &flow, BPF_ANY);
-	/* From now on, the slot counts received datagrams. */
+	/* Other processors can now count received datagrams in the slot. So these additions are atomic. */
 	if (question) {
 		__sync_fetch_and_add(&slot->datagrams_received, question->datagrams);
 		__sync_fetch_and_add(&slot->bytes_received, question->bytes);

@@ -5,7 +5,10 @@
 #ifndef TRACER_SIGNAL_BPF_H
 #define TRACER_SIGNAL_BPF_H
 
-/* One sender signals all processes of a group, or of the machine, in less time than this. User space waits longer. */
+/*
+ * One sender signals all processes of a group, or of the machine, in less time than this. User space waits longer
+ * before it reads the count again.
+ */
 #define PAIR_NS (4 * 1000 * 1000)
 
 struct sent_signal {

@@ -408,8 +408,8 @@ static __always_inline int follow_tcp_state(struct sock *sk, int old_state, int 
 PER_PROCESSOR(seen_to, __u64, 1)
 
 /*
- * A number that is different for every change, and is not 0. The uppermost 16 bits of all kernel addresses are the
- * same. The first bit is set.
+ * A number for a change: the address of the socket, with the two states in its uppermost 16 bits. These bits are the
+ * same in all kernel addresses, so no information is lost. The highest bit is always set, so the number is not 0.
  */
 static __always_inline __u64 change_of(struct bpf_raw_tracepoint_args *ctx)
 {

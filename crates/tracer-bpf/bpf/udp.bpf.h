@@ -4,7 +4,8 @@
  *
  * The kernel hands a datagram to a device in the context of the sending process. Later, when the device's queue sends
  * it, any task can be current. A datagram arrives in softirq context, where any task can be current. At that time,
- * address translation is not undone yet. So the ports of the datagram identify it.
+ * address translation is not undone yet, so the destination address can be another one than that of the socket. The
+ * flow and the question are found without it: by the ports, and the flow also by the source address.
  */
 #ifndef TRACER_UDP_BPF_H
 #define TRACER_UDP_BPF_H

@@ -65,7 +65,7 @@ pub(crate) enum Instruction {
     JumpIfFalse(usize),
     JumpIfNil(usize),
     JumpIfNotNil(usize),
-    /// Does the same as the one above, but an absent variable counts as nil.
+    /// The same as `JumpIfNotNil`, but an absent variable counts as nil.
     JumpIfPresent(usize),
     JumpIfEnd(usize),
     Arithmetic(BinaryOperator),

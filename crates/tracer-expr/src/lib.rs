@@ -1,4 +1,5 @@
 //! The expression language [expr](https://expr-lang.org), evaluated as version 1.17.8 of the Go library evaluates it.
+//! Comments call that library the reference.
 //!
 //! An expression sees three variables: `env`, a map of strings; `args`, a list of strings; `cmdline`, a string.
 //! This crate does no I/O, with one exception: it reads a time zone from the system's database. An expression cannot

@@ -2,7 +2,7 @@
 
 /// A float as an integer. A float that does not fit is the smallest integer, as on amd64.
 pub(crate) fn to_int(value: f64) -> i64 {
-    // The largest integer is not a float. The next larger float is used.
+    // No float equals the largest integer. `i64::MAX as f64` is the next larger float, so `<` is right.
     if value >= i64::MIN as f64 && value < i64::MAX as f64 { value as i64 } else { i64::MIN }
 }
 

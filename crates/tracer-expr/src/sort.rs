@@ -44,7 +44,7 @@ impl<T, F: FnMut(&T, &T) -> Result<bool, Fault>> Sorter<T, F> {
         (self.less)(&self.items[left], &self.items[right])
     }
 
-    /// Sorts a range. After `bad_pivots` more partitions of very different sizes, it changes to a heap.
+    /// Sorts a range. After `bad_pivots` more partitions into two parts of very different sizes, it changes to heapsort.
     fn quicksort(&mut self, range: Range<usize>, bad_pivots: u32) -> Result<(), Fault> {
         let (mut range, mut bad_pivots) = (range, bad_pivots);
         let (mut was_balanced, mut was_partitioned) = (true, true);

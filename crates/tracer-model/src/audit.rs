@@ -17,7 +17,7 @@ const GAPS: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Audit {
     gaps: Vec<Gap>,
-    /// Texts of execs that were too long to capture all of them.
+    /// Argument vectors that were too long to capture in full.
     cut_arguments: u64,
     cut_environments: u64,
     /// The usage of the command and its descendants.

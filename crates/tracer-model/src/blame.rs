@@ -24,7 +24,7 @@ pub struct Rank {
 impl FailedParent {
     /// The rank of a failed child that ended before the parent did. `None`: it cannot be the reason.
     ///
-    /// A parent that a signal has ended from outside did not fail because of a child, unless both have the same exit code. For
+    /// If somebody killed the parent with a signal, a child is not the reason, unless both have the same exit code. For
     /// example, Ctrl-C sends SIGINT to both.
     ///
     /// ```

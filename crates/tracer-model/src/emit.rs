@@ -26,7 +26,7 @@ pub(crate) struct Emitter {
     pub(crate) anchor: Anchor,
     ids: IdGenerator,
     spans: VecDeque<Span>,
-    /// `None`: failed spans do not wait.
+    /// The failed spans that wait for the end of the process above them. `None`: failed spans do not wait.
     waiting: Option<Waiting>,
     counts: Counts,
     peer_names: PeerNames,
@@ -232,7 +232,8 @@ impl Emitter {
         }
     }
 
-    /// A process ends. The failed spans below it have waited for that. `above`: the process that may wait for it.
+    /// A process ends. The failed spans below it have waited for its end. `above`: the process that forked it. After its end,
+    /// some of these spans can wait for the end of `above`.
     pub(crate) fn end(&mut self, process: SpanId, verdict: Verdict, above: Option<SpanId>) {
         if let Some(waiting) = &mut self.waiting {
             self.spans.extend(waiting.end(process, verdict, above));
@@ -285,8 +286,8 @@ impl Emitter {
     }
 }
 
-/// The span of the process whose end a span waits for, if it failed. A repaired span does not wait, because its place may be
-/// wrong. The root has no process above it.
+/// A failed span waits for the end of a process. Returns the span of that process. `None`: this span does not wait, because
+/// it did not fail, is repaired, or is the root. The place of a repaired span may be wrong. The root has no process above it.
 fn waits_for(span: &Span) -> Option<SpanId> {
     if span.is_repaired || semconv::error(span).is_none() {
         return None;

@@ -71,7 +71,7 @@ pub(crate) struct Executed {
     pub(crate) cut: Cut,
 }
 
-/// The texts of an exec that were too long to capture all of them.
+/// Whether the arguments or the environment of an exec were too long to capture in full.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cut {
     pub(crate) arguments: bool,

@@ -132,19 +132,19 @@ losses! {
         untracked_processes: "1", ["process", "processes"];
         untracked_connections: "1", ["connection or flow", "connections or flows"];
     }
-    /// The source left it, because a process has one tracer at most. Its descendants are missing too.
+    /// The source does not follow it, because a process has one tracer at most. Its descendants are missing too.
     Tracing: "ptrace: exec", ["program", "programs"], "not followed: uses ptrace itself" {
         tracing_programs: "1", ["program", "programs"], "programs that were not followed, because they use ptrace themselves";
     }
-    /// The source left it, so that a debugger can trace it. Its descendants are missing too.
+    /// The source does not follow it, so that a debugger can trace it. Its descendants are missing too.
     Traced: "ptrace: exec", ["process", "processes"], "not followed: traced by a debugger" {
         traced_targets: "1", ["process", "processes"], "processes that were not followed, because a debugger traces them";
     }
-    /// The source left it, because the kernel gives no privileges to a traced program. Its descendants are missing too.
+    /// The source does not follow it, because the kernel gives no privileges to a traced program. Its descendants are missing too.
     Privileged: "ptrace: exec", ["program", "programs"], "not followed: gains privileges" {
         privileged_programs: "1", ["program", "programs"], "programs that were not followed, because they gain privileges";
     }
-    /// The source left it, because it may gain privileges. Its descendants are missing too.
+    /// The source does not follow it, because it may gain privileges. Its descendants are missing too.
     Opaque: "ptrace: exec", ["program", "programs"], "not followed: its file cannot be read" {
         unreadable_programs: "1", ["program", "programs"],
             "programs that were not followed, because their file cannot be read: they may gain privileges";
@@ -154,7 +154,7 @@ losses! {
         lost_privileges: "1", ["program", "programs"],
             "programs that ran without the privileges of setuid, setgid or file capabilities";
     }
-    /// The source cannot see the requests in it. With `--unix` some of them can be connections to unix sockets.
+    /// The source cannot see the requests in an io_uring queue. With `--unix` some of them can be connections to unix sockets.
     Hidden: "eBPF: tracepoint io_uring_create", ["io_uring queue", "io_uring queues"], "not observed" {
         io_uring_queues: "1", ["io_uring queue", "io_uring queues"];
     }

@@ -330,7 +330,7 @@ impl Process {
         }
     }
 
-    /// Whether it is a shell that runs this child in a trap. Such a failure does not become its own.
+    /// Whether it is a shell that runs this child in a trap. Then the failure of the child is no reason for its own failure.
     pub(crate) fn runs_in_trap(&self, child: &Self) -> bool {
         let (Some(image), Some(child)) = (self.image.as_deref(), child.image.as_deref()) else { return false };
         if !blame::runs_shell(image) {
@@ -357,7 +357,7 @@ impl Process {
     }
 
     /// The span that its environment names, unless the environment of its parent named the same one. An instrumented
-    /// program sets it for its children.
+    /// program sets this variable for its children.
     fn adopted_by(&self) -> Option<SpanContext> {
         self.context.filter(|context| self.inherited_context != Some(*context))
     }

@@ -1,11 +1,11 @@
 //! Scripts that an interpreter runs only after another exec.
 //!
 //! The kernel executes `/usr/bin/env` for a script that begins with `#!/usr/bin/env node`. Then env executes node. A
-//! `configure` script executes another shell for itself. People look for the name of the script, so the process keeps it.
+//! `configure` script executes another shell, which runs the same script. People look for the name of the script, so the process keeps it.
 
 use crate::event::{Image, base_name};
 
-/// Interpreters that a script executes for itself again. Versions are left out: `python3.11` is `python`.
+/// Interpreters that a script can execute to run the same script again. Versions are left out: `python3.11` is `python`.
 const INTERPRETERS: &[&str] = &[
     "sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "fish", "python", "pypy", "perl", "ruby", "node", "nodejs",
     "bun", "deno", "php", "lua", "luajit", "tclsh", "wish", "guile", "Rscript", "gawk", "awk", "make", "groovy",

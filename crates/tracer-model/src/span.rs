@@ -201,7 +201,7 @@ pub struct Shortage {
     pub periods: Option<u64>,
     /// Number of periods in which the group had used up its limit.
     pub throttled_periods: Option<u64>,
-    /// Time that the group had to wait then, in nanoseconds. Each processor counts.
+    /// Time that the group had to wait in these periods, in nanoseconds, summed over all processors.
     pub throttled_ns: Option<u64>,
     /// Time that the hypervisor gave the machine's processors to others, in nanoseconds.
     pub steal_ns: Option<u64>,
@@ -213,7 +213,8 @@ pub struct Shortage {
     pub io_pressure_ns: Option<u64>,
     /// Bytes of memory that the control group may use: the tightest limit of the group and its parents.
     pub memory_limit: Option<u64>,
-    /// The most bytes that this group has used since it exists. Without a limit, it is the group of the command.
+    /// The most bytes that the group with this limit has used since it exists. If no group has a limit, this is about the
+    /// group of the command.
     pub memory_peak: Option<u64>,
     /// Number of processes of the command's group that the out-of-memory killer killed.
     pub oom_kills: Option<u64>,

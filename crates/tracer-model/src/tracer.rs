@@ -54,8 +54,8 @@ pub struct Settings {
     pub arguments: Policy,
     /// The kinds of spans that the trace has.
     pub captured: Captured,
-    /// The file name of this program. A process with this file is another run. It names its own root in the environment of
-    /// its command, but that span is not in this trace.
+    /// The file name of this program. A process that executes this file is another process-tracer. It names its own root
+    /// in the environment of its command, but that span is not in this trace.
     pub own_name: String,
     /// Names of users and groups.
     pub accounts: Accounts,

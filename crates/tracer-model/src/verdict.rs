@@ -101,7 +101,8 @@ impl Waiting {
         self.below.insert(process, BTreeSet::new());
     }
 
-    /// Takes a failed span, if the process above it is alive. Otherwise nobody waits for it, and it is handled.
+    /// Takes a failed span, if the process above it is alive. Otherwise no process can fail because of it: the span is
+    /// handled, and is returned.
     pub(crate) fn take(&mut self, at: Ktime, above: SpanId, mut span: Span) -> Option<Span> {
         let Some(numbers) = self.below.get_mut(&above) else {
             span.is_handled = true;
@@ -114,7 +115,7 @@ impl Waiting {
         if self.spans.len() > LIMIT { self.oldest() } else { None }
     }
 
-    /// A process ends. `above` is the process that forked it, and may wait for it. Returns the spans that wait no longer.
+    /// A process ends. `above` is the process that forked it. Returns the spans that wait no longer.
     pub(crate) fn end(&mut self, process: SpanId, verdict: Verdict, above: Option<SpanId>) -> Vec<Span> {
         let Some(numbers) = self.below.remove(&process).filter(|numbers| !numbers.is_empty()) else {
             return Vec::new();
@@ -123,7 +124,7 @@ impl Waiting {
         for number in numbers {
             let Some(waiting) = self.spans.get_mut(&number) else { continue };
             let is_error = verdict.is_error(waiting.failure);
-            // If nobody waits for the process, its own failure is handled as well.
+            // If the process above has already ended, the failure of this process is handled as well.
             let mut is_handled = !is_error;
             if is_error && let (Verdict::Failed { parent, .. }, Some(above)) = (verdict, above) {
                 if let Some(next) = self.below.get_mut(&above) {

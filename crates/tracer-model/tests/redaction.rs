@@ -793,7 +793,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
-    /// No form of a shell hides the command that writes a secret, or the command that reads it.
+    /// Whatever surrounds them in a script, the command that writes a secret and the command that reads it are found.
     #[test]
     fn a_secret_on_standard_input_is_replaced_in_any_script(
         writer in around(&WRITERS),

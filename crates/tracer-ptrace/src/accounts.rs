@@ -1,7 +1,7 @@
 //! Names of users and groups in the root folders of other processes, such as those of containers. Every source uses this.
 //!
-//! The files there belong to the command. Reading them can take any time, for example if a process of the command answers for
-//! the file system. So a thread of its own reads them. Callers wait for it only for a short time.
+//! The files there belong to the command. Reading them can take any time, for example if a process of the command
+//! implements the file system (FUSE). So a separate thread reads them. Callers wait for it only for a short time.
 
 use std::{
     fs::File,
@@ -176,8 +176,8 @@ struct Version {
     changed: (i64, u32),
 }
 
-/// Finds a regular file that everybody may read, and does not open it: that could wait for a pipe, or do something with a
-/// device. Links cannot lead out of the root folder.
+/// Finds a regular file that everybody may read. It does not open the file, because opening a pipe could wait, and opening a
+/// device could change something. Links cannot lead out of the root folder.
 fn find(root: &OwnedFd, path: &str) -> Option<(OwnedFd, Version)> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let file = openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).ok()?;

@@ -47,8 +47,8 @@ fn after_fork(gate: UnixStream, inside: RawFd) -> AfterFork {
         // This copy must be closed. Otherwise the death of the tracer does not end the wait. SAFETY: this process does
         // not use it.
         unsafe { libc::close(inside) };
-        // A process that runs a file with capabilities cannot be seized. It can be seized after this. This is safe, because the
-        // process gives up these capabilities before it executes the command.
+        // A process that runs a file with capabilities is not dumpable, and cannot be seized. So it becomes dumpable here. This
+        // is safe, because it gives up these capabilities before it executes the command.
         make_dumpable();
         // SAFETY: no memory is involved.
         let tid = unsafe { libc::getpid() }.to_ne_bytes();

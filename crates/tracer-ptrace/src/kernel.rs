@@ -131,7 +131,8 @@ pub(crate) fn wait() -> Result<Change, Errno> {
     Ok(Change { tid, status, usage })
 }
 
-/// Waits until a tracee of the calling thread has changed, and leaves the change there. Returns whether it is dead.
+/// Waits until a tracee of the calling thread has changed. [`wait`] still reports this change later. Returns whether the
+/// tracee is dead.
 pub(crate) fn peek() -> Result<bool, Errno> {
     // SAFETY: a siginfo_t is plain numbers.
     let mut info: libc::siginfo_t = unsafe { mem::zeroed() };

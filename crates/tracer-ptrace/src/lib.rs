@@ -3,6 +3,9 @@
 //! One thread is the tracer. It takes notes of forks, execs and exits while a process is stopped. Then it lets the
 //! process continue. The [stream](PtraceStream) turns the notes into events in the thread that reads them.
 //!
+//! Some programs do not work under a tracer. The tracer *leaves* such a program: it detaches at the exec, and the program
+//! continues without a tracer.
+//!
 //! If the tracer ends, for example by SIGKILL, the processes are not killed. The kernel lets them continue.
 //!
 //! No other thread may wait for any child, because it would take stops away from the tracer.
@@ -64,7 +67,7 @@ pub fn observe(needs_environment: bool, buffer_bytes: usize) -> io::Result<(Ptra
 }
 
 /// The kinds of things that ptrace(2) cannot show. These are network activity, failed execs, the bytes that processes
-/// without children read and write, and children made with CLONE_UNTRACED.
+/// without children read and write, children made with CLONE_UNTRACED, and kills by the out-of-memory killer.
 const UNOBSERVED: [&[&str]; 3] = [
     &["connections", "flows", "lookups"],
     Call::KINDS,

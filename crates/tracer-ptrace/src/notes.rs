@@ -81,7 +81,7 @@ struct Waiting {
 pub(crate) struct Lost {
     pub(crate) forks: AtomicU64,
     pub(crate) execs: AtomicU64,
-    /// An exit that nobody will see counts, too.
+    /// Also counts the lost notes about processes that the tracer has left, because nobody will see the exits of these.
     pub(crate) exits: AtomicU64,
 }
 

@@ -84,7 +84,7 @@ pub struct Reexec {
 }
 
 impl Reexec {
-    /// For a tracer that is the calling thread. The kernel compares with the credentials at the time of PTRACE_SEIZE.
+    /// For a tracer that is the calling thread. The kernel uses the credentials that the tracer had at PTRACE_SEIZE.
     ///
     /// # Errors
     ///

@@ -23,8 +23,8 @@ use crate::{
 /// A message names this many programs of a kind. More names are not useful.
 const NAMED: usize = 8;
 
-/// If one sender signals the command and process-tracer, both threads see their signals in less time than this. It is much
-/// longer than the sender needs, because a busy machine delays the threads.
+/// If one sender signals both the command and process-tracer, the tracer's thread and the main thread see these two signals
+/// within this time. It is much longer than the sender needs, because a busy machine delays the threads.
 const PAIR: Duration = Duration::from_millis(100);
 
 /// The data between the threads.
@@ -162,7 +162,7 @@ impl Shared {
     /// Reports that there is no tracer any more. `root` is the command, if it is alive.
     pub(crate) fn abandon(&self, root: Option<Left>) {
         self.is_abandoned.store(true, Ordering::Relaxed);
-        // Their ends are not known any more.
+        // The tracer does not see the ends of the live processes any more.
         self.set_live(0);
         if let Some(root) = root {
             self.leave(root);

@@ -219,7 +219,7 @@ impl Tracer {
         // The creator goes on as early as possible.
         self.go_on(creator, 0);
         if known.is_some() || is_adopted {
-            // It is in the tree.
+            // The new thread or process is already in the tree.
         } else if is_thread {
             if let Some(process) = self.tree.processes.get_mut(&tgid) {
                 process.threads += 1;

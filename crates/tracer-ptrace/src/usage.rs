@@ -63,7 +63,7 @@ impl Readings {
         let (mut user_ns, mut system_ns) = (user * tick_ns, system * tick_ns);
         // Ticks are not precise. The running time of a single thread is exact.
         let runtime = if has_threads { None } else { runtime(&mut thread) };
-        // It exceeds the sum of both ticks by two ticks at most.
+        // It exceeds the sum of user and system time by two ticks at most.
         if let Some(rest) = runtime.and_then(|runtime| runtime.checked_sub(user_ns + system_ns)) {
             user_ns += rest / 2;
             system_ns += rest - rest / 2;

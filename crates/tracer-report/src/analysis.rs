@@ -43,7 +43,7 @@ impl Tree {
             .max_by_key(|row| (rows[*row].kind == Kind::Runs, rows[*row].duration()))
             .or_else(|| (0..rows.len()).filter(|row| !has_parent(&rows[*row])).min_by_key(|row| rows[*row].start))
             .or_else(|| (0..rows.len()).min_by_key(|row| rows[*row].start))?;
-        // If the environment named another parent, the pid leads to the process that forked it.
+        // A process whose environment names another parent: its parent pid leads to the process that forked it.
         let forked_by = |child: &Row| {
             let incarnations = by_pid.get(&child.parent_pid)?;
             let earlier = incarnations.partition_point(|row| rows[*row].start < child.start);

@@ -80,7 +80,7 @@ pub(crate) struct Choice<T> {
 const INPUTS: usize = 3;
 
 impl<T: Copy + Eq> Choice<T> {
-    /// `users` is the number of processes that have a word, of `processes`. Words without users do not count.
+    /// `users` returns how many of the `processes` have a word. If it returns `None`, the word does not count.
     fn new(words: &[Word<T>], users: impl Fn(T) -> Option<usize>, processes: usize) -> Option<Self> {
         let is_common = |users: usize| processes > 1 && users == processes;
         // If all of them have the same command line, its input is still of interest. An option is not.

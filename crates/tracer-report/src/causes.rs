@@ -163,7 +163,7 @@ fn reasons(rows: &Rows, tree: &Tree, row: usize, stops_at_failure: bool) -> Vec<
     reasons
 }
 
-/// The last possible reason below a process, and the possible reasons below that one. It need not explain the exit code of the
+/// The best possible reason below a process, the best one below that one, and so on. They need not explain the exit code of the
 /// process. Empty if there is none.
 fn before(rows: &Rows, tree: &Tree, row: usize) -> Vec<usize> {
     let mut chain = Vec::new();

@@ -182,7 +182,7 @@ mod tests {
         fn each_shell_passes_on_the_same_arguments(
             arguments in prop::collection::vec(prop_oneof![
                 "([^\0]|[-='\"!%\\\\$`{}~#*?\n\t\r ]){0,12}".prop_map(String::into_bytes),
-                // Parts of characters, also before what a shell reads itself.
+                // Incomplete characters, also before characters that have a meaning for a shell.
                 prop::collection::vec(prop_oneof![1..=u8::MAX, 0x7e..=0xff_u8, prop::sample::select(b"\n.%-'0 ".to_vec())], 0..8),
             ], 1..6),
             is_unicode in any::<bool>(),

@@ -9,7 +9,7 @@ use tracer_model::SpanId;
 
 use crate::row::{Kind, Label, Row, Rows};
 
-/// A lookup that takes longer than this is slow, in nanoseconds. Resolvers in the same network answer much sooner.
+/// A lookup that takes this long or longer is slow, in nanoseconds. Resolvers in the same network answer much sooner.
 const SLOW: u64 = 100_000_000;
 
 /// The lookups of one name.

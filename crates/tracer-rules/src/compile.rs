@@ -72,7 +72,7 @@ fn tag_command(tags: &Located<schema::Tags>) -> Result<TagCommand, Error> {
     let schema::Tags { command, interval, user } = &tags.value;
     let interval = match interval {
         Some(interval) if interval.value.0 < MIN_INTERVAL => {
-            return Err(Error::new(interval.place, "'interval' is at least 100ms"));
+            return Err(Error::new(interval.place, "'interval' must be at least 100ms"));
         }
         Some(interval) => interval.value.0,
         None => INTERVAL,

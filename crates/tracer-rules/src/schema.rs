@@ -170,7 +170,7 @@ impl<'de> Deserialize<'de> for Drop {
             Scalar::Bool(true) => Ok(Self::Yes),
             Scalar::Bool(false) => Ok(Self::No),
             Scalar::Text(text) if text == "always" => Ok(Self::Always),
-            _ => Err(de::Error::custom("drop is true, false or always")),
+            _ => Err(de::Error::custom("drop must be true, false or always")),
         }
     }
 }

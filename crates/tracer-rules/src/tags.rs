@@ -134,7 +134,7 @@ mod tests {
     fn a_mistake_in_the_command_is_found() {
         for (text, expected) in [
             ("tags: {command: ['']}", "'command' names no program"),
-            ("tags: {command: [x], interval: 1ms}", "'interval' is at least 100ms"),
+            ("tags: {command: [x], interval: 1ms}", "'interval' must be at least 100ms"),
             ("rules: [{tagged_only: true}]", "'tagged_only' needs 'tags'"),
             ("rules: [{tagged_only: true, drop: true}]", "'drop' or 'tagged_only', not both"),
         ] {

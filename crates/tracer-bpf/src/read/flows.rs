@@ -1,7 +1,7 @@
 //! The UDP flows that are alive. The programs count their datagrams in slots. This module reads the slots and gives
 //! them back.
 //!
-//! When a flow is over, its slot is read only at the next look, because a program may still be counting.
+//! When a flow is over, a program may still be counting in its slot. So the slot is not read at once, but at a later look.
 
 use std::{
     io,

@@ -14,7 +14,7 @@ use tracer_model::{
 
 use crate::read::{decode::Decoder, flows::Flows, ring::Ring};
 
-/// At the end, the ring buffer is read this many times, a millisecond apart.
+/// At the end, the ring buffer is read at most this many times, a millisecond apart.
 const LAST_LOOKS: u32 = 100;
 
 /// The events that the programs report. The stream becomes readable (poll(2)) when many records have come in. Drain it
@@ -51,8 +51,8 @@ impl EventStream for Stream {
         read
     }
 
-    /// Also passes on the last counts of the flows. Waits for a record that is still being written. This takes a
-    /// microsecond, unless its processor does other work in the meantime.
+    /// Also passes on the last counts of the flows. Waits for a record that is still being written. Writing a record takes a
+    /// microsecond, unless the processor does other work in the meantime.
     fn finish(&mut self, now: Ktime, _end: &End, handle: &mut dyn FnMut(Event)) {
         for _ in 0..LAST_LOOKS {
             let _ = self.drain(now, handle);

@@ -130,7 +130,7 @@ impl Walk<'_> {
                 Some(Expected::ByProgram(value)) => self.hide(index, 0, value),
                 None => {}
             }
-            // The name of a program begins a new command. The words before it run it.
+            // The name of a program begins a new command. The words before it are a wrapper, such as `sudo -u me`.
             let is_name = index > 0 && NAMING.contains(&words[index - 1]);
             let name = base_name(word);
             // The name of a login shell is `-sh`.

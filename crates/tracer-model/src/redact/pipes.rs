@@ -77,8 +77,8 @@ pub(super) struct Flow {
 struct Group {
     /// Whether a program reads a secret from the output of all its commands.
     is_read: bool,
-    /// Whether a program reads a secret from the output of the command that is looked at next: the one before, in the
-    /// text.
+    /// Whether a program reads a secret from the output of the next command. The search goes backwards, so the next command
+    /// is the one before in the text.
     is_next_read: bool,
     /// Whether a command of the pipeline reads a secret.
     pipeline_reads: bool,

@@ -9,9 +9,9 @@ pub(super) enum Value {
     All,
     /// All of it, only in the same argument. Without a value, the option asks for the secret.
     Attached,
-    /// All of it, if the command has that word too, such as `login`.
+    /// All of it, but only if the command also has the given word, for example `login`.
     AllWith(&'static str),
-    /// The text after the first such character.
+    /// The text after the first occurrence of the given character.
     Behind(char),
     /// The values of cookies. Without `=` it is the name of a file.
     Cookie,
@@ -31,8 +31,8 @@ type Operands = fn(&[&str]) -> Vec<(usize, Range<usize>)>;
 pub(super) struct Program {
     pub(super) names: &'static [&'static str],
     options: &'static [(&'static str, Value)],
-    /// Its short options may be joined, as in `-su`. These are the letters of other options with a value. The value
-    /// ends the cluster.
+    /// Its short options may be joined in a cluster, as in `-su`. The text has the letters of other options that take a
+    /// value. Such a value ends the cluster.
     clusters: Option<&'static str>,
     /// No option has an attached value: `-key` is not `-k` with `ey`.
     is_apart: bool,

@@ -92,7 +92,7 @@ impl Redactor {
 
 /// An expression that matches all arguments with a secret, joined as they are in memory. It also matches some without.
 fn first_look(names: &Names) -> Option<Regex> {
-    // Such a pattern can match any name.
+    // A pattern without a fixed text can match any name.
     if names.added.iter().any(|pattern| pattern.literal().is_empty()) {
         return None;
     }

@@ -43,7 +43,7 @@ impl Command {
 pub(super) enum Part {
     /// The command with this index.
     Command(usize),
-    /// Its output is the input of the next part.
+    /// The output of the part before is the input of the next part.
     Pipe,
     /// The end of a pipeline.
     End,
@@ -301,7 +301,7 @@ impl Parser<'_> {
         }
     }
 
-    /// It is a separate script, and is not searched as a part of this word.
+    /// A substitution is a separate script, and is not searched as a part of this word.
     fn substitution(&mut self, start: usize, inner: usize, length: Option<usize>) {
         let end = length.map_or(self.text.len(), |length| inner + length);
         self.script.substitutions.push(inner..end);

@@ -130,7 +130,8 @@ fn value(text: &str, start: usize, from: usize, is_first: bool) -> Range<usize> 
     match before.chars().next_back() {
         _ if is_first => {
             let end = before_pair(rest.as_bytes(), b",&; \n\t");
-            // Between arguments of a function, or at the end of a list.
+            // A comma or semicolon at the end does not belong to the value. It separates arguments of a function, or ends an
+            // entry of a list.
             until(end.or_else(|| rest.strip_suffix([',', ';']).map(str::len)))
         }
         Some('?' | '&') => until(rest.find(|c: char| c.is_whitespace() || "&#'\"".contains(c))),

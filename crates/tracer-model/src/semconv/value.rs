@@ -60,7 +60,7 @@ pub enum Texts<'a> {
     Captured(&'a Strings),
     /// Strings.
     List(&'a [String]),
-    /// Words of the program.
+    /// Constant strings of our own code.
     Words(&'a [&'static str]),
     /// IP addresses.
     Addresses(&'a [IpAddr]),

@@ -103,7 +103,8 @@ pub(crate) fn at_signal(tid: Tid, repeated: &mut Option<Box<Repeated>>, is_ignor
     let Ok(registers) = ptrace::getregs(pid) else { return Continue::Run };
     let former = repeated.take();
     let former = match former {
-        // Another signal, before the call. If it has an effect, it ends the call.
+        // Another signal came before the thread could repeat the call. If the process gets this signal, the call is not
+        // repeated, and fails with EINTR.
         Some(former) if is_about_to_repeat(&registers, &former.registers) => {
             if !is_ignored() {
                 let _ = ptrace::setregs(pid, former.registers);

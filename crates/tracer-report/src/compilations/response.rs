@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A response file can name others. GCC gives up after so many files too: libiberty, argv.c.
+/// A response file can name others. This is the largest number of files. GCC has the same limit: libiberty, argv.c.
 const FILES: usize = 2000;
 
 /// Bytes of all response files of a call. The traced command writes these files, so they could fill our memory.

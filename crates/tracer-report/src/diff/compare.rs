@@ -109,7 +109,8 @@ impl Comparison {
         }
     }
 
-    /// Whether the whole or a step became slower by more than the threshold and by more than the noise.
+    /// Whether the whole or a step became slower by more than the threshold, by more than the noise, and by at least the
+    /// smallest growth that counts.
     pub fn has_regressions(&self) -> bool {
         !self.regressions().is_empty()
     }

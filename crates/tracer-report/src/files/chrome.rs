@@ -31,10 +31,10 @@ struct Line {
     end: Value,
 }
 
-/// Days from the zero of all times to the first span of the report. Zero is a midnight.
+/// Days from the zero of all times to the first span that the report gets. Zero is a midnight.
 ///
-/// Times are microseconds in a double, which has room for the nanoseconds of about 100 days. The report gets the root
-/// last, although the root started first. Perfetto drops events before zero.
+/// Perfetto drops events before zero. The report gets the root last, although the root started first. So zero must be
+/// before the start of the root. Times are microseconds in a double, which has room for the nanoseconds of about 100 days.
 const DAYS_BEFORE: u64 = 30;
 
 /// Nanoseconds.

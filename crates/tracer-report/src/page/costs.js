@@ -117,7 +117,7 @@ class Costs {
     ];
   }
 
-  // The properties that the trace has. Each has its index as value, because a browser may change a name there.
+  // The properties that the trace has. The value of an option is an index, because a browser may change a name in it.
   choice() {
     const list = [NAME, ...propertiesOf(this.page.trace)];
     if (!list.includes(this.by)) list.push(this.by);

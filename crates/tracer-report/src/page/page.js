@@ -44,8 +44,8 @@ class Page {
       if (!this.trace.count) this.nothing("This report has no readable spans.");
       this.loadTime = performance.now() - began;
     } else if (location.protocol === "file:") {
-      this.nothing("This file has no trace. Its data are missing after the page.");
-      this.notice("This file has no trace. Its data are missing after the page.");
+      this.nothing("This file contains only the page. The data of the trace are missing.");
+      this.notice("This file contains only the page. The data of the trace are missing.");
       this.panel.draw();
     } else {
       this.nothing("Waiting for process-tracer …");

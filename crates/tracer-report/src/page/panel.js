@@ -53,8 +53,8 @@ class Panel {
     const scroll = this.sheet.scrollTop;
     this.sheet.replaceChildren(...this.contents[this.tab].draw().flat(Infinity).filter(Boolean));
     this.sheet.scrollTop = scroll;
-    // The focused element was replaced. Lists keep their order, so the same button gets the focus. Details may be of another
-    // span.
+    // The focused element was replaced. Lists keep their order, so the button at the same place gets the focus. The details
+    // can be those of another span now, so their sheet gets the focus.
     if (tabFocused) this.tabs.querySelector("[aria-selected=true]").focus();
     if (focused >= 0) {
       const again = this.tab === "span" ? null : this.sheet.querySelectorAll("button")[focused];

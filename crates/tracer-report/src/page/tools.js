@@ -99,7 +99,7 @@ class Tools {
       .map((name, kind) => [kind, `${name} ${formatCount(counts[kind])}`])
       .filter(([kind]) => counts[kind] > 0);
     options(page.element("kind"), [[-1, "any kind"], ...kinds]);
-    // Options have an index as value, because a browser may change a name there.
+    // The value of an option is an index, because a browser may change a name in it.
     this.users = valuesOf(trace, USER_KEYS).map(([user]) => user);
     options(page.element("user"), [["", "any user"], ...this.users.map((user, at) => [String(at), user])]);
     page.element("user").hidden = this.users.length < 2;

@@ -217,7 +217,7 @@ class Trace {
     root ??= byStart.find((number) => parent[number] < 0 || !known[parent[number]]) ?? byStart[0] ?? -1;
     if (this.isRootMissing(root)) return this.addRoot(byStart, parent[root]);
     this.root = root;
-    // The data count from some moment near the start, because the writer learns the root's start only at its end.
+    // Times in the data count from a moment near the start, because the writer learns the root's start only at its end.
     const late = root >= 0 && this.flags[root] & ROOT ? start[root] : 0;
     if (late !== 0) for (const number of byStart) start[number] -= late;
     this.origin += late;

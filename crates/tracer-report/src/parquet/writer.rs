@@ -73,7 +73,7 @@ impl Writer {
     }
 }
 
-/// Columns by whose least and largest values a query can skip a row group.
+/// Columns with statistics. A query can skip a row group by the smallest and largest values of these columns.
 const SELECTIVE: [&str; 4] = ["Timestamp", "TraceId", "ServiceName", "Duration"];
 
 /// Columns whose values rarely repeat. A dictionary would make the file larger.

@@ -26,9 +26,9 @@ pub(crate) struct Shortage {
     pub(crate) cpu_limit: f64,
     pub(crate) throttled_periods: u64,
     pub(crate) period: u64,
-    /// Each processor counts.
+    /// Summed over all processors.
     pub(crate) throttled: u64,
-    /// Each processor counts.
+    /// Summed over all processors.
     pub(crate) steal: u64,
     pub(crate) oom_kills: u64,
 }

@@ -27,7 +27,7 @@ pub(crate) struct Process {
     pub(crate) is_fork: bool,
     /// Its last program is a shell.
     pub(crate) is_shell: bool,
-    /// How it ended, if it failed. A saved trace does not say whether the process dumped core. So `core_dumped` is never set.
+    /// How it ended, if it failed. `core_dumped` is never set, because the status message of a saved trace does not have it.
     pub(crate) exit: Option<ExitStatus>,
     /// If a crash or the out-of-memory killer ended it. `--errors unhandled` does not change it.
     pub(crate) crash: Option<Crash>,

@@ -209,7 +209,7 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     left_out(rows, text);
 }
 
-/// A table of the summary, with a limit of its rows. A line for the rest comes on top.
+/// A table of the summary. It shows from `least` to `most` of its `rows`, and one more line for the hidden rows.
 #[derive(Clone, Copy)]
 struct Table {
     rows: usize,

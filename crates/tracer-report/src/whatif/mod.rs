@@ -55,7 +55,7 @@ pub(crate) enum WhatIf {
         unlimited: Option<Estimate>,
         /// With this many processors.
         with: Option<(usize, Estimate)>,
-        /// A build tool must start as many jobs.
+        /// There is a build tool. It must start as many jobs as there are processors.
         needs_jobs: bool,
     },
 }

@@ -17,7 +17,7 @@ pub enum Names {
     Smart,
     /// The name of the program alone.
     Plain,
-    /// Names of compilers also have the name of the source.
+    /// The same as `Smart`, and names of compilers also have the name of the source.
     Detailed,
 }
 
@@ -48,7 +48,7 @@ impl Names {
 #[derive(Debug)]
 pub(crate) struct BuiltIn {
     names: Names,
-    /// The beginnings of the programs that they name. `None`: they name any program.
+    /// The beginnings of the names of programs that the rules can name. `None`: they can name any program.
     programs: Option<Vec<&'static str>>,
     book: Option<Book>,
 }

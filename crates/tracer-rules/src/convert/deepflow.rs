@@ -157,12 +157,16 @@ fn new_matchers(matchers: &[Node], output: &mut Output) -> Result<(), Error> {
         unknown_keys(&origin, matcher, &KEYS, output);
         let features = texts(matcher, "enabled_features")?;
         if !features.is_empty() && features.iter().all(|feature| feature != PROCESS_FEATURE) {
-            output.leave_out(format!("{origin}: it only enables {}, which is not done here", features.join(", ")));
+            output.leave_out(format!(
+                "{origin}: it only enables {}, which process-tracer does not have",
+                features.join(", ")
+            ));
             continue;
         }
         let languages = texts(matcher, "match_languages")?;
         if !languages.is_empty() {
-            output.leave_out(format!("{origin}.match_languages: the language of a program is not known here"));
+            output
+                .leave_out(format!("{origin}.match_languages: process-tracer does not know the language of a program"));
             continue;
         }
         let regex = text(matcher, "match_regex").unwrap_or_default();

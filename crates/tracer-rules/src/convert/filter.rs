@@ -351,7 +351,8 @@ fn is_of_family(variable: &str, text: &str) -> bool {
     if variable.starts_with("ip6_") { text.contains(':') } else { text.contains('.') && !text.contains(':') }
 }
 
-/// Our name for a variable. With `guarded`, an address variable also checks the family: it is empty if the family is another.
+/// Our name for a variable. `guarded`: an address becomes an expression, which is an empty text if the connection has the other
+/// address family.
 fn variable(name: &str, guarded: bool) -> Result<Printed, String> {
     let (ours, kind) = match name {
         "tcp" | "udp" | "ipv4" | "ipv6" | "true" | "false" => (name, Type::Bool),
@@ -361,7 +362,7 @@ fn variable(name: &str, guarded: bool) -> Result<Printed, String> {
         "ip_daddr" | "ip6_daddr" => ("peer_address", Type::Text),
         "k8s_src_pod" | "k8s_dst_pod" => {
             return Err(format!(
-                "'{name}' is the name of a pod, which is not known here; the Collector's k8sattributes \
+                "'{name}' is the name of a pod, which process-tracer does not know; the Collector's k8sattributes \
                                 processor adds it"
             ));
         }

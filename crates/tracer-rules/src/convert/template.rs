@@ -10,7 +10,7 @@ const FIELDS: [&str; 8] = [".Comm", ".ExeBase", ".ExeFull", ".Username", ".PID",
 /// A plain text.
 pub(super) fn literal(text: &str) -> Result<String, String> {
     if text.contains("{{") || has_variable(text) {
-        return Err(format!("the text '{text}' would be a template here"));
+        return Err(format!("the text '{text}' would be a template in a rules file"));
     }
     Ok(text.replace('$', "$$"))
 }
@@ -71,7 +71,7 @@ pub(super) fn of_replacement(replacement: &str, pattern: &Pattern) -> Result<Str
         if is_known { Ok(()) } else { Err(format!("the expression has no capture '{name}'")) }
     };
     if replacement.contains("{{") {
-        return Err(format!("the text '{replacement}' would be a template here"));
+        return Err(format!("the text '{replacement}' would be a template in a rules file"));
     }
     let is_name = |next: char| next.is_ascii_alphanumeric() || next == '_';
     let mut out = String::new();

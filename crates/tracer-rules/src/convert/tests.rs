@@ -280,8 +280,8 @@ tags:
   user: deepflow
 ",
         &[
-            "process_matcher[4].match_languages: the language of a program is not known here",
-            "process_matcher[5]: it only enables ebpf.profile.on_cpu, which is not done here",
+            "process_matcher[4].match_languages: process-tracer does not know the language of a program",
+            "process_matcher[5]: it only enables ebpf.profile.on_cpu, which process-tracer does not have",
         ],
     );
 }
@@ -342,8 +342,8 @@ connections:
 "#,
         &[
             "tags.process_tracer.x: names that begin with 'process_tracer.' are process-tracer's own",
-            "netlog_blacklist: has_prefix(k8s_src_pod, 'web-'): 'k8s_src_pod' is the name of a pod, which is not known \
-             here; the Collector's k8sattributes processor adds it",
+            "netlog_blacklist: has_prefix(k8s_src_pod, 'web-'): 'k8s_src_pod' is the name of a pod, which \
+             process-tracer does not know; the Collector's k8sattributes processor adds it",
             "sampling_rate: rules do not sample; OTEL_TRACES_SAMPLER=parentbased_traceidratio does",
             "trace_color: DataKit has no such key",
         ],
