@@ -242,8 +242,8 @@ pub fn text(
     environment: &Strings,
     now: SystemTime,
 ) -> Result<String, tracer_expr::Error> {
-    let image = Image { arguments, environment: Some(environment), now };
-    let value = Program::compile(without_prefix(source))?.evaluate(&Input::new(&image))?;
+    let variables = ExecVariables { arguments, environment: Some(environment), now };
+    let value = Program::compile(without_prefix(source))?.evaluate(&Input::new(&variables))?;
     Ok(match attribute_value(&value)? {
         None => String::new(),
         Some(Value::String(text)) => text,
@@ -317,8 +317,8 @@ impl Attributes {
         now: SystemTime,
     ) -> Vec<(String, Value)> {
         let mut values: Vec<(String, Value)> = Vec::new();
-        let image = Image { arguments, environment, now };
-        let input = Input::new(&image);
+        let variables = ExecVariables { arguments, environment, now };
+        let input = Input::new(&variables);
         let is_left_out = |value: &Value| self.skips_empty && matches!(value, Value::String(text) if text.is_empty());
         for attribute in &mut self.list {
             attribute.evaluate(&input, |name, value| match values.iter_mut().find(|(known, _)| *known == name) {
@@ -342,21 +342,21 @@ impl FromIterator<Attribute> for Attributes {
     }
 }
 
-/// The variables of one image.
-struct Image<'a> {
+/// What expressions can read at one exec.
+struct ExecVariables<'a> {
     arguments: &'a Strings,
     environment: Option<&'a Strings>,
     now: SystemTime,
 }
 
-impl Image<'_> {
+impl ExecVariables<'_> {
     /// The variables of the environment, each with its `=`.
     fn definitions(&self) -> impl Iterator<Item = Cow<'_, str>> {
         self.environment.into_iter().flat_map(Strings::iter)
     }
 }
 
-impl Variables for Image<'_> {
+impl Variables for ExecVariables<'_> {
     fn arguments(&self) -> Vec<Cow<'_, str>> {
         self.arguments.iter().collect()
     }

@@ -209,4 +209,11 @@ mod tests {
         assert_eq!(page.matches("</script").count(), 1, "a script must not end itself");
         assert!(!page.contains("src=") && !page.contains("@import"));
     }
+
+    #[test]
+    fn the_page_finds_the_bytes_of_texts_that_are_not_utf8() {
+        for (text, raw) in tracer_model::semconv::RAW {
+            assert!(page(None).contains(&format!(r#"["{text}", "{raw}"]"#)), "{text} is missing in trace.js");
+        }
+    }
 }

@@ -13,21 +13,11 @@ pub(super) fn similar<'a>(name: &str, more: impl Iterator<Item = &'a str>) -> Op
         .map(|(_, known)| known.to_owned())
 }
 
-/// The number of characters that must be typed differently. A change of case does not count.
+/// The number of typos that make one name of the other. A change of case does not count.
 fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.to_lowercase().chars().collect();
+    // The time grows with the product of both lengths, and no known name is as long as this.
     if left.len() > 64 || right.len() > 64 {
         return usize::MAX;
     }
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, left) in left.to_lowercase().chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, right) in right.iter().enumerate() {
-            let changed = diagonal + usize::from(left != *right);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
+    strsim::damerau_levenshtein(&left.to_lowercase(), &right.to_lowercase())
 }

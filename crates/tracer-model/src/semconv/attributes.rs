@@ -101,12 +101,15 @@ pub fn attributes(span: &Span) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
         .chain(own().map(|(name, value)| (name.as_str(), value.into())))
 }
 
+/// Attributes whose text may lack bytes that are not UTF-8, each with the attribute that has all bytes.
+pub const RAW: [(&str, &str); 2] =
+    [(PROCESS_COMMAND_ARGS, ARGS_RAW), (PROCESS_WORKING_DIRECTORY, WORKING_DIRECTORY_RAW)];
+
 /// Whether the user's attribute `own` replaces our attribute `key`. It replaces the bytes of a text too, because it may hide
 /// a secret.
 #[must_use]
 pub fn replaces(own: &str, key: &str) -> bool {
-    own == key
-        || [(PROCESS_COMMAND_ARGS, ARGS_RAW), (PROCESS_WORKING_DIRECTORY, WORKING_DIRECTORY_RAW)].contains(&(own, key))
+    own == key || RAW.contains(&(own, key))
 }
 
 impl<'a> EventRef<'a> {
