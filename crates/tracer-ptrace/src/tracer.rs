@@ -160,6 +160,9 @@ impl Tracer {
             // This is a new thread, and its creator will report it. An adopted thread with the same id is dead.
             self.tree.adopted.remove(&tid);
             self.tree.add_early(tid, Early::Stopped(signal));
+            if self.tree.may_have_orphans() {
+                self.adopt_orphans();
+            }
             return;
         };
         if STOPPING.contains(&signal) {
@@ -202,7 +205,7 @@ impl Tracer {
             return;
         };
         let time = self.tree.time();
-        let known = self.tree.threads.get(&tid).map(|thread| thread.tgid);
+        let is_in_tree = self.tree.threads.contains_key(&tid);
         // If the new thread was adopted and is already dead, only `adopted` still has it.
         let is_adopted = self.tree.adopted.remove(&tid);
         let Some((thread, process)) = self.tree.process_of(creator) else {
@@ -210,16 +213,13 @@ impl Tracer {
             return;
         };
         let (tgid, stops_at_exit, parent) = (thread.tgid, thread.stops_at_exit, process.identity);
-        let is_thread = match known {
-            Some(known) => known == tgid,
-            None if is_adopted => false,
-            None => may_be_thread && kernel::has_thread(tgid, tid),
-        };
-        process.has_forked |= !is_thread;
+        let is_known = is_in_tree || is_adopted;
+        let is_thread = !is_known && may_be_thread && kernel::has_thread(tgid, tid);
+        process.has_forked |= !is_known && !is_thread;
         // The creator goes on as early as possible.
         self.go_on(creator, 0);
-        if known.is_some() || is_adopted {
-            // The new thread or process is already in the tree.
+        if is_known {
+            // Its adoption has added it.
         } else if is_thread {
             if let Some(process) = self.tree.processes.get_mut(&tgid) {
                 process.threads += 1;
@@ -238,7 +238,7 @@ impl Tracer {
     }
 
     fn exec(&mut self, tgid: Tid, total: &Usage, reader: &mut Reader) {
-        let has_threads = self.tree.processes.get(&tgid).is_some_and(|process| process.threads > 0);
+        let has_threads = self.has_threads(tgid);
         // The thread that called exec is looked up only if the process has several threads.
         let former = if has_threads { kernel::event_message(tgid).map_or(tgid, |tid| tid as Tid) } else { tgid };
         if former != tgid {
@@ -266,6 +266,10 @@ impl Tracer {
         if has_departed {
             self.forget(tgid);
         }
+        if has_threads {
+            // The exec has killed all other threads.
+            self.expect_orphans();
+        }
     }
 
     /// A thread of a process with children is about to end.
@@ -285,14 +289,24 @@ impl Tracer {
             self.tree.add_early(tid, Early::Dead(status, *total));
             return;
         };
-        let has_threads = self.tree.processes.get(&thread.tgid).is_some_and(|process| process.threads > 0);
         if thread.tgid == tid {
+            // All its threads are dead. A process with a single thread that ends by itself has reported all its children.
+            let may_leave_orphans = libc::WIFSIGNALED(status) || self.has_threads(tid);
             self.process_death(tid, status, total);
+            if may_leave_orphans {
+                self.expect_orphans();
+            }
         }
-        // If a process has a single thread that ends by itself, this thread has reported all its children.
-        if (has_threads || libc::WIFSIGNALED(status)) && !self.tree.early.is_empty() {
-            self.adopt_orphans();
-        }
+    }
+
+    fn has_threads(&self, tgid: Tid) -> bool {
+        self.tree.processes.get(&tgid).is_some_and(|process| process.threads > 0)
+    }
+
+    /// Threads were killed. What they have just made is not reported any more, and may be stopped only later.
+    fn expect_orphans(&mut self) {
+        self.tree.expect_orphans();
+        self.adopt_orphans();
     }
 
     fn process_death(&mut self, tid: Tid, status: c_int, total: &Usage) {
@@ -330,8 +344,14 @@ impl Tracer {
                 }
             } else {
                 let time = self.tree.time();
-                let parent = self.tree.processes.get(&parent).or_else(|| self.tree.processes.get(&self.root));
-                let parent = parent.map_or(Identity { tgid: 0, start: Ktime(0) }, |parent| parent.identity);
+                let parent = if self.tree.processes.contains_key(&parent) { parent } else { self.root };
+                let parent = match self.tree.processes.get_mut(&parent) {
+                    Some(parent) => {
+                        parent.has_forked = true;
+                        parent.identity
+                    }
+                    None => Identity { tgid: 0, start: Ktime(0) },
+                };
                 let child = identity(tid, time);
                 self.shared.note(Note::Fork { process: child, parent, is_root: false });
                 self.add(tid, Process::new(child, parent), true);

@@ -98,6 +98,9 @@ pub(crate) enum Early {
 /// nobody reports them any more.
 const EARLY: usize = 256;
 
+/// A new thread is at its first stop much earlier than this after the death of its creator, nanoseconds.
+const PATIENCE: u64 = 10_000_000_000;
+
 /// All tracees.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
@@ -106,6 +109,8 @@ pub(crate) struct Tree {
     pub(crate) early: HashMap<Tid, Early>,
     /// Threads that were added without a report of their creator.
     pub(crate) adopted: HashSet<Tid>,
+    /// Until then, a thread at its first stop can be one that nobody reports.
+    orphans_until: Ktime,
     last: Ktime,
 }
 
@@ -121,6 +126,16 @@ impl Tree {
             self.early.retain(|_, early| matches!(early, Early::Stopped(_)));
         }
         self.early.insert(tid, early);
+    }
+
+    /// Takes note of the death of threads that may have made others without a report.
+    pub(crate) fn expect_orphans(&mut self) {
+        self.orphans_until = Ktime(now().0 + PATIENCE);
+    }
+
+    /// Whether nobody may report a thread at its first stop.
+    pub(crate) fn may_have_orphans(&self) -> bool {
+        now() < self.orphans_until
     }
 
     /// The process of a thread.
