@@ -129,7 +129,7 @@ fn the_entries_are_the_same_as_with_bear() {
     assert!(output.status.success(), "{output:?}");
     let mut known: Vec<_> = expected().into_iter().collect();
     for (file, output, arguments) in entries(&folder.join("compile_commands.json"), &folder) {
-        // It names a wrapper script, where process-tracer names the compiler that the script executes.
+        // Bear names a wrapper script, where process-tracer names the compiler that the script executes.
         let words: BTreeSet<_> = arguments.into_iter().skip(1).filter(|word| word != "-c").collect();
         let fits = |(known, their, own): &&Entry| {
             let own: BTreeSet<_> = own.iter().cloned().collect();

@@ -60,13 +60,13 @@ fn trace_stopped(flags: &[&str], command: &str) -> (Trace, String) {
     trace.assert_sound();
     assert_eq!(trace.root().attribute("process_tracer.complete"), "false");
     assert_eq!(count(&trace, "process_tracer.processes"), trace.processes().count() as u64);
-    // The reports repeat it.
+    // The report and the job's summary repeat that the trace is incomplete.
     let report = process_tracer().arg("report").arg(&file).output().unwrap();
     let report = String::from_utf8(report.stdout).unwrap();
     let last = report.lines().last().unwrap();
     assert!(last.contains(" spans, incomplete: ") && last.contains(" lost to a full buffer"), "{report}");
     let summary = std::fs::read_to_string(summary).unwrap();
-    // With -q there is none.
+    // With -q, the job gets no summary.
     let is_repeated = summary.contains("incomplete: ") && summary.contains(" lost to a full buffer");
     assert!(is_repeated || flags.contains(&"-q"), "{summary}");
     (trace, stderr)

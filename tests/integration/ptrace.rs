@@ -397,7 +397,7 @@ fn stopped_and_waiting_processes_continue_when_process_tracer_is_killed() {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        panic!("it does not happen");
+        panic!("the condition was not true within ten seconds");
     };
     let pid = || fs::read_to_string(folder.path().join("pid")).unwrap_or_default().trim().to_owned();
     wait_for(&|| !pid().is_empty() && is_stopped(&pid()));

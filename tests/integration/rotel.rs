@@ -99,7 +99,7 @@ fn free_port() -> u16 {
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_secs(60);
     while !is_so() {
-        assert!(Instant::now() < limit, "in vain: {what}");
+        assert!(Instant::now() < limit, "this is still not true after a minute: {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

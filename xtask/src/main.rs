@@ -32,7 +32,7 @@ usage: cargo xtask TASK
   bench storm                start processes as fast as possible for 60 seconds, and print what is lost
   bench million              the same with a million processes
   pictures -- COMMAND        the pictures of the README, from a trace of COMMAND
-  pictures FILE.jsonl        the same from a saved trace; `--with BINARY` before it uses another build than the release
+  pictures FILE.jsonl        the same from a saved trace; to use another build than the release, put `--with BINARY` first
   deny                       check the dependencies: licences, sources, known vulnerabilities
   dist                       all files of a release, in target/dist: packages, tarballs, licences
   dist --arm64               the same for 64-bit ARM; dist --check arm64 runs it in an emulated machine

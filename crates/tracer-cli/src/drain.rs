@@ -176,7 +176,7 @@ impl Reader {
             }
             self.tracer.settle(now());
             hand_on(&mut self.tracer, &self.input.intake);
-            // One more read comes before we rely on the wake-up.
+            // An event can come just before this call. So one more read comes before the first long wait.
             self.input.source.wake_for_any(quiet >= PATIENCE);
             self.count_losses();
             if self.input.intake.is_watched() && shown.elapsed() > GLANCE {

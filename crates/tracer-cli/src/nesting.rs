@@ -29,7 +29,8 @@ pub(crate) fn announce(trace_id: TraceId) -> Option<Announcement> {
 
 /// The pid of the run that exports our processes into this trace.
 ///
-/// In another pid namespace, and below a daemon, we do not find an outer run. Then this run exports its processes, too.
+/// We look only at our ancestors in this pid namespace. A daemon has lost its ancestors. So below a daemon, and in
+/// another pid namespace, we find no outer run. Then this run exports its processes, too.
 pub(crate) fn outer_run(trace_id: TraceId) -> Option<u32> {
     let socket = UnixDatagram::unbound().ok()?;
     let is_announced = |pid: &u32| name(trace_id, *pid).and_then(|name| socket.connect_addr(&name)).is_ok();

@@ -489,7 +489,7 @@ fn verdict(certificate: &Certificate, is_kept: bool) -> Cow<'static, str> {
     Cow::Owned(format!("incomplete: {}", reasons.join(", ")))
 }
 
-/// What the source lost for such causes, in words. Undelivered spans are not among them.
+/// The losses of the source, in words, if `is_such` accepts their cause. Undelivered spans are not among them.
 fn losses(certificate: &Certificate, is_such: impl Fn(Cause) -> bool) -> Vec<String> {
     let losses = &certificate.losses;
     let causes = Cause::ALL.iter().filter(|cause| **cause != Cause::Undelivered && is_such(**cause));

@@ -15,7 +15,7 @@ use nix::{time::ClockId, unistd::gettid};
 /// Proof that this process has one thread. Only with this proof, the environment may change, because setenv(3) is not
 /// thread-safe.
 ///
-/// It cannot go to another thread. Only a function with [`Threads`] can start a thread that outlives it.
+/// The proof cannot go to another thread. Only a function with [`Threads`] can start a thread that outlives the function.
 /// [`SingleThread::end`] exchanges this proof for [`Threads`].
 #[derive(Debug)]
 pub(crate) struct SingleThread {

@@ -25,8 +25,9 @@ const LICENCE_FILES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", 
 const BESIDES: &str = "\
 The Rust standard library is part of both programs: MIT OR Apache-2.0, https://github.com/rust-lang/rust.
 
-The static program also contains the GNU C Library: LGPL-2.1-or-later, https://sourceware.org/glibc. `cargo xtask dist` in a
-clone of the repository links process-tracer with another version of it.
+The static program also contains the GNU C Library: LGPL-2.1-or-later, https://sourceware.org/glibc. To link
+process-tracer with another version of this library, run `cargo xtask dist` in a clone of the repository, on a machine with that
+version.
 ";
 
 /// The version of the workspace.

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_replaces_flags() {
+    fn a_variable_is_read_as_flags() {
         assert_eq!(flags("wait", "tree"), ["--wait=tree"]);
         assert_eq!(flags("quiet", "1"), ["--quiet"]);
         assert!(flags("quiet", "off").is_empty());

@@ -42,7 +42,7 @@ const FORMATS: [(&str, Format); 4] = [
     ("b3multi", Format::B3Multi),
 ];
 
-/// The formats of the trace context. The default is none.
+/// The formats of the trace context. `Propagators::default()` has none, and so changes no variable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Propagators {
     formats: Vec<Format>,

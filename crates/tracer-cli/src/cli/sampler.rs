@@ -52,7 +52,7 @@ impl Sampler {
         sampler.with_argument(variable(ARGUMENT).as_deref())
     }
 
-    /// The same sampler with this ratio. The others have no argument.
+    /// The same sampler with this ratio. A sampler without a ratio ignores the argument.
     fn with_argument(self, argument: Option<&str>) -> Self {
         let (Rule::Ratio(_), Some(argument)) = (self.rule, argument) else { return self };
         match argument.trim().parse() {

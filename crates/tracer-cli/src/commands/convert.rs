@@ -14,7 +14,7 @@ const INCOMPLETE: u8 = 1;
 ///
 /// # Errors
 ///
-/// The file cannot be read, or is no configuration that its own tool would use.
+/// The file cannot be read, or the other tool would not accept it.
 pub(crate) fn convert(file: &Path) -> Result<u8> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read '{}'", file.display()))?;
     let Conversion { text, untranslated } = translate(&text).map_err(|error| {

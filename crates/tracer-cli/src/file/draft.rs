@@ -111,7 +111,7 @@ impl Temporary {
             }
         }
         remove_orphans(actor, &folder);
-        // A run that starts at the same time may take it for an orphan before it is locked.
+        // Another run can delete the new file as an orphan before it is locked. Then we create another one.
         for _ in 0..MOST_LINKS {
             let mut random = [0; 8];
             SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;

@@ -130,8 +130,8 @@ impl Sink for CompileCommandsSink {
 /// The file may take this much longer than the spans.
 const MORE: Duration = Duration::from_secs(1);
 
-/// The time in which the thread that collects the entries must end when it is late. It can only be slow if it reads a
-/// file.
+/// Once the queue is late, the thread that collects the entries must end within this time. Only reading a response file
+/// can take longer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How often the time is checked.

@@ -26,8 +26,9 @@ pub(super) struct Glance {
 
 /// The patience with one sink. The sink makes progress if it counts spans.
 ///
-/// A starved machine gives a sink little processor time. So a sink without progress is not given up while it works. It is
-/// given up if it waits for something, or if it has computed for [`GRACE`] without progress.
+/// A starved machine gives a sink little processor time. So a sink that works without progress is given up only after it
+/// has used more than [`GRACE`] of processor time. A sink that waits for something is given up after [`GRACE`] of real
+/// time.
 #[derive(Debug)]
 pub(super) struct Patience {
     progress: Glance,

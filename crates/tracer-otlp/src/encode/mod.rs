@@ -114,7 +114,7 @@ impl Encoder {
     }
 }
 
-/// A line of so many bytes gets no more spans.
+/// A line that has this many bytes gets no more spans.
 const FULL_LINE: usize = 256 << 10;
 
 /// With its default `max_log_size` of 1 MiB, the Collector's file receiver loses a longer line.
