@@ -84,7 +84,8 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     }
 
     let idle = idle_minute(&traced(SUMMARY))?;
-    table.line(&format!("\nOur own CPU time in a minute without events: {}.", ms(idle)))?;
+    table
+        .line(&format!("\nOur own CPU time for each minute without events, measured in ten seconds: {}.", ms(idle)))?;
 
     table.line("\nInstructions of user space, counted by callgrind:\n")?;
     table.line("| what | instructions |")?;
@@ -93,7 +94,7 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
         table.line(&line)?;
     }
 
-    let others = other_tracers(&tracer.display().to_string());
+    let others = other_tracers(&tracer.display().to_string(), &compile("stops")?.display().to_string());
     let other_pairs = OTHER_PAIRS.min(pairs.div_ceil(3));
     table.line(&format!("\nRatios of other tracers, with their start-up, medians of {other_pairs} pairs:\n"))?;
     let names: Vec<_> = others.iter().map(|(name, _)| *name).collect();
@@ -223,10 +224,11 @@ fn idle_minute(tracer: &[String]) -> Result<Duration> {
     Ok((after - before) * 6)
 }
 
-/// process-tracer with ptrace, and the installed tracers, as words before the command.
-fn other_tracers(tracer: &str) -> Vec<(&'static str, Vec<String>)> {
-    let tracers: [(&str, &[&str]); 4] = [
+/// process-tracer with ptrace, ptrace alone, and the installed tracers, as words before the command.
+fn other_tracers(tracer: &str, stops: &str) -> Vec<(&'static str, Vec<String>)> {
+    let tracers: [(&str, &[&str]); 5] = [
         ("process-tracer, ptrace", &[tracer, "-q", "-o", SUMMARY, "--source", "ptrace", "--"]),
+        ("ptrace alone", &[stops]),
         ("strace -f", &["strace", "-f", "--seccomp-bpf", "-e", "trace=process,network", "-o", "/dev/null"]),
         ("perf trace", &["perf", "trace", "-e", "execve,clone,exit_group,connect", "-o", "/dev/null", "--"]),
         ("tracexec", &["tracexec", "log", "-o", "/dev/null", "--"]),
