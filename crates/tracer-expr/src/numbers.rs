@@ -94,7 +94,7 @@ fn logarithm(value: f64) -> f64 {
     exponent * LN2_HIGH - ((half - (quotient * (half + series) + exponent * LN2_LOW)) - rest)
 }
 
-/// The exponential of a number of small size, by the method of the SLEEF library, as the reference computes it on amd64.
+/// The exponential of a small number, by the method of the SLEEF library, as the reference computes it on amd64.
 #[expect(clippy::excessive_precision, reason = "as published")]
 fn exponential(value: f64) -> f64 {
     const LN2_HIGH: f64 = 0.693_147_180_559_662_956_511_601_805_686_950_683_593_75;
@@ -112,7 +112,7 @@ fn exponential(value: f64) -> f64 {
     let exponent = (value * std::f64::consts::LOG2_E).round_ties_even();
     let rest = (-exponent).mul_add(LN2_LOW, (-exponent).mul_add(LN2_HIGH, value)) * 0.0625;
     let series = FACTORS.iter().skip(1).fold(FACTORS[0], |sum, factor| sum.mul_add(rest, *factor)).mul_add(rest, 1.0);
-    // The exponential minus one. Each step of the loop makes it the value for twice the number.
+    // This is exp(x) - 1. Each step of the loop doubles x.
     let mut less_one = rest * series;
     for _ in 0..3 {
         less_one *= less_one + 2.0;

@@ -179,7 +179,8 @@ pub(crate) fn equal(left: &Value, right: &Value, budget: &mut Budget) -> Result<
     identical(left, right, budget)
 }
 
-/// Two lists of the same element type, or one of any values.
+/// Whether two lists are compared element by element. Only lists of any values, of strings or of integers are. A list of
+/// strings and a list of integers are not.
 fn comparable_by_element(left: &List, right: &List) -> bool {
     let plain = |list: &List| matches!(list.kind, ListKind::Any | ListKind::Strings | ListKind::Ints);
     plain(left)

@@ -182,7 +182,7 @@ fn fold_binary(operator: BinaryOperator, left: &Node, right: &Node) -> Option<Re
     use BinaryOperator as Op;
     if let (Some(left), Some(right)) = (left.as_string(), right.as_string()) {
         return Some(Ok(match operator {
-            // Here, a long text takes memory only once, and not at each evaluation.
+            // The texts are joined once, and not at each evaluation. So a long text takes memory only once.
             Op::Add => NodeKind::String([left, right].concat().into()),
             Op::Equal => NodeKind::Bool(left == right),
             _ => return None,

@@ -40,7 +40,7 @@ pub struct Function {
     pub parameters: &'static [Nature],
     /// The type of its result.
     pub result: Nature,
-    /// Its code. It gets one argument for each parameter, but the types of arguments may be others.
+    /// Its code. It gets one argument for each parameter, but an argument can have another type.
     pub call: fn(&[Value]) -> Value,
 }
 

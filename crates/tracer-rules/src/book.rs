@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Book(Compiled);
 
-/// A rule that a process met.
+/// A rule that matched a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Met {
     /// The number of the rule. The first one is 0.
@@ -42,7 +42,7 @@ impl Book {
         compile(&parse(text)?, text, environment).map(Self)
     }
 
-    /// Judges a process, and passes the rules that it meets to `met`.
+    /// Judges a process, and calls `met` with each rule that matches it.
     pub fn judge(&mut self, subject: &Subject<'_>, mut met: impl FnMut(Met)) -> Ruling {
         let facts = Facts::new(subject);
         let mut ruling = Ruling::default();

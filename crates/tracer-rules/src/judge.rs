@@ -21,7 +21,7 @@ impl RulesJudge {
         Self { user, names: BuiltIn::new(names) }
     }
 
-    /// Judges a process, and passes the rules of the user that it meets to `met`.
+    /// Judges a process, and calls `met` with each rule of the user that matches it.
     pub fn judge_and_tell(&mut self, subject: &Subject<'_>, met: impl FnMut(Met)) -> Ruling {
         let mut ruling = self.user.judge(subject, met);
         if ruling.name.is_none()

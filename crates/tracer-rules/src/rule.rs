@@ -220,7 +220,7 @@ impl Selectors {
         patterns.map(|(index, pattern)| pattern.captures(self.text(index, facts))).collect()
     }
 
-    /// The text that a pattern is about.
+    /// The text in which a pattern is searched.
     fn text<'a>(&self, index: usize, facts: &'a Facts<'_>) -> &'a str {
         if index == 0 && self.has_process { facts.name } else { facts.command_line() }
     }

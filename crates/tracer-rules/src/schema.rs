@@ -10,7 +10,7 @@ use crate::located::Located;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// What happens to a process that meets no rule.
+    /// What happens to a process that no rule matches.
     #[serde(default, skip_serializing_if = "is_default")]
     pub default: Default,
     /// The rules for processes, in order.
@@ -35,7 +35,8 @@ pub enum Default {
     Drop,
 }
 
-/// A rule for processes. A process meets it if all of its selectors match. A rule without selectors matches all.
+/// A rule for processes. It matches a process if all of its selectors match. A rule without selectors matches all
+/// processes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {

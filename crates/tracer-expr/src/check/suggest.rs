@@ -13,7 +13,7 @@ pub(super) fn similar<'a>(name: &str, more: impl Iterator<Item = &'a str>) -> Op
         .map(|(_, known)| known.to_owned())
 }
 
-/// The number of typos that make one name of the other. A change of case does not count.
+/// The number of typos that turn one name into the other. A change of case does not count.
 fn distance(left: &str, right: &str) -> usize {
     // The time grows with the product of both lengths, and no known name is as long as this.
     if left.len() > 64 || right.len() > 64 {
