@@ -92,7 +92,7 @@ pub(crate) struct Builtin {
     pub(crate) map: Option<Child>,
     /// A `find` without a match is an error. Only the optimizer sets it.
     pub(crate) throws: bool,
-    /// A `count` can end here. Only the optimizer sets it.
+    /// A `count` ends when it has counted this many elements. Only the optimizer sets it.
     pub(crate) threshold: Option<i64>,
 }
 

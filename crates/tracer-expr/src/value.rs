@@ -314,7 +314,7 @@ fn unhashable() -> Fault {
     Fault::evaluation("a list or a map cannot be a key")
 }
 
-/// A number as a key, in its order.
+/// A float as a key of a map. Keys are in the order of their numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FloatKey(f64);
 

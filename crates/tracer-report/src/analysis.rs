@@ -104,7 +104,8 @@ impl Tree {
 
     /// The critical path: each stretch of the root's time with its process, from the end backwards.
     ///
-    /// At each moment, a parent waited for the child that ended last before that moment.
+    /// In a process, the path goes back from its end to the end of the child that ended last, through this child, and from
+    /// the start of the child further back in the process. There it looks for such a child again.
     pub(crate) fn critical_path<'a>(&'a self, rows: &'a [Row]) -> impl Iterator<Item = Stretch> + 'a {
         // The open processes, each with its remaining children (the last to end comes last) and the end of its remaining time.
         let by_end = |row: usize| {

@@ -85,7 +85,7 @@ impl Selection {
         selection
     }
 
-    /// Whether the span is shown. If so, it says how many processes below it are not.
+    /// Whether the span is shown. Adds the number of hidden processes below it to the span.
     pub fn select(&self, span: &mut Span<'_>) -> bool {
         if let Some(below) = self.folded.get(&span.id) {
             let own = span.process().map_or(Folded::default(), |process| process.folded);

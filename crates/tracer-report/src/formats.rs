@@ -19,7 +19,7 @@ pub enum Target {
     File(Format),
     /// The compilation database of the build. It comes from the events of a run. See [`compilations`](crate::compilations).
     CompileCommands,
-    /// The content of such a file, on stdout. Only `process-tracer report` can write it.
+    /// The content of a file of this format, on stdout. Only `process-tracer report` can write it.
     Stdout(Format),
 }
 

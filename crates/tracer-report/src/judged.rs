@@ -25,7 +25,8 @@ pub struct Judged {
     pub parent_pid: u32,
     /// Time of its fork.
     pub start: SystemTime,
-    /// Its last image, as far as the trace has it. The file that it passed to exec is the script, or `argv[0]`.
+    /// Its last image, as far as the trace has it. The trace does not have the file that was passed to exec, so `file` is the
+    /// script or the base name of `argv[0]`.
     pub image: Image,
     /// The attributes of the user.
     pub attributes: Vec<(String, Value)>,

@@ -10,7 +10,7 @@ use tracer_model::{
 };
 use tracer_rules::{Book, Names, RulesJudge};
 
-/// Fifty rules of all kinds of cheap selectors. The last one matches.
+/// Fifty rules with the selectors `comm`, `exe`, `process` and `cmdline`. Only the last rule matches.
 fn fifty() -> Book {
     let mut file = String::from("rules:\n");
     for number in 0..10 {

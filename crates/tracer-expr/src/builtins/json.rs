@@ -79,7 +79,7 @@ fn write(out: &mut String, value: &Value, indent: usize, budget: &mut Budget) ->
         }
         value => match value.as_str() {
             Some(text) => quote(out, text),
-            None => return Err(Fault::evaluation(format!("JSON has no {} like this", value.type_name()))),
+            None => return Err(Fault::evaluation(format!("JSON cannot express this {}", value.type_name()))),
         },
     }
     budget.bytes(out.len() - start)

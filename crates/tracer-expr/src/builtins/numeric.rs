@@ -176,7 +176,7 @@ pub(super) fn median(arguments: &[Value], context: &mut Context<'_>) -> Answer {
     let mut numbers = Vec::new();
     all_numbers(arguments, &mut numbers, context)?;
     context.budget.steps(numbers.len() * 8)?;
-    // Values that are not numbers come first, as in Go.
+    // NaN comes first, as in Go.
     numbers.sort_by(|left, right| left.partial_cmp(right).unwrap_or_else(|| right.is_nan().cmp(&left.is_nan())));
     let middle = numbers.len() / 2;
     Ok(Value::Float(match numbers.len() {

@@ -132,7 +132,7 @@ impl Repetition {
             *number = match key.as_str() {
                 semconv::PROCESS_PID | semconv::PROCESS_PARENT_PID => (*number + 400 * self.number as i64) % 4_194_304,
                 key if !key.starts_with("process_tracer.") || *number < 64 => *number,
-                // Memory has pages.
+                // Sizes of memory are multiples of a page.
                 _ if *number % 4096 == 0 => self.chance.near(*number as f64) as i64 / 4096 * 4096,
                 _ => self.chance.near(*number as f64) as i64,
             };

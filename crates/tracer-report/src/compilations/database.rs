@@ -61,8 +61,8 @@ struct Entry {
     output: Option<String>,
 }
 
-/// Memory that the entries of a call may take. Each source has an entry with all options. The traced command chooses
-/// their numbers.
+/// Memory that the entries of a call may take. Each source has an entry with all options, and the traced command can name
+/// any number of sources and options.
 const CALL: usize = 64 << 20;
 
 /// Why a call has no entries.

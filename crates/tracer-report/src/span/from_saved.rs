@@ -33,7 +33,7 @@ impl<'a> From<&'a saved::Span> for Span<'a> {
     }
 }
 
-/// See the module's documentation. A span without a kind comes from another program. Its attributes are trusted.
+/// Whether it is a process: see [`super`]. A span without a kind comes from another program. Its attributes are trusted.
 fn is_process(span: &saved::Span) -> bool {
     use saved::Kind;
     matches!(span.kind, Kind::Unspecified | Kind::Internal) && span.value(semconv::PROCESS_PID).is_some()

@@ -102,7 +102,8 @@ impl<'a> Recorded<'a> {
         !row.is_fork && TOOLS.contains(&name.rsplit('/').next().unwrap_or_default())
     }
 
-    /// The processes that need a token of a build tool. A job that starts another build tool passes its token on.
+    /// Whether a child of a build tool needs a token: see [`replay`](super::replay). A job that starts another build tool
+    /// passes its token on.
     fn is_job(&self, tool: usize, child: usize) -> bool {
         self.is_tool(tool) && !self.has_tool[child]
     }
@@ -150,7 +151,8 @@ impl<'a> Recorded<'a> {
     /// The graph of all processes.
     pub(super) fn graph(&self, words: &Words, caution: Caution) -> Graph {
         let mut graph = Graph::default();
-        // Each process has a start and an end. So the numbers of starts have the order of the recorded starts.
+        // Each process has two nodes: its start and its end. The nodes are made before all others, so the ids of the starts
+        // are in the order in which the processes started.
         for _ in 0..self.processes.len() {
             let start = graph.add(0.0, 0.0, &[]);
             graph.add(0.0, 0.0, &[start]);

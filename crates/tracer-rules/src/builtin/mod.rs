@@ -43,7 +43,7 @@ impl Names {
     }
 }
 
-/// The built-in names of a trace. They are compiled for the first process that they may name, because this takes more
+/// The built-in names of a trace. They are compiled only when they may name a process, because the compilation takes more
 /// instructions than all the rest of a start.
 #[derive(Debug)]
 pub(crate) struct BuiltIn {
