@@ -3,7 +3,6 @@
  * stops COMMAND...: a tracer that follows the processes and threads of COMMAND with ptrace(2), and only lets them continue.
  * Every tracer with ptrace(2) has at least its cost.
  */
-#include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>

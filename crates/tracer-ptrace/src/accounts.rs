@@ -122,7 +122,7 @@ impl Roots {
 
     /// `None` if that process is not in the same place as the resident.
     fn names_from(&mut self, pid: u32, resident: &Resident) -> io::Result<Option<Names>> {
-        // These descriptors stay those of one process and one folder, whatever happens to them.
+        // These descriptors always mean the same process and the same folder, even if the pid is used again.
         let process = open(CWD, &format!("/proc/{pid}"), OFlags::PATH | OFlags::DIRECTORY)?;
         let root = open(&process, "root", OFlags::PATH | OFlags::DIRECTORY)?;
         let Namespaces { mount, user, .. } = resident.namespaces;

@@ -20,7 +20,7 @@ const REMEMBERED: usize = 1024;
 pub(crate) struct ControlGroups {
     /// The line of each in `/proc/PID/cgroup`. A group keeps its number and its path: cgroup v2 cannot rename it.
     lines: HashMap<u64, Vec<u8>>,
-    /// This kernel does not say the number, or the number is not enough.
+    /// The number is not used: this kernel does not report it, or the process is also in groups of version 1.
     is_unnumbered: bool,
 }
 

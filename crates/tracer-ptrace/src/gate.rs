@@ -39,7 +39,7 @@ pub(crate) fn pair() -> io::Result<(Gate, AfterFork)> {
     Ok((Gate(gate), after_fork(outside, inside)))
 }
 
-/// `inside` is the tracer's side.
+/// `inside` is the descriptor of the tracer's side. The new process has a copy of it.
 ///
 /// It uses send(2) and recv(2), because the kernel would count the bytes of write(2) and read(2) as the command's.
 fn after_fork(gate: UnixStream, inside: RawFd) -> AfterFork {

@@ -47,7 +47,7 @@ pub(crate) struct RawImage {
     cgroup: Part,
     namespaces: Namespaces,
     tgid: Tid,
-    /// Only in another root folder or mount namespace.
+    /// The names of its users and groups. Empty unless the process is in another root folder or mount namespace.
     names: Names,
     /// The kernel refused to show some data because the user has changed.
     is_refused: bool,

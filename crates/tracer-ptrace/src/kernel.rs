@@ -87,7 +87,8 @@ pub(crate) fn interrupt(tid: Tid) -> Result<(), Errno> {
     ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0).map(drop)
 }
 
-/// The message of an event: a new thread's id, or the former one.
+/// The message of an event. After a fork or clone: the id of the new thread. After an exec: the former id of the thread
+/// that called exec.
 pub(crate) fn event_message(tid: Tid) -> Result<u64, Errno> {
     let mut message: libc::c_ulong = 0;
     ptrace(libc::PTRACE_GETEVENTMSG, tid, 0, &raw mut message as usize)?;

@@ -157,7 +157,8 @@ impl Tracer {
     /// SIGCONT has ended such a stop.
     fn stop(&mut self, tid: Tid, signal: c_int) {
         let Some(thread) = self.tree.threads.get(&tid) else {
-            // This is a new thread, and its creator will report it. An adopted thread with the same id is dead.
+            // This is a new thread. Its creator reports it, unless the creator was killed. An adopted thread with the same
+            // id is dead.
             self.tree.adopted.remove(&tid);
             self.tree.add_early(tid, Early::Stopped(signal));
             if self.tree.may_have_orphans() {
@@ -204,23 +205,22 @@ impl Tracer {
             // It was killed.
             return;
         };
+        if self.tree.adopted.remove(&tid) {
+            // Its adoption has added it.
+            self.go_on(creator, 0);
+            return;
+        }
         let time = self.tree.time();
-        let is_in_tree = self.tree.threads.contains_key(&tid);
-        // If the new thread was adopted and is already dead, only `adopted` still has it.
-        let is_adopted = self.tree.adopted.remove(&tid);
         let Some((thread, process)) = self.tree.process_of(creator) else {
             kernel::go_on(creator, Continue::Run, 0);
             return;
         };
         let (tgid, stops_at_exit, parent) = (thread.tgid, thread.stops_at_exit, process.identity);
-        let is_known = is_in_tree || is_adopted;
-        let is_thread = !is_known && may_be_thread && kernel::has_thread(tgid, tid);
-        process.has_forked |= !is_known && !is_thread;
+        let is_thread = may_be_thread && kernel::has_thread(tgid, tid);
+        process.has_forked |= !is_thread;
         // The creator goes on as early as possible.
         self.go_on(creator, 0);
-        if is_known {
-            // Its adoption has added it.
-        } else if is_thread {
+        if is_thread {
             if let Some(process) = self.tree.processes.get_mut(&tgid) {
                 process.threads += 1;
             }
@@ -290,7 +290,8 @@ impl Tracer {
             return;
         };
         if thread.tgid == tid {
-            // All its threads are dead. A process with a single thread that ends by itself has reported all its children.
+            // This was the last thread of the process. If the process was not killed and never had another thread, it has
+            // reported all its children.
             let may_leave_orphans = libc::WIFSIGNALED(status) || self.has_threads(tid);
             self.process_death(tid, status, total);
             if may_leave_orphans {
@@ -299,11 +300,13 @@ impl Tracer {
         }
     }
 
+    /// Whether the process has ever had more than one thread.
     fn has_threads(&self, tgid: Tid) -> bool {
         self.tree.processes.get(&tgid).is_some_and(|process| process.threads > 0)
     }
 
-    /// Threads were killed. What they have just made is not reported any more, and may be stopped only later.
+    /// Threads were killed. Nobody reports the threads and processes that they have just made. Some of these may reach
+    /// their first stop only later.
     fn expect_orphans(&mut self) {
         self.tree.expect_orphans();
         self.adopt_orphans();
@@ -345,13 +348,11 @@ impl Tracer {
             } else {
                 let time = self.tree.time();
                 let parent = if self.tree.processes.contains_key(&parent) { parent } else { self.root };
-                let parent = match self.tree.processes.get_mut(&parent) {
-                    Some(parent) => {
-                        parent.has_forked = true;
-                        parent.identity
-                    }
-                    None => Identity { tgid: 0, start: Ktime(0) },
-                };
+                let nobody = Identity { tgid: 0, start: Ktime(0) };
+                let parent = self.tree.processes.get_mut(&parent).map_or(nobody, |parent| {
+                    parent.has_forked = true;
+                    parent.identity
+                });
                 let child = identity(tid, time);
                 self.shared.note(Note::Fork { process: child, parent, is_root: false });
                 self.add(tid, Process::new(child, parent), true);

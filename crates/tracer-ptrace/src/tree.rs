@@ -32,7 +32,7 @@ pub(crate) struct Process {
     pub(crate) readings: Readings,
     /// The largest resident set of its programs before the last exec, bytes, as far as it is known.
     pub(crate) former_peak: u64,
-    /// The usage of its dead children and their children. It is the sum, but the peak is the largest one.
+    /// The usage of its dead children and their children. All values are sums, except the peak: it is the largest one.
     pub(crate) children: Usage,
 }
 
@@ -98,7 +98,7 @@ pub(crate) enum Early {
 /// nobody reports them any more.
 const EARLY: usize = 256;
 
-/// A new thread is at its first stop much earlier than this after the death of its creator, nanoseconds.
+/// Nanoseconds. After the death of its creator, a new thread needs much less time than this to reach its first stop.
 const PATIENCE: u64 = 10_000_000_000;
 
 /// All tracees.
@@ -133,7 +133,7 @@ impl Tree {
         self.orphans_until = Ktime(now().0 + PATIENCE);
     }
 
-    /// Whether nobody may report a thread at its first stop.
+    /// Whether a thread at its first stop can be one that nobody reports.
     pub(crate) fn may_have_orphans(&self) -> bool {
         now() < self.orphans_until
     }

@@ -28,7 +28,8 @@ impl Program {
     pub(super) fn find(pid: Pid, name: &[u8]) -> io::Result<Self> {
         // The kernel follows five interpreters (`exec_binprm` in fs/exec.c).
         const DEEPEST: usize = 5;
-        // Here, this is a descriptor of the process. An exec may have closed it.
+        // The path names a descriptor of the process that looks, so for us it would be one of ours. The exec may also
+        // have closed it.
         if name.starts_with(b"/dev/fd/") {
             return Err(io::ErrorKind::NotFound.into());
         }
