@@ -171,7 +171,7 @@ fn a_program_whose_loader_is_missing_is_recognised() {
     write_program(&program, &bytes);
     let (code, stderr) = run(&["--", program.to_str().unwrap()]);
     assert_eq!(code, Some(127), "{stderr}");
-    let expected = "the file exists, but the loader that it needs does not exist; to see its name: file ";
+    let expected = "the file exists, but the loader that it needs does not exist; to see the loader's name, run: file ";
     assert!(stderr.contains(expected), "{stderr}");
 }
 

@@ -54,8 +54,8 @@ fn rules_name_group_and_leave_out_processes() {
     assert_eq!((env.attribute("team"), env.attribute("level"), env.attribute("kind")), ("platform", "3", "version"));
     assert!(trace.processes().any(|span| span.name == "true of "), "KIND is not set");
     let root = trace.root();
-    // The rules leave out the first shell and the sleep. The second shell failed, so it has a span. But the process below
-    // it is below the root.
+    // The rules leave out the first shell and the sleep. The second shell failed, so it has a span. But in the
+    // trace, the parent of its child is the root.
     let echoes: Vec<_> = trace.processes().filter(|span| span.name == "echo").collect();
     assert_eq!(echoes.len(), 2);
     assert!(echoes.iter().all(|echo| echo.parent_id == root.span_id), "{echoes:?}");

@@ -191,9 +191,9 @@ __noinline int emit_connection(__u64 socket, __u32 event, __u32 error)
 }
 
 /*
- * Whether the restricted user must not see the connection. This is so if it belongs to a withheld process, is in
- * another network namespace, and the user does not own that namespace. See user_namespaces(7): "the owner of a user
- * namespace has all capabilities in it".
+ * Whether the restricted user must not see the connection. All three must be true: it belongs to a withheld process, it
+ * is in another network namespace, and the user does not own that namespace. See user_namespaces(7): "the owner of a
+ * user namespace has all capabilities in it".
  */
 static __always_inline bool is_hidden_from_viewer(__u64 socket, __u32 owner_tgid)
 {

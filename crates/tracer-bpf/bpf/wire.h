@@ -123,7 +123,7 @@ struct root_folder {
 struct exec_record {
 	struct record_header header;
 	__u64 arguments_size;	/* in the process, bytes */
-	__u64 environment_size; /* in the process, bytes, even if the environment was not read */
+	__u64 environment_size; /* in the process, bytes, even if it is not copied; 0 for a withheld process */
 	struct root_folder root_folder; /* 0 for a withheld process */
 	__u32 argument_count;
 	__u32 user_id; /* effective */
@@ -231,7 +231,7 @@ struct dns_record {
 	__u8 peer_address[16];
 };
 
-/* A socket has sent its first datagram to a peer. A slot counts the datagrams after that. */
+/* A socket has sent its first datagram to a peer. A slot counts the datagrams of the flow, this one included. */
 struct flow_record {
 	struct record_header header; /* process: the sender */
 	__u32 slot;
@@ -244,8 +244,8 @@ struct flow_record {
 };
 
 /*
- * This many connections to name servers are remembered, each direction separately. The oldest are forgotten, because
- * they have ended.
+ * This many directions of connections to name servers are remembered. A connection has two. If there are more, the
+ * oldest are forgotten. They have probably ended.
  */
 #define DNS_STREAMS 1024
 

@@ -46,8 +46,8 @@ pub(crate) const PROGRAMS: usize =
 pub(crate) const TCP_STATE: &str = "handle_tcp_state";
 pub(crate) const NESTED: &str = "handle_nested_tcp_state";
 
-/// If the kernel misses a run of these programs, no event is lost. Such a run was not for a read or write of the
-/// process itself. The kernel never misses those.
+/// The kernel never misses a run of these programs for a read or write of the process itself. No event depends on the
+/// other runs.
 pub(crate) const TCP_READ: &str = "handle_tcp_read";
 const MPTCP_WRITE: &str = "handle_mptcp_write";
 

@@ -179,8 +179,8 @@ pub(crate) fn equal(left: &Value, right: &Value, budget: &mut Budget) -> Result<
     identical(left, right, budget)
 }
 
-/// Whether two lists are compared element by element. Only lists of any values, of strings or of integers are. A list of
-/// strings and a list of integers are not.
+/// Whether two lists are compared element by element. Each must be a list of any values, of strings or of integers. A list
+/// of strings is not compared in this way with a list of integers.
 fn comparable_by_element(left: &List, right: &List) -> bool {
     let plain = |list: &List| matches!(list.kind, ListKind::Any | ListKind::Strings | ListKind::Ints);
     plain(left)

@@ -43,7 +43,7 @@ pub fn pod_uid(path: &str) -> Option<String> {
     })
 }
 
-/// The components that are long enough, from the last to the first. Every process has a path, and few have such a component.
+/// The components that are long enough, from the last to the first. Most paths have none, and need no further check.
 fn components(path: &str, length: usize) -> impl Iterator<Item = &str> {
     let path = if path.len() < length { "" } else { path };
     path.rsplit('/').filter(move |component| component.len() >= length)

@@ -6,7 +6,7 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 pub use crate::strings::Strings;
 use crate::{calls::Call, context::SpanContext, dns::Message, strings::lossy, time::Ktime};
 
-/// One incarnation of a pid. The kernel uses a pid again, but never the pair.
+/// One incarnation of a pid. The kernel uses a pid again, but never with the same start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     /// Thread group id in the initial pid namespace. Users call this id the pid.
@@ -366,7 +366,7 @@ impl ExitStatus {
     }
 }
 
-/// The identity of a connection. The kernel uses a socket again, but never the pair.
+/// The identity of a connection. The kernel uses a socket again, but never with the same time of opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     /// The kernel's socket.

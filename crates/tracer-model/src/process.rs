@@ -21,7 +21,8 @@ use crate::{
     verdict::Verdict,
 };
 
-/// Exec events on one span: OpenTelemetry's default limit of events.
+/// The most successful execs on one span, and the most failed ones. OpenTelemetry's default limit of events is the same
+/// number.
 const EXECUTIONS: usize = 128;
 
 /// Bytes of argv in one exec event. The attributes of the span have all arguments of the last exec.
@@ -330,7 +331,8 @@ impl Process {
         }
     }
 
-    /// Whether it is a shell that runs this child in a trap. Then the failure of the child is no reason for its own failure.
+    /// Whether it is a shell that runs this child in a trap. Then the failure of the child is no reason for the failure of the
+    /// shell.
     pub(crate) fn runs_in_trap(&self, child: &Self) -> bool {
         let (Some(image), Some(child)) = (self.image.as_deref(), child.image.as_deref()) else { return false };
         if !blame::runs_shell(image) {

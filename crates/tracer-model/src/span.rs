@@ -80,11 +80,11 @@ pub struct ProcessSpan {
     pub name: String,
     /// Its last image. If it never called exec, it is the image of its parent. `None` if it is not known.
     pub image: Option<Arc<Image>>,
-    /// All execs, in order.
+    /// The successful execs, in order, up to a limit.
     pub executions: Vec<Execution>,
-    /// All failed execs, in order, if the source reports them.
+    /// The failed execs, in order, up to the same limit, if the source reports them.
     pub failed_execs: Vec<FailedExec>,
-    /// Number of execs beyond the limit of one span. They are not listed.
+    /// Number of successful and failed execs beyond these limits. They are not listed.
     pub dropped_executions: u32,
     /// It never called exec.
     pub is_fork: bool,

@@ -87,7 +87,7 @@ mod tests {
         let strings: Strings = ["ä", "ö"].into_iter().collect();
         assert_eq!((strings.not_utf8(), strings.limited(4).not_utf8()), (None, None));
         let cut_for_us = Strings { bytes: b"a\xc3".to_vec(), size: 2 };
-        assert_eq!(cut_for_us.not_utf8(), Some(&b"a\xc3"[..]), "nothing is missing");
+        assert_eq!(cut_for_us.not_utf8(), Some(&b"a\xc3"[..]), "the process itself cut the character");
         let strings: Strings = [&b"a\xff"[..], "ö".as_bytes()].into_iter().collect();
         assert_eq!(strings.limited(4).not_utf8(), Some(&b"a\xff\0\xc3"[..]));
     }

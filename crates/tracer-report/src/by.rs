@@ -57,7 +57,7 @@ impl By {
 /// The totals of the processes with one value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Total {
-    /// How many they are, with those below them that have no span.
+    /// Number of these processes, and of those below them that have no span.
     pub(crate) processes: u64,
     /// Time during which no process that they started was alive, nanoseconds.
     pub(crate) own: u64,

@@ -51,8 +51,8 @@ impl Untrusted {
         self.bytes.is_none() && self.text.contains(REPLACED)
     }
 
-    /// The texts with their bytes. `bytes` has a NUL after each text. Bytes of another text are ignored: a saved trace can have
-    /// any.
+    /// The texts with their bytes. `bytes` has a NUL after each text. Bytes that do not decode to their text are ignored,
+    /// because a saved trace can contain any bytes.
     pub(crate) fn with_bytes(mut texts: Vec<Self>, bytes: Option<&[u8]>) -> Vec<Self> {
         let bytes = bytes.into_iter().flat_map(|bytes| bytes.split(|byte| *byte == 0));
         for (text, bytes) in texts.iter_mut().zip(bytes) {

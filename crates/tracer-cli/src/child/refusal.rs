@@ -156,7 +156,7 @@ fn of_file(file: &Path, kind: ErrorKind) -> Option<String> {
     if kind == ErrorKind::NotFound && start.starts_with(b"\x7fELF") {
         let file = quoted(&file.to_string_lossy());
         return Some(format!(
-            "the file exists, but the loader that it needs does not exist; to see its name: file {file}"
+            "the file exists, but the loader that it needs does not exist; to see the loader's name, run: file {file}"
         ));
     }
     let interpreter = interpreter(&start)?;

@@ -40,8 +40,8 @@ impl Copy {
     ///
     /// A file cannot be read or written.
     pub(super) fn write(mut self, inputs: &[Input], trace: TraceId) -> Result<()> {
-        // The same span can be in two files. It is copied once. The root span of a killed run and the real root have the
-        // same id, but different ends. Both are copied.
+        // The same span can be in two files. It is copied once. Two spans can have the same id and different
+        // ends: a root span with `process_tracer.cut_off`, and the real root span. Both are copied.
         let mut seen = HashSet::new();
         let mut is_wanted = |span: &Span| {
             span.trace_id == trace.0

@@ -130,8 +130,8 @@ impl Sink for CompileCommandsSink {
 /// The file may take this much longer than the spans.
 const MORE: Duration = Duration::from_secs(1);
 
-/// Once the queue is late, the thread that collects the entries must end within this time. Only reading a response file
-/// can take longer.
+/// When the queue is late, we wait this long for the thread that collects the entries. If it has not ended by then, it is
+/// reading a response file, and we give up.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How often the time is checked.
@@ -233,7 +233,7 @@ fn read(path: &Path, user: u32) -> io::Result<Vec<u8>> {
 }
 
 /// Whether we, as `reader`, read a response file of `owner` for a compiler of `user`. The kernel checks only our rights, and
-/// `user` may have fewer. So the file must belong to `user`.
+/// `user` may have fewer. So the file must belong to `user`, unless `user` is root or is `reader`.
 fn may_read(user: u32, owner: u32, reader: u32) -> bool {
     user == 0 || user == reader || user == owner
 }

@@ -276,7 +276,7 @@ impl Names {
         kind(&words)
     }
 
-    /// The same for an option without an attached value. The meaning is that of the next argument.
+    /// The same for an option without an attached value. The result is the kind of the next argument, the option's value.
     pub(super) fn kind_of_option(&self, option: &str) -> Kind {
         let is_asked = words(option).first().is_some_and(|first| VERBS.contains(&first.as_str()));
         if is_asked { Kind::Harmless } else { self.kind(option) }

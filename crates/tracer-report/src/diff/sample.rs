@@ -63,7 +63,8 @@ impl Change {
         }
     }
 
-    /// Whether the difference is larger than the noise. One run per side has no known noise.
+    /// Whether the difference is larger than the noise. With one run per side, the noise is not known, and
+    /// every difference counts.
     pub(super) fn is_beyond_noise(&self) -> bool {
         self.size() > self.noise().unwrap_or_default()
     }

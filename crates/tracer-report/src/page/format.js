@@ -103,8 +103,8 @@ function byteOf(character) {
   return code > 0xdc7f && code < 0xdd00 ? code - 0xdc00 : undefined;
 }
 
-// The texts of an attribute with all their bytes. `raw` has the bytes in base64, with a NUL after each text. Those of another
-// text are ignored: a file can have any.
+// The texts of an attribute with all their bytes. `raw` has the bytes in base64, with a NUL after each text. Bytes that do
+// not decode to their text are ignored, because a file can contain any bytes.
 function withBytes(texts, raw) {
   if (!Array.isArray(texts)) return withBytes([texts], raw)[0];
   if (!texts.some((text) => String(text).includes("\ufffd"))) return texts;

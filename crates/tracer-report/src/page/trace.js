@@ -203,7 +203,7 @@ class Trace {
   // Makes the tree in depth-first order, children by start. A span whose parent is missing goes under the root. So does one
   // span of each circle of parents, which only broken data can have.
   index() {
-    // The rows of the page showed the spans in `gone` until now. A span that has arrived as an ended span meanwhile stays.
+    // The rows of the page showed the spans in `gone` until now. It stays if it has ended meanwhile.
     for (const number of this.gone) if (this.known[number] && this.flags[number] & RUNNING) this.forget(number);
     this.gone = [];
     const { capacity, start, parent, known } = this;

@@ -118,8 +118,8 @@ struct Map {
 }
 
 impl Map {
-    /// Adds a map. `definition` is the level of an empty map, and `repetition` that of the first entry. The value `known`
-    /// is written as an empty text.
+    /// Adds a map. `definition` is the level of an empty map, and `repetition` that of the first entry. If an
+    /// entry is equal to `known`, its value is written as an empty text.
     fn push<'a>(
         &mut self,
         entries: impl IntoIterator<Item = (&'a str, ValueRef<'a>)>,

@@ -74,7 +74,8 @@ impl Graph {
     }
 }
 
-/// A moment with the node that it concerns. The earliest is the greatest, as a heap needs it.
+/// A moment with the node that it concerns. The earliest is the greatest, because `BinaryHeap` returns
+/// the greatest first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Moment(f64, NodeId);
 
