@@ -157,9 +157,8 @@ impl Tracer {
     /// SIGCONT has ended such a stop.
     fn stop(&mut self, tid: Tid, signal: c_int) {
         let Some(thread) = self.tree.threads.get(&tid) else {
-            // This is a new thread. Its creator reports it, unless the creator was killed. An adopted thread with the same
-            // id is dead.
-            self.tree.adopted.remove(&tid);
+            // This is a new thread. Its creator reports it, unless the creator was killed.
+            self.tree.forget_adopted(tid);
             self.tree.add_early(tid, Early::Stopped(signal));
             if self.tree.may_have_orphans() {
                 self.adopt_orphans();
@@ -205,7 +204,7 @@ impl Tracer {
             // It was killed.
             return;
         };
-        if self.tree.adopted.remove(&tid) {
+        if self.tree.take_adopted(tid) {
             // Its adoption has added it.
             self.go_on(creator, 0);
             return;
@@ -338,7 +337,7 @@ impl Tracer {
             let status = Folder::of(tid).read("status").unwrap_or_default();
             let number = |name| numbers(&status, name).next().map_or(0, |number| number as Tid);
             let (tgid, parent) = (number("Tgid"), number("PPid"));
-            self.tree.adopted.insert(tid);
+            self.tree.adopt(tid);
             if tgid != tid && self.tree.processes.contains_key(&tgid) {
                 // Its options are unknown. The next stop sets them.
                 self.tree.threads.insert(tid, Thread { tgid, stops_at_exit: true, repeated: None });

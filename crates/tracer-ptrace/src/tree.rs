@@ -1,6 +1,6 @@
 //! The tracees: threads by their ids, and the processes that they form.
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use tracer_model::{Identity, Ktime, event::Usage};
 
 use crate::{
@@ -99,6 +99,7 @@ pub(crate) enum Early {
 const EARLY: usize = 256;
 
 /// Nanoseconds. After the death of its creator, a new thread needs much less time than this to reach its first stop.
+/// After the first stop of a new thread, its creator needs much less time than this to report it.
 const PATIENCE: u64 = 10_000_000_000;
 
 /// All tracees.
@@ -107,8 +108,8 @@ pub(crate) struct Tree {
     pub(crate) threads: HashMap<Tid, Thread>,
     pub(crate) processes: HashMap<Tid, Process>,
     pub(crate) early: HashMap<Tid, Early>,
-    /// Threads that were added without a report of their creator.
-    pub(crate) adopted: HashSet<Tid>,
+    /// Threads that were added without a report of their creator, and when.
+    adopted: HashMap<Tid, Ktime>,
     /// Until then, a thread at its first stop can be one that nobody reports.
     orphans_until: Ktime,
     last: Ktime,
@@ -138,6 +139,23 @@ impl Tree {
         now() < self.orphans_until
     }
 
+    /// Takes note that a thread is added without a report of its creator.
+    pub(crate) fn adopt(&mut self, tid: Tid) {
+        self.adopted.insert(tid, now());
+    }
+
+    /// A thread is at its first stop. If a thread with the same id was adopted, it is dead.
+    pub(crate) fn forget_adopted(&mut self, tid: Tid) {
+        self.adopted.remove(&tid);
+    }
+
+    /// Whether the thread that a creator reports was adopted. An old entry is that of a dead thread, whose creator was
+    /// killed: another thread has its id now.
+    pub(crate) fn take_adopted(&mut self, tid: Tid) -> bool {
+        let adopted = self.adopted.remove(&tid);
+        adopted.is_some_and(|at| self.threads.contains_key(&tid) || now().0 < at.0 + PATIENCE)
+    }
+
     /// The process of a thread.
     pub(crate) fn process_of(&mut self, tid: Tid) -> Option<(&Thread, &mut Process)> {
         let thread = self.threads.get(&tid)?;
@@ -149,4 +167,44 @@ impl Tree {
 pub(crate) fn alone(pid: u32) -> Left {
     let parent = Identity { tgid: std::process::id(), start: Ktime(0) };
     Left { process: Identity { tgid: pid, start: now() }, parent }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TID: Tid = 7;
+
+    fn thread() -> Thread {
+        Thread { tgid: TID, stops_at_exit: false, repeated: None }
+    }
+
+    /// A tree in which a thread was adopted long ago.
+    fn tree_with_old_entry() -> Tree {
+        Tree { adopted: HashMap::from_iter([(TID, Ktime(0))]), ..Tree::default() }
+    }
+
+    #[test]
+    fn a_late_report_of_an_adopted_thread_is_recognised_once() {
+        let mut tree = Tree::default();
+        tree.adopt(TID);
+        assert!(tree.take_adopted(TID));
+        assert!(!tree.take_adopted(TID));
+    }
+
+    #[test]
+    fn a_new_thread_with_the_id_of_a_dead_adopted_one_is_not_taken_for_it() {
+        assert!(!tree_with_old_entry().take_adopted(TID));
+        let mut tree = Tree::default();
+        tree.adopt(TID);
+        tree.forget_adopted(TID);
+        assert!(!tree.take_adopted(TID));
+    }
+
+    #[test]
+    fn an_adopted_thread_that_lives_is_recognised_after_any_time() {
+        let mut tree = tree_with_old_entry();
+        tree.threads.insert(TID, thread());
+        assert!(tree.take_adopted(TID));
+    }
 }
