@@ -241,7 +241,7 @@ fn container() -> Result<()> {
 fn trace_in(image: &str, flags: &[&str]) -> Result<()> {
     let started = Instant::now();
     let mut run = Command::new("podman");
-    // runc and the limits: see docs/containers.md.
+    // runc and the limits: see tests/integration/containers.rs.
     run.args([
         "run",
         "--rm",

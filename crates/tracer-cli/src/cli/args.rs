@@ -403,7 +403,6 @@ pub(crate) enum RulesAction {
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// A saved trace. It has no environments, so the selector `env` matches no process
-
         #[arg(long, value_name = "FILE.jsonl", conflicts_with = "run")]
         trace: Option<PathBuf>,
         /// The command and its arguments
@@ -442,7 +441,6 @@ pub(crate) struct Diff {
     pub(crate) trace_id: Vec<Given<TraceId>>,
     /// Exit with 1 if the whole run or a step became slower by more than this, for example 10%. A growth must also be
     /// more than the noise, and at least 10 ms. For a step, it must also be at least 1% of the whole time
-
     #[arg(long, value_name = "PERCENT", value_parser = values::percent, allow_hyphen_values = true)]
     pub(crate) threshold: Option<f64>,
     /// Format of the comparison on stdout: `text`, `markdown` or `json`

@@ -1,7 +1,7 @@
 //! The trace context in variables, in the formats that `OTEL_PROPAGATORS` names: W3C Trace Context and B3.
 //!
-//! The variables have the names of the HTTP headers, as OpenTelemetry's specification of environment variables as
-//! carriers says.
+//! The variables have the names of the HTTP headers: see "Environment Variables as Context Propagation Carriers" in
+//! OpenTelemetry's specification.
 
 use tracer_model::{
     TraceId,

@@ -10,7 +10,7 @@ pub(super) fn no_such_variable(name: &str, known: impl IntoIterator<Item = Strin
     format!("there is no such variable{hint}")
 }
 
-/// Whether so few typos make one name of the other.
+/// Whether one name becomes the other with at most this number of typos.
 pub(super) fn is_near(name: &str, known: &str, typos: usize) -> bool {
     // One typo changes the length by one at most. It removes at most one letter of the known name. These two tests are
     // much faster than the distance.
