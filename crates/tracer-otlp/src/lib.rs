@@ -1,4 +1,4 @@
-//! OTLP in both directions: spans of the model to a collector or a file, and saved traces back.
+//! OTLP in both directions: sends spans of the model to a collector or a file, and reads saved traces.
 //!
 //! The encoder writes a span of the model directly into the bytes of a request or of a line. No message is built in
 //! between. The tests compare the result with the messages that `opentelemetry-proto` makes of the same spans.

@@ -1,8 +1,9 @@
 //! The messages of OTLP that this crate reads: saved traces, and the answers of collectors.
 //!
-//! Each message can be written and read as OTLP/JSON and as protobuf. The fields and their numbers come from
-//! `opentelemetry/proto`, version 1. JSON follows the [JSON mapping of Protocol Buffers] and its [exceptions in OTLP]: a
-//! number may be a string, a double may be "NaN" or "Infinity", and ids are hexadecimal. Unknown fields are ignored.
+//! Each message can be read as OTLP/JSON and as protobuf. Those of a trace can also be written. The fields and their
+//! numbers come from `opentelemetry/proto`, version 1. JSON follows the [JSON mapping of Protocol Buffers] and its
+//! [exceptions in OTLP]: a number may be a string, a double may be "NaN" or "Infinity", and ids are hexadecimal. Unknown
+//! fields are ignored.
 //!
 //! [JSON mapping of Protocol Buffers]: https://protobuf.dev/programming-guides/json/
 //! [exceptions in OTLP]: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding

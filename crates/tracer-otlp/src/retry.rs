@@ -20,7 +20,7 @@ pub struct Pace<'a> {
     pub has_patience: &'a dyn Fn(&Failure) -> bool,
 }
 
-/// The requests to one collector. Between two of them, it waits for at least as long as the collector asks.
+/// Sends requests to one collector. Between two requests, it waits for at least as long as the collector asks.
 #[derive(Debug, Default)]
 pub struct Retry {
     /// The collector has asked to wait until this moment, and this is the failure with which it asked. No request is sent

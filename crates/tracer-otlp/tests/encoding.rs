@@ -303,7 +303,7 @@ fn items_beyond_a_count_are_counted_as_dropped() {
     assert_eq!(all, Encoder::new(tracer_model::Resource::default(), None).request([&span]));
 }
 
-/// opentelemetry-proto cannot write such doubles as JSON.
+/// opentelemetry-proto cannot write NaN and infinity as JSON.
 #[test]
 fn a_double_that_is_not_finite_is_a_string() {
     for (number, text) in [(f64::NAN, "NaN"), (f64::INFINITY, "Infinity"), (f64::NEG_INFINITY, "-Infinity")] {
@@ -335,7 +335,7 @@ fn the_first_bytes_of_two_traces_differ() {
     let encoder = Encoder::new(tracer_model::Resource::from_iter(resource), None);
     let first_bytes = |trace| {
         let line = encoder.json_lines([&Span { trace_id: TraceId([trace; 16]), ..of_process(|_| ()) }]);
-        // Our own reader writes in the same order.
+        // A message that was read is written in the same order again.
         let read = serde_json::from_slice::<tracer_otlp::message::TracesData>(&line).unwrap();
         [line, serde_json::to_vec(&read).unwrap()].map(|line| line[..1000].to_vec())
     };

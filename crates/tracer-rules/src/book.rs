@@ -69,12 +69,12 @@ impl Book {
             }
         }
         let fate_without_tags = fate.unwrap_or(self.0.default);
-        // A tag can still come. Until then the process is kept.
+        // A tag can still come, so the process is kept for now. It is judged again at its end.
         let fate = if waits_for_tags && can_change { Fate::Keep } else { fate_without_tags };
         Ruling { fate, fate_without_tags, ..ruling }
     }
 
-    /// Whether a process and its fork can differ.
+    /// Whether a process and its fork can get different rulings.
     pub(crate) fn differs_in_forks(&self) -> bool {
         self.0.rules.iter().any(Rule::differs_in_forks)
     }

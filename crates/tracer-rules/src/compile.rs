@@ -182,7 +182,8 @@ impl Compiler<'_> {
         Error::new(place, format!("the expression does not compile: {reason}"))
     }
 
-    /// The place of a character of a value. Values with line breaks or escapes have one place only.
+    /// The place of a character of a value. If the value has line breaks or escapes, it is the place of
+    /// the whole value.
     fn within(&self, text: &Located<String>, offset: usize) -> Option<Place> {
         let place = text.place?;
         let line = self.text.lines().nth(usize::try_from(place.line).ok()?.checked_sub(1)?)?;

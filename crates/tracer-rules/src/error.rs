@@ -4,11 +4,11 @@ use serde_saphyr::{MessageFormatter, UserMessageFormatter};
 
 use crate::located::Place;
 
-/// A rules file that cannot be used.
+/// The reason why a rules file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Error {
-    /// Its place, if that is known.
+    /// The place of the mistake in the file, if it is known.
     pub place: Option<Place>,
     text: String,
 }

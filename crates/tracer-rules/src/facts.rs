@@ -1,5 +1,5 @@
-//! The facts about a process that selectors and templates need. Each is made only once. A costly fact is made when a rule first
-//! needs it.
+//! The facts about a process that selectors and templates need. The command line and the first argument are read
+//! only once, when a rule first needs them.
 
 use std::{borrow::Cow, cell::OnceCell, fmt::Write, time::UNIX_EPOCH};
 
@@ -104,7 +104,7 @@ impl<'a> Facts<'a> {
         self.cgroups().find_map(container_id)
     }
 
-    /// The script that the mapped file interprets, as it was called. Empty if there is none.
+    /// The path of a script that is called by its own name, such as `./configure`. Empty for any other process.
     pub(crate) fn script(&self) -> &'a str {
         let image = self.subject.image;
         if image.is_script { &image.file } else { "" }
@@ -114,7 +114,7 @@ impl<'a> Facts<'a> {
         self.subject.image.directory().unwrap_or_default()
     }
 
-    /// The variables of its environment, each with its `=`.
+    /// The variables of its environment, each as `NAME=VALUE`.
     pub(crate) fn definitions(&self) -> impl Iterator<Item = Cow<'a, str>> {
         self.subject.environment.into_iter().flat_map(|environment| environment.iter())
     }

@@ -40,7 +40,7 @@ pub use schema::File;
 ///
 /// # Errors
 ///
-/// The text is no YAML, a key is unknown, or a value has another type.
+/// The text is no YAML, a key is unknown, or a value has the wrong type.
 pub fn parse(text: &str) -> Result<File, Error> {
     // YAML reads a file without a value as null.
     let file: Option<File> = serde_saphyr::from_str(text)?;

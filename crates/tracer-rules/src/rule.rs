@@ -130,8 +130,8 @@ impl Rule {
             || attributes.into_iter().any(|given| matches!(given, Given::Expression(it) if it.needs_environment()))
     }
 
-    /// Whether a process and its fork can differ. They have the same image, but another pid, another start and other
-    /// processes above them.
+    /// Whether this rule can give different rulings for a process and its fork. A fork has the image of its parent, but
+    /// its own pid, its own start, and one more process above it.
     pub(crate) fn differs_in_forks(&self) -> bool {
         let Actions { name, rewrite, group, attributes, .. } = &self.actions;
         self.selectors.parent.is_some()
@@ -153,7 +153,8 @@ fn some_text(text: String) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| text.into())
 }
 
-/// The captures of the first pattern by number, and the named captures of all patterns. The first pattern with a name counts.
+/// The captures of the first pattern by number, and the named captures of all patterns. If several patterns capture a text
+/// under the same name, the first text counts.
 fn by_key(patterns: &[Pattern], captures: &[Option<Captures<'_>>]) -> Vec<(String, String)> {
     let first = captures.iter().take(1).flatten().flat_map(Captures::iter).enumerate();
     let text = |found: Match<'_>| String::from_utf8_lossy(found.as_bytes()).into_owned();
@@ -225,7 +226,7 @@ impl Selectors {
         if index == 0 && self.has_process { facts.name } else { facts.command_line() }
     }
 
-    /// A test costs much less than captures.
+    /// Whether all patterns match. Captures are not needed here, and would cost much more.
     fn patterns_match(&self, facts: &Facts<'_>) -> bool {
         self.patterns.iter().enumerate().all(|(index, pattern)| pattern.matches(self.text(index, facts)))
     }
@@ -247,7 +248,7 @@ impl Selectors {
     }
 }
 
-/// Without a slash, it is the base name of `argv[0]`; with a slash, all of it.
+/// Whether `exe` is `argv[0]`. If `exe` has no slash, it is compared with the base name of `argv[0]`.
 fn is_exe(exe: &str, facts: &Facts<'_>) -> bool {
     exe == if exe.contains('/') { facts.exe_full() } else { facts.exe_base() }
 }

@@ -77,7 +77,8 @@ pub struct Rule {
     /// Action: the name of the span.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
     pub name: Option<Located<String>>,
-    /// Action: the text that replaces the matched parts of the name.
+    /// Action: the text that replaces the matches of `process` in the name. Without `process`, it replaces those of the
+    /// first `cmdline` expression in the command line. The result is the new name.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
     pub rewrite: Option<Located<String>>,
     /// Action: the group of the process.

@@ -46,7 +46,10 @@ pub fn parse(text: &str) -> Result<Vec<Tagged>, Error> {
         .map(|Process { pid, tags }| {
             let tags = tags.into_iter().map(|Tag { key, value }| {
                 if key.is_empty() || key.len() > MAX_KEY {
-                    return Err(Error::new(None, format!("the key of a tag of {pid} has {} bytes", key.len())));
+                    return Err(Error::new(
+                        None,
+                        format!("a tag of process {pid} has a key of {} bytes, not 1 to {MAX_KEY}", key.len()),
+                    ));
                 }
                 Ok((key, text_of(value)))
             });

@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
         self.at += bytes;
     }
 
-    /// `$1`, `${NAME}` or `$$`, a single `$`.
+    /// `$1` or `${NAME}`, or `$$` for a single `$`.
     fn capture(&mut self) -> Result<(), Mistake> {
         let rest = &self.rest()[1..];
         let digits = rest.len() - rest.trim_start_matches(|next: char| next.is_ascii_digit()).len();
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// `%HOSTNAME%`, a variable of our own environment. Another `%` is text.
+    /// `%HOSTNAME%`, a variable of our own environment. Any other `%` is text.
     fn variable(&mut self, environment: &dyn Fn(&str) -> Option<String>) {
         let name = self.rest()[1..].split_once('%').map(|(name, _)| name);
         let is_name = |name: &&str| {

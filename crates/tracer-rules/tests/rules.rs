@@ -19,7 +19,7 @@ fn judge(file: &str) -> RulesJudge {
     RulesJudge::new(book, Names::Plain)
 }
 
-/// A process: its file, its arguments, its environment, and the names of the processes above.
+/// The ruling of a rules file for a process with these arguments, these variables, and these names of processes above it.
 fn ruling_of(file: &str, arguments: &[&str], variables: &[&str], above: &[&str]) -> Ruling {
     let mut judge = judge(file);
     let image = Image {

@@ -23,8 +23,8 @@ use tonic_types::StatusExt;
 
 use crate::message::{ExportResponse, PartialSuccess};
 
-/// Bytes of an answer that are read, and bytes that they may unpack to. The OTLP specification recommends this limit
-/// ("OTLP/HTTP Response").
+/// The largest answer that is read, in bytes. The unpacked answer has the same limit. The OTLP specification recommends
+/// this limit ("OTLP/HTTP Response").
 const LIMIT: usize = 4 << 20;
 
 /// Characters of a collector's text that are shown.
@@ -300,7 +300,7 @@ pub(super) fn failure_of_grpc(status: &Status) -> Failure {
     let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
     let message = status.message();
     let reason = match status.source() {
-        // It has not reached a collector.
+        // The request has not reached a collector.
         Some(source) => return Failure::Unreachable(innermost(source)),
         None => refusal(&status.code(), &brief(message)),
     };

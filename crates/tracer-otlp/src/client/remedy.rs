@@ -184,7 +184,7 @@ impl Way {
     pub(super) fn of_http(&self, status: StatusCode, is_secure: bool, failure: Failure) -> Failure {
         let words = failure.to_string();
         let says = |text: &str| status == StatusCode::BAD_REQUEST && words.contains(text);
-        // Go, nginx and Apache answer a plain request in plain HTTP.
+        // At a TLS port, Go, nginx and Apache answer a plain request in plain HTTP.
         if !is_secure && (says("HTTPS server") || says("to HTTPS port") || says("SSL-enabled server port")) {
             return failure.with(BEGIN_WITH_HTTPS);
         }
@@ -200,7 +200,7 @@ impl Way {
     }
 }
 
-/// An answer to a request over HTTP comes from gRPC.
+/// The failure if a gRPC server has answered a request over HTTP.
 pub(super) fn of_grpc(headers: &HeaderMap) -> Option<Failure> {
     let media = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     let is_grpc = media.is_some_and(|media| media.starts_with(b"application/grpc"));
@@ -216,7 +216,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)
     iter::successors(Some(error), |error| held(*error).or_else(|| (*error).source())).collect()
 }
 
-/// The connection was there. Otherwise there is nobody to ask.
+/// Whether there was a connection. Without one, the port cannot be asked.
 fn is_connected(causes: &[&(dyn Error + 'static)]) -> bool {
     let mut errors = causes.iter().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
     errors.all(|error| {

@@ -17,7 +17,7 @@ use self::system as resolver;
 /// Connects to the host of a URL. `connect_lazy` of tonic would have the C library look up the name.
 pub(super) fn connector() -> HttpConnector<resolver::Resolver> {
     let mut connector = HttpConnector::new_with_resolver(resolver::new());
-    // TLS is on top of it.
+    // An https:// URL is accepted too. tonic adds the TLS.
     connector.enforce_http(false);
     // tonic sets it too. Each request is written at once.
     connector.set_nodelay(true);

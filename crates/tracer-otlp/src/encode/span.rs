@@ -18,7 +18,7 @@ const SCOPE: &str = "process-tracer";
 
 /// `SpanFlags::ContextHasIsRemoteMask`: the next flag has a meaning.
 const HAS_IS_REMOTE: u32 = 0x100;
-/// `SpanFlags::ContextIsRemoteMask`: the parent is in another process.
+/// `SpanFlags::ContextIsRemoteMask`: the parent span is not of this run.
 const IS_REMOTE: u32 = 0x200;
 
 /// `Status.StatusCode`.

@@ -44,11 +44,11 @@ impl Names {
 }
 
 /// The built-in names of a trace. They are compiled only when they may name a process, because the compilation takes more
-/// instructions than all the rest of a start.
+/// instructions than the rest of the start of process-tracer.
 #[derive(Debug)]
 pub(crate) struct BuiltIn {
     names: Names,
-    /// The beginnings of the names of programs that the rules can name. `None`: they can name any program.
+    /// The rules apply only to programs whose names begin with one of these words. `None`: they apply to all programs.
     programs: Option<Vec<&'static str>>,
     book: Option<Book>,
 }

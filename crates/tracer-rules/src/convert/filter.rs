@@ -2,7 +2,7 @@
 //!
 //! A filter is a list of conditions, separated by `;` or by lines. A connection that meets one of them is dropped.
 
-/// Conditions, each translated or with the reason why it is not. The first member is the original text.
+/// Translates each condition of a filter. Returns its original text, and the translation or the reason why there is none.
 pub(super) fn translate(filter: &str) -> Vec<(String, Result<String, String>)> {
     let tokens = match lex(filter) {
         Ok(tokens) => tokens,
@@ -307,8 +307,9 @@ fn binary(operator: &str, left: &Expression, right: &Expression) -> Result<Print
         "&&" => 2,
         _ => 3,
     };
-    // The address of a variable is empty if the connection has the other family. An address that is not empty never equals
-    // it. So a comparison with an address of the same family needs no check of the family.
+    // If the connection has the other address family, DataKit's variable is empty, and ours has an address of that family.
+    // Neither of them equals an address of the variable's own family. So a comparison with such an address needs no check
+    // of the family.
     let plain = |side: &Expression, other: &Expression| match (side, other) {
         (Expression::Name(name), Expression::Text(text)) => variable(name, !is_of_family(name, text)),
         _ => print(side),

@@ -106,7 +106,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|next| next.is_ascii_alphanumeric() || next == '_')
 }
 
-/// The name of a flag, and `=VALUE`, if this word is one.
+/// A flag without its dashes: `NAME` or `NAME=VALUE`. `None`: the word is no flag.
 fn flag_text(word: &str) -> Option<&str> {
     let word = word.strip_prefix('-')?;
     Some(word.strip_prefix('-').unwrap_or(word))

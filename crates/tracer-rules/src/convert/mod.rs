@@ -1,7 +1,7 @@
 //! Converts configurations of process-exporter, DeepFlow and DataKit into rules files.
 //!
-//! A format is a module. `document.rs` reads YAML and TOML, `write.rs` writes the rules file. docs/coming-from.md
-//! describes the translation for users.
+//! Each format has its own module. `document.rs` reads YAML and TOML, `write.rs` writes the rules file.
+//! docs/coming-from.md describes the translation for users.
 
 mod datakit;
 mod deepflow;
@@ -43,8 +43,8 @@ pub fn convert(text: &str) -> Result<Conversion, Error> {
         Some(Format::DeepFlow) => deepflow::convert(&yaml(text)?, &mut output)?,
         Some(Format::DataKit) => datakit::convert(&toml(text)?, &mut output)?,
         None => {
-            let text = "no configuration of process-exporter (process_names, -procnames, -namemapping), DeepFlow \
-                        (os-proc-regex, process_matcher) or DataKit ([[inputs.ebpf]]) is here";
+            let text = "there is no configuration of process-exporter (process_names, -procnames, -namemapping), DeepFlow \
+                        (os-proc-regex, process_matcher) or DataKit ([[inputs.ebpf]])";
             return Err(Error::new(None, text));
         }
     }

@@ -177,7 +177,7 @@ fn scalar(value: &Scalar) -> String {
     }
 }
 
-/// A text as YAML. Names are plain, for readers.
+/// A text as YAML. A simple name is written without quotes, because it is easier to read.
 fn quoted(text: &str) -> String {
     let is_name = text.starts_with(|next: char| next.is_ascii_alphabetic())
         && text.chars().all(|next| next.is_ascii_alphanumeric() || "_-./".contains(next))
