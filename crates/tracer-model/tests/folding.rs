@@ -74,7 +74,7 @@ fn with_min_duration(nanoseconds: u64) -> Story {
     Story::of(Settings { rules, ..settings(&[]) }).root(2).exec(2, "/bin/sh")
 }
 
-/// The processes that each span counts, by the pid of the process.
+/// The pid of each span that counts processes without a span, and their number.
 fn folded(trace: &Trace) -> Vec<(u32, u64)> {
     let processes = trace.spans.iter().filter_map(|span| span.process());
     processes.map(|process| (process.pid, process.folded.processes)).filter(|(_, count)| *count > 0).collect()
@@ -125,7 +125,7 @@ fn a_dropped_process_that_fails_is_a_leaf_unless_it_is_always_dropped() {
 }
 
 #[test]
-fn a_short_process_without_exported_spans_below_it_has_none() {
+fn a_short_process_has_no_span_unless_it_failed_or_has_exported_spans_below_it() {
     let story = with_min_duration(50)
         .fork(2, 3)
         .exec(3, "/bin/quick")

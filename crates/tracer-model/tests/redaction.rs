@@ -514,7 +514,7 @@ fn arguments(line: &str) -> Vec<String> {
     arguments
 }
 
-/// Long runs take the first look. It must hide as much as the rules alone.
+/// Prepares the first look, as in a long run. It skips arguments without secrets, and must not change the result.
 fn prepared(redactor: Redactor) -> Redactor {
     redactor.prepare();
     redactor
@@ -771,7 +771,7 @@ fn around(commands: &'static [&'static str]) -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8192))]
 
-    /// The first look has no false negatives. No text causes a panic or changes more than a secret.
+    /// The first look has no false negatives. No text causes a panic. Redaction only replaces text by `***`.
     #[test]
     fn the_first_look_misses_nothing(arguments in vec(vec(select(&FRAGMENTS), 0..8), 1..5)) {
         let arguments: Vec<String> = arguments.iter().map(|fragments| fragments.concat()).collect();
@@ -780,7 +780,7 @@ proptest! {
         let redactor = &*REDACTOR;
         let all = redactor.redact_without_first_look(&given);
         prop_assert_eq!(redactor.redact(&given), all.clone());
-        // The rest keeps its order, and only the marks are added.
+        // The other characters keep their order, and only `***` is added.
         for (before, after) in arguments.iter().zip(all.iter().flat_map(Strings::iter)) {
             let mut rest = before.chars();
             let is_left = after.replace("***", "").chars().all(|kept| rest.any(|c| c == kept));
@@ -793,7 +793,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
-    /// Whatever surrounds them in a script, the command that writes a secret and the command that reads it are found.
+    /// In any script, the redactor finds the command that writes a secret and the command that reads it.
     #[test]
     fn a_secret_on_standard_input_is_replaced_in_any_script(
         writer in around(&WRITERS),

@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut file = BufWriter::new(File::create(arguments.next().ok_or("which file?")?)?);
     let mut command = Command::new(arguments.next().ok_or("which command?")?);
     command.args(arguments);
-    // For the events of daemons too, wait this many milliseconds for the end of the tree.
+    // To get the events of daemons too, wait up to this many milliseconds for the ends of all processes.
     let patience = env::var("WAIT_FOR_TREE").ok().and_then(|text| text.parse().ok()).map(Duration::from_millis);
     let status = events_of(command, patience, |event| {
         // A full disk ends the example.

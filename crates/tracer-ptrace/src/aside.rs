@@ -93,7 +93,8 @@ impl Aside {
             if has_leak_sanitizer(name) {
                 return Some(Need::LeakSanitizer);
             }
-            // The loader searches for a name without a slash. Such names are known above.
+            // A name without a slash is not a path: the loader searches its own folders. The check above recognises such
+            // names.
             let path = Path::new(OsStr::from_bytes(name));
             if !path.is_absolute() {
                 return None;
@@ -197,7 +198,7 @@ fn need_of_elf<'data, Elf: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(d
             b"__asan_init" | b"__lsan_init" | b"__lsan_do_leak_check" if !(is_undefined && is_weak) => {
                 return Some(Need::LeakSanitizer);
             }
-            // Only LeakSanitizer itself asks for this function of the program.
+            // A program can define this function. Only LeakSanitizer calls it.
             b"__lsan_is_turned_off" => return Some(Need::LeakSanitizer),
             _ => {}
         }

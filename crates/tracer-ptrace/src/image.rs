@@ -42,14 +42,14 @@ pub(crate) struct RawImage {
     session_leader: Tid,
     is_interactive: bool,
     nice: c_int,
-    /// It is read only if the ids on the stack belong to another namespace.
+    /// It is read only if the process is in another user namespace or pid namespace.
     status: Option<Part>,
     cgroup: Part,
     namespaces: Namespaces,
     tgid: Tid,
     /// The names of its users and groups. Empty unless the process is in another root folder or mount namespace.
     names: Names,
-    /// The kernel refused to show some data because the user has changed.
+    /// The kernel refused to show some data: the user has changed, or the file of the program is unreadable.
     is_refused: bool,
 }
 
@@ -399,7 +399,7 @@ fn ids(status: &[u8]) -> [u32; 4] {
 }
 
 impl RawImage {
-    /// Whether the kernel refused to show some data because the user has changed.
+    /// Whether the kernel refused to show some data.
     pub(crate) fn is_refused(&self) -> bool {
         self.is_refused
     }

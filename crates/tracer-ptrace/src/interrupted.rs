@@ -26,7 +26,7 @@ pub(crate) fn at_system_call(tid: Tid, repeated: &mut Option<Box<arch::Repeated>
     arch::at_system_call(tid, repeated)
 }
 
-/// Whether the process would not get the signal without a tracer.
+/// Whether the process ignores the signal, by its own choice or by default.
 fn is_ignored(tgid: Tid, signal: c_int) -> bool {
     let Ok(status) = Folder::of(tgid).read("status") else { return false };
     let bit = 1u64 << (signal - 1);

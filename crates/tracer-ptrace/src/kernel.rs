@@ -72,7 +72,7 @@ pub(crate) fn go_on(tid: Tid, how: Continue, signal: c_int) {
     let _ = ptrace(request, tid, 0, signal as usize);
 }
 
-/// Leaves a tracee stopped as a member of its stopped process.
+/// Keeps a tracee stopped until SIGCONT continues its process.
 pub(crate) fn listen(tid: Tid) {
     let _ = ptrace(libc::PTRACE_LISTEN, tid, 0, 0);
 }
@@ -203,7 +203,7 @@ pub(crate) fn control_group(tgid: Tid) -> Result<u64, Errno> {
 /// The size of a page. A tracee's memory is read page by page.
 const PAGE: u64 = 4096;
 
-/// Pages that one call reads: UIO_MAXIOV is 1024.
+/// Pages that one call reads. The kernel allows 1024 (UIO_MAXIOV).
 const PAGES: usize = 64;
 
 /// Appends up to `size` bytes from `address` on to `bytes`. It appends fewer bytes if the memory ends before.

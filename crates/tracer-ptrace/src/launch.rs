@@ -1,7 +1,8 @@
 //! Starts the command so that the tracer has it before its first exec.
 //!
-//! The calling thread forks the command. So this thread is the parent, and a death signal of the parent thread
-//! (prctl(2)) works as without us. The new process waits until the tracer has seized it.
+//! The calling thread forks the command. So this thread is the parent. A command can ask for a signal at the death of
+//! its parent thread (prctl(2)), and gets it as without process-tracer. The new process waits until the tracer has seized
+//! it.
 
 use std::{
     io,

@@ -99,7 +99,7 @@ impl Notes {
     /// Adds a note. It never waits for the reader.
     pub(crate) fn add(&self, note: Note) {
         let size = note.size();
-        // The reader has to come while there is still room.
+        // The reader must be woken while there is still room.
         let many = self.capacity / 4;
         let mut waiting = lock(&self.waiting);
         let before = waiting.bytes;
@@ -129,7 +129,7 @@ impl Notes {
         mem::take(&mut *lock(&self.waiting)).notes
     }
 
-    /// With `true`, any note makes it readable. With `false`, only a large number of notes makes it readable.
+    /// With `true`, any note makes the descriptor readable. With `false`, only a large number of notes does.
     pub(crate) fn wake_for_any(&self, any: bool) {
         self.wakes_for_any.store(any, Ordering::Relaxed);
         if any && !lock(&self.waiting).notes.is_empty() {

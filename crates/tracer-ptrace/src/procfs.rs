@@ -131,7 +131,7 @@ pub(crate) fn numbers<'a>(file: &'a [u8], name: &str) -> impl Iterator<Item = u6
     line.split(|byte| byte.is_ascii_whitespace()).filter_map(|word| str::from_utf8(word).ok()?.parse().ok())
 }
 
-/// A mask of signals, in hexadecimal digits.
+/// A mask of signals or capabilities, in hexadecimal digits.
 pub(crate) fn mask(file: &[u8], name: &str) -> u64 {
     let line =
         file.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"));

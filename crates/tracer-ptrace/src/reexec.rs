@@ -65,7 +65,7 @@ pub enum Refusal {
     #[error("it has no vDSO with a system call instruction")]
     NoInstruction,
     /// See the text.
-    #[error("a signal came in between")]
+    #[error("a signal came during its exec")]
     Disturbed,
     /// The process has ended. Its end can be waited for.
     #[error("it has ended")]
@@ -129,9 +129,9 @@ fn gain_of(pid: Pid, path: &Path, file: ProgramFile) -> Option<Gain> {
     in_our_user_namespace(pid).then_some(gain)
 }
 
-/// A traced process can make a user namespace. Its owner has all capabilities in it, and a tracer of the same user has
-/// them too. There, the kernel withholds no privilege from our processes. But a file can belong to a user that this
-/// namespace does not have.
+/// Whether the process is in our user namespace. In a user namespace that a traced process has made, a tracer of the
+/// same user has all capabilities. So the kernel withholds no privilege there. A setuid file gives none if its owner has
+/// no id in that namespace.
 fn in_our_user_namespace(pid: Pid) -> bool {
     let inode = |process: &str| Path::new("/proc").join(process).join("ns/user").metadata().map(|file| file.ino());
     match (inode(&pid.to_string()), inode("self")) {
@@ -171,7 +171,8 @@ fn again(pid: Pid, exe: &Metadata) -> Result<(), Refusal> {
     leave_for(pid, abi, stack.syscall_instruction(memory)?, call)
 }
 
-/// Leaves the PTRACE_EVENT_EXEC stop. That stop is too early, because the kernel still overwrites the result register.
+/// Continues the process to the exit of its execve. Then makes it execute `call`, and detaches. The PTRACE_EVENT_EXEC
+/// stop is too early for this, because the kernel still overwrites the result register.
 fn leave_for(pid: Pid, abi: &Abi, instruction: u64, call: [u64; 4]) -> Result<(), Refusal> {
     machine::next_syscall_stop(pid)?;
     exec_and_detach(pid, abi, instruction, call)
@@ -311,7 +312,7 @@ impl Stack {
         memory.string(address)
     }
 
-    /// The arguments are those of this program, or of the script `name` that it interprets.
+    /// Whether the arguments are those of this program, or of the script `name` that it interprets.
     fn is_script(&self, memory: Memory<'_>, program: &Program, name: &[u8]) -> Result<bool, Refusal> {
         Ok(program.inserted == 0 || self.argument(memory, program.inserted as u64)? == name)
     }

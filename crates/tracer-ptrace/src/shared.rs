@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(signals.paired(12, 7, now + MOMENT), 0, "another signal");
         assert_eq!(signals.paired(10, 8, now + MOMENT), 0, "another sender");
         assert_eq!(signals.paired(10, 7, now + MOMENT), 1);
-        assert_eq!(signals.paired(10, 7, now + MOMENT), 1, "it has its pair");
+        assert_eq!(signals.paired(10, 7, now + MOMENT), 1, "the signal already has its pair");
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Process {
     pub(crate) fn own_usage(&self, total: Usage, tick_ns: u64) -> Usage {
         let own = if self.has_forked {
             let read = self.readings.usage(&total, &self.children, self.threads > 0, tick_ns);
-            // A SIGKILL can come in the exit stop.
+            // There are no readings if a SIGKILL ends the exit stop too early.
             read.unwrap_or_else(|| usage::without(total, &self.children))
         } else {
             total
@@ -110,7 +110,7 @@ pub(crate) struct Tree {
     pub(crate) early: HashMap<Tid, Early>,
     /// Threads that were added without a report of their creator, and when.
     adopted: HashMap<Tid, Ktime>,
-    /// Until then, a thread at its first stop can be one that nobody reports.
+    /// Until this time, a thread at its first stop can be one that nobody reports.
     orphans_until: Ktime,
     last: Ktime,
 }

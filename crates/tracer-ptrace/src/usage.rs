@@ -76,7 +76,7 @@ impl Readings {
     /// all its children; the peak is the largest of them.
     pub(crate) fn usage(&self, total: &Usage, children: &Usage, has_threads: bool, tick_ns: u64) -> Option<Usage> {
         let process = self.process?;
-        // The total counts a program before the last exec too. The peak can be the peak of a child.
+        // The peak of `total` also counts programs before the last exec. But it can be the peak of a child.
         let is_own_peak = total.peak_resident_bytes > children.peak_resident_bytes;
         let mut usage = Usage {
             user_ns: process.user_ns,

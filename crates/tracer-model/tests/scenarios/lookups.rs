@@ -113,11 +113,11 @@ fn an_unreadable_answer_is_not_a_missing_answer() {
         .exit(2, 0)
         .exit(3, 0)
         .finish();
-    // It can be the answer to any of the two questions.
+    // The first unreadable answer can belong to a.test or to b.test.
     assert_eq!(trace.attribute("lookup a.test", "error.type"), None);
     assert_eq!(trace.attribute("lookup a.test", "process_tracer.dns.response_code"), None);
     assert_eq!(trace.attribute("lookup b.test", "process_tracer.dns.response_code"), string("NOERROR"));
-    // An answer to another process, and a question that was asked again.
+    // The process that asked for c.test got no answer. The question for d.test was asked again, without an answer.
     for name in ["lookup c.test", "lookup d.test"] {
         assert_eq!(trace.attribute(name, "error.type"), string("no_answer"));
     }

@@ -90,7 +90,7 @@ fn every_loss_is_in_the_certificate() {
         // The model counts them itself.
         cut_arguments: 0,
         cut_environments: 0,
-        // The last line of a run has them.
+        // These names are in the last line of a run, but not in the trace.
         programs: vec![(Cause::Tracing, "gdb".to_owned())],
         unobserved: Some("why".to_owned()),
     };

@@ -310,7 +310,7 @@ fn the_span_in_the_environment_of_a_process_is_its_parent() {
     assert_eq!(
         trace.span("below").parent_id,
         Some(adopted.span_id),
-        "the span in the environment of its parent is its own span"
+        "a child that inherits TRACEPARENT stays below its parent"
     );
     assert_eq!(trace.span("without").parent_id, Some(trace.span("below").span_id));
     assert_eq!((trace.span("foreign").parent_id, trace.span("foreign").links.as_slice()), (Some(sh), &[elsewhere][..]));

@@ -190,7 +190,7 @@ impl Story {
         self.handle(Event::Exec { at, process, parent, image: Arc::new(image), environment, context })
     }
 
-    /// The process ends. The user who traces may not know how.
+    /// The process ends. The user who traces is not allowed to see its exit status.
     pub fn exit_withheld(self, pid: u32) -> Self {
         self.end(pid, ExitStatus::Withheld)
     }
@@ -209,7 +209,7 @@ impl Story {
         self.handle(Event::Exit { at, process, parent, status, is_oom_victim: false, usage: None })
     }
 
-    /// The command that prints tags prints these: a pid, a key and a value.
+    /// The command of `tags:` prints these tags. Each has a pid, a key and a value.
     pub fn tags(mut self, tags: &[(u32, &str, &str)]) -> Self {
         let at = self.tick();
         let mut processes: Vec<Tagged> = Vec::new();
@@ -260,7 +260,7 @@ impl Story {
         self.handle(dns(at, asker, id, name, answer))
     }
 
-    /// It gets an answer that cannot be read.
+    /// A process gets an answer that cannot be read.
     pub fn unread_answer(mut self, pid: u32) -> Self {
         let Event::Dns { at, asker, transport, local, server, .. } = dns(self.tick(), self.identity(pid), 0, "", None)
         else {
@@ -299,7 +299,7 @@ impl Story {
     }
 }
 
-/// Checks that all attributes except the user's own are in the table and have its types.
+/// Checks that all attributes except the user's own are in the table of attributes, with the same types.
 fn assert_documented(span: &Span) {
     let user = &span.attributes;
     let description = describe(span);

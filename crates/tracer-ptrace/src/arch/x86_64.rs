@@ -88,7 +88,7 @@ pub(crate) struct Repeated {
 }
 
 impl Repeated {
-    /// A call with a deadline stops at its exit, because the next call of the same kind has another deadline.
+    /// A call with a deadline stops at its exit, where the tracer forgets the deadline. The next call has its own.
     fn how(&self) -> Continue {
         if self.deadline_ns.is_some() { Continue::ToSystemCall } else { Continue::Run }
     }
@@ -179,8 +179,8 @@ fn is_interruption(result: i64) -> bool {
     result == -i64::from(libc::EINTR)
 }
 
-/// The timeout of a call, in milliseconds. It is negative if the call waits for ever. Only calls that can fail with
-/// EINTR before they have done anything count. `None`: another call, or a call whose timeout is in memory.
+/// The timeout of a call that can be made again, in milliseconds. It is negative if the call waits for ever. Such a call
+/// has done nothing when it fails with EINTR. `None`: another call, or a call whose timeout is in memory.
 fn time_out(registers: &user_regs_struct) -> Option<i64> {
     let is_null = |argument: u64| if argument == 0 { Some(-1) } else { None };
     match registers.orig_rax.cast_signed() {

@@ -65,9 +65,9 @@ pub(super) fn poke(pid: Pid, address: u64, bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The memory of a program whose file its user may not read.
+/// The memory of a process that runs an unreadable file.
 ///
-/// The kernel then refuses PTRACE_PEEKDATA (`ptrace_access_vm` in kernel/ptrace.c), but it lets us set registers and the
+/// The kernel refuses PTRACE_PEEKDATA for it (`ptrace_access_vm` in kernel/ptrace.c), but lets us set registers and the
 /// signal mask. So the process itself reads for us. rt_sigprocmask(2) loads eight bytes of its memory into its signal
 /// mask. Then PTRACE_GETSIGMASK shows them.
 ///

@@ -24,12 +24,12 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// There is no such file, or this user may not follow the working directory of the process.
+    /// There is no such file, or the kernel does not let us use the working directory of the process.
     pub(super) fn find(pid: Pid, name: &[u8]) -> io::Result<Self> {
         // The kernel follows five interpreters (`exec_binprm` in fs/exec.c).
         const DEEPEST: usize = 5;
-        // The path names a descriptor of the process that looks, so for us it would be one of ours. The exec may also
-        // have closed it.
+        // Such a path means a descriptor of the process that opens it. So we would open one of our own. The exec may
+        // also have closed the descriptor.
         if name.starts_with(b"/dev/fd/") {
             return Err(io::ErrorKind::NotFound.into());
         }

@@ -47,7 +47,8 @@ fn end_of(child: &mut dyn Child, meanwhile: &mut dyn FnMut()) -> End {
     }
 }
 
-/// The executed programs and their ends in order, the losses, the warnings, and the status of the command.
+/// Runs the command. Returns a report and the status. The report has the execs and the ends of processes that were left,
+/// in order. Then it has the losses and the warnings.
 fn observe(command: &[&str], output: OwnedFd) -> (String, i32) {
     let (source, mut stream) = tracer_ptrace::observe(false, 16 << 20).unwrap();
     let mut child = launch(&source, command, output);

@@ -139,7 +139,7 @@ fn script_that_changes_after_its_exec_still_has_its_interpreter() {
         let script = script.clone();
         let text = format!("#!{}\n", show.display());
         Box::new(move |pid| {
-            // This user may not write the script. The test's root process made it writable for this.
+            // The tracer runs as nobody. So `give` below makes nobody the owner of the script.
             fs::write(&script, &text).unwrap();
             look(pid)
         })
@@ -327,7 +327,8 @@ fn program_of_another_user_keeps_its_privileges_under_root_without_cap_sys_ptrac
     let show = show(&programs, 0o4755);
     let setting = Setting { become_user: &become_container_root, ..nobody_in(programs.path()) };
     let show = show.to_str().unwrap();
-    // setpriv itself keeps its capabilities up to the next exec. With CAP_SETUID, the kernel withholds no privilege.
+    // setpriv keeps its capabilities until its next exec. From a process with CAP_SETUID, the kernel withholds no
+    // privilege. So setpriv executes sh, which has no capabilities.
     let script = format!("exec {show} one");
     let command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", &script];
     assert_same(&setting, &command, "uid 65534 0 0", "Setuid\n");

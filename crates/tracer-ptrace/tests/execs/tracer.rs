@@ -28,7 +28,7 @@ use nix::{
 /// The ordinary user of these tests.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// The output and the end of a command, and the notes of the tracer.
+/// The output and the exit status of a command.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) output: String,
@@ -65,7 +65,7 @@ pub(crate) fn traced(setting: &Setting<'_>, command: &[&str], make: Make<'_>) ->
     run(setting, command, Some(make))
 }
 
-/// Runs in the tracer after it has its final user.
+/// Makes the check of the tracer. It runs in the process of the tracer, after this process has changed its user.
 type Make<'a> = &'a dyn Fn() -> AtExec;
 
 fn run(setting: &Setting<'_>, command: &[&str], make: Option<Make<'_>>) -> (Run, String) {
@@ -124,7 +124,7 @@ fn enter(setting: &Setting<'_>) {
 /// Starts the command and waits for its end.
 fn supervise(command: &[&str], make: Option<Make<'_>>, output: OwnedFd, mut notes: OwnedFd) -> i32 {
     let (start, start_end) = pipe().unwrap();
-    // SAFETY: as in `run`.
+    // SAFETY: as in `observed`.
     let root = match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             dup2_stdout(&output).unwrap();
@@ -190,8 +190,8 @@ fn resume(pid: Pid, signal: Option<Signal>) {
 
 /// A directory that everyone may read, with programs for these tests.
 ///
-/// Only one test has one at a time. A test forks and runs code of its own in the child. Another thread could hold a lock then,
-/// or a program open for writing.
+/// Only one test runs at a time, because a test forks and runs its own code in the child. At the fork, the thread of
+/// another test could hold a lock, or have a program open for writing.
 pub(crate) struct Programs {
     directory: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
