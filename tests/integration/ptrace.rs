@@ -277,6 +277,7 @@ fn program_with_an_unreadable_file_has_its_name() {
     let mut names: Vec<_> = trace.children_of(trace.root()).map(|span| span.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, [long, "secret", "setuid"]);
+    assert!(trace.root().attribute("process_tracer.unobserved.kinds").contains("withheld_attributes"), "{trace:#?}");
     assert!(trace.processes().all(|span| !span.attributes.contains_key("process_tracer.script")), "{trace:#?}");
 }
 

@@ -82,7 +82,7 @@ impl Source for Ptrace {
     fn description(&self) -> Description {
         let mut unobserved_kinds = UNOBSERVED.concat();
         if self.shared.counts.refused.load(Ordering::Relaxed) > 0 {
-            unobserved_kinds.push("attributes_of_other_users");
+            unobserved_kinds.push("withheld_attributes");
         }
         Description { name: "ptrace", unobserved_kinds }
     }

@@ -253,8 +253,9 @@ fn explain(error: &clap::Error) -> (Option<String>, String) {
     {
         return (None, format!("{} is missing", names.join(" and ")));
     }
-    // clap adds the name of the value: `--live[=<ADDR>]`, `--wait <WHAT>`.
-    let flag = text(ContextKind::InvalidArg).and_then(|arg| arg.split([' ', '[', '=']).next()).map(str::to_owned);
+    // clap adds the name of the value: `--live[=<ADDR>]`, `--wait <WHAT>`. A positional argument is `[NAMES]` or `<FILE>`.
+    let flag = text(ContextKind::InvalidArg).map(|arg| arg.trim_matches(['[', ']', '<', '>']));
+    let flag = flag.and_then(|arg| arg.split([' ', '[', '=']).next()).map(str::to_owned);
     let value = text(ContextKind::InvalidValue).filter(|value| !value.is_empty());
     match (error.kind(), value, error.get(ContextKind::ValidValue)) {
         (ErrorKind::ValueValidation, ..) if error.source().is_some() => {
@@ -267,11 +268,32 @@ fn explain(error: &clap::Error) -> (Option<String>, String) {
         _ => {
             let text = error.render().to_string();
             let lines = text.lines().map(str::trim);
-            let lines = lines.filter(|line| line.starts_with("error: ") || line.starts_with("tip: "));
-            let reasons: Vec<_> = lines.map(|line| line.trim_start_matches("error: ")).collect();
-            (None, reasons.join("; "))
+            // Nobody wants such an argument as the name of a command or file: "tip: to pass '--foo' as a value, use '-- --foo'".
+            let is_wanted = |line: &&str| {
+                line.starts_with("error: ") || line.starts_with("tip: ") && !line.starts_with("tip: to pass ")
+            };
+            let reasons = lines.filter(is_wanted).map(|line| line.trim_start_matches("error: ").to_owned());
+            let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+            let owners = flag.as_deref().filter(|_| is_unknown).and_then(owners);
+            (None, reasons.chain(owners).collect::<Vec<_>>().join("; "))
         }
     }
+}
+
+/// The commands that have a flag, as a sentence. `None`: no command has it.
+fn owners(flag: &str) -> Option<String> {
+    let command = Args::command();
+    let subcommands = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set());
+    let owners = iter::once(&command).chain(subcommands).filter(|command| {
+        command.get_arguments().any(|arg| arg.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)))
+    });
+    let names: Vec<_> = owners
+        .map(|owner| match owner.get_name() {
+            "process-tracer" => "process-tracer -- COMMAND".to_owned(),
+            name => format!("process-tracer {name}"),
+        })
+        .collect();
+    (!names.is_empty()).then(|| format!("{flag} is a flag of {}", names.join(", ")))
 }
 
 #[cfg(test)]
@@ -294,6 +316,24 @@ mod tests {
         assert_eq!(flags("no_redact", "a,b"), ["--no-redact=a", "--no-redact=b"]);
         assert!(flags("no_redact", "0").is_empty());
         assert_eq!(flags("live", "1"), ["--live=1"], "a port");
+    }
+
+    #[test]
+    fn an_error_names_the_commands_that_have_the_flag() {
+        let error = |arguments: &[&str]| {
+            let arguments: Vec<_> =
+                iter::once("process-tracer").chain(arguments.iter().copied()).map(Into::into).collect();
+            report(&parse(&arguments).unwrap_err())
+        };
+        assert_eq!(
+            error(&["--threshold", "5"]),
+            "unexpected argument '--threshold' found; --threshold is a flag of process-tracer diff; see process-tracer --help"
+        );
+        assert_eq!(
+            error(&["report", "--wait", "tree", "a.jsonl"]),
+            "unexpected argument '--wait' found; --wait is a flag of process-tracer -- COMMAND; see process-tracer report --help"
+        );
+        assert_eq!(error(&["rules", "builtin", "some"]), "NAMES: 'some' is not one of smart, plain and detailed");
     }
 
     #[test]
