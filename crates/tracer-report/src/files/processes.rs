@@ -54,7 +54,7 @@ const FIELDS: [Field; 18] = [
     ("user", |facts| facts.attribute(semconv::PROCESS_USER_NAME)),
     ("start", |facts| time(facts.span.start)),
     ("duration_seconds", |facts| seconds(facts.span.end - facts.span.start)),
-    ("cpu_seconds", |facts| seconds(facts.process.cpu)),
+    ("cpu_seconds", |facts| facts.cpu()),
     ("memory_peak_bytes", |facts| facts.attribute(semconv::MEMORY_PEAK)),
     ("exit_code", |facts| facts.exit_code()),
     ("signal", |facts| facts.attribute(semconv::EXIT_SIGNAL)),
@@ -92,6 +92,11 @@ impl<'a> Facts<'a> {
 
     fn attribute(&self, key: &str) -> Json {
         self.value(key).map_or(Json::Null, json_value)
+    }
+
+    /// Not known of an unfinished process.
+    fn cpu(&self) -> Json {
+        self.value(semconv::CPU_USER).map_or(Json::Null, |_| seconds(self.process.cpu))
     }
 
     /// The span above several runs is only in reports for people.
@@ -267,6 +272,17 @@ mod tests {
         assert!(lines[1].starts_with("0000000000000002,0000000000000001,cc,102,101,cc,/src,,,2001-"), "{text}");
         assert!(lines[3].contains(",\"make 'CC=a, \"\"b\"\"'\",/src,"), "{text}");
         assert!(lines[3].ends_with(",1.5,0.02,,2,,exit 2,false,false"), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_cpu_time_is_null() {
+        let mut spans = build().spans();
+        for span in &mut spans {
+            span.attributes.retain(|(key, _)| key != semconv::CPU_USER);
+        }
+        let bytes = written(&spans, |to| Box::new(Processes::begin(to, Syntax::Json).unwrap()));
+        let json: Json = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(json["processes"][0]["cpu_seconds"], Json::Null);
     }
 
     #[test]
