@@ -22,7 +22,7 @@ rows! {
         "number of files of that name that exec tried along PATH, if it is more than one",
         event failed_exec |exec| (exec.attempts > 1).then_some(exec.attempts);
     LOST_RECORDS = "process_tracer.lost.records", "event `lost` of the root", "int", "", "ring buffer", "34",
-        "number of records lost since the event before",
+        "number of records lost since the previous `lost` event",
         event gap |gap| gap.records;
     UNFINISHED = "process_tracer.unfinished", "any", "boolean", "", "no sched_process_exit", "true",
         "`true`: it was still alive when the trace ended",
