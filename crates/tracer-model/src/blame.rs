@@ -42,7 +42,7 @@ impl FailedParent {
     }
 
     /// Whether the failure of this child can explain the exit code of the parent. A shell ends with the code of a command, or with
-    /// one of its own. So a child of another code does not explain it.
+    /// one of its own. So a child with another exit code does not explain it.
     #[must_use]
     pub fn is_explained_by(self, child: ExitStatus) -> bool {
         let has_same_code = || child.shell_code() == self.status.shell_code();
@@ -64,7 +64,7 @@ impl FailedParent {
 #[must_use]
 pub fn stops_at_failure(arguments: &[&str]) -> bool {
     let Some((program, options)) = arguments.split_first() else { return false };
-    // `-j2k` is `-j2 -k`. The rest of these options is a value: `-fMakefile.k`.
+    // `-j2k` is `-j2 -k`. If an option begins with one of the letters below, the rest is its value: `-fMakefile.k`.
     let keeps_going = |option: &&str| {
         let letters = option.strip_prefix('-').filter(|rest| !rest.starts_with(['-', 'f', 'C', 'I', 'o', 'W', 'E']));
         option.starts_with("--keep-going") || letters.is_some_and(|letters| letters.contains('k'))

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_has_no_answer_and_a_refusal_has_one() {
+    fn a_question_has_no_answer_and_nxdomain_is_an_answer() {
         let mut query = ANSWER[..33].to_vec();
         query[2..8].copy_from_slice(&[1, 0, 0, 1, 0, 0]);
         let message = Message::parse(&query).unwrap();

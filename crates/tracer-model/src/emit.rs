@@ -1,5 +1,5 @@
-//! The output of the model: ids for new spans, wall time for their ends, counts of spans, failed spans that wait, and the
-//! queue of finished spans.
+//! The output of the model: ids for new spans, wall times for their starts and ends, counts of spans, failed spans that
+//! wait, and the queue of finished spans.
 
 use std::{collections::VecDeque, iter, time::Duration};
 
@@ -191,7 +191,7 @@ impl Emitter {
         self.folding.as_ref().is_some_and(|folding| folding.leaves_out(process, end, Some(status)))
     }
 
-    /// The span of a process that still runs, if people see it already.
+    /// The span of a process that still runs. `None`: it has no span yet, and may never have one.
     pub(crate) fn running(&self, draft: Draft) -> Option<Span> {
         let at = draft.end;
         let span = self.span(draft);
@@ -211,7 +211,7 @@ impl Emitter {
         self.folding.as_ref().map_or(process, |folding| folding.home(process))
     }
 
-    /// The process above a process is known.
+    /// A process begins, or the process above it becomes known.
     pub(crate) fn put(&mut self, process: SpanId, start: Ktime, above: Option<SpanId>) {
         if let Some(folding) = &mut self.folding {
             folding.begin(process, start, above);

@@ -116,7 +116,7 @@ pub enum Event {
         asker: Identity,
         /// The transport.
         transport: Transport,
-        /// The process's end. It is never a v4-mapped address.
+        /// The address and port of the process. The address is never v4-mapped.
         local: SocketAddr,
         /// The name server.
         server: SocketAddr,
@@ -252,7 +252,7 @@ impl Image {
         } else {
             &self.file
         };
-        // The rest can be different in each run.
+        // The name of a file in memory can be different in each run.
         if invoked.starts_with(IN_MEMORY) { "memfd" } else { base_name(invoked) }
     }
 
@@ -425,7 +425,7 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// A number for the network namespace of the owner's end. It only says whether two namespaces are the same.
     pub network_namespace: u32,
-    /// Inode number of that namespace, as in /proc/PID/ns. In the span, it is 0 if the root began in it.
+    /// Inode number of that namespace, as in /proc/PID/ns. In the span, it is 0 if the root began in this namespace.
     pub network_inode: u32,
     /// Payload bytes that the owner wrote.
     pub bytes_sent: u64,

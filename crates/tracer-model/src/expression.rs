@@ -251,7 +251,7 @@ pub fn text(
     })
 }
 
-/// An attribute whose expression failed at run time.
+/// An attribute or a rule whose expression failed at run time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure<'a> {
     /// The attribute, or the place of the rule.
@@ -290,7 +290,7 @@ impl Attributes {
         Self { skips_empty, ..self }
     }
 
-    /// Puts them also on the connections, flows and lookups of the processes.
+    /// Puts them also on the connections, flows, lookups and calls of the processes.
     #[must_use]
     pub fn on_all_spans(self, are_on_all_spans: bool) -> Self {
         Self { are_on_all_spans, ..self }

@@ -1,4 +1,4 @@
-//! Processes that have no span: who counts them, and where the spans below them hang.
+//! Processes that have no span: which span counts them, and which span becomes the parent of the spans below them.
 //!
 //! The parent of a span is decided when the span is exported. A process that is the parent of an exported span keeps its own
 //! span. So no parent is ever missing.
@@ -39,7 +39,7 @@ struct Place {
     /// The process above. The root has none.
     above: Option<SpanId>,
     fate: Fate,
-    /// An exported span hangs under it.
+    /// An exported span refers to it: as its parent, as the process that forked it, or by a link.
     is_needed: bool,
     /// It has ended without a span.
     is_gone: bool,
@@ -154,7 +154,7 @@ impl Folding {
     pub(crate) fn fold(&mut self, process: SpanId, cpu_ns: u64) -> SpanId {
         let Some(place) = self.places.remove(&process) else { return self.root };
         let above = self.home(place.above.unwrap_or(self.root));
-        // A span that is exported already cannot count any more.
+        // An exported span can no longer change. In that case, the root counts the process.
         let counting = if self.places.contains_key(&above) { above } else { self.root };
         if let Some(counting) = self.places.get_mut(&counting) {
             counting.folded.processes += place.folded.processes + 1;
@@ -184,7 +184,7 @@ impl Folding {
         self.places.get(&process).map(|place| place.folded).unwrap_or_default()
     }
 
-    /// The span of a running process that people see now. `None`: it has none yet, and may never have one.
+    /// The span of a running process, as the live page shows it now. `None`: it has no span yet, and may never have one.
     pub(crate) fn running(&self, mut span: Span, at: Ktime) -> Option<Span> {
         let is_hidden = |place: &Place| place.above.is_some() && place.is_hidden(at, self.min_duration);
         if self.places.get(&span.span_id).is_some_and(is_hidden) {

@@ -25,8 +25,8 @@ struct Table {
     longest: usize,
 }
 
-/// The names of the hosts file in the arguments of one image. The arguments are searched only once, because they can be
-/// long and a process can make many connections.
+/// The names from the hosts file that the arguments of one image contain. The arguments are searched only once, because they
+/// can be long and a process can make many connections.
 #[derive(Debug, Default)]
 pub(crate) struct NamedHosts(OnceLock<Box<[Arc<str>]>>);
 
@@ -85,7 +85,7 @@ fn hosts_in(text: &str) -> impl Iterator<Item = &str> {
     let is_part = |character: char| character.is_alphanumeric() || "-._".contains(character);
     let words = text.split(move |character| !is_part(character));
     words.filter_map(move |word| {
-        // Both are parts of the same text.
+        // `word` is a part of `text`, so the difference of their addresses is its place in `text`.
         let before = &text[..word.as_ptr() as usize - text.as_ptr() as usize];
         let is_of_path = before.ends_with('/') && !before.ends_with("//");
         let word = word.strip_suffix('.').unwrap_or(word);

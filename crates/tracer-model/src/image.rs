@@ -88,7 +88,7 @@ impl Images {
         self.attributes.failures()
     }
 
-    /// Whether connections, flows and lookups have the user's attributes of their process too.
+    /// Whether connections, flows, lookups and calls have the user's attributes of their process too.
     pub(crate) fn attributes_are_on_all_spans(&self) -> bool {
         self.attributes.are_on_all_spans()
     }

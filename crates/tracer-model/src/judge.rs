@@ -55,8 +55,8 @@ pub trait Judge: fmt::Debug + Send {
     fn failures(&self) -> Vec<Failure<'_>>;
 }
 
-/// The facts about the processes above a process that rules need: one bit for each regular expression over their names. The
-/// bit is set if one of the names matches.
+/// The facts that rules need about the processes above a process: one bit for each regular expression over the names of
+/// these processes. The bit is set if one of the names matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lineage(pub Arc<[u64]>);
 

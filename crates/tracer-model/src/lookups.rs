@@ -43,7 +43,7 @@ pub(crate) struct Lookup {
     span: LookupSpan,
 }
 
-/// The pending lookups, and the names that the others found.
+/// The pending lookups, and the names that the finished lookups found.
 #[derive(Debug)]
 pub(crate) struct Lookups {
     pending: HashMap<Key, Lookup>,

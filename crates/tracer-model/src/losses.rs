@@ -82,7 +82,7 @@ macro_rules! losses {
             /// All of them, in the order of a report.
             pub const ALL: &[Self] = &[$(Self::$cause,)*];
 
-            /// All its kinds together.
+            /// The words for all its kinds together.
             fn words(self) -> Words {
                 match self {
                     $(Self::$cause => Words { one: $one, many: $many, fate: $fate },)*

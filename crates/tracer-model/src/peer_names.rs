@@ -40,7 +40,7 @@ impl FromStr for PeerName {
     fn from_str(text: &str) -> Result<Self, ParsePeerNameError> {
         let (host, name) = text.split_once('=').ok_or(ParsePeerNameError)?;
         let (host, name) = (host.trim(), name.trim());
-        // More than one colon is an IPv6 address, unless it is in brackets.
+        // A host with more than one colon is an IPv6 address without a port, unless the address is in brackets.
         let (bare, port) = match host.rsplit_once(':') {
             Some((bare, port)) if !bare.contains(':') || bare.ends_with(']') => {
                 (bare, Some(port.parse().map_err(|_| ParsePeerNameError)?))

@@ -21,8 +21,8 @@ use crate::{
     verdict::Verdict,
 };
 
-/// The most successful execs on one span, and the most failed ones. OpenTelemetry's default limit of events is the same
-/// number.
+/// One span lists at most this many successful execs, and at most this many failed execs. OpenTelemetry's default limit of
+/// events is the same number.
 const EXECUTIONS: usize = 128;
 
 /// Bytes of argv in one exec event. The attributes of the span have all arguments of the last exec.
@@ -46,7 +46,7 @@ pub(crate) struct Process {
     pub(crate) scripts: Scripts,
     /// A name that replaces the name of the image. Only the root can have one.
     pub(crate) label: Option<String>,
-    /// Names of the hosts file in the arguments of that image.
+    /// The names from the hosts file that the arguments of `image` contain.
     pub(crate) named_hosts: Arc<NamedHosts>,
     /// The attributes of its span.
     pub(crate) attributes: UserAttributes,
@@ -292,7 +292,7 @@ impl Process {
         self.known_name().unwrap_or(UNKNOWN)
     }
 
-    /// The name that replaces others, the name by the rules, or the name of the program.
+    /// Its label, else the name that the rules give it, else the name of its program.
     pub(crate) fn known_name(&self) -> Option<&str> {
         let name = self.label.as_deref().or(self.ruling.name.as_deref());
         name.or_else(|| self.image.as_ref().map(|image| image.name())).filter(|name| !name.is_empty())
@@ -359,7 +359,7 @@ impl Process {
     }
 
     /// The span that its environment names, unless the environment of its parent named the same one. An instrumented
-    /// program sets this variable for its children.
+    /// program sets `TRACEPARENT` for its children.
     fn adopted_by(&self) -> Option<SpanContext> {
         self.context.filter(|context| self.inherited_context != Some(*context))
     }

@@ -219,7 +219,7 @@ impl Processes {
             let above = process.parent_id.filter(|_| !process.is_repaired);
             let status = death.status;
             emitter.end(process.span_id, process.verdict(status), above);
-            // The origin of a failure is a span of the trace.
+            // A failure can only begin in a process that has a span. Without a span, only the failures below it count.
             if !emitter.leaves_out(process.span_id, at, status) || process.has_reason(status) {
                 self.add_failure(at, identity, &process, status);
             }

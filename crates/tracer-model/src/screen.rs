@@ -23,7 +23,7 @@ pub trait Screen: fmt::Debug + Send {
 pub struct Traffic<'a> {
     /// The transport.
     pub transport: Transport,
-    /// The end of the process.
+    /// The address and port of the process.
     pub local: SocketAddr,
     /// The other end. It is the name server of a lookup.
     pub peer: SocketAddr,

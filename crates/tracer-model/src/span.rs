@@ -152,14 +152,14 @@ pub struct Certificate {
     pub lookups: u64,
     /// Number of spans of calls in the trace, by kind.
     pub calls: CallCounts,
-    /// Number of user attributes left out because their expression failed.
+    /// Number of times that an expression of an attribute or a rule failed.
     pub failed_expressions: u64,
     /// What is missing, by kind.
     pub losses: Losses,
     /// The moments at which a full buffer had lost records, as far as they were noticed.
     pub gaps: Vec<Gap>,
     /// The usage of the command and all descendants that were waited for, as wait4(2) counts it. The resident set is the largest
-    /// of any one process. Bytes are only those of storage.
+    /// of any one process. The bytes read and written are only those of storage.
     pub tree: Option<Box<Usage>>,
     /// Number of processors that the command could use at once when it began.
     pub cpus: u32,
@@ -213,14 +213,14 @@ pub struct Shortage {
     pub io_pressure_ns: Option<u64>,
     /// Bytes of memory that the control group may use: the tightest limit of the group and its parents.
     pub memory_limit: Option<u64>,
-    /// The most bytes that the group with this limit has used since it exists. If no group has a limit, this is about the
-    /// group of the command.
+    /// Peak memory of the group with this limit, in bytes, also before the trace. If no group has a limit, it is the peak of
+    /// the command's group.
     pub memory_peak: Option<u64>,
     /// Number of processes of the command's group that the out-of-memory killer killed.
     pub oom_kills: Option<u64>,
 }
 
-/// Records that a full buffer lost since the gap before.
+/// Records that a full buffer lost since the previous gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Time at which the loss was noticed, at most a fraction of a second later.
@@ -258,7 +258,7 @@ pub struct LookupSpan {
     pub kind: String,
     /// The transport.
     pub transport: Transport,
-    /// The process's end.
+    /// The address and port of the process.
     pub local: SocketAddr,
     /// The name server.
     pub server: SocketAddr,
@@ -282,7 +282,7 @@ pub enum Reply {
 /// Attributes that the user has defined.
 pub type UserAttributes = Arc<[(String, Value)]>;
 
-/// The value of an attribute, of OpenTelemetry's types.
+/// The value of an attribute, in one of OpenTelemetry's types.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum Value {
@@ -298,7 +298,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The bytes, if it is no text.
+    /// The bytes of [`Value::Bytes`]. `None` for all other types.
     #[must_use]
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {

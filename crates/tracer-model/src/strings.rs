@@ -38,7 +38,8 @@ impl Strings {
         bytes.split(|byte| *byte == 0).filter(move |_| some)
     }
 
-    /// The captured beginning, if [`Self::iter`] does not have the same bytes. The end may be missing within a character.
+    /// The captured beginning, if [`Self::iter`] does not have the same bytes. If the capture
+    /// cuts the last character, this character does not count.
     #[must_use]
     pub fn not_utf8(&self) -> Option<&[u8]> {
         let error = str::from_utf8(&self.bytes).err()?;
@@ -83,11 +84,11 @@ mod tests {
     }
 
     #[test]
-    fn a_character_without_its_end_is_still_utf8() {
+    fn a_character_that_the_capture_cut_is_still_utf8() {
         let strings: Strings = ["ä", "ö"].into_iter().collect();
         assert_eq!((strings.not_utf8(), strings.limited(4).not_utf8()), (None, None));
-        let cut_for_us = Strings { bytes: b"a\xc3".to_vec(), size: 2 };
-        assert_eq!(cut_for_us.not_utf8(), Some(&b"a\xc3"[..]), "the process itself cut the character");
+        let cut_by_process = Strings { bytes: b"a\xc3".to_vec(), size: 2 };
+        assert_eq!(cut_by_process.not_utf8(), Some(&b"a\xc3"[..]), "the process itself cut the character");
         let strings: Strings = [&b"a\xff"[..], "ö".as_bytes()].into_iter().collect();
         assert_eq!(strings.limited(4).not_utf8(), Some(&b"a\xff\0\xc3"[..]));
     }

@@ -36,7 +36,7 @@ pub struct Tagged {
 /// The tags of a process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tags {
-    /// Those that name the process itself.
+    /// Those that the command gave to the process itself.
     own: UserAttributes,
     /// Those of the processes above it.
     inherited: UserAttributes,

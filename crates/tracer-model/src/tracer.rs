@@ -225,7 +225,7 @@ impl Tracer {
         self.processes.len()
     }
 
-    /// The user's attributes whose expressions failed.
+    /// The user's attributes and rules whose expressions failed.
     pub fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
         self.images.failures().chain(self.processes.failures()).chain(self.emitter.failures())
     }

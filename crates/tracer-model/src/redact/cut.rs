@@ -23,7 +23,7 @@ impl Cut {
     }
 }
 
-/// The text after its cuts. `None` if that changes nothing.
+/// Makes the cuts in a text. Returns `None` if the text stays the same.
 pub(super) fn apply(text: &str, mut cuts: Vec<Cut>) -> Option<String> {
     if cuts.is_empty() {
         return None;

@@ -217,7 +217,7 @@ const PROGRAMS: &[Program] = &[
     Program { operands: Some(vault), ..program(&["vault", "bao"], &[]) },
     Program { operands: Some(minio), ..program(&["mc"], &[]) },
     Program { operands: Some(wifi), ..program(&["wpa_passphrase"], &[]) },
-    // `--pass 1` is a pass over the video. A token is a piece of text.
+    // `--pass 1` is a pass over the video.
     Program {
         is_apart: true,
         ..program(&["ffmpeg", "x264", "x265", "vpxenc", "aomenc"], &[("-pass", Nothing), ("--pass", Nothing)])

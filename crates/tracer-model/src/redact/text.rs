@@ -282,7 +282,7 @@ fn begins_entry(before: &str) -> bool {
     before.is_empty() || before.ends_with(|c: char| "\n\r\\{[(,='\"".contains(c))
 }
 
-/// Whether an entry of YAML ends before this text. A sentence does not end there.
+/// Whether an entry of YAML ends before this text. In a sentence, another word follows instead.
 fn ends_entry(after: &str) -> bool {
     let after = after.trim_start_matches([' ', '\t']);
     after.is_empty() || after.starts_with(|c: char| "\n\r\\}]),'\"#".contains(c))
@@ -303,7 +303,7 @@ fn yaml_value(text: &str, begin: usize) -> Range<usize> {
     }
 }
 
-/// The name in the quotes that end there. In JSON within JSON, the quotes have backslashes.
+/// The name in the quotes that end at `end`. In JSON within JSON, the quotes have backslashes.
 fn quoted_name(text: &str, end: usize) -> Option<&str> {
     let before = &text[..end];
     let quote = before.chars().next_back().filter(|c| matches!(c, '"' | '\''))?;

@@ -27,5 +27,5 @@ pub use root::*;
 pub use row::Attribute;
 pub use value::{Texts, ValueRef};
 
-/// The version of the semantic conventions that the names come from. Backends translate names between versions by it.
+/// The version of the semantic conventions that the names come from. Backends use it to translate names between versions.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";

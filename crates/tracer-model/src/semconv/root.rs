@@ -113,7 +113,7 @@ rows! {
         "time during the trace in which some task of the machine waited for I/O",
         span shortage |it| it.io_pressure_ns.map(seconds);
     FAILED_EXPRESSIONS = "process_tracer.failed_expressions", "root", "int", "", "the model", "3",
-        "number of attributes left out because their expression failed",
+        "number of times that an expression of an attribute or a rule failed",
         span certificate |it| positive(it.failed_expressions);
     FAILURE_SPAN_ID = "process_tracer.failure.span_id", "root", "string", "", "the model", "b7ad6b7169203331",
         "if the root failed: the span of the process where the failure began",

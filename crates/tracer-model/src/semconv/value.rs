@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::IpAddr};
 
 use crate::{event::Strings, span::Value};
 
-/// The value of an attribute, of OpenTelemetry's types. It borrows from the span where it can.
+/// The value of an attribute, in one of OpenTelemetry's types. It borrows from the span where it can.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub enum ValueRef<'a> {
