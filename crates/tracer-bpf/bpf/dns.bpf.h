@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
  * DNS over UDP: the questions of the tracked processes, and the answers. An answer has the port and the id of its
- * question. It counts as long as the asker keeps the socket.
+ * question. It is reported only while the asker keeps the socket.
  */
 #ifndef TRACER_DNS_BPF_H
 #define TRACER_DNS_BPF_H
@@ -65,8 +65,8 @@ __noinline int read_message(__u64 skb_address, __u32 direction)
 		return 0;
 	scratch->record.is_answer = direction == INCOMING && datagram->source_port == PORT_DNS;
 	/*
-	 * Other fragments of the datagram are not here. Data that a device has put into other memory is not here
-	 * either.
+	 * Only the data before `end` can be read. Other fragments of the datagram, and data that a device has put into
+	 * other memory, are elsewhere.
 	 */
 	size = end - (__s64)datagram->payload;
 	size = size < (__s64)datagram->size ? size : (__s64)datagram->size;
@@ -114,7 +114,7 @@ __noinline int emit_message(__u32 direction, __u64 asker_start, __u32 asker_tgid
 	return 0;
 }
 
-/* The key of the message in the scratch record. */
+/* The id of the message in the scratch record. */
 static __always_inline __u16 message_id(struct dns_scratch *scratch)
 {
 	return *(__u16 *)scratch->message;

@@ -163,7 +163,7 @@ __noinline int find_pieces(__u64 socket, __u32 is_read)
 	return flags;
 }
 
-/* If a piece is longer than any answer, only its beginning is reported. */
+/* If a piece is longer than DNS_MESSAGE, only its beginning is reported. */
 __noinline int emit_piece(__u64 address, __u64 size)
 {
 	struct transfer *transfer = current_transfer(0);
@@ -267,8 +267,8 @@ __noinline int end_transfer(__u64 socket, __u32 is_answer, __u32 flags)
 	if (transfer->size <= transfer->room)
 		return is_answer || transfer->room <= DNS_MESSAGE;
 	/*
-	 * The buffers do not hold all bytes. Such an answer is skipped. A write that is longer than any question is
-	 * skipped, too. A part of it may also be missing.
+	 * The buffers do not hold all bytes. Then an answer is skipped. A write that is longer than any question is
+	 * skipped, too: possibly the kernel has accepted only a part of it so far.
 	 */
 	if (is_answer || transfer->room > DNS_MESSAGE)
 		return 0;

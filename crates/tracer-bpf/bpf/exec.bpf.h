@@ -11,8 +11,8 @@
 struct text_scratch {
 	struct text_record record;
 	char text[TEXT_CHUNK + NAME_BYTES];
-	__u64 node;  /* where the walk along a path to the root is */
-	__u64 mount; /* and in which mount */
+	__u64 node;  /* the current position of the walk along a path */
+	__u64 mount; /* the mount of this position */
 	struct exec_record exec;
 };
 

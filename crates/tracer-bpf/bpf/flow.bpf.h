@@ -67,8 +67,8 @@ struct flow {
 };
 
 /*
- * The map forgets the entries that are unused for the longest time. Each flow takes two entries, so the forgotten
- * entries belong to flows that are over.
+ * The map forgets the entries that are unused for the longest time. Each flow takes two entries, so there is room
+ * for 8192 flows. The forgotten entries probably belong to flows that are over.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -187,9 +187,9 @@ __noinline int has_file(__u64 table, __u64 file)
 }
 
 /*
- * Whether the current task can be the sender. A datagram can wait until the address of its neighbour is known. Then
- * another task sends it. This task has no descriptor of the socket. If the current task has too many descriptors to
- * search all of them, the result is true.
+ * Whether the current task can be the sender. If a datagram waits for address resolution (ARP or NDP), another task
+ * sends it. That task has no descriptor of the socket. If the current task has too many descriptors to search all of
+ * them, the result is true.
  */
 __noinline int may_have_socket(__u64 sk_address)
 {

@@ -221,7 +221,7 @@ static __always_inline void fill_usage(struct exit_scratch *scratch, struct task
 			break;
 }
 
-/* Runs for each thread. The leader can be first. The process is dead when no thread is alive. */
+/* Runs for each thread. The leader can die first. The process is dead when no thread is alive. */
 SEC("raw_tp/sched_process_exit")
 int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -235,7 +235,7 @@ int handle_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (!process || !scratch)
 		return 0;
 	if (BPF_CORE_READ(task, signal, live.counter) > 0) {
-		/* The signal structure also has a sum of this value, but that sum includes children. */
+		/* The signal structure also sums the I/O counters, but its sums include children. */
 		if (task != leader)
 			add_counters(&process->dead_threads, task);
 		return 0;

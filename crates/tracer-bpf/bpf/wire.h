@@ -26,12 +26,12 @@ enum record_kind {
 
 /* text_record.part */
 enum text_part {
-	TEXT_FILE,	  /* the file name that exec was given, and a NUL */
+	TEXT_FILE,	  /* the file name that exec was given, or the comm of a withheld process, and a NUL */
 	TEXT_EXECUTABLE,  /* path of the mapped file: its components from leaf to root, each with a NUL */
 	TEXT_DIRECTORY,	  /* working directory, in the same form */
 	TEXT_ARGUMENTS,	  /* argv as it is in memory: each string followed by NUL */
 	TEXT_ENVIRONMENT, /* environ, in the same form */
-	TEXT_CGROUP,	  /* path of the control group, version 2, in the form of the executable; none for the root's */
+	TEXT_CGROUP,	  /* control group's path, version 2, as components; none if the root had it at its last exec */
 	TEXT_CGROUP_V1,	  /* the same for the memory controller, if it is in a hierarchy of version 1 */
 	TEXT_CONTEXT,	  /* TRACEPARENT=... of the environment, if the environment is not captured */
 	TEXT_PARTS
@@ -40,7 +40,7 @@ enum text_part {
 /* The largest text of one record, bytes. It is a page, so that a page fault loses only one record. */
 #define TEXT_CHUNK 4096
 
-/* exec_record.visibility: how much of the process /proc shows to the restricted user. */
+/* exec_record.visibility: what /proc shows about the process to the restricted user. */
 #define VISIBLE_ALL    0
 #define VISIBLE_PUBLIC 1 /* what /proc shows of any process to everybody */
 #define VISIBLE_IDS    2 /* only the ids: proc(5), hidepid */
@@ -259,14 +259,17 @@ struct flow_slot {
 	__u64 bytes_sent; /* payload */
 	__u64 bytes_received;
 	__u64 last_ns;	  /* time of the last datagram, boot clock */
-	__u32 generation; /* user space increases it when a flow is over; then the programs release the slot */
+	__u32 generation; /* user space increases it when a flow is over; then no program counts in the slot */
 	__u32 freed;	  /* entry in the queue of this processor's free slots: slot number plus 1; 0: none */
 };
 
 /* Signal numbers are below this: include/uapi/asm/signal.h, _NSIG. */
 #define SIGNALS 65
 
-/* Only the programs see this. User space sets the first part before it attaches them. */
+/*
+ * Only the programs see this. Before user space attaches them, it sets the options, the data of the user, and the key.
+ * The programs set the other fields.
+ */
 struct unshared {
 	__u32 is_restricted; /* 1: report only data that this user may see */
 	__u32 user_id;
@@ -278,7 +281,7 @@ struct unshared {
 	__u32 has_dns_streams;	  /* 1: a process has connected to a name server over TCP */
 	__u32 hides_processes;	  /* 1: /proc hides other users' processes from this user: proc(5), hidepid */
 	__u32 network_namespace;  /* inode number of this user's network namespace */
-	__u64 root_cgroup; /* address of the node of the root's control group, set at its first exec */
+	__u64 root_cgroup; /* address of the node of the root's control group, set when the root calls exec */
 	__u64 root_cgroup_v1; /* the same for TEXT_CGROUP_V1 */
 	__u64 root_folder; /* address of the dentry of the launcher's root folder, set at the launch */
 	__u64 socket_key;  /* random, nonzero; hides the addresses of sockets */
@@ -299,7 +302,7 @@ struct shared_page {
 	__u64 untracked_connections; /* did not fit into the tables of connections, or found no free slot for a flow */
 	__u64 text_faults[TEXT_PARTS]; /* chunks of text that could not be read, and paths that are too deep or too long */
 	__u64 io_uring_queues; /* made by processes, if connect() to unix sockets is reported */
-	__u64 nested_runs;     /* in place of a program that the kernel has skipped, because it was already running */
+	__u64 nested_runs;     /* runs of handle_nested_tcp_state() that replace skipped runs of handle_tcp_state() */
 	__u32 paired_signals[SIGNALS]; /* by number: the same sender has sent it to the launcher and to the root */
 	__u32 reserved;
 };

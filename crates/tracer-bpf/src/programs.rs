@@ -6,7 +6,7 @@ use std::{ffi::CStr, os::fd::OwnedFd, time::Duration};
 /// A program and its tracepoint.
 pub(crate) type Attachment = (&'static str, &'static CStr);
 
-/// The programs of every run. The programs of one tracepoint are neighbours. The kernel calls them in this order.
+/// The programs that are always attached.
 pub(crate) const PROCESSES: [Attachment; 4] = [
     ("handle_fork", c"sched_process_fork"),
     ("handle_exec", c"sched_process_exec"),
@@ -31,7 +31,7 @@ pub(crate) const DATAGRAMS: [Attachment; 2] =
 /// The program for failed execs and unix sockets.
 pub(crate) const SYSTEM_CALLS: [Attachment; 1] = [("handle_syscall_exit", c"sys_exit")];
 
-/// The program for connections to unix sockets that make no system call.
+/// The program for queues of io_uring. Through a queue, a process connects to unix sockets without a system call.
 pub(crate) const QUEUES: [Attachment; 1] = [(IO_URING, c"io_uring_create")];
 
 /// A kernel without io_uring or MPTCP has no tracepoints for them.
@@ -109,8 +109,9 @@ impl Attached {
 
     /// The maps and the links, for another process, which calls [`Attached::from_descriptors`].
     ///
-    /// The links keep the programs. The programs themselves are not among the descriptors. With the descriptor of a
-    /// program, a process could run it with any arguments (`BPF_PROG_TEST_RUN`). So it could read any kernel memory.
+    /// The open links keep the programs attached. The programs themselves are not among the descriptors. With the
+    /// descriptor of a program, a process could run it with any arguments (`BPF_PROG_TEST_RUN`). So it could read any
+    /// kernel memory.
     #[must_use]
     pub fn into_descriptors(self) -> Vec<OwnedFd> {
         [self.records, self.shared, self.flow_slots].into_iter().chain(self.links).collect()

@@ -80,8 +80,8 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn new(names: &'a [&'a str]) -> Self {
-        // Four bytes are compared. A name of less than three bytes ends before them, and unknown bytes follow its NUL.
-        // Then all beginnings are accepted.
+        // Four bytes are compared. A name of one or two bytes, with its NUL, has fewer, and unknown bytes follow. If
+        // there is such a name, all beginnings are accepted.
         let mut beginnings = if names.iter().all(|name| name.len() >= 3) { [0; 64] } else { [u64::MAX; 64] };
         for name in names {
             let bytes: Vec<u8> = name.bytes().chain([0; 4]).take(4).collect();

@@ -296,7 +296,7 @@ fn run_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<(
     let function = |name: &str| object.functions.get(&object.programs.get(name)?.function_key());
     let size = |(name, _): &Attachment| function(name).map_or(0, |function| function.instructions.len() as u64);
     let queue = Queue::new(options.programs().collect(), |programs| programs.iter().map(size).sum());
-    // The programs of a tracepoint are attached together. One alone would miss the events of the others.
+    // One task attaches all programs of a tracepoint, because the kernel calls them in the order of their attachment.
     let run = |attachments: &'static [Attachment]| {
         let loaded = attachments.iter().map(|&(name, _)| load(object, name, types)).collect::<Result<Vec<_>, _>>()?;
         let attach = |(&(name, tracepoint), program): (&'static Attachment, OwnedFd)| match syscall::attach(
@@ -352,7 +352,8 @@ fn take_map(maps: &mut HashMap<String, MapData>, map: &'static str) -> Result<Ma
 }
 
 /// Lifts RLIMIT_MEMLOCK while the maps are made, because maps count against it before Linux 5.11. Then it restores the
-/// limit, because the command inherits it. A failure is ignored, because later kernels need no limit.
+/// limit, because the command inherits it. A failure is ignored, because later kernels do not count maps against
+/// the limit.
 struct MemlockLimit(Option<(u64, u64)>);
 
 impl MemlockLimit {

@@ -23,7 +23,7 @@ pub(crate) struct Streams(HashMap<Direction, Stream>);
 /// An open stream. Pieces of it may be missing.
 #[derive(Debug, Default)]
 struct Stream {
-    /// The offset of the next message, or of the incomplete one, with its length.
+    /// The offset of the incomplete message, or of the next one. A message begins with its length.
     start: u64,
     /// The beginning of this message, up to the first missing byte.
     bytes: Vec<u8>,

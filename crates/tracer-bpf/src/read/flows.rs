@@ -84,7 +84,7 @@ impl Flows {
         }
     }
 
-    /// Reports all flows. A live flow is reported with its counts of now.
+    /// Reports all flows. A live flow is reported with its current counts.
     pub(crate) fn finish(&mut self, mut handle: impl FnMut(Event)) {
         for (owner, id, flow) in self.settled.drain(..).chain(self.released.drain(..)) {
             handle(self.slots.event(owner, id, flow, true));
