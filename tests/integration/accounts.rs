@@ -143,7 +143,7 @@ fn links_in_a_container_do_not_lead_outside() {
         let trace = root.trace(&[], "ptrace", "chroot root /nap 0; true");
         assert_eq!(names(trace.named("nap")), [is_inside.then_some("chief"), Some("chiefs")], "{target}");
     }
-    // The whole folder.
+    // Here the folder `etc` itself is a link.
     let root = Root::new();
     fs::rename(root.path("root/etc"), root.path("root/other")).unwrap();
     symlink("/other", root.path("root/etc")).unwrap();

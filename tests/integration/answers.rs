@@ -31,13 +31,14 @@ use crate::{
     stand_in::{Action, Collector, Delivery, SHORT, send},
 };
 
-/// The largest part of an answer that a client may read, with room for the buffers of two sockets.
+/// A server can write less than this of an endless answer. The client reads 4 MiB. The rest is for the buffers of two
+/// sockets.
 const FAR_BELOW_ENDLESS: usize = 64 << 20;
 
 /// The size of a test's "endless" answer.
 const ENDLESS: usize = 256 << 20;
 
-/// An answer with an endless body. It counts the bytes that the client has read.
+/// An answer with an endless body. `written` counts its bytes.
 fn endless(head: &'static str, written: &Arc<AtomicUsize>) -> Action {
     let written = Arc::clone(written);
     Action::Write(Box::new(move |writer| {

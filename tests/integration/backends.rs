@@ -1,4 +1,4 @@
-//! The examples for backends. Their queries run in DuckDB on traces of ours. The dashboard follows from the queries.
+//! The examples for backends. Their queries run in DuckDB on traces of ours. The dashboard is made from the queries.
 
 use std::{
     collections::BTreeMap,

@@ -28,7 +28,7 @@ MAKE_FAILED = 2
 
 
 class Collector(http.server.BaseHTTPRequestHandler):
-    """Counts the spans of OTLP/HTTP requests, by their names."""
+    """Keeps the bodies of OTLP/HTTP requests. The names of the spans are in them."""
 
     received = b""
 

@@ -131,7 +131,7 @@ fn a_real_collector_with_a_small_limit_receives_everything_over_grpc() {
     assert_eq!(rotel.received(run.trace.spans.len()).len(), run.trace.spans.len());
 }
 
-/// Runs the server while it traces `true` with these variables. Returns stderr.
+/// Traces `true` with these variables. In the meantime, the test's server can answer. Returns stderr.
 async fn trace_true(variables: &[(&str, String)]) -> String {
     let mut command = tokio::process::Command::from(process_tracer());
     command.args(["--", "true"]).envs(variables.iter().map(|(name, value)| (name, value)));

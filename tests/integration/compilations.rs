@@ -1,4 +1,4 @@
-//! The compilation database of a build, next to that of Bear.
+//! The compilation database of a build, compared with that of Bear.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::harness::process_tracer;
 
-/// Calls that compilation databases often miss. The token is a secret that every other output masks.
+/// Calls that compilation databases often miss. The password is a secret that every other output masks.
 const BUILD: &str = r#"
 gcc -DAPI_PASSWORD=s3cret -c a.c b.c
 /usr/bin/gcc -O2 '-DTEXT="x y"' -c "in a folder/d.c" -o "in a folder/d.o"

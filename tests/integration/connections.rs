@@ -119,7 +119,7 @@ fn an_accepted_connection_belongs_to_the_worker_that_accepts() {
 }
 
 #[test]
-fn an_accepted_connection_belongs_to_the_worker_that_received_it() {
+fn an_accepted_connection_belongs_to_the_worker_that_reads_and_writes() {
     conversation(&trace_workload(&["talk", "127.0.0.1", "handover"]));
 }
 

@@ -366,7 +366,7 @@ fn in_a_long_outage_spans_beyond_the_memory_limit_go_to_the_spool() {
 }
 
 #[test]
-fn the_certificate_counts_spans_lost_before_the_end() {
+fn the_root_counts_spans_lost_before_the_end() {
     let collector = Collector::start(|_, _| Action::Answer("401 Unauthorized", "", Vec::new()));
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
@@ -379,10 +379,12 @@ fn the_certificate_counts_spans_lost_before_the_end() {
     assert_eq!(trace.root().attribute("process_tracer.lost.undelivered"), "1");
 }
 
-/// A collector over gRPC: its answer for a number of spans, and the spans that it has accepted.
+/// A collector over gRPC.
 struct Grpc {
+    /// Gets the number of the request, from 0, and the number of its spans.
     answer: Box<dyn Fn(usize, usize) -> Result<ExportTraceServiceResponse, tonic::Status> + Send + Sync>,
     requests: Mutex<usize>,
+    /// The accepted spans.
     taken: Arc<Mutex<Ids>>,
 }
 

@@ -434,7 +434,7 @@ fn under_sudo_the_invoker_owns_the_spool() {
     let kept = state.join("process-tracer");
     assert_invokers(&kept.join(&names(&kept)[0]));
     assert_eq!(fs::metadata(&kept).unwrap().uid(), INVOKER.1);
-    // The invoker's folder may be a link.
+    // A folder of the spool that is a link of the invoker is refused.
     fs::remove_dir_all(&kept).unwrap();
     scene.link("state/process-tracer", scene.root(""));
     let stderr = keep(&arguments);
@@ -688,7 +688,7 @@ fn own_pipes_receive_the_whole_trace() {
         assert_eq!(output.status.code(), Some(0), "{what}: {}", text(&output.stderr));
         Trace::read(&folder.path().join("out")).assert_complete();
     }
-    // No process receives it.
+    // /dev/null needs no process that reads.
     let output = script_in(folder.path(), "ln -s /dev/null n.jsonl; $PT -o n.jsonl -- sh -c 'exit 7'");
     assert!(output.status.code() == Some(7) && text(&output.stderr).contains("complete"), "{output:?}");
 }
@@ -716,7 +716,8 @@ fn a_limit_on_file_size_stops_an_output_and_not_the_command() {
         assert!(stderr.contains("did not reach") && stderr.contains("File too large"), "{name}: {stderr}");
         assert!(stderr.contains("incomplete: not all delivered"), "{name}: {stderr}");
     }
-    // The beginning of the page exceeds the buffer in memory, so the flag is refused.
+    // The beginning of the page is larger than the buffer in memory. So the first write fails before the command starts, and the
+    // flag is refused.
     let folder = TempDir::new().unwrap();
     let output = script_in(folder.path(), &format!("ulimit -f 0; $PT -o {page} -- echo ran"));
     let stderr = text(&output.stderr);

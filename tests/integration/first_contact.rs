@@ -58,7 +58,7 @@ fn a_command_without_dashes_gets_the_right_command_line() {
     let (code, stderr) = run(&["reprot", "a.jsonl"]);
     let expected = "did you mean 'report'? Otherwise put the command after `--`: process-tracer -- reprot a.jsonl";
     assert_eq!((code, stderr), (Some(125), format!("process-tracer: {expected}\n")));
-    // This is not a command.
+    // Here the mistake is not a missing `--`.
     for arguments in [
         &["doctor", "make"][..],
         &["-q", "--no-such-flag", "make"],

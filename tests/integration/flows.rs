@@ -400,7 +400,7 @@ def send(own, times):
     for again in range(times):
         own.sendto(b'x', sink.getsockname())
     own.close()
-    # Repeats until the kernel gives the memory to the next socket.
+    # The kernel frees the memory in this time, so that the next socket can get it.
     time.sleep(0.1)
 send(first, 3)
 for child in range(8):

@@ -33,7 +33,8 @@ pub fn write_program(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
     assert!(child.wait().unwrap().success());
 }
 
-/// The compiled `workloads/workload.c`. Without a compiler, the variable WORKLOAD names it.
+/// The compiled `workloads/workload.c`. If the variable WORKLOAD is set, it is the path of this program, and no compiler is
+/// needed.
 pub fn workload() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {

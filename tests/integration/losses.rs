@@ -1,4 +1,4 @@
-//! Each test causes a loss and compares the certificate with the real loss.
+//! Each test causes a loss, and checks that the root span reports the real loss.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -170,7 +170,7 @@ fn truncated_arguments_are_reported() {
 }
 
 #[test]
-fn events_of_a_softirq_during_a_program_are_recorded() {
+fn events_of_a_softirq_that_interrupts_an_ebpf_program_are_recorded() {
     let run = trace_workload(&["timeouts", "200"]);
     assert_eq!(run.code(), Some(0), "{}", run.stderr);
     run.trace.assert_complete();

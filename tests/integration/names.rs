@@ -95,8 +95,8 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.7.7.7', int(
 
 #[test]
 fn an_answer_counts_only_while_its_asker_lives() {
-    // A forged answer names 127.7.7.7. It goes to a process that asked earlier, then to the next owner of the port. The
-    // last packet looks like another query, but is none.
+    // A process asks and exits. A forged answer with 127.7.7.7 then goes to the next owner of its port. The packet `incoming`
+    // looks like a query, but the process that asked receives it.
     let script = "\
 import os, socket, sys
 def message(name, flags, answers):
@@ -168,7 +168,8 @@ socket.socket().connect_ex(('127.7.7.7', 1))
 
 #[test]
 fn the_readable_part_of_a_long_answer_is_recorded() {
-    // The numbers of addresses. The first answer exceeds the captured length, the last one is split into several pieces.
+    // The answers have 300 and 3,000 addresses. The first answer exceeds the captured length. The second one is split into
+    // several pieces.
     let script = "\
 import os, socket, struct
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -194,7 +195,7 @@ for name, count in (b'long', 300), (b'longer', 3000):
 }
 
 /// A name server over TCP, and clients that ask it in different ways. It answers with 127.9.0.0 and the next addresses. An
-/// answer longer than a page comes in two halves with a pause.
+/// answer of 300 addresses comes in two parts with a pause between them.
 const OVER_TCP: &str = "\
 import os, socket, struct, threading, time
 listener = socket.create_server(('127.0.53.79', 53))

@@ -60,7 +60,7 @@ fn an_inner_run_exports_if_it_has_another_trace_or_if_no_outer_run_exports() {
         (&["-q"][..], other.as_str(), 4 + 1),
         // With ptrace, the outer run does not follow the inner run, because a process can have only one tracer.
         (&["-q", "--source", "ptrace"], "$INNER -q -- /bin/true", 2 + 1),
-        // It exports only its command.
+        // With the source `none`, the outer run exports only its command.
         (&["-q", "--source", "none"], "$INNER -q -- /bin/true", 1 + 1),
     ] {
         let collector = Collector::start(|_, _| Action::Accept);

@@ -2,8 +2,8 @@
 
 Usage: page.py CHROMIUM REPORT.html [SCREENSHOT-FOLDER]. It needs the Python package playwright, not the browsers that come
 with it. The script reads the expected values from the report itself, so any report can be checked. `synthetic_report.py`
-makes large reports. If a report has no case for a claim, such as a failure, the script prints that the claim is skipped. The
-exit status is 1 if a claim is not true.
+makes large reports. If a claim needs something that the report does not have, for example a failure, the script prints that
+it skips the claim. The exit status is 1 if a claim is not true.
 """
 
 import base64
@@ -235,7 +235,7 @@ def names_of(report):
 
 
 def check_operators(page, report, claim, where=""):
-    """OR, AND, NOT, ! and parentheses, by the names of spans."""
+    """Searches that combine names of spans with OR, AND, NOT, ! and parentheses."""
     names = names_of(report)
     plain = [name for name in names if visible(name) and not set(name) & set('"()') and name.lower() == name]
     one, other = sorted(plain, key=lambda name: (-len(names[name]), name))[:2]

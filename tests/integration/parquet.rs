@@ -65,7 +65,7 @@ fn a_parquet_file_gives_the_same_reports_as_the_trace() {
     assert_eq!(report("t.parquet", "tree"), report("t.jsonl", "tree"));
     assert_eq!(report("t.parquet", "summary"), report("t.jsonl", "summary"));
     let read = |file: &str| fs::read(folder.path().join(file)).unwrap();
-    // This format has all attributes with their types.
+    // The `.json` files have all attributes with their types.
     report("t.parquet", "from-parquet.json");
     report("t.jsonl", "from-lines.json");
     assert!(read("from-parquet.json") == read("from-lines.json"));

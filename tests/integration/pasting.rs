@@ -16,7 +16,7 @@ use crate::{harness::process_tracer, trace::Trace};
 /// Appends its folder and its arguments to the file RECORD, and fails.
 const PROGRAM: &str = "#!/bin/sh\nprintf '%s\\0' \"$PWD\" \"$0\" \"$@\" >> \"$RECORD\"\nexit 3\n";
 
-/// Bytes that are not UTF-8, also at the end, before a newline, and beside what a shell reads itself.
+/// Bytes that are not UTF-8, also at the end, before a newline, and beside special characters of shells.
 const ARGUMENTS: [&[u8]; 9] = [
     b"a\xffb",
     b"\xc3",
@@ -57,7 +57,7 @@ impl Scene {
         command.current_dir(self.place()).env("LC_ALL", locale).env("RECORD", self.path("record"));
         command.env("GITHUB_STEP_SUMMARY", self.path("summary.md")).args(flags);
         command.arg("-o").arg(self.path("t.jsonl")).arg("-o").arg(self.path("t.parquet"));
-        // Not the root, so that the report has the command line of a cause.
+        // The program is not the root. So the report shows its command line as the cause of the failure.
         command.args(["--", "sh", "-c", "\"$@\"; exit $?", "sh"]);
         command.arg(OsStr::from_bytes(b"./fail\xe9")).args(arguments.iter().map(|bytes| OsStr::from_bytes(bytes)));
         let output = command.output().unwrap();
@@ -126,7 +126,7 @@ fn bytes_beside_a_secret_stay_and_those_of_the_secret_do_not() {
         assert!(line.ends_with(r#" "$(printf 'a\377b')" '--password=***' --token '***')"#), "{line}");
         let saved = report(&scene.path("t.jsonl"), "C.UTF-8", "summary");
         assert_eq!(command_line(&saved), line);
-        // Also in no attribute, as text or in base64.
+        // The secret is in no attribute, neither as text nor in base64.
         let trace = Trace::read(&scene.path("t.jsonl"));
         let span = trace.spans.iter().find(|span| span.name.starts_with("fail")).unwrap();
         let attributes = [&span.attributes].into_iter().chain(span.events.iter().map(|event| &event.attributes));

@@ -273,7 +273,8 @@ fn a_low_limit_of_processes_does_not_stop_the_command() {
     assert!(stderr.contains("1 span to t.jsonl, complete"), "{stderr}");
 }
 
-/// A setuid program and its children are traced. Their environment is not read, because the kernel hides it from that user.
+/// A setuid program and its children are traced. Their environment is not read, because the kernel hides it from the user who
+/// traces.
 fn assert_only_own_environments_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     let flags = [flags, &["-a", "word=env[\"WORD\"]"]].concat();
     let (output, trace) = ordinary.trace(&flags, &[("WORD", "secret")], "./sudo -- id -u; /bin/true");
@@ -295,7 +296,7 @@ fn assert_only_own_environments_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     }
 }
 
-/// UDP flows are recorded without privileges. The UDP and unix peers of setuid programs are not.
+/// UDP flows and unix connects are recorded for the user's own programs, but not for setuid programs.
 fn assert_only_own_sockets_are_seen(ordinary: &Ordinary, flags: &[&str]) {
     let send = "import socket; own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); own.bind((\"127.0.0.1\", 0)); \
                 [own.sendto(b\"to myself\", own.getsockname()) for again in range(3)]; \
@@ -336,7 +337,7 @@ fn assert_only_own_ends_are_seen(ordinary: &Ordinary, flags: &[&str]) {
         for namespace in ["mount", "pid", "network", "user"] {
             assert!(!span.has(&format!("process_tracer.namespace.{namespace}")), "{span:#?}");
         }
-        // Other namespaces have other names.
+        // The same user id can have another name in another namespace, and this namespace is unknown.
         assert!(span.has("process.user.id") && !span.has("process.user.name"), "{span:#?}");
     }
 }
@@ -424,7 +425,7 @@ fn a_user_without_root_gets_a_limited_amount_of_kernel_memory() {
         assert!(stderr.contains(&format!("{variable} is ignored: ")) && stderr.contains(limit), "{stderr}");
         trace.assert_complete();
     }
-    // Root has a higher limit. The helper also enforces the user's limit.
+    // The helper of --sudo runs as root, but enforces the limit of the user.
     for [ring, processes] in [["134217728", "1024"], ["1048576", "65537"]] {
         let script = format!(
             "import os, socket, subprocess; own, helpers = socket.socketpair(); \
@@ -446,7 +447,7 @@ fn a_user_without_root_gets_a_limited_amount_of_kernel_memory() {
 #[test]
 fn only_four_runs_without_root_watch_the_system_calls_at_once() {
     let ordinary = Ordinary::new(Some(CAPABILITIES));
-    // This runs in its own network namespace, so that no other test takes the seats.
+    // The limit counts the runs in one network namespace. In a new namespace, no other test counts.
     let script = "\
 for number in 1 2 3 4; do
     ./process-tracer -q --unix -o $number.jsonl -- sh -c 'echo > ready.$0; until [ -e over ]; do sleep 0.1; done' $number > $number.log 2>&1 &
@@ -477,7 +478,7 @@ wait
 }
 
 #[test]
-fn a_run_without_ebpf_takes_no_seat_at_the_system_calls() {
+fn runs_with_ptrace_do_not_count_toward_the_limit_of_four_runs() {
     let ordinary = Ordinary::new(Some(CAPABILITIES));
     copy_program(PROCESS_TRACER, ordinary.path("incapable"));
     let script = "\
@@ -489,7 +490,7 @@ until [ -e ready.1 ] && [ -e ready.2 ] && [ -e ready.3 ] && [ -e ready.4 ]; do s
 echo > over
 wait
 ";
-    // No other test takes a seat in this network namespace.
+    // In a new network namespace, no other test counts.
     let output = inside("--net", ":", ordinary.command("sh").args(["-c", script])).output().unwrap();
     let stderr = text(&output.stderr);
     assert_eq!(text(&output.stdout), "3\n", "{stderr}");
@@ -579,7 +580,7 @@ fn the_descriptors_from_sudo_stay_private() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    // With a program's descriptor, a process can run it on any address.
+    // With the descriptor of an eBPF program, a process could run the program with arguments of its choice.
     assert_eq!(open_kinds(child.id()), ["map_type", "link_type"].into());
     drop(child.stdin.take());
     child.wait().unwrap();
@@ -750,7 +751,7 @@ fn setup_lets_all_users_or_one_group_trace_and_undo_takes_it_back() {
     // The doctor of an ordinary user, and of a member of the group 'tty'.
     let doctor = |groups: &str| {
         let mut command = Command::new("setpriv");
-        // setpriv itself has root's capabilities until it executes a program.
+        // setpriv has root's capabilities until it executes a program. So env, not setpriv, executes process-tracer.
         command.args(["--reuid=65534", "--regid=65534", groups, "env"]).arg(&program).arg("doctor");
         command.output().map(|output| (output.status.code(), text(&output.stdout))).unwrap()
     };
@@ -769,7 +770,7 @@ fn setup_lets_all_users_or_one_group_trace_and_undo_takes_it_back() {
     let (status, stdout, stderr) = setup(&["--group", "tty"]);
     assert!(status == Some(0) && stdout.ends_with(": the group 'tty' can trace\n"), "{stdout}{stderr}");
     assert_eq!(mode(), (0o750, tty));
-    // env(1): found, but it cannot be invoked.
+    // env exits with 126 because this user may not execute process-tracer.
     assert_eq!(doctor("--clear-groups").0, Some(126));
     let (status, table) = doctor("--groups=tty");
     assert!(
@@ -782,7 +783,7 @@ fn setup_lets_all_users_or_one_group_trace_and_undo_takes_it_back() {
     assert!(status == Some(0) && stdout.ends_with(": every user can trace\n"), "{stdout}{stderr}");
     assert_eq!((mode(), doctor("--clear-groups").0), ((0o755, 0), Some(0)));
 
-    // Without CAP_SETFCAP, the mode and the owner stay.
+    // Without CAP_SETFCAP, the mode and the group stay.
     let (status, _, _) = setup(&["--undo"]);
     assert_eq!(status, Some(0));
     let mut without = Command::new("setpriv");

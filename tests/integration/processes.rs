@@ -201,7 +201,7 @@ fn arguments_are_complete_up_to_128_kib_and_marked_beyond() {
 }
 
 #[test]
-fn a_script_is_named_as_invoked_and_mapped_as_its_interpreter() {
+fn a_script_has_its_own_name_and_the_executable_of_its_interpreter() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("configure");
     crate::harness::write_program(&script, "#!/bin/sh\nexit 0\n");
@@ -302,7 +302,7 @@ fn group_session_and_namespaces_are_recorded() {
         assert!(span.attribute("process.linux.cgroup").ends_with(path), "{span:#?}");
         let is_in_new_session = span.attribute("process.pid") == other || span.attribute("process.parent_pid") == other;
         let expected = if is_in_new_session { other } else { &session };
-        // The kernel's own session has no leader. The test may still be in it.
+        // The test can run in the kernel's own session, which has no leader.
         let leader = span.attributes.get("process.session_leader.pid").map_or("0", String::as_str);
         assert_eq!(leader, expected, "{span:#?}");
         let is_interactive = !is_in_new_session && std::fs::File::open("/dev/tty").is_ok();
@@ -317,7 +317,7 @@ fn a_process_is_below_the_span_that_its_environment_names() {
     let script = format!(
         "/bin/echo $TRACEPARENT; TRACEPARENT=${{TRACEPARENT%-*-*}}-{step}-01 sh -c '/bin/true; true'; env -i A=1 /bin/cat /dev/null"
     );
-    // With the whole environment, and with only that variable.
+    // Without a flag, only TRACEPARENT is read from the environment. With this flag, all of the environment is read.
     for flags in [&[][..], &["-a", "a=env[\"A\"]"]] {
         let run = trace_script(flags, &script);
         run.trace.assert_complete();
@@ -382,7 +382,8 @@ fn the_user_of_a_process_is_recorded() {
 
 #[test]
 fn a_process_killed_by_the_out_of_memory_killer_is_marked() {
-    // Version 1 has a separate hierarchy for memory. With swap, the test would take a long time.
+    // Control groups of version 1 have a separate hierarchy for memory. The limit includes swap, because with swap the test
+    // would take a long time.
     let (root, limits) =
         match mounts().into_iter().find(|(kind, _, options)| kind == "cgroup" && options.contains("memory")) {
             Some((_, folder, _)) => (folder, ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]),
@@ -554,7 +555,8 @@ fn a_container_is_known_by_its_control_group() {
     assert!(!run.trace.named("true").has("container.id"));
 }
 
-/// Docker's own driver puts a container's processes there. A machine without version 1 has version 2 there.
+/// With control groups of version 1, Docker's own driver puts a container's processes into the hierarchy for memory. On a
+/// machine without version 1, this test uses version 2.
 #[test]
 fn a_container_is_known_by_its_control_group_for_memory() {
     let memory = mounts().into_iter().find(|(kind, _, options)| kind == "cgroup" && options.contains("memory"));
@@ -575,7 +577,8 @@ fn a_container_is_known_by_its_control_group_for_memory() {
     remove_group(group.parent().unwrap());
 }
 
-/// Podman can put a container only into the hierarchy of systemd. A machine without version 1 has version 2 there.
+/// With control groups of version 1, Podman can put a container only into the hierarchy of systemd. On a machine without
+/// version 1, this test uses version 2.
 #[test]
 fn with_ptrace_a_container_is_known_by_its_control_group_of_systemd() {
     let systemd = mounts().into_iter().find(|(kind, _, options)| kind == "cgroup" && options.contains("name=systemd"));

@@ -1,4 +1,5 @@
-//! The ptrace source. The command behaves as without it. The trace is that of eBPF, in all facts that ptrace can see.
+//! The ptrace source. The command behaves as without a tracer. The trace is the same as with eBPF, except for facts that
+//! ptrace cannot see.
 
 use std::{
     fs,
@@ -263,7 +264,8 @@ fn program_with_an_unreadable_file_has_its_name() {
         fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
     }
     let here = folder.path().display();
-    // Without the path, it is not known whether the second program gains privileges.
+    // The second program has a relative path, and its working directory cannot be read. So it is not known whether it gains
+    // privileges.
     let script = format!("{here}/secret {here}/secret; ./{long}; {here}/setuid");
     let command = ["./process-tracer", "--source", "ptrace", "-o", "t.jsonl", "--", "sh", "-c", &script];
     let output = as_nobody(folder.path(), &command).output().unwrap();

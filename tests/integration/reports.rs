@@ -131,8 +131,8 @@ fn the_page_works_with_100_000_spans() {
     assert!(look_at(&page).contains("100000 spans"));
 }
 
-/// The span of the process that forked a process, or that owns a connection. The parent can be another program's span instead,
-/// if the environment names one.
+/// The id of the span of the process that forked this process, or that owns this connection. `parent_id` can be another
+/// program's span instead, if the environment names one.
 fn above(span: &Span) -> &str {
     // The link of the root names the process where the failure began.
     let is_root = span.has("process_tracer.complete");

@@ -187,7 +187,7 @@ impl Delivery {
         Self::run_by(process_tracer(), endpoint, flags, script)
     }
 
-    /// Does the same, with variables for the command.
+    /// Does the same with a prepared process-tracer, for example with more variables.
     pub fn run_by(mut command: Command, endpoint: &str, flags: &[&str], script: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let copy = folder.path().join("copy.jsonl");

@@ -2,7 +2,7 @@
 
 Usage: synthetic_report.py SPANS FILE PAGE-FOLDER. PAGE-FOLDER contains page.html, page.css and the scripts. The same number
 of spans gives the same report. The build has sub-makes on 16 cores, compilers below shells, a deep chain, failures, and
-downloads with lookups. One process runs all the time, and one is still alive at the end. Some texts try to break the page.
+downloads with lookups. One process is still alive at the end. Some texts try to break the page.
 """
 
 import base64

@@ -23,7 +23,7 @@ class Shell:
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
             os.environ.update(PS1="prompt> ", TERM="dumb")
-            # They are ignored if the tests run in the background of a script.
+            # The tests inherit these signals as ignored if they run in the background of a script.
             for number in (signal.SIGINT, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_DFL)
             os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
@@ -37,7 +37,7 @@ class Shell:
         patience = time.monotonic() + LIMIT / 6
         while not (found := re.search(pattern, self.text)):
             if time.monotonic() > limit:
-                print("in vain:", pattern, repr(self.text))
+                print("the pattern did not come:", pattern, repr(self.text))
                 sys.exit(1)
             if again and time.monotonic() > patience:
                 patience = limit

@@ -67,7 +67,7 @@ impl Trace {
         Self { spans: spans.collect() }
     }
 
-    /// The root span. It has the certificate of the trace.
+    /// The root span. It says whether the trace is complete.
     pub fn root(&self) -> &Span {
         self.only(|span| span.attributes.contains_key("process_tracer.complete"), "root")
     }
@@ -119,7 +119,7 @@ impl Trace {
     }
 
     /// Checks the facts that are true for every trace. It is one tree. Each span is there once. No span ends before it
-    /// starts. The root has a certificate.
+    /// starts. The root says whether the trace is complete.
     pub fn assert_sound(&self) {
         let root = self.root();
         let unobserved = root.attributes.get("process_tracer.unobserved.kinds");
@@ -130,7 +130,8 @@ impl Trace {
             assert!(span.end > span.start, "{span:#?} does not end after it starts");
             assert_eq!(span.trace_id, root.trace_id);
             if span.span_id != root.span_id {
-                // If its environment puts a process below another program's span, the process names the one that forked it.
+                // If its environment puts a process below another program's span, its first link is the process that forked
+                // it.
                 let above = ids.get(span.parent_id.as_str()).or_else(|| ids.get(span.links.first()?.1.as_str()));
                 let parent = above.unwrap_or_else(|| panic!("{span:#?} has no parent"));
                 // An accepted connection may be passed to a process that is younger than the connection.
@@ -188,7 +189,7 @@ impl Span {
         }
     }
 
-    /// Whether it is the span of a process. Spans of network activity have a pid too, and a kind.
+    /// Whether it is the span of a process. Spans of network activity also have a pid.
     pub fn is_process(&self) -> bool {
         self.has("process.creation.time")
     }

@@ -40,7 +40,7 @@ async fn mock(protocol: Protocol) -> ServerHandle {
     MockServer::builder().protocol(protocol).start().await.unwrap()
 }
 
-/// A server that reads something and answers it, with each connection. Returns its address.
+/// A server that reads once from each connection, and then sends this answer. Returns its address.
 fn server(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

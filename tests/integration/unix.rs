@@ -89,7 +89,7 @@ fn each_option_records_only_its_own_events() {
     }
 }
 
-/// Traces a scenario of the workload with all options that need the program at system calls.
+/// Traces a scenario of the workload with all options that observe system calls.
 fn trace_scenario(scenario: &str) -> Run {
     let run = trace_with(&["--failed-execs", "--unix"], &[workload().to_str().unwrap(), scenario]);
     assert_eq!(run.code(), Some(0), "{}", run.stderr);

@@ -38,7 +38,7 @@ static void check(int ok, const char *what)
 	}
 }
 
-/* It makes one write, so that lines of several processes do not mix. */
+/* Prints a line with one write(), so that lines of several processes do not mix. */
 static void tell(const char *format, ...)
 {
 	char line[512];
@@ -61,7 +61,7 @@ static void reap(pid_t child)
 	check(waitpid(child, NULL, 0) == child, "waitpid");
 }
 
-/* A child forks a grandchild and dies; the grandchild, reparented, execs after that. */
+/* A child forks a grandchild and dies. When the grandchild has its new parent, it executes a program. */
 static int orphan(char **arguments)
 {
 	int gone[2];
@@ -345,9 +345,8 @@ static void serve_names(int fd)
 }
 
 /*
- * Asks for the address of `NAME.test` this many times, over a connected socket or not. Each time it waits 200 ms for an
- * answer. It uses poll(), because only poll() always waits that long. SO_RCVTIMEO counts ticks, and a busy kernel counts
- * them late.
+ * Asks up to `times` times for the address of `NAME.test`, until it gets an answer. Each time it waits 200 ms for the
+ * answer with poll(). SO_RCVTIMEO could wait for less time, because it counts ticks, and a busy kernel counts them late.
  */
 static void look_up(const char *name, int connected, int times)
 {
@@ -421,9 +420,9 @@ static int connect_refused(char **arguments)
 }
 
 /*
- * A server and a client in the tree. The client connects to HOST. It sends 5,000 bytes, closes its half, reads the
- * 70,000 bytes of the answer, and waits before it closes. MODE: `parent` accepts itself, `worker` forks a worker that
- * accepts, `handover` accepts and lets a forked worker read and write.
+ * A server and a client in the tree. The client connects to HOST. It sends 5,000 bytes, ends its side with shutdown(),
+ * reads the 70,000 bytes of the answer, and waits before it closes. MODE `parent`: the server accepts, reads and
+ * writes. `worker`: a forked worker does this. `handover`: the server accepts, and a forked worker reads and writes.
  */
 static int talk(char **arguments)
 {
@@ -514,8 +513,8 @@ static long now_ms(void)
 }
 
 /*
- * N connections that time out, one after the other. Timers end them in softirqs. In the meantime, the processor of
- * these timers only changes the state of another socket.
+ * N connections that time out, one after the other. Timers of one CPU end them, in softirqs. In the meantime, this CPU
+ * changes the state of another socket again and again, so that softirqs interrupt the eBPF program of such a change.
  */
 static int timeouts(char **arguments)
 {
@@ -551,7 +550,7 @@ static int exit_with(char **arguments)
 	return number(arguments);
 }
 
-/* Starts itself with ARGV of one argument of N bytes. */
+/* Executes itself with two arguments of N bytes each. */
 static int long_argument(char **arguments)
 {
 	int size = number(arguments);
@@ -575,8 +574,8 @@ static void *burn(void *until_us)
 }
 
 /*
- * Uses CPU time in four threads, memory, and a file. A child does the same. Prints the usage that the kernel reports
- * for this process.
+ * Uses CPU time in three further threads, memory, and a file. Its child only writes to the file. Prints the usage that
+ * the kernel reports for this process.
  */
 static int use(char **arguments)
 {
@@ -623,8 +622,8 @@ static int call32(long number, unsigned long first, unsigned long second, unsign
 }
 
 /*
- * Connects to unix sockets and fails to execute, as a 32-bit program does. In a 64-bit program, these system call numbers
- * mean other calls. With these arguments, the other calls can succeed or fail, too.
+ * Calls connect and exec as a 32-bit program does. All of these calls fail. In a 64-bit program, these system call
+ * numbers mean other calls.
  */
 static int calls32(char **arguments)
 {
