@@ -124,8 +124,7 @@ def main():
     shell.expect("prompt> ")
 
     # A signal of the terminal must not be confused with a signal of another sender.
-    end = count.replace("end=time.time()+1.5", "end=time.time()+3")
-    command = f"{PREFIX} python3 -c $'{end}'\n".replace('\\"', '"')
+    command = f"{PREFIX} python3 -c $'{count}'\n".replace('\\"', '"')
     shell.type("sh -c 'echo pid=$$=; exec \"$@\"' - " + command)
     pid = int(shell.expect(r"pid=(\d+)=").group(1))
     shell.expect(r"[\r\n]ready")

@@ -254,12 +254,19 @@ fn definitions(maps: HashMap<String, obj::Map>, options: &Options) -> Result<Que
             ("records", map) => map.set_max_entries(options.ring_bytes),
             ("processes", map) => map.set_max_entries(options.max_processes),
             ("flow_slots", map) => map.set_max_entries(wire::FLOW_SLOTS.saturating_mul(processors)),
+            ("flows", map) => map.set_max_entries(map.max_entries().max(flow_entries(processors))),
             (SHARED, obj::Map::Legacy(map)) => map.def.map_flags |= BPF_F_MMAPABLE,
             _ => {}
         }
     }
     let size = |map: &obj::Map| u64::from(map.max_entries()) * u64::from(map.key_size() + map.value_size()).max(1);
     Ok(Queue::new(maps, |(_, map)| size(map)))
+}
+
+/// Entries of the map of flows. A flow with a slot takes two. The kernel forgets old entries before the map is full, because
+/// each processor keeps some free ones for itself. So there is half as much room again.
+fn flow_entries(processors: u32) -> u32 {
+    processors.saturating_mul(3 * wire::FLOW_SLOTS)
 }
 
 fn create((name, map): Definition, types: &OwnedFd) -> Result<(Definition, MapData), LoadError> {
