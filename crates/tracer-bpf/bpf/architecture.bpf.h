@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * All code that depends on the processor: the registers of a system call, and the numbers of system calls. The object is
- * the same for all processors. At load time CO-RE decides which structure the kernel has, and the verifier drops the
+ * All code that depends on the processor: the registers of a system call, and the numbers of system calls. The object
+ * is the same for all processors. At load time CO-RE decides which structure the kernel has, and the verifier drops the
  * other branch.
  */
 #ifndef TRACER_ARCHITECTURE_BPF_H

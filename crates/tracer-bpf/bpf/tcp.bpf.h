@@ -488,7 +488,7 @@ int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 	return use_connection(key, &reader->identity);
 }
 
-/* A write to an MPTCP socket. The kernel looks at each of its connections. It can do so in a softirq, for no process. */
+/* A write to an MPTCP socket. The kernel looks at each of its connections, possibly in a softirq, for no process. */
 SEC("raw_tp/mptcp_subflow_get_send")
 int handle_mptcp_write(struct bpf_raw_tracepoint_args *ctx)
 {

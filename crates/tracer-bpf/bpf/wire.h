@@ -122,8 +122,8 @@ struct root_folder {
 /* It follows its text records, which have the same header.time_ns. */
 struct exec_record {
 	struct record_header header;
-	__u64 arguments_size;	/* in the process, bytes */
-	__u64 environment_size; /* in the process, bytes, even if it is not copied; 0 for a withheld process */
+	__u64 arguments_size;		/* in the process, bytes */
+	__u64 environment_size;		/* in the process, bytes, even if it is not copied; 0 for a withheld process */
 	struct root_folder root_folder; /* 0 for a withheld process */
 	__u32 argument_count;
 	__u32 user_id; /* effective */
@@ -138,7 +138,7 @@ struct exec_record {
 	__u32 nice;		      /* plus 20 */
 	struct namespaces namespaces; /* 0 for a withheld process */
 	__u32 visibility;
-	__u32 hierarchy; /* number of the memory controller's hierarchy of control groups; 0 in version 2 */
+	__u32 hierarchy;      /* number of the memory controller's hierarchy of control groups; 0 in version 2 */
 	__u32 has_other_root; /* 1: its root folder is not the launcher's, as after chroot(2) */
 };
 
@@ -274,17 +274,17 @@ struct unshared {
 	__u32 is_restricted; /* 1: report only data that this user may see */
 	__u32 user_id;
 	__u32 group_id;
-	__u32 launcher_tgid;	  /* set at the launch, in the initial pid namespace */
-	__u32 root_tgid;	  /* the launched process, set at the launch, in the initial pid namespace */
-	__u32 has_sent;		  /* 1: a process has sent a datagram */
-	__u32 asked_records;	  /* records on demand: bit 1 << record_kind if the user asks for them */
-	__u32 has_dns_streams;	  /* 1: a process has connected to a name server over TCP */
-	__u32 hides_processes;	  /* 1: /proc hides other users' processes from this user: proc(5), hidepid */
-	__u32 network_namespace;  /* inode number of this user's network namespace */
-	__u64 root_cgroup; /* address of the node of the root's control group, set when the root calls exec */
-	__u64 root_cgroup_v1; /* the same for TEXT_CGROUP_V1 */
-	__u64 root_folder; /* address of the dentry of the launcher's root folder, set at the launch */
-	__u64 socket_key;  /* random, nonzero; hides the addresses of sockets */
+	__u32 launcher_tgid;	 /* set at the launch, in the initial pid namespace */
+	__u32 root_tgid;	 /* the launched process, set at the launch, in the initial pid namespace */
+	__u32 has_sent;		 /* 1: a process has sent a datagram */
+	__u32 asked_records;	 /* records on demand: bit 1 << record_kind if the user asks for them */
+	__u32 has_dns_streams;	 /* 1: a process has connected to a name server over TCP */
+	__u32 hides_processes;	 /* 1: /proc hides other users' processes from this user: proc(5), hidepid */
+	__u32 network_namespace; /* inode number of this user's network namespace */
+	__u64 root_cgroup;	 /* address of the node of the root's control group, set when the root calls exec */
+	__u64 root_cgroup_v1;	 /* the same for TEXT_CGROUP_V1 */
+	__u64 root_folder;	 /* address of the dentry of the launcher's root folder, set at the launch */
+	__u64 socket_key;	 /* random, nonzero; hides the addresses of sockets */
 };
 
 /*
@@ -300,9 +300,9 @@ struct shared_page {
 	__u64 lost_records[RECORD_KINDS]; /* by record kind: the ring buffer was full */
 	__u64 untracked_processes;   /* did not fit into the table of processes; their descendants are missing too */
 	__u64 untracked_connections; /* did not fit into the tables of connections, or found no free slot for a flow */
-	__u64 text_faults[TEXT_PARTS]; /* chunks of text that could not be read, and paths that are too deep or too long */
-	__u64 io_uring_queues; /* made by processes, if connect() to unix sockets is reported */
-	__u64 nested_runs;     /* runs of handle_nested_tcp_state() that replace skipped runs of handle_tcp_state() */
+	__u64 text_faults[TEXT_PARTS]; /* unreadable chunks of text, and paths that are too deep or too long */
+	__u64 io_uring_queues;	       /* made by processes, if connect() to unix sockets is reported */
+	__u64 nested_runs; /* runs of handle_nested_tcp_state() that replace skipped runs of handle_tcp_state() */
 	__u32 paired_signals[SIGNALS]; /* by number: the same sender has sent it to the launcher and to the root */
 	__u32 reserved;
 };
