@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_subcommands_and_options_distinguish_too() {
+    fn scripts_subcommands_and_options_also_distinguish_processes() {
         let script = "cd_/a_&&_make_all_install_check_and_then_something_that_is_too_long";
         assert_arguments(&[
             ("git log --oneline", "log"),
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_line_without_a_word_of_its_own_has_no_argument() {
+    fn the_option_of_a_single_process_and_temporary_files_are_no_arguments() {
         assert_eq!(arguments(&["make -j2", "true", "cat /tmp/x1"]), [None, None, None]);
         assert_arguments(&[("test.sh a.c", "a.c"), ("test.sh a.c", "a.c")]);
         let rows = story("sh", 0, 9).arguments(&["sh", "a.sh"]).starts("sh", 1, 1, |sh| sh.forks()).rows();

@@ -33,7 +33,7 @@ impl FromStr for By {
 }
 
 impl By {
-    /// The attributes that have it, the best one first.
+    /// The attributes that hold the property. The best one comes first.
     fn keys(&self) -> Vec<&str> {
         match self {
             Self::Group => vec![semconv::GROUP],

@@ -13,7 +13,7 @@ use crate::{
     untrusted::Untrusted,
 };
 
-/// Where a failure began. All are rows, from the root down.
+/// Where a failure began. `chain` and `before` are indices of rows. Parents come before children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cause {
     pub(crate) chain: Vec<usize>,
@@ -96,13 +96,13 @@ impl Causes {
         Self { causes, earlier }
     }
 
-    /// Whether a process is the last of a cause.
+    /// Whether the chain of a cause ends at this process.
     pub(crate) fn contain(&self, row: usize) -> bool {
         self.causes.iter().any(|cause| cause.chain.last() == Some(&row))
     }
 }
 
-/// Whether people would see the same twice.
+/// Whether two causes would look the same in a report.
 fn are_alike(rows: &Rows, one: &Cause, other: &Cause) -> bool {
     let names = |cause: &Cause| -> Vec<_> { cause.chain.iter().map(|row| rows.rows[*row].name).collect() };
     let last = |cause: &Cause| cause.chain.last().map(|row| (rows.rows[*row].failure, rows.call(*row)));
@@ -147,7 +147,7 @@ fn reasons(rows: &Rows, tree: &Tree, row: usize, stops_at_failure: bool) -> Vec<
         return vec![best];
     }
     let is_kill = |child: usize| rows.rows[child].exit.is_some_and(|exit| exit.is_kill());
-    // After a failure, others are often killed.
+    // After one child fails, the others are often killed.
     let by_itself = possible.iter().any(|(.., child)| !is_kill(*child));
     let mut reasons: Vec<usize> = possible.iter().map(|(.., child)| *child).collect();
     reasons.retain(|child| !(by_itself && is_kill(*child)));
@@ -175,7 +175,7 @@ fn before(rows: &Rows, tree: &Tree, row: usize) -> Vec<usize> {
     chain
 }
 
-/// The most processes of a trap.
+/// A trap rarely starts more processes than this.
 const TRAP: usize = 3;
 
 /// An earlier failure below a shell whose script is not known, and the failures below it. Empty if there is none. The
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use crate::story::{Story, story};
 
-    /// The names of each cause, with those before it after a `|`.
+    /// The names in the chain of each cause. After a `|`, the names in `before`.
     fn causes(story: &Story) -> Vec<String> {
         let rows = story.rows();
         let tree = Tree::grow(&rows.rows).unwrap();

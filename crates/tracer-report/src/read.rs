@@ -1,4 +1,5 @@
-//! Reads a saved trace: lines of OTLP/JSON, as `process-tracer -o FILE.jsonl` and other programs write them.
+//! Reads a saved trace: lines of OTLP/JSON, as `process-tracer -o FILE.jsonl` and other programs write them, or a Parquet
+//! file.
 //!
 //! The caller opens the file and shows the progress.
 

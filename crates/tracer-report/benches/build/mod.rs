@@ -139,7 +139,7 @@ impl Repetition {
         }
     }
 
-    /// A text with other names of sources and of their products.
+    /// The text with new names for sources and for the files that are made from them.
     fn renamed(&mut self, text: &str) -> String {
         const KINDS: [&str; 8] = ["a", "c", "cc", "cpp", "d", "h", "o", "s"];
         let Self { names, chance, .. } = self;

@@ -187,7 +187,8 @@ impl Compiled {
     }
 }
 
-/// Whether the following operands have a language. `None`: a linker plug-in calls the compiler for its own files.
+/// Whether this value of `-x` sets a language for the next operands. `None`: a linker plug-in calls the compiler for its
+/// own files.
 fn is_language(language: &str) -> Option<bool> {
     match language {
         "lto" => None,

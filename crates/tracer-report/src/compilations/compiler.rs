@@ -11,7 +11,7 @@ pub(super) enum Program {
     Wrapper,
 }
 
-/// Names of compilers, without a prefix of the target and without a version. clang++ and g++ are the same as clang and gcc.
+/// Names of compilers, without a prefix of the target and without a version.
 const COMPILERS: &[&str] = &[
     "cc", "c++", "cxx", "CC", "c89", "c99", "gcc", "g++", "clang", "clang++", "tcc", "gfortran", "flang", "ifort",
     "ifx", "icc", "icpc", "icx", "icpx", "pgcc", "pgc++", "nvc", "nvc++", "nvcc", "hipcc", "emcc", "em++", "mpicc",

@@ -109,7 +109,7 @@ impl Database {
         }
     }
 
-    /// Counts calls that came too late, or too fast.
+    /// Counts calls that there was no time to read.
     pub fn count_late(&mut self, calls: u64) {
         self.summary.late += calls;
     }
@@ -191,7 +191,7 @@ fn entries(image: &Image, read: &mut dyn FnMut(&Path) -> Option<Vec<u8>>) -> Res
             arguments.drain(..=place).next_back().ok_or(Missing::Nothing)?
         }
         _ => {
-            // A file without a path is a descriptor.
+            // If exec got only a descriptor, `file` is not the path of the compiler.
             let is_path = image.name() == tracer_model::event::base_name(&image.file);
             let file = if is_path { Some(image.file.as_str()) } else { image.executable.as_deref() };
             absolute(directory, file.filter(is_exact).ok_or(Missing::Unknown)?)

@@ -7,7 +7,8 @@
 //! 2. the same name, and an argument that no other unmatched step has, such as the name of the source file;
 //! 3. the same name, if each side has only one such unmatched step.
 //!
-//! A rule can name a process in one run only. So 1 and 2 also accept the same program, if no step has the same name.
+//! Sometimes a rule renames a process in one run and not in another. So 1 and 2 also accept the same program, if no step
+//! has the same name.
 //!
 //! An unmatched step can be at another place, for example below a wrapper. It is found there if its command line occurs once.
 
@@ -267,7 +268,7 @@ impl<'a> Joining<'a> {
     }
 }
 
-/// Words of command lines that only one of these steps has, with that step. Options are no such words.
+/// The words that occur in the command line of only one of these steps, with this step. Options do not count.
 fn only_holders<'a>(steps: impl Iterator<Item = (usize, &'a str, &'a str)>) -> HashMap<Key<'a>, usize> {
     let mut holders: HashMap<_, Option<usize>> = HashMap::new();
     for (step, what, command) in steps {
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn all_runs_of_a_side_have_the_same_steps() {
+    fn steps_of_several_runs_are_aligned_even_if_some_runs_lack_them() {
         let runs = [&["cc a.c", "cc b.c"][..], &["cc b.c"], &["cc b.c", "ld"]].map(|steps| with(make(), steps));
         let expected = ["make | make | make", "cc a.c | - | -", "cc b.c | cc b.c | cc b.c", "- | - | ld"];
         assert_eq!(aligned(&runs), expected);

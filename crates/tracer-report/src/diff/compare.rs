@@ -67,7 +67,7 @@ pub(super) enum Presence {
     OnlyAfter,
 }
 
-/// The failures of a step in one run, each with its number. Empty: all processes succeeded.
+/// Why processes of a step failed in one run. Each reason has its number of processes. Empty: all processes succeeded.
 pub(super) type Outcome = Vec<(Untrusted, u64)>;
 
 /// All processes of a name.
@@ -418,7 +418,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn words_of_changed_command_lines_are_compared_by_number() {
+    fn a_word_that_a_command_line_repeats_counts_each_time() {
         assert_eq!(only_in("cc\0-O0\0a.c\0a.c", "cc\0-O2\0a.c"), ["-O0".into(), "a.c".into()]);
         assert_eq!(only_in("sh\0-c\0cc  -O0 a.c", "sh\0-c\0cc -O2 a.c"), ["-O0".into()]);
     }

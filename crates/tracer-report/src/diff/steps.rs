@@ -101,13 +101,13 @@ impl Recording {
         text
     }
 
-    /// Forgets the spans. `None` without any span.
+    /// Reduces the spans to steps. `None` without any span.
     pub fn reduce(mut self) -> Option<Run> {
         self.rows.complete();
         self.commands.resize(self.rows.rows.len(), "".into());
         let tree = Tree::grow(&self.rows.rows)?;
         let own = tree.own_time(&self.rows.rows);
-        // Several runs have no directory in common. The first one is the best guess.
+        // The span above several runs has no directory. The directory of the first run is the best guess.
         let root = self.directories.keys().copied().min();
         let directory = self.directories.remove(&tree.root).or_else(|| self.directories.remove(&root?));
         let directory = directory.as_ref().map_or("", Untrusted::exact);

@@ -172,7 +172,7 @@ fn arrow(style: &Style) -> &'static str {
     if style.is_unicode { "→" } else { "->" }
 }
 
-/// A heading, and lines of a step and a fact about it.
+/// A heading, and a line for each step with a fact about this step.
 fn list(title: &str, lines: Vec<(String, String)>, style: &Style, text: &mut String) {
     if lines.is_empty() {
         return;

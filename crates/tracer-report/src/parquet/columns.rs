@@ -23,7 +23,7 @@ pub(super) const ROWS: usize = if cfg!(test) { 100 } else { 32_768 };
 /// The most bytes of attributes of a row group in memory, except if one span has more.
 pub(super) const BYTES: usize = 16 << 20;
 
-/// A column of the lowest level.
+/// A column that holds values, not other columns: a leaf of the schema.
 #[derive(Debug, Default)]
 struct Column<V> {
     values: V,
@@ -252,7 +252,7 @@ impl Columns {
         self.timestamp.values.len()
     }
 
-    /// Writes each column with `write`, in the order of the schema.
+    /// Writes each column with `next`, in the order of the schema.
     pub(super) fn flush(
         &mut self,
         mut next: impl FnMut(&mut dyn FnMut(&mut SerializedColumnWriter<'_>) -> Result<()>) -> Result<()>,
@@ -298,7 +298,7 @@ fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// An id in hexadecimal. No id is an empty text.
+/// An id in hexadecimal. A missing id becomes an empty text.
 fn push_id(column: &mut Column<Texts>, id: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     column.values.push_with(|bytes| {

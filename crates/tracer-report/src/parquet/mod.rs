@@ -26,7 +26,7 @@ mod tests {
     use super::*;
     use crate::{Report, SavedTrace, saved, span, story::story};
 
-    /// Writes these spans, each also `copies` times, and reads them back.
+    /// Writes these spans and reads them back.
     fn round_trip(spans: &[saved::Span]) -> (Resource, Vec<saved::Span>) {
         let file = tempfile::tempfile().unwrap();
         let mut writer = Writer::begin(Box::new(file.try_clone().unwrap())).unwrap();

@@ -94,7 +94,7 @@ impl Span<'_> {
         }
     }
 
-    /// The same with the first arguments, and `...` for the rest.
+    /// Like [`Self::call`], but with only the first arguments, and `...` for the rest.
     pub(crate) fn short_call(&self) -> Call {
         self.call_within(ARGUMENT_BYTES)
     }

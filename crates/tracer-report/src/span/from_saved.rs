@@ -115,7 +115,7 @@ pub(crate) fn saved_exit(span: &saved::Span) -> ExitStatus {
 /// Why a span of a saved trace failed.
 fn saved_failure<'a>(span: &'a saved::Span, subject: &Subject) -> Cow<'a, str> {
     if let Subject::Process(_) = subject {
-        // The message has the name of a signal that this version does not know.
+        // The message has the name of the signal, even if this version does not know the signal.
         return match span.message.strip_prefix(KILLED_BY) {
             Some(signal) => Cow::Borrowed(signal),
             None => how(saved_exit(span), span.value(semconv::EXIT_OOM).is_some()),

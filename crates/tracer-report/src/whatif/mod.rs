@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_that_wait_for_a_processor_run_at_once_on_more() {
+    fn with_more_processors_waiting_processes_run_at_the_same_time() {
         // A shell starts 4 processes in the background. Each needs a second, and 2 processors have room for 2.
         let mut sh = story("sh", 0, 2000);
         for _ in 0..4 {
@@ -363,8 +363,8 @@ mod tests {
     }
 
     #[test]
-    fn jobs_of_other_kinds_make_the_estimate_a_range_or_none() {
-        // Each compile is followed by a tool that names no common file. It can depend on it or not.
+    fn there_is_no_estimate_if_jobs_of_different_kinds_may_depend_on_each_other() {
+        // After each compile comes a tool that names no common file. The tool may depend on the compile or not.
         let mut make = story("make", 0, 8000).arguments(&["make"]);
         for number in 0..4 {
             make = make.starts("cc", 2000 * number, 1000, |cc| cc.cpu(1000).arguments(&["cc", &format!("{number}.c")]));
@@ -391,7 +391,7 @@ mod tests {
         assert!(what_if(&rows).is_some());
         rows.about.certificate.is_complete = false;
         assert_eq!(what_if(&rows), None, "incomplete");
-        assert_eq!(what_if(&make(12).rows()), None, "without words");
+        assert_eq!(what_if(&make(12).rows()), None, "the files of command lines are not kept");
     }
 
     #[test]

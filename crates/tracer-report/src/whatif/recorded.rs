@@ -95,7 +95,7 @@ impl<'a> Recorded<'a> {
     fn is_tool(&self, process: usize) -> bool {
         let row = self.row(process);
         let name = match self.rows.about.arguments.first().filter(|_| row.is_root) {
-            // The name of the root can be the user's.
+            // The user may have chosen another name for the root.
             Some(program) => program.exact(),
             None => self.rows.text(row.name).exact(),
         };

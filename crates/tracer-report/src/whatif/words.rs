@@ -17,7 +17,7 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// Keeps the words of the next row.
+    /// Keeps the words of a row. Rows come in ascending order.
     pub(crate) fn add(&mut self, row: usize, arguments: &[Untrusted]) {
         if row >= PROCESSES {
             return;
