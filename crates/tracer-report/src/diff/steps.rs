@@ -29,7 +29,7 @@ pub struct Recording {
     /// The command line of each row.
     commands: Vec<Arc<str>>,
     known: HashSet<Arc<str>>,
-    /// The working directories of roots, by row.
+    /// The working directories of runs, by the row of their first process.
     directories: HashMap<usize, Untrusted>,
     shares: Option<Shares>,
 }
@@ -84,7 +84,7 @@ impl Recording {
         let call = span.short_call();
         let command = self.intern(joined(&call.arguments));
         self.commands.push(command);
-        if let Some(directory) = call.directory.filter(|_| span.is_root()) {
+        if let Some(directory) = call.directory.filter(|_| span.is_root() || span.is_run()) {
             self.directories.insert(row, directory);
         }
         if let Some(shares) = &mut self.shares {
@@ -107,10 +107,6 @@ impl Recording {
         self.commands.resize(self.rows.rows.len(), "".into());
         let tree = Tree::grow(&self.rows.rows)?;
         let own = tree.own_time(&self.rows.rows);
-        // The span above several runs has no directory. The directory of the first run is the best guess.
-        let root = self.directories.keys().copied().min();
-        let directory = self.directories.remove(&tree.root).or_else(|| self.directories.remove(&root?));
-        let directory = directory.as_ref().map_or("", Untrusted::exact);
         if self.rows.rows[tree.root].is_root {
             self.commands[tree.root] = joined(&self.rows.about.arguments).into();
         }
@@ -127,8 +123,11 @@ impl Recording {
         };
         let mut known: HashMap<(Option<usize>, Label, Arc<str>), usize> = HashMap::new();
         let mut of_row: Vec<Option<usize>> = vec![None; self.rows.rows.len()];
-        let mut open = vec![(tree.root, None)];
-        while let Some((index, above)) = open.pop() {
+        let mut open = vec![(tree.root, None, None)];
+        while let Some((index, above, directory_above)) = open.pop() {
+            // The span above several runs has no directory. The folder of an outer run also counts for the runs inside it.
+            let directory = directory_above.or_else(|| self.directories.get(&index));
+            let without_folder = |text: &str| normal(text, directory.map_or("", Untrusted::exact));
             let row = &self.rows.rows[index];
             let name = self.rows.text(row.name);
             let is_process = row.kind == Kind::Process;
@@ -138,11 +137,11 @@ impl Recording {
             let step = if !is_step || is_same {
                 above
             } else {
-                let command: Arc<str> = normal(&self.commands[index], directory).into();
+                let command: Arc<str> = without_folder(&self.commands[index]).into();
                 Some(*known.entry((above, row.name, Arc::clone(&command))).or_insert_with(|| {
                     let arguments = Arc::clone(&self.commands[index]);
                     let word = |Word { text, role }: &Word<Label>| Word {
-                        text: normal(self.rows.text(*text).exact(), directory).into(),
+                        text: without_folder(self.rows.text(*text).exact()).into(),
                         role: *role,
                     };
                     let words = self.rows.words(index).iter().map(word).collect();
@@ -162,7 +161,7 @@ impl Recording {
                 run.processes = run.processes.saturating_add(1).saturating_add(row.folded.processes);
                 run.cpu = run.cpu.saturating_add(row.cpu).saturating_add(row.folded.cpu);
             }
-            open.extend(tree.children(index).iter().rev().map(|child| (*child as usize, step)));
+            open.extend(tree.children(index).iter().rev().map(|child| (*child as usize, step, directory)));
         }
         for stretch in tree.critical_path(&self.rows.rows) {
             if let Some(step) = of_row[stretch.row] {
@@ -247,8 +246,12 @@ fn is_of_path(c: char) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::iter;
+
+    use tracer_model::{Value, semconv};
+
     use super::*;
-    use crate::story::Story;
+    use crate::{runs::Runs, story::Story};
 
     /// The steps of a small trace.
     pub(in crate::diff) fn run(story: &Story) -> Run {
@@ -292,6 +295,36 @@ pub(super) mod tests {
         let steps: Vec<_> = run.steps.iter().map(|step| (step.name.exact(), step.parent, step.processes)).collect();
         assert_eq!(steps, [("(the root span is missing)", None, 0), ("sleep", Some(0), 1), ("cc", Some(0), 1)]);
         assert_eq!((run.wall, run.processes, run.is_complete), (260_000_000, 2, false));
+    }
+
+    #[test]
+    fn the_folder_of_each_of_several_runs_is_left_out() {
+        let mut runs = Runs::default();
+        let mut recording = Recording::default();
+        for (number, folder) in [(1, "/one"), (2, "/two")] {
+            let source = format!("{folder}/a.c");
+            let story =
+                crate::story::story("make", 0, 100).starts("cc", 10, 20, |cc| cc.arguments(&["cc", source.as_str()]));
+            for mut span in story.spans() {
+                for id in iter::once(&mut span.span_id).chain(&mut span.parent_id) {
+                    id.0[0] = number;
+                }
+                for (key, value) in &mut span.attributes {
+                    if key == semconv::PROCESS_WORKING_DIRECTORY {
+                        *value = Value::String(folder.to_owned());
+                    }
+                }
+                if let Some(span) = runs.take(span) {
+                    recording.add(&(&span).into());
+                }
+            }
+        }
+        for span in &runs.finish() {
+            recording.add(&span.into());
+        }
+        let run = recording.reduce().unwrap();
+        let steps: Vec<_> = run.steps.iter().map(|step| (step.name.exact(), &*step.command, step.processes)).collect();
+        assert_eq!(steps, [("2 runs", "", 0), ("make", "make", 2), ("cc", "cc\0./a.c", 2)]);
     }
 
     #[test]
