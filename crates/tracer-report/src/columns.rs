@@ -17,7 +17,7 @@ const STRINGS: usize = 200_000;
 /// Spans, column by column.
 #[derive(Default)]
 pub(crate) struct Columns {
-    /// The start of the first span that came, nanoseconds since the epoch.
+    /// The zero of all times, nanoseconds since the epoch. By default, the start of the first span that came.
     origin: Option<u64>,
     numbers: HashMap<SpanId, usize>,
     strings: Strings,

@@ -122,7 +122,7 @@ impl Target {
     fn is_compressible(self) -> bool {
         match self {
             Self::JsonLines => true,
-            // Its columns are compressed already.
+            // The columns of Parquet are compressed already.
             Self::File(format) => ![Format::Html, Format::Parquet].contains(&format),
             Self::Otlp | Self::Text(_) | Self::Stdout(_) | Self::CompileCommands => false,
         }

@@ -28,7 +28,8 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// The weight of a word. The word with the smallest product of weight and number of processes says most.
+    /// The weight of a word. The word with the smallest product of its weight and the number of processes that have it
+    /// says most.
     pub(crate) fn weight(self) -> usize {
         match self {
             Self::File => 2,
@@ -50,7 +51,7 @@ const LONGEST_OPTION: usize = 24;
 /// The longest script to show, in characters.
 const SCRIPT: usize = 50;
 
-/// Stands at the end of a script for the rest of it.
+/// Replaces the end of a script that is too long.
 pub(crate) const DOTS: char = '…';
 
 /// Reads the words of a command line, without the program itself.
@@ -78,8 +79,8 @@ pub(crate) fn words<'a>(is_shell: bool, arguments: &'a [Cow<'_, str>]) -> Vec<Wo
             _ if is_temporary(text) => Role::Temporary,
             Some("-o" | "--output" | "-out") => Role::Output,
             _ if text.contains('=') => Role::Option,
-            // Most options of one letter have no value, or their value is a file. So a file after such an option is a
-            // file: `rm -f a.o`.
+            // Most options of one letter have no value, or their value is a file. So a word after such an
+            // option that looks like a file is a file: `rm -f a.o`.
             option if is_file(text) && option.is_none_or(|option| !option.starts_with("--")) => Role::File,
             Some(_) => Role::Value,
             None => Role::Word,

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use crate::{by::By, formats::Format, parquet, report::Report};
 
-/// Begins a report in this format. The page shows totals by a property.
+/// Begins a report in this format. Only the HTML page uses `by`: its table of costs first shows sums by this property.
 ///
 /// # Errors
 ///

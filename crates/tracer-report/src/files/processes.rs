@@ -1,6 +1,6 @@
 //! All processes for scripts: as JSON, and as CSV. `docs/processes.md` describes the fields.
 //!
-//! Each process is written at once, so that memory does not grow with the trace.
+//! Each process is written as soon as it comes, so that memory does not grow with the trace.
 
 use std::{
     collections::HashSet,
@@ -119,7 +119,7 @@ impl<'a> Facts<'a> {
             .map_or(Json::Null, |line| line.exact().into())
     }
 
-    /// The user's own attribute does not hide how a process failed.
+    /// If a process failed, its real exit code counts, even if the user sets `process.exit.code` with `-a`.
     fn exit_code(&self) -> Json {
         match self.process.exit {
             Some(exit) => exit.shell_code().map_or(Json::Null, Json::from),

@@ -24,8 +24,8 @@ pub(super) fn add_current_usage(span: &mut Span<'_>) {
     span.add_attribute(semconv::MEMORY_RESIDENT, Value::Int(resident));
 }
 
-/// Whether our pids are those of the eBPF programs: in the initial pid namespace, whose inode number is the kernel's
-/// PROC_PID_INIT_INO.
+/// Whether we are in the initial pid namespace, so that our pids are those that the eBPF programs report. Its inode number is
+/// the kernel's PROC_PID_INIT_INO.
 pub(super) fn is_initial_pid_namespace() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
 }

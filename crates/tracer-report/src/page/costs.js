@@ -110,7 +110,7 @@ class Costs {
         { class: "lead" },
         named
           ? "All spans by name. Click a name to see only its spans."
-          : "All processes with the same value. Click a value to see only these processes.",
+          : "All processes by value. Click a value to see only its processes.",
       ),
       html.p({ class: "lead" }, html.label("By ", this.choice())),
       ...(named ? this.table(page.costs(), NAME_COLUMNS) : this.table(totalsBy(page.trace, by), TOTAL_COLUMNS)),

@@ -97,7 +97,7 @@ function visible(text) {
   return String(text).replace(UNSEEN, escaped);
 }
 
-// The byte of a text that is not UTF-8. As in Python, a text has a lone surrogate for it.
+// The byte that a lone surrogate represents. As in Python, a text has one for each byte that is not UTF-8.
 function byteOf(character) {
   const code = character.codePointAt(0);
   return code > 0xdc7f && code < 0xdd00 ? code - 0xdc00 : undefined;
@@ -121,7 +121,7 @@ function withBytes(texts, raw) {
   }
 }
 
-// A text from its bytes, each of them a character.
+// A text from its bytes. `binary` has one character for each byte.
 function ofBinary(binary) {
   const each = (found, write) => Array.from(found, (byte) => write(byte.charCodeAt(0))).join("");
   const sequence = /[\xc0-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf7][\x80-\xbf]{3}|[\x80-\xff]/g;
@@ -141,7 +141,7 @@ function octal(character) {
   return bytes.map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
 }
 
-// In a format of printf(1) between single quotes these are something else, or the history of a shell replaces them.
+// In a single-quoted format of printf(1), these characters have another meaning, or the history of a shell replaces them.
 const NOT_IN_FORMATS = new RegExp(`^-|[\\\\%'!]|${UNSEEN.source}`, "gu");
 
 // The words of a command line that starts a program with exactly these arguments, as command_line.rs writes it. The copied text

@@ -32,7 +32,11 @@ class Head {
           trace.processes === 1 ? "process" : "processes",
         ),
         about.hidden > 0 &&
-          fact(formatCount(about.hidden), "hidden", "Processes without a row. The attributes of a span count those below it."),
+          fact(
+            formatCount(about.hidden),
+            "hidden",
+            "Processes without a row. The attributes of each span count the hidden processes below it.",
+          ),
         trace.failures > 0
           ? html.button(
               {

@@ -3,7 +3,7 @@
 // A row is the number of a span, or −1 − g for group g. A group is many children of one parent with the same name.
 
 const GROUP_FROM = 5; // smallest number of children of one name that make a group
-const GROUP_IF = 300; // a trace of fewer spans has no groups
+const GROUP_IF = 300; // a trace of more spans has groups, if the reader makes no choice
 const OPEN_AT_FIRST = 400; // most rows to unfold at first
 
 class Outline {

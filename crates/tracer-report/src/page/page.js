@@ -386,7 +386,7 @@ document.addEventListener("DOMContentLoaded", () => {
 //   view(from, to)   sets and returns the range of time shown, in ns
 //   frame()          redraws at once, returns milliseconds
 //   frames()         milliseconds of the last redraws
-//   settled()        whether a live trace is laid out as far as its spans have come
+//   settled()        whether the page has laid out all spans of a live trace that have arrived
 //   visible(text)    the text with invisible characters escaped
 //   commandLine(words, directory)   words to paste into a shell
 function testAccess(page) {

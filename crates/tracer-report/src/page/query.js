@@ -1,9 +1,9 @@
 // Search words and filters. No DOM.
 //
-// Each text of the trace is in one table, once. So the search looks for a word in each text once, and then goes through the
-// columns of string indices. It needs no index for that.
+// All texts of the trace are in one table. The search first finds the texts with a word, and then the spans that refer to these
+// texts. So it needs no search index.
 
-// The attributes behind the short names in `name:word`. The key of any attribute works as well.
+// The attributes behind short names, for example behind `cwd` in `cwd:src`. The key of any attribute works as well.
 const FIELDS = {
   name: [],
   args: ["process.command_args"],

@@ -203,7 +203,7 @@ class Trace {
   // Makes the tree in depth-first order, children by start. A span whose parent is missing goes under the root. So does one
   // span of each circle of parents, which only broken data can have.
   index() {
-    // The rows of the page showed the spans in `gone` until now. It stays if it has ended meanwhile.
+    // The rows of the page showed the spans in `gone` until now. A span whose end has arrived meanwhile stays.
     for (const number of this.gone) if (this.known[number] && this.flags[number] & RUNNING) this.forget(number);
     this.gone = [];
     const { capacity, start, parent, known } = this;
@@ -217,7 +217,7 @@ class Trace {
     root ??= byStart.find((number) => parent[number] < 0 || !known[parent[number]]) ?? byStart[0] ?? -1;
     if (this.isRootMissing(root)) return this.addRoot(byStart, parent[root]);
     this.root = root;
-    // Times in the data count from a moment near the start, because the writer learns the root's start only at its end.
+    // Times in the data count from a moment near the start, because the writer gets the root last.
     const late = root >= 0 && this.flags[root] & ROOT ? start[root] : 0;
     if (late !== 0) for (const number of byStart) start[number] -= late;
     this.origin += late;
@@ -241,7 +241,7 @@ class Trace {
     this.sum();
   }
 
-  // A span whose parent is not in the file is not the command. Only a finished file has `no_root`.
+  // Whether `root` is not the command, but only a span whose parent is missing. While a trace runs, `no_root` is not set.
   isRootMissing(root) {
     return this.about.no_root === true && root >= 0 && this.parent[root] >= 0 && !this.known[this.parent[root]];
   }
@@ -339,13 +339,14 @@ class Trace {
     return line.reverse();
   }
 
-  // The number of marked spans below a span. `marked` has sums in depth-first order.
+  // How many marked spans come before each place in depth-first order. `marked` has 0 or 1 for each span.
   static sums(order, marked) {
     const sums = new Int32Array(order.length + 1);
     for (let at = 0; at < order.length; at++) sums[at + 1] = sums[at] + marked[order[at]];
     return sums;
   }
 
+  // The number of marked spans below a span.
   below(sums, number) {
     const at = this.position[number];
     return sums[at + this.size[number]] - sums[at + 1];

@@ -11,7 +11,7 @@ use crate::{
 /// The most lines of the table.
 const LINES: usize = 40;
 
-/// The columns before the last one, and their widths.
+/// The columns after the first one, and their widths.
 const COLUMNS: [(&str, usize); 6] =
     [("processes", 9), ("own time", 9), ("CPU time", 9), ("peak", 9), ("bytes", 9), ("failed", 6)];
 

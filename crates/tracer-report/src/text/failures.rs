@@ -44,7 +44,7 @@ fn line(names: &Names<'_>, lead: &str, chain: &[usize], times: usize, style: &St
     let room = style.width.saturating_sub(4 + lead.len() + times.len());
     let Some(Failed { chain, reason, line, note }) = described(names, chain, style, room) else { return };
     let _ = writeln!(text, "  {lead}{chain}  {}{times}", style.red(&reason));
-    // It is never cut, because a part of it cannot be pasted.
+    // The command line is never cut, because a part of it cannot be pasted.
     for line in line.iter().chain(&note) {
         let _ = writeln!(text, "  {line}");
     }
@@ -86,7 +86,7 @@ pub(super) fn described(names: &Names<'_>, chain: &[usize], style: &Style, room:
     })
 }
 
-/// Lines about processes that crashed or still run, although the command may have survived that.
+/// Lines about processes that crashed or still run, even if the command succeeded.
 pub(super) fn notices(names: &Names<'_>, root: usize, causes: &Causes, style: &Style) -> Vec<(bool, String)> {
     let rows = &names.rows.rows;
     let list = |title: &str, is_wanted: &dyn Fn(&Row) -> bool| {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_with_another_code_is_the_cause_and_the_last_failure_comes_after_it() {
+    fn a_shell_with_its_own_exit_code_is_the_cause_and_the_failure_before_it_is_shown() {
         let story = story("bash", 0, 100).exits(3).starts("make", 5, 50, |make| make.exits(2));
         let text = rendered(&story, Text::Summary, "");
         assert!(text.starts_with("bash\n  exit 3 after 100 ms"), "{text}");

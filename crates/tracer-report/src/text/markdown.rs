@@ -159,7 +159,7 @@ mod tests {
                     other => panic!("{other:?} in {text}"),
                 }
             }
-            // The heading has one code span, the verdict one, the failure three, and each row of the three tables one.
+            // The heading has one code span, the verdict one, the failure three, and each row of the four tables one.
             assert!(codes >= 8 && cells > 0, "{codes} {cells}: {text}");
         }
     }

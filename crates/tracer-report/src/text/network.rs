@@ -8,7 +8,7 @@ use crate::{
     row::{Label, Rows},
 };
 
-/// A lower screen has no room for tables.
+/// A screen with fewer lines has no room for tables.
 const LOW: usize = 40;
 
 /// Both tables, each with at most `limit` lines and a note about the rest. On a low screen, a line for each. A table without
@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    /// `client` and `server` below `sh`, with three lookups and a connection that both ends saw.
+    /// `client` and `server` below `sh`, with four lookups, and a connection that both ends saw.
     fn rows() -> Rows {
         let mut spans = story("sh", 0, 5000)
             .starts("client", 10, 3000, |client| client)

@@ -172,7 +172,7 @@ pub(crate) fn render(rows: &Rows, style: &Style, text: &mut String) {
     let runs = runs::render(rows, &summary.tree, (style.height / 8).clamp(2, 12), style);
     text.push_str(&runs);
     let failure = if summary.causes.is_only(summary.tree.root) && headline.width() <= room {
-        // The headline is its whole command line.
+        // The headline shows the whole command line of the only cause.
         String::new()
     } else {
         failures::causes(&summary.names, &summary.causes, style, failures::shown_causes(style))
