@@ -15,6 +15,7 @@ class Head {
     page.element("command").textContent = visible(about.command ?? "(command unknown)");
     page.element("command").title = visible(about.command ?? "");
     const fact = (value, name, title) => html.span({ class: "fact", title }, html.b(value), " ", name);
+    const counted = (count, one, many) => fact(formatCount(count), count === 1 ? one : many);
     const cores = about.cores;
     const states = { live: ["going", "running"], lost: ["bad", "connection lost, reconnecting"], ended: ["", "ended"] };
     const problems = about.problems ?? [];
@@ -27,10 +28,7 @@ class Head {
           html.b({ id: "elapsed" }, formatDuration(elapsed)),
           trace.live && " so far",
         ),
-        fact(
-          formatCount(Math.max(about.processes ?? 0, trace.processes)),
-          trace.processes === 1 ? "process" : "processes",
-        ),
+        counted(Math.max(about.processes ?? 0, trace.processes), "process", "processes"),
         about.hidden > 0 &&
           fact(
             formatCount(about.hidden),
@@ -50,11 +48,8 @@ class Head {
             )
           : fact("0", "failed"),
         trace.connections + (about.connections ?? 0) > 0 &&
-          fact(
-            formatCount(Math.max(about.connections ?? 0, trace.connections)),
-            trace.connections === 1 ? "connection" : "connections",
-          ),
-        trace.lookups > 0 && fact(formatCount(trace.lookups), trace.lookups === 1 ? "lookup" : "lookups"),
+          counted(Math.max(about.connections ?? 0, trace.connections), "connection", "connections"),
+        trace.lookups > 0 && counted(trace.lookups, "lookup", "lookups"),
         elapsed > 0 &&
           fact(
             `${(trace.cpuTotal / elapsed).toFixed(2)}`,

@@ -155,7 +155,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
 pub(crate) fn share(part: u64, whole: u64) -> String {
     match if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 } {
         share if part > 0 && share < 0.5 => "<1 %".to_owned(),
-        share => format!("{share:.0} %"),
+        share => format!("{:.0} %", share.round()),
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
     fn a_small_share_is_not_zero() {
         assert_eq!(
             [(0, 9), (1, 1000), (5, 1000), (9, 9), (0, 0)].map(|(part, whole)| share(part, whole)),
-            ["0 %", "<1 %", "0 %", "100 %", "0 %"]
+            ["0 %", "<1 %", "1 %", "100 %", "0 %"]
         );
     }
 
