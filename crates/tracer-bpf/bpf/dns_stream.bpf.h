@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
 /*
- * DNS over TCP: the data that the tracked processes write to name servers and read from them. No program can read the
- * payload of a connection. But the payload is also in the buffers of the system call that writes or reads it.
+ * DNS over TCP: the data that the tracked processes write to name servers and read from them. No BPF program
+ * can read the payload of a connection. But the payload is also in the buffers of the system call that writes or reads
+ * it.
  */
 #ifndef TRACER_DNS_STREAM_BPF_H
 #define TRACER_DNS_STREAM_BPF_H

@@ -346,7 +346,7 @@ __noinline int use_mptcp_socket(__u64 socket)
  * 1. The first FIN is sent.
  * 2. The old and the new state are equal, because a half-close has sent the FIN before.
  * 3. An abort changes the state to CLOSE.
- * In each case both directions are shut. The peer can also end a half-closed socket in CLOSE, but from other states.
+ * In each case both directions are shut. The peer can also bring a half-closed socket to CLOSE, but from other states.
  */
 static __always_inline bool closed_by_owner(struct sock *sk, int old_state, int new_state)
 {
@@ -488,7 +488,10 @@ int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 	return use_connection(key, &reader->identity);
 }
 
-/* A write to an MPTCP socket. The kernel looks at each of its connections, possibly in a softirq, for no process. */
+/*
+ * A write to an MPTCP socket. The kernel looks at each of its connections. It can also do this in a softirq, and then no
+ * process has written.
+ */
 SEC("raw_tp/mptcp_subflow_get_send")
 int handle_mptcp_write(struct bpf_raw_tracepoint_args *ctx)
 {

@@ -295,8 +295,8 @@ pub fn is_temporary(path: &str) -> bool {
 /// The path of a file in memory begins like this. The name that its program gave it follows.
 const IN_MEMORY: &str = "/memfd:";
 
-/// The part of a path after its last slash, or the path itself if that part is empty. A program can give a file in
-/// memory any name, also one with slashes.
+/// The part of a path after its last slash, or the path itself if that part is empty. Slashes at the end are ignored. A
+/// program can give a file in memory any name, also one with slashes.
 #[must_use]
 pub fn base_name(path: &str) -> &str {
     if path.starts_with(IN_MEMORY) {

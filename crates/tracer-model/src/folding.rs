@@ -106,7 +106,7 @@ impl Folding {
 
     fn home_if(&self, mut span: SpanId, is_passed: impl Fn(&Place) -> bool) -> SpanId {
         loop {
-            // A process is younger than the process above it, so this ends.
+            // A process is younger than the process above it, so the loop ends.
             span = match self.places.get(&span) {
                 Some(place) if is_passed(place) => place.above.unwrap_or(self.root),
                 Some(_) => return span,
@@ -134,7 +134,8 @@ impl Folding {
         }
     }
 
-    /// Whether a process that ends now is left out of the trace. Without a status, the trace ends first.
+    /// Whether a process that ends now is left out of the trace. `status` is `None` if the trace ended before
+    /// the process.
     pub(crate) fn leaves_out(&self, process: SpanId, end: Ktime, status: Option<ExitStatus>) -> bool {
         let Some(place) = self.places.get(&process).filter(|place| process != self.root && !place.is_needed) else {
             return false;

@@ -256,7 +256,7 @@ impl Process {
         self.own_attributes = Arc::clone(&attributes);
         self.attributes = attributes;
         self.ruling = Arc::default();
-        // Even if the environment of the new image is not readable, the environment of the former image does not count.
+        // Rules never get the environment of the former image, even if the environment of the new one is not readable.
         self.environment = None;
         self.context = context.or(self.context);
         true

@@ -60,7 +60,7 @@ impl Script {
     }
 }
 
-/// The path of a script is searched in this many arguments.
+/// The path of a script is searched for in this many arguments.
 const SEARCHED: usize = 32;
 
 fn without_version(program: &str) -> &str {

@@ -264,7 +264,7 @@ fn definitions(maps: HashMap<String, obj::Map>, options: &Options) -> Result<Que
 }
 
 /// Entries of the map of flows. A flow with a slot takes two. The kernel forgets old entries before the map is full, because
-/// each processor keeps some free ones for itself. So there is half as much room again.
+/// each processor keeps some free ones for itself. So the map has 50% more room.
 fn flow_entries(processors: u32) -> u32 {
     processors.saturating_mul(3 * wire::FLOW_SLOTS)
 }
@@ -327,8 +327,8 @@ fn run_programs(object: &Object, types: &OwnedFd, options: &Options) -> Result<(
         Ok::<_, LoadError>(running)
     })?;
     let (mut programs, mut links) = (Programs::default(), Vec::new());
-    // The links are closed in the order of this list. The list is in reverse order, so that an earlier program of the same
-    // tracepoint is still attached. Then the kernel detaches a program without a wait.
+    // The links are closed in the order of this list. The list is in reverse order. So a program is detached while an
+    // earlier one of the same tracepoint is still attached, and the kernel does this without a wait.
     for (name, program, link) in running.into_iter().flatten().rev() {
         programs.add(name, program);
         links.push(link);

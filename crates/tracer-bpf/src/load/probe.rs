@@ -208,8 +208,8 @@ fn selected(choices: &str) -> Option<String> {
     Some(choices.split_once('[')?.1.split_once(']')?.0.to_owned())
 }
 
-/// The initial user namespace has this content: user_namespaces(7). Without such a file, the kernel has no other user
-/// namespaces.
+/// Whether this is the `uid_map` of the initial user namespace: user_namespaces(7). If there is no such file, the kernel has
+/// no other user namespaces.
 fn maps_all_users(uid_map: &str) -> bool {
     uid_map.is_empty() || uid_map.split_whitespace().eq(["0", "0", "4294967295"])
 }

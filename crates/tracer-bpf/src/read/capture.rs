@@ -92,8 +92,8 @@ impl Capture {
 
     /// Makes the next fork of this process the root of the trace.
     fn arm(&self) {
-        // `missed` reads the replaced runs first. This function reads them last. So a run that is skipped and replaced
-        // between the two reads counts as missed.
+        // This function reads the skipped runs before the replaced runs. `missed` reads them in the other order. So in
+        // both functions, a run that is skipped and replaced between the two reads counts as missed.
         let (counted, tcp_state) = self.missed_by_kernel();
         let missed = counted + tcp_state.saturating_sub(self.shared.nested_runs());
         self.missed_before.store(missed, Ordering::Relaxed);

@@ -21,7 +21,7 @@ use crate::{read::mapping::Mapping, wire};
 /// After this time without a datagram, a flow is over. The kernel does not report the end of a flow.
 const IDLE_NS: u64 = 60 * 1_000_000_000;
 
-/// How often idle flows are searched.
+/// The time between two searches for idle flows.
 const LOOK_NS: u64 = 1_000_000_000;
 
 /// The slots of one processor.

@@ -25,7 +25,7 @@ const NAMING: [&str; 8] =
 /// Words after which `NAME VALUE` are two operands: `aws configure set NAME VALUE`.
 const SETTERS: [&str; 8] = ["set", "config", "configure", "modify", "connect", "--arg", "--argjson", "machine"];
 
-/// A cut in one of the words of a command.
+/// Cuts in the words of a command. Each has the index of its word.
 pub(super) type Found = Vec<(usize, Cut)>;
 
 /// Finds the secrets in the words of a command.

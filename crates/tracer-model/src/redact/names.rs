@@ -301,7 +301,7 @@ fn kind(words: &[String]) -> Kind {
         return Kind::Secret;
     }
     let kind = match (last, before) {
-        // `key` alone can mean anything. The same is true for the key of a map.
+        // `key` alone can mean anything, for example the key of a map.
         ("key", None) => Kind::Harmless,
         ("key", Some(before)) if OTHER_KEYS.contains(&before) => Kind::Harmless,
         ("keys", before) if before.is_none_or(|before| !SECRET_KEYS.contains(&before)) => Kind::Harmless,
@@ -309,7 +309,7 @@ fn kind(words: &[String]) -> Kind {
         ("pwd", None) => Kind::SecretOrDirectory,
         _ => WORDS.iter().find(|(word, _)| *word == last).map_or(Kind::Harmless, |(_, kind)| *kind),
     };
-    // `auth-test` is about authentication, but `SECRET_KEY_BASE` is a key.
+    // With a qualifier, a weak name is harmless: `auth-test`. The exception is `key`: `SECRET_KEY_BASE` is a secret.
     let is_weak = matches!(kind, Kind::SecretOrFile | Kind::SecretOrDirectory | Kind::SecretOrNumber) && last != "key";
     let is_qualified = words[decisive.len()..].iter().any(|word| !is_number(word));
     if is_qualified && is_weak { Kind::Harmless } else { kind }

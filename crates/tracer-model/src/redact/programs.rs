@@ -31,8 +31,8 @@ type Operands = fn(&[&str]) -> Vec<(usize, Range<usize>)>;
 pub(super) struct Program {
     pub(super) names: &'static [&'static str],
     options: &'static [(&'static str, Value)],
-    /// Its short options may be joined in a cluster, as in `-su`. The text has the letters of other options that take a
-    /// value. Such a value ends the cluster.
+    /// Its short options may be joined in a cluster, as in `-su`. The string has the letters of the other options that
+    /// take a value. A cluster ends with such an option, because its value follows.
     clusters: Option<&'static str>,
     /// No option has an attached value: `-key` is not `-k` with `ey`.
     is_apart: bool,
@@ -250,7 +250,7 @@ impl Program {
                 Some(_) if self.is_apart => None,
                 None => Some((*value, None)),
                 Some('=') if is_long => Some((*value, Some(option.len() + 1))),
-                // rar has one option `-hpX`.
+                // `-hpX` of rar is the option `-hp` with its value.
                 Some(_) if option.starts_with("--") || (is_long && *value != Attached) => None,
                 Some(_) => Some((*value, Some(option.len()))),
             }

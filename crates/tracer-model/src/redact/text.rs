@@ -34,7 +34,7 @@ pub(super) fn search(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
 /// Only this many bytes of a name are read. Its last words count.
 const LONGEST_NAME: usize = 256;
 
-/// The next pair of a list is searched in this many bytes.
+/// The next pair of a list is searched for in this many bytes.
 const LONGEST_LOOK: usize = 4096;
 
 fn is_name(byte: u8) -> bool {

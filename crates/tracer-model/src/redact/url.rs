@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{cut::Cut, tokens};
 
-/// The `@` of a URL is searched in this many bytes.
+/// The `@` of a URL is searched for in this many bytes.
 const LONGEST: usize = 4096;
 
 /// The user name and password of a URL, up to the `@`. `rest` is the text after `://`.
