@@ -489,8 +489,8 @@ int handle_tcp_read(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * A write to an MPTCP socket. The kernel looks at each of its connections. It can also do this in a softirq, and then no
- * process has written.
+ * A write to an MPTCP socket. The kernel looks at each of its connections. It can also do this in a softirq, and then
+ * no process has written.
  */
 SEC("raw_tp/mptcp_subflow_get_send")
 int handle_mptcp_write(struct bpf_raw_tracepoint_args *ctx)
