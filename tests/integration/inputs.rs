@@ -115,7 +115,7 @@ fn compressed_files_are_as_safe_as_plain_ones() {
         let output = report(folder, &[file], None);
         let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && stdout.starts_with("sh -c "), "{output:?}");
-        assert!(stderr.contains(&format!("'{file}' has no end")), "{stderr}");
+        assert!(stderr.contains(&format!("'{file}' is cut off")), "{stderr}");
         let mut send = Command::new(PROCESS_TRACER);
         let sent = send.arg("send").arg(folder.join(file)).args(["--endpoint", "http://127.0.0.1:1"]).output().unwrap();
         assert!(String::from_utf8_lossy(&sent.stderr).contains("the file is compressed"), "{sent:?}");

@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_github_run_has_the_span_ids_of_its_receiver() {
+    fn a_github_run_has_the_ids_that_the_collectors_github_receiver_uses() {
         let run = |name: &str| match name {
             "GITHUB_RUN_ID" => Some("42".to_owned()),
             "GITHUB_RUN_ATTEMPT" => Some("1".to_owned()),

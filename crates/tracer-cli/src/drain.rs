@@ -143,13 +143,13 @@ pub(crate) struct Reader {
     lost: u64,
     /// When the sinks last got the root span that remains if process-tracer is killed.
     cut_off: Option<Instant>,
-    /// From the start of the run.
+    /// The limits and counters of the machine at the start of the run.
     machine: Reading,
 }
 
 impl Reader {
     fn new(input: Input, tracer: Tracer) -> Self {
-        // A thread reads these files while the command starts.
+        // `Reading::take` reads files. The drain's thread does this while the command starts.
         Self { input, tracer, lost: 0, cut_off: None, machine: Reading::take() }
     }
 

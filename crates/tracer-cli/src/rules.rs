@@ -1,4 +1,4 @@
-//! A rules file: read, with the facts that it needs of this machine.
+//! Reads a rules file, and the facts about this machine that the rules need.
 
 use std::{env, fs, path::Path};
 

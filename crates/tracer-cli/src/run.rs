@@ -317,7 +317,7 @@ fn run_untraced(error: &io::Error, config: &Config, inheritance: Inheritance, fo
 ///
 /// # Errors
 ///
-/// The error, if nothing can be done about it.
+/// If no limit caused the error. With `--strict`, always.
 fn without_room(error: Error, config: &Config, inheritance: Inheritance, single: &SingleThread) -> Result<Outcome> {
     let Some(limit) = limits::behind(&error) else { return Err(error) };
     restore_environment(config, inheritance, single);
@@ -389,7 +389,8 @@ impl Observation {
     }
 }
 
-/// Prints the texts of the sinks, the warnings, and one last line. Without a tracer, the trace has no end.
+/// Prints the texts of the sinks, the warnings, and one last line. Without a tracer, the end of the trace is lost,
+/// and there is no last line.
 fn report(tracer: Option<&Tracer>, trace_id: TraceId, deliveries: &[Delivery], is_quiet: bool) {
     for text in deliveries.iter().filter_map(|delivery| delivery.closing.text.as_deref()) {
         console::write(text);
@@ -573,7 +574,7 @@ mod tests {
             token: "",
             by: None,
         };
-        // SAFETY: the proof is for changes of the environment. There are none here.
+        // SAFETY: only changes of the environment need a single thread. This test changes no environment.
         let single = unsafe { SingleThread::assume() };
         let wanted = Wanted { output: Output::JsonLines(file.clone()), is_optional: false };
         let threads = Threads::of_test();

@@ -7,7 +7,7 @@ use std::{
 
 use tracer_model::span::Shortage;
 
-/// The numbers of one moment. Those of events count from the start of the machine or of the control group.
+/// The numbers at one moment. Counters count from the start of the machine or of the control group.
 #[derive(Debug)]
 pub(crate) struct Reading {
     numbers: Shortage,
@@ -23,7 +23,7 @@ impl Reading {
         Self { numbers: Shortage { steal_ns: steal(), ..pressure(memory(&tree, numbers)) }, throttling }
     }
 
-    /// The events since an earlier reading, with the limits of now.
+    /// The growth of the counters since an earlier reading, and the limits of this reading.
     pub(crate) fn since(&self, before: &Self) -> Shortage {
         // If a limit has changed during the run, another group can have the tightest one.
         let is_same_group = self.throttling == before.throttling;

@@ -52,7 +52,7 @@ const MAX_OUTPUT: usize = 1 << 20;
 /// Bytes of its messages that a warning can quote.
 const MAX_MESSAGE: usize = 200;
 
-/// How often the end of a command that prints no more is checked.
+/// How often to check whether the command has ended, after it has closed its output.
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// A killed command ends within this time. A command that has become another user can refuse our signal: sudo does.

@@ -49,7 +49,7 @@ impl Inheritance {
             ignores_file_limit: replace(libc::SIGXFSZ, Some(libc::SIG_IGN)),
             // If SIGCHLD is ignored, the kernel discards the command's status.
             ignores_children: replace(libc::SIGCHLD, Some(libc::SIG_DFL)),
-            // glibc handles this signal from our first thread on.
+            // glibc installs its own handler for this signal when we start our first other thread.
             ignores_set_id: replace(SIGSETXID, None),
             blocked,
             open_files: raise_open_files(),
@@ -63,7 +63,8 @@ impl Inheritance {
         self.environment
     }
 
-    /// Gives the rest back, in the child before exec. It only makes async-signal-safe system calls.
+    /// Restores all of the state except the environment, in the child before exec. It only makes async-signal-safe
+    /// system calls.
     pub(crate) fn restore(&self) -> io::Result<()> {
         let dispositions = [
             (libc::SIGPIPE, self.ignores_broken_pipes),

@@ -83,8 +83,8 @@ fn prepare(
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command.args(arguments);
-    // SAFETY: the closure only makes async-signal-safe system calls. `after_fork` does so by its contract. It runs
-    // after the standard library has changed the signals.
+    // SAFETY: the closure only makes async-signal-safe system calls. `after_fork` does so by its contract. The
+    // standard library calls the closure after it has changed the signals.
     unsafe {
         command.pre_exec(move || {
             after_fork.as_mut().map_or(Ok(()), |after_fork| after_fork())?;

@@ -1,8 +1,8 @@
 //! The capabilities of process-tracer, and the user id with which it accesses files.
 //!
-//! Each thread has its own. The main thread drops its capabilities before and after the launch. Every other thread
-//! drops them before any other work. As root, three kinds of threads keep some capabilities: those that write spans,
-//! the one that runs the command for tags, and the tracer of ptrace.
+//! Each thread has its own. The main thread drops file capabilities before the launch of the command, and root's after
+//! it. Every other thread drops its capabilities before any other work. As root, three kinds of threads keep some
+//! capabilities: those that write spans, the one that runs the command for tags, and the tracer of ptrace.
 
 use std::io;
 

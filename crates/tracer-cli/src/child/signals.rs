@@ -170,7 +170,8 @@ impl Signals {
         }
     }
 
-    /// Lets this thread receive signals again. They have their effect as long as this thread lives.
+    /// Lets this thread receive signals again. Keep the thread alive, because all other threads block the
+    /// signals.
     pub(crate) fn release(&self) {
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.former), None);
     }

@@ -1,7 +1,7 @@
 //! OpenTelemetry's variables: the table of those that concern traces, and how their values are read.
 //!
 //! The page about options follows from the table. Variables for metrics, for logs and for single languages concern other
-//! programs. They are in no list here.
+//! programs. The table does not have them.
 
 use std::{env, ffi::OsStr, sync::LazyLock};
 

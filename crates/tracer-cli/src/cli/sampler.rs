@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_bytes_of_the_trace_id_decide_with_a_ratio() {
+    fn the_last_bytes_of_the_trace_id_decide_if_a_ratio_samples_it() {
         let is_sampled = |ratio, low| sampler("traceidratio", Some(ratio)).samples(None, trace(low));
         assert!(!is_sampled("0", 0) && is_sampled("1", u64::MAX) && is_sampled("0.25", u64::MAX / 4 - 1));
         assert!(!is_sampled("0.25", u64::MAX / 4 + 2) && is_sampled("1.0", 0));

@@ -37,7 +37,7 @@ pub(crate) enum Wait {
 /// The source that observes the processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SourceChoice {
-    /// eBPF if it works here, otherwise ptrace
+    /// eBPF if possible, else ptrace if possible, else none
     #[default]
     Auto,
     /// eBPF programs
@@ -156,7 +156,7 @@ pub(crate) enum Shown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Given<T> {
     pub(crate) id: T,
-    /// The way in which it follows from an expression. `None` if the user gave the id itself.
+    /// The expression that makes the id, for a message. `None` if the user gave the id itself.
     pub(crate) derivation: Option<String>,
 }
 

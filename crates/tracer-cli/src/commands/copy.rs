@@ -1,4 +1,5 @@
-//! Copies a saved trace: several files into one, one of several traces, or compressed in another way.
+//! Copies a saved trace into one file. It can join several files, choose one of several traces, and change the
+//! compression.
 
 use std::{
     collections::HashSet,

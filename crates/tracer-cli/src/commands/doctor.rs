@@ -205,7 +205,7 @@ fn privilege_rows(machine: &Machine, obstacles: &[Obstacle]) -> Vec<Row> {
         setting(
             "locked memory",
             &memlock,
-            if is_free { "does not count since Linux 5.11" } else { "process-tracer lifts the limit if it can" },
+            if is_free { "does not matter since Linux 5.11" } else { "process-tracer lifts the limit if it can" },
         ),
         Row { what: "clang", found: "not needed: the eBPF programs are built in".to_owned(), remedy: None },
     ]
@@ -371,7 +371,7 @@ mod tests {
                 ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
                 ok    unprivileged_bpf_disabled  2 (does not matter if the capabilities are held)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
-                ok    locked memory              8192 KiB (does not count since Linux 5.11)
+                ok    locked memory              8192 KiB (does not matter since Linux 5.11)
                 ok    clang                      not needed: the eBPF programs are built in
                 ok    eBPF programs              loaded and attached in 40 ms
                 ok    Yama ptrace_scope          1 (allows ptrace of own children)
@@ -417,7 +417,7 @@ mod tests {
                 ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
                 ok    unprivileged_bpf_disabled  2 (does not matter if the capabilities are held)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
-                ok    locked memory              8192 KiB (does not count since Linux 5.11)
+                ok    locked memory              8192 KiB (does not matter since Linux 5.11)
                 ok    clang                      not needed: the eBPF programs are built in
                 FAIL  eBPF programs              not tried
                                                  remedy: fix the problems above first
@@ -448,7 +448,7 @@ mod tests {
                 ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
                 ok    unprivileged_bpf_disabled  2 (does not matter if the capabilities are held)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
-                ok    locked memory              8192 KiB (does not count since Linux 5.11)
+                ok    locked memory              8192 KiB (does not matter since Linux 5.11)
                 ok    clang                      not needed: the eBPF programs are built in
                 FAIL  eBPF programs              not tried
                                                  remedy: fix the problems above first
@@ -473,7 +473,7 @@ mod tests {
                 ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
                 ok    unprivileged_bpf_disabled  2 (does not matter if the capabilities are held)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)
-                ok    locked memory              8192 KiB (does not count since Linux 5.11)
+                ok    locked memory              8192 KiB (does not matter since Linux 5.11)
                 ok    clang                      not needed: the eBPF programs are built in
                 FAIL  eBPF programs              cannot load the eBPF object's type information: Operation not permitted (os error 1)
                                                  remedy: a seccomp profile forbids bpf(2), although the capabilities are held: in a container, add --security-opt seccomp=unconfined, or use --privileged

@@ -41,7 +41,7 @@ pub(crate) struct Request {
     pub(crate) by: Option<By>,
 }
 
-/// Writes the trace in these files.
+/// Reads the trace from these files, and writes the requested outputs.
 ///
 /// # Errors
 ///

@@ -160,7 +160,7 @@ fn read_file(
     if let Some(line) = cut_off {
         warn(format!("{} ends in the middle of line {line}; this line is ignored", input.shown()));
     } else if compressed.is_cut_off() {
-        warn(format!("{} has no end; the last spans may be missing", input.shown()));
+        warn(format!("{} is cut off; the last spans may be missing", input.shown()));
     }
     match resource {
         Err(error @ (ReadError::Empty | ReadError::OtherTraces(_))) => Ok(Err(error)),

@@ -33,11 +33,11 @@ pub(crate) enum Draft {
 }
 
 impl Draft {
-    /// Begins the file. Its permissions are those of [`create`].
+    /// Begins the file. Its permissions are those of [`super::create`].
     ///
     /// # Errors
     ///
-    /// The same as [`create`]. It is also an error if the file could not get its name at the end.
+    /// The same as [`super::create`]. It is also an error if the file could not get its name at the end.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let create = |actor: Actor| {
             let place = Place::find(actor, path)?;

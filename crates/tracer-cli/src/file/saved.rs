@@ -12,7 +12,7 @@ use super::{
     place::Place,
 };
 
-/// A saved trace. It is read from its end, cut off, and finally deleted.
+/// A saved trace. Delivery sends its last line first, cuts off each delivered line, and finally deletes the file.
 #[derive(Debug)]
 pub(crate) struct Saved {
     pub(crate) file: File,
@@ -21,11 +21,11 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
-    /// Opens it, for cutting off or only for reading.
+    /// Opens the file. With `is_writable`, delivered lines can be cut off.
     ///
     /// # Errors
     ///
-    /// The same as [`read`]. It is also an error if a link to the file belongs to another user. If the file has a
+    /// The same as [`super::read`]. It is also an error if a link to the file belongs to another user. If the file has a
     /// second name, it is an error too, because cutting changes the file under both names.
     pub(crate) fn open(path: &Path, is_writable: bool) -> io::Result<Self> {
         Actor::act(|actor| {

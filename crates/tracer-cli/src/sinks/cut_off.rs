@@ -100,7 +100,7 @@ impl CutOff {
     }
 }
 
-/// The end of the name of such a file. Each collector has another one.
+/// The end of the name of such a file. It differs between collectors.
 fn suffix(collector: &Collector) -> String {
     let hash: [u8; 32] = Sha256::digest(collector.url(Signal::Traces).to_string()).into();
     format!(".{:08x}.jsonl", u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]))

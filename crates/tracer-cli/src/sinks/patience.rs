@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_sink_with_little_processor_time_is_waited_for() {
-        // It needs one second of processor time for the whole batch.
+        // The processor time in each tenth of a second. In the last line, the sink needs 200 ms for each span.
         let quota = Duration::from_millis(2);
         assert!(tenths(quota, None).is_some_and(|tenths| quota * tenths >= GRACE));
         assert_eq!(tenths(quota, Some(100)), None);

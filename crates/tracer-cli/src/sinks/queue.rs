@@ -134,7 +134,7 @@ impl Queue {
         }
     }
 
-    /// No more spans come. The queued spans must be delivered until the deadline.
+    /// No more spans come. The queued spans must be delivered before the deadline.
     pub(crate) fn close(&self, deadline: Instant) {
         self.lock().deadline = Some(deadline);
         self.changed.notify_all();
@@ -145,7 +145,7 @@ impl Queue {
         self.deadline().is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// The time until which all spans must be delivered, once the queue is closed.
+    /// All spans must be delivered before this time. `None`: the queue is not closed yet.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.lock().deadline
     }
@@ -495,7 +495,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_users_attributes_count() {
+    fn the_estimate_includes_the_users_attributes() {
         let mut span = span(10);
         let before = encoded_size(&span);
         span.attributes = [("big".to_owned(), Value::String("x".repeat(100_000)))].into();

@@ -26,7 +26,7 @@ pub(crate) struct Chosen {
     pub(crate) stream: Box<dyn EventStream>,
     /// Events that were asked for and are not observed, with the reason.
     pub(crate) unobserved: Option<String>,
-    /// Drop it after the source: the source slows down the system calls of this machine until then.
+    /// Drop the seat after the source. Until the source is dropped, it slows down the system calls of this machine.
     pub(crate) seat: Option<Seat>,
     /// What the user has to know about the choice.
     pub(crate) notice: Option<Notice>,

@@ -9,7 +9,7 @@ use tracer_model::{
 };
 use tracer_ptrace::accounts::{Registry, Resident, own_namespaces};
 
-/// Reads the names when an event comes out of the stream. The processes run on in the meantime.
+/// Reads the names when an event comes out of the stream. The processes continue to run in the meantime.
 pub(super) struct Named<S> {
     stream: S,
     registry: Registry,
