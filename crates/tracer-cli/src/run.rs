@@ -346,6 +346,7 @@ fn restore_environment(config: &Config, inheritance: Inheritance, single: &Singl
 /// Ends the delivery at the first signal, and keeps the spans that are left. A second signal ends the process.
 fn listen_to_impatience(signals: Signals, intake: Intake, threads: Threads) {
     let listener = threads.start("impatience", move || {
+        privileges::drop_in_thread();
         signals.wait_until(|| false);
         intake.close(Duration::ZERO);
         signals.release();
