@@ -268,7 +268,8 @@ fn explain(error: &clap::Error) -> (Option<String>, String) {
         _ => {
             let text = error.render().to_string();
             let lines = text.lines().map(str::trim);
-            // Nobody wants such an argument as the name of a command or file: "tip: to pass '--foo' as a value, use '-- --foo'".
+            // clap's "tip: to pass '--foo' as a value, use '-- --foo'" is left out, because it does not help. Nobody wants
+            // a command or a file with the name `--foo`.
             let is_wanted = |line: &&str| {
                 line.starts_with("error: ") || line.starts_with("tip: ") && !line.starts_with("tip: to pass ")
             };

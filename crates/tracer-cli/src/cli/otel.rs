@@ -128,7 +128,7 @@ fn why_ignored(name: &str, value: &OsStr) -> Option<String> {
     is_ours.then(|| no_such_variable(name, NAMES.iter().cloned()))
 }
 
-/// The names of the variables that count.
+/// The names of the variables that process-tracer reads.
 static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let names = |(name, what): &(&str, Use)| match what {
         Read(_) => vec![(*name).to_owned()],
@@ -179,7 +179,7 @@ fn number(name: &str) -> Option<usize> {
     number
 }
 
-/// The tables of variables for docs/options.md: those that count, and those that are ignored.
+/// The tables of variables for docs/options.md: those that process-tracer reads, and those that it ignores.
 #[cfg(test)]
 pub(super) fn tables() -> String {
     let mut read = "| variable | meaning |\n| --- | --- |\n".to_owned();

@@ -250,7 +250,7 @@ fn escaped(text: &str) -> String {
     text.replace('\\', r"\\").replace('"', r#"\""#)
 }
 
-/// Checks the expression. The text is returned because a compiled expression cannot be cloned, as clap requires.
+/// Checks the expression. Returns its text, because clap clones values, and a compiled expression cannot be cloned.
 pub(super) fn attribute(value: &str) -> Result<String, CompileError> {
     Attribute::compile(value)?;
     Ok(value.to_owned())
