@@ -298,8 +298,8 @@ impl Running {
     }
 }
 
-/// Runs the command in place of process-tracer, because a limit leaves no room for both. It gets back the variables that
-/// name a span of the trace.
+/// Runs the command in place of process-tracer, because a limit leaves no room for both. The variables that name the root
+/// span get their former values back.
 ///
 /// # Errors
 ///

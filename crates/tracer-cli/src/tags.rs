@@ -55,7 +55,8 @@ const MAX_MESSAGE: usize = 200;
 /// How often to check whether the command has ended, after it has closed its output.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// A killed command ends within this time. A command that has become another user can refuse our signal: sudo does.
+/// A killed command ends within this time. If the command has become another user, as sudo does, the kernel can refuse
+/// our signal.
 const END: Duration = Duration::from_secs(1);
 
 /// The variables of our environment that a command of another user gets.

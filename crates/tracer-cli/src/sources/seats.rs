@@ -1,5 +1,5 @@
-//! The number of runs by ordinary users that can have a program at the system calls at the same time. Such a program
-//! slows down every system call of every user.
+//! Limits how many runs of ordinary users can observe system calls at the same time. The eBPF program for this slows down
+//! every system call of every user.
 //!
 //! A seat is the name of an abstract unix socket. Only one socket can have it. The kernel frees the name when the process ends,
 //! however it ends. Root needs no seat.
