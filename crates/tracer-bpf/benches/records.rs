@@ -16,8 +16,8 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::wire::{RecordKind, TextPart};
 
-/// The number of processes alive at once, as with `make -j`.
 const PROCESSES: u32 = 10_000;
+/// The number of processes alive at once, as with `make -j`.
 const ALIVE: usize = 32;
 const EVENTS: u32 = 3 * PROCESSES;
 

@@ -2,10 +2,10 @@
 /*
  * UDP flows: the datagrams between a socket of a tracked process and one peer.
  *
- * A flow begins when the process sends. Datagrams that came in before that are remembered for a while, because the
- * process can answer them. The counts are in a slot of an array that user space has mapped. So user space reads the
- * last counts without a system call. It also needs no hook on close(). The kernel has no such hook. User space gives a
- * slot back when the flow is over. Until then, no other flow gets the slot.
+ * A flow begins when the process sends. Earlier datagrams from the peer are remembered for a while, because the process
+ * can answer them. The counts are in a slot of an array that user space has mapped. So user space reads the last counts
+ * without a system call. It also needs no hook on close(). The kernel has no such hook. User space gives a slot back
+ * when the flow is over. Until then, no other flow gets the slot.
  */
 #ifndef TRACER_FLOW_BPF_H
 #define TRACER_FLOW_BPF_H

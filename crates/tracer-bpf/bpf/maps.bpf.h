@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (MIT OR Apache-2.0) AND GPL-2.0-only */
-/* The maps, and the emission of records. Every refused record is counted here. */
+/* The maps, and the emission of records. emit() counts each record that the ring buffer refuses. */
 #ifndef TRACER_MAPS_BPF_H
 #define TRACER_MAPS_BPF_H
 

@@ -241,7 +241,7 @@ impl Image {
     /// The base name of the file that was passed to exec, or of the script that is interpreted. People look for this name.
     ///
     /// It is the base name of the mapped file if exec got only a descriptor or `/proc/self/exe`, or if the name was
-    /// lost or is that of a temporary script. It is empty if the mapped file is not known.
+    /// lost or is that of a temporary script. It is empty if neither the name nor the mapped file is known.
     #[must_use]
     pub fn name(&self) -> &str {
         // A path below a descriptor is `/dev/fd/N/path`: Linux, fs/exec.c, alloc_bprm().

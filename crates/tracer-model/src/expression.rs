@@ -387,7 +387,8 @@ impl Variables for ExecVariables<'_> {
     }
 }
 
-/// OpenTelemetry has strings, numbers, booleans and lists of one type. Other values become JSON. `nil` becomes nothing.
+/// OpenTelemetry has strings, numbers, booleans and lists of one type. Maps and other lists become JSON. Times and
+/// similar values become text. `nil` becomes nothing.
 fn attribute_value(value: &tracer_expr::Value) -> Result<Option<Value>, tracer_expr::Error> {
     use tracer_expr::Value as Expr;
     Ok(Some(match value {

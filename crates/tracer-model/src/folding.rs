@@ -23,7 +23,7 @@ const FOLDED: usize = crate::table::ENDED;
 #[derive(Debug)]
 pub(crate) struct Folding {
     root: SpanId,
-    /// Successful processes that live shorter have no span.
+    /// A successful process that lives shorter than this has no span, unless an exported span needs it.
     min_duration: Duration,
     /// The live processes, and ended ones without a span that live processes still name as their parent. The root is always
     /// among them.
@@ -155,7 +155,7 @@ impl Folding {
     pub(crate) fn fold(&mut self, process: SpanId, cpu_ns: u64) -> SpanId {
         let Some(place) = self.places.remove(&process) else { return self.root };
         let above = self.home(place.above.unwrap_or(self.root));
-        // An exported span can no longer change. In that case, the root counts the process.
+        // If the process above has ended, its span is exported and can no longer change. Then the root counts the process.
         let counting = if self.places.contains_key(&above) { above } else { self.root };
         if let Some(counting) = self.places.get_mut(&counting) {
             counting.folded.processes += place.folded.processes + 1;

@@ -22,7 +22,7 @@ pub struct Rules {
     pub screen: Option<Box<dyn Screen>>,
     /// The names of the processes above the root.
     pub above: Vec<String>,
-    /// A successful process that lives shorter, and has no exported spans below it, has no span.
+    /// A successful process that lives shorter than this, and has no exported spans below it, has no span.
     pub min_duration: Duration,
 }
 

@@ -48,8 +48,7 @@ use crate::{
 const SHARED: &str = ".bss.shared";
 const UNSHARED: &str = ".bss.unshared";
 
-/// Room for the log of the verifier, if it refuses a program. The reason comes last. Linux before 5.15 accepts no more
-/// room.
+/// Room in bytes for the log of the verifier, if it refuses a program. The reason comes last, so the whole log must fit.
 const VERIFIER_LOG: usize = (16 << 20) - 1;
 
 /// Why the programs could not be attached.

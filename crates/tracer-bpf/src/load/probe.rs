@@ -123,7 +123,7 @@ impl Facts {
         kernel_version(&self.release).is_none_or(|ours| ours >= version)
     }
 
-    /// All obstacles. Obstacles without a remedy come first.
+    /// All obstacles. Missing privileges come last.
     #[must_use]
     pub fn obstacles(&self) -> Vec<Obstacle> {
         let is_old = !self.is_at_least(KERNEL_FLOOR);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn obstacles_without_a_remedy_come_first() {
+    fn missing_privileges_are_the_last_obstacle() {
         let facts = Facts {
             release: "5.4.0-1-amd64".to_owned(),
             types: None,
