@@ -96,6 +96,7 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
         ("PROCESS_TRACER_PARENT", "me"),
         ("PROCESS_TRACER_ATTRIBUTE", "novalue"),
         ("PROCESS_TRACER_OUTPUT", "t.txt"),
+        ("PROCESS_TRACER_OUTPUT", "t.txt,tree"),
         ("PROCESS_TRACER_LIVE", "x"),
         ("PROCESS_TRACER_ENDPOINT", "collector:4318"),
         ("PROCESS_TRACER_PROTOCOL", "smoke"),
@@ -124,7 +125,7 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
         ("OTEL_EXPORTER_OTLP_HEADER", "a=1"),
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many"),
         ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
-        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_TRACES_EXPORTER", "zipkin,console"),
         ("OTEL_RESOURCE_ATTRIBUTES", "nonsense"),
         ("TRACEPARENT", "nonsense"),
     ];
@@ -136,7 +137,7 @@ fn an_invalid_variable_prints_a_warning_and_is_ignored() {
         let warnings: Vec<_> = stderr.lines().filter(|line| line.starts_with("process-tracer: warning: ")).collect();
         assert_eq!(warnings.len(), 1, "{name}: {stderr}");
         let effect = if name == "OTEL_SDK_DISABLED" { "counts as false" } else { "is ignored" };
-        assert!(warnings[0].contains(&format!("warning: {name} {effect}: ")), "{name}: {stderr}");
+        assert!(warnings[0].contains(&format!("{name} {effect}: ")), "{name}: {stderr}");
         messages += &format!("$ {name}={value} process-tracer -- touch mark\n{}\n", warnings[0]);
     }
     expect_file![path("invalid-variables.txt")].assert_eq(&messages);

@@ -402,7 +402,7 @@ fn default_outputs(has_endpoint_option: bool, has_endpoint: bool) -> Vec<Output>
     };
     let (outputs, unknown) = exporters(&names);
     for name in unknown {
-        console::warn(format_args!("{EXPORTER} is ignored: '{name}' is not one of otlp, console and none"));
+        console::warn(format_args!("'{name}' of {EXPORTER} is ignored: it is not one of otlp, console and none"));
     }
     if outputs.is_empty() { vec![usual] } else { outputs }
 }

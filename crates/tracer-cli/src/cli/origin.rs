@@ -119,16 +119,19 @@ fn from_variables(flags: &ArgMatches) -> (Vec<OsString>, BTreeSet<String>) {
     for arg in command.get_arguments().filter(|arg| !is_flag(flags, arg.get_id().as_str())) {
         let Some(name) = variable_of(arg) else { continue };
         let Some(value) = env::var_os(&name).filter(|value| !value.is_empty()) else { continue };
-        for flag in checked_flags(arg, &value) {
+        let checked = checked_flags(arg, &value);
+        // The other values of a list count.
+        let ignored = if checked.len() > 1 { format!("a value of {name}") } else { name };
+        for flag in checked {
             let flag = match flag {
                 Ok(flag) => flag,
                 Err(reason) => {
                     let fallback = FALLBACKS.iter().find(|(option, ..)| arg.get_id() == option);
                     let Some((_, flag, effect)) = fallback else {
-                        console::warn(format_args!("{name} is ignored: {reason}"));
+                        console::warn(format_args!("{ignored} is ignored: {reason}"));
                         continue;
                     };
-                    console::warn(format_args!("{name} is ignored: {reason}; {effect}"));
+                    console::warn(format_args!("{ignored} is ignored: {reason}; {effect}"));
                     (*flag).to_owned()
                 }
             };

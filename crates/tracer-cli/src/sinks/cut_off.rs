@@ -127,7 +127,10 @@ pub(crate) fn finish_others(
 
 /// Reports the traces that [`finish_others`] has finished.
 pub(crate) fn report(traces: &[String]) -> String {
-    format!("sent the missing root span of an earlier run: trace {}", traces.join(", "))
+    match traces {
+        [trace] => format!("sent the missing root span of an earlier run: trace {trace}"),
+        traces => format!("sent the missing root spans of earlier runs: traces {}", traces.join(", ")),
+    }
 }
 
 /// Sends a file and deletes it, unless its run is still alive or it is another user's.
