@@ -181,8 +181,8 @@ const TRAP: usize = 3;
 /// Returns an earlier failure below a shell of `chain` whose script is not known, and the failures below that one. Empty if
 /// there is none.
 ///
-/// The shell's failed child in `chain` may be a command of a trap. If so, an earlier failure is the cause, because the shell
-/// ends with the status that it had before the trap.
+/// The failed child of the shell in `chain` may be a command of a trap. Then an earlier failure can be the reason, because the
+/// shell ends with the status that it had before the trap.
 fn before_trap(rows: &Rows, tree: &Tree, chain: &[usize]) -> Vec<usize> {
     let other = |shell: usize, last: usize| {
         let parent = parent(rows, shell).filter(|parent| parent.is_shell)?;
