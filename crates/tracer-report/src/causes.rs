@@ -178,8 +178,11 @@ fn before(rows: &Rows, tree: &Tree, row: usize) -> Vec<usize> {
 /// A trap rarely starts more processes than this.
 const TRAP: usize = 3;
 
-/// An earlier failure below a shell whose script is not known, and the failures below it. Empty if there is none. The
-/// failure in `chain` can be a command of a trap. The shell ends with the status that it had before the trap.
+/// Returns an earlier failure below a shell of `chain` whose script is not known, and the failures below that one. Empty if
+/// there is none.
+///
+/// The failed child of the shell in `chain` may be a command of a trap. Then an earlier failure can be the reason, because the
+/// shell ends with the status that it had before the trap.
 fn before_trap(rows: &Rows, tree: &Tree, chain: &[usize]) -> Vec<usize> {
     let other = |shell: usize, last: usize| {
         let parent = parent(rows, shell).filter(|parent| parent.is_shell)?;

@@ -124,7 +124,7 @@ fn typed(root: &Span<'_>) -> Vec<Untrusted> {
     arguments
 }
 
-/// The most spans that the text or the live page of a run keeps. The memory of a run must have a limit.
+/// The limit of [`Rows::with_limit`] for the text and the live page of a run. The memory of a run must have a limit.
 pub const SPAN_LIMIT: usize = 250_000;
 
 /// The spans of a trace, each reduced to the facts that reports need.
@@ -175,7 +175,8 @@ impl Default for Rows {
 }
 
 impl Rows {
-    /// Keeps at most `limit` spans that are not processes, twice as many processes, and the root.
+    /// Keeps the first `limit` spans, and after those only processes, up to twice `limit` spans in all. The root is always
+    /// kept.
     pub fn with_limit(limit: usize) -> Self {
         Self {
             rows: Vec::new(),

@@ -1,14 +1,14 @@
 //! Finds the same step in each run: by its command line and its place.
 //!
-//! The roots are the same step, also under another name. Below two steps that are the same, their children are matched in
-//! this order:
+//! The roots are the same step, also under another name. The exception is a command that only one run has in a wrapper.
+//! Below two steps that are the same, their children are matched in this order:
 //!
-//! 1. the same command line;
+//! 1. the same name and the same command line;
 //! 2. the same name, and an argument that no other unmatched step has, such as the name of the source file;
 //! 3. the same name, if each side has only one such unmatched step.
 //!
-//! Sometimes a rule renames a process in one run and not in another. So 1 and 2 also accept the same program, if no step
-//! has the same name.
+//! Sometimes a rule renames a process in one run and not in another. So 1 and 2 are each tried a second time, with the same
+//! program instead of the same name.
 //!
 //! An unmatched step can be at another place, for example below a wrapper. It is found there if its command line occurs once.
 

@@ -12,8 +12,8 @@ use tracer_model::{Value, semconv::ValueRef};
 
 use crate::span::first;
 
-/// Writes a value as the exporter for ClickHouse does: arrays are JSON, bytes are base64. Texts have at most `limit` characters, and
-/// bytes as many bytes.
+/// Writes a value as the exporter for ClickHouse does: arrays are JSON, bytes are base64. `limit` cuts a
+/// text to that many characters, and bytes to that many bytes before they become base64.
 pub(super) fn write_text(bytes: &mut Vec<u8>, value: &ValueRef<'_>, limit: Option<usize>) {
     // Writing to memory cannot fail.
     let _ = match value {

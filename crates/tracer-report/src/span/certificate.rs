@@ -48,7 +48,7 @@ impl Shortage {
 }
 
 impl Span<'_> {
-    /// The certificate of the trace if it is the root, or of its run.
+    /// The certificate, if the span is the root of the trace or of one of its runs.
     pub(crate) fn certificate(&self) -> Option<Certificate> {
         if !self.is_root() && !self.is_run() {
             return None;

@@ -12,7 +12,7 @@ pub(crate) enum Subject {
     Lookup,
     /// The whole trace of several runs, and how the first run that failed ended.
     Runs(Option<ExitStatus>),
-    /// A span of another program, or a recorded system call without another end.
+    /// A span of another program, or a recorded system call without a peer address.
     Other,
 }
 

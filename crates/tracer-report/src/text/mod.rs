@@ -40,7 +40,8 @@ pub struct TextReport {
 }
 
 impl TextReport {
-    /// Begins a text. It keeps at most `limit` spans that are not processes, twice as many processes, and the root.
+    /// Begins a text. It keeps the first `limit` spans, and after those only processes, up to twice `limit` spans in all. The
+    /// root is always kept.
     pub fn new(text: Text, limit: usize) -> Self {
         let rows = Rows::with_limit(limit);
         let rows = if text == Text::Tree { rows } else { rows.with_files() };
