@@ -135,7 +135,7 @@ def tekton(place, endpoint):
     assert step["script"].startswith("#!/bin/sh\n")
 
     def trace_id(**labels):
-        """Runs the step in a pod with these labels. A variable of a label that the pod lacks is empty."""
+        """Runs the step in a pod with these labels. If the pod does not have a label, its variable is empty."""
         field = lambda each: each["valueFrom"]["fieldRef"]["fieldPath"]
         label = lambda each: re.match(r"metadata\.labels\['tekton\.dev/(.*)'\]", field(each))
         value = lambda each: expand(each["value"]) if "value" in each else labels.get(label(each)[1], "") if label(each) else field(each)

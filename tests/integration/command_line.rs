@@ -264,7 +264,7 @@ fn the_trace_context_is_read_and_passed_on() {
     let expected = format!("00-{}-{}-01 vendor=1\n", root.trace_id, root.span_id);
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
 
-    // A trace with another id than the caller's has neither the caller's parent nor its state.
+    // With another trace id than the caller's, the command does not get the caller's TRACESTATE.
     let own = "ab".repeat(16);
     let output = process_tracer()
         .args(["-q", "-t", &own, "--", "sh", "-c", "echo $TRACEPARENT $TRACESTATE"])

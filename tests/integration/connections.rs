@@ -182,8 +182,8 @@ fn an_outside_listener_on_the_same_port_is_a_different_listener() {
         net::{TcpListener, TcpStream},
         thread,
     };
-    // The command listens on 127.0.0.1, the test on 127.0.0.2. The command first connects to the test to show that it
-    // listens. The test connects to itself, closes, and lets the command continue.
+    // The command listens on 127.0.0.1, the test on 127.0.0.2. When the command listens, it connects to the test. Then
+    // the test connects to itself, closes its sockets, and lets the command continue.
     let foreign = TcpListener::bind("127.0.0.2:0").unwrap();
     let port = foreign.local_addr().unwrap().port();
     let outside = thread::spawn(move || {
@@ -353,7 +353,8 @@ time.sleep(0.5)
 
 #[test]
 fn an_accepted_mptcp_connection_belongs_to_the_worker() {
-    // The listener is MPTCP in all rounds. A worker that only reads is known when it closes.
+    // The listener is MPTCP in all rounds. If the worker only reads, process-tracer learns at the close that the worker
+    // owns the connection.
     for (client, replies) in [(262, true), (262, false), (0, true)] {
         let script = format!(
             "

@@ -57,7 +57,7 @@ impl Account {
         let lock = options.write(true).create(true).truncate(false).mode(0o600).open("/run/process-tracer-test.lock");
         let lock = lock.unwrap();
         lock.lock().unwrap();
-        Self::remove(); // the files that a killed run has left
+        Self::remove(); // what a killed run has left
         let succeed = |program: &str, arguments: &[&str]| {
             let output = Command::new(program).args(arguments).output().unwrap();
             assert!(output.status.success(), "{program} {arguments:?}: {}", text(&output.stderr));
@@ -384,7 +384,7 @@ fn root_without_sudo_writes_to_folders_of_others() {
 #[test]
 fn root_writes_for_the_invoker_in_folders_that_only_root_can_write() {
     let scene = Scene::new();
-    // Like /var/run.
+    // A link of root, as /var/run is.
     let link = scene.parent.path().join("link");
     symlink("root", &link).unwrap();
     let precious = scene.precious("precious.jsonl");

@@ -22,7 +22,7 @@ fn run(arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// The command line that a message ends with, run by a shell that finds process-tracer. Returns its stdout.
+/// Runs the command line at the end of a message, in a shell that finds process-tracer. Returns its stdout.
 fn paste(message: &str) -> String {
     let folder = TempDir::new().unwrap();
     symlink(PROCESS_TRACER, folder.path().join("process-tracer")).unwrap();

@@ -14,7 +14,7 @@ fn run(mut shell: Command, tracer: &str, limit: &str) -> (String, String) {
     (String::from_utf8(output.stdout).unwrap(), stderr)
 }
 
-/// A command that changes nothing itself.
+/// Runs its arguments as the same user.
 fn env() -> Command {
     let mut command = Command::new("env");
     command.env(

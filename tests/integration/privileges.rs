@@ -263,7 +263,7 @@ fn a_low_limit_of_processes_does_not_stop_the_command() {
     };
     for limit in 1..8 {
         let (status, stderr) = run(limit);
-        // If no process is left for the command, it replaces process-tracer.
+        // If the limit allows no process for the command, the command replaces process-tracer.
         assert_eq!(status, Some(7), "{limit}: {stderr}");
         assert!(!stderr.contains("bug"), "{limit}: {stderr}");
         let is_whole = !stderr.contains("cannot start a thread") && !stderr.contains("runs without a trace");

@@ -468,7 +468,7 @@ fn throttling_by_the_cpu_limit_is_recorded_and_summarised() {
     }
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("t.jsonl");
-    // On a busy machine, the command would not reach the limit. So the limit is lower until it is reached.
+    // On a busy machine, the command might not reach the limit. So the command sets a lower limit until it is throttled.
     let busy = "import os, sys
 group, limit, low, high = sys.argv[1:]
 set_limit = lambda value: open(os.path.join(group, limit), 'w').write(value)

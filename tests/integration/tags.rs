@@ -5,7 +5,8 @@ use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Command};
 use crate::harness::{PROCESS_TRACER, process_tracer, python, trace_script};
 
 /// Prints the tags that the traced command has written. The tenth run with tags lets the traced command end, because the
-/// tags of the first run have arrived by then, even on a busy machine. A run can be killed at any time, so each file appears whole.
+/// tags of the first run have arrived by then, even on a busy machine. A run can be killed at any time. So it writes
+/// `user` and `stdin` under other names, and then renames them.
 const TAGS: &str = r#"
 cd "$1" || exit
 id -un >new-user && mv new-user user
@@ -71,7 +72,7 @@ fn tags_and_rules_for_connections_shape_the_trace() {
     let read = |file: &str| fs::read_to_string(folder.path().join(file)).unwrap();
     assert_eq!((read("user").trim(), read("stdin").trim()), ("nobody", "/dev/null"));
 
-    // Rules for tags are decided when a process ends. `rules check` does the same.
+    // Rules for tags apply when a process ends, also in `rules check`.
     for file in ["tags", "runs", "done"] {
         fs::remove_file(folder.path().join(file)).unwrap();
     }

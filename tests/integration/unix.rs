@@ -96,7 +96,7 @@ fn trace_scenario(scenario: &str) -> Run {
     run
 }
 
-/// The numbers of these calls differ between 32-bit and 64-bit programs.
+/// The system calls for connect and exec have other numbers in 32-bit programs than in 64-bit programs.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn system_calls_of_32_bit_programs_are_recorded() {

@@ -20,7 +20,7 @@ use tracer_model::{
     span::Subject,
 };
 
-/// A process with one of a few pids, each with a few incarnations.
+/// A process with one of a few pids. Each pid belongs to a few processes, one after the other.
 fn identity() -> impl Strategy<Value = Identity> {
     (1_u32..8, 0_u64..4).prop_map(|(tgid, start)| Identity { tgid, start: Ktime(100 * start) })
 }
