@@ -134,7 +134,7 @@ pub struct Rows {
     pub(crate) about: About,
     longest_root: Option<u64>,
     limit: usize,
-    /// How many spans were beyond the limit.
+    /// How many spans the report lacks because of a limit.
     pub(crate) left_out: u64,
     strings: Vec<Untrusted>,
     known: HashMap<Arc<str>, Label>,
@@ -214,7 +214,9 @@ impl Rows {
     /// Adds a span and returns its index. `None`: there was no room for it.
     pub(crate) fn insert(&mut self, span: &Span<'_>) -> Option<usize> {
         let row = self.read(span);
-        self.keep(row, span)
+        let index = self.keep(row, span);
+        self.left_out += u64::from(index.is_none());
+        index
     }
 
     /// Makes a row of a span, but does not keep it.
@@ -264,7 +266,6 @@ impl Rows {
         // Connections and lookups are left out first, because the tree needs the processes.
         let limit = if row.kind == Kind::Process { self.limit.saturating_mul(2) } else { self.limit };
         if self.rows.len() >= limit && !row.is_root {
-            self.left_out += 1;
             return None;
         }
         // If there are several roots, the longest counts. The tree uses the same rule.

@@ -98,18 +98,8 @@ impl Watch {
 
 impl Desk {
     pub(super) fn new(root: SpanId, resource: &Resource, value_limit: Option<usize>) -> Self {
-        let messages = Messages {
-            columns: Columns::counting_from(nanoseconds(SystemTime::now())),
-            rows: Rows::with_limit(SPAN_LIMIT),
-            ended: HashSet::new(),
-            messages: Vec::new(),
-            bytes: 0,
-            counts: (0, 0),
-            pulse: None,
-            pulses: 0,
-        };
         Self {
-            state: Mutex::new(messages),
+            state: Mutex::new(Messages::with_limit(SPAN_LIMIT)),
             progress: watch::Sender::new(false),
             running: Mutex::default(),
             root,
@@ -170,6 +160,20 @@ impl Desk {
 }
 
 impl Messages {
+    /// Begins without spans. Facts about the trace are computed from at most `limit` spans, as [`Rows::with_limit`] says.
+    fn with_limit(limit: usize) -> Self {
+        Self {
+            columns: Columns::counting_from(nanoseconds(SystemTime::now())),
+            rows: Rows::with_limit(limit),
+            ended: HashSet::new(),
+            messages: Vec::new(),
+            bytes: 0,
+            counts: (0, 0),
+            pulse: None,
+            pulses: 0,
+        }
+    }
+
     fn add<'a>(&mut self, spans: impl Iterator<Item = Span<'a>>, root: SpanId) {
         for span in spans {
             let row = self.rows.read(&span);
@@ -184,7 +188,8 @@ impl Messages {
                 _ => {}
             }
             self.write(&span, Row { is_root: row.id == root, ..row.clone() });
-            self.rows.keep(row, &span);
+            // The page has the span, even if there is no room for its row here.
+            let _index = self.rows.keep(row, &span);
         }
         self.flush();
     }
@@ -274,5 +279,25 @@ pub(super) async fn pulse(desk: Arc<Desk>) {
         }
         desk.state().pulse(&running, desk.root, &desk.resource);
         desk.wake(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::story::story;
+
+    #[test]
+    fn a_span_that_the_page_has_is_not_reported_as_too_many() {
+        let story = story("make", 0, 100).starts("cc", 10, 10, |cc| cc).starts("as", 20, 10, |as_| as_);
+        let spans = story.starts("ld", 30, 10, |ld| ld).spans();
+        let root = spans.last().unwrap().span_id;
+        let mut messages = Messages::with_limit(1);
+        messages.add(spans.iter().map(Into::into), root);
+        messages.end(&Resource::default());
+        assert!(messages.rows.rows.len() < spans.len(), "there is no room for one of the rows");
+        let text: String = messages.messages.iter().map(|message| &*message.data).collect();
+        assert!(["cc", "as", "ld", "make"].iter().all(|name| text.contains(name)), "{text}");
+        assert!(!text.contains("too many"), "{text}");
     }
 }
