@@ -63,7 +63,7 @@ func evaluate(expression string) map[string]string {
 	return map[string]string{"v": encode(value)}
 }
 
-// varies says whether an expression can give another value each time, because Go's maps have no order.
+// varies says whether an expression can give another value each time. Go's maps have no order, and the clock changes.
 func varies(expression, value string) bool {
 	for _, name := range []string{"keys", "values", "toPairs", "$env", "now", "timezone", "Location"} {
 		if strings.Contains(expression, name) {

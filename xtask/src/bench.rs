@@ -1,5 +1,5 @@
-//! Measures the cost of tracing. Each workload runs bare and traced, alternately. Each pair of runs gives a ratio,
-//! because the speed of the machine changes slowly. Runs that follow one another have the same speed.
+//! Measures the cost of tracing. Each workload runs bare and traced, alternately. The speed of the machine changes
+//! slowly, so a bare run and the traced run after it have almost the same speed. So each pair of runs gives a ratio.
 
 use std::{
     fs,
@@ -84,8 +84,10 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     }
 
     let idle = idle_minute(&traced(SUMMARY))?;
-    table
-        .line(&format!("\nOur own CPU time for each minute without events, measured in ten seconds: {}.", ms(idle)))?;
+    table.line(&format!(
+        "\nCPU time of process-tracer for each minute without events, measured for ten seconds: {}.",
+        ms(idle)
+    ))?;
 
     table.line("\nInstructions of user space, counted by callgrind:\n")?;
     table.line("| what | instructions |")?;
@@ -224,7 +226,8 @@ fn idle_minute(tracer: &[String]) -> Result<Duration> {
     Ok((after - before) * 6)
 }
 
-/// process-tracer with ptrace, ptrace alone, and the installed tracers, as words before the command.
+/// process-tracer with ptrace, ptrace alone, and the installed tracers, each with the words that come before the
+/// command.
 fn other_tracers(tracer: &str, stops: &str) -> Vec<(&'static str, Vec<String>)> {
     let tracers: [(&str, &[&str]); 5] = [
         ("process-tracer, ptrace", &[tracer, "-q", "-o", SUMMARY, "--source", "ptrace", "--"]),

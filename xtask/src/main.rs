@@ -26,7 +26,7 @@ usage: cargo xtask TASK
 
   run [OPTIONS] -- COMMAND   build process-tracer and trace COMMAND with it
   test [ARGS]                all tests: unit, property, real kernel, real collector; ARGS go to cargo test
-  vmtest [--kernel K]        the kernel part of the tests in Debian's kernels 6.1, 6.12 or all, in virtual machines
+  vmtest [--kernel K]        the tests that depend on the kernel, in virtual machines with Debian's kernels; K is 6.1, 6.12 or all
   workflows                  check the workflows of GitHub with actionlint, which needs Go
   bench [--pairs N]          what tracing costs, as ratios against the bare command
   bench storm                start processes as fast as possible for 60 seconds, and print what is lost
@@ -39,7 +39,8 @@ usage: cargo xtask TASK
   dist --check               install these files in new systems, trace, and remove them
   dist --check reproducible  build them again in another folder, and compare the bytes
   expr-oracle                ask the Go library expr about many expressions, and record its answers for the tests
-  expr-oracle --seed N|FILE  print its answers to random expressions, or to the expressions in FILE, one on each line
+  expr-oracle --seed N       print its answers, with another seed for the random expressions
+  expr-oracle FILE           print its answers to the expressions in FILE, one on each line
   setcap [BINARY]            give the release build, or BINARY, the capabilities it needs, for ordinary users
   setup                      install what building and testing need; the tasks above do this themselves
 ";
@@ -195,7 +196,8 @@ fn succeed(command: &mut Command) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Cargo gives them to this task too, and `cargo xtask run` to the traced command, which may be another build.
+    /// Cargo would set such variables for this task too. `cargo xtask run` would pass them to the traced command, which
+    /// may be another build.
     #[test]
     fn the_configuration_of_cargo_sets_no_variables() {
         let configuration = std::fs::read_to_string(root().join(".cargo/config.toml")).unwrap();

@@ -158,7 +158,7 @@ fn venv(name: &str, packages: &[&str]) -> Result<PathBuf> {
     Ok(venv)
 }
 
-/// Installs a command if it is missing. The package has one name each on Debian, on Fedora and on Arch.
+/// Installs a command if it is missing. `debian`, `fedora` and `arch` are the names of its package there.
 pub(crate) fn command(name: &str, debian: &str, fedora: &str, arch: &str) -> Result<()> {
     if is_command(name) { Ok(()) } else { install(name, debian, fedora, arch) }
 }

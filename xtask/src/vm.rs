@@ -80,7 +80,7 @@ fn folder() -> PathBuf {
 fn kernel(package: &str) -> Result<PathBuf> {
     let release = || -> Result<Option<String>> {
         let output = Command::new("apt-cache").args(["depends", package]).stderr(Stdio::null()).output();
-        let text = String::from_utf8(output.context("this takes Debian's kernels, and apt-get to fetch them")?.stdout)?;
+        let text = String::from_utf8(output.context("vmtest needs apt-get, which fetches Debian's kernels")?.stdout)?;
         let depends = text.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
         Ok(depends.map(str::to_owned))
     };
@@ -180,7 +180,7 @@ case $(cat /proc/cmdline) in
 	{tracer} doctor && {tracer} -- sh -c 'echo it runs; exit 3' || [ $? -eq 3 ]
 	;;
 *)
-	# The copy is in a file system that keeps capabilities. An initramfs does not keep them.
+	# The archive of an initramfs cannot hold capabilities. So a copy gets them now.
 	cp {tracer} /var/tmp/process-tracer && setcap {CAPABILITIES} /var/tmp/process-tracer || exit 1
 	{tracer} doctor &&
 	setpriv --reuid=65534 --regid=65534 --clear-groups /var/tmp/process-tracer doctor &&

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
  * stops COMMAND...: a tracer that follows the processes and threads of COMMAND with ptrace(2), and only lets them continue.
- * Every tracer with ptrace(2) has at least its cost.
+ * Every other tracer that uses ptrace(2) costs at least as much.
  */
 #include <sys/ptrace.h>
 #include <sys/wait.h>

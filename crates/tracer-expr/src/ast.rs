@@ -386,7 +386,7 @@ impl Node {
         }
     }
 
-    /// The name after `.`, if the property is a string.
+    /// The text, if the node is a string literal. As a property, it is the name after `.`.
     pub(crate) fn as_string(&self) -> Option<&str> {
         match &self.kind {
             NodeKind::String(text) => Some(text),

@@ -42,7 +42,7 @@ impl Budget {
     pub(crate) fn elements(&mut self, count: usize) -> Result<(), Fault> {
         self.elements = self.elements.saturating_add(count);
         if self.elements >= MAX_ELEMENTS {
-            return Err(Fault::budget(format!("the lists and maps have more than {MAX_ELEMENTS} elements")));
+            return Err(Fault::budget(format!("the lists and maps reach the limit of {MAX_ELEMENTS} elements")));
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ pub(crate) fn unescape_bytes(content: &[char], quote: char) -> Result<Vec<u8>, u
 
 enum Unit {
     Plain(char),
-    /// The character by its number. The number was written with `\u` or with `\U`.
+    /// The character by its number. `true` if the number was written with `\u` or `\U`.
     Code(u32, bool),
 }
 

@@ -75,7 +75,7 @@ impl<'a> Input<'a> {
             for (name, value) in self.variables.environment() {
                 entries.entry(Key::String(name.into())).or_insert_with(|| Value::String(value.into()));
             }
-            // Texts do not nest.
+            // This map is never too deep, because texts do not nest.
             Map::new(MapKind::Environment, entries).map_or(Value::Nil, Value::Map)
         };
         self.environment.get_or_init(environment).clone()

@@ -278,7 +278,7 @@ impl Lexer {
     }
 }
 
-/// A letter, as names begin.
+/// Whether a name can begin with this character: a letter, `_` or `$`.
 pub(crate) fn is_letter(character: char) -> bool {
     static LETTER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\p{L}$").ok());
     match character {
@@ -288,7 +288,7 @@ pub(crate) fn is_letter(character: char) -> bool {
     }
 }
 
-/// A letter or a digit, as names continue.
+/// Whether a name can continue with this character: a digit, or a character that can begin a name.
 pub(crate) fn is_alphanumeric(character: char) -> bool {
     static DIGIT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\p{Nd}$").ok());
     match character {

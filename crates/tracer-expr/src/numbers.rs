@@ -172,7 +172,7 @@ fn digits(value: f64) -> (String, i32) {
 /// With fewer digits, two texts are never equally near: the text is exact, or one text is nearer to the number.
 const MANY_DIGITS: usize = 15;
 
-/// With an exponent of at least two digits.
+/// With an exponent of at least `width` digits.
 fn with_exponent(value: f64, width: usize) -> String {
     let (digits, exponent) = digits(value);
     let sign = if value.is_sign_negative() { "-" } else { "" };

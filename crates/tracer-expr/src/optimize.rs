@@ -269,7 +269,7 @@ fn in_range(node: &mut Node) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// A call of a function with a list and a predicate.
+/// The call, if a node calls this function of the language.
 fn call_of<'a>(node: &'a mut Node, name: &str) -> Option<&'a mut Builtin> {
     match &mut node.kind {
         NodeKind::Builtin(builtin) if builtin.name == name => Some(builtin),

@@ -31,7 +31,7 @@ impl Display for Node {
             }
             NodeKind::Chain(inner) => write!(f, "{inner}"),
             NodeKind::Member { object, property, optional, .. } => {
-                // A chain continues through its links.
+                // The chain of the object ends before this member. Parentheses mark its end.
                 let object: &dyn Display = match &object.kind {
                     NodeKind::Chain(_) => &format_args!("({object})"),
                     _ => &Closed(object),

@@ -507,8 +507,8 @@ fn known_property(name: &str) -> bool {
     if plain.is_empty() || !plain.bytes().all(|byte| byte.is_ascii_lowercase()) {
         return false;
     }
-    // Scripts also have codes of four letters, which the reference does not know. Only the names of
-    // `SHORT_SCRIPTS` have four letters.
+    // Scripts also have codes of four letters, which the reference does not know. `SHORT_SCRIPTS` has the long
+    // names that have only four letters.
     let short = plain.len() == 4 && !SHORT_SCRIPTS.contains(&plain.as_str());
     matches!(plain.as_str(), "any" | "ascii" | "assigned") || exists("gc") || !short && exists("sc")
 }

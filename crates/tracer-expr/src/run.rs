@@ -487,5 +487,9 @@ fn boolean(value: &Value) -> Result<bool, Fault> {
 
 /// One of two operands has the wrong type.
 fn mistyped(left: &Value, right: &Value, expected: &str) -> Fault {
-    Fault::evaluation(format!("{expected} is needed, but this is {} and {}", left.type_name(), right.type_name()))
+    Fault::evaluation(format!(
+        "{expected} is needed, but the operands are {} and {}",
+        left.type_name(),
+        right.type_name()
+    ))
 }

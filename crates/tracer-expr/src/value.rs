@@ -50,7 +50,7 @@ impl Value {
     #[must_use]
     pub fn texts<K: Into<Arc<str>>, V: Into<Arc<str>>>(entries: impl IntoIterator<Item = (K, V)>) -> Self {
         let entries = entries.into_iter().map(|(key, value)| (Key::String(key.into()), Self::String(value.into())));
-        // Texts do not nest.
+        // This map is never too deep, because texts do not nest.
         Map::new(MapKind::Environment, entries.collect()).map_or(Self::Nil, Self::Map)
     }
 }

@@ -551,7 +551,7 @@ mod tests {
         }
         let failures: Vec<_> = attributes.failures().collect();
         assert_eq!((failures.len(), failures[0].count), (1, 5));
-        assert!(failures[0].first.contains("more than 1000000 elements"), "{}", failures[0].first);
+        assert!(failures[0].first.contains("the limit of 1000000 elements"), "{}", failures[0].first);
         assert_eq!(attributes.list[0].exceeded, MAX_EXCEEDED);
     }
 

@@ -1,5 +1,6 @@
-//! Checks a release as its users meet it: in new Debian systems, in a new Python environment, in containers. Each is installed,
-//! traces, and is removed. These checks take minutes and need root, so they are not part of the tests.
+//! Checks a release as its users meet it: in new Debian systems, in a new Python environment, in containers. Each
+//! package is installed, traces a command, and is removed. These checks take minutes and need root, so they are not part
+//! of the tests.
 
 use std::{
     fs,
@@ -144,8 +145,8 @@ test -s /usr/share/bash-completion/completions/process-tracer
 dpkg --purge process-tracer > /dev/null
 "#;
 
-/// `rpm` of Debian knows no packages of Debian, so it does not find the C library. In a system with RPM, its database and some
-/// folders belong to other packages. So the script removes them itself.
+/// `rpm` of Debian knows no packages of Debian, so it does not find the C library. Here, no RPM package
+/// owns the database of RPM and some folders. So the script removes them itself.
 const RPM: &str = r#"
 rpm --install --nodeps /release/*.rpm > /tmp/installed
 grep -q 'sudo process-tracer setup' /tmp/installed || fail "the package does not print how to get the capabilities"
@@ -269,7 +270,7 @@ pub(super) fn reproducible() -> Result<()> {
     share_tools(&again)?;
     let mut dist = Command::new("cargo");
     dist.args(["xtask", "dist"]).current_dir(&again).env("SOURCE_DATE_EPOCH", super::epoch()?.to_string());
-    // Only the variables of this task differ from those of a first build.
+    // The second build must not use the target folder of the first.
     succeed(dist.env_remove("CARGO_TARGET_DIR").stdout(std::process::Stdio::null()))?;
     let read = |folder: &Path| fs::read_to_string(folder.join(super::CHECKSUMS));
     let (first, second) = (read(&folder())?, read(&again.join("target/dist"))?);

@@ -34,7 +34,7 @@ struct Architecture {
 const X86_64: Architecture = Architecture { name: "x86_64", target: "x86_64-unknown-linux-gnu" };
 const ARM64: Architecture = Architecture { name: "aarch64", target: "aarch64-unknown-linux-gnu" };
 
-/// A release in the making.
+/// The release that this task builds.
 struct Release {
     architecture: Architecture,
     /// The version of the workspace.

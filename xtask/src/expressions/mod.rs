@@ -17,7 +17,7 @@ const BY_HAND: &str = include_str!("../../expr-oracle/expressions.txt");
 const SET: [&str; 13] =
     ["HOME", "CI", "JOBS", "EMPTY", "BRANCH", "VERSION", "LIST", "SPACES", "FLOAT", "JSON", "DATE", "in", "with-dash"];
 
-/// Whether an expression uses a variable that is not set. This is a deliberate difference.
+/// Whether an expression uses a variable that is not set. tracer-expr deliberately differs from the Go library there.
 fn asks_for_absent(expression: &str) -> bool {
     let access = ["env.", "env?.", "env[\"", "env?.[\""];
     access.iter().any(|access| {

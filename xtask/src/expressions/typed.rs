@@ -147,8 +147,8 @@ impl Place<'_> {
                 let kind = chance.pick(&["int", "float", "strings", "ints", "any", "map"]);
                 self.of(chance, kind)
             }),
-            // Texts with longer characters are not sliced, because a slice inside a character is a deliberate
-            // difference.
+            // Texts with multi-byte characters are not sliced. tracer-expr deliberately differs from Go for a slice inside
+            // a character.
             10 => format!(
                 "{}[{}:{}]",
                 chance.pick(&["env.HOME", "env.VERSION", "\"abcdef\"", "args[0]"]),

@@ -42,8 +42,9 @@ fn write(out: &mut String, value: &Value, indent: usize, budget: &mut Budget) ->
             out.push('"');
         }
         Value::Time(time) => {
-            let time = layout::json(time)
-                .ok_or_else(|| Fault::evaluation("JSON has no times with a year of more than four digits"))?;
+            let time = layout::json(time).ok_or_else(|| {
+                Fault::evaluation("JSON cannot express this time: its year or its offset from UTC is out of range")
+            })?;
             quote(out, &time);
         }
         Value::Zone(_) => out.push_str("{}"),
@@ -61,7 +62,7 @@ fn write(out: &mut String, value: &Value, indent: usize, budget: &mut Budget) ->
             return budget.bytes(indent * 2 + 2);
         }
         Value::Map(map) if matches!(map.kind, MapKind::Any | MapKind::Groups) => {
-            return Err(Fault::evaluation("JSON has no maps whose keys may be other than strings"));
+            return Err(Fault::evaluation("JSON cannot express this map: its keys can be values other than strings"));
         }
         Value::Map(map) if map.is_empty() => out.push_str("{}"),
         Value::Map(map) => {
@@ -107,7 +108,7 @@ fn quote(out: &mut String, text: &str) {
 }
 
 impl Value {
-    /// The value as JSON on one line. A key that is not a string and an infinite number become text.
+    /// The value as JSON on one line. Keys that are not strings become text. So do NaN and infinite numbers.
     ///
     /// # Errors
     ///

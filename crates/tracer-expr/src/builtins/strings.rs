@@ -138,7 +138,7 @@ pub(super) fn repeat(arguments: &[Value], context: &mut Context<'_>) -> Answer {
     let count = usize::try_from(count)
         .map_err(|_| Fault::evaluation(format!("repeat needs a count that is not negative, but this is {count}")))?;
     if count > 1_000_000 {
-        return Err(Fault::budget("repeat counts at most to 1000000"));
+        return Err(Fault::budget("repeat takes a count of at most 1000000"));
     }
     context.budget.elements(value.len().saturating_mul(count))?;
     Ok(value.repeat(count).into())

@@ -32,7 +32,7 @@ pub(super) fn duration(arguments: &[Value], _: &mut Context<'_>) -> Answer {
     let text = text(arguments, 0)?;
     durations::parse(text)
         .map(Value::Duration)
-        .ok_or_else(|| Fault::evaluation("the text is no duration, such as 1h30m"))
+        .ok_or_else(|| Fault::evaluation("the text is not a duration; an example is 1h30m"))
 }
 
 pub(super) fn timezone(arguments: &[Value], _: &mut Context<'_>) -> Answer {
@@ -53,5 +53,5 @@ pub(super) fn date(arguments: &[Value], _: &mut Context<'_>) -> Answer {
         }
         _ => LAYOUTS.iter().find_map(|layout| parse(layout, value, zone)),
     };
-    found.map(time).ok_or_else(|| Fault::evaluation("the text is no date in this layout"))
+    found.map(time).ok_or_else(|| Fault::evaluation("the text is not a date in the expected layout"))
 }

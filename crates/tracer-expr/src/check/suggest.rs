@@ -2,7 +2,7 @@
 
 use crate::builtins;
 
-/// The most similar of the functions of the language and more names.
+/// Of the functions of the language and the names in `more`, the one that is most similar to `name`.
 pub(super) fn similar<'a>(name: &str, more: impl Iterator<Item = &'a str>) -> Option<String> {
     let functions = builtins::ALL.iter().map(|builtin| builtin.name);
     let most = (name.chars().count() / 3).clamp(1, 3);

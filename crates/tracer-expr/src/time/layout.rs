@@ -19,7 +19,7 @@ pub(crate) enum Field {
     Year,
     LongMonth,
     Month,
-    /// As a number; with a zero in front of one digit.
+    /// As a number. `true`: a zero comes before a single digit.
     MonthNumber(bool),
     LongWeekday,
     Weekday,
@@ -32,7 +32,7 @@ pub(crate) enum Field {
     Hour12(bool),
     Minute(bool),
     Second(bool),
-    /// In capitals.
+    /// `true`: in capitals.
     Half(bool),
     Offset(Offset),
     ZoneName,
@@ -53,7 +53,8 @@ pub(crate) fn next_field(layout: &str) -> (&str, Option<(Field, &str)>) {
     (layout, None)
 }
 
-/// The field at the start of a layout: the bytes before it, the field, its length.
+/// The field at the start of a layout. Returns the number of bytes before the field (1 for `_2006`, else 0),
+/// the field, and its length.
 fn field_at(rest: &str, first: char) -> Option<(usize, Field, usize)> {
     let short = |length: usize| !rest.as_bytes().get(length).is_some_and(u8::is_ascii_lowercase);
     let found = |field, length| Some((0, field, length));
@@ -211,7 +212,7 @@ pub(crate) fn text(time: &Time) -> String {
     format(time, "2006-01-02 15:04:05.999999999 -0700 MST")
 }
 
-/// A time in the form of JSON. `None` if its year has more than four digits.
+/// A time in the form of JSON. `None` if its year is not from 0 to 9999, or its offset is a day or longer.
 pub(crate) fn json(time: &Time) -> Option<String> {
     let (_, offset, _) = time.zone.lookup(time.seconds);
     ((0..=9999).contains(&time.civil().year) && offset.abs() < 24 * 3600)

@@ -234,7 +234,7 @@ fn binary(time: &Time) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The source text of the reference for a time.
+/// The time as Go source code.
 fn go_text(time: &Time) -> String {
     let Civil { year, month, day, hour, minute, second } = time.civil();
     let zone = match &time.zone {
