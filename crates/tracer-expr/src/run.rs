@@ -472,7 +472,7 @@ fn is_match(regex: &regex::bytes::Regex, value: &Value, budget: &mut Budget) -> 
             lossy = operate::lossy(bytes);
             lossy.as_str()
         }
-        _ => value.as_str().ok_or_else(|| mistyped(value, &Value::Nil, "a string"))?,
+        _ => value.as_str().ok_or_else(|| needed("a string", value))?,
     };
     budget.steps(text.len())?;
     Ok(regex.is_match(text.as_bytes()))
@@ -481,8 +481,13 @@ fn is_match(regex: &regex::bytes::Regex, value: &Value, budget: &mut Budget) -> 
 fn boolean(value: &Value) -> Result<bool, Fault> {
     match value {
         Value::Bool(value) => Ok(*value),
-        _ => Err(Fault::evaluation(format!("true or false is needed, but this is {}", value.type_name()))),
+        _ => Err(needed("true or false", value)),
     }
+}
+
+/// A value has the wrong type.
+fn needed(expected: &str, value: &Value) -> Fault {
+    Fault::evaluation(format!("{expected} is needed, but this is {}", value.type_name()))
 }
 
 /// One of two operands has the wrong type.

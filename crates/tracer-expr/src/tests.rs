@@ -208,3 +208,10 @@ fn a_comparison_of_three_is_two_comparisons() {
     let chained = tree("1 < 2 < 3").map(|node| node.kind);
     assert!(matches!(chained, Some(NodeKind::Binary(crate::ast::BinaryOperator::And, ..))));
 }
+
+#[test]
+fn an_error_of_matches_names_the_type_of_its_text() {
+    let program = Program::compile(r#"fromJSON("1") matches "a""#).unwrap();
+    let error = program.evaluate(&Input::new(&Sample)).unwrap_err();
+    assert!(error.to_string().contains("a string is needed, but this is float"), "{error}");
+}
