@@ -65,7 +65,7 @@ static __always_inline __u64 wakeup(void)
 
 /*
  * Copies the record. A reserved record would delay all later records until it is filled. Also, before Linux 5.11 the
- * verifier does not recognise a reserved record that was on the stack.
+ * verifier does not recognise a reserved record whose address was saved on the stack.
  */
 static __always_inline void emit(void *record, __u64 size, __u32 kind)
 {

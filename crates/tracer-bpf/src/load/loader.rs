@@ -415,7 +415,8 @@ mod tests {
             }
         }
         assert!(helpers.contains(&130), "no bpf_ringbuf_output in {helpers:?}");
-        // Before Linux 5.11 the verifier does not recognise a reserved record that was on the stack.
+        // Before Linux 5.11 the verifier does not recognise a reserved record whose address was saved on
+        // the stack.
         assert!(!helpers.contains(&131), "bpf_ringbuf_reserve");
         assert!(
             helpers.iter().all(|helper| (1..=LAST_HELPER).contains(helper) || NEWER_HELPERS.contains(helper)),

@@ -86,7 +86,7 @@ impl Events {
         }
     }
 
-    /// Draws an arrow from the end of a connection that began first to the other end.
+    /// Draws an arrow between the two ends of a connection. It starts at the end that began first.
     fn write_linked(&mut self, arrow: &str, mut first: Line, mut second: Line) -> io::Result<()> {
         for (line, direction) in [(&mut first, "flow_out"), (&mut second, "flow_in")] {
             line.begin["bind_id"] = arrow.into();

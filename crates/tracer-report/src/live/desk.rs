@@ -247,8 +247,8 @@ impl Messages {
         self.pulses += 1;
     }
 
-    /// The numbers of the processes that still run. The page forgets each other process that it shows as running, because
-    /// that process ended without a span.
+    /// The numbers of the processes that still run. The page forgets all others that it shows as running, because they
+    /// ended without a span.
     fn numbers(&self, spans: impl IntoIterator<Item = SpanId>) -> Json {
         spans.into_iter().filter_map(|span| self.columns.known(span)).collect::<Vec<_>>().into()
     }

@@ -93,8 +93,8 @@ impl Lock {
     pub(super) fn url(&self) -> String {
         let mut address = self.address;
         if address.ip().is_unspecified() {
-            // The server listens on all addresses. Only the user knows which one other machines can reach. So this is the
-            // address for this machine.
+            // The server listens on all addresses. Only the user knows which of them other machines can reach. So
+            // this is the address for this machine.
             address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
         }
         format!("http://{address}/?token={}", self.token)
