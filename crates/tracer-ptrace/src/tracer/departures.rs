@@ -87,8 +87,8 @@ impl Tracer {
             if !self.tree.threads.values().any(|thread| thread.tgid == target) {
                 break;
             }
-            // A thread in vfork(2) stops only after its child has executed a program. So all other threads must continue
-            // in the meantime.
+            // A thread in vfork(2) stops only after its child has executed a program or has ended. So all other threads
+            // must continue in the meantime.
             match kernel::wait() {
                 Ok(change) => match leaving(&change).filter(|_| interrupted.contains(&change.tid)) {
                     Some(signal) => {
