@@ -14,7 +14,7 @@ pub enum PemError {
     /// It has no part of this kind.
     #[error("there is no {0} in it")]
     Missing(&'static str),
-    /// It is malformed. The message of the parser has only numbers of bytes.
+    /// It is malformed. The message of the parser is left out, because it prints a line of text as a list of numbers.
     #[error("it is not PEM, or it is cut off")]
     Malformed,
     /// No certificate in it can be read.

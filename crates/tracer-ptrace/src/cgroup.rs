@@ -1,5 +1,5 @@
-//! The control group of a process. Since Linux 6.13 the kernel says its number, and its path is read once. This takes half the
-//! time of reading the path of each process.
+//! The control group of a process. Since Linux 6.13, the kernel reports the number of the group. So the path of each
+//! group is read only once. This takes half the time of reading the path for each process.
 
 use std::io;
 
@@ -39,7 +39,7 @@ impl ControlGroups {
             self.is_unnumbered = true;
             return Ok(());
         }
-        // Another process may have moved it in the meantime.
+        // If the process has moved to another group in the meantime, number and path may belong to different groups.
         if let Some(number) = number.filter(|number| self.number(tgid) == Some(*number))
             && let Some(line) = unified(&lines[start..])
         {

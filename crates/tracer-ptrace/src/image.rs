@@ -180,7 +180,8 @@ impl Reader {
         image
     }
 
-    /// Without capabilities in our user namespace, a process enters other namespaces only with another user namespace.
+    /// Without capabilities in our user namespace, a process must first enter another user namespace. Only then can it
+    /// enter other namespaces. So if the user namespace is still ours, the others need not be read.
     fn namespaces(&self, folder: &mut Folder, texts: &mut Texts) -> Namespaces {
         let own = self.own_namespaces;
         if !self.may_move && own.user != 0 && folder.namespace("ns/user", &mut texts.0) == own.user {
@@ -326,7 +327,7 @@ impl Window {
             }
             index += 2;
         }
-        // Before Linux 5.18, a program can have no arguments at all.
+        // Before Linux 5.18, the list of arguments can be empty.
         let end = if environment == 0 { file } else { environment };
         let start = if arguments == 0 { end } else { arguments };
         let environment = if environment == 0 { file } else { environment };

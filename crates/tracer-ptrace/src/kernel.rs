@@ -1,4 +1,5 @@
-//! ptrace(2), wait4(2), process_vm_readv(2) and pidfd_open(2), by thread ids. nix knows no real-time signals and no usage.
+//! ptrace(2), wait4(2), process_vm_readv(2) and pidfd_open(2), by thread ids. The crate `nix` is not enough for this: it
+//! does not support real-time signals, and its wait functions do not return the usage.
 
 use std::{
     io, mem,

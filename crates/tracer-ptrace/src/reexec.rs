@@ -317,7 +317,7 @@ impl Stack {
         Ok(program.inserted == 0 || self.argument(memory, program.inserted as u64)? == name)
     }
 
-    /// The arguments of an execve with the same path as the first.
+    /// The arguments for a second execve of the same path.
     ///
     /// For a script, the kernel replaced argv[0] by the interpreter, its argument and the path of the script. The arguments for
     /// the new execve begin with this path. The kernel replaces the path in the same way, so the result is the same.

@@ -140,7 +140,7 @@ impl Shared {
     }
 
     /// How often one sender has sent this signal to both process-tracer and the command, at the same time. `sender` has just
-    /// sent it to process-tracer. If the same sender has also sent it to the command, these two count, too.
+    /// sent it to process-tracer. If the same sender has also sent it to the command, this pair is included.
     pub(crate) fn paired_signals(&self, signal: i32, sender: u32) -> u32 {
         lock(&self.signals).paired(signal, sender, Instant::now())
     }

@@ -248,7 +248,7 @@ impl Tracer {
             }
         }
         let at = self.tree.time();
-        // Programs must run unharmed even if their events are not read any more.
+        // Even if nobody reads the events any more, the image shows whether the tracer must leave the program.
         let image = reader.read(tgid);
         if image.is_refused() {
             self.shared.counts.refused.fetch_add(1, Ordering::Relaxed);
@@ -328,8 +328,8 @@ impl Tracer {
         }
     }
 
-    /// If the creator of a thread or process was killed, it reports nothing. Its new threads and processes must not
-    /// wait for a report. If the creator is alive and its report comes later, this does no harm.
+    /// Adds the threads and processes at their first stop that no creator has reported. A killed creator reports
+    /// nothing, and the new threads must not wait for ever. If a report comes later, [`Self::fork`] ignores it.
     fn adopt_orphans(&mut self) {
         let stopped = self.tree.early.iter().filter(|(_, early)| matches!(early, Early::Stopped(_)));
         let orphans: Vec<_> = stopped.map(|(tid, _)| *tid).collect();

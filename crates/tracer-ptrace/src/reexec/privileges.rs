@@ -163,7 +163,7 @@ impl FileCapabilities {
 }
 
 impl Credentials {
-    /// Reads the credentials of `pid`. Every process may read this file.
+    /// Reads the credentials of `pid` from `/proc/PID/status`. Every process may read this file.
     ///
     /// # Errors
     ///

@@ -28,8 +28,8 @@ impl Program {
     pub(super) fn find(pid: Pid, name: &[u8]) -> io::Result<Self> {
         // The kernel follows five interpreters (`exec_binprm` in fs/exec.c).
         const DEEPEST: usize = 5;
-        // Such a path means a descriptor of the process that opens it. So we would open one of our own. The exec may
-        // also have closed the descriptor.
+        // A path in /dev/fd means a descriptor of the process that opens the path. So we would open a descriptor of our
+        // own. The exec may also have closed the descriptor.
         if name.starts_with(b"/dev/fd/") {
             return Err(io::ErrorKind::NotFound.into());
         }

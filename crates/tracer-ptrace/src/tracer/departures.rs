@@ -25,7 +25,7 @@ pub(super) struct Departures {
     /// `None`: `/proc` is not mounted.
     reexec: Option<Reexec>,
     aside: Aside,
-    /// Programs that stay at their exec stop until their targets are left. They cannot stop again.
+    /// Programs that stay at their exec stop until the tracer has left their targets. They cannot stop again.
     waiting: Vec<Tid>,
 }
 
@@ -87,7 +87,8 @@ impl Tracer {
             if !self.tree.threads.values().any(|thread| thread.tgid == target) {
                 break;
             }
-            // A thread in vfork(2) stops only when its child executes, so all other threads continue.
+            // A thread in vfork(2) stops only after its child has executed a program or has ended. So all other threads
+            // must continue in the meantime.
             match kernel::wait() {
                 Ok(change) => match leaving(&change).filter(|_| interrupted.contains(&change.tid)) {
                     Some(signal) => {
@@ -113,7 +114,7 @@ impl Tracer {
         } else {
             match kernel::pidfd_open(tgid) {
                 Ok(end) => self.shared.note(Note::Leave { process, parent, end }),
-                // It has ended already, and its parent knows it.
+                // It has ended already, and its parent has waited for it.
                 Err(Errno::ESRCH) => {
                     self.shared.note(Note::Exit { at: self.tree.time(), process, parent, status: None, usage: None });
                 }

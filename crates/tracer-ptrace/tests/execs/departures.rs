@@ -1,4 +1,4 @@
-//! The whole source: it leaves programs that tracing would break, counts them, and keeps the rest of the tree.
+//! The whole event source: it leaves programs that tracing would break, counts them, and follows the rest of the tree.
 
 use std::{
     fmt::Write as _,

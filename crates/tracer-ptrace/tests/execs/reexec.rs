@@ -139,7 +139,7 @@ fn script_that_changes_after_its_exec_still_has_its_interpreter() {
         let script = script.clone();
         let text = format!("#!{}\n", show.display());
         Box::new(move |pid| {
-            // The tracer runs as nobody. So `give` below makes nobody the owner of the script.
+            // The tracer runs as the user `nobody`. So `give` below makes this user the owner of the script.
             fs::write(&script, &text).unwrap();
             look(pid)
         })

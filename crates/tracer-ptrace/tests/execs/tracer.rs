@@ -81,7 +81,7 @@ pub(crate) fn observed(setting: &Setting<'_>, work: &dyn Fn(OwnedFd, OwnedFd) ->
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             drop((output, notes));
-            // The test runner would keep the message in memory that this process does not share.
+            // Otherwise the test runner collects the message in the memory of this process, where no one reads it.
             std::panic::set_hook(Box::new(|panic| drop(std::io::stderr().write_all(format!("{panic}\n").as_bytes()))));
             let work = std::panic::AssertUnwindSafe(|| {
                 enter(setting);

@@ -8,7 +8,7 @@ use crate::{error::Error, pattern::Pattern, schema::Rule};
 
 /// Lines at the top of the rules file.
 pub(super) const HEAD: &str = "Converted from process-exporter. process-exporter ignores processes outside of all groups. \
-                               Here such processes stay\nin the trace, without a group. To leave them out: default: drop";
+                               Here such processes stay\nin the trace, without a group. To leave them out, add 'default: drop'.";
 
 /// The group of an entry without a name.
 const DEFAULT_GROUP: &str = "{{.ExeBase}}";

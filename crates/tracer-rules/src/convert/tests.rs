@@ -52,7 +52,7 @@ process_names:
         .as_str(),
         r#"
 # Converted from process-exporter. process-exporter ignores processes outside of all groups. Here such processes stay
-# in the trace, without a group. To leave them out: default: drop
+# in the trace, without a group. To leave them out, add 'default: drop'.
 rules:
   # process_names[0]
   - comm: [zsh, 'tmux: server']
@@ -82,7 +82,7 @@ fn a_template_of_go_that_is_no_field_is_reported() {
         "process_names:\n- {comm: [a], name: '{{if .Comm}}x{{end}}', owner: me}\n- {comm: [b]}\nports: [1]\n",
         r"
 # Converted from process-exporter. process-exporter ignores processes outside of all groups. Here such processes stay
-# in the trace, without a group. To leave them out: default: drop
+# in the trace, without a group. To leave them out, add 'default: drop'.
 rules:
   # process_names[0]
   - comm: [a]
@@ -108,7 +108,7 @@ rules:
 fn flags_of_process_exporter() {
     let rules = r#"
 # Converted from process-exporter. process-exporter ignores processes outside of all groups. Here such processes stay
-# in the trace, without a group. To leave them out: default: drop
+# in the trace, without a group. To leave them out, add 'default: drop'.
 rules:
   # -namemapping ruby,(\w+)\.rb|-e (\w+)
   - comm: [ruby]
