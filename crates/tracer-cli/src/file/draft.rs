@@ -104,7 +104,7 @@ pub(crate) struct Temporary {
 impl Temporary {
     fn create(actor: Actor, folder: OwnedFd, name: OsString) -> io::Result<Self> {
         if let Actor::RootFor(_) = actor {
-            // In a folder with the sticky bit, a user without capabilities can rename a file only if the user owns the file or
+            // In a folder with the sticky bit, a user without capabilities can rename only their own files, unless they own
             // the folder.
             let metadata = File::from(folder.try_clone()?).metadata()?;
             if metadata.mode() & libc::S_ISVTX != 0 && metadata.uid() != actor.user().as_raw() {
