@@ -379,8 +379,8 @@ fn without_password(url: &str) -> String {
 
 /// The span of the CI run of this job, if the variables are enough to know its ids.
 pub(crate) fn run_span(variable: impl Fn(&str) -> Option<String>) -> Option<SpanContext> {
-    // Source: the OpenTelemetry Collector's receiver for GitHub. It hashes the run's number and attempt, with `t` for the
-    // trace and `s` for the span.
+    // Source: the OpenTelemetry Collector's receiver for GitHub. It hashes the run's id and attempt, with `t` for the trace
+    // and `s` for the span.
     let (run, attempt) = (variable("GITHUB_RUN_ID")?, variable("GITHUB_RUN_ATTEMPT")?);
     let hash = |suffix| -> [u8; 32] { Sha256::digest(format!("{run}{attempt}{suffix}")).into() };
     let (trace, span) = (hash("t"), hash("s"));

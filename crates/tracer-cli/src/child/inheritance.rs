@@ -96,7 +96,7 @@ pub(crate) struct Environment(&'static [u8]);
 impl Environment {
     /// `is_secure` says whether the dynamic linker has removed variables.
     fn take(last_argument: Option<&'static CStr>, is_secure: bool) -> Self {
-        // Before Linux 5.18, a caller can pass no arguments at all. Then there is no command.
+        // Before Linux 5.18, the list of arguments can be empty. Then there is no command.
         let (true, Some(last_argument)) = (is_secure, last_argument) else { return Self(&[]) };
         // The environment is between the arguments and the file name: fs/exec.c.
         let start = last_argument.to_bytes_with_nul().as_ptr_range().end;

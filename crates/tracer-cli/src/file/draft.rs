@@ -104,7 +104,8 @@ pub(crate) struct Temporary {
 impl Temporary {
     fn create(actor: Actor, folder: OwnedFd, name: OsString) -> io::Result<Self> {
         if let Actor::RootFor(_) = actor {
-            // In a folder with the sticky bit, only the owner of the file or of the folder renames it without capabilities.
+            // In a folder with the sticky bit, a user without capabilities can rename only their own files, unless they own
+            // the folder.
             let metadata = File::from(folder.try_clone()?).metadata()?;
             if metadata.mode() & libc::S_ISVTX != 0 && metadata.uid() != actor.user().as_raw() {
                 return Err(Errno::EPERM.into());

@@ -64,7 +64,7 @@ mod tests {
 
     /// Counts time in tenths of a second. Returns the number of the tenth in which a sink is given up. In each tenth,
     /// the sink uses `work` of processor time. It has ten spans, and counts one in each `per_span` tenths. `None`: it
-    /// is not given up in ten minutes, or before it has counted all spans.
+    /// is not given up before it has counted all spans. A sink that counts none is watched for ten minutes.
     fn tenths(work: Duration, per_span: Option<u32>) -> Option<u32> {
         let tenth = Duration::from_millis(100);
         let start = Instant::now();
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_sink_that_waits_for_something_is_given_up() {
         assert_eq!(tenths(Duration::ZERO, None), Some(21));
-        // It looks many times whether it can go on.
+        // This sink wakes up often, to check whether it can go on.
         assert_eq!(tenths(Duration::from_micros(20), None), Some(21));
     }
 
