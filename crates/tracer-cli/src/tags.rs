@@ -36,6 +36,7 @@ use crate::{
         privileges,
         user::{INVOKER, Invoker, User},
     },
+    cli::propagation,
     threads::{self, Threads},
 };
 
@@ -242,7 +243,9 @@ fn spawn(command: &Tagging) -> io::Result<Child> {
     let mut spawned = Command::new(program);
     spawned.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // If the command makes spans itself, they must not become part of this trace.
-    spawned.env_remove("TRACEPARENT").env_remove("TRACESTATE");
+    for name in propagation::VARIABLES {
+        spawned.env_remove(name);
+    }
     if let Some(user) = &command.user {
         if user.is_other() {
             // Our environment can have secrets, such as the headers for the collector.

@@ -12,7 +12,7 @@ pub(crate) mod dashes;
 pub(crate) mod help;
 pub(crate) mod origin;
 pub(crate) mod otel;
-mod propagation;
+pub(crate) mod propagation;
 mod rules;
 mod sampler;
 mod similar;

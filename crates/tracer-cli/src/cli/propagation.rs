@@ -26,6 +26,10 @@ const B3_PARENT_SPAN_ID: &str = "X_B3_PARENTSPANID";
 const B3_SAMPLED: &str = "X_B3_SAMPLED";
 const B3_FLAGS: &str = "X_B3_FLAGS";
 
+/// All variables that name a span, in every format.
+pub(crate) const VARIABLES: [&str; 8] =
+    [TRACEPARENT, TRACESTATE, B3, B3_TRACE_ID, B3_SPAN_ID, B3_PARENT_SPAN_ID, B3_SAMPLED, B3_FLAGS];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     TraceContext,

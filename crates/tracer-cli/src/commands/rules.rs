@@ -222,6 +222,7 @@ fn write_line(text: &mut String, subject: &Subject<'_>, is_root: bool, met: &[Me
             if let Some(limit) = shorter_than {
                 let _ = write!(line, " if it lives shorter than {limit:?}");
             }
+            line += if always { "" } else { ", unless it fails" };
         }
     }
     text.push_str(&visible(&line));
