@@ -3,8 +3,9 @@
 //! The encoder writes a span of the model directly into the bytes of a request or of a line. No message is built in
 //! between. The tests compare the result with the messages that `opentelemetry-proto` makes of the same spans.
 //!
-//! This crate knows no flags, reads no variables and prints nothing. Callers pass in values. They get errors and
-//! warnings back.
+//! This crate knows no flags and prints nothing. Callers pass in values. They get errors and warnings back. The
+//! only variables that are read here are those of proxies and of the system's authorities, such as `HTTPS_PROXY` and
+//! `SSL_CERT_FILE`.
 #![forbid(unsafe_code)]
 
 mod client;

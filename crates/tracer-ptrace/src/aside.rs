@@ -198,7 +198,7 @@ fn need_of_elf<'data, Elf: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(d
             b"__asan_init" | b"__lsan_init" | b"__lsan_do_leak_check" if !(is_undefined && is_weak) => {
                 return Some(Need::LeakSanitizer);
             }
-            // A program can define this function. Only LeakSanitizer calls it.
+            // Only LeakSanitizer calls this function. So a program that defines it counts, too.
             b"__lsan_is_turned_off" => return Some(Need::LeakSanitizer),
             _ => {}
         }

@@ -348,7 +348,8 @@ impl Window {
     }
 }
 
-/// The name that the kernel keeps of a program: proc_pid_comm(5). It has 15 bytes at most, so the arguments may have more of it.
+/// The kernel's name of a program: proc_pid_comm(5). The kernel cuts it after 15 bytes. If the base
+/// name of the first argument begins with these bytes, it is the whole name.
 fn name(folder: &mut Folder, arguments: &[u8]) -> Vec<u8> {
     const KEPT: usize = 15;
     let mut kept = folder.read("comm").unwrap_or_default();

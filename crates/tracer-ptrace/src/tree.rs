@@ -65,7 +65,8 @@ impl Process {
 
     /// Takes note of an exec. `total` counts the program before it, and reaped children.
     pub(crate) fn execute(&mut self, total: &Usage) {
-        // Otherwise the value can be the peak of a child.
+        // The peak of `total` can be that of a dead child. If it is larger than the peaks of all children, it is the
+        // process's own.
         if total.peak_resident_bytes > self.children.peak_resident_bytes {
             self.former_peak = self.former_peak.max(total.peak_resident_bytes);
         }

@@ -169,7 +169,7 @@ fn by_key(patterns: &[Pattern], captures: &[Option<Captures<'_>>]) -> Vec<(Strin
     all
 }
 
-/// A text with another text for each match of a pattern.
+/// Replaces each match of a pattern in `whole` by `text`.
 fn rewritten<'a>(
     whole: &'a str,
     pattern: &Pattern,

@@ -351,7 +351,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_classified_by_their_remedies() {
+    fn the_kind_of_a_failure_follows_from_the_status_and_the_message() {
         let http = |status, message| {
             failure_of_http(StatusCode::from_u16(status).unwrap(), message, Some(Duration::from_secs(3)))
         };
