@@ -31,8 +31,8 @@ use crate::{
     stand_in::{Action, Collector, Delivery, SHORT, send},
 };
 
-/// The server of a test writes less than this of an endless answer, because the client stops after 4 MiB. The rest is for
-/// the buffers of two sockets.
+/// The server of a test writes fewer bytes than this of an endless answer. The client reads 4 MiB, and two sockets buffer
+/// some more.
 const FAR_BELOW_ENDLESS: usize = 64 << 20;
 
 /// The size of a test's "endless" answer.

@@ -171,7 +171,7 @@ async fn the_variables_of_opentelemetry_lead_to_the_collector() {
     }
 }
 
-/// An HTTP proxy that knows only CONNECT. Whatever the client asks for, it connects to the same server.
+/// An HTTP proxy that knows only CONNECT. The proxy connects all clients to the same server.
 struct Proxy {
     address: String,
     /// The head of each request.

@@ -96,7 +96,7 @@ fn a_low_limit_on_processes_does_not_stop_the_command() {
     crate::harness::copy_program(PROCESS_TRACER, &tracer);
     let mut told = String::new();
     for processes in 1..=8 {
-        // Nobody else is this user.
+        // The limit counts all processes of a user. No other process has this user id.
         let mut shell = Command::new("setpriv");
         shell.args(["--reuid=54321", "--regid=54321", "--clear-groups"]).env("XDG_STATE_HOME", folder.path());
         let (stdout, stderr) = run(shell, tracer.to_str().unwrap(), &format!("ulimit -u {processes}"));

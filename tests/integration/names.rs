@@ -96,7 +96,7 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.7.7.7', int(
 #[test]
 fn an_answer_counts_only_while_its_asker_lives() {
     // A process asks and exits. A forged answer with 127.7.7.7 then goes to the next owner of its port. The packet `incoming`
-    // looks like a query, but the process that asked receives it.
+    // looks like a query. It is no lookup, because the process receives it and does not send it.
     let script = "\
 import os, socket, sys
 def message(name, flags, answers):

@@ -28,7 +28,7 @@ fn an_inner_run_does_not_export_again_what_the_outer_run_exports() {
     let collector = Collector::start(|_, _| Action::Accept);
     let stderr = stderr_of(&mut outer(&collector, &[], "$INNER -v -- sh -c '/bin/true; exit 5'"), 5);
     assert!(stderr.contains("exports this trace, so this run sends nothing over OTLP"), "{stderr}");
-    // The command of the inner run replaces that run. So the outer run has sh, sh and true.
+    // The inner process-tracer executes its command in its own process. So the outer run has sh, sh and true.
     assert_eq!(collector.taken().len(), 3, "{stderr}");
     assert_eq!(stderr.matches("process-tracer: trace ").count(), 1, "{stderr}");
     assert_eq!(

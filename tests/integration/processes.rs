@@ -317,7 +317,7 @@ fn a_process_is_below_the_span_that_its_environment_names() {
     let script = format!(
         "/bin/echo $TRACEPARENT; TRACEPARENT=${{TRACEPARENT%-*-*}}-{step}-01 sh -c '/bin/true; true'; env -i A=1 /bin/cat /dev/null"
     );
-    // Without a flag, only TRACEPARENT is read from the environment. With this flag, all of the environment is read.
+    // Without `-a`, only TRACEPARENT is read from the environment. With this `-a`, all of the environment is read.
     for flags in [&[][..], &["-a", "a=env[\"A\"]"]] {
         let run = trace_script(flags, &script);
         run.trace.assert_complete();

@@ -79,7 +79,7 @@ fn both_sources_see_the_same_build() {
     let folder = tempfile::tempdir().unwrap();
     build(folder.path());
     let folder = folder.path().to_str().unwrap();
-    // make, and for each of 12 modules sed, gcc, cc1, as, and a pipeline of three programs in a shell.
+    // make, and for each of 12 modules sed, gcc, cc1, as, and a pipeline of four programs in a shell.
     let count = compare(&["--wait", "tree"], &["make", "-s", "-j2", "-C", folder]);
     assert!(count > 12 * 8, "{count}");
     assert_eq!(fs::read_to_string(format!("{folder}/sum")).unwrap(), "66\n");

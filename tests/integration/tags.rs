@@ -4,9 +4,9 @@ use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Command};
 
 use crate::harness::{PROCESS_TRACER, process_tracer, python, trace_script};
 
-/// Prints the tags that the traced command has written. The tenth run with tags lets the traced command end, because the
-/// tags of the first run have arrived by then, even on a busy machine. A run can be killed at any time. So it writes
-/// `user` and `stdin` under other names, and then renames them.
+/// The script of the command for tags. It prints the tags that the traced command has written. The tenth call with tags
+/// lets the traced command end. By then, the tags of the first call have arrived, even on a busy machine. process-tracer
+/// can kill a call at any time. So the script writes `user` and `stdin` under other names, and then renames them.
 const TAGS: &str = r#"
 cd "$1" || exit
 id -un >new-user && mv new-user user

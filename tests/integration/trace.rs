@@ -130,8 +130,8 @@ impl Trace {
             assert!(span.end > span.start, "{span:#?} does not end after it starts");
             assert_eq!(span.trace_id, root.trace_id);
             if span.span_id != root.span_id {
-                // If its environment puts a process below another program's span, its first link is the process that forked
-                // it.
+                // The environment of a process can name another program's span as its parent. Then the first link of the
+                // process is the process that forked it.
                 let above = ids.get(span.parent_id.as_str()).or_else(|| ids.get(span.links.first()?.1.as_str()));
                 let parent = above.unwrap_or_else(|| panic!("{span:#?} has no parent"));
                 // An accepted connection may be passed to a process that is younger than the connection.

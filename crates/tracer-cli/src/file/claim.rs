@@ -37,7 +37,7 @@ impl Claim {
     ///
     /// # Errors
     ///
-    /// The error of the kernel; and if the file, or a link to it, belongs to another user.
+    /// The kernel refuses it, the file or a link to it belongs to another user, or another run is writing the file.
     pub(crate) fn new(path: &Path) -> Result<Self> {
         let open = |actor: Actor| {
             let place = Place::find(actor, path)?;
