@@ -289,6 +289,9 @@ fn a_disabled_sdk_sends_nothing() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success());
     assert!(stderr.contains("OTEL_SDK_DISABLED is true") && !stderr.contains("did not reach"), "{stderr}");
+    let output = command.env("PROCESS_TRACER_QUIET", "1").output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.lines().count() == 1, "there is only the warning: {stderr}");
 }
 
 /// Certificates of a test authority: one for a server on 127.0.0.1, one for a client.

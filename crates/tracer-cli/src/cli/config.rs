@@ -382,7 +382,7 @@ fn outputs(args: &Args) -> (Vec<Output>, Collector, Option<CertificateProblem>) 
     if is_disabled && outputs.contains(&Output::Otlp) {
         console::warn(format_args!("{SDK_DISABLED} is true: nothing is sent over OTLP"));
         outputs.retain(|output| *output != Output::Otlp);
-        if outputs.is_empty() {
+        if outputs.is_empty() && !args.quiet {
             outputs.push(Output::Text(Text::Summary));
         }
     }
