@@ -20,7 +20,7 @@ pub(crate) const MAX_VALUE_DEPTH: u32 = 200;
 /// The largest cost of the regular expressions of one expression, in steps.
 pub(crate) const MAX_PATTERNS: usize = 30_000_000;
 
-/// Elements of lists and maps and bytes of `repeat`, in one evaluation, as the reference counts them.
+/// Elements of lists and maps in one evaluation. As in the reference, each byte of a `repeat` counts as an element.
 const MAX_ELEMENTS: usize = 1_000_000;
 
 /// Bytes of new texts and copied lists in one evaluation.

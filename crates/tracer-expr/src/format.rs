@@ -67,7 +67,7 @@ fn write(out: &mut String, value: &Value, budget: &mut Budget) -> Result<(), Fau
 }
 
 impl Value {
-    /// The value as text, as the function `string` gives it.
+    /// The value as text, as the function `string` gives it. One value differs: the zone UTC becomes `UTC`.
     ///
     /// # Errors
     ///

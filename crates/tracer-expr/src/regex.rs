@@ -220,7 +220,7 @@ impl Translator {
         Ok(())
     }
 
-    /// No part was read in this branch of a group yet.
+    /// Starts a group, or the next branch of a group. No part of it was read yet.
     fn start(&mut self) {
         (self.repeatable, self.repeated) = (false, false);
         self.flags = None;

@@ -1,4 +1,4 @@
-//! The deliberate differences from the Go library. docs/expressions.md has the same table.
+//! The deliberate differences from the Go library. docs/expressions.md lists them in a table.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::borrow::Cow;
