@@ -2,7 +2,7 @@
 //
 // It reads one JSON string, an expression, from each line of stdin. It writes one JSON value for each:
 // {"c": "reason"} if the expression does not compile, {"r": "reason"} if the evaluation fails,
-// otherwise {"v": "value"} with the value in the notation of encode.
+// {"x": "varies"} if the value is not always the same, otherwise {"v": "value"} with the value in the notation of encode.
 package main
 
 import (

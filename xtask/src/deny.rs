@@ -86,7 +86,7 @@ mod tests {
 
     /// Checks the workspace with this text as deny.toml, and with this database instead of the real one.
     fn check_with(config: &str, database: &Path) -> Result<Advisories> {
-        // Two tests must not install it at the same time.
+        // Two tests must not install cargo-deny at the same time.
         static CARGO_DENY: OnceLock<PathBuf> = OnceLock::new();
         let cargo_deny = CARGO_DENY.get_or_init(|| setup::for_denying().unwrap());
         let folder = TempDir::new().unwrap();

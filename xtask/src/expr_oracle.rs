@@ -14,7 +14,7 @@ use crate::{expressions, root};
 /// The seed, so that each recording has the same expressions.
 const SEED: u64 = 17;
 
-/// The file of the answers. Each line is a JSON list: the expression, its outcome, and its value.
+/// The file of the answers. Each line is a JSON list: the expression, its outcome, and its value if it has one.
 const ANSWERS: &str = "crates/tracer-expr/tests/answers.jsonl.gz";
 
 /// Records the answers. With a file or another seed, prints the answers to its expressions.

@@ -37,7 +37,7 @@ pub(crate) fn count() -> Result<Vec<String>> {
             .output()
             .context("cannot run valgrind")?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        // Processes that it starts are counted separately. Their counts come before its own.
+        // Processes that the bench starts are counted separately. Their counts come before the count of the bench.
         let collected =
             text.lines().rev().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
         let Some(collected) = collected.filter(|collected| *collected > 0 && output.status.success()) else {

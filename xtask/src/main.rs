@@ -196,8 +196,8 @@ fn succeed(command: &mut Command) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Cargo would set such variables for this task too. `cargo xtask run` would pass them to the traced command, which
-    /// may be another build.
+    /// Cargo would set the variables of an `[env]` table for this task too. `cargo xtask run` would pass them to the
+    /// traced command, which may be another build.
     #[test]
     fn the_configuration_of_cargo_sets_no_variables() {
         let configuration = std::fs::read_to_string(root().join(".cargo/config.toml")).unwrap();

@@ -59,7 +59,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     let kernels: Vec<_> =
         kernels.into_iter().map(|(name, package)| Ok((*name, kernel(package)?))).collect::<Result<_>>()?;
     println!("booting; it takes a few minutes");
-    // They run in parallel, because each takes one processor.
+    // The kernels run in parallel, because each virtual machine takes one processor.
     std::thread::scope(|scope| {
         let run = |(name, kernel): &(&str, PathBuf)| {
             boot(name, kernel, &initramfs, "tests", "")?;
@@ -146,7 +146,7 @@ fn initramfs() -> Result<PathBuf> {
             copy(&entry.path(), &stage)?;
         }
     }
-    // Paths of the tests are relative to it.
+    // The tests find their files through this folder: `crates/tracer-cli/../../tests/integration`.
     fs::create_dir_all(inside(&stage, &root().join("crates/tracer-cli")))?;
     let init = stage.join("init");
     fs::write(&init, init_script(&tracer, &tests, &workload))?;

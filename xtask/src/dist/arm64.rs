@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::{NAME, files, stage};
 use crate::{root, setup, succeed};
 
-/// The kernel, and the only other program.
+/// The kernel and busybox. The machine has no other program except process-tracer.
 const PACKAGES: [&str; 2] = ["linux-image-cloud-arm64", "busybox-static"];
 
 /// Time limit, seconds.

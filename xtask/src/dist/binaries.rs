@@ -15,7 +15,8 @@ use crate::{cargo, root, setup, succeed};
 const PLATFORM: &str = "manylinux_2_31";
 
 /// Flags for the C code in dependencies: zstd without the methods of levels above 3, which nobody uses, and no tables for
-/// unwinding, because C code never unwinds. No other build sets them: the traced command would inherit them from `cargo xtask run`.
+/// unwinding, because C code never unwinds. No other build sets these flags. Otherwise the traced command would inherit them
+/// from `cargo xtask run`.
 const CFLAGS: &[&str] = &[
     "-DZSTD_EXCLUDE_GREEDY_BLOCK_COMPRESSOR",
     "-DZSTD_EXCLUDE_LAZY_BLOCK_COMPRESSOR",
