@@ -256,6 +256,39 @@ fn a_debugger_can_have_itself_or_its_parent_or_a_thread_as_its_target() {
 }
 
 #[test]
+fn a_debugger_gets_a_target_that_executes_programs_all_the_time() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    // Large arguments make each exec slow, so that most interruptions come during an exec.
+    let code = r#"
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <string.h>
+        #include <unistd.h>
+        int main(int count, char **arguments)
+        {
+            static char large[128 << 10];
+            char text[12], *next[16] = {arguments[0], text};
+            int left = atoi(arguments[1]);
+            memset(large, 'x', sizeof large - 1);
+            for (int place = 2; place < 14; place++)
+                next[place] = large;
+            snprintf(text, sizeof text, "%d", left - 1);
+            if (left > 0)
+                execv(arguments[0], next);
+            sleep(5);
+            return 0;
+        }"#;
+    compile(folder.path(), "chain", code, &["-static"]);
+    let one = "./chain 200 & gdb -q -nx -batch -p $! -ex 'info proc' -ex kill 2>&1 | grep -c cmdline; wait";
+    let script = format!("for turn in 1 2 3 4 5 6 7 8 9 10; do {one}; done");
+    let command = ["./process-tracer", "--source", "ptrace", "-o", "t.jsonl", "--", "sh", "-c", &script];
+    let output = as_nobody(folder.path(), &command).output().unwrap();
+    // If the tracer keeps the target, the debugger waits for it until the target is dead.
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n".repeat(10), "{}", stderr_of(&output));
+    Trace::read(&folder.path().join("t.jsonl")).assert_sound();
+}
+
+#[test]
 fn program_with_an_unreadable_file_has_its_name() {
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
     let long = "a-name-of-more-than-15-bytes";

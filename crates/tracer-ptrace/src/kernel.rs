@@ -83,7 +83,7 @@ pub(crate) fn detach(tid: Tid, signal: c_int) {
     let _ = ptrace(libc::PTRACE_DETACH, tid, 0, signal as usize);
 }
 
-/// Stops a tracee. The stop is reported as an event.
+/// Stops a tracee. The stop is reported as an event. If the tracee comes to another stop first, only that one is reported.
 pub(crate) fn interrupt(tid: Tid) -> Result<(), Errno> {
     ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0).map(drop)
 }

@@ -95,7 +95,16 @@ impl Tracer {
                         kernel::detach(change.tid, signal);
                         self.tree.threads.remove(&change.tid);
                     }
-                    None => self.handle(&change, reader),
+                    None => {
+                        self.handle(&change, reader);
+                        // Any stop cancels an interruption (`ptrace_stop` in kernel/signal.c), for example the stop
+                        // of an exec that was on its way. Or the release of another target, inside `handle`, has
+                        // continued a thread that stopped for us. A second interruption does no harm. It fails for
+                        // threads that are dead or already left.
+                        for tid in &interrupted {
+                            let _ = kernel::interrupt(*tid);
+                        }
+                    }
                 },
                 Err(Errno::EINTR) => {}
                 Err(_) => break,
