@@ -262,10 +262,14 @@ fn definitions(maps: HashMap<String, obj::Map>, options: &Options) -> Result<Que
     Ok(Queue::new(maps, |(_, map)| size(map)))
 }
 
+/// Most entries of the map of flows. They take about 10 MiB. A virtual machine can have far more possible processors than
+/// it uses, so the number of processors alone would cost too much memory.
+const MAX_FLOW_ENTRIES: u32 = 65_536;
+
 /// Entries of the map of flows. A flow with a slot takes two. The kernel forgets old entries before the map is full, because
 /// each processor keeps some free ones for itself. So the map has 50% more room.
 fn flow_entries(processors: u32) -> u32 {
-    processors.saturating_mul(3 * wire::FLOW_SLOTS)
+    processors.saturating_mul(3 * wire::FLOW_SLOTS).min(MAX_FLOW_ENTRIES)
 }
 
 fn create((name, map): Definition, types: &OwnedFd) -> Result<(Definition, MapData), LoadError> {
@@ -400,6 +404,13 @@ mod tests {
     /// a source register.
     const CALL: u8 = 0x85;
     const ATOMIC: [u8; 2] = [0xc3, 0xdb];
+
+    #[test]
+    fn the_map_of_flows_has_room_for_all_slots_of_21_processors_and_has_a_limit() {
+        assert_eq!(flow_entries(21), 64_512);
+        assert_eq!(flow_entries(22), MAX_FLOW_ENTRIES);
+        assert_eq!(flow_entries(8192), MAX_FLOW_ENTRIES);
+    }
 
     #[test]
     fn the_object_needs_nothing_newer_than_the_oldest_supported_kernel() {
