@@ -281,8 +281,13 @@ pub(crate) fn to_int(value: &Value) -> Result<i64, Fault> {
     match Number::of(value) {
         Some(Number::Int(value)) => Ok(value),
         Some(Number::Float(value)) => Ok(numbers::to_int(value)),
-        None => Err(Fault::evaluation(format!("a number is needed, but this is {}", value.type_name()))),
+        None => Err(needed("a number", value)),
     }
+}
+
+/// A value has the wrong type.
+pub(crate) fn needed(expected: &str, value: &Value) -> Fault {
+    Fault::evaluation(format!("{expected} is needed, but this is {}", value.type_name()))
 }
 
 /// A number as a float.

@@ -8,7 +8,7 @@ use crate::{
     compile::{Code, Instruction, Variable},
     error::Fault,
     input::Input,
-    operate,
+    operate::{self, needed},
     scope::Nature,
     time::methods,
     value::{Key, List, ListKind, Map, MapKind, Value},
@@ -483,11 +483,6 @@ fn boolean(value: &Value) -> Result<bool, Fault> {
         Value::Bool(value) => Ok(*value),
         _ => Err(needed("true or false", value)),
     }
-}
-
-/// A value has the wrong type.
-fn needed(expected: &str, value: &Value) -> Fault {
-    Fault::evaluation(format!("{expected} is needed, but this is {}", value.type_name()))
 }
 
 /// One of two operands has the wrong type.
