@@ -311,13 +311,11 @@ pub(crate) fn storm(tracer: &Path, seconds: u64, count: u64) -> Result<()> {
     command.args(["-a", "storm=\"STORM\" in env", "-o"]).arg(&nowhere).arg("--").arg(storm);
     command.args([forkers as u64, seconds, count].map(|number| number.to_string())).arg(noop);
     let start = Instant::now();
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let (pid, mut stdout, mut stderr) = (child.id(), String::new(), String::new());
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let (pid, mut stdout) = (child.id(), String::new());
     child.stdout.context("no stdout")?.read_to_string(&mut stdout)?;
-    child.stderr.context("no stderr")?.read_to_string(&mut stderr)?;
     let (status, peak) = wait(pid)?;
     let elapsed = start.elapsed().as_secs_f64();
-    print!("{stderr}");
     if status != 0 {
         bail!("{command:?}: wait status {status}");
     }
