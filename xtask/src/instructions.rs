@@ -6,9 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
-use crate::{cargo, root, setup};
+use crate::{artifacts, cargo, setup};
 
 /// The counted benches: what is counted, the package, the bench, the benchmark in it that runs the function
 /// `counted_*`, the divisor and its unit.
@@ -51,10 +50,5 @@ pub(crate) fn count() -> Result<Vec<String>> {
 fn build(package: &str, bench: &str) -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["bench", "--quiet", "--locked", "--no-run", "--package", package, "--bench", bench]);
-    let output = build.arg("--message-format=json").stderr(Stdio::inherit()).output()?;
-    let messages = String::from_utf8(output.stdout)?;
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut of_target = messages.filter(|message| message["target"]["name"] == bench);
-    let executable = of_target.find_map(|message| Some(root().join(message["executable"].as_str()?)));
-    executable.with_context(|| format!("{build:?} has built no executable"))
+    artifacts::build(&mut build)?.executable(bench)
 }

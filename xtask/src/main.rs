@@ -1,6 +1,7 @@
 //! `cargo xtask`: the tasks of a developer.
 #![allow(clippy::print_stdout)]
 
+mod artifacts;
 mod bench;
 mod deny;
 mod dist;
@@ -93,8 +94,9 @@ fn run(arguments: &[String]) -> Result<()> {
     }
     // rustup and cargo put their own folders first.
     let folders = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let target = binary.ancestors().nth(2).unwrap_or(&binary);
     let is_own = |folder: &PathBuf| {
-        folder.starts_with(root().join("target")) || folder.components().any(|part| part.as_os_str() == "toolchains")
+        folder.starts_with(target) || folder.components().any(|part| part.as_os_str() == "toolchains")
     };
     match env::join_paths(env::split_paths(&folders).filter(|folder| !is_own(folder))) {
         Ok(folders) if !folders.is_empty() => tracer.env("LD_LIBRARY_PATH", folders),
@@ -116,8 +118,9 @@ fn is_of_package(name: &str) -> bool {
 
 fn build() -> Result<PathBuf> {
     setup::for_building()?;
-    succeed(cargo().args(["build", "--release", "--locked", "--package", "tracer-cli"]))?;
-    Ok(root().join("target/release/process-tracer"))
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked", "--package", "tracer-cli"]);
+    artifacts::build(&mut build)?.executable("process-tracer")
 }
 
 fn test(arguments: &[String]) -> Result<()> {

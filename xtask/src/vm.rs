@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{CAPABILITIES, cargo, root, setup, succeed};
+use crate::{CAPABILITIES, artifacts, cargo, root, setup, succeed};
 
 /// A kernel and the Debian package that depends on its newest point release.
 const KERNELS: [(&str, &str); 2] = [("6.1", "linux-image-cloud-amd64"), ("6.12", "linux-image-6.12-cloud-amd64")];
@@ -201,17 +201,8 @@ sleep 60
 fn binaries() -> Result<(PathBuf, PathBuf)> {
     let mut build = cargo();
     build.args(["test", "--no-run", "--quiet", "--locked", "--package", "tracer-cli", "--test", "integration"]);
-    let output = build.arg("--message-format=json").stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        bail!("{build:?}: {}", output.status);
-    }
-    let messages = String::from_utf8(output.stdout)?;
-    let executable = |name: &str| {
-        let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let mut of_target = messages.filter(|message| message["target"]["name"] == name);
-        of_target.find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
-    };
-    Ok((executable("process-tracer").context("no process-tracer")?, executable("integration").context("no tests")?))
+    let built = artifacts::build(&mut build)?;
+    Ok((built.executable("process-tracer")?, built.executable("integration")?))
 }
 
 fn find(program: &str) -> Option<PathBuf> {
