@@ -2,6 +2,8 @@
 
 use std::{cmp::Reverse, collections::HashMap, fmt::Write};
 
+use unicode_width::UnicodeWidthStr;
+
 use super::style::{Style, align, bytes, duration, pad};
 use crate::{
     by::{Total, Totals},
@@ -25,9 +27,9 @@ pub(super) fn totals(totals: &Totals, style: &Style) -> String {
     let name =
         |value: &Option<Untrusted>| value.as_ref().map_or_else(|| "(none)".to_owned(), |value| style.show(value));
     let used: usize = COLUMNS.iter().map(|(_, width)| width + 1).sum();
-    let widest = all.iter().take(LINES).map(|(value, _)| name(value).chars().count()).max().unwrap_or_default();
+    let widest = all.iter().take(LINES).map(|(value, _)| name(value).width()).max().unwrap_or_default();
     let heading = format!("by {}", totals.by.name());
-    let width = widest.max(heading.chars().count()).min(style.width.saturating_sub(used + 2)).max(8);
+    let width = widest.max(heading.width()).min(style.width.saturating_sub(used + 2)).max(8);
     let columns: String = COLUMNS.iter().map(|(name, width)| format!(" {}", align(name, *width))).collect();
     let heading = pad(&style.cut_end(&heading, width), width);
     let _ = writeln!(text, "{}", style.dim(&format!("  {heading}{columns}")));
@@ -79,4 +81,18 @@ fn cells(total: &Total, style: &Style) -> String {
         total.failed.to_string(),
     ];
     cells.iter().zip(COLUMNS).map(|(cell, (_, width))| format!(" {}", align(cell, width))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{by::By, text::style::PLAIN};
+
+    #[test]
+    fn a_name_of_wide_characters_is_not_cut_if_there_is_room() {
+        let name = "\u{6f22}".repeat(15);
+        let totals = Totals { by: By::Group, of_value: vec![(Some(name.as_str().into()), Total::default())] };
+        let text = super::totals(&totals, &Style { width: 100, ..PLAIN });
+        assert!(text.contains(&name), "{text}");
+    }
 }

@@ -8,6 +8,8 @@ mod recorded;
 mod replay;
 pub(crate) mod words;
 
+use unicode_width::UnicodeWidthStr;
+
 use self::recorded::{Caution, Recorded};
 use crate::{
     analysis::Tree,
@@ -136,7 +138,7 @@ impl WhatIf {
         let mut lines: Vec<String> = Vec::new();
         for part in self.parts(style) {
             match lines.last_mut() {
-                Some(line) if line.len() + 2 + part.len() <= width => *line = format!("{line}; {part}"),
+                Some(line) if line.width() + 2 + part.width() <= width => *line = format!("{line}; {part}"),
                 _ => lines.push(part),
             }
         }
