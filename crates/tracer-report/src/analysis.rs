@@ -1,4 +1,4 @@
-//! Facts about the whole trace: the tree of processes, the time of each, and the failures.
+//! Facts about the whole trace: the tree of processes, their own times, the critical path, and sums over spans.
 
 use std::{collections::HashMap, hash::Hash, iter};
 
@@ -43,7 +43,8 @@ impl Tree {
             .max_by_key(|row| (rows[*row].kind == Kind::Runs, rows[*row].duration()))
             .or_else(|| (0..rows.len()).filter(|row| !has_parent(&rows[*row])).min_by_key(|row| rows[*row].start))
             .or_else(|| (0..rows.len()).min_by_key(|row| rows[*row].start))?;
-        // A process whose environment names another parent: its parent pid leads to the process that forked it.
+        // `TRACEPARENT` can make a process the child of another program's span. If that span is not in the trace, the parent pid
+        // leads to the process that forked it.
         let forked_by = |child: &Row| {
             let incarnations = by_pid.get(&child.parent_pid)?;
             let earlier = incarnations.partition_point(|row| rows[*row].start < child.start);

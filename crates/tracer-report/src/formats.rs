@@ -6,7 +6,7 @@ use tracer_model::event::base_name;
 use crate::compression::Compression;
 
 /// The meaning of a value of `-o`. A run can write all of them, except [`Target::Stdout`]. `process-tracer report` can write
-/// texts and files, and files on stdout.
+/// all of them, except [`Target::Otlp`] and [`Target::CompileCommands`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// OTLP to a collector.

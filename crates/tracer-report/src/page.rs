@@ -16,8 +16,8 @@ use crate::{
     untrusted::Untrusted,
 };
 
-/// The page without a trace. It asks the server that sent it for the trace. The table of costs first shows sums by this
-/// property.
+/// The page without a trace. In a file, the trace follows the page. A live page gets the trace from the server that sent the
+/// page. The table of costs first shows sums by the property `by`.
 pub(crate) fn page(by: Option<&By>) -> String {
     let by = by.map_or("", By::name).replace('&', "&amp;").replace('"', "&quot;");
     [("<!--BY-->", by), ("/*STYLE*/", include_str!("page/page.css").to_owned()), ("/*SCRIPT*/", SCRIPTS.join("\n"))]

@@ -93,7 +93,7 @@ impl<R: BufRead> SavedTrace<R> {
         self.cut_off
     }
 
-    /// The number of lines with other data than spans so far. They are not read.
+    /// The number of lines so far that have other data than spans. This data is not read.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }

@@ -36,7 +36,8 @@ impl Runs {
         if !span::is_root(&span) {
             return Some(span).filter(|_| is_new);
         }
-        // A run that was killed leaves a root span that ends early. The later one is whole.
+        // The root span of a killed run (`process_tracer.cut_off`) ends early. If the real root span is there, too, it ends
+        // later.
         match self.roots.get(&span.span_id) {
             Some(known) if known.end >= span.end => {}
             _ => drop(self.roots.insert(span.span_id, span)),

@@ -95,7 +95,7 @@ fn runs_script(option: &str) -> bool {
     !option.starts_with("--") && option.ends_with('c')
 }
 
-/// Whether an option of a compiler has this value, and the value is a setting or repeats the name of the source.
+/// Whether the word after a compiler's option is its value, and is a setting or repeats the name of the source.
 fn is_setting(option: &str, value: &str) -> bool {
     const SETTINGS: [&str; 16] = [
         "-D",

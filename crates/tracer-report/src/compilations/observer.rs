@@ -18,7 +18,7 @@ pub enum Observation {
         process: Identity,
         /// The image, with all arguments as they are.
         image: Arc<Image>,
-        /// Whether each path leads the process to the same file as process-tracer.
+        /// Whether each path names the same file for the process and for process-tracer.
         has_our_files: bool,
     },
     /// Such a process ended.

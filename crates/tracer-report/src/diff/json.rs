@@ -1,4 +1,4 @@
-//! The comparison as JSON, for scripts. `docs/diff-json.md` describes it. New keys can be added; the meaning of a key stays.
+//! The comparison as JSON, for scripts. `docs/diff-json.md` describes it.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::untrusted::Untrusted;
 
-/// It changes if a key gets another meaning or is removed.
+/// It changes if a key gets another meaning or is removed. A new key does not change it.
 const SCHEMA: u64 = 1;
 
 impl Comparison {

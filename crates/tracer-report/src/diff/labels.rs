@@ -19,7 +19,7 @@ pub(super) struct StepLabel {
 
 /// The label of each joint.
 pub(super) fn labels(joints: &[Joint], runs: &[Run]) -> Vec<StepLabel> {
-    // Joints with the same names above them are at one place.
+    // Joints with the same name, and with the same names above them, are at one place.
     let mut places: HashMap<(Option<usize>, &Untrusted), usize> = HashMap::new();
     let mut place_of: Vec<usize> = Vec::with_capacity(joints.len());
     let mut at_place: Vec<Vec<usize>> = Vec::new();

@@ -26,9 +26,9 @@ const NOTABLE: u64 = 200;
 /// The weight of a stack, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weight {
-    /// The time during which no process that it started was alive.
+    /// Own time of its processes. A process has no own time while a process that it started is alive.
     Wall,
-    /// Its own CPU time.
+    /// CPU time of its processes.
     Cpu,
 }
 
@@ -77,7 +77,7 @@ impl Report for Stacks {
             *stack = stack.saturating_add(weight(row));
         }
         for (place, weight) in stacks {
-            // The format uses these two characters itself.
+            // `;` and the newline have a meaning in the format.
             let names = places.names(place).into_iter().map(|(name, argument)| {
                 let name = self.rows.text(name).exact();
                 let argument = argument.and_then(|argument| arguments.text(argument));

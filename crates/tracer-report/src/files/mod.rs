@@ -1,4 +1,5 @@
-//! Reports that are files. Each format has its own module. Parquet's is outside, because it is also read.
+//! Reports that are files. Each format has its own module. The module of Parquet is outside this folder, because it also reads
+//! files.
 
 mod chrome;
 mod folded;

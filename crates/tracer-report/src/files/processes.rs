@@ -94,7 +94,7 @@ impl<'a> Facts<'a> {
         self.value(key).map_or(Json::Null, json_value)
     }
 
-    /// Not known of an unfinished process.
+    /// Null for an unfinished process.
     fn cpu(&self) -> Json {
         self.value(semconv::CPU_USER).map_or(Json::Null, |_| seconds(self.process.cpu))
     }

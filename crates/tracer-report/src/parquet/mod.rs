@@ -1,7 +1,7 @@
 //! Spans in columns: Apache Parquet. DuckDB, ClickHouse, Spark and DataFusion read many such files at once.
 //!
 //! The columns have the names of the table `otel_traces` of the OpenTelemetry exporter for ClickHouse. As there, the
-//! values of attributes are texts. `values` keeps the original types in the metadata of the file, for `report`.
+//! values of attributes are texts. `values` keeps the original types in the metadata of the file, for the reader.
 //!
 //! - `schema` names the columns.
 //! - `columns` holds the spans of one row group.

@@ -1,4 +1,5 @@
 //! The columns. Their names are those of `otel_traces`: opentelemetry-collector-contrib, exporter/clickhouseexporter.
+//! `otel_traces` has no `ParentIsRemote`.
 //!
 //! `TraceState`, `ScopeName` and `ScopeVersion` are left out, because reports do not have them.
 

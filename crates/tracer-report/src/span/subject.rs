@@ -29,7 +29,7 @@ pub(crate) struct Process {
     pub(crate) is_shell: bool,
     /// How it ended, if it failed. `core_dumped` is never set, because the status message of a saved trace does not have it.
     pub(crate) exit: Option<ExitStatus>,
-    /// If a crash or the out-of-memory killer ended it. `--errors unhandled` does not change it.
+    /// The crash or the out-of-memory kill that ended it. `--errors unhandled` does not change it.
     pub(crate) crash: Option<Crash>,
     /// Nanoseconds.
     pub(crate) cpu: u64,

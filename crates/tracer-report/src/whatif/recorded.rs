@@ -20,7 +20,8 @@ use crate::{
 pub(super) enum Caution {
     /// A job depends on another one if it names a file that the other one named first.
     Low,
-    /// In addition to [`Caution::Low`], jobs of another kind begin after all jobs before them have ended.
+    /// In addition to [`Caution::Low`], a job of another kind begins after all jobs before it have ended, if it did so in the
+    /// record.
     High,
 }
 
