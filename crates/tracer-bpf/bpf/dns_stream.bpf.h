@@ -72,7 +72,7 @@ static __always_inline bool is_of_name_server(struct sock *sk)
 	return BPF_CORE_READ(sk, __sk_common.skc_dport) == bpf_htons(PORT_DNS);
 }
 
-/* Forgets what is known of a socket, because another socket is at its address now. */
+/* Forgets both streams of a socket, because their connection is over. */
 __noinline int forget_dns_streams(__u64 socket)
 {
 	struct dns_stream_key key = {.socket = socket};

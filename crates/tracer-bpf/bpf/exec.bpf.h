@@ -280,7 +280,7 @@ __noinline int emit_cgroup(__u32 part, __u64 node_address)
 
 /*
  * Emits the control groups that differ from those of the root. In version 1 each controller can have a hierarchy of its
- * own. Container runtimes always use the one of the memory controller.
+ * own. Only that of the memory controller is read, because most container runtimes use it.
  */
 __noinline int emit_cgroups(__u64 task_address, __u32 is_root)
 {

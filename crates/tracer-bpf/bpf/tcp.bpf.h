@@ -127,8 +127,7 @@ static __always_inline void read_counters(struct tcp_counters *counters, struct 
 
 /*
  * Keeps the counters of a socket that reaches CLOSE before its owner has closed it. The kernel clears the counters when
- * it disconnects the socket. It disconnects the subflows of MPTCP. This is a separate function, because the stack is
- * small.
+ * it disconnects a socket, for example a subflow of MPTCP. This is a separate function, because the stack is small.
  */
 __noinline int keep_counters(__u64 socket)
 {

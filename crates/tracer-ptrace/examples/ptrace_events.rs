@@ -1,4 +1,4 @@
-//! Prints the events of a command: `cargo run --example ptrace_events -- FILE sh -c 'ls | wc'` writes them to FILE.
+//! Writes the events of a command to FILE: `cargo run --example ptrace_events -- FILE sh -c 'ls | wc'`.
 #![allow(clippy::print_stdout)]
 
 use std::{

@@ -167,7 +167,7 @@ impl Roots {
     }
 }
 
-/// A file and its state. If they are equal, the content is the same.
+/// The identity and the state of a file. Equal versions have the same content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
     device: (u32, u32),

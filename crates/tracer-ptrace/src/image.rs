@@ -382,7 +382,7 @@ fn wanted(environment: &[u8], texts: &mut Texts) -> (Part, Option<Part>) {
 /// Strings, each with a NUL byte behind it. The last one may be cut off.
 fn strings(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
-        // This search is faster than one byte by byte.
+        // This search is faster than a loop over the bytes.
         let string = CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes);
         let rest = bytes.get(string.len() + 1..).unwrap_or_default();
         let is_end = bytes.is_empty();

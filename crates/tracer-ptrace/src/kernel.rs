@@ -207,7 +207,8 @@ const PAGE: u64 = 4096;
 /// Pages that one call reads. The kernel allows 1024 (UIO_MAXIOV).
 const PAGES: usize = 64;
 
-/// Appends up to `size` bytes from `address` on to `bytes`. It appends fewer bytes if the memory ends before.
+/// Reads up to `size` bytes, beginning at `address`, and appends them to `bytes`. It reads fewer bytes if the memory ends
+/// before.
 ///
 /// # Errors
 ///

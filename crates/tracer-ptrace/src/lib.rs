@@ -66,8 +66,9 @@ pub fn observe(needs_environment: bool, buffer_bytes: usize) -> io::Result<(Ptra
     Ok((Ptrace { shared: Arc::clone(&shared), needs_environment }, PtraceStream { shared, departed: Vec::new() }))
 }
 
-/// The kinds of things that ptrace(2) cannot show. These are network activity, failed execs, the bytes that processes
-/// without children read and write, children made with CLONE_UNTRACED, and kills by the out-of-memory killer.
+/// The kinds of things that ptrace(2) cannot show. These are network activity, connects to unix sockets, failed execs, the
+/// bytes that processes without children read and write, children made with CLONE_UNTRACED, and kills by the
+/// out-of-memory killer.
 const UNOBSERVED: [&[&str]; 3] = [
     &["connections", "flows", "lookups"],
     Call::KINDS,

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn reader_is_woken_once_a_quarter_of_the_buffer_is_used() {
+    fn reader_is_woken_when_a_quarter_of_the_buffer_is_used() {
         let notes = Notes::new(8 * fork(0).size()).unwrap();
         notes.add(fork(0));
         assert!(!is_readable(&notes));

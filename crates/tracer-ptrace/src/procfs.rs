@@ -1,5 +1,5 @@
-//! What `/proc` says about a stopped tracee. Each system call here is made for each exec, or for each exit of a process with
-//! children.
+//! What `/proc` says about a stopped tracee. This code runs at each exec, and at each exit of a process with children. So it
+//! makes few system calls.
 
 use std::{
     fmt::Write as _,

@@ -144,7 +144,7 @@ impl Facts {
         let executable = self.executable.display();
         if self.is_root {
             "give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that \
-             allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined"
+             allows bpf(2); if its profile allows bpf(2) only with CAP_SYS_ADMIN, add --security-opt seccomp=unconfined"
                 .to_owned()
         } else if self.has_no_new_privileges {
             "no_new_privs is set here, so sudo and file capabilities have no effect: run as root".to_owned()

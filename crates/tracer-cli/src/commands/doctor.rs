@@ -442,9 +442,9 @@ mod tests {
                 ok    lockdown                   none
                 ok    user namespace             the initial one
                 FAIL  CAP_BPF                    not held
-                                                 remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
+                                                 remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); if its profile allows bpf(2) only with CAP_SYS_ADMIN, add --security-opt seccomp=unconfined
                 FAIL  CAP_PERFMON                not held
-                                                 remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); some profiles allow it only with CAP_SYS_ADMIN, then add --security-opt seccomp=unconfined
+                                                 remedy: give the container CAP_BPF and CAP_PERFMON by --cap-add BPF --cap-add PERFMON, and a seccomp profile that allows bpf(2); if its profile allows bpf(2) only with CAP_SYS_ADMIN, add --security-opt seccomp=unconfined
                 ok    file capabilities          none. To let ordinary users trace: sudo /usr/bin/process-tracer setup
                 ok    unprivileged_bpf_disabled  2 (does not matter if the capabilities are held)
                 ok    perf_event_paranoid        not visible (does not matter: raw tracepoints are not perf events)

@@ -14,7 +14,7 @@ use self::built_in as resolver;
 #[cfg(not(target_feature = "crt-static"))]
 use self::system as resolver;
 
-/// Connects to the host of a URL. `connect_lazy` of tonic would have the C library look up the name.
+/// Connects to the host of a URL. With `connect_lazy` of tonic, the C library would look up the name.
 pub(super) fn connector() -> HttpConnector<resolver::Resolver> {
     let mut connector = HttpConnector::new_with_resolver(resolver::new());
     // An https:// URL is accepted too. tonic adds the TLS.

@@ -17,7 +17,7 @@ macro_rules! field {
 }
 pub(super) use field;
 
-/// Writes the fields of a message, in the order of the message's definition.
+/// Writes the fields of a message, in the order of the calls.
 ///
 /// A protobuf writer leaves out a field that has the default value. Fields of a `oneof` are always written.
 pub(super) trait Writer {

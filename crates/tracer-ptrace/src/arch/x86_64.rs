@@ -179,8 +179,8 @@ fn is_interruption(result: i64) -> bool {
     result == -i64::from(libc::EINTR)
 }
 
-/// The timeout of a call that can be made again, in milliseconds. It is negative if the call waits for ever. Such a call
-/// has done nothing when it fails with EINTR. `None`: another call, or a call whose timeout is in memory.
+/// The timeout of a call that can be made again, because it has done nothing when it fails with EINTR. The timeout is in
+/// milliseconds. It is negative if the call waits for ever. `None`: another call, or a call whose timeout is in memory.
 fn time_out(registers: &user_regs_struct) -> Option<i64> {
     let is_null = |argument: u64| if argument == 0 { Some(-1) } else { None };
     match registers.orig_rax.cast_signed() {

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 /// A program file, found from the path of an exec.
 pub(super) struct Program {
-    /// The path under which this process finds the file.
+    /// The path under which the tracer finds the file.
     pub(super) path: PathBuf,
     pub(super) metadata: Metadata,
     /// The number of arguments that the kernel put before the path of the script. 0: the path is the program itself.

@@ -97,10 +97,10 @@ impl Tracer {
                     }
                     None => {
                         self.handle(&change, reader);
-                        // Any stop cancels an interruption (`ptrace_stop` in kernel/signal.c), for example the stop
-                        // of an exec that was on its way. Or the release of another target, inside `handle`, has
-                        // continued a thread that stopped for us. A second interruption does no harm. It fails for
-                        // threads that are dead or already left.
+                        // The threads are interrupted again, for two reasons. Any stop cancels an interruption
+                        // (`ptrace_stop` in kernel/signal.c), for example the stop of an exec. And the release of
+                        // another target, inside `handle`, can continue a thread that stopped for us. A second
+                        // interruption does no harm. It fails for a thread that is dead or not traced any more.
                         for tid in &interrupted {
                             let _ = kernel::interrupt(*tid);
                         }
