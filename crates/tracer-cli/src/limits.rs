@@ -30,7 +30,7 @@ pub(crate) fn reason(error: &Error) -> Cow<'static, str> {
     behind(error).filter(is_of_files).map_or_else(|| format!("{error:#}").into(), in_words)
 }
 
-/// The reason of a limit, with the remedy.
+/// The limit in words, with the remedy.
 pub(crate) fn in_words(error: &io::Error) -> Cow<'static, str> {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EAGAIN) => "the user has reached the limit of processes, see 'ulimit -u'".into(),

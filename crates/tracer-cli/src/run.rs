@@ -142,7 +142,7 @@ fn prepare(
     let chosen = match sources::choose(&config, needs_environment) {
         Ok(chosen) => chosen,
         Err(error) => {
-            // The files that they have begun must not stay.
+            // The sinks remove the files that they have begun.
             drop(sinks);
             return without_room(error, &config, inheritance, &single).map(Break);
         }

@@ -136,7 +136,7 @@ fn memory(groups: &Groups, shortage: Shortage) -> Shortage {
     } else {
         ["memory.max", "memory.peak", "memory.events"]
     };
-    // Version 1 has a number near the largest one if there is no limit.
+    // Without a limit, version 1 has a number just below 2^63.
     let limits = folders.iter().filter_map(|folder| Some((number(folder, limit)?, folder)));
     let tightest = limits.filter(|(limit, _)| *limit < 1 << 60).min_by_key(|(limit, _)| *limit);
     // In version 1, a group counts only the kills of its own processes. In version 2, it also counts those of the

@@ -108,7 +108,7 @@ impl Environment {
     }
 
     /// Restores variables such as `LD_LIBRARY_PATH` and `TMPDIR`. The dynamic linker removes them if our binary has file
-    /// capabilities: ld.so(8), secure-execution mode. The command has no such capabilities, so it must find them.
+    /// capabilities: ld.so(8), secure-execution mode. The command has no such capabilities, so it must get these variables.
     ///
     /// Call it when privileges are no longer needed.
     pub(crate) fn restore(self, _: &SingleThread) {

@@ -45,7 +45,7 @@ pub(crate) struct Config {
     pub(crate) parent_id: Option<SpanId>,
     /// The trace that TRACEPARENT names.
     pub(crate) caller: Option<TraceId>,
-    /// Whether the trace of the parent is sampled. `None`: there is no parent, or nobody knows.
+    /// The sampling decision of our caller, if there is one.
     is_parent_sampled: Option<bool>,
     /// The state of the trace in W3C Trace Context. Empty: none.
     pub(crate) trace_state: String,
@@ -56,7 +56,7 @@ pub(crate) struct Config {
     pub(crate) root_name: Option<String>,
     pub(crate) attributes: Attributes,
     pub(crate) outputs: Vec<Wanted>,
-    /// `--by`: texts show totals for each value of this property.
+    /// `--by`: texts and pages show totals for each value of this property.
     pub(crate) by: Option<By>,
     pub(crate) collector: Collector,
     /// `None`: OpenTelemetry's variables decide.

@@ -37,7 +37,7 @@ pub(crate) struct Request {
     pub(crate) attributes: Vec<String>,
     /// For the tree and the page.
     pub(crate) filter: Filter,
-    /// `--by`: texts show totals for each value of this property.
+    /// `--by`: texts and pages show totals for each value of this property.
     pub(crate) by: Option<By>,
 }
 

@@ -15,7 +15,7 @@ use nix::{
 use super::{actor::Actor, place::Place};
 
 /// A file that is open and locked, but not yet overwritten. If it is dropped before [`Claim::begin`], the file is as it was
-/// before.
+/// before. [`Former::Open`] is the exception.
 #[derive(Debug)]
 pub(crate) struct Claim {
     file: File,
@@ -28,7 +28,8 @@ pub(crate) struct Claim {
 enum Former {
     Nothing(Place),
     File,
-    /// A pipe, a device, or a file that a process has open, such as `/dev/stdout`. The command may write it, too.
+    /// A pipe, a device, or a file that a process has open, such as `/dev/stdout`. The command may write it, too. So such
+    /// a file is emptied at once, before the command starts.
     Open,
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn create(path: &Path) -> Result<File> {
 /// # Errors
 ///
 /// The same as [`create`]. But an existing file can belong to any user, unless root opens it for the invoker of sudo.
-/// In a container, the page of a CI job belongs to a user of the host.
+/// In a container, the file for the summary of a CI job belongs to a user of the host.
 pub(crate) fn append(path: &Path) -> io::Result<File> {
     Actor::act(|actor| {
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND;

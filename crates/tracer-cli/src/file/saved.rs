@@ -25,8 +25,8 @@ impl Saved {
     ///
     /// # Errors
     ///
-    /// The same as [`super::read`]. It is also an error if a link to the file belongs to another user. If the file has a
-    /// second name, it is an error too, because cutting changes the file under both names.
+    /// The same as [`super::read`]. It is also an error if a link to the file belongs to another user. With
+    /// `is_writable`, a second name of the file is an error too, because cutting changes the file under both names.
     pub(crate) fn open(path: &Path, is_writable: bool) -> io::Result<Self> {
         Actor::act(|actor| {
             let place = Place::find(actor, path)?;

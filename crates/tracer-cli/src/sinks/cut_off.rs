@@ -29,7 +29,7 @@ use crate::file::{self, Saved};
 /// How often the file is written again. The root span in it ends at the time of the last write.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many files of other runs are sent at once. The exit must not wait for more.
+/// How many files of other runs are sent at most. The exit must not wait for more.
 const MOST: usize = 16;
 
 /// The file of a run.

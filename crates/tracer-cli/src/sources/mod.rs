@@ -55,7 +55,8 @@ impl Notice {
 /// Chooses the source.
 ///
 /// By default it takes eBPF. If eBPF is impossible, it takes ptrace. If ptrace is impossible or can break a program, it warns
-/// and takes the command alone. `needs_environment` says whether an attribute needs the environments of the processes.
+/// and takes the command alone. `needs_environment` says whether an attribute or a rule needs the environments of the
+/// processes.
 ///
 /// # Errors
 ///

@@ -45,7 +45,7 @@ impl<S: EventStream> EventStream for Named<S> {
 fn name(mut event: Event, registry: &mut Registry, own_mount_namespace: u32) -> Event {
     if let Event::Exec { process, parent, image, .. } = &mut event
         && (image.has_other_root || image.namespaces.mount != own_mount_namespace)
-        // Nothing is known about the root folder of a withheld process.
+        // The root folder is not known if the user may not look at the process.
         && image.root_folder != RootFolder::default()
     {
         let names = registry.names(Resident {
