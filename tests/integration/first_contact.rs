@@ -274,12 +274,30 @@ fn a_run_that_does_not_start_leaves_the_old_trace_alone() {
     let output = command.output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "empty\n");
     assert!(Trace::read(&file).root().name == "sh");
-    // A file that the command writes too is emptied before the command starts.
-    let (shared, link) = (fs::File::create(&file).unwrap(), folder.path().join("stdout.jsonl"));
-    symlink("/dev/stdout", &link).unwrap();
-    let mut command = process_tracer();
-    command.arg("-qo").arg(link).args(["--", "sh", "-c", "echo early; sleep 0.5; test -s /dev/stdout"]);
-    assert!(command.stdout(shared).status().unwrap().success());
+}
+
+#[test]
+fn a_trace_is_appended_to_a_file_that_the_shell_has_opened() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("out");
+    symlink("/dev/stdout", folder.path().join("link.jsonl")).unwrap();
+    let append = |command: &str| {
+        let stdout = fs::File::options().create(true).append(true).open(&file).unwrap();
+        let mut run = process_tracer();
+        run.args(["-qo", "link.jsonl", "--", command, "early"]).current_dir(folder.path()).stdout(stdout);
+        run.stderr(Stdio::null()).status().unwrap().code()
+    };
+    fs::write(&file, "from yesterday\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(append("no-such-command"), Some(127));
+    assert_eq!(append("echo"), Some(0));
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert!(
+        matches!(lines[..], ["from yesterday", "early", trace] if trace.starts_with("{\"resourceSpans\"")),
+        "{text}"
+    );
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
 }
 
 /// Starts a run that writes a report, and waits until its command runs. Returns it and the pid of its command.

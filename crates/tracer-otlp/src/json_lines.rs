@@ -142,8 +142,8 @@ impl<R: BufRead> Iterator for JsonLines<R> {
 #[derive(Debug)]
 pub struct LineWriter {
     file: File,
-    /// Bytes of the whole lines in it.
-    size: u64,
+    /// Bytes of the whole lines in it. `None`: other programs write it, too.
+    size: Option<u64>,
     encoder: Encoder,
 }
 
@@ -151,10 +151,17 @@ impl LineWriter {
     /// Begins with an empty file.
     #[must_use]
     pub fn new(file: File, encoder: Encoder) -> Self {
-        Self { file, size: 0, encoder }
+        Self { file, size: Some(0), encoder }
     }
 
-    /// Writes whole lines only. After an incomplete line, the next line could not be read.
+    /// Writes to a pipe, or to a file that other programs write, too. Such a file must be open in append mode.
+    #[must_use]
+    pub fn shared(file: File, encoder: Encoder) -> Self {
+        Self { file, size: None, encoder }
+    }
+
+    /// Writes whole lines only. After an incomplete line, the next line could not be read. In a shared file, a failed write
+    /// can leave an incomplete line.
     ///
     /// # Errors
     ///
@@ -162,12 +169,13 @@ impl LineWriter {
     pub fn write<'a>(&mut self, spans: impl IntoIterator<Item = &'a Span>) -> io::Result<()> {
         let lines = self.encoder.json_lines(spans);
         let written = self.file.write_all(&lines);
-        match written {
-            Ok(()) => self.size += lines.len() as u64,
-            Err(_) => {
+        if let Some(size) = &mut self.size {
+            if written.is_ok() {
+                *size += lines.len() as u64;
+            } else {
                 // Only a regular file can be cut.
-                let _ = self.file.set_len(self.size);
-                let _ = self.file.seek(SeekFrom::Start(self.size));
+                let _ = self.file.set_len(*size);
+                let _ = self.file.seek(SeekFrom::Start(*size));
             }
         }
         written

@@ -15,7 +15,7 @@ use nix::{
 use super::{actor::Actor, place::Place};
 
 /// A file that is open and locked, but not yet overwritten. If it is dropped before [`Claim::begin`], the file is as it was
-/// before. [`Former::Open`] is the exception.
+/// before.
 #[derive(Debug)]
 pub(crate) struct Claim {
     file: File,
@@ -28,8 +28,8 @@ pub(crate) struct Claim {
 enum Former {
     Nothing(Place),
     File,
-    /// A pipe, a device, or a file that a process has open, such as `/dev/stdout`. The command may write it, too. So such
-    /// a file is emptied at once, before the command starts.
+    /// A pipe, a device, or a file that a process has open, such as `/dev/stdout`. The command may write it, too, and the
+    /// shell may have opened it to append. So it is never emptied, and everything goes to its end.
     Open,
 }
 
@@ -42,7 +42,11 @@ impl Claim {
     pub(crate) fn new(path: &Path) -> Result<Self> {
         let open = |actor: Actor| {
             let place = Place::find(actor, path)?;
-            let (file, is_new) = place.open(actor, OFlag::O_WRONLY, |there| actor.may_replace(there))?;
+            let flags = match place {
+                Place::Entry { .. } => OFlag::O_WRONLY,
+                Place::Open(_) => OFlag::O_WRONLY | OFlag::O_APPEND,
+            };
+            let (file, is_new) = place.open(actor, flags, |there| actor.may_replace(there))?;
             let is_file = file.metadata()?.is_file();
             // Two writers would spoil each other's lines. Not all file systems have locks.
             if is_file && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
@@ -53,11 +57,7 @@ impl Claim {
                 Place::Entry { .. } if is_file => Former::File,
                 _ => Former::Open,
             };
-            let claim = Self { file, former, actor };
-            if is_file && matches!(claim.former, Former::Open) {
-                claim.empty()?;
-            }
-            Ok(claim)
+            Ok(Self { file, former, actor })
         };
         Actor::act(open).with_context(|| format!("cannot write '{}'", path.display()))
     }
@@ -67,22 +67,23 @@ impl Claim {
         self.file.try_clone()
     }
 
-    /// Empties the file, and lets only its owner access it.
+    /// Whether other programs may write it at the same time.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.former, Former::Open)
+    }
+
+    /// Empties the file, and lets only its owner access it. A shared one stays as it is.
     ///
     /// # Errors
     ///
     /// The error of the kernel.
     pub(crate) fn begin(mut self) -> io::Result<File> {
         if let Former::File = self.former {
-            self.empty()?;
+            self.actor.restrict(&self.file);
+            self.file.set_len(0)?;
         }
         self.former = Former::File;
         self.file.try_clone()
-    }
-
-    fn empty(&self) -> io::Result<()> {
-        self.actor.restrict(&self.file);
-        self.file.set_len(0)
     }
 }
 

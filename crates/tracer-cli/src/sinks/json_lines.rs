@@ -37,6 +37,7 @@ impl JsonLinesSink {
     pub(crate) fn open(path: &Path, encoder: Encoder) -> Result<Self> {
         let claim = Claim::new(path)?;
         let lines = match Compression::of_name(path) {
+            None if claim.is_shared() => Lines::Plain(LineWriter::shared(claim.file()?, encoder)),
             None => Lines::Plain(LineWriter::new(claim.file()?, encoder)),
             Some(_) => Lines::Compressed(encoder, None),
         };

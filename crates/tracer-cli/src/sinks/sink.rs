@@ -28,7 +28,7 @@ pub(crate) trait Sink: Send {
         Ok(Extras::default())
     }
 
-    /// The command has started. Before, the sink changes no file that exists, unless the command may write it, too.
+    /// The command has started. Before, the sink changes no file that exists.
     fn begin(&mut self) {}
 
     /// Writes a batch from the queue. It may take its time, up to the queue's deadline. Returns the numbers of spans that did
