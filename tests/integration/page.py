@@ -549,7 +549,7 @@ def check_frames(page, report, claim):
             f"{len(drawn)} redraws",
         )
     lanes = counts(page)["lanes"]
-    claim("lanes are fewer than spans", 0 < lanes <= len(report.spans), lanes)
+    claim("there are at most as many lanes as spans", 0 < lanes <= len(report.spans), lanes)
     page.focus("#lanes")
     page.keyboard.press("Home")
     page.keyboard.press("ArrowDown")
@@ -663,7 +663,7 @@ def check_live(browser, path, report, claim):
     before = page.evaluate("processTracer.view().to")
     page.wait_for_timeout(400)
     claim(
-        "live: the right edge follows now",
+        "live: the right edge follows the current time",
         page.evaluate("processTracer.view().to") > before + 200e6
         and page.get_attribute("#follow", "aria-pressed") == "true",
     )
@@ -688,7 +688,7 @@ def check_live(browser, path, report, claim):
     claim("live: all spans are laid out", until("processTracer.settled()"))
     check_operators(page, report, claim, "live: ")
     claim(
-        "live: the source is closed, without errors",
+        "live: the page does not connect again, and has no errors",
         live.connections == 2 and not complaints,
         "; ".join(complaints[:3]),
     )

@@ -17,7 +17,7 @@ columns = ", ".join(
 
 
 def plain(value):
-    """A value with maps as objects. Arrow has lists of pairs."""
+    """Returns a value for JSON, with each map as an object. Arrow returns a map as a list of pairs."""
     if isinstance(value, list) and value and isinstance(value[0], tuple):
         return dict(value)
     if isinstance(value, dict):

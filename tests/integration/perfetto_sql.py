@@ -83,7 +83,7 @@ def main():
     for track in tracks:
         track["uuid"] = track["uuid"] and f"{track['uuid'] % 2**64:016x}"
     for each in slices:
-        # In our files, the slice of a span has a category. If a span has its own track, the id is that of the track.
+        # In our files, the slice of a span has a category. If the span has its own track, the span id is the track's uuid.
         if each["category"] and not each["span"]:
             each["span"] = tracks[each["track"]]["uuid"]
     print(json.dumps({"tracks": tracks, "slices": slices, "arrows": arrows, "errors": errors}))

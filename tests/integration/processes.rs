@@ -228,7 +228,7 @@ fn a_script_keeps_its_name_behind_env_and_another_shell() {
             let root = run.trace.root();
             assert_eq!((root.name.as_str(), root.events.len()), (name, 2), "{source}");
             assert_eq!(root.attribute("process_tracer.script"), script.to_str().unwrap(), "{source}");
-            // If the shell is invoked by name, both are in the name.
+            // If the command line begins with the shell, the span is named after the shell and the script.
             let run = crate::harness::trace_with(&["--source", source], &[Path::new("bash"), &script]);
             assert_eq!(run.trace.root().name, format!("bash {name}"), "{source}");
         }
@@ -276,7 +276,7 @@ fn resource_usage_is_what_the_kernel_reports_to_the_process() {
     assert!(is_about(value("page_faults.minor"), faults, 100.0), "{root:#?}: {}", run.stdout);
     assert!(is_about(value("context_switches.voluntary"), switches, 20.0), "{root:#?}: {}", run.stdout);
     assert_eq!(root.attribute("process_tracer.threads"), "3");
-    // The bytes that the child has written are not in it.
+    // The bytes that the child has written do not count for its parent.
     let told_itself: usize = run.stdout.lines().map(|line| line.len() + 1).sum();
     assert_eq!(root.attribute("process_tracer.io.written_chars"), ((3 << 20) + told_itself).to_string());
     assert!(value("io.read_chars") >= f64::from(1 << 20), "{root:#?}");

@@ -134,7 +134,7 @@ fn compile(folder: &Path, name: &str, code: &str, flags: &[&str]) -> PathBuf {
 #[test]
 fn programs_that_are_not_followed_have_a_reason_and_a_name() {
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-    // sudo asks for a password, which it cannot get. It needs its privileges even for this.
+    // sudo needs its privileges even to report that a password is required.
     let script = "strace -o /dev/null /bin/true; gdb -q -nx -batch; gdb --version >&2; sudo -n true; exit 3";
     let command = ["./process-tracer", "--source", "ptrace", "-o", "t.jsonl", "--", "sh", "-c", script];
     let output = as_nobody(folder.path(), &command).output().unwrap();

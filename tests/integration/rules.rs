@@ -24,7 +24,7 @@ rules:
     name: 'true of %KIND%'
 "#;
 
-/// The script has subshells that the rules leave out, and one of them fails.
+/// Two shells below the root match a rule that leaves them out. The second one fails, so it stays.
 const SCRIPT: &str = "sh -c '/bin/echo one; sleep 0; true'; env --version; STAGE=prod-1 /bin/true; sh -c '/bin/echo two; exit 3'; exit 0";
 
 fn rules(folder: &Path) -> String {

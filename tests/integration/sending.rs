@@ -239,7 +239,7 @@ fn send_does_not_change_a_file_that_is_not_a_trace() {
     assert!(stderr.contains("none.jsonl: No such file"), "{stderr}");
 }
 
-/// A line that is no OTLP, one of logs and one of metrics, and one of a trace between them.
+/// Writes a file with a line that is not OTLP, and then lines of logs, a trace and metrics.
 fn file_of_all_signals(folder: &Path) -> PathBuf {
     let trace = folder.join("t.jsonl");
     assert!(process_tracer().arg("-o").arg(&trace).args(["--", "true"]).status().unwrap().success());

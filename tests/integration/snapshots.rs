@@ -1,6 +1,7 @@
-//! All text that people read, in its exact words, so that a reviewer sees each change. The files are in `snapshots/`.
+//! Texts that people read, in their exact words, so that a reviewer sees each change. The files are in `snapshots/`.
 //!
-//! After a change of wording: `UPDATE_EXPECT=1 cargo test --test integration snapshots`.
+//! After a change of wording: `UPDATE_EXPECT=1 cargo test --test integration snapshots`. The tests of `command_line` write
+//! `invalid-flags.txt` and `invalid-variables.txt`.
 
 use std::path::{Path, PathBuf};
 

@@ -226,7 +226,8 @@ impl Delivery {
         assert!(self.stderr.trim_end().ends_with("complete"), "{}", self.stderr);
     }
 
-    /// Checks that each span exists exactly once, and that the printed command delivers the rest.
+    /// Checks that each span exists exactly once. The printed command names the file of the kept spans, and `send` delivers
+    /// this file.
     pub fn assert_kept(&self, taken: &Ids, reason: &str) {
         let kept = self.kept();
         assert!(!kept.is_empty() && kept.is_disjoint(taken), "{}", self.stderr);
@@ -246,8 +247,8 @@ impl Delivery {
     }
 }
 
-/// Checks that a run has ended early. A run that waits would take ten minutes, or never end. The limit is far below
-/// that, and far above the time of a run on a slow machine.
+/// Checks that a run has ended early. A run that waits would take at least ten minutes. The limit is far below that, and
+/// far above the time of a run on a slow machine.
 #[track_caller]
 pub fn assert_ended_early(elapsed: Duration) {
     assert!(elapsed < Duration::from_secs(120), "{elapsed:?}");

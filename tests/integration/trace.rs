@@ -47,7 +47,7 @@ pub fn port_in_name(port: &str) -> String {
     if port.parse::<u16>().unwrap() < 32_768 { format!(":{port}") } else { String::new() }
 }
 
-/// An end in the name of a span.
+/// The address and the port of a connection in the name of a span.
 pub fn end_in_name(address: &str, port: &str) -> String {
     match port_in_name(port) {
         none if none.is_empty() => address.trim_matches(['[', ']']).to_owned(),
@@ -156,7 +156,7 @@ impl Trace {
         assert_eq!(unix_connects, self.unix_connects().count().to_string());
     }
 
-    /// Checks these facts, and that nothing is missing.
+    /// Checks the facts of [`Self::assert_sound`], and that nothing is missing.
     pub fn assert_complete(&self) {
         self.assert_sound();
         assert_eq!(self.root().attributes["process_tracer.complete"], "true", "{:#?}", self.root());

@@ -99,7 +99,7 @@ pub fn differences(flags: &str) -> Vec<String> {
         ("bytes that are not UTF-8", "$WRAP printf '[%s]' $'\\xff\\xfe'"),
         ("environment", "$WRAP env | grep -vE '^(TRACEPARENT|_|WRAP)='"),
         ("order of the environment", "env -i Z=1 A=2 M=3 $WRAP /usr/bin/env | grep -v ^TRACEPARENT="),
-        ("variables without names", "env -i 'A=1' PATH=$PATH $WRAP env | grep -v ^TRACEPARENT="),
+        ("a small environment", "env -i 'A=1' PATH=$PATH $WRAP env | grep -v ^TRACEPARENT="),
         (
             "PATH of the caller",
             "mkdir -p ${TMPDIR:-/tmp}/pt$$; printf '#!/bin/sh\\necho found\\n' > ${TMPDIR:-/tmp}/pt$$/mine; chmod +x ${TMPDIR:-/tmp}/pt$$/mine; PATH=${TMPDIR:-/tmp}/pt$$:$PATH $WRAP mine; rm -r ${TMPDIR:-/tmp}/pt$$",

@@ -21,7 +21,7 @@ use crate::{
     reports::{python, script},
 };
 
-/// One character of each kind: controls, bidirectional marks, separators, invisible characters, tags.
+/// Characters of each kind: controls, bidirectional marks, separators, invisible characters, tags.
 const EVIL: &str = "\u{1b}[31m\u{1b}]0;title\u{7}\u{9b}2J\r\u{7f}\u{85}\u{61c}\u{200b}\u{200d}\u{200e}\u{202e}\u{2066}\u{2028}\u{2029}\u{feff}\u{fe0f}\u{e0041}evil\nfake";
 
 /// The characters that no output may contain, except for line ends.

@@ -324,8 +324,8 @@ pub(crate) enum Action {
         /// attribute
         #[arg(long, value_name = "KEY")]
         by: Option<By>,
-        /// In the tree and the page, hide shorter spans that did not fail, for example 100ms or 2s. A span counts the
-        /// hidden processes below it
+        /// In the tree and the page, hide spans that did not fail and took less than this, for example 100ms or 2s. A
+        /// span counts the hidden processes below it
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         min_duration: Option<Duration>,
         /// In the tree and the page, show only spans that failed, and the spans above them

@@ -174,7 +174,7 @@ fn number(name: &str) -> Option<usize> {
     let value = variable(name)?;
     let number = value.trim().parse().ok();
     if number.is_none() {
-        console::warn(format_args!("{name} is ignored: '{value}' is not a whole number from 0"));
+        console::warn(format_args!("{name} is ignored: '{value}' is not a whole number, 0 or more"));
     }
     number
 }
