@@ -283,12 +283,17 @@ def check_search(page, report, claim):
         names[name] <= set(matches),
         f"{len(matches)}, {page.inner_text('#found')}",
     )
-    claim("Enter goes to the first match after the selected span", page.evaluate("processTracer.selected()") in matches)
     first = page.evaluate("processTracer.selected()")
+    claim("Enter goes to a match", first in matches)
+    for key, move in [("Enter", 1), ("Shift+Enter", -1)]:
+        expected = matches[(matches.index(page.evaluate("processTracer.selected()")) + move) % len(matches)]
+        page.keyboard.press(key)
+        settle(page)
+        claim(f"{key} goes to the match {move:+}", page.evaluate("processTracer.selected()") == expected)
+    page.evaluate("processTracer.select(processTracer.matches().at(-1))")
     page.keyboard.press("Enter")
-    page.keyboard.press("Shift+Enter")
     settle(page)
-    claim("Enter and Shift+Enter go on and back", page.evaluate("processTracer.selected()") == first)
+    claim("Enter goes from the last match to the first", page.evaluate("processTracer.selected()") == matches[0])
     page.focus("#tree")
     page.keyboard.press("o")
     settle(page)

@@ -99,6 +99,7 @@ pub fn differences(flags: &str) -> Vec<String> {
         ("bytes that are not UTF-8", "$WRAP printf '[%s]' $'\\xff\\xfe'"),
         ("environment", "$WRAP env | grep -vE '^(TRACEPARENT|_|WRAP)='"),
         ("order of the environment", "env -i Z=1 A=2 M=3 $WRAP /usr/bin/env | grep -v ^TRACEPARENT="),
+        ("a variable without a name", "env -i '=x' PATH=$PATH $WRAP /usr/bin/env | grep -v ^TRACEPARENT="),
         ("a small environment", "env -i 'A=1' PATH=$PATH $WRAP env | grep -v ^TRACEPARENT="),
         (
             "PATH of the caller",
