@@ -1,5 +1,5 @@
 //! Measures the cost of tracing. Each workload runs bare and traced, alternately. The speed of the machine changes
-//! slowly, so a bare run and the traced run after it have almost the same speed. So each pair of runs gives a ratio.
+//! slowly, so it is almost the same in a bare run and in the traced run after it. So each pair of runs gives a ratio.
 
 use std::{
     fs,
@@ -50,7 +50,7 @@ pub(crate) fn bench(tracer: &Path, pairs: usize) -> Result<()> {
     let workloads = workloads()?;
     let mut table = Table::default();
     table.line(&format!(
-        "The numbers of the first row are medians of {STARTS} pairs. All other numbers are medians of {pairs} pairs. *Running* is the ratio without start-up and teardown. The first row shows the cost of start-up and teardown. *Least – most* are the smallest and the largest ratio of a pair.\n"
+        "The numbers of the first row are medians of {STARTS} pairs. All other numbers are medians of {pairs} pairs. *Running* is the ratio without start-up and teardown. The first row shows the cost of start-up and teardown. *Least – most* are the smallest and the largest ratio of a pair. *Peak* is the peak memory of the largest process of the traced runs.\n"
     ))?;
     table.line("| workload | bare | traced | ratio | running | least – most | peak |")?;
     table.line("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")?;
@@ -179,10 +179,10 @@ fn small_crate() -> Result<String> {
 /// rest.
 fn start_up_steps(tracer: &Path, command: &[String]) -> Result<Vec<(&'static str, Duration)>> {
     const STEPS: [(&str, &str); 4] = [
-        ("object ", "reading the eBPF object, loading its types"),
-        ("types and maps ", "making maps, and fitting programs to the kernel's types"),
-        ("programs ", "having programs verified, attaching them"),
-        ("process-tracer: ", "after the command: the last records, the sinks, detaching"),
+        ("object ", "read the eBPF object, load its types"),
+        ("types and maps ", "make maps, fit programs to the kernel's types"),
+        ("programs ", "have programs verified, attach them"),
+        ("process-tracer: ", "after the command: read the last records, finish the outputs, detach"),
     ];
     let traced = [&[tracer.display().to_string(), "-vo".into(), "summary".into(), "--".into()], command].concat();
     let mut runs: [Vec<Duration>; STEPS.len() + 1] = Default::default();

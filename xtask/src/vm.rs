@@ -306,7 +306,7 @@ fn boot(name: &str, kernel: &Path, initramfs: &Path, what: &str, parameters: &st
         Some(code) => bail!("Linux {name}, {what}: exit status {code}"),
         None => {
             let console = fs::read_to_string(&console).unwrap_or_default();
-            bail!("Linux {name}, {what}: the machine did not get to its end ({status}); its console:\n{console}")
+            bail!("Linux {name}, {what}: the tests did not finish ({status}); the console:\n{console}")
         }
     }
 }

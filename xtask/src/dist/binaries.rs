@@ -15,8 +15,8 @@ use crate::{cargo, root, setup, succeed};
 const PLATFORM: &str = "manylinux_2_31";
 
 /// Flags for the C code in dependencies: zstd without the methods of levels above 3, which nobody uses, and no tables for
-/// unwinding, because C code never unwinds. No other build sets these flags. Otherwise the traced command would inherit them
-/// from `cargo xtask run`.
+/// unwinding, because C code never unwinds. Only these builds set the flags. In `.cargo/config.toml`, they would
+/// also be set for the command that `cargo xtask run` traces.
 const CFLAGS: &[&str] = &[
     "-DZSTD_EXCLUDE_GREEDY_BLOCK_COMPRESSOR",
     "-DZSTD_EXCLUDE_LAZY_BLOCK_COMPRESSOR",
@@ -48,7 +48,7 @@ impl Release {
         wheel.context("maturin has written no wheel")
     }
 
-    /// Takes the program out of the wheel: all packages have the same one.
+    /// Takes the program out of the wheel: all packages except the static tarball have the same one.
     pub(super) fn unpack_binary(&self, wheel: &Path) -> Result<()> {
         let unpacked = stage("wheel");
         if unpacked.exists() {

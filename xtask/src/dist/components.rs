@@ -23,7 +23,7 @@ const LICENCE_FILES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", 
 
 /// The licence of components that are not crates.
 const BESIDES: &str = "\
-The Rust standard library is part of both programs: MIT OR Apache-2.0, https://github.com/rust-lang/rust.
+The Rust standard library is part of the program: MIT OR Apache-2.0, https://github.com/rust-lang/rust.
 
 The static program also contains the GNU C Library: LGPL-2.1-or-later, https://sourceware.org/glibc. To link
 process-tracer with another version of this library, run `cargo xtask dist` in a clone of the repository, on a machine with that
@@ -236,7 +236,8 @@ mod tests {
     fn each_crate_in_the_program_has_its_licence_and_its_place_in_the_list_of_components() {
         let crates = Crates::read().unwrap();
         let names: BTreeSet<_> = crates.packages.values().map(|package| package.name.as_str()).collect();
-        // Crates of the program, of the static program, of builds and of tests.
+        // The list has the crates of the program and of the static program, and not those of builds, tests and other
+        // systems.
         assert!(names.is_superset(&["clap", "tracer-bpf", "hickory-resolver"].into()), "{names:?}");
         assert!(names.is_disjoint(&["cc", "proptest", "windows-sys"].into()), "{names:?}");
 

@@ -118,7 +118,7 @@ pub(super) const ATOMS: [&str; 78] = [
     "toPairs({a: 1})",
 ];
 
-/// For tables in which each entry is combined with each other entry.
+/// For expressions that combine two or three atoms with operators.
 const FEW_ATOMS: [&str; 26] = [
     "0",
     "2",

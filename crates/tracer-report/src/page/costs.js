@@ -12,8 +12,8 @@ const PROPERTIES = {
 const TITLES = {
   own: "Time in which none of their child processes ran",
   cpu: "Their own CPU time, without their children",
-  p50: "Half of them took no longer",
-  p95: "95 % of them took no longer",
+  p50: "Half of them took at most this time",
+  p95: "95 % of them took at most this time",
   peak: "The largest memory of any of them",
   bytes: "The bytes that they read and wrote",
 };
@@ -76,7 +76,7 @@ function totalsBy(trace, by) {
     const key = `${place} ${name}`;
     let total = totals.get(key);
     if (!total) {
-      // Only texts can be searched.
+      // A click on a text searches for it. Otherwise the button is disabled.
       const field = typeof value === "string" ? keys[place] : null;
       totals.set(key, (total = { name, field, count: 0, own: 0, cpu: 0, peak: 0, bytes: 0, failed: 0 }));
     }

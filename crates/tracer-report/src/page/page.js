@@ -378,7 +378,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
 // For tests and the console. Spans are identified by number.
 //   ready            whether the trace was read and drawn once
-//   loadTime         milliseconds from the page's start to the tree
+//   loadTime         milliseconds to read and lay out a saved trace
 //   counts()         spans, rows of the tree, what the last frame drew, matches
 //   rows()           the rows of the tree; below 0 are groups
 //   search(text)     count, close, took (ms), spans

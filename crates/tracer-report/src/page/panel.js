@@ -62,7 +62,7 @@ class Panel {
     }
   }
 
-  // Draws newer data, unless the reader has selected text or the focus in the panel.
+  // Draws newer data, unless the reader has selected text in the panel, or an element in it has the focus.
   refresh() {
     const selection = getSelection();
     if (selection && !selection.isCollapsed && this.sheet.contains(selection.anchorNode)) return;

@@ -42,8 +42,8 @@ class Query {
     return this.filters || this.text.trim() !== "";
   }
 
-  // matched: a byte for each span, or null without a query. kept: matched spans and their ancestors, or null if no span is
-  // hidden. close: no text contains the words, and the matches are similar texts.
+  // matched: a byte for each span, or null without a query. kept: the spans that are not hidden and their ancestors, or null
+  // if no span is hidden. close: no text contains the words, and the matches are similar texts.
   run(trace) {
     const began = performance.now();
     if (!this.active) return { matched: null, kept: null, count: 0, close: false, list: [], took: 0 };

@@ -1,7 +1,7 @@
-// The trace in memory: spans by number in typed columns, their tree, and the facts about both. No DOM.
+// The trace in memory: spans by number in typed columns, their tree, and the facts about the whole trace. No DOM.
 //
 // `add` takes a batch of spans and `describe` the facts about the trace. `index` then makes the tree. The columns of
-// attributes stay in their batches, and only those of a shown span are read.
+// attributes stay in their batches.
 
 const PROCESS = 0;
 const CONNECTION = 1;
@@ -22,7 +22,7 @@ class Trace {
   constructor() {
     this.about = {};
     this.argument = new Map(); // number of a span → the argument that distinguishes it
-    this.live = false; // a running span then ends now
+    this.live = false; // if true, a running span lasts until now
     this.clear();
   }
 
@@ -246,7 +246,7 @@ class Trace {
     return this.about.no_root === true && root >= 0 && this.parent[root] >= 0 && !this.known[this.parent[root]];
   }
 
-  // Adds a span in place of the missing root. It lasts as long as all others together.
+  // Adds a span in place of the missing root. It lasts from the first start to the last end of the others.
   addRoot(spans, number) {
     if (number >= this.capacity) this.grow(number + 1);
     const ends = spans.reduce((last, span) => Math.max(last, this.start[span] + this.duration[span]), -Infinity);
@@ -304,7 +304,7 @@ class Trace {
     return this.reached;
   }
 
-  // One pass over all spans: sizes of subtrees, own times, totals.
+  // One pass over all spans: sizes of subtrees, totals, the first start and the last end.
   sum() {
     const size = new Int32Array(this.capacity);
     this.processes = this.connections = this.lookups = this.failures = 0;

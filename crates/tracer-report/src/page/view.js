@@ -50,7 +50,7 @@ class View {
     this.set(this.from + held, this.to + held);
   }
 
-  // Moves the view only if [from, to] is outside or too small to see.
+  // Moves the view only if [from, to] is outside, or if it is partly outside and too small to see.
   show(from, to) {
     if (to >= this.from && from <= this.to && to - from >= this.span / 400) return;
     if (from >= this.from && to <= this.to) return;
