@@ -431,6 +431,11 @@ def check_tables(page, report, claim):
         ]
         processes = sum(span["kind"] == 0 for span in report.spans.values())
         claim("by user, each process counts once", sum(numbers) == processes, f"{numbers} of {processes}")
+        page.locator("#sheet .costs tbody .jump").first.click()
+        settle(page)
+        found = page.evaluate("processTracer.counts().matches")
+        claim("a click on a user finds their processes", found == numbers[0], f"{found} of {numbers}")
+        page.evaluate("processTracer.search('')")
         page.select_option("#costs-by", label="name")
     else:
         print("skip by user: this report has no users")

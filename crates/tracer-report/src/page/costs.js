@@ -76,8 +76,8 @@ function totalsBy(trace, by) {
     const key = `${place} ${name}`;
     let total = totals.get(key);
     if (!total) {
-      // A click on a text searches for it. Otherwise the button is disabled.
-      const field = typeof value === "string" ? keys[place] : null;
+      // A click on a text or a number searches for it. Otherwise the button is disabled.
+      const field = ["string", "number"].includes(typeof value) ? keys[place] : null;
       totals.set(key, (total = { name, field, count: 0, own: 0, cpu: 0, peak: 0, bytes: 0, failed: 0 }));
     }
     total.count += 1 + (amounts.hidden.get(number) ?? 0);
