@@ -8,8 +8,8 @@ const UID_LENGTH: usize = 36;
 
 /// The container whose processes are in that group. If containers are nested, it is the innermost one.
 ///
-/// docker, containerd, podman and CRI-O name the group `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`,
-/// `libpod-ID.scope` or just `ID`.
+/// docker, containerd, podman and CRI-O name the group `docker-ID.scope`, `cri-containerd-ID.scope`, `libpod-ID.scope`,
+/// `crio-ID.scope` or just `ID`.
 ///
 /// ```
 /// use tracer_model::cgroup::container_id;

@@ -162,7 +162,7 @@ impl Emitter {
         self.screen.as_mut().is_some_and(|screen| screen.drops(at, traffic))
     }
 
-    /// The expressions of rules for connections that failed.
+    /// The expressions that failed in rules for connections, flows and lookups.
     pub(crate) fn failures(&self) -> Vec<Failure<'_>> {
         self.screen.as_ref().map(|screen| screen.failures()).unwrap_or_default()
     }

@@ -157,7 +157,8 @@ pub struct Image {
     pub cgroup: Option<Arc<str>>,
     /// The same for version 1: the line of the memory controller. The ptrace source prefers a line that names a container.
     pub cgroup_v1: Option<Arc<str>>,
-    /// Process id in its own pid namespace. If it is 0, this and the next three fields are unknown.
+    /// Process id in its own pid namespace. If it is 0, it is unknown, and so are the pids of the leaders and
+    /// `is_interactive`.
     pub vpid: u32,
     /// Process id of the leader of its process group. It is 0 if the group has no leader.
     pub group_leader_pid: u32,
@@ -296,7 +297,7 @@ pub fn is_temporary(path: &str) -> bool {
 const IN_MEMORY: &str = "/memfd:";
 
 /// The part of a path after its last slash, or the path itself if that part is empty. Slashes at the end are ignored. A
-/// program can give a file in memory any name, also one with slashes.
+/// file in memory can have slashes in its name, so its whole name is returned: `memfd:a/b`.
 #[must_use]
 pub fn base_name(path: &str) -> &str {
     if path.starts_with(IN_MEMORY) {

@@ -3,7 +3,8 @@
 //! The model does no I/O. It reads no clock, file, environment or random numbers: the caller passes them in.
 //!
 //! The model stays consistent for any sequence of events, even if many are missing. Each span ends once. No span ends before
-//! it starts. Every parent exists. The memory depends on the number of live processes, not on the length of the trace.
+//! it starts. Every parent exists. The memory depends on the number of live processes, connections and flows, not on the
+//! length of the trace.
 //!
 //! A caller does this:
 //!

@@ -109,7 +109,7 @@ pub trait Child: Send {
     /// Its pid.
     fn id(&self) -> u32;
 
-    /// The changes since the last call. It does not wait for a change.
+    /// The next change, if there is one already. It does not wait for a change.
     fn look(&mut self) -> Option<ChildChange>;
 
     /// Readable (poll(2)) when something has happened. `None`: SIGCHLD reports it instead.

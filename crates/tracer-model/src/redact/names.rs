@@ -309,7 +309,7 @@ fn kind(words: &[String]) -> Kind {
         ("pwd", None) => Kind::SecretOrDirectory,
         _ => WORDS.iter().find(|(word, _)| *word == last).map_or(Kind::Harmless, |(_, kind)| *kind),
     };
-    // With a qualifier, a weak name is harmless: `auth-test`. The exception is `key`: `SECRET_KEY_BASE` is a secret.
+    // With a qualifier, a weak name is harmless: `auth-test`. The exception is `key`: `STRIPE_KEY_PROD` is a secret.
     let is_weak = matches!(kind, Kind::SecretOrFile | Kind::SecretOrDirectory | Kind::SecretOrNumber) && last != "key";
     let is_qualified = words[decisive.len()..].iter().any(|word| !is_number(word));
     if is_qualified && is_weak { Kind::Harmless } else { kind }
