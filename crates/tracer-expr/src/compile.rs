@@ -40,7 +40,7 @@ impl Variable {
 #[derive(Clone, Debug)]
 pub(crate) enum Instruction {
     Push(Value),
-    /// Pushes the result of a test. No instruction takes it.
+    /// Pushes the result of a test, which the loop leaves on the stack. See `Compiler::each_from_end`.
     Leave(bool),
     Pop,
     Store(usize),

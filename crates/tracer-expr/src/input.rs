@@ -1,4 +1,4 @@
-//! The variables of one evaluation.
+//! The variables that expressions read.
 
 use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap};
 
@@ -29,7 +29,8 @@ pub trait Variables {
     }
 }
 
-/// The variables of one evaluation. Each is made once, when an expression first asks for it.
+/// The variables that expressions read. `args`, `cmdline` and `env` are made once, when an expression first asks for
+/// them.
 pub struct Input<'a> {
     variables: &'a dyn Variables,
     arguments: OnceCell<Value>,

@@ -1,7 +1,9 @@
 //! The expression language [expr](https://expr-lang.org), evaluated as version 1.17.8 of the Go library evaluates it.
 //! Comments call that library the reference.
 //!
-//! An expression sees three variables: `env`, a map of strings; `args`, a list of strings; `cmdline`, a string.
+//! By default, an expression sees three variables: `env`, a map of strings; `args`, a list of strings; `cmdline`, a
+//! string. A [`Scope`] can give it other names.
+//!
 //! This crate does no I/O, with one exception: it reads a time zone from the system's database. An expression cannot
 //! panic, run for long or use much memory: each evaluation has a budget.
 //!

@@ -1,6 +1,7 @@
 //! The names that an expression can use besides those of the language.
 //!
-//! An expression for `-a` sees `env`, `args` and `cmdline`. An expression in a rules file sees other names, too.
+//! An expression for `-a` sees `env`, `args` and `cmdline`. In a rules file, rules for processes see more names.
+//! Rules for connections see only other names.
 
 use crate::{check::types::Type, value::Value};
 

@@ -13,13 +13,14 @@ use crate::{
 pub enum Value {
     /// No value.
     Nil,
-    /// An environment variable that is not set. It behaves as the empty string, except for `??` and `== nil`.
+    /// An environment variable that is not set. In an expression it behaves as the empty string, with two exceptions:
+    /// for `??` and `== nil` it is nil, and a map literal leaves out its key.
     Absent,
     /// True or false.
     Bool(bool),
     /// An integer.
     Int(i64),
-    /// One byte of a byte string, or of a string by its index.
+    /// One byte, such as `b"a"[0]`.
     Byte(u8),
     /// A number with a fraction.
     Float(f64),
@@ -172,7 +173,7 @@ impl List {
 /// The types of a map's keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MapKind {
-    /// The environment.
+    /// The environment, or a map from [`Value::texts`].
     Environment,
     /// A map literal, or a JSON object.
     Strings,
@@ -356,7 +357,7 @@ impl Value {
         }
     }
 
-    /// The value of an absent variable, except for `??` and `== nil`.
+    /// The empty string for an absent variable, and the value itself for all others.
     pub(crate) fn present(self) -> Self {
         match self {
             Self::Absent => Self::String("".into()),

@@ -1,4 +1,5 @@
-//! From the keys of a file to compiled rules. All mistakes are found here, before anything starts.
+//! From the keys of a file to compiled rules. Mistakes that [`parse`](crate::parse) does not find are found here,
+//! before anything starts.
 
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ pub(crate) fn compile(file: &File, text: &str, environment: Environment<'_>) -> 
     })
 }
 
-/// The time between two runs of the command for tags, if the file does not say.
+/// The `interval` of the command that prints tags, if the file has none.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// A shorter time would keep the machine busy.

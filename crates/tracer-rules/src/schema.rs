@@ -31,7 +31,7 @@ pub enum Default {
     /// The process has a span.
     #[default]
     Accept,
-    /// The process has none.
+    /// The process has none, unless it fails.
     Drop,
 }
 
@@ -104,7 +104,7 @@ pub struct Rule {
     /// Later rules can match, too.
     #[serde(default, rename = "continue", deserialize_with = "given", skip_serializing_if = "is_default")]
     pub continues: Option<bool>,
-    /// The process has a span only if it has a tag.
+    /// The process has a span only if it has a tag or fails.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
     pub tagged_only: Option<bool>,
 }
@@ -131,7 +131,7 @@ pub struct Tags {
     /// The command and its arguments.
     #[serde(deserialize_with = "filled")]
     pub command: Vec<Located<String>>,
-    /// Time between two runs of it.
+    /// Time from the start of a run to the start of the next run.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
     pub interval: Option<Located<Span>>,
     /// The user who runs it.

@@ -15,7 +15,7 @@ pub(super) fn similar<'a>(name: &str, more: impl Iterator<Item = &'a str>) -> Op
 
 /// The number of typos that turn one name into the other. A change of case does not count.
 fn distance(left: &str, right: &str) -> usize {
-    // The time grows with the product of both lengths. No known name has more than 64 bytes.
+    // The time grows with the product of both lengths, so longer names are not compared.
     if left.len() > 64 || right.len() > 64 {
         return usize::MAX;
     }

@@ -74,7 +74,7 @@ impl BuiltIn {
     }
 }
 
-/// The words in the patterns over names of processes. Each pattern has a word that begins the name.
+/// The words in the patterns over names of processes. Each name that a pattern matches begins with one of these words.
 fn words_of_patterns(file: &str) -> impl Iterator<Item = &str> {
     let patterns = file.lines().filter_map(|line| Some(line.split_once("process: ")?.1));
     patterns.flat_map(|pattern| pattern.split(|next: char| !next.is_ascii_alphabetic())).filter(|word| !word.is_empty())

@@ -307,9 +307,8 @@ fn binary(operator: &str, left: &Expression, right: &Expression) -> Result<Print
         "&&" => 2,
         _ => 3,
     };
-    // If the connection has the other address family, DataKit's variable is empty, and ours has an address of that family.
-    // Neither of them equals an address of the variable's own family. So a comparison with such an address needs no check
-    // of the family.
+    // For a connection over IPv6, DataKit's `ip_saddr` is empty, and our `local_address` is an IPv6 address. Neither of
+    // them equals an IPv4 address. So a comparison of `ip_saddr` with an IPv4 address needs no check of the family.
     let plain = |side: &Expression, other: &Expression| match (side, other) {
         (Expression::Name(name), Expression::Text(text)) => variable(name, !is_of_family(name, text)),
         _ => print(side),

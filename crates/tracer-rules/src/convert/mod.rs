@@ -68,7 +68,7 @@ impl Format {
             if line.trim_start_matches('[').trim_start().starts_with("inputs.ebpf") {
                 return Some(Self::DataKit);
             }
-            // A list may be written on one line: `{inputs: {proc: …}}`.
+            // A brace or a dash can come before the key: `{process_matcher: […]}`.
             let key = line.split(':').next().unwrap_or_default().trim_start_matches(['-', ' ', '{', '"', '\'']);
             let key = key.trim_end_matches(['"', '\'', ' ']);
             if key == "process_names" {

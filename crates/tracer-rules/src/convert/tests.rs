@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Converts a configuration and compares the rules file. It must be one that can be used.
+/// Converts a configuration, compares the rules file, and checks that process-tracer can read that file.
 #[track_caller]
 fn check(configuration: &str, rules: &str, untranslated: &[&str]) {
     let conversion = convert(configuration).unwrap();
