@@ -68,14 +68,15 @@ impl Format {
             if line.trim_start_matches('[').trim_start().starts_with("inputs.ebpf") {
                 return Some(Self::DataKit);
             }
-            // A brace or a dash can come before the key: `{process_matcher: […]}`.
-            let key = line.split(':').next().unwrap_or_default().trim_start_matches(['-', ' ', '{', '"', '\'']);
-            let key = key.trim_end_matches(['"', '\'', ' ']);
-            if key == "process_names" {
-                return Some(Self::ProcessExporter);
-            }
-            if line.contains(':') && deepflow::KEYS.contains(&key) {
-                return Some(Self::DeepFlow);
+            // A line can have several keys: `{inputs: {proc: {process_matcher: […]}}}`.
+            for part in line.split('{') {
+                let key = part.split(':').next().unwrap_or_default().trim_matches(['-', ' ', '"', '\'']);
+                if key == "process_names" {
+                    return Some(Self::ProcessExporter);
+                }
+                if part.contains(':') && deepflow::KEYS.contains(&key) {
+                    return Some(Self::DeepFlow);
+                }
             }
             if flags::NAMES.iter().any(|name| line.contains(&format!("-{name}"))) {
                 return Some(Self::Flags);

@@ -213,6 +213,13 @@ tags:
 }
 
 #[test]
+fn the_format_of_a_configuration_in_one_line_is_recognised() {
+    let blacklist = "# Converted from DeepFlow.\nrules:\n  # process_blacklist\n  - comm: [sleep]\n    drop: always";
+    check("{inputs: {proc: {process_blacklist: [sleep]}}}\n", blacklist, &[]);
+    check("{\"process_blacklist\": [sleep]}\n", blacklist, &[]);
+}
+
+#[test]
 fn newer_matchers_of_deepflow() {
     check(
         r"
