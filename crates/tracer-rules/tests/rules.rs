@@ -242,7 +242,9 @@ fn a_failed_condition_is_counted_and_matches_nothing() {
     let failures = judge.failures();
     assert_eq!(failures.len(), 1);
     assert!(
-        failures[0].to_string().starts_with("the rule in line 2 did not match 2 times, because"),
+        failures[0]
+            .to_string()
+            .starts_with("the rule in line 2 did not match, because its 'when' failed 2 times; the first time: "),
         "{}",
         failures[0]
     );
