@@ -196,7 +196,7 @@ fn a_failure_that_its_parent_handled_is_no_error_although_the_root_failed() {
         .runs(2, 7, "/bin/false", 1)
         .exit(2, 1)
         .finish();
-    assert_eq!(trace.errors(), ["sh", "false"], "cc1 reached only cc");
+    assert_eq!(trace.errors(), ["sh", "false"], "the failure of cc1 reached only cc");
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! The arguments that are hidden, and those that stay.
 //!
 //! Each line is a case: `given => expected`, or only `given` if nothing changes. Spaces separate arguments. `«…»` is one argument
-//! with spaces. Every secret is `hunter2` or begins with it. Tokens are an exception: their prefixes show that they are
-//! secrets.
+//! with spaces. Every secret contains `hunter2`, except tokens: their form shows that they are secrets.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::LazyLock;

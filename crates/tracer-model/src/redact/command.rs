@@ -71,7 +71,7 @@ fn search_script(script: &str, names: &Names, depth: u32, is_read: bool, cuts: &
     for (range, is_read) in printed.scripts() {
         inner(range, &|script, cuts| search_script(script, names, depth + 1, is_read, cuts));
     }
-    // A document is a script of a shell, or a file.
+    // A here-document can be a script of a shell, or the text of a file. It is searched as both.
     for document in &parsed.documents {
         let is_secret = flow.input[document.command];
         inner(&document.range, &|document, cuts| {
@@ -219,7 +219,7 @@ impl Walk<'_> {
         is_meant.then_some(Expected::ByName(kind))
     }
 
-    /// Hides a part of a word that begins at the value of an option.
+    /// Hides the secret part of an option's value. The value begins at `start` in the word.
     fn hide(&mut self, index: usize, start: usize, value: Value) {
         let word = self.words[index];
         let Some(text) = word.get(start..) else { return };

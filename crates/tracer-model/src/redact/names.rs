@@ -12,9 +12,9 @@ pub(super) enum Kind {
     Secret,
     /// The value is a secret, unless it is the path of a file or a word such as `none`.
     SecretOrFile,
-    /// The value is a secret, unless it is an absolute path: `PWD=/src`.
+    /// The value is a secret, unless it is an absolute path, as in `PWD=/src`, or a word such as `none`.
     SecretOrDirectory,
-    /// The value is a secret, unless it is a small number: `ffmpeg -pass 1`.
+    /// The value is a secret, unless it is a small number, as in `-pass 1`, or a word such as `none`.
     SecretOrNumber,
 }
 
@@ -209,11 +209,11 @@ const OTHER_KEYS: [&str; 45] = [
 /// Words before `keys` that make them secrets. Most keys in the plural are not.
 const SECRET_KEYS: [&str; 5] = ["api", "access", "secret", "private", "license"];
 
-/// Words before `token` that make it a token of a language, and not a credential.
+/// Words before `token` that make it no secret, for example the `eos_token` of a language model.
 const OTHER_TOKENS: [&str; 15] =
     ["eos", "bos", "pad", "unk", "sep", "cls", "mask", "stop", "max", "min", "num", "special", "image", "end", "next"];
 
-/// Last words that only number or qualify a secret. The words before them decide.
+/// Last words that only qualify a secret, for example `PROD` in `NPM_TOKEN_PROD`. The words before them decide.
 const QUALIFIERS: [&str; 30] = [
     "prod",
     "production",
@@ -247,7 +247,7 @@ const QUALIFIERS: [&str; 30] = [
     "ci",
 ];
 
-/// First words of options that have no value and ask for something about a secret.
+/// First words of options that have no value, for example `--no-password` and `--show-token`.
 const VERBS: [&str; 18] = [
     "no", "show", "verify", "require", "ask", "prompt", "skip", "disable", "enable", "allow", "print", "is", "has",
     "use", "with", "need", "check", "ignore",

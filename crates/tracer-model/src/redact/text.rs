@@ -246,7 +246,7 @@ fn sql(text: &str, cuts: &mut Vec<Cut>) {
     }
 }
 
-/// The value of a header in any form: the text after its colon.
+/// Finds the secret in a header: the text after the colon, if the name is that of a secret.
 pub(super) fn header(text: &str, names: &Names, cuts: &mut Vec<Cut>) {
     let Some((name, _)) = text.split_once(':') else { return };
     let begin = name.len() + 1;

@@ -40,7 +40,7 @@ fn is_host(rest: &str) -> bool {
     host.contains(['.', ':']) || host == "localhost"
 }
 
-/// Finds passwords in URLs, and tokens in the place of a user name.
+/// Finds the secrets in URLs: passwords, tokens in the place of a user name, and secrets in the path.
 pub(super) fn search(text: &str, cuts: &mut Vec<Cut>) {
     const MARK: &str = "://";
     let mut from = 0;

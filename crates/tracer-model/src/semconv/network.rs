@@ -201,7 +201,7 @@ fn peer_address(span: &Span) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The address and port of the process. A connection that is not bound yet has port 0.
+/// The address of this end. `None` if the connection is not bound yet: its port is 0.
 fn local(span: &Span) -> Option<SocketAddr> {
     match &span.subject {
         Subject::Connection(subject) => Some(subject.connection.local).filter(|local| local.port() != 0),
