@@ -162,12 +162,12 @@ impl Emitter {
         self.screen.as_mut().is_some_and(|screen| screen.drops(at, traffic))
     }
 
-    /// The expressions that failed in rules for connections, flows and lookups.
+    /// The rules for connections, flows and lookups whose expressions failed.
     pub(crate) fn failures(&self) -> Vec<Failure<'_>> {
         self.screen.as_ref().map(|screen| screen.failures()).unwrap_or_default()
     }
 
-    /// Adds the span of a process that has ended. If the process is left out, returns the span above that counts it.
+    /// Adds the span of a process that has ended. If the process is left out, returns the nearest span above it.
     ///
     /// `status` is `None` if the trace ended before the process.
     pub(crate) fn emit_process(&mut self, mut draft: Draft, status: Option<ExitStatus>) -> Option<SpanId> {
@@ -206,7 +206,7 @@ impl Emitter {
         self.folding.as_ref().map(|folding| folding.folded_of(process)).unwrap_or_default()
     }
 
-    /// The span of a process, or the span above that counts it.
+    /// The span of a process. If the trace does not have it, the nearest span above it.
     pub(crate) fn home(&self, process: SpanId) -> SpanId {
         self.folding.as_ref().map_or(process, |folding| folding.home(process))
     }

@@ -151,7 +151,7 @@ impl Folding {
         is_dropped || status == Some(ExitStatus::Code(0)) && place.age(end) < self.min_duration
     }
 
-    /// A process ends without a span. The nearest process above it counts it. Returns that process.
+    /// A process ends without a span. Returns the nearest span above it. That span or the root counts the process.
     pub(crate) fn fold(&mut self, process: SpanId, cpu_ns: u64) -> SpanId {
         let Some(place) = self.places.remove(&process) else { return self.root };
         let above = self.home(place.above.unwrap_or(self.root));

@@ -149,12 +149,12 @@ losses! {
         unreadable_programs: "1", ["program", "programs"],
             "programs that were not followed, because their file cannot be read: they may gain privileges";
     }
-    /// The kernel gives fewer privileges to a traced program.
+    /// It ran without the privileges of its file, because the source traced it.
     Unprivileged: "ptrace: exec", ["program", "programs"], "ran without the privileges of setuid, setgid or file capabilities" {
         lost_privileges: "1", ["program", "programs"],
             "programs that ran without the privileges of setuid, setgid or file capabilities";
     }
-    /// The source cannot see the requests in an io_uring queue. With `--unix` some of them can be connections to unix sockets.
+    /// Requests in an io_uring queue can connect to unix sockets. The source cannot see them. With `--unix` it counts queues.
     Hidden: "eBPF: tracepoint io_uring_create", ["io_uring queue", "io_uring queues"], "not observed" {
         io_uring_queues: "1", ["io_uring queue", "io_uring queues"];
     }

@@ -71,7 +71,7 @@ impl Processes {
         self.table.get(identity)
     }
 
-    /// The expressions of rules that failed.
+    /// The rules whose expressions failed.
     pub(crate) fn failures(&self) -> Vec<Failure<'_>> {
         self.judge.as_deref().map(Judge::failures).unwrap_or_default()
     }
@@ -195,7 +195,7 @@ impl Processes {
         }
     }
 
-    /// A process ends. If it gets no span, returns the id that its span would have, and the id of the span that counts it.
+    /// A process ends. If it gets no span, returns the id that its span would have, and the id of the nearest span above it.
     pub(crate) fn exit(
         &mut self,
         emitter: &mut Emitter,

@@ -12,7 +12,8 @@ use crate::{
     time::Ktime,
 };
 
-/// Forks and executes the command in the calling thread. Returns the running command, as a parent sees it.
+/// Forks in the calling thread, and executes the command in the new process. Returns the running command, as a parent sees
+/// it.
 ///
 /// The new process calls the argument before anything else: before it changes its user and its signals, and before
 /// exec.

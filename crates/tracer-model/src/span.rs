@@ -385,7 +385,7 @@ fn named(host: Option<&str>, end: SocketAddr) -> String {
 }
 
 /// The lowest ephemeral port. Linux gives its processes ports from 32768 to 60999 (`ip_local_port_range`), and other systems
-/// give theirs ports from 49152 to 65535 (RFC 6335). All machines use the same limit, so that a name does not depend on the
+/// give theirs ports from 49152 to 65535 (RFC 6335). We use one limit on all machines, so that a name does not depend on the
 /// machine.
 const EPHEMERAL: u16 = 32_768;
 

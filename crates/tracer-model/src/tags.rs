@@ -16,7 +16,8 @@ pub const PREFIX: &str = "process_tracer.tag.";
 /// The tags of processes at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// When the command began to list the processes. They were alive before this moment.
+    /// When the command that prints tags started. A listed pid is ignored if its process began later, because the command may
+    /// have meant an earlier process with that pid.
     pub at: Ktime,
     /// The root's pid, as the command that prints tags sees it. The pid is different in another pid namespace.
     pub root_pid: u32,

@@ -40,7 +40,7 @@ pub struct Settings {
     pub root_span_id: SpanId,
     /// The parent of the root span.
     pub root_parent_id: Option<SpanId>,
-    /// The name of the root if it never called exec.
+    /// The name of the root if no event has its name.
     pub root_name: String,
     /// A name for the root. It replaces the name of the first program.
     pub root_label: Option<String>,
@@ -303,7 +303,7 @@ impl Tracer {
         let alive = self.processes.get(process);
         let attributes = alive.filter(|_| self.images.attributes_are_on_all_spans());
         Owner {
-            // If a process ended without a span, the span belongs to the process that counts it.
+            // If the process ended without a span, this is the nearest span above it.
             span_id: if alive.is_some() { span_id } else { self.emitter.home(span_id) },
             is_known,
             is_alive: alive.is_some(),
