@@ -76,9 +76,10 @@ impl Container {
             format!("--volume={PROCESS_TRACER}:{INSIDE}:ro"),
             format!("--volume={}:/work", self.work().display()),
             "--workdir=/work".to_owned(),
-            // runc, because crun refuses the control groups of some machines. Higher limits need CAP_SYS_RESOURCE.
+            // crun refuses the control groups of some machines.
             "--runtime=runc".to_owned(),
             "--network=none".to_owned(),
+            // Higher limits need CAP_SYS_RESOURCE.
             "--ulimit=nofile=1024:1024".to_owned(),
             "--ulimit=nproc=1024:1024".to_owned(),
         ];
@@ -270,8 +271,8 @@ fn profile_that_refuses_ptrace_is_recognised() {
     }
 }
 
-/// Runs a script in a default container, bare and traced by ptrace. Its output and its status are the same. Returns the last line
-/// on stderr, and the trace.
+/// Runs a script in a default container, once without process-tracer and once traced by ptrace. Checks that its output and
+/// its exit status are the same. Returns the last line on stderr, and the trace.
 #[track_caller]
 fn assert_script_is_as_bare(container: &Container, script: &str, prefix: &[&str]) -> (String, Trace) {
     let run = |tracer: &[&str]| {

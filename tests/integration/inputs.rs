@@ -80,7 +80,7 @@ fn the_steps_of_a_job_are_one_report() {
     let copied = stdout(&report(folder, &with(&["-o", "all.jsonl.gz"]), Some("c.jsonl")));
     assert_eq!((copied.as_str(), stdout(&report(folder, &["all.jsonl.gz", "-o", "csv"], None))), ("", csv));
 
-    // Filters read stdin twice.
+    // With a filter, the report needs its input twice, so it keeps the content of stdin.
     let tree = stdout(&report(folder, &with(&["--only-failed"]), Some("c.jsonl")));
     assert!(tree.contains("exit 3  exit 3") && !tree.contains("─ true"), "{tree}");
     let output = report(folder, &["c.jsonl", "--depth", "1", "-o", "summary"], None);

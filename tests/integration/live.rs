@@ -136,7 +136,7 @@ fn idle_connections_do_not_block_other_clients() {
     unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)?)) };
     let served = Served::start(&mut command);
     let events = served.events();
-    // Some are silent, some begin a request, some send a request without the token and could send another.
+    // Some are silent, some begin a request, some send a request without the token.
     let beginnings = ["", "GET / HT", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"];
     let idle: Vec<_> = (0..CONNECTIONS)
         .map(|number| {
@@ -149,7 +149,8 @@ fn idle_connections_do_not_block_other_clients() {
     assert_eq!(served.status(&format!("/?{}", served.query), &served.address), "200");
     let open = fs::read_dir(format!("/proc/{}/fd", served.run.id())).unwrap().count();
     assert!(open < 128, "{open} descriptors are open");
-    // All are closed while the command runs: the first ones to make room, the last ones because they are silent.
+    // The server closes all of them while the command runs: the first ones to make room, the others after an answer or a
+    // timeout.
     for stream in idle {
         read_to_end(stream);
     }
@@ -181,7 +182,7 @@ fn requests_are_limited_in_time_and_size() {
     let mut command = process_tracer();
     command.args(["--live", "--", "sh", "-c", "read line; exit 6"]);
     let served = Served::start(&mut command);
-    // The server does not wait for a request head that comes byte by byte.
+    // The server closes a connection whose request head comes byte by byte and takes too long.
     let mut slow = served.connect();
     slow.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let head = format!("GET /?{} HTTP/1.1\r\nHost: {}\r\nX: ", served.query, served.address);
@@ -212,7 +213,7 @@ fn requests_are_limited_in_time_and_size() {
 #[test]
 fn a_page_that_never_reads_does_not_delay_the_end() {
     let mut command = process_tracer();
-    // More than the buffers of the sockets.
+    // The trace is larger than the buffers of the sockets.
     let script = "word=$(head -c 60000 /dev/zero | tr '\\0' x); read line; \
         i=0; while [ $i -lt 400 ]; do /bin/true $i$word $i-$word; i=$((i + 1)); done; exit 6";
     let served = Served::start(command.args(["--live", "--", "sh", "-c", script]));

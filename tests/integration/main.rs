@@ -1,7 +1,7 @@
 //! The whole product on the real kernel. Small workloads print their actions, and the tests compare the trace with this
 //! output.
 //!
-//! These tests need root (or CAP_BPF and CAP_PERFMON), a collector and a browser. `cargo xtask test` provides all of it.
+//! These tests need root, a collector and a browser. `cargo xtask test` provides all of it.
 //! Without them the tests fail. They are never skipped.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, unreachable_pub)]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * The command that the integration tests trace: `workload SCENARIO [ARGS]...`. Each scenario does one action of a
- * process. It prints its actions on stdout, each on a line of words. The test compares the trace with them.
+ * The command that the integration tests trace: `workload SCENARIO [ARGS]...`. A scenario prints on stdout what it
+ * does, one line for each action. The test compares the trace with these lines.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -92,7 +92,7 @@ static int orphan(char **arguments)
 	return 0;
 }
 
-/* sh → env → workload: one process, three images. */
+/* workload → sh → env → workload: one process, four images. */
 static int exec_chain(char **arguments)
 {
 	(void)arguments;
@@ -346,7 +346,8 @@ static void serve_names(int fd)
 
 /*
  * Asks up to `times` times for the address of `NAME.test`, until it gets an answer. Each time it waits 200 ms for the
- * answer with poll(). SO_RCVTIMEO could wait for less time, because it counts ticks, and a busy kernel counts them late.
+ * answer with poll(). SO_RCVTIMEO can end too early: it counts ticks, and a busy kernel counts several late ticks at
+ * once.
  */
 static void look_up(const char *name, int connected, int times)
 {
@@ -376,8 +377,8 @@ static void look_up(const char *name, int connected, int times)
 }
 
 /*
- * Looks up names, then connects to them: from the process that asked, and from another process. Also connects to an
- * address that was not looked up.
+ * Looks up four names. Two of them have the address 127.0.0.1. The process that asked connects to this address. Then
+ * another process does, too.
  */
 static int names(char **arguments)
 {
@@ -514,7 +515,8 @@ static long now_ms(void)
 
 /*
  * N connections that time out, one after the other. Timers of one CPU end them, in softirqs. In the meantime, this CPU
- * changes the state of another socket again and again, so that softirqs interrupt the eBPF program of such a change.
+ * changes the state of another socket again and again, so that softirqs interrupt the eBPF program that runs at each
+ * change.
  */
 static int timeouts(char **arguments)
 {
@@ -712,7 +714,10 @@ static const struct {
     {"ring-connect", ring_connect},
 };
 
-/* Invoked as sudo: `sudo -- COMMAND...` by a setuid copy of this file. */
+/*
+ * If the name of this program is sudo: `sudo -- COMMAND...` runs COMMAND as root. Tests make a setuid copy with this
+ * name.
+ */
 static int as_sudo(char **arguments)
 {
 	char user[16], group[16];
