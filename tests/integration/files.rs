@@ -408,7 +408,7 @@ fn root_writes_for_the_invoker_in_folders_that_only_root_can_write() {
 }
 
 #[test]
-fn under_sudo_the_invokers_groups_count() {
+fn under_sudo_the_invokers_groups_give_access() {
     let scene = Scene::new();
     let folder = scene.folder("crew", (0, CREW.1), 0o770);
     for name in NAMES {
@@ -569,7 +569,7 @@ fn under_sudo_a_report_that_could_not_be_finished_is_refused_before_the_command_
     let folders = [
         scene.folder("strangers", (STRANGER, STRANGER), 0o755),
         scene.folder("read-only", (INVOKER.1, INVOKER.1), 0o500),
-        // A user may not rename a file if they own neither the folder nor the file.
+        // In a sticky folder, a user may not rename a file if they own neither the folder nor the file.
         scene.folder("root/sticky", (STRANGER, STRANGER), 0o1777),
     ];
     for folder in &folders {
@@ -607,7 +607,7 @@ fn under_sudo_a_report_is_refused_in_a_folder_that_only_a_group_of_root_can_writ
     assert_eq!(names(&staff), [""; 0]);
 }
 
-/// Runs a script in a folder, in which `$PT` is process-tracer.
+/// Runs a script in a folder. In the script, `$PT` is process-tracer.
 fn script_in(folder: &Path, script: &str) -> Output {
     let mut bash = Command::new("timeout");
     bash.args(["60", "bash", "-c", script]).env("PT", PROCESS_TRACER).current_dir(folder).stdin(Stdio::null());
