@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use crate::harness::{PROCESS_TRACER, process_tracer};
 
-/// Runs a command that ends with status 7, after `limit` in a shell. Returns its stdout and our lines.
+/// Runs `limit` in a shell, and then traces a command that ends with status 7. Returns stdout and stderr.
 fn run(mut shell: Command, tracer: &str, limit: &str) -> (String, String) {
     let script = format!("{limit} && exec {tracer} -- sh -c 'echo ran; ulimit -n; exit 7'");
     let output = shell.args(["bash", "-c", &script]).output().unwrap();
