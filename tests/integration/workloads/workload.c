@@ -376,8 +376,7 @@ static void look_up(const char *name, int connected, int times)
 }
 
 /*
- * Looks up names, then connects to them: from the process that asked, and from another process. Also connects to an
- * address that was not looked up.
+ * Looks up names, then connects to their address: from the process that asked, and from another process.
  */
 static int names(char **arguments)
 {
@@ -712,7 +711,7 @@ static const struct {
     {"ring-connect", ring_connect},
 };
 
-/* Invoked as sudo: `sudo -- COMMAND...` by a setuid copy of this file. */
+/* Implements `sudo -- COMMAND...` in a setuid copy of this program with the name `sudo`. */
 static int as_sudo(char **arguments)
 {
 	char user[16], group[16];
