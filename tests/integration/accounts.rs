@@ -1,4 +1,4 @@
-//! Names of users and groups of processes in other root folders.
+//! User names and group names of processes with another root folder.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     trace::{Span, Trace},
 };
 
-/// A root folder with users of its own, and one program: `/nap MILLISECONDS`. The user nobody may use it.
+/// A root folder with users of its own, and one program: `/nap MILLISECONDS`. The user `nobody` may use the root folder.
 struct Root {
     folder: TempDir,
 }
@@ -106,7 +106,7 @@ fn a_process_below_another_root_folder_has_the_names_of_that_folder() {
 #[test]
 fn a_container_of_an_ordinary_user_has_its_own_names() {
     let root = Root::new();
-    // In the container the user is root. Outside, the user is nobody.
+    // In the container the user is root. Outside, it is first `nobody`, then root.
     for script in ["unshare -r chroot root /nap 0; true", "unshare -r --mount chroot root /nap 0; true"] {
         for prefix in [&AS_NOBODY[..], &[]] {
             let trace = root.trace(prefix, "ptrace", script);

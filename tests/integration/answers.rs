@@ -31,8 +31,8 @@ use crate::{
     stand_in::{Action, Collector, Delivery, SHORT, send},
 };
 
-/// An upper limit for the bytes that a server can write of an endless answer. The client reads only 4 MiB, and two sockets
-/// buffer some more.
+/// The server cannot write this many bytes of an endless answer. The client reads only 4 MiB, and two sockets buffer some
+/// more.
 const FAR_BELOW_ENDLESS: usize = 64 << 20;
 
 /// The size of a test's "endless" answer.

@@ -19,7 +19,7 @@ use crate::{
     trace::{Span, Trace},
 };
 
-/// Traces a conversation of processes to a collector and, for the comparison, into a file.
+/// Traces processes that talk to each other. The trace goes to a collector and, for the comparison, into a file.
 fn trace_to(endpoint: &str, protocol: &str) -> Run {
     let flags = ["--endpoint", endpoint, "--protocol", protocol, "-o", "otlp", "-a", "n=len(args)", "-a", "x=[1.5]"];
     trace_with(&flags, &[workload().to_str().unwrap(), "talk", "127.0.0.1", "handover"])

@@ -79,7 +79,7 @@ fn an_invalid_expression_is_shown_with_a_caret_and_a_similar_name() {
 }
 
 #[test]
-fn without_a_command_the_usage_is_printed() {
+fn without_a_command_after_dashes_one_line_is_printed() {
     for arguments in [&[][..], &["--"], &["make"]] {
         let output = process_tracer().args(arguments).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -483,7 +483,7 @@ fn verbose_prints_the_cost_of_tracing() {
     assert_eq!(run.output.status.code(), Some(3));
 }
 
-/// Runs `sh -c 'echo of the command >&2'`. Returns what is on stderr.
+/// Runs `sh -c 'echo of the command >&2'`. Returns the exit status, and what is on stderr.
 fn stderr_with(flags: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = process_tracer();
     command.args(flags).envs(variables.iter().copied()).args(["--", "sh", "-c", "echo of the command >&2"]);

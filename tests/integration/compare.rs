@@ -13,7 +13,7 @@ pub enum Pids {
 }
 
 impl Pids {
-    /// The attribute of eBPF's spans that is ptrace's `process.pid`.
+    /// The attribute of eBPF's spans with the same value as `process.pid` of ptrace's spans.
     fn key(self) -> &'static str {
         match self {
             Self::Same => "process.pid",

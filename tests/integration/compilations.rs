@@ -119,10 +119,10 @@ fn the_compilation_database_has_each_source_of_a_build() {
     }
 }
 
-/// Bear misses a source in a response file. It treats the same file name in two directories as one source. It leaves out
-/// arguments of the linker and arguments that write dependencies. It adds `-c`.
+/// Bear misses a source in a response file. If a source is compiled twice without `-o`, Bear writes only one entry. It
+/// leaves out arguments of the linker and arguments that write dependencies. It adds `-c`.
 #[test]
-fn the_entries_are_the_same_as_with_bear() {
+fn the_database_has_each_entry_of_bear() {
     let folder = project();
     let folder = folder.path().canonicalize().unwrap();
     let output = Command::new("bear").args(["--", "sh", "-ec", BUILD]).current_dir(&folder).output().unwrap();

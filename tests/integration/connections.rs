@@ -13,8 +13,8 @@ use crate::{
     trace::{KIND_CLIENT, KIND_SERVER, STATUS_ERROR, Span, Trace, end_in_name, port_in_name},
 };
 
-/// The connect span and the accept span of a conversation between two processes of the tree. It checks the facts that hold
-/// for all conversations.
+/// Returns the connect span and the accept span of a conversation between two processes of the tree. Checks the facts that
+/// hold for all conversations.
 fn conversation(run: &Run) -> (&Span, &Span) {
     run.trace.assert_complete();
     assert_eq!(run.trace.connections().count(), 2, "{:#?}", run.trace.connections().collect::<Vec<_>>());

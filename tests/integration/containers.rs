@@ -76,7 +76,7 @@ impl Container {
             format!("--volume={PROCESS_TRACER}:{INSIDE}:ro"),
             format!("--volume={}:/work", self.work().display()),
             "--workdir=/work".to_owned(),
-            // crun refuses the control groups of some machines.
+            // runc, because crun refuses the control groups of some machines.
             "--runtime=runc".to_owned(),
             "--network=none".to_owned(),
             // Higher limits need CAP_SYS_RESOURCE.
@@ -100,7 +100,7 @@ impl Container {
         output
     }
 
-    /// A seccomp profile that refuses one system call, except to a process with one of the capabilities.
+    /// A seccomp profile that refuses one system call, except in a container with this capability.
     fn profile(&self, call: &str, capability: &str) -> String {
         let path = self.folder.path().join(format!("no-{call}.json"));
         let profile = serde_json::json!({
@@ -202,7 +202,7 @@ fn remedies_of_doctor_work_in_a_container() {
         let row = row(&table, name).0;
         assert!(row.starts_with("ok") && row.contains(text), "{table}");
     }
-    // All options of the row are used, because some versions of this profile do not allow bpf(2) even with CAP_BPF.
+    // All options of the row are used, because some versions of the default profile do not allow bpf(2) even with CAP_BPF.
     let remedy = options(row(&table, "CAP_BPF").1);
     assert_eq!(remedy, ["--cap-add=BPF", "--cap-add=PERFMON", "--security-opt=seccomp=unconfined"], "{table}");
     let remedy: Vec<_> = remedy.iter().map(String::as_str).collect();

@@ -408,7 +408,7 @@ fn root_writes_for_the_invoker_in_folders_that_only_root_can_write() {
 }
 
 #[test]
-fn under_sudo_the_invokers_groups_count() {
+fn under_sudo_the_invokers_groups_give_access() {
     let scene = Scene::new();
     let folder = scene.folder("crew", (0, CREW.1), 0o770);
     for name in NAMES {

@@ -52,7 +52,7 @@ os.waitpid(worker, 0)
 print('server', os.getpid(), count, count * 500, count, received, server.getsockname()[1])
 ";
 
-/// The spans of client and server of such an exchange. It checks the facts that hold for all exchanges.
+/// Returns the spans of the client and the server of [`ECHO`]. Checks the facts that hold for each run of it.
 fn echo<'a>(run: &'a Run, host: &str) -> (&'a Span, &'a Span) {
     run.trace.assert_complete();
     assert_eq!(run.trace.flows().count(), 2, "{:#?}", run.trace.flows().collect::<Vec<_>>());
@@ -423,7 +423,7 @@ for child in range(8):
 }
 
 #[test]
-fn a_datagram_that_waits_for_a_neighbour_belongs_to_its_sender() {
+fn a_datagram_that_waits_for_address_resolution_belongs_to_its_sender() {
     let wait = "\
 import socket, sys
 own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

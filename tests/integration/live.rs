@@ -45,7 +45,7 @@ impl Served {
         stream
     }
 
-    /// Sends a request. Returns its status and a reader for the rest. Events end with the run.
+    /// Sends a request. Returns the status and a reader for the rest. The stream of events ends with the run.
     fn ask(&self, path: &str, host: &str) -> (String, BufReader<TcpStream>) {
         let mut stream = self.connect();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
@@ -182,7 +182,7 @@ fn requests_are_limited_in_time_and_size() {
     let mut command = process_tracer();
     command.args(["--live", "--", "sh", "-c", "read line; exit 6"]);
     let served = Served::start(&mut command);
-    // The server closes a connection whose request head comes byte by byte and takes too long.
+    // The server does not wait long for a request head that comes byte by byte.
     let mut slow = served.connect();
     slow.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let head = format!("GET /?{} HTTP/1.1\r\nHost: {}\r\nX: ", served.query, served.address);
@@ -213,7 +213,7 @@ fn requests_are_limited_in_time_and_size() {
 #[test]
 fn a_page_that_never_reads_does_not_delay_the_end() {
     let mut command = process_tracer();
-    // The trace is larger than the buffers of the sockets.
+    // The events need more space than the buffers of the sockets have.
     let script = "word=$(head -c 60000 /dev/zero | tr '\\0' x); read line; \
         i=0; while [ $i -lt 400 ]; do /bin/true $i$word $i-$word; i=$((i + 1)); done; exit 6";
     let served = Served::start(command.args(["--live", "--", "sh", "-c", script]));
