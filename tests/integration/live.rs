@@ -182,7 +182,7 @@ fn requests_are_limited_in_time_and_size() {
     let mut command = process_tracer();
     command.args(["--live", "--", "sh", "-c", "read line; exit 6"]);
     let served = Served::start(&mut command);
-    // The server does not wait long for a request head that comes byte by byte.
+    // The server closes a connection whose request head comes byte by byte and takes too long.
     let mut slow = served.connect();
     slow.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let head = format!("GET /?{} HTTP/1.1\r\nHost: {}\r\nX: ", served.query, served.address);

@@ -157,7 +157,8 @@ pub struct Image {
     pub cgroup: Option<Arc<str>>,
     /// The same for version 1: the line of the memory controller. The ptrace source prefers a line that names a container.
     pub cgroup_v1: Option<Arc<str>>,
-    /// Process id in its own pid namespace. If it is 0, this and the next four fields are unknown.
+    /// Process id in its own pid namespace. If it is 0, it is unknown, and so are the pids of the leaders and
+    /// `is_interactive`.
     pub vpid: u32,
     /// Process id of the leader of its process group. It is 0 if the group has no leader.
     pub group_leader_pid: u32,

@@ -1,7 +1,8 @@
 //! Which failed spans are errors.
 //!
 //! With [`Errors::Unhandled`], a failed span waits for the end of the process above it. Only then is it known whether the
-//! failure could reach that process. If it could, the span waits for the end of the next process above.
+//! failure could reach that process. If it could, this span and the span of that process wait for the end of the next
+//! process above.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -377,7 +377,8 @@ static void look_up(const char *name, int connected, int times)
 }
 
 /*
- * Looks up names, then connects to their address: from the process that asked, and from another process.
+ * Looks up four names. Two of them have the address 127.0.0.1. The process that asked connects to this address. Then
+ * another process does, too.
  */
 static int names(char **arguments)
 {
@@ -713,7 +714,10 @@ static const struct {
     {"ring-connect", ring_connect},
 };
 
-/* Implements `sudo -- COMMAND...` in a setuid copy of this program with the name `sudo`. */
+/*
+ * If the name of this program is sudo: `sudo -- COMMAND...` runs COMMAND as root. Tests make a setuid copy with this
+ * name.
+ */
 static int as_sudo(char **arguments)
 {
 	char user[16], group[16];
