@@ -153,7 +153,7 @@ impl<'a> Parser<'a> {
         is_next
     }
 
-    /// A line can end after an operator, a comma and a parenthesis.
+    /// A line can end after an operator, `(` and `,`, and before `,` and `)`.
     fn skip_lines(&mut self) {
         while self.eat(&Kind::End) {}
     }
@@ -307,9 +307,9 @@ fn binary(operator: &str, left: &Expression, right: &Expression) -> Result<Print
         "&&" => 2,
         _ => 3,
     };
-    // If the connection has the other address family, DataKit's variable is empty, and ours has an address of that family.
-    // Neither of them equals an address of the variable's own family. So a comparison with such an address needs no check
-    // of the family.
+    // In an IPv6 connection, DataKit's `ip_saddr` is empty, and our `local_address` is an IPv6 address. Neither of them
+    // equals an IPv4 address. So a comparison of `ip_saddr` with an IPv4 address needs no check of the address family. The
+    // same holds for `ip6_saddr` and IPv6 addresses.
     let plain = |side: &Expression, other: &Expression| match (side, other) {
         (Expression::Name(name), Expression::Text(text)) => variable(name, !is_of_family(name, text)),
         _ => print(side),
@@ -352,8 +352,8 @@ fn is_of_family(variable: &str, text: &str) -> bool {
     if variable.starts_with("ip6_") { text.contains(':') } else { text.contains('.') && !text.contains(':') }
 }
 
-/// Our name for a variable. `guarded`: an address becomes an expression, which is an empty text if the connection has the other
-/// address family.
+/// Our name for a variable. With `guarded`, `ip_saddr` becomes `(ipv4 ? local_address : "")`, because DataKit's variable is
+/// empty in an IPv6 connection.
 fn variable(name: &str, guarded: bool) -> Result<Printed, String> {
     let (ours, kind) = match name {
         "tcp" | "udp" | "ipv4" | "ipv6" | "true" | "false" => (name, Type::Bool),

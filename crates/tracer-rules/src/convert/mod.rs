@@ -68,7 +68,7 @@ impl Format {
             if line.trim_start_matches('[').trim_start().starts_with("inputs.ebpf") {
                 return Some(Self::DataKit);
             }
-            // A list may be written on one line: `{inputs: {proc: …}}`.
+            // A map may be written on one line: `{os-proc-regex: […]}`.
             let key = line.split(':').next().unwrap_or_default().trim_start_matches(['-', ' ', '{', '"', '\'']);
             let key = key.trim_end_matches(['"', '\'', ' ']);
             if key == "process_names" {
@@ -98,7 +98,7 @@ impl Output {
         self.untranslated.push(what.into());
     }
 
-    /// Adds a rule. `origin` says which part of the configuration it is.
+    /// Adds a rule. `origin` is the part of the configuration that it comes from.
     fn rule(&mut self, origin: impl Into<String>, rule: Rule) {
         self.draft.rules.push((origin.into(), rule));
     }
