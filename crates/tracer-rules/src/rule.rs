@@ -66,7 +66,7 @@ pub(crate) struct Actions {
     pub(crate) attributes: Vec<Given>,
     /// `None`: the rule does not decide.
     pub(crate) fate: Option<Fate>,
-    /// A process without tags has no span.
+    /// A process without tags has no span, unless it fails.
     pub(crate) tagged_only: bool,
 }
 

@@ -31,7 +31,7 @@ pub enum Default {
     /// The process has a span.
     #[default]
     Accept,
-    /// The process has none.
+    /// The process has none, unless it fails.
     Drop,
 }
 
@@ -95,7 +95,7 @@ pub struct Rule {
     /// Action: the process has no span.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
     pub drop: Option<Located<Drop>>,
-    /// Only shorter processes without exported children are dropped.
+    /// `drop` affects only processes that live shorter than this and have no exported spans below them.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
     pub shorter_than: Option<Located<Span>>,
     /// Action: the process has a span.
@@ -104,7 +104,7 @@ pub struct Rule {
     /// Later rules can match, too.
     #[serde(default, rename = "continue", deserialize_with = "given", skip_serializing_if = "is_default")]
     pub continues: Option<bool>,
-    /// The process has a span only if it has a tag.
+    /// The process has a span only if it has a tag or fails.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
     pub tagged_only: Option<bool>,
 }
