@@ -128,7 +128,7 @@ impl<'a> Facts<'a> {
             Field::Cwd => text.push_str(&self.directory()),
             Field::Pid => drop(write!(text, "{}", self.subject.pid)),
             Field::StartTime => drop(write!(text, "{}", humantime::format_rfc3339(self.subject.start))),
-            // As Go prints a list.
+            // The same form as in process-exporter: `[/a /b]`.
             Field::Cgroups => drop(write!(text, "[{}]", self.cgroups().collect::<Vec<_>>().join(" "))),
         }
     }

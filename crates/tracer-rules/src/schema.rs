@@ -95,7 +95,7 @@ pub struct Rule {
     /// Action: the process has no span.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
     pub drop: Option<Located<Drop>>,
-    /// Only shorter processes without exported children are dropped.
+    /// `drop` affects only processes that live shorter than this and have no exported spans below them.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
     pub shorter_than: Option<Located<Span>>,
     /// Action: the process has a span.

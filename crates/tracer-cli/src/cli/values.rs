@@ -70,7 +70,7 @@ impl From<ErrorsChoice> for Errors {
 /// How process-tracer names the processes that no rule names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NamesChoice {
-    /// Interpreters and launchers also have the name of the script
+    /// Interpreters also have the name of the script
     #[default]
     Smart,
     /// The program alone

@@ -12,7 +12,7 @@ const COMPILERS: &str = include_str!("compilers.yaml");
 /// How processes are named if no rule of the user names them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Names {
-    /// Interpreters and launchers also have the name of the script, such as `python3 setup.py`.
+    /// Interpreters also have the name of the script, such as `python3 setup.py`.
     #[default]
     Smart,
     /// The name of the program alone.

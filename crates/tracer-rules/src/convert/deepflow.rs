@@ -26,10 +26,10 @@ pub(super) const KEYS: [&str; 7] = [
     "script_command",
 ];
 
-/// The time between two scans of DeepFlow's agent. It asks for tags each time.
+/// The time between two scans of DeepFlow's agent. Each scan runs the command for tags.
 const SCAN: Duration = Duration::from_secs(10);
 
-/// The user who asks for tags, if the configuration names none.
+/// The user who runs the command for tags, if the configuration names none.
 const TAG_USER: &str = "deepflow";
 
 pub(super) fn convert(document: &Node, output: &mut Output) -> Result<(), Error> {
