@@ -153,7 +153,7 @@ impl<'a> Parser<'a> {
         is_next
     }
 
-    /// A line can end after an operator, a comma and a parenthesis.
+    /// A line can end after an operator, `(` and `,`, and before `,` and `)`.
     fn skip_lines(&mut self) {
         while self.eat(&Kind::End) {}
     }
@@ -351,8 +351,8 @@ fn is_of_family(variable: &str, text: &str) -> bool {
     if variable.starts_with("ip6_") { text.contains(':') } else { text.contains('.') && !text.contains(':') }
 }
 
-/// Our name for a variable. `guarded`: an address becomes an expression, which is an empty text if the connection has the other
-/// address family.
+/// Our name for a variable. With `guarded`, `ip_saddr` becomes `(ipv4 ? local_address : "")`, because DataKit's variable is
+/// empty in an IPv6 connection.
 fn variable(name: &str, guarded: bool) -> Result<Printed, String> {
     let (ours, kind) = match name {
         "tcp" | "udp" | "ipv4" | "ipv6" | "true" | "false" => (name, Type::Bool),

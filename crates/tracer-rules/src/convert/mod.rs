@@ -99,7 +99,7 @@ impl Output {
         self.untranslated.push(what.into());
     }
 
-    /// Adds a rule. `origin` says which part of the configuration it is.
+    /// Adds a rule. `origin` is the part of the configuration that it comes from.
     fn rule(&mut self, origin: impl Into<String>, rule: Rule) {
         self.draft.rules.push((origin.into(), rule));
     }
