@@ -29,7 +29,7 @@ const TESTS: &str = "connections:: flows:: losses:: names:: privileges:: process
 
 /// Tests that these virtual machines cannot run. One needs a collector, one takes minutes, the others need a kernel module.
 const SKIPPED: &str = "--skip checks_the_collector --skip ten_thousand_forks --skip through_stacked_devices \
-    --skip a_queued_datagram --skip that_waits_for_a_neighbour";
+    --skip a_queued_datagram --skip that_waits_for_address_resolution";
 
 /// Memory of the virtual machine, MiB.
 const MEMORY: u32 = 2048;
