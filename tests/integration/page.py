@@ -289,7 +289,7 @@ def check_search(page, report, claim):
         expected = matches[(matches.index(page.evaluate("processTracer.selected()")) + move) % len(matches)]
         page.keyboard.press(key)
         settle(page)
-        claim(f"{key} goes to the match {move:+}", page.evaluate("processTracer.selected()") == expected)
+        claim(f"{key} moves the selection by {move:+} match", page.evaluate("processTracer.selected()") == expected)
     page.evaluate("processTracer.select(processTracer.matches().at(-1))")
     page.keyboard.press("Enter")
     settle(page)

@@ -262,12 +262,12 @@ fn definitions(maps: HashMap<String, obj::Map>, options: &Options) -> Result<Que
     Ok(Queue::new(maps, |(_, map)| size(map)))
 }
 
-/// Most entries of the map of flows. They take about 10 MiB. A virtual machine can have far more possible processors than
-/// it uses, so the number of processors alone would cost too much memory.
+/// The largest size of the map of flows, in entries. This size takes about 10 MiB. A virtual machine can have far more
+/// possible processors than it uses, so the number of processors alone would cost too much memory.
 const MAX_FLOW_ENTRIES: u32 = 65_536;
 
-/// Entries of the map of flows. A flow with a slot takes two. The kernel forgets old entries before the map is full, because
-/// each processor keeps some free ones for itself. So the map has 50% more room.
+/// Entries of the map of flows, at most [`MAX_FLOW_ENTRIES`]. A flow with a slot takes two. The kernel forgets old entries
+/// before the map is full, because each processor keeps some free ones for itself. So the map has 50% more room.
 fn flow_entries(processors: u32) -> u32 {
     processors.saturating_mul(3 * wire::FLOW_SLOTS).min(MAX_FLOW_ENTRIES)
 }

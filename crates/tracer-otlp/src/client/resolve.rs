@@ -14,7 +14,8 @@ use self::built_in as resolver;
 #[cfg(not(target_feature = "crt-static"))]
 use self::system as resolver;
 
-/// Connects to the host of a URL. With `connect_lazy` of tonic, the C library would look up the name.
+/// Connects to the host of a URL. With `connect_lazy` of tonic, the C library would look up the name, also in a
+/// static binary.
 pub(super) fn connector() -> HttpConnector<resolver::Resolver> {
     let mut connector = HttpConnector::new_with_resolver(resolver::new());
     // An https:// URL is accepted too. tonic adds the TLS.

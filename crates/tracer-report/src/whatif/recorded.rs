@@ -20,8 +20,8 @@ use crate::{
 pub(super) enum Caution {
     /// A job depends on another one if it names a file that the other one named first.
     Low,
-    /// In addition to [`Caution::Low`], a job of another kind begins after all jobs before it have ended, if it did so in the
-    /// record.
+    /// As [`Caution::Low`]. In addition, a job depends on all earlier jobs if it runs another program than the job before it,
+    /// and if all earlier jobs had ended when it began.
     High,
 }
 
