@@ -79,7 +79,7 @@ fn an_invalid_expression_is_shown_with_a_caret_and_a_similar_name() {
 }
 
 #[test]
-fn without_a_command_after_dashes_one_line_is_printed() {
+fn one_line_is_printed_if_no_command_follows_the_dashes() {
     for arguments in [&[][..], &["--"], &["make"]] {
         let output = process_tracer().args(arguments).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
