@@ -269,7 +269,7 @@ impl fmt::Display for Failure<'_> {
         let Self { name, is_selector, count, first } = self;
         let times = if *count == 1 { "once".to_owned() } else { format!("{count} times") };
         if *is_selector {
-            return write!(f, "{name} did not match, because its 'when' failed {times}; the first time: {first}");
+            return write!(f, "the 'when' of {name} failed {times} and counted as false; the first time: {first}");
         }
         write!(f, "attribute '{name}' was left out {times}, because its expression failed; the first time: {first}")
     }

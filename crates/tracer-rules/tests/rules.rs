@@ -244,7 +244,7 @@ fn a_failed_condition_is_counted_and_matches_nothing() {
     assert!(
         failures[0]
             .to_string()
-            .starts_with("the rule in line 2 did not match, because its 'when' failed 2 times; the first time: "),
+            .starts_with("the 'when' of the rule in line 2 failed 2 times and counted as false; the first time: "),
         "{}",
         failures[0]
     );

@@ -41,7 +41,7 @@ rows! {
         "version of process-tracer",
         span certificate |it| it.version.as_str();
     TRACE_ID_SOURCE = "process_tracer.trace_id.source", "root", "string", "", "process-tracer", "TRACEPARENT",
-        "origin of the trace id: `random`, `ci`, a variable such as `TRACEPARENT`, `--trace-id`, an expression, or `SHA-256 of` an expression",
+        "origin of the trace id: `random`, `ci`, `--trace-id`, a variable such as `TRACEPARENT`, an expression, or `SHA-256 of` an expression",
         span certificate |it| Some(it.trace_id_source.as_str()).filter(|source| !source.is_empty());
     SOURCE = "process_tracer.source", "root", "string", "", "process-tracer", "ebpf",
         "source of the events: `ebpf`, `ptrace`, or `none` for the command alone",
