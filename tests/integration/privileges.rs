@@ -450,7 +450,7 @@ fn only_four_runs_without_root_watch_the_system_calls_at_once() {
     // The limit counts the runs in one network namespace. In a new namespace, no other test counts.
     let script = "\
 for number in 1 2 3 4; do
-    ./process-tracer -q --unix -o $number.jsonl -- sh -c 'echo > ready.$0; until [ -e over ]; do sleep 0.1; done' $number > $number.log 2>&1 &
+    ./process-tracer -q --unix -o $number.jsonl -- sh -c 'echo > ready.$0; until [ -e over ]; do sleep 0.1; done; echo > gone.$0' $number > $number.log 2>&1 &
     last=$!
 done
 until [ -e ready.1 ] && [ -e ready.2 ] && [ -e ready.3 ] && [ -e ready.4 ]; do sleep 0.1; done
@@ -462,6 +462,8 @@ wait $last
 ./process-tracer --unix -o sixth.jsonl -- sh -c 'exit 5'; echo $?
 echo > over
 wait
+# Nobody waits for the command of the killed run.
+until [ -e gone.4 ]; do sleep 0.1; done
 ";
     let output = inside("--net", ":", ordinary.command("sh").args(["-c", script])).output().unwrap();
     let stderr = text(&output.stderr);
