@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * The command that the integration tests trace: `workload SCENARIO [ARGS]...`. A scenario prints on stdout what it
- * does, one line for each action. The test compares the trace with these lines.
+ * The command that the integration tests trace: `workload SCENARIO [ARGS]...`. Many scenarios print on stdout what they
+ * do. The test compares the trace with these lines.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
