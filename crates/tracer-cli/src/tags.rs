@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn a_command_that_cannot_be_killed_is_not_waited_for() {
-        // It is in the group of this test. No group has its pid as number, so our signal to that group reaches no process.
+        // It is in the group of this test. No group has its pid as number, so `killpg` with this pid reaches no process.
         let sleep = Command::new("sleep").arg("20").spawn().unwrap();
         let pid = sleep.id();
         let trouble = Running(sleep).end().unwrap_err();
