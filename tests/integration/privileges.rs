@@ -462,7 +462,7 @@ wait $last
 ./process-tracer --unix -o sixth.jsonl -- sh -c 'exit 5'; echo $?
 echo > over
 wait
-# Nobody waits for the command of the killed run.
+# 'wait' does not wait for the command of the killed run: it is no child of this shell.
 until [ -e gone.4 ]; do sleep 0.1; done
 ";
     let output = inside("--net", ":", ordinary.command("sh").args(["-c", script])).output().unwrap();

@@ -27,7 +27,7 @@ use self::{
 pub(crate) use self::{claim::Claim, draft::Draft, saved::Saved};
 
 /// Creates a file, or empties an existing one. Only the user can access it. No other run writes or sends the file while
-/// it is open. A shared file, such as `/dev/stdout`, keeps its content and its access rights: [`Claim::begin`].
+/// it is open. A shared file, such as `/dev/stdout`, keeps its content and its permissions: [`Claim::begin`].
 ///
 /// # Errors
 ///

@@ -21,7 +21,7 @@ pub(super) enum Caution {
     /// A job depends on another one if it names a file that the other one named first.
     Low,
     /// As [`Caution::Low`]. In addition, a job depends on all earlier jobs if it runs another program than the job before it,
-    /// and if all earlier jobs had ended when it began. All later jobs then depend on these earlier jobs, too.
+    /// and if all earlier jobs had ended when it began. The jobs after it depend on those jobs, too.
     High,
 }
 
