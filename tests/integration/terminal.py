@@ -18,14 +18,18 @@ PREFIX = " ".join(sys.argv[1:])
 LIMIT = 30  # seconds, which only a hang can reach
 
 
+def stop_ignoring_signals():
+    """The tests inherit ignored signals if they run in the background of a script or under nohup. A shell cannot trap them."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Shell:
     def __init__(self):
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
             os.environ.update(PS1="prompt> ", TERM="dumb")
-            # The tests inherit these signals as ignored if they run in the background of a script.
-            for number in (signal.SIGINT, signal.SIGQUIT):
-                signal.signal(number, signal.SIG_DFL)
+            stop_ignoring_signals()
             os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
         self.text = ""
         self.expect("prompt> ")
@@ -60,6 +64,7 @@ def hang_up():
     told, tell = os.pipe()
     pid, terminal = pty.fork()
     if pid == 0:
+        stop_ignoring_signals()
         os.dup2(tell, 9)
         script = "trap 'echo hung up >&9; exit 3' HUP; echo ready >&9; while :; do sleep 0.1; done"
         command = [*sys.argv[1:], "sh", "-c", script]
