@@ -92,7 +92,7 @@ pub struct Rule {
     /// Action: attributes of the span.
     #[serde(default, skip_serializing_if = "is_default")]
     pub attributes: Entries,
-    /// Action: whether the process has a span: [`Drop`].
+    /// Action: whether the process has a span. See [`Drop`].
     #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
     pub drop: Option<Located<Drop>>,
     /// `drop` affects only processes that live shorter than this and have no exported spans below them.

@@ -26,8 +26,9 @@ use self::{
 };
 pub(crate) use self::{claim::Claim, draft::Draft, saved::Saved};
 
-/// Creates a file, or empties an existing one. Only the user can access it. No other run writes or sends the file while
-/// it is open. A shared file, such as `/dev/stdout`, keeps its content and its permissions: [`Claim::begin`].
+/// Creates a file, or empties an existing one. Only the user can access it. While it is open, other runs of process-tracer
+/// neither write nor send it. A shared file, such as `/dev/stdout`, is an exception: it keeps its content and its
+/// permissions. See [`Claim::begin`].
 ///
 /// # Errors
 ///

@@ -20,8 +20,8 @@ use crate::{
 pub(super) enum Caution {
     /// A job depends on another one if it names a file that the other one named first.
     Low,
-    /// As [`Caution::Low`]. In addition, a job depends on all earlier jobs if it runs another program than the job before it,
-    /// and if all earlier jobs had ended when it began. The jobs after it depend on those jobs, too.
+    /// As [`Caution::Low`]. In addition, the jobs have phases. A job begins a new phase if it runs another program than the
+    /// job before it, and if all earlier jobs had ended when it began. A job depends on all jobs of earlier phases.
     High,
 }
 
