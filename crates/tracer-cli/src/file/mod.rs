@@ -26,9 +26,9 @@ use self::{
 };
 pub(crate) use self::{claim::Claim, draft::Draft, saved::Saved};
 
-/// Creates a file, or empties an existing one. Only the user can access it. While it is open, other runs of process-tracer
-/// neither write nor send it. A shared file, such as `/dev/stdout`, is an exception: it keeps its content and its
-/// permissions. See [`Claim::begin`].
+/// Creates a file, or empties an existing one, so that only the user can access it. Only a shared file, such as
+/// `/dev/stdout`, keeps its content and its permissions. Other runs of process-tracer do not use the file until it is
+/// closed.
 ///
 /// # Errors
 ///
