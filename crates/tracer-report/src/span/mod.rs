@@ -8,7 +8,7 @@
 //!
 //! - The OpenTelemetry span kind says whether it is a process. Processes are INTERNAL, everything else is CLIENT or SERVER.
 //!   With `--attributes-on all`, other spans have the user's attributes, too, except those with the key of a network
-//!   attribute. Only network attributes say whether such a span is a connection or a lookup.
+//!   attribute or with the key `error.type`. Only network attributes say whether such a span is a connection or a lookup.
 //! - The status message says how a process ended. It is no attribute, and no limit cuts it.
 //! - Keys that begin with `process_tracer.` are reserved: the command line refuses them. Older versions did not. So two more
 //!   conditions hold: a root span has no parent or has the version of the tracer, and a complete trace lists no loss.
