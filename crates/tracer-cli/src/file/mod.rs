@@ -26,9 +26,9 @@ use self::{
 };
 pub(crate) use self::{claim::Claim, draft::Draft, saved::Saved};
 
-/// Creates a file, or empties an existing one, so that only the user can access it. Only a shared file, such as
-/// `/dev/stdout`, keeps its content and its permissions. The file is locked until it is closed, so no other run writes or
-/// sends it.
+/// Creates a file, or empties an existing one, so that only the user can access it. The target of `/dev/stdout` keeps its
+/// content and its permissions, because other programs write it, too. The file is locked until it is closed, so no other
+/// run writes or sends it.
 ///
 /// # Errors
 ///
