@@ -6,9 +6,10 @@
 //! A span of a saved trace consists of attributes, and some of them may be the user's. So its meaning comes from parts
 //! that a user's attribute cannot change:
 //!
-//! - The OpenTelemetry span kind says whether it is a process. Processes are INTERNAL, everything else is CLIENT or SERVER.
-//!   With `--attributes-on all`, the spans of other kinds have the user's attributes, too, but none with the key of a network
-//!   attribute or `error.type`. So the network attributes say whether such a span is a connection or a lookup.
+//! - The OpenTelemetry span kind says whether a span is a process. Processes are INTERNAL, everything else is CLIENT or
+//!   SERVER.
+//! - The network attributes say whether a CLIENT or SERVER span is a connection or a lookup. On these spans, the user's
+//!   attributes cannot replace the network attributes or `error.type`.
 //! - The status message says how a process ended. It is no attribute, and no limit cuts it.
 //! - Keys that begin with `process_tracer.` are reserved: the command line refuses them. Older versions did not. So two more
 //!   conditions hold: a root span has no parent or has the version of the tracer, and a complete trace lists no loss.
