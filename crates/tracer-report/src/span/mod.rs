@@ -3,7 +3,7 @@
 //! A span of a run is read from the model. The user's own attributes (`-a NAME=EXPR`) and the limits of exported values
 //! do not change it.
 //!
-//! A span of a saved trace consists of attributes, and some of them may be the user's. So its meaning comes from parts
+//! A span of a saved trace has attributes, and some of them may be the user's. So its meaning comes from parts
 //! that a user's attribute cannot change:
 //!
 //! - The OpenTelemetry span kind says whether a span is a process. Processes are INTERNAL, everything else is CLIENT or
