@@ -67,9 +67,9 @@ struct flow {
 };
 
 /*
- * The map forgets the entries that are unused for the longest time. Each flow takes two entries. On a machine with
- * up to 21 processors, the map has room for all flows that have a slot, so the forgotten entries belong to flows that
- * are over. The loader makes the map larger if there are many processors.
+ * The map forgets the entries that are unused for the longest time. Each flow takes two entries. The loader makes the
+ * map larger if there are many processors, up to a limit. Below this limit, the map has room for all flows that have a
+ * slot, so the forgotten entries belong to flows that are over.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
